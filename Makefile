@@ -1,0 +1,72 @@
+# Everything a person does with this repository. `make` alone says what there is.
+
+PYTHON ?= python3
+INPUT ?=
+SEEDS ?= 20
+DAYS ?= 90
+# Test processes. More of them help only where there are cores to spare: each starts services of its own.
+WORKERS ?= 2
+# What `make test` runs, such as TESTS=tests/unit or TESTS="tests/unit -k merkle".
+TESTS ?= tests
+
+VENV := .venv
+PY := $(VENV)/bin/python
+CODE := $(wildcard services shared clients/kept deploy tests bench protos)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run stop demo test lint proto simulate bench lock clean
+
+help: ## this list
+	@echo "Kept: promises about prompts, made true. Start with: make run"
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-11s %s\n", $$1, $$2 }'
+	@echo
+	@echo "An older python3 on this machine? make PYTHON=python3.12 run"
+
+setup: ## make .venv from the locked list and compile the contracts (the others do it by themselves)
+	@$(PYTHON) deploy/setup_environment.py
+
+run: setup ## start the whole stack here, play the story on the sample, leave the stack up
+	@$(PY) -m deploy.local run
+
+stop: setup ## end the stack
+	@$(PY) -m deploy.local stop
+
+demo: setup ## play the story and end the stack: make demo INPUT=file.jsonl (the sample without it)
+	@$(PY) -m deploy.local demo $(if $(INPUT),"$(INPUT)")
+
+test: setup ## all tests: make test TESTS=tests/unit WORKERS=4
+	@$(PY) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(TESTS)
+
+lint: setup ## style, types, who may import whom, contracts
+	@echo "lint: style (ruff)"
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --quiet --check . || { echo "lint: the files above are not formatted; run $(VENV)/bin/ruff format ."; exit 1; }
+	@echo "lint: types (mypy)"
+	@$(VENV)/bin/mypy $(CODE)
+	@echo "lint: who may import whom (import-linter)"
+	@$(VENV)/bin/lint-imports --no-logo
+	@echo "lint: contracts (buf)"
+	@$(PY) protos/lint.py
+
+proto: setup ## compile the contracts again, changed or not
+	@$(PY) protos/generate.py --force
+
+simulate: setup ## random histories against the invariants: make simulate SEEDS=20 DAYS=90
+	@$(PY) -m tests.simulation --seeds $(SEEDS) --days $(DAYS)
+
+bench: setup ## measure, and write build/bench.json
+	@$(PY) -m bench
+
+UV_LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
+	--no-header --python-version 3.11
+
+lock: setup ## resolve requirements*.in into requirements*.lock: make lock UPGRADE=--upgrade for newer versions
+	@$(UV_LOCK) $(UPGRADE) requirements.in -o requirements.lock
+	@$(UV_LOCK) $(UPGRADE) requirements-dev.in -o requirements-dev.lock
+	@$(UV_LOCK) $(UPGRADE) requirements-buf.in -o requirements-buf.lock
+
+clean: ## end the stack and remove what was made here: .venv, build, caches
+	@if [ -x $(PY) ]; then $(PY) -m deploy.local stop; fi
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

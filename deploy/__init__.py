@@ -1,0 +1,1 @@
+"""How Kept is put to work: the local stack, images, manifests."""

@@ -1,0 +1,94 @@
+"""Writes the configuration of every process of a stack, from its layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from deploy.local import private_files
+from deploy.local.authority import Identity
+from deploy.local.layout import ENVIRONMENT, SERVICES, TRUST_DOMAIN, Layout
+
+Value: TypeAlias = str | bool | int | float | list[str]
+Section: TypeAlias = Mapping[str, Value]
+
+
+def write_service(layout: Layout, service: str, identity: Identity, database_url: str) -> None:
+    """One service's TOML, which holds the password of its database: mode 0600."""
+    own = layout.addresses(service)
+    home = private_files.directory(layout.configuration(service).parent)
+    settings: dict[str, Value] = {
+        "environment": ENVIRONMENT,
+        "trust_domain": TRUST_DOMAIN,
+        "services_address": own.services,
+        "people_address": own.people,
+        "health_address": own.health,
+        "metrics_address": own.metrics,
+        "database_url": database_url,
+        "migrate_at_start": True,
+        "audience": audience(service),
+        "travelling_clock": str(layout.clock),
+    }
+    if service == "access_control":
+        settings["key_store"] = str(private_files.directory(home / "key_store"))
+    tables: dict[str, Section] = {
+        "tls": {
+            "certificate": str(identity.certificate),
+            "key": str(identity.key),
+            "authority": str(identity.authority),
+        },
+        "peers": {peer: layout.addresses(peer).services for peer in SERVICES},
+    }
+    issuers: list[Section] = [
+        {
+            "kind": kind,
+            "issuer": layout.issuer_url(kind),
+            "jwks_url": f"{layout.issuer_url(kind)}/jwks.json",
+            "algorithms": ["ES256"],
+        }
+        for kind in ("workforce", "customer")
+    ]
+    private_files.write(layout.configuration(service), toml(settings, tables, {"issuers": issuers}))
+
+
+def write_issuer(layout: Layout, identity: Identity) -> None:
+    """The development issuer's TOML."""
+    settings: dict[str, Value] = {
+        "environment": ENVIRONMENT,
+        "address": layout.issuer_address,
+        "people": str(layout.people),
+        "keys": str(layout.issuer),
+        "travelling_clock": str(layout.clock),
+        "settings_address": layout.addresses("settings").services,
+        "settings_name": f"settings.{TRUST_DOMAIN}",
+        "certificate": str(identity.certificate),
+        "key": str(identity.key),
+        "authority": str(identity.authority),
+        "audiences": [audience(service) for service in SERVICES],
+    }
+    private_files.write(layout.issuer_configuration, toml(settings, {}, {}))
+
+
+def audience(service: str) -> str:
+    """What a token must say to be good at this service."""
+    return f"kept:{service}"
+
+
+def toml(settings: Section, tables: Mapping[str, Section], arrays: Mapping[str, list[Section]]) -> str:
+    """TOML 1.0 of plain settings, then tables, then arrays of tables."""
+    lines = _lines(settings)
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *_lines(table)]
+    for name, entries in arrays.items():
+        for entry in entries:
+            lines += ["", f"[[{name}]]", *_lines(entry)]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(section: Section) -> list[str]:
+    # A JSON text, number, boolean or list of texts is one in TOML too, once DEL is escaped.
+    return [
+        f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+        for key, value in section.items()
+    ]

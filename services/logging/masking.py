@@ -1,0 +1,287 @@
+"""Personal data out of a text, for reads at the level MASKED: what is found is replaced by a marker of its
+kind.
+
+`KINDS` says, a sentence each, what is found; names, postal addresses and everything else that has neither a
+form of its own nor a checksum is *not*. The marker is the same for every value of a kind, so that neither the
+length nor a part of what stood there can be told from it; two values of a kind that touch become one marker.
+
+Searching happens on a *shadow* of the text: one ASCII character for each character, digits of any script as
+0-9, full-width forms as their ASCII ones, all dashes and spaces as one, letters outside ASCII as one of two
+placeholders; characters that show nothing are left out. All expressions run on RE2 (shared.linear_patterns),
+and the checks look at a bounded number of characters behind each place, so the time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import unicodedata
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from services.logging.telephone_numbers import telephone_numbers
+from shared.linear_patterns import LinearPattern
+
+
+class Kind(NamedTuple):
+    """A kind of personal data. `finds` is published: the data inventory and reads at MASKED quote it."""
+
+    marker: str
+    finds: str
+
+
+EMAIL = Kind(
+    "[EMAIL]", 'E-mail addresses with a dotted domain, in any script; not those spelled out ("at", "dot").'
+)
+PHONE = Kind(
+    "[PHONE]",
+    "Telephone numbers with country code, trunk zero, bracketed area code, a national grouping, or a word "
+    'such as "Tel." before them; not bare rows of digits.',
+)
+CARD = Kind("[CARD]", "Payment card numbers of 13 to 19 digits whose check digit is right (Luhn).")
+IBAN = Kind(
+    "[IBAN]", "IBANs of the countries in the ISO 13616 registry whose check digits are right (mod 97)."
+)
+IP = Kind("[IP]", "IPv4 and IPv6 addresses, with or without a prefix length.")
+
+KINDS: tuple[Kind, ...] = (EMAIL, PHONE, CARD, IBAN, IP)
+NOT_FOUND = (
+    "Names, postal addresses, dates of birth, customer and government numbers, and personal data in free "
+    "wording are not found."
+)
+
+# What is returned for a text that still changes after MAX_ROUNDS: only one built to do so does (see `mask`).
+WITHHELD = "[WITHHELD]"
+MAX_ROUNDS = 8
+
+
+def mask(text: str) -> str:
+    """The text with each piece of personal data replaced by its marker. mask(mask(text)) == mask(text).
+
+    A marker is a new border, and a border can make a number of what was glued to another one before; so the
+    search is repeated until nothing is found any more. Texts in which that takes more than two rounds do not
+    occur by accident; one that takes more than MAX_ROUNDS is withheld as a whole rather than shown half
+    masked.
+    """
+    for _ in range(MAX_ROUNDS):
+        masked = _mask_once(text)
+        if masked == text:
+            return masked
+        text = masked
+    return WITHHELD
+
+
+def _mask_once(text: str) -> str:
+    shadow_text = text.translate(_SHADOWS)
+    shadow = shadow_text.encode("ascii")
+    places: range | list[int] = range(len(text))
+    seen = text
+    if len(shadow) != len(text):
+        places = [index for index, char in enumerate(text) if _SHADOWS[ord(char)]]
+        seen = "".join(text[index] for index in places)
+    found = sorted((start, end, kind.marker) for kind, start, end in _found(shadow, seen))
+    pieces: list[str] = []
+    shown = covered = 0  # up to where the text is in `pieces`; up to where the shadow is masked
+    for start, end, marker in found:
+        if start >= covered:
+            pieces += (text[shown : places[start]], marker)
+            if len(pieces) >= 4 and not pieces[-2] and pieces[-3] == marker:
+                del pieces[-2:]  # touches one of its kind
+        covered = max(covered, end)
+        shown = places[covered - 1] + 1
+    pieces.append(text[shown:])
+    return "".join(pieces)
+
+
+def _found(shadow: bytes, text: str) -> Iterator[tuple[Kind, int, int]]:
+    """Everything in a shadow, kinds with a checksum first; spans of two kinds may overlap."""
+    for start, end in _EMAIL.spans(shadow):
+        yield EMAIL, start, end
+    for start, end in _ibans(shadow):
+        yield IBAN, start, end
+    for start, end in _cards(shadow):
+        yield CARD, start, end
+    for start, end in _addresses(shadow):
+        yield IP, start, end
+    for start, end in telephone_numbers(shadow, text):
+        yield PHONE, start, end
+
+
+# --- the shadow
+# ------------------------------------------------------------------------------------------------------
+
+_SPACED, _UNSPACED, _OTHER = (
+    "\x01",
+    "\x02",
+    "\x03",
+)  # letters of scripts with and without spaces between words; rest
+
+
+class _Shadows(dict[int, str]):
+    """What each code point looks like in the shadow; filled as they are met, and bounded."""
+
+    _MOST = 50_000
+
+    def __missing__(self, point: int) -> str:
+        shadow = _shadow(chr(point))
+        if len(self) < self._MOST:
+            self[point] = shadow
+        return shadow
+
+
+def _shadow(char: str) -> str:
+    category = unicodedata.category(char)
+    if category == "Cf" or char == "\u034f" or 0xFE00 <= ord(char) <= 0xFE0F:
+        return ""
+    if category == "Nd":
+        return str(unicodedata.decimal(char))
+    if category in ("Zs", "Zl", "Zp") or char in "\t":
+        return " "
+    if category == "Pd" or char == "\u2212":
+        return "-"
+    folded = unicodedata.normalize("NFKC", char)
+    if len(folded) == 1 and folded.isascii():
+        return folded.lower() if folded.isprintable() or folded in "\r\n" else _OTHER
+    if category[0] in "LM":
+        unspaced = unicodedata.east_asian_width(char) in ("W", "F", "H") or 0x0E00 <= ord(char) <= 0x0EFF
+        return _UNSPACED if unspaced else _SPACED
+    return _OTHER
+
+
+_SHADOWS = _Shadows()
+
+# --- e-mail
+# ----------------------------------------------------------------------------------------------------------
+
+# RFC 5321 local parts without quoting, RFC 6531 letters. Words of scripts without spaces touch an address
+# that they do not belong to, so such letters count only where a part consists of nothing else. No bounds on
+# lengths: a bound would leave the rest of a longer address standing. No assertions either: what is left after
+# masking must not match.
+_EMAIL = LinearPattern(
+    r"(?:[a-z0-9\x01_][a-z0-9\x01!#$%&'*+/=?^_`{|}~.-]*|\"[^\"\r\n@]+\"|\x02+)@"
+    r"(?:(?:[a-z0-9\x01][a-z0-9\x01_-]*\.)+[a-z\x01][a-z0-9\x01-]*[a-z0-9\x01]|\x02+(?:\.(?:\x02+|[a-z]+))+)"
+)
+
+# --- payment cards
+# ---------------------------------------------------------------------------------------------------
+
+_DIGITS = LinearPattern(r"[0-9]+")
+_CARD_GAPS = frozenset((b" ", b"-", b".", b"  ", b" - "))
+_FEWEST_IN_GROUP = 3  # cards are printed 4-4-4-4, 4-6-5, 4-4-4-4-3; this also bounds the rows to look at
+_FEWEST, _MOST = 13, 19  # ISO/IEC 7812
+
+
+def _cards(shadow: bytes) -> Iterator[tuple[int, int]]:
+    """Every row of whole digit groups with a right check digit, overlapping ones too: which is the card is
+    open.
+
+    First digits 0 and 1 are left out (no issuer that is in use; timestamps in milliseconds begin with 1).
+    """
+    groups = [span for span in _DIGITS.spans(shadow) if not _in_word(shadow, *span)]
+    for index, (start, _) in enumerate(groups):
+        if shadow[start] in b"01":
+            continue
+        digits = b""
+        previous = None
+        for group_start, group_end in groups[index : index + _MOST]:
+            if group_end - group_start < _FEWEST_IN_GROUP:
+                break
+            if previous is not None and shadow[previous:group_start] not in _CARD_GAPS:
+                break
+            digits += shadow[group_start:group_end]
+            previous = group_end
+            if len(digits) > _MOST:
+                break
+            if len(digits) >= _FEWEST and luhn_holds(digits.decode("ascii")):
+                yield start, group_end
+
+
+def luhn_holds(digits: str) -> bool:
+    """Whether the last of the ASCII digits is the check digit of the others (ISO/IEC 7812-1, annex B)."""
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit) * (1 + place % 2)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
+
+
+_WORD = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_\x01")
+
+
+def _in_word(shadow: bytes, start: int, end: int) -> bool:
+    """Whether letters or digits touch the span."""
+    return (start > 0 and shadow[start - 1] in _WORD) or (end < len(shadow) and shadow[end] in _WORD)
+
+
+# --- IBAN
+# ------------------------------------------------------------------------------------------------------------
+
+# Lengths by country (ISO 13616 registry).
+_IBAN_COUNTRIES = {
+    15: "no", 16: "be", 18: "dk fi fo gl nl sd", 19: "mk si", 20: "at ba ee kz lt lu mn xk",
+    21: "ch hr li lv",
+    22: "bg bh cr de gb ge ie me rs va", 23: "ae gi il iq om so tl", 24: "ad cz es md pk ro sa se sk tn vg",
+    25: "ly pt st", 26: "is tr", 27: "bi dj fr gr it mc mr sm", 28: "al az by cy do gt hn hu lb ni pl sv",
+    29: "br eg ps qa ua", 30: "jo kw mu ye", 31: "mt sc", 32: "lc", 33: "ru",
+}  # fmt: skip
+_IBAN_LENGTHS = {code: length for length, codes in _IBAN_COUNTRIES.items() for code in codes.split()}
+_IBAN_START = LinearPattern(r"[a-z]{2}[0-9]{2}")
+_IBAN_REACH = (
+    3 * 34
+)  # characters behind the start that are looked at: gaps of up to two between any two characters
+
+
+def _ibans(shadow: bytes) -> Iterator[tuple[int, int]]:
+    for start, _ in _IBAN_START.spans(shadow):
+        length = _IBAN_LENGTHS.get(shadow[start : start + 2].decode("ascii"))
+        if length is None or (start and shadow[start - 1] in _WORD):
+            continue
+        characters = b""
+        gap = 0
+        for end in range(start, min(len(shadow), start + _IBAN_REACH)):
+            if shadow[end : end + 1].isalnum():
+                characters += shadow[end : end + 1]
+                gap = 0
+            elif shadow[end : end + 1] in b" -." and gap < 2:
+                gap += 1
+            else:
+                break
+            if len(characters) == length:
+                if not _in_word(shadow, start, end + 1) and iban_holds(characters.decode("ascii")):
+                    yield start, end + 1
+                break
+
+
+def iban_holds(iban: str) -> bool:
+    """Whether the check digits of an IBAN without spaces, in small ASCII letters, are right (ISO 7064, mod
+    97-10)."""
+    return int("".join(str(int(char, 36)) for char in iban[4:] + iban[:4])) % 97 == 1
+
+
+# --- IP addresses
+# ----------------------------------------------------------------------------------------------------
+
+_IPV4 = LinearPattern(r"[0-9.]*\.[0-9]+(?:/[0-9]{1,2}\b)?")
+_IPV6 = LinearPattern(r"[0-9a-f.]*:[0-9a-f:.]*:[0-9a-f:.]*(?:%[0-9a-z]+)?(?:/[0-9]{1,3}\b)?")
+
+
+def _addresses(shadow: bytes) -> Iterator[tuple[int, int]]:
+    """Whole rows of the characters of an address that parse as one; "1.2.3.4.5" and "12:30:45" do not."""
+    for pattern, version in ((_IPV4, 4), (_IPV6, 6)):
+        for start, end in pattern.spans(shadow):
+            while start < end and shadow[start : start + 1] == b".":
+                start += 1
+            while end > start and shadow[end - 1 : end] == b".":
+                end -= 1
+            if version == 6 and shadow[start:end].endswith(b":") and not shadow[start:end].endswith(b"::"):
+                end -= 1
+            if end - start > 64 or _in_word(shadow, start, end):
+                continue
+            address = shadow[start:end].decode("ascii").partition("/")[0]
+            if version == 6 and not any(char.isdigit() for char in address):
+                continue  # "add::face" is a name in a program
+            try:
+                parsed = ipaddress.ip_address(address)
+            except ValueError:
+                continue
+            if parsed.version == version:
+                yield start, end

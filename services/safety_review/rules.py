@@ -1,0 +1,281 @@
+"""The rules file: what counts as a sign that an interaction breaks the usage policy.
+
+A rules file is TOML: `format = 1`, a `version` that changes with every edit (a flag cites it), and `[[rule]]`
+tables:
+
+    id          dotted lower-case name, unique in the file
+    category    part of the usage policy it guards (`Category`)
+    severity    low | medium | high | critical: what reviewers look at first
+    action      flag (keep the record, open a case) | observe (count it, keep nothing)
+    literals    words found anywhere, also inside others; every spelling that folding knows (`folding`)
+    patterns    RE2 expressions over the folded text; write letters small; `\\b` is an ASCII word border
+    languages   BCP 47 tags of the wording, for readers; every rule runs over every text
+    examples    positive (must hit) and negative (must not); at least one of each
+
+All of it is checked before any of it is used. Errors name file, rule and reason; they quote the rules, which
+are the operator's own text, and never anything that was screened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from services.safety_review.folding import fold, fold_literal
+from shared.linear_patterns import LinearPattern, PatternError
+
+DEFAULT_RULES = Path(__file__).parent / "rules" / "default.toml"
+FORMAT = 1
+# Instructions of one expression's program; the time per byte of text is bounded by it. `.{0,60}` takes some
+# 300.
+MAX_PATTERN_SIZE = 10_000
+
+
+class Category(StrEnum):
+    """Parts of the usage policy."""
+
+    FRAUD = "fraud"
+    WEAPONS = "weapons"
+    VIOLENCE = "violence"
+    MALWARE = "malware"
+    INTRUSION = "intrusion"
+    ILLEGAL_GOODS = "illegal_goods"
+    SURVEILLANCE = "surveillance"
+    CHILD_SAFETY = "child_safety"
+    SELF_HARM = "self_harm"
+    HATE = "hate"
+    PLATFORM_ABUSE = "platform_abuse"
+    TEST = "test"
+
+
+class Severity(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Action(StrEnum):
+    FLAG = "flag"
+    OBSERVE = "observe"
+
+
+class RulesError(Exception):
+    """The rules file cannot be used. `where` is the file, or file and rule; `reason` says what to change."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.where = where
+        self.reason = reason
+
+
+class UnreadableRules(RulesError):
+    """The file is missing, is not UTF-8 TOML, or has another format number."""
+
+
+class MalformedRule(RulesError):
+    """A field is missing, unknown or of the wrong kind."""
+
+
+class DuplicateRule(RulesError):
+    """Two rules share an id."""
+
+
+class InvalidPattern(RulesError):
+    """An expression is not RE2, is too large, or holds letters that folding takes apart."""
+
+
+class EmptyMatch(RulesError):
+    """A literal or pattern matches the empty string: it would hit every text."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule. `expressions` are RE2 expressions over folded text: those of the literals, then the
+    patterns."""
+
+    id: str
+    category: Category
+    severity: Severity
+    action: Action
+    expressions: tuple[str, ...]
+    languages: tuple[str, ...]
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """A checked rules file. `digest` is the SHA-256 of its bytes in hex: two files of one version differ by
+    it."""
+
+    version: str
+    digest: str
+    rules: tuple[Rule, ...]
+
+
+def load_rules(path: Path = DEFAULT_RULES) -> RuleSet:
+    """Read and check a rules file. Raises a RulesError for the first thing wrong with it."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableRules(str(path), error.strerror or "cannot be read") from None
+    return parse_rules(content, name=str(path))
+
+
+def parse_rules(content: bytes, *, name: str) -> RuleSet:
+    """Check the bytes of a rules file; `name` is what errors call it."""
+    try:
+        table = tomllib.loads(content.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UnreadableRules(name, f"not a TOML file in UTF-8 ({error})") from None
+    _refuse_unknown(table, {"format", "version", "rule"}, name)
+    if table.get("format") != FORMAT:
+        raise UnreadableRules(name, f"format must be {FORMAT}")
+    version = _text(table, "version", name)
+    entries = table.get("rule")
+    if not isinstance(entries, list) or not entries:
+        raise MalformedRule(name, "holds no [[rule]]")
+    rules: dict[str, Rule] = {}
+    for number, entry in enumerate(entries, start=1):
+        rule = _rule(entry, f"{name}, rule {number}")
+        if rule.id in rules:
+            raise DuplicateRule(f"{name}, rule {number}", f"the id {rule.id!r} is taken")
+        rules[rule.id] = rule
+    return RuleSet(version, hashlib.sha256(content).hexdigest(), tuple(rules.values()))
+
+
+_FIELDS = {"id", "category", "severity", "action", "literals", "patterns", "languages", "examples"}
+_ID = LinearPattern(r"\A[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*\z")
+
+
+def _rule(entry: object, where: str) -> Rule:
+    if not isinstance(entry, dict):
+        raise MalformedRule(where, "is not a table")
+    _refuse_unknown(entry, _FIELDS, where)
+    rule_id = _text(entry, "id", where)
+    where = f"{where} ({rule_id})"
+    if not list(_ID.spans(rule_id.encode())):
+        raise MalformedRule(where, "an id is lower-case words with dots between")
+    examples = entry.get("examples")
+    if not isinstance(examples, dict):
+        raise MalformedRule(where, "has no [rule.examples]")
+    _refuse_unknown(examples, {"positive", "negative"}, where)
+    positive, negative = _texts(examples, "positive", where), _texts(examples, "negative", where)
+    if not positive or not negative:
+        raise MalformedRule(where, "needs a positive and a negative example")
+    literals, patterns = _texts(entry, "literals", where), _texts(entry, "patterns", where)
+    if not literals and not patterns:
+        raise MalformedRule(where, "has neither literals nor patterns")
+    return Rule(
+        id=rule_id,
+        category=_choice(Category, entry, "category", where),
+        severity=_choice(Severity, entry, "severity", where),
+        action=_choice(Action, entry, "action", where),
+        expressions=(
+            *(_literal(literal, where) for literal in literals),
+            *(_pattern(pattern, where) for pattern in patterns),
+        ),
+        languages=_texts(entry, "languages", where),
+        positive=positive,
+        negative=negative,
+    )
+
+
+def _literal(literal: str, where: str) -> str:
+    """An expression for the word in all its folded forms; a space in it stands for any white space."""
+    forms = [form.split() for form in fold_literal(literal)]
+    if not all(forms):
+        raise EmptyMatch(where, f"the literal {literal!r} is empty once folded")
+    expression = "|".join(r"\s+".join(_quote(word) for word in words) for words in forms)
+    return _checked(f"(?:{expression})", where)
+
+
+def _quote(word: str) -> str:
+    return "".join(char if char.isalnum() or ord(char) > 127 else f"\\{char}" for char in word)
+
+
+def _pattern(pattern: str, where: str) -> str:
+    """The expression with its letters outside ASCII folded as the text will be.
+
+    What folds to several characters (a voiced kana to its letter and the mark) is grouped. Inside a class
+    that cannot be done; and a range between such letters is refused, because folding replaces some of them by
+    Latin letters and would turn the range of the Cyrillic alphabet into one that starts at the Latin a.
+    """
+    folded: list[str] = []
+    escaped = in_class = False
+    for index, char in enumerate(pattern):
+        if char.isascii():
+            folded.append(char)
+            if not escaped and char in "[]":
+                in_class = char == "["
+            escaped = char == "\\" and not escaped
+            continue
+        escaped = False
+        form = fold(char)
+        if not form or (in_class and len(form) != 1):
+            raise InvalidPattern(where, f"{char!r} folds to {form!r}, which cannot stand here")
+        if in_class and "-" in pattern[max(0, index - 1) : index + 2]:
+            raise InvalidPattern(where, f"{char!r} stands beside a hyphen: list the letters of a range")
+        folded.append(form if len(form) == 1 else f"(?:{form})")
+    return _checked("".join(folded), where)
+
+
+# Where an expression can match without using up a character, it does so in one of these: at the ends, at a
+# word border, inside a word, at a line end.
+_PROBES = (b"", b"a b", b"ab", b"1\n2", b"\n", b"-")
+
+
+def _checked(expression: str, where: str) -> str:
+    try:
+        compiled = LinearPattern(expression, case_sensitive=False)
+    except PatternError as error:
+        raise InvalidPattern(where, f"{expression!r} does not compile: {error}") from None
+    if compiled.size > MAX_PATTERN_SIZE:
+        too_large = f"{compiled.size} instructions, {MAX_PATTERN_SIZE} allowed"
+        raise InvalidPattern(where, f"{expression!r} is too large: {too_large}")
+    for probe in _PROBES:
+        if any(start == end for start, end in compiled.spans(probe)):
+            raise EmptyMatch(where, f"{expression!r} matches the empty string")
+    return expression
+
+
+def _refuse_unknown(table: Mapping[str, object], known: set[str], where: str) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise MalformedRule(where, f"unknown field {unknown[0]!r}")
+
+
+def _text(table: Mapping[str, object], field: str, where: str) -> str:
+    value = table.get(field)
+    if not isinstance(value, str) or not value.strip():
+        raise MalformedRule(where, f"{field!r} must be a text")
+    return value
+
+
+def _texts(table: Mapping[str, object], field: str, where: str) -> tuple[str, ...]:
+    value = table.get(field, [])
+    if (
+        not isinstance(value, Sequence)
+        or isinstance(value, str)
+        or not all(isinstance(one, str) for one in value)
+    ):
+        raise MalformedRule(where, f"{field!r} must be a list of texts")
+    return tuple(str(one) for one in value)
+
+
+_Kind = TypeVar("_Kind", bound=StrEnum)
+
+
+def _choice(kind: type[_Kind], table: Mapping[str, object], field: str, where: str) -> _Kind:
+    value = table.get(field)
+    try:
+        return kind(str(value))
+    except ValueError:
+        allowed = ", ".join(member.value for member in kind)
+        raise MalformedRule(where, f"{field!r} must be one of {allowed}") from None

@@ -1,0 +1,221 @@
+"""Channels to other services: mTLS, a deadline on every call, typed errors back, retries for what is idempotent.
+
+A Python channel keeps the certificate it was made with, so channels are made again when the files change. Deadlines come from an
+interceptor: `timeout` in a service config fired early (ground rules of gRPC in Python). A call made while serving another
+never outlives it.
+"""
+
+import contextvars
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Self
+
+import grpc
+
+from shared.config import Tls
+from shared.errors import from_rpc_error
+
+MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+_DEADLINE_SECONDS: Final = 10.0
+# What a service that calls others leaves itself of its caller's deadline, to report that theirs passed.
+_MARGIN_SECONDS: Final = 0.02
+_remaining: contextvars.ContextVar[float | None] = contextvars.ContextVar("kept_deadline", default=None)
+
+# Every call between services is idempotent by design (request ids, entry ids, run ids), so an unreachable service may be asked again.
+_SERVICE_CONFIG: Final = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "0.5s",
+                    "backoffMultiplier": 3,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
+CHANNEL_OPTIONS: Final = (
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
+@contextmanager
+def within(seconds: float | None) -> Iterator[None]:
+    """Calls made in this block end before `seconds` have passed; None sets no bound."""
+    token = _remaining.set(None if seconds is None else time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _remaining.reset(token)
+
+
+def deadline_for(asked: float | None) -> float:
+    """Seconds that a call made now may take: what was asked, at most what the call being served has left."""
+    seconds = _DEADLINE_SECONDS if asked is None else asked
+    ends = _remaining.get()
+    return seconds if ends is None else max(0.001, min(seconds, ends - time.monotonic() - _MARGIN_SECONDS))
+
+
+class TypedCalls(grpc.Channel):
+    """A channel whose calls carry a deadline and fail with KeptError. Streams carry a deadline only when one is asked for.
+
+    `inner` gives the channel to use for the next call.
+    """
+
+    def __init__(self, service: str, inner: Callable[[], grpc.Channel]) -> None:
+        self._service = service
+        self._inner = inner
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return _Unary(self._service, lambda: self._inner().unary_unary(method, *args, **kwargs))
+
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return _Unary(self._service, lambda: self._inner().stream_unary(method, *args, **kwargs))
+
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return _Stream(self._service, lambda: self._inner().unary_stream(method, *args, **kwargs))
+
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return _Stream(self._service, lambda: self._inner().stream_stream(method, *args, **kwargs))
+
+    def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
+        self._inner().subscribe(callback, try_to_connect)
+
+    def unsubscribe(self, callback: Any) -> None:
+        self._inner().unsubscribe(callback)
+
+    def close(self) -> None:
+        self._inner().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Unary:
+    def __init__(self, service: str, make: Callable[[], Any]) -> None:
+        self._service = service
+        self._make = make
+
+    def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
+        try:
+            return self._make()(request, timeout=deadline_for(timeout), metadata=metadata)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, self._service) from None
+
+
+class _Stream:
+    def __init__(self, service: str, make: Callable[[], Any]) -> None:
+        self._service = service
+        self._make = make
+
+    def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> "TypedStream":
+        return TypedStream(self._service, self._make()(request, timeout=timeout, metadata=metadata))
+
+
+class TypedStream:
+    """The answers of a streaming call; a failure is a KeptError. `cancel()` ends it from this side."""
+
+    def __init__(self, service: str, call: Any) -> None:
+        self._service = service
+        self._call = call
+
+    def __iter__(self) -> "TypedStream":
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._call)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, self._service) from None
+
+    def cancel(self) -> None:
+        """Ends the call."""
+        self._call.cancel()
+
+
+class Channels:
+    """A process's channels, by service name; each is made again when certificate, key or authority change on disk."""
+
+    def __init__(self, tls: Tls, peers: dict[str, str]) -> None:
+        self._tls = tls
+        self._peers = peers
+        self._lock = threading.Lock()
+        self._made: dict[str, tuple[tuple[int, ...], grpc.Channel]] = {}
+
+    def connect(self, service: str) -> grpc.Channel:
+        """The channel to a service. Raises KeyError for a service that no address is configured for."""
+        self._peers[service]
+        return TypedCalls(service, lambda: self._current(service))
+
+    def _current(self, service: str) -> grpc.Channel:
+        version = tuple(
+            path.stat().st_mtime_ns for path in (self._tls.certificate, self._tls.key, self._tls.authority)
+        )
+        with self._lock:
+            made = self._made.get(service)
+            if made is not None and made[0] == version:
+                return made[1]
+            try:
+                credentials = client_credentials(self._tls)
+            except (OSError, ValueError):
+                if made is not None:  # half-written files: the last good ones serve on
+                    return made[1]
+                raise
+            channel = grpc.secure_channel(_target(self._peers[service]), credentials, options=CHANNEL_OPTIONS)
+            self._made[service] = (version, channel)
+            # Calls in progress go on over the old channel, which closes itself when the last one lets go of it.
+            return channel
+
+    def close(self) -> None:
+        """Closes all channels."""
+        with self._lock:
+            for _, channel in self._made.values():
+                channel.close()
+            self._made.clear()
+
+
+def _target(address: str) -> str:
+    host = address.rpartition(":")[0]
+    return address if host.replace(".", "").isdigit() else f"dns:///{address}"
+
+
+def client_credentials(tls: Tls) -> grpc.ChannelCredentials:
+    """Credentials from the files as they are now. Raises ValueError when certificate and key do not belong together."""
+    certificate, key, authority = (
+        matching_pair(tls.certificate, tls.key),
+        tls.key.read_bytes(),
+        tls.authority.read_bytes(),
+    )
+    return grpc.ssl_channel_credentials(authority, key, certificate)
+
+
+def matching_pair(certificate_file: Path, key_file: Path) -> bytes:
+    """The certificate, checked to belong to the key: two files are replaced one after the other."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    certificate = certificate_file.read_bytes()
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    of_certificate = x509.load_pem_x509_certificate(certificate).public_key().public_bytes(*form)
+    of_key = load_pem_private_key(key_file.read_bytes(), None).public_key().public_bytes(*form)
+    if of_certificate != of_key:
+        raise ValueError("certificate and key do not belong together")
+    return certificate

@@ -1,0 +1,155 @@
+"""A service's own PostgreSQL database: engine, transactions, migrations, readiness.
+
+Statements run in READ COMMITTED. A database that cannot be reached, a lock or statement that timed out and a deadlock all become
+`DATABASE_UNAVAILABLE`, which callers may retry; nothing was committed then, or the commit's answer was lost and the act's own
+idempotency tells.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import sqlalchemy
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine
+from sqlalchemy import exc as sql_errors
+
+from shared.errors import KeptError, Reason
+
+# One advisory lock for migrations, so that replicas that start together migrate once.
+_MIGRATION_LOCK: Final = 7_300_000_001
+_AFTERWARDS: Final = "kept.afterwards"
+
+
+def after_commit(tx: Connection, action: Callable[[], None]) -> None:
+    """Has `action` called once the caller's transaction is committed, and never if it is not."""
+    tx.info.setdefault(_AFTERWARDS, []).append(action)
+
+
+def _unavailable() -> KeptError:
+    return KeptError(
+        Reason.REASON_DATABASE_UNAVAILABLE,
+        "The service's database cannot be reached; retry shortly.",
+        retry_after=timedelta(seconds=1),
+    )
+
+
+class Database:
+    """One service's database.
+
+    url: SQLAlchemy URL with the psycopg driver. pool: connections at most, sized to the worker threads. `on_commit` is called with
+    "before" and "after" around every commit; the simulation crashes there.
+    """
+
+    def __init__(self, url: str, *, pool: int = 10, on_commit: Callable[[str], None] | None = None) -> None:
+        self.engine = create_engine(
+            url,
+            pool_size=pool,
+            max_overflow=0,
+            pool_timeout=5,
+            hide_parameters=True,  # no parameter in an exception's text: it may be content
+            connect_args={
+                "connect_timeout": 5,
+                "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000",
+            },
+        )
+        self._on_commit = on_commit
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection in a transaction: committed at the end of the block, rolled back if it raises.
+
+        Raises KeptError DATABASE_UNAVAILABLE when the database cannot be reached or gives up; OVERLOADED when no connection is free
+        within five seconds.
+        """
+        try:
+            with self.engine.connect() as connection:
+                connection.info.pop(_AFTERWARDS, None)  # left by a transaction that was rolled back
+                with connection.begin() as transaction:
+                    yield connection
+                    if self._on_commit is not None:
+                        self._on_commit("before")
+                    transaction.commit()
+                    afterwards = connection.info.pop(_AFTERWARDS, [])
+                if self._on_commit is not None:
+                    self._on_commit("after")
+                for action in afterwards:
+                    action()
+        except sql_errors.TimeoutError as error:
+            raise KeptError(
+                Reason.REASON_OVERLOADED,
+                "All connections are in use; retry shortly.",
+                retry_after=timedelta(seconds=1),
+            ) from error
+        except sql_errors.DBAPIError as error:
+            if error.connection_invalidated or isinstance(
+                error.orig, psycopg.OperationalError | psycopg.InterfaceError
+            ):
+                raise _unavailable() from error
+            raise
+        except psycopg.OperationalError as error:  # raised by COPY, which goes past SQLAlchemy
+            raise _unavailable() from error
+
+    def is_reachable(self) -> bool:
+        """Whether a statement runs now."""
+        try:
+            with self.transaction() as tx:
+                tx.execute(sqlalchemy.text("SELECT 1"))
+        except (KeptError, sql_errors.SQLAlchemyError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Gives all connections back."""
+        self.engine.dispose()
+
+
+def _alembic(migrations: Path) -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(migrations))
+    return config
+
+
+def migrate(database: Database, migrations: Path) -> None:
+    """Brings the schema to the newest revision in `migrations` (a folder as Alembic wants it). Locks are bounded to five seconds:
+    a migration that cannot get one fails and is tried again, rather than making writers queue behind it."""
+    with database.engine.connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
+        try:
+            connection.execute(sqlalchemy.text("SET lock_timeout = '5s'"))
+            connection.commit()
+            config = _alembic(migrations)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+        finally:
+            connection.rollback()
+            connection.execute(sqlalchemy.text("SET lock_timeout = 0"))
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
+            connection.commit()
+
+
+def run_migrations(metadata: sqlalchemy.MetaData) -> None:
+    """The whole of a service's migrations/env.py: runs what `migrate` asked for, on its connection, one transaction a revision."""
+    from alembic import context
+
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=metadata,
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def schema_is_current(database: Database, migrations: Path) -> bool:
+    """Whether the database is at the newest revision that this code knows."""
+    newest = ScriptDirectory.from_config(_alembic(migrations)).get_current_head()
+    with database.transaction() as tx:
+        return MigrationContext.configure(tx).get_current_revision() == newest

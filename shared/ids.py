@@ -1,0 +1,63 @@
+"""Ids: of resources ("grant_" and 26 characters) and of records (a UUIDv7, RFC 9562 §5.7, as 16 bytes)."""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+# Where random bytes come from. Only the simulation replaces it, so that a seed replays exactly.
+entropy: Callable[[int], bytes] = secrets.token_bytes
+
+
+def new_id(kind: str) -> str:
+    """A new resource id: `kind`, an underscore, 130 random bits in 26 characters."""
+    number = int.from_bytes(entropy(17))
+    return kind + "_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(0, 130, 5))
+
+
+def derived_id(kind: str, digest: bytes) -> str:
+    """A resource id that is a function of `digest` (at least 17 bytes, uniformly distributed): the same act, the same id."""
+    number = int.from_bytes(digest[:17])
+    return kind + "_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(0, 130, 5))
+
+
+def new_record_id(created_at: datetime) -> bytes:
+    """A new record id that carries its creation time to the millisecond."""
+    milliseconds = (created_at - _EPOCH) // _MILLISECOND
+    tail = int.from_bytes(entropy(10))
+    number = (
+        (milliseconds & (2**48 - 1)) << 80
+        | 0x7 << 76
+        | (tail >> 68 & 0xFFF) << 64
+        | 0b10 << 62
+        | (tail & (2**62 - 1))
+    )
+    return number.to_bytes(16)
+
+
+def is_record_id(record_id: bytes) -> bool:
+    """Whether the bytes are laid out as a UUIDv7: 16 of them, version 7, variant 0b10."""
+    return len(record_id) == 16 and record_id[6] >> 4 == 7 and record_id[8] >> 6 == 0b10
+
+
+def record_time(record_id: bytes) -> datetime:
+    """When the record was created, by its id, to the millisecond. Raises OverflowError past the year 9999."""
+    return _EPOCH + int.from_bytes(record_id[:6]) * _MILLISECOND
+
+
+def record_day(record_id: bytes) -> date:
+    """The UTC day of the record's creation, by its id."""
+    return record_time(record_id).date()
+
+
+def lowest_record_id(at: datetime) -> bytes:
+    """The smallest 16 bytes of any record created at or after this instant: a bound for ranges and partitions."""
+    return ((at - _EPOCH) // _MILLISECOND << 80).to_bytes(16)
+
+
+def day_start(day: date) -> datetime:
+    """00:00 UTC of a day."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -1,0 +1,83 @@
+"""Work that a service does by itself: a step that is repeated.
+
+A step does a bounded piece of work, is safe to repeat after any failure, and says whether there is more to do at once. The server runs
+each job in a thread of its own; the simulation calls steps itself, in an order that its seed decides.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+
+from shared.errors import KeptError
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """name: for logs and metrics. interval: from the end of one step to the next, unless there is more to do or `wake` is set.
+    step: True when there is more to do at once."""
+
+    name: str
+    interval: timedelta
+    step: Callable[[], bool]
+    wake: threading.Event = field(default_factory=threading.Event)
+
+
+class JobRunner:
+    """Runs jobs until it is stopped. A step that fails is logged and tried again after its interval."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self._jobs = jobs
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Starts a thread for each job."""
+        for job in self._jobs:
+            thread = threading.Thread(target=self._run, args=(job,), name=f"job:{job.name}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, timeout: timedelta) -> None:
+        """Lets steps in progress end, and waits for them that long."""
+        self._stopping.set()
+        for job in self._jobs:
+            job.wake.set()
+        for thread in self._threads:
+            thread.join(timeout.total_seconds())
+
+    def _run(self, job: Job) -> None:
+        failed = False
+        while not self._stopping.is_set():
+            more = False
+            job.wake.clear()
+            try:
+                more = job.step()
+                if failed:
+                    _log.info("job.recovered", job=job.name)
+                failed = False
+            except KeptError as error:
+                if not failed:  # once an outage, not once a try
+                    _log.warning("job.failed", job=job.name, reason=error.name)
+                failed = True
+            except Exception as error:  # noqa: BLE001 - a job outlives its failures; the type is logged, the text may hold data
+                _log.error("job.crashed", job=job.name, error=type(error).__name__, where=_where(error))
+                failed = True
+            if not more and not self._stopping.is_set():
+                job.wake.wait(job.interval.total_seconds())
+
+
+def _where(error: BaseException) -> str:
+    """File and line of an exception, without its text or locals."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return (
+        f"{trace.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trace.tb_lineno}"
+        if trace is not None
+        else "?"
+    )

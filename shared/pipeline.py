@@ -1,0 +1,267 @@
+"""What every call goes through, before and after the method itself, on every transport.
+
+In this order: the message is parsed (a malformed one is INVALID_ARGUMENT, not a fault of ours); the caller is identified; its kind must be
+declared; people and gateways are decided on by the service's authority; the request is validated by its contract; the method runs; whatever
+goes wrong becomes a status with a reason. An exception's text never leaves the process.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import grpc
+import protovalidate
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from shared.callers import is_public, require_kind
+from shared.channels import within
+from shared.errors import KeptError, Reason, to_status
+from shared.identity import Caller, CallerKind, with_correlation
+from shared.ids import new_id
+from shared.service import CallerAuthority
+from shared.telemetry import RPC_ACTIVE, RPC_REFUSED, RPC_SECONDS
+
+_log = structlog.get_logger(__name__)
+
+if TYPE_CHECKING:
+    _Interceptor = grpc.ServerInterceptor[Any, Any]
+    _Handler = grpc.RpcMethodHandler[Any, Any]
+else:
+    _Interceptor = grpc.ServerInterceptor
+    _Handler = grpc.RpcMethodHandler
+
+Identify = Callable[[grpc.ServicerContext], Caller]
+
+
+@dataclass(frozen=True)
+class _Malformed:
+    """Stands for a message that could not be parsed."""
+
+
+class CallContext:
+    """The context that methods get: gRPC's own, and who calls.
+
+    Everything but `caller` is passed on to the transport's context.
+    """
+
+    def __init__(self, inner: grpc.ServicerContext, caller: Caller) -> None:
+        self._inner = inner
+        self.caller = caller
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def caller_of(context: grpc.ServicerContext) -> Caller:
+    """Who makes this call, as the pipeline found out. Raises UNAUTHENTICATED for a context that did not come through it."""
+    if not isinstance(context, CallContext):
+        raise KeptError(Reason.REASON_UNAUTHENTICATED, "The caller is not known.")
+    return context.caller
+
+
+class StreamPool:
+    """Threads for methods that answer with a stream, apart from those of the others.
+
+    At most `limit` streams are open; one more is refused at once, by one of a few threads that are kept for that.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.threads = ThreadPoolExecutor(limit + 4, thread_name_prefix="stream")
+        self._free = threading.Semaphore(limit)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for a stream. Raises OVERLOADED when all are taken."""
+        if not self._free.acquire(blocking=False):
+            raise KeptError(
+                Reason.REASON_OVERLOADED,
+                "Too many streams are open; retry later.",
+                retry_after=timedelta(seconds=2),
+            )
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+class Pipeline(_Interceptor):
+    """The pipeline of one port.
+
+    identify: names the caller from certificate or token. authority: decides on people and gateways. long_streams: runs methods that
+    answer with a stream, so that they never use up the threads of the others.
+    """
+
+    def __init__(
+        self, identify: Identify, authority: CallerAuthority, long_streams: StreamPool | None = None
+    ) -> None:
+        self._identify = identify
+        self._authority = authority
+        self._long_streams = long_streams
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], _Handler | None],
+        details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """Wraps the method's handler."""
+        handler = continuation(details)
+        if handler is None:
+            return None
+        method = details.method
+        if not handler.response_streaming:
+            behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            make = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            return make(
+                self._answering(method, cast(Callable[[Any, Any], Any], behavior), handler.request_streaming),
+                _tolerant(handler.request_deserializer),
+                handler.response_serializer,
+            )
+        behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
+        streaming = self._streaming(
+            method, cast(Callable[[Any, Any], Iterator[Any]], behavior), handler.request_streaming
+        )
+        # Health's Watch runs in a pool of its own or does not block one: a wrapper must not take that away.
+        for name in ("experimental_non_blocking", "experimental_thread_pool"):
+            if hasattr(behavior, name):
+                return handler
+        if self._long_streams is not None:
+            streaming.experimental_thread_pool = self._long_streams.threads  # type: ignore[attr-defined]
+        make_stream = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.request_streaming
+            else grpc.unary_stream_rpc_method_handler
+        )
+        return make_stream(streaming, _tolerant(handler.request_deserializer), handler.response_serializer)
+
+    def _answering(
+        self, method: str, behavior: Callable[[Any, Any], Any], request_streaming: bool
+    ) -> Callable[[Any, grpc.ServicerContext], Any]:
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            started, correlation_id, code = time.perf_counter(), new_id("call"), "OK"
+            RPC_ACTIVE.labels("unary").inc()
+            try:
+                caller = self._admit(method, context, correlation_id)
+                checked = _checked_stream(request) if request_streaming else _checked(request)
+                with within(context.time_remaining()):
+                    return behavior(checked, CallContext(context, caller))
+            except Exception as error:  # noqa: BLE001 - the one place that turns any failure into a status
+                failure = _as_kept(error, method, correlation_id, context)
+                code = failure.status.name
+                _abort(context, failure, method, correlation_id)
+            finally:
+                RPC_ACTIVE.labels("unary").dec()
+                RPC_SECONDS.labels(method, code).observe(time.perf_counter() - started)
+
+        return answer
+
+    def _streaming(
+        self, method: str, behavior: Callable[[Any, Any], Iterator[Any]], request_streaming: bool
+    ) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
+        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            started, correlation_id, code = time.perf_counter(), new_id("call"), "OK"
+            RPC_ACTIVE.labels("stream").inc()
+            try:
+                with self._long_streams.place() if self._long_streams is not None else nullcontext():
+                    caller = self._admit(method, context, correlation_id)
+                    checked = _checked_stream(request) if request_streaming else _checked(request)
+                    yield from behavior(checked, CallContext(context, caller))
+            except GeneratorExit:
+                code = "CANCELLED"
+                raise
+            except Exception as error:  # noqa: BLE001 - as above
+                failure = _as_kept(error, method, correlation_id, context)
+                code = failure.status.name
+                _abort(context, failure, method, correlation_id)
+            finally:
+                RPC_ACTIVE.labels("stream").dec()
+                RPC_SECONDS.labels(method, code).observe(time.perf_counter() - started)
+
+        return stream
+
+    def _admit(self, method: str, context: grpc.ServicerContext, correlation_id: str) -> Caller:
+        caller = with_correlation(self._identify(context), correlation_id)
+        require_kind(caller, method)
+        if caller.kind is CallerKind.GATEWAY and not is_public(method):
+            caller = self._authority.authorize_gateway(caller, method)
+        elif caller.kind in (CallerKind.STAFF, CallerKind.CUSTOMER) and not is_public(method):
+            caller = self._authority.authorize_person(caller, method)
+        return caller
+
+
+def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    def deserialize(data: bytes) -> Any:
+        try:
+            return deserializer(data) if deserializer is not None else data
+        except (DecodeError, UnicodeDecodeError, ValueError, RecursionError):
+            return _Malformed()
+
+    return deserialize
+
+
+def _checked(request: Any) -> Any:
+    """The request, if its contract allows it."""
+    if isinstance(request, _Malformed):
+        raise KeptError(Reason.REASON_MALFORMED_MESSAGE, "The message cannot be parsed as its declared type.")
+    if isinstance(request, Message):
+        violations = protovalidate.collect_violations(request)
+        if violations:
+            raise KeptError(
+                Reason.REASON_INVALID_ARGUMENT,
+                "Some fields are not valid; nothing was changed.",
+                fields=[(field_path(violation), violation.proto.message) for violation in violations[:20]],
+            )
+    return request
+
+
+def field_path(violation: protovalidate.Violation) -> str:
+    """Where a violation is, such as "data.record_ids[3]". Keys of maps are the caller's content and are left out."""
+    path = ""
+    for element in violation.proto.field.elements if violation.proto.field else ():
+        path += ("." if path else "") + element.field_name
+        if element.subscript is not None:
+            path += f"[{element.subscript.value}]" if element.subscript.field == "index" else "[key]"
+    return path or "(message)"
+
+
+def _checked_stream(requests: Iterator[Any]) -> Iterator[Any]:
+    for request in requests:
+        yield _checked(request)
+
+
+def _as_kept(error: Exception, method: str, correlation_id: str, context: grpc.ServicerContext) -> KeptError:
+    if isinstance(error, KeptError):
+        return error
+    if (
+        isinstance(error, grpc.RpcError) and not context.is_active()
+    ):  # the caller's stream broke off while it was read
+        return KeptError(Reason.REASON_DEADLINE_EXCEEDED, "The caller left.")
+    trace = error.__traceback__
+    places = []
+    while trace is not None:
+        places.append(f"{trace.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    _log.error(
+        "call.crashed",
+        method=method,
+        correlation_id=correlation_id,
+        error=type(error).__name__,
+        where=" > ".join(places[-5:]),
+    )
+    return KeptError(Reason.REASON_INTERNAL, "Something went wrong on our side.")
+
+
+def _abort(context: grpc.ServicerContext, error: KeptError, method: str, correlation_id: str) -> NoReturn:
+    RPC_REFUSED.labels(method, error.name).inc()
+    _log.info("call.refused", method=method, reason=error.name, correlation_id=correlation_id)
+    context.abort_with_status(to_status(error, correlation_id))
+    raise AssertionError("abort returns never")

@@ -1,0 +1,127 @@
+"""The receiving side of the leased replica: the whole table in memory, and a lease on its being complete (docs/leases.md).
+
+A lease is counted from the moment the poll was *sent*, on a clock that nobody steps. While it is valid, every change that is in force is
+known here. When it is not, nothing is decided: `LEASE_LAPSED`.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+from kept.replica.v1 import lease_pb2
+from shared.change_feed import LEASE_DURATION
+from shared.clock import CLOCK_TOLERANCE, Clock
+from shared.errors import lease_lapsed
+from shared.jobs import Job
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class ReceivedChange(Generic[P]):
+    """A change as it came: the subject's whole policy from `effective_at` on."""
+
+    version: int
+    subject: str
+    effective_at: datetime
+    policy: P
+
+
+class Replica(Generic[P]):
+    """A leased replica of a feed.
+
+    poll: asks the serving side for what came after a version. window: how far back in time a question may reach; intervals that ended
+    before that are dropped.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        poll: Callable[[int], tuple[Sequence[ReceivedChange[P]], lease_pb2.Lease]],
+        clock: Clock,
+        *,
+        window: timedelta,
+    ) -> None:
+        self._poll = poll
+        self._clock = clock
+        self._window = window + 2 * CLOCK_TOLERANCE
+        self._polling = threading.Lock()
+        self._version = 0
+        # Replaced as a whole on a reset and a subject at a time otherwise; readers never see half a change.
+        self._table: dict[str, tuple[tuple[datetime, P], ...]] = {}
+        self._rebuilding: dict[str, tuple[tuple[datetime, P], ...]] | None = None
+        self._lease: tuple[float, int] | None = (
+            None  # valid until (boottime), in which generation of the clock
+        )
+        self.job = Job(f"replica:{name}", LEASE_DURATION / 4, self.poll_once)
+
+    def poll_once(self) -> bool:
+        """Asks once and takes over what comes. True when there is more to fetch. Raises what the call raises."""
+        with self._polling:
+            # The generation is read first: a clock that travels in between makes the lease void, never valid by mistake.
+            generation = self._clock.generation()
+            sent, sent_at = self._clock.boottime(), self._clock.now()
+            changes, lease = self._poll(self._version)
+            received_at = self._clock.now()
+            if lease.reset:
+                self._rebuilding = {}
+            target = self._table if self._rebuilding is None else self._rebuilding
+            oldest = received_at - self._window
+            for change in changes:
+                known = target.get(change.subject, ())
+                target[change.subject] = _pruned((*known, (change.effective_at, change.policy)), oldest)
+            self._version = lease.version
+            if not lease.complete:
+                return True
+            if self._rebuilding is not None:
+                self._table, self._rebuilding = self._rebuilding, None
+            answered_at = lease.answered_at.ToDatetime(tzinfo=sent_at.tzinfo)
+            if sent_at - CLOCK_TOLERANCE <= answered_at <= received_at + CLOCK_TOLERANCE:
+                self._lease = (sent + lease.duration.ToTimedelta().total_seconds(), generation)
+            return False
+
+    def has_lease(self) -> bool:
+        """Whether everything that is in force now is known here."""
+        lease = self._lease
+        return (
+            lease is not None and self._clock.boottime() < lease[0] and self._clock.generation() == lease[1]
+        )
+
+    def require_lease(self) -> None:
+        """Raises LEASE_LAPSED unless everything that is in force now is known here."""
+        if not self.has_lease():
+            raise lease_lapsed()
+
+    def throughout(self, subject: str, start: datetime, end: datetime) -> list[P | None]:
+        """Every policy of the subject that was in force at some instant of [start, end], oldest first; None for a time in which
+        there was none. Says nothing about the lease: call `require_lease` first."""
+        intervals = self._table.get(subject, ())
+        found: list[P | None] = []
+        if not intervals or intervals[0][0] > start:
+            found.append(None)
+        for index, (begins, policy) in enumerate(intervals):
+            ends = intervals[index + 1][0] if index + 1 < len(intervals) else None
+            if begins <= end and (ends is None or ends > start) and ends != begins:
+                found.append(policy)
+        return found
+
+    def at(self, subject: str, instant: datetime) -> P | None:
+        """The policy in force at an instant, or None."""
+        current: P | None = None
+        for begins, policy in self._table.get(subject, ()):
+            if begins <= instant:
+                current = policy
+        return current
+
+    def subjects(self) -> list[str]:
+        """All subjects that are known."""
+        return sorted(self._table)
+
+
+def _pruned(intervals: tuple[tuple[datetime, P], ...], oldest: datetime) -> tuple[tuple[datetime, P], ...]:
+    keep = 0
+    while keep + 1 < len(intervals) and intervals[keep + 1][0] <= oldest:
+        keep += 1
+    return intervals[keep:]

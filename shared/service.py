@@ -1,0 +1,47 @@
+"""What a service is made of, apart from the process that runs it.
+
+A service's `wiring.wire(config, clock, database, connect)` builds one of these. The server runs it behind two ports; the simulation
+runs it in process, with a clock, a database and channels of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import grpc
+
+from shared.identity import Caller
+from shared.jobs import Job
+
+# Gives the channel to another service's mTLS port, by the service's name.
+Connect = Callable[[str], grpc.Channel]
+
+
+class Registrar(Protocol):
+    """What generated `add_…Servicer_to_server` functions register with: a gRPC server, or an in-process one."""
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[Any]) -> None: ...
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: dict[str, Any]) -> None: ...
+
+
+class CallerAuthority(Protocol):
+    """Who decides what callers may do, beyond what their certificate or token proves."""
+
+    def authorize_person(self, caller: Caller, method: str) -> Caller:
+        """The caller with person or member id, roles and organization filled in. Raises KeptError: NOT_AUTHORIZED,
+        CALLER_NOT_ALLOWED, POWER_REQUIRED, ADMIN_REQUIRED, UNAUTHENTICATED, PEER_UNAVAILABLE."""
+
+    def authorize_gateway(self, caller: Caller, method: str) -> Caller:
+        """The caller, if it is registered as a model gateway now. Raises GATEWAY_NOT_REGISTERED or LEASE_LAPSED."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """register: adds every servicer to a server. jobs: work it does by itself. authority: decides on people and gateways. ready: further
+    conditions of readiness, all of them local (never a peer's health)."""
+
+    register: Callable[[Registrar], None]
+    jobs: Sequence[Job]
+    authority: CallerAuthority
+    ready: Sequence[Callable[[], bool]] = field(default_factory=tuple)

@@ -1,0 +1,7 @@
+"""Fixtures that every test may use; each lives in the module of tests/support that is named for it."""
+
+from __future__ import annotations
+
+from tests.support.postgres import fresh_database, postgres_server
+
+__all__ = ["fresh_database", "postgres_server"]

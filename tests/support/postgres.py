@@ -1,0 +1,135 @@
+"""A throwaway PostgreSQL for tests: one real server a test process, as many databases as tests want.
+
+    def test_something(fresh_database: FreshDatabase) -> None:
+        engine = create_engine(fresh_database("settings"))
+
+The server starts when the first test asks (about a second) and ends with the session; under pytest-xdist each
+worker has its own. It gives up durability and nothing else: roles, passwords and settings are the local
+stack's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+from sqlalchemy import make_url
+
+from deploy.local import ports
+from deploy.local.errors import PortInUse
+from deploy.local.postgres import Postgres
+from deploy.local.processes import Process, start_mark
+
+FreshDatabase = Callable[..., str]
+
+_PREFIX = "kept-test-postgres-"
+
+
+class TestServer:
+    """The session's server; `fresh_database` gives each caller a database that nobody else uses."""
+
+    __test__ = False
+
+    def __init__(self, postgres: Postgres) -> None:
+        self.postgres = postgres
+        self._numbers = itertools.count(1)
+        self._urls: dict[str, str] = {}
+
+    def fresh_database(self, name: str = "test", *, template: str | None = None) -> str:
+        """A new database with a role of its own (both called `name` and a number); returns its URL. About
+        0.1 s.
+
+        `template` copies another database of this server instead (its name, as `database_name(url)` says
+        it), for instance one that is already migrated. The copy belongs to the role of the original, and
+        nobody may be connected to the original meanwhile.
+        """
+        unique = f"{re.sub('[^a-z0-9_]', '_', name.lower())[:40]}_{next(self._numbers)}"
+        if template is None:
+            self._urls[unique] = self.postgres.ensure_database(unique, secrets.token_urlsafe(16))
+        else:
+            original = self._urls[template]
+            statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                sql.Identifier(unique),
+                sql.Identifier(make_url(original).username or ""),
+                sql.Identifier(template),
+            )
+            with self.postgres.administration() as connection:
+                connection.execute(statement)
+            self._urls[unique] = original.rpartition("/")[0] + "/" + unique
+        return self._urls[unique]
+
+    def drop(self, url: str) -> None:
+        """Remove a database that `fresh_database` made, whoever is still connected to it."""
+        self.postgres.drop_database(database_name(url))
+
+
+def database_name(url: str) -> str:
+    """The name of the database (and of its role) in a URL that `fresh_database` gave."""
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[TestServer]:
+    """The PostgreSQL server of this test process; for fixtures of a wider scope than one test."""
+    _sweep()
+    home = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    try:
+        home.joinpath("owner.json").write_text(json.dumps([os.getpid(), start_mark(os.getpid())]))
+        postgres = _started(home)
+        try:
+            yield TestServer(postgres)
+        finally:
+            postgres.stop()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def fresh_database(postgres_server: TestServer) -> Iterator[FreshDatabase]:
+    """`fresh_database(name) -> url`; the databases are dropped after the test."""
+    made: list[str] = []
+
+    def fresh(name: str = "test", *, template: str | None = None) -> str:
+        url = postgres_server.fresh_database(name, template=template)
+        made.append(url)
+        return url
+
+    yield fresh
+    for url in reversed(made):  # copies before the database whose role they belong to
+        postgres_server.drop(url)
+
+
+def _started(home: Path) -> Postgres:
+    for attempt in range(5):
+        [port] = ports.free_ports(1)
+        password, log = secrets.token_urlsafe(16), home / "postgres.log"
+        postgres = Postgres(home / "data", port=port, password=password, log=log, durable=False)
+        try:
+            postgres.start()
+            return postgres
+        except PortInUse:  # another server took it between the look and the start
+            shutil.rmtree(home / "data", ignore_errors=True)
+            if attempt == 4:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _sweep() -> None:
+    """End and remove the servers of test sessions that were killed before they could do so themselves."""
+    for home in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
+        try:
+            pid, mark = json.loads(home.joinpath("owner.json").read_text())
+        except (OSError, ValueError):
+            continue  # another user's, or being made this moment
+        if not Process(pid, mark).is_running():
+            Postgres(home / "data", port=0, password="", log=home / "postgres.log").stop()
+            shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,96 @@
+"""What the stack writes is what services read: same keys, same values, private."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from deploy.local import configuration
+from deploy.local.authority import Authority
+from deploy.local.errors import LocalStackError, NotLocal
+from deploy.local.issuer.config import IssuerConfig
+from deploy.local.layout import SERVICES, Layout, Ports
+from shared.config import ServiceConfig, load
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout.create(tmp_path / "stack", Ports.block(7400))
+
+
+@pytest.fixture
+def authority(layout: Layout) -> Authority:
+    return Authority(layout.authority, trust_domain="kept.local", environment="local")
+
+
+def test_a_service_reads_what_the_stack_writes(layout: Layout, authority: Authority) -> None:
+    url = "postgresql+psycopg://retention:s%22e'cret@127.0.0.1:7451/retention"
+    configuration.write_service(layout, "retention", authority.issue("retention", serves=True), url)
+    path = layout.configuration("retention")
+    config = load(ServiceConfig, "retention", path)
+    assert config.environment == "local"
+    assert config.database_url.get_secret_value() == url
+    assert config.services_address == "127.0.0.1:7430"
+    assert config.peers == {service: layout.addresses(service).services for service in SERVICES}
+    assert config.audience == "kept:retention"
+    assert config.migrate_at_start
+    assert [(each.kind, each.issuer) for each in config.issuers] == [
+        ("workforce", "http://127.0.0.1:7450/workforce"),
+        ("customer", "http://127.0.0.1:7450/customer"),
+    ]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_access_control_is_told_where_its_keys_lie(layout: Layout, authority: Authority) -> None:
+    configuration.write_service(layout, "access_control", authority.issue("access_control", serves=True), "x")
+    store = Path(tomllib.loads(layout.configuration("access_control").read_text())["key_store"])
+    assert store.is_dir()
+    assert store.stat().st_mode & 0o077 == 0
+
+
+def test_the_issuer_reads_what_the_stack_writes(layout: Layout, authority: Authority) -> None:
+    configuration.write_issuer(layout, authority.issue("issuer", serves=False))
+    config = IssuerConfig.read(layout.issuer_configuration)
+    assert config.address == "127.0.0.1:7450"
+    assert config.audiences == tuple(f"kept:{service}" for service in SERVICES)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("environment = \"local\"", "environment = \"production\""), "only where environment"),
+        (("127.0.0.1:7450", "0.0.0.0:7450"), "listens on 127.0.0.1 only"),
+        (("settings_name", "setting_name"), "setting_name, settings_name"),
+        (("environment =", "environment"), "not TOML"),
+    ],
+)  # fmt: skip
+def test_the_issuer_refuses_what_it_should_not_be_told(
+    layout: Layout, authority: Authority, change: tuple[str, str], complaint: str
+) -> None:
+    configuration.write_issuer(layout, authority.issue("issuer", serves=False))
+    path = layout.issuer_configuration
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises((NotLocal, LocalStackError), match=complaint):
+        IssuerConfig.read(path)
+
+
+def test_texts_survive_toml() -> None:
+    hostile = 'a"b\\c\n\t\x7f é – \u2028'
+    assert tomllib.loads(configuration.toml({"x": hostile}, {"t": {"y": [hostile]}}, {})) == {
+        "x": hostile,
+        "t": {"y": [hostile]},
+    }
+
+
+def test_the_directory_of_something_else_is_not_taken_for_a_stack(tmp_path: Path) -> None:
+    tmp_path.joinpath("thesis.txt").write_text("mine")
+    with pytest.raises(LocalStackError, match="something else"):
+        Layout.find(tmp_path)
+    assert Layout.find(tmp_path / "new") is None
+
+
+def test_a_secret_is_made_once_and_private(layout: Layout) -> None:
+    assert layout.secret("settings") == layout.secret("settings") != layout.secret("logging")
+    assert layout.directory.joinpath("secrets.json").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,266 @@
+"""Masking: what is found in the forms people write, what is left alone, and that nothing of a value shows
+through."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from services.logging import masking
+from services.logging.masking import KINDS, NOT_FOUND, WITHHELD, iban_holds, luhn_holds, mask
+from shared.linear_patterns import LinearPattern
+
+FOUND = [
+    # e-mail
+    ("write to anna.berg+news@example.com, please", "write to [EMAIL], please"),
+    ("<o'brien@mail.example.co.uk>", "<[EMAIL]>"),
+    ("müller@bücher.example", "[EMAIL]"),
+    ("иван@пример.example", "[EMAIL]"),
+    ("用户@例子.中国", "[EMAIL]"),
+    ("連絡先はtaro@example.jpです。", "連絡先は[EMAIL]です。"),
+    ("ａｎｎａ＠ｅｘａｍｐｌｅ．ｃｏｍ", "[EMAIL]"),
+    ("an\u200bna@exam\u00adple.com", "[EMAIL]"),
+    ('"anna berg"@example.com', "[EMAIL]"),
+    ('{"mail":"anna@example.com"}', '{"mail":"[EMAIL]"}'),
+    ("a@example.com,b@example.org", "[EMAIL],[EMAIL]"),
+    ("x" * 300 + "@example.com", "[EMAIL]"),
+    # cards
+    ("card 4111 1111 1111 1111, exp 04/27", "card [CARD], exp 04/27"),
+    ("4111-1111-1111-1111", "[CARD]"),
+    ("3782 822463 10005", "[CARD]"),
+    ("5555555555554444", "[CARD]"),
+    ("４２４２　４２４２　４２４２　４２４２", "[CARD]"),
+    ("٤٢٤٢ ٤٢٤٢ ٤٢٤٢ ٤٢٤٢", "[CARD]"),
+    ("4111\u200b1111\u200b1111\u200b1111", "[CARD]"),
+    ("4111 1111 1111 1111 5555 5555 5555 4444", "[CARD]"),
+    ("カード4111111111111111です", "カード[CARD]です"),
+    # IBANs
+    ("IBAN: DE89 3704 0044 0532 0130 00.", "IBAN: [IBAN]."),
+    ("gb82west12345698765432", "[IBAN]"),
+    ("GB82 WEST 1234 5698 7654 32 and more", "[IBAN] and more"),
+    ("FR14-2004-1010-0505-0001-3M02-606", "[IBAN]"),
+    ("NO93 8601 1117 947", "[IBAN]"),
+    ("ＤＥ８９ ３７０４ ００４４ ０５３２ ０１３０ ００", "[IBAN]"),
+    # addresses
+    ("from 192.0.2.17:8443 to 198.51.100.4.", "from [IP]:8443 to [IP]."),
+    ("203.0.113.0/24", "[IP]"),
+    ("2001:db8::1, [2001:db8:0:1::42]:443", "[IP], [[IP]]:443"),
+    ("::ffff:192.0.2.1", "[IP]"),
+    ("fe80::1%eth0", "[IP]"),
+    # telephone numbers
+    ("+49 30 1234567", "[PHONE]"),
+    ("+49 (0) 30 – 123 45 67", "[PHONE]"),
+    ("0049 30 1234567", "[PHONE]"),
+    ("(030) 123 45 67", "[PHONE]"),
+    ("0151/23456789", "[PHONE]"),
+    ("01 23 45 67 89", "[PHONE]"),
+    ("+33 6 12 34 56 78", "[PHONE]"),
+    ("020 7946 0958 or 07700 900123", "[PHONE] or [PHONE]"),
+    ("(212) 555-0100", "[PHONE]"),
+    ("+1 (212) 555-0100", "[PHONE]"),
+    ("1-800-555-0199", "[PHONE]"),
+    ("212.555.0100", "[PHONE]"),
+    ("03-1234-5678", "[PHONE]"),
+    ("０９０－１２３４－５６７８", "[PHONE]"),
+    ("(11) 91234-5678", "[PHONE]"),
+    ("98765 43210", "[PHONE]"),
+    ("138 1234 5678, 13812345678", "[PHONE], [PHONE]"),
+    ("612 34 56 78", "[PHONE]"),
+    ("601-234-567", "[PHONE]"),
+    ("Tel.: 601 234 567", "Tel.: [PHONE]"),
+    ("my phone number is 5551234567", "my phone number is [PHONE]"),
+    ("電話:5551234", "電話:[PHONE]"),
+    ("फ़ोन नंबर 55512345", "फ़ोन नंबर [PHONE]"),
+    ("هاتف ٥٥٥١٢٣٤٥", "هاتف [PHONE]"),
+    ("+966 55 123 4567", "[PHONE]"),
+    ("on 2025-03-01 from 030 1234567", "on 2025-03-01 from [PHONE]"),
+]
+
+
+@pytest.mark.parametrize(("text", "masked"), FOUND)
+def test_what_is_found(text: str, masked: str) -> None:
+    assert mask(text) == masked
+    assert mask(f"\n{text}\n") == f"\n{masked}\n"
+
+
+LEFT_ALONE = [
+    "In 2024 we sold 1,250,000 units, in 2025 1.310.500,75 EUR.",
+    "1 250 000 EUR, 12 500 000 zł, 601 234 567 zł",
+    "up +1 250 000 against the plan, -3.5 %, +12%",
+    "2023-2025, 01.02.2024, 1. 2. 2024, 12/31/2024, 2024-12-31T10:15:30Z, 10:30:00",
+    "from 01.02.2024 - 03.04.2024",
+    "order 20240115123456, parcel 1700000000000, page 12 of 345",
+    "card number 4111 1111 1111 1112 has a wrong check digit",
+    "DE89 3704 0044 0532 0130 01 is none",
+    "version 1.2.3, 1.2.3.4.5, 256.1.1.1, react@18.2.0, a @ b, @anna, user@localhost",
+    "std::vector, a::b, 12:30:45, add::face",
+    "ISBN 978-3-16-148410-0, DIN 4108-3, A320-200, 0x7f, 3.14159265358979",
+    "the year (2024) 150 000 visitors",
+    "Anna Berg, Lindenstraße 5, 10969 Berlin",
+    "x = 0123456 * 2",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", LEFT_ALONE)
+def test_what_is_left_alone(text: str) -> None:
+    assert mask(text) == text
+
+
+def test_the_published_list_says_what_is_found_and_what_is_not() -> None:
+    assert [kind.marker for kind in KINDS] == ["[EMAIL]", "[PHONE]", "[CARD]", "[IBAN]", "[IP]"]
+    assert all(kind.finds.endswith(".") for kind in KINDS)
+    assert "Names" in NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("digits", "holds"),
+    [("4111111111111111", True), ("4111111111111112", False), ("79927398713", True), ("18", True)],
+)
+def test_luhn(digits: str, holds: bool) -> None:
+    assert luhn_holds(digits) is holds
+
+
+@pytest.mark.parametrize(
+    ("iban", "holds"), [("de89370400440532013000", True), ("de98370400440532013000", False)]
+)
+def test_iban_check_digits(iban: str, holds: bool) -> None:
+    assert iban_holds(iban) is holds
+
+
+# --- properties
+# ------------------------------------------------------------------------------------------------------
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@st.composite
+def emails(draw: st.DrawFn) -> str:
+    local = draw(st.text(LETTERS + "0123456789_", min_size=1, max_size=40))
+    labels = draw(st.lists(st.text(LETTERS, min_size=1, max_size=12), min_size=1, max_size=3))
+    return f"{local}@{'.'.join(labels)}.example"
+
+
+@st.composite
+def cards(draw: st.DrawFn) -> str:
+    body = draw(st.sampled_from("23456")) + draw(st.text("0123456789", min_size=14, max_size=14))
+    number = next(body + check for check in "0123456789" if luhn_holds(body + check))
+    gap = draw(st.sampled_from(["", " ", "-", "\u00a0", "\u3000", "\u200b", "–"]))
+    number = gap.join(number[at : at + 4] for at in range(0, 16, 4))
+    return number.translate({48 + n: 0xFF10 + n for n in range(10)}) if draw(st.booleans()) else number
+
+
+@st.composite
+def ibans(draw: st.DrawFn) -> str:
+    account = draw(st.text("0123456789", min_size=18, max_size=18))
+    number = next(f"DE{n:02}{account}" for n in range(2, 99) if iban_holds(f"de{n:02}{account}"))
+    gap = draw(st.sampled_from(["", " ", "-", "\u00a0"]))
+    return gap.join(number[at : at + 4] for at in range(0, 22, 4))
+
+
+@st.composite
+def phones(draw: st.DrawFn) -> str:
+    country = draw(st.sampled_from(["+49", "+33", "+44", "+48", "+81", "+91", "+351"]))
+    groups = draw(st.lists(st.text("0123456789", min_size=2, max_size=4), min_size=3, max_size=3))
+    return (
+        country + draw(st.sampled_from([" ", "-", "/", ""])) + draw(st.sampled_from([" ", "-"])).join(groups)
+    )
+
+
+def addresses() -> st.SearchStrategy[str]:
+    return st.ip_addresses().map(str).filter(lambda address: any(char.isdigit() for char in address))
+
+
+VALUES = {"[EMAIL]": emails(), "[CARD]": cards(), "[IBAN]": ibans(), "[PHONE]": phones(), "[IP]": addresses()}
+
+
+@pytest.mark.parametrize("marker", VALUES)
+@given(data=st.data())
+@settings(deadline=None)
+def test_every_value_becomes_the_same_marker_so_nothing_of_it_shows(marker: str, data: st.DataObject) -> None:
+    value = data.draw(VALUES[marker])
+    if marker == "[PHONE]":
+        assume("0" not in value[1:2])
+    assert mask(value) == marker
+    assert mask(f"see: {value}, thanks") == f"see: {marker}, thanks"
+    assert mask(f"請看{value}。謝謝") == f"請看{marker}。謝謝"
+
+
+pieces = st.one_of(
+    st.text(max_size=8),
+    st.text("0123456789 +-().:/@[]", max_size=24),
+    st.text("0159afDE:. -@\u200b０٣", max_size=24),
+    *VALUES.values(),
+    st.sampled_from([*(kind.marker for kind in KINDS), "Tel. ", "01.02.2024", " "]),
+)
+
+
+@given(st.lists(pieces, max_size=8).map("".join))
+@settings(deadline=None, max_examples=400)
+def test_masking_what_is_masked_changes_nothing(text: str) -> None:
+    once = mask(text)
+    assert mask(once) == once
+
+
+@given(st.text(max_size=80))
+@settings(deadline=None)
+def test_text_without_digits_and_at_signs_is_unchanged(text: str) -> None:
+    assume(not any(char.isnumeric() or char in "@＠﹫:" for char in text))
+    assert mask(text) == text
+
+
+@given(st.lists(st.one_of(st.text(max_size=10), emails(), addresses()), max_size=6).map(" ".join))
+@settings(deadline=None)
+def test_no_address_survives(text: str) -> None:
+    for word in mask(text).split():
+        try:
+            ipaddress.IPv4Address(word)
+        except ValueError:
+            continue
+        pytest.fail("an IPv4 address was left")
+
+
+def test_a_text_that_never_settles_is_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "_mask_once", lambda text: text + "x")
+    assert mask("anna@example.com") == WITHHELD
+
+
+HOSTILE = ["." * 50, "a" * 50, "1.2.3.4.", " " * 50, "1 ", "4111 ", "4111 1111 1111 1112 ", "a@a", "@", "a@b.c ",
+           ":", "1:", "de89", "de89 ", "+49 30 ", "01/02/2024 ", "(030) ", "Tel. 1", "a.", "\u200b1", "é@é."]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_work_grows_linearly_counted_in_matches_and_characters(
+    monkeypatch: pytest.MonkeyPatch, piece: str
+) -> None:
+    """Doubling the text at most doubles scans, matches and checks; no clock involved. RE2 itself is
+    linear."""
+    work = 0
+    spans = LinearPattern.spans
+    luhn = masking.luhn_holds
+
+    def counted(self: LinearPattern, data: bytes, limit: int | None = None) -> Iterator[tuple[int, int]]:
+        nonlocal work
+        work += len(data)
+        for start, end in spans(self, data, limit):
+            work += 1 + end - start
+            yield start, end
+
+    def counted_luhn(digits: str) -> bool:
+        nonlocal work
+        work += len(digits)
+        return luhn(digits)
+
+    monkeypatch.setattr(LinearPattern, "spans", counted)
+    monkeypatch.setattr(masking, "luhn_holds", counted_luhn)
+    seen = []
+    for times in (500, 1_000, 2_000):
+        work = 0
+        mask(piece * times)
+        seen.append(work)
+    assert seen[1] <= 2.1 * seen[0] + 1_000
+    assert seen[2] <= 2.1 * seen[1] + 1_000
