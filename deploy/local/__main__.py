@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from deploy.local.boot_message import Command, boot_message, default_directory
+from deploy.local import throwaway
+from deploy.local.boot_message import boot_message, default_directory
 from deploy.local.clock_file import duration
 from deploy.local.errors import LocalStackError
 from deploy.local.layout import Ports
@@ -30,13 +30,8 @@ if TYPE_CHECKING:
         def __call__(self, stack: Stack, interactions: Path, /, *, interactive: bool) -> bool: ...
 
 
+_DEMO = "kept-demo-"
 SAMPLE = Path(__file__).resolve().parent / "samples" / "interactions.jsonl"
-
-_COMMANDS = (
-    Command(".venv/bin/kept doctor", "clock, certificates, databases, leases"),
-    Command(".venv/bin/kept status", "who am I, roles, grants, until when"),
-    Command(".venv/bin/python -m deploy.local travel 31d", "let a month pass"),
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +57,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
     fine = told or _tell(stack, given.input or SAMPLE, interactive=console.is_terminal)
     if fine and not told:
         stack.layout.story.write_text("{}\n")
-    console.print(boot_message(stack, found=not began, commands=_COMMANDS))
+    console.print(boot_message(stack, found=not began))
     if told:
         _say(console, "The story has been told on this stack; `make demo` tells it on a fresh one.")
     return 0 if fine else 1
@@ -71,7 +66,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
 def up(given: argparse.Namespace, console: Console) -> int:
     """Start, without the story."""
     stack, began = _up(given, console)
-    console.print(boot_message(stack, found=not began, commands=_COMMANDS))
+    console.print(boot_message(stack, found=not began))
     return 0
 
 
@@ -82,11 +77,13 @@ def demo(given: argparse.Namespace, console: Console) -> int:
         raise LocalStackError(
             f"There is no file {interactions}: name one of JSON Lines (prompt, generation)."
         )
-    home = Path(tempfile.mkdtemp(prefix="kept-demo-"))
+    for left in throwaway.abandoned(_DEMO):
+        _end(Stack.find(left / "stack"), left)
+    home = throwaway.make(_DEMO)
     stack = None
     try:
         with Progress(console) as progress:
-            stack = Stack.open(home, Ports.free())
+            stack = Stack.open(home / "stack", Ports.free())
             stack.start(progress)
         return 0 if _tell(stack, interactions, interactive=False) else 1
     finally:

@@ -94,7 +94,7 @@ class BootMessage:
         return table
 
 
-def boot_message(stack: Stack, *, found: bool, commands: Sequence[Command]) -> BootMessage:
+def boot_message(stack: Stack, *, found: bool) -> BootMessage:
     """What is true of this stack now."""
     statuses = {status.name: status for status in stack.status()}
     layout = stack.layout
@@ -135,7 +135,15 @@ def boot_message(stack: Stack, *, found: bool, commands: Sequence[Command]) -> B
             ),
             ("Clock", [("the stack's", _ahead(offset)), ("logs", f"{place}/logs")]),
         ],
-        commands=commands,
+        commands=[
+            Command(f"export KEPT_PROFILE={shlex.quote(str(place / 'profile.toml'))}", "where the stack is"),
+            Command(
+                ".venv/bin/kept login --as emma", f"an engineer; her password is in {place}/passwords.json"
+            ),
+            Command(".venv/bin/kept status", "who am I, which roles and grants, until when"),
+            Command(".venv/bin/kept doctor", "clock, certificates, databases, leases"),
+            Command(f"{own} travel 31d{where}", "let a month pass"),
+        ],
         endings=[
             Command(f"{own} stop{where}" if where else "make stop", "end it, keep the data"),
             Command(f"{own} reset{where}", "end it and remove everything of it"),

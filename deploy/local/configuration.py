@@ -32,6 +32,8 @@ def write_service(layout: Layout, service: str, identity: Identity, database_url
     }
     if service == "access_control":
         settings["key_store"] = str(private_files.directory(home / "key_store"))
+    if service == "retention":
+        settings["signing_key"] = str(home / "signing_key.pem")
     tables: dict[str, Section] = {
         "tls": {
             "certificate": str(identity.certificate),
@@ -68,6 +70,16 @@ def write_issuer(layout: Layout, identity: Identity) -> None:
         "audiences": [audience(service) for service in SERVICES],
     }
     private_files.write(layout.issuer_configuration, toml(settings, {}, {}))
+
+
+def write_profile(layout: Layout) -> None:
+    """What people's clients have to know: addresses, the authority, the issuers. It holds no secret."""
+    tables: dict[str, Section] = {
+        "addresses": {service: layout.addresses(service).people for service in SERVICES},
+        "tls": {"authority": str((layout.authority / "ca.crt").relative_to(layout.directory))},
+        "issuers": {kind: layout.issuer_url(kind) for kind in ("workforce", "customer")},
+    }
+    private_files.write(layout.profile, toml({"version": 1, "name": "local"}, tables, {}))
 
 
 def audience(service: str) -> str:

@@ -30,6 +30,13 @@ class DiskFull(LocalStackError):
         )
 
 
+def speaks_of_a_full_disk(text: str) -> bool:
+    """True if a program complained that there is no room. PostgreSQL words it in three ways."""
+    return any(
+        sign in text for sign in ("No space left on device", "Disk quota exceeded", "Check free disk space")
+    )
+
+
 class PartFailed(LocalStackError):
     """A process of the stack ended, or did not become healthy in time."""
 

@@ -133,6 +133,11 @@ class Layout:
         return self.directory / "passwords.json"
 
     @property
+    def profile(self) -> Path:
+        """What the `kept` command has to know of this stack."""
+        return self.directory / "profile.toml"
+
+    @property
     def clock(self) -> Path:
         return self.directory / "clock.json"
 

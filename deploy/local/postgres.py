@@ -21,7 +21,7 @@ from psycopg import sql
 
 from deploy.local import ports, processes
 from deploy.local import postgres_programs as programs
-from deploy.local.errors import DiskFull, LocalStackError, PartFailed
+from deploy.local.errors import DiskFull, LocalStackError, PartFailed, speaks_of_a_full_disk
 
 SUPERUSER = "postgres"
 
@@ -270,7 +270,7 @@ class Postgres:
 
     def _explained(self) -> LocalStackError:
         tail = self.log_tail()
-        if any("No space left on device" in line for line in tail):
+        if speaks_of_a_full_disk("\n".join(tail)):
             return DiskFull(str(self.data))
         ports.require_free("PostgreSQL", self.port)  # somebody was quicker than we
         return PartFailed("PostgreSQL", "did not start", str(self.log), tail)

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from deploy.local.errors import DiskFull, LocalStackError
+from deploy.local.errors import DiskFull, LocalStackError, speaks_of_a_full_disk
 
 _SYSTEM_USER = "kept-postgres"
 
@@ -136,7 +136,7 @@ def run(
         own.seek(0)
         printed = own.read().decode(errors="replace").strip()
     if result.returncode != 0:
-        if "No space left on device" in printed or "Disk quota exceeded" in printed:
+        if speaks_of_a_full_disk(printed):
             raise DiskFull("the database")
         raise ProgramFailed(program, printed)
     return printed

@@ -25,6 +25,8 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 def directory(path: Path) -> Path:
-    """Make a directory (and its parents) that only its owner may enter; returns it."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make a directory, and the parents that it lacks, that only the owner may enter; returns it."""
+    if not path.parent.exists():
+        directory(path.parent)
+    path.mkdir(exist_ok=True, mode=0o700)
     return path

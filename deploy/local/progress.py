@@ -45,15 +45,19 @@ class Progress:
         if self._status is not None:
             self._status.stop()
 
+    def tick(self) -> None:
+        """Show the current step if it is time to."""
+        with self._lock:
+            step, took, said = self._step, time.monotonic() - self._began, self._said
+            if not step or took < _PATIENCE:
+                return
+            self._said = True
+        if self._status is not None:
+            self._status.update(f"{step} ({took:.0f} s)")
+            self._status.start()
+        elif not said:
+            self._console.print(f"  {step} …", highlight=False)
+
     def _watch(self) -> None:
         while not self._done.wait(0.2):
-            with self._lock:
-                step, took, said = self._step, time.monotonic() - self._began, self._said
-                if not step or took < _PATIENCE:
-                    continue
-                self._said = True
-            if self._status is not None:
-                self._status.update(f"{step} ({took:.0f} s)")
-                self._status.start()
-            elif not said:
-                self._console.print(f"  {step} …", highlight=False)
+            self.tick()

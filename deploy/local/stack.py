@@ -76,8 +76,10 @@ class ServingCopy:
 class Stack:
     """One local stack in one directory. Commands of several processes on it take turns."""
 
-    def __init__(self, layout: Layout, programs: Sequence[Program] | None = None) -> None:
-        """`programs` takes the place of Kept's own processes, for tests of the stack itself."""
+    def __init__(
+        self, layout: Layout, programs: Sequence[Program] | None = None, *, durable: bool = True
+    ) -> None:
+        """For tests: `programs` takes the place of Kept's own processes; `durable=False` of durable commits."""
         self.layout = layout
         self._programs = kept_programs(layout) if programs is None else programs
         self.clock = ClockFile(layout.clock)
@@ -87,6 +89,7 @@ class Stack:
             port=layout.ports["postgres"],
             password=layout.secret("postgres"),
             log=layout.log("postgres"),
+            durable=durable,
         )
 
     @classmethod
@@ -272,6 +275,7 @@ class Stack:
             url = self._postgres.ensure_database(service, self.layout.secret(service))
             configuration.write_service(self.layout, service, authority.issue(service, serves=True), url)
         configuration.write_issuer(self.layout, authority.issue(ISSUER, serves=False))
+        configuration.write_profile(self.layout)
 
     def _stop(self) -> list[str]:
         parts = [part for part in self._records.parts().values() if part.name != _POSTGRES and _lives(part)]

@@ -190,8 +190,10 @@ def _grouped(run: Sequence[Group], index: int) -> int | None:
 _LOOK_BACK = 32  # characters before a number in which the word that announces it is looked for
 _WORDS = frozenset(
     {"tel", "telephone", "telefon", "telefonnummer", "telefono", "telefone", "téléphone", "teléfono", "phone",
-     "fon", "fax", "mobile", "mobil", "mobilnummer", "handy", "handynummer", "movil", "móvil", "celular", "cell",
-     "komórka", "whatsapp", "hotline", "durchwahl", "телефон", "тел", "هاتف", "الهاتف", "جوال",
+     "fon", "fax", "mobile", "mobil", "mobilnummer", "handy", "handynummer", "movil", "móvil", "celular",
+     "cell",
+     "komórka", "whatsapp", "hotline", "durchwahl", "телефон", "тел",
+     "هاتف", "الهاتف", "جوال",
      "फ़ोन", "फोन", "मोबाइल"}
 )  # fmt: skip
 _VOWEL_SIGNS = frozenset("".join(chr(point) for point in (*range(0x0900, 0x0904), *range(0x093A, 0x0950))))

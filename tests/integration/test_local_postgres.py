@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from deploy.local import ports
-from deploy.local.errors import PartFailed, PortInUse
+from deploy.local import postgres_programs as programs
+from deploy.local.errors import DiskFull, PartFailed, PortInUse
 from deploy.local.postgres import SUPERUSER, Postgres
 from deploy.local.processes import Process
 
@@ -182,6 +183,21 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         server.start()
     assert "database files are incompatible with server" in str(failure.value)
     assert not server.is_running()
+
+
+@pytest.mark.parametrize("output", ["x: No space left on device", "HINT:  Check free disk space.\nAborted"])
+def test_a_full_disk_is_said_and_leaves_no_half_made_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    server = _server(tmp_path)
+    program = tmp_path / "initdb"
+    program.write_text(f"#!/bin/sh\necho '{output}' >&2\nexit 1\n")
+    program.chmod(0o755)
+    programs.owner().reach(program)
+    monkeypatch.setattr(programs, "directory", lambda: tmp_path)
+    with pytest.raises(DiskFull):
+        server.start()
+    assert not server.data.exists()
 
 
 def test_the_pid_of_a_killed_server_given_to_another_process_is_left_alone(tmp_path: Path) -> None:

@@ -11,12 +11,9 @@ stack's.
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,10 +21,9 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from deploy.local import ports
+from deploy.local import ports, throwaway
 from deploy.local.errors import PortInUse
 from deploy.local.postgres import Postgres
-from deploy.local.processes import Process, start_mark
 
 FreshDatabase = Callable[..., str]
 
@@ -81,9 +77,8 @@ def database_name(url: str) -> str:
 def postgres_server() -> Iterator[TestServer]:
     """The PostgreSQL server of this test process; for fixtures of a wider scope than one test."""
     _sweep()
-    home = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    home = throwaway.make(_PREFIX)
     try:
-        home.joinpath("owner.json").write_text(json.dumps([os.getpid(), start_mark(os.getpid())]))
         postgres = _started(home)
         try:
             yield TestServer(postgres)
@@ -125,11 +120,6 @@ def _started(home: Path) -> Postgres:
 
 def _sweep() -> None:
     """End and remove the servers of test sessions that were killed before they could do so themselves."""
-    for home in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
-        try:
-            pid, mark = json.loads(home.joinpath("owner.json").read_text())
-        except (OSError, ValueError):
-            continue  # another user's, or being made this moment
-        if not Process(pid, mark).is_running():
-            Postgres(home / "data", port=0, password="", log=home / "postgres.log").stop()
-            shutil.rmtree(home, ignore_errors=True)
+    for home in throwaway.abandoned(_PREFIX):
+        Postgres(home / "data", port=0, password="", log=home / "postgres.log").stop()
+        shutil.rmtree(home, ignore_errors=True)

@@ -12,7 +12,9 @@ from deploy.local.authority import Authority
 from deploy.local.errors import LocalStackError, NotLocal
 from deploy.local.issuer.config import IssuerConfig
 from deploy.local.layout import SERVICES, Layout, Ports
-from shared.config import ServiceConfig, load
+from services.retention.config import RetentionConfig
+from services.settings.config import SettingsConfig
+from shared.config import load
 
 
 @pytest.fixture
@@ -29,7 +31,8 @@ def test_a_service_reads_what_the_stack_writes(layout: Layout, authority: Author
     url = "postgresql+psycopg://retention:s%22e'cret@127.0.0.1:7451/retention"
     configuration.write_service(layout, "retention", authority.issue("retention", serves=True), url)
     path = layout.configuration("retention")
-    config = load(ServiceConfig, "retention", path)
+    config = load(RetentionConfig, "retention", path)
+    assert config.signing_key == path.parent / "signing_key.pem"
     assert config.environment == "local"
     assert config.database_url.get_secret_value() == url
     assert config.services_address == "127.0.0.1:7430"
@@ -41,6 +44,21 @@ def test_a_service_reads_what_the_stack_writes(layout: Layout, authority: Author
         ("customer", "http://127.0.0.1:7450/customer"),
     ]
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_settings_reads_what_the_stack_writes(layout: Layout, authority: Authority) -> None:
+    configuration.write_service(layout, "settings", authority.issue("settings", serves=True), "x")
+    assert (
+        load(SettingsConfig, "settings", layout.configuration("settings")).people_address == "127.0.0.1:7401"
+    )
+
+
+def test_clients_are_told_where_people_reach_the_services(layout: Layout) -> None:
+    configuration.write_profile(layout)
+    profile = tomllib.loads(layout.profile.read_text())
+    assert profile["addresses"] == {service: layout.addresses(service).people for service in SERVICES}
+    assert profile["tls"]["authority"] == "authority/ca.crt"
+    assert profile["issuers"]["customer"] == "http://127.0.0.1:7450/customer"
 
 
 def test_access_control_is_told_where_its_keys_lie(layout: Layout, authority: Authority) -> None:

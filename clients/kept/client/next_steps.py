@@ -1,0 +1,74 @@
+"""What to do next, by reason: a sentence or two for the person who is told. {keys} are the reason's metadata; a sentence whose key
+is missing is left out (sentences end with ". ")."""
+
+from collections.abc import Mapping
+from typing import Final
+
+_RETRY: Final = "Nothing has to be changed: try again in a moment."
+
+NEXT_STEPS: Final[Mapping[str, str]] = {
+    # of this client
+    "NOT_REACHABLE": "Look with `kept doctor` which service answers, and whether the profile's addresses are right.",
+    "NOT_SIGNED_IN": "Sign in with `kept login`.",
+    "SIGN_IN_REFUSED": "Check name and password, then `kept login` again.",
+    "PROFILE": "Name a profile with --profile or $KEPT_PROFILE; `kept doctor --help` tells what belongs into it.",
+    "UNREADABLE": "Check the file's name and content.",
+    "KEYS_CHANGED": "Ask the operator out of band whether the keys were changed, then pin them with `kept trust --replace`.",
+    # callers
+    "UNAUTHENTICATED": "Sign in again with `kept login`; if that does not help, `kept doctor` shows clock and certificate faults.",
+    "CALLER_NOT_ALLOWED": "Use another identity (--as NAME); `kept status` shows who you are.",
+    "NOT_AUTHORIZED": "What is missing: {missing}. `kept status` shows your roles and agreement; an operator changes them with "
+    "`kept people`.",
+    "POWER_REQUIRED": "Request the power with `kept access request --power {power} --reason …` and have a colleague approve it.",
+    "WRONG_ORGANIZATION": "Name your own organization, or use another identity (--as NAME).",
+    "ADMIN_REQUIRED": "Ask one of your admins: {admins}. There is no admin to ask; write to {support}.",
+    # requests
+    "INVALID_ARGUMENT": "Correct the fields named above; nothing was changed.",
+    "MALFORMED_MESSAGE": "Do not retry: client and service disagree on the contract; bring both to the same version.",
+    "NOT_FOUND": "Check the id, and with `kept status` that you are who you mean to be: what you may not see does not exist for you.",
+    "REQUEST_ID_REUSED": "Leave --request-id away, or give a new one.",
+    "CONFLICT": "Somebody else was faster: look at it again, then repeat your change.",
+    "WRONG_STATE": "It is in state {state}, which does not allow this. Look at it again with the `show` or `list` command.",
+    "SECOND_PERSON_REQUIRED": "Ask a colleague: nobody does both halves of an act that takes two.",
+    "ALREADY_EXISTS": "Look with the `list` command at the one that is there, or choose another name.",
+    # grants
+    "GRANT_REQUIRED": "Request access with `kept access request --organization … --purpose … --reason …`, then pass --grant.",
+    "GRANT_NOT_ACTIVE": "The grant's state is {state}. See what it waits for with `kept access show GRANT`.",
+    "GRANT_EXPIRED": "Request a new grant with `kept access request`.",
+    "GRANT_REVOKED": "Ask whoever revoked it; if the need stands, request a new grant with `kept access request`.",
+    "OUTSIDE_SCOPE": "Leave out what the grant does not cover (`kept access show GRANT`), or request one that does.",
+    "BUDGET_EXHAUSTED": "Request a new grant with the number of records that you need (--budget).",
+    "DETAIL_NOT_GRANTED": "The grant gives {detail}. Ask for less with --detail, or request a grant with more.",
+    "CASE_NOT_OPEN": "See with `kept cases show CASE` where the case is and which records are its.",
+    "CUSTOMER_APPROVAL_REQUIRED": "Wait for an admin of the organization to approve: `kept access show GRANT` tells.",
+    # the moment
+    "LEASE_LAPSED": _RETRY,
+    "PEER_UNAVAILABLE": "It waits for the {service} service. " + _RETRY,
+    "DATABASE_UNAVAILABLE": _RETRY,
+    "OVERLOADED": _RETRY,
+    "TOO_LARGE": "Send less at once; retrying the same does not help.",
+    "SHUTTING_DOWN": _RETRY,
+    "DEADLINE_EXCEEDED": "It may have happened or not: repeat the command with the same --request-id where it has one, or look with "
+    "the `list` command.",
+    "INTERNAL": "Report the correlation id to the operator: the service's log names the cause under it.",
+    # recording
+    "DEPLOYMENT_SENDS_NO_CONTENT": "Send nothing: this organization's deployment keeps its data on its own side.",
+    "UNKNOWN_ORGANIZATION": "Check the id. A new organization is known everywhere only from the instant its creation names.",
+    "GATEWAY_NOT_REGISTERED": "Have an operator register the gateway with `kept settings gateways register`.",
+    "RECORD_TOO_LATE": "It is older than {window_hours} hours and is not taken any more.",
+    "RECORD_FROM_FUTURE": "Set the clock of the machine that made the record id right.",
+    "CLOSED": "Nothing more is taken for this organization or day.",
+    "INVALID_RECORD_ID": "Give a UUID of version 7, as recorded.",
+    # keys, holds, evidence
+    "KEY_DESTROYED": "Nothing brings it back: the key was destroyed on schedule.",
+    "HOLD_TOO_LATE": "Place the hold on records that are still there.",
+    "NOT_YET_INTEGRATED": _RETRY,
+    "NOT_DUE": "Wait until it is due by its rule: `kept retention plan` shows what is.",
+    # settings
+    "CONFIRMATION_MISMATCH": "Type the sentence exactly as shown; `kept settings account status` shows it again.",
+    "NOT_ELIGIBLE": "Only paying SaaS organizations can have this. Talk to your sales representative.",
+    "COMMITMENTS_NOT_ACCEPTED": "Read version {version} with `kept settings zdr commitments`, then accept each by name.",
+    "INVITATION_INVALID": "Ask your admin for a new invitation: each works once, for seven days.",
+    "SIGN_IN_FAILED": "Check e-mail and password; after failures wait a minute.",
+    "LAST_ADMIN": "Invite a successor as admin first: `kept settings members invite --role admin`.",
+}

@@ -1,0 +1,176 @@
+"""The gateway's side: interactions in, receipts out, over one stream of batches.
+
+Each record has an id that was minted once, here or by the caller; the id is the idempotency key, so what was not answered before a
+connection broke is simply sent again, and a record that had arrived answers DUPLICATE. A receipt means: durable. A refusal by policy
+is a receipt too, with its reason; `retryable` ones may be recorded again later, which is the caller's to decide.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Self
+
+import grpc
+
+from kept.client.clock import system_now
+from kept.client.connection import Calls, channel_options, target
+from kept.client.errors import KeptError
+from kept.client.reading import PAUSES
+from kept.client.record_ids import RecordIds
+from kept.errors.v1 import reasons_pb2
+from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
+
+# The contract takes 6 MiB and 5,000 records a batch; smaller batches are answered sooner and cost less when they are sent again.
+_BATCH_RECORDS: Final = 500
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+_LARGEST_RECORD: Final = 6 * 1024 * 1024 - 1024
+# A tag and a length before each record of a batch.
+_FRAMING_BYTES: Final = 8
+
+
+class Recorder:
+    """Records for one gateway. Thread-safe; close it, or use it in a `with`.
+
+    address: logging's mTLS port, "host:port". certificate, key: PEM files of the gateway's identity. authority: PEM file of who signed
+    the services' certificates. The channel is made anew when one of the files changed. now: the clock that record ids are minted by.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        certificate: Path,
+        key: Path,
+        authority: Path,
+        *,
+        now: Callable[[], datetime] = system_now,
+        pauses: Iterable[float] = PAUSES,
+        wait: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._address = address
+        self._files = (authority, key, certificate)
+        self._ids = RecordIds(now)
+        self._pauses = tuple(pauses)
+        self._wait = wait
+        self._lock = threading.Lock()
+        self._made: tuple[tuple[int, ...], grpc.Channel] | None = None
+
+    def __repr__(self) -> str:
+        return f"Recorder({self._address!r})"
+
+    def mint(self) -> bytes:
+        """A new record id, for a caller that has to know it before it records."""
+        return self._ids.mint()
+
+    def record(self, interactions: Iterable[interactions_pb2.Interaction]) -> list[ingest_pb2.Receipt]:
+        """Records all of them; one receipt each, in their order. An interaction without an id is given one, in place, so that the
+        caller can send the same again. Raises KeptError when the service cannot be reached, or refuses this gateway: what was
+        acknowledged until then is durable, and recording the same interactions again is safe."""
+        everything = list(interactions)
+        for interaction in everything:
+            if not interaction.record_id:
+                interaction.record_id = self.mint()
+        receipts: list[ingest_pb2.Receipt | None] = [None] * len(everything)
+        sendable: list[int] = []
+        for index, interaction in enumerate(everything):
+            if interaction.ByteSize() > _LARGEST_RECORD:
+                receipts[index] = _too_large(interaction.record_id)  # it would end the stream for all others
+            else:
+                sendable.append(index)
+        waiting = list(batches([(index, everything[index].ByteSize()) for index in sendable]))
+        failures = 0
+        while waiting:
+            answered = 0
+            try:
+                for answered, receipts_of_batch in enumerate(self._send(everything, waiting), start=1):
+                    for index, receipt in zip(waiting[answered - 1], receipts_of_batch, strict=True):
+                        receipts[index] = receipt
+            except KeptError as error:
+                failures = 0 if answered else failures
+                if error.status != "UNAVAILABLE" or failures == len(self._pauses):
+                    raise
+                self._wait(self._pauses[failures])
+                failures += 1
+            waiting = waiting[answered:]
+        return [receipt for receipt in receipts if receipt is not None]
+
+    def _send(
+        self, everything: list[interactions_pb2.Interaction], waiting: list[list[int]]
+    ) -> Iterator[list[ingest_pb2.Receipt]]:
+        """The answers to as many batches as are answered before the stream ends."""
+        stub = ingest_pb2_grpc.IngestServiceStub(self._channel())
+        answers = stub.RecordInteractions(
+            ingest_pb2.RecordInteractionsRequest(interactions=[everything[index] for index in batch])
+            for batch in waiting
+        )
+        count = 0
+        for batch, answer in zip(waiting, answers, strict=False):
+            count += 1
+            if len(answer.receipts) != len(batch):
+                raise KeptError(
+                    "INTERNAL", "The logging service answered a batch with another number of receipts."
+                )
+            yield list(answer.receipts)
+        if count < len(waiting):
+            raise KeptError(
+                "NOT_REACHABLE", "The stream ended early.", status="UNAVAILABLE", service="logging"
+            )
+
+    def _channel(self) -> grpc.Channel:
+        """The channel by the files as they are now: a channel keeps the certificate that it was made with."""
+        with self._lock:
+            try:
+                version = tuple(file.stat().st_mtime_ns for file in self._files)
+                if self._made is not None and self._made[0] == version:
+                    return self._made[1]
+                authority, key, certificate = (file.read_bytes() for file in self._files)
+            except OSError as error:
+                raise KeptError("UNREADABLE", f"{error.filename} cannot be read: {error.strerror}.") from None
+            channel = grpc.intercept_channel(
+                grpc.secure_channel(
+                    target(self._address),
+                    grpc.ssl_channel_credentials(authority, key, certificate),
+                    options=channel_options("logging"),
+                ),
+                Calls("logging", None),
+            )
+            # Calls in progress go on over the old channel, which ends when the last of them lets go of it.
+            self._made = (version, channel)
+            return channel
+
+    def close(self) -> None:
+        """Closes the channel."""
+        with self._lock:
+            if self._made is not None:
+                self._made[1].close()
+                self._made = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def batches(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+    """(index, bytes) grouped into batches of indices, in order; a large record is a batch of its own."""
+    batch: list[int] = []
+    total = 0
+    for index, size in sizes:
+        if batch and (len(batch) == _BATCH_RECORDS or total + size > _BATCH_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(index)
+        total += size + _FRAMING_BYTES
+    if batch:
+        yield batch
+
+
+def _too_large(record_id: bytes) -> ingest_pb2.Receipt:
+    return ingest_pb2.Receipt(
+        record_id=record_id,
+        outcome=ingest_pb2.OUTCOME_REFUSED,
+        reason=reasons_pb2.REASON_TOO_LARGE,
+        retryable=False,
+    )

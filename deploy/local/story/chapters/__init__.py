@@ -1,0 +1,1 @@
+"""The story's chapters, one a module; each has `play(plot)`."""

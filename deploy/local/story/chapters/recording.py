@@ -1,0 +1,186 @@
+"""Chapter 2: the gateway records everything for each customer, and only what may be kept is kept."""
+
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, timedelta
+
+import psycopg
+
+from deploy.local.story.interactions import Sample
+from deploy.local.story.plot import Plot, Sent
+from kept.client.record_ids import created_at
+from kept.errors.v1 import reasons_pb2
+from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
+
+_BATCH = 50
+_PLANTED = Sample(
+    0, "Please say zebracanary for me.", "I would rather not.", application="story", model="story-1"
+)
+
+
+def play(plot: Plot) -> None:
+    """See the module."""
+    marker = secrets.token_hex(16)
+    batches = {
+        which: [
+            _interaction(plot, customer.organization_id, sample, f"{marker} " if which == "zdr" else "")
+            for sample in [*plot.samples, _PLANTED]
+        ]
+        for which, customer in plot.customers.items()
+    }
+    receipts = {which: record(plot, interactions) for which, interactions in batches.items()}
+    _saas(plot, batches["saas"], receipts["saas"])
+    _zdr(plot, receipts["zdr"], marker)
+    _private(plot, receipts["private"])
+    again = {which: record(plot, interactions) for which, interactions in batches.items()}
+    outcomes = Counter(
+        receipt.outcome for which in ("saas", "zdr") for receipt in again[which] if which in plot.customers
+    )
+    plot.tell.expect(
+        "sending the whole input again stores nothing twice: every record is a DUPLICATE",
+        set(outcomes) == {ingest_pb2.OUTCOME_DUPLICATE},
+        str({ingest_pb2.Outcome.Name(outcome): count for outcome, count in outcomes.items()}),
+    )
+
+
+def record(plot: Plot, interactions: list[interactions_pb2.Interaction]) -> list[ingest_pb2.Receipt]:
+    """Sends over one stream in batches; a refusal of the moment is sent again."""
+    stub = plot.gateway.stub(ingest_pb2_grpc.IngestServiceStub)
+    receipts: dict[bytes, ingest_pb2.Receipt] = {}
+
+    def batches(
+        pending: list[interactions_pb2.Interaction],
+    ) -> Iterator[ingest_pb2.RecordInteractionsRequest]:
+        for start in range(0, len(pending), _BATCH):
+            yield ingest_pb2.RecordInteractionsRequest(interactions=pending[start : start + _BATCH])
+
+    def send() -> bool:
+        pending = [one for one in interactions if one.record_id not in receipts]
+        for answer in stub.RecordInteractions(batches(pending)):
+            for receipt in answer.receipts:
+                if not receipt.retryable:
+                    receipts[receipt.record_id] = receipt
+        return len(receipts) == len(interactions)
+
+    plot.poll("recording", send)
+    return [receipts[one.record_id] for one in interactions]
+
+
+def _interaction(
+    plot: Plot, organization_id: str, sample: Sample, before: str
+) -> interactions_pb2.Interaction:
+    made = interactions_pb2.Interaction(
+        record_id=plot.ids.mint(),
+        organization_id=organization_id,
+        application=sample.application or "story",
+        model=sample.model or "story-1",
+        end_user=sample.end_user,
+        content=sample.content(before),
+        prompt_tokens=len(sample.prompt) // 4,
+        generation_tokens=len(sample.generation) // 4,
+        finish_reason="stop",
+    )
+    made.latency.FromTimedelta(timedelta(milliseconds=300))
+    return made
+
+
+def record_one(plot: Plot, which: str, sample: Sample) -> Sent:
+    """Records one interaction for a customer and says when it was answered for."""
+    interaction = _interaction(plot, plot.customers[which].organization_id, sample, "")
+    (receipt,) = record(plot, [interaction])
+    plot.tell.require("one more record is stored", receipt.outcome == ingest_pb2.OUTCOME_STORED)
+    return Sent(interaction.record_id, sample, plot.stage.now())
+
+
+def _saas(plot: Plot, sent: list[interactions_pb2.Interaction], receipts: list[ingest_pb2.Receipt]) -> None:
+    now = plot.stage.now()
+    plot.sent = [
+        Sent(one.record_id, sample, now) for one, sample in zip(sent, [*plot.samples, _PLANTED], strict=True)
+    ]
+    plot.planted = plot.sent[-1]
+    stored = [receipt for receipt in receipts if receipt.outcome == ingest_pb2.OUTCOME_STORED]
+    dues = {receipt.due_at.ToDatetime(tzinfo=UTC) for receipt in stored}
+    expected = {
+        created_at(receipt.record_id).replace(hour=0, minute=0, second=0, microsecond=0)
+        + timedelta(days=30, hours=-2)
+        for receipt in stored
+    }
+    plot.tell.require(
+        f"{plot.customers['saas'].name}: {len(stored)} records STORED, to be gone by "
+        + ", ".join(f"{due:%Y-%m-%d %H:%M} UTC" for due in sorted(dues)),
+        len(stored) == len(sent) and dues == expected,
+        f"{len(stored)} of {len(sent)}",
+    )
+
+
+def _zdr(plot: Plot, receipts: list[ingest_pb2.Receipt], marker: str) -> None:
+    customer = plot.customers["zdr"]
+    plot.tell.require(
+        f"{customer.name}: {len(receipts)} records STORED_WITHOUT_CONTENT",
+        all(receipt.outcome == ingest_pb2.OUTCOME_STORED_WITHOUT_CONTENT for receipt in receipts),
+    )
+    with psycopg.connect(_plain(plot.stage.stack.database_url("logging")), autocommit=True) as rows:
+        sealed, keys, kept = _rows(rows, customer.organization_id)
+        plot.tell.expect(
+            "no row of it has sealed content or a data key; its log data is there",
+            sealed == 0 and keys == 0 and kept == len(receipts),
+            f"{sealed} sealed, {keys} keys, {kept} rows",
+        )
+        # The scan is worth something only if it would find a marker that is there: one is put there, into a table of its own.
+        control = secrets.token_hex(16)
+        rows.execute("CREATE TABLE story_scan_control (found text)")
+        try:
+            rows.execute("INSERT INTO story_scan_control VALUES (%s)", (control,))
+            with plot.tell.working("looking through every file of the stack"):
+                found = files_with(plot, [marker, control])
+        finally:
+            rows.execute("DROP TABLE story_scan_control")
+    plot.tell.require(
+        "a marker that was stored on purpose is found, so the search finds what is there",
+        bool(found[control]),
+    )
+    plot.tell.expect(
+        f"the marker of its prompts is in no file of the stack, WAL and logs included ({len(plot.stage.stack.files())} files)",
+        not found[marker],
+        ", ".join(found[marker][:3]),
+    )
+
+
+def _rows(rows: "psycopg.Connection[tuple[int]]", organization_id: str) -> tuple[int, int, int]:
+    counts = []
+    for query in (
+        "SELECT count(*) FROM interactions WHERE org_id = %s AND sealed_content IS NOT NULL",
+        "SELECT count(*) FROM data_keys WHERE org_id = %s",
+        "SELECT count(*) FROM interactions WHERE org_id = %s",
+    ):
+        row = rows.execute(query, (organization_id,)).fetchone()
+        counts.append(row[0] if row else -1)
+    return counts[0], counts[1], counts[2]
+
+
+def _plain(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://")
+
+
+def files_with(plot: Plot, texts: list[str]) -> dict[str, list[str]]:
+    """The names of the stack's files in which each text stands, as UTF-8 or as hex of it."""
+    found: dict[str, list[str]] = {text: [] for text in texts}
+    for file in plot.stage.stack.files():
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:  # a file of PostgreSQL's that has gone meanwhile
+            continue
+        for text in texts:
+            if text.encode() in content or text.encode().hex().encode() in content:
+                found[text].append(file.name)
+    return found
+
+
+def _private(plot: Plot, receipts: list[ingest_pb2.Receipt]) -> None:
+    reasons = {receipt.reason for receipt in receipts}
+    plot.tell.expect(
+        f"{plot.customers['private'].name}: {len(receipts)} records REFUSED, DEPLOYMENT_SENDS_NO_CONTENT",
+        reasons == {reasons_pb2.REASON_DEPLOYMENT_SENDS_NO_CONTENT}
+        and all(receipt.outcome == ingest_pb2.OUTCOME_REFUSED for receipt in receipts),
+    )

@@ -1,0 +1,1 @@
+"""Access control: people, roles and grants; decisions; custody of keys; the audit log."""

@@ -1,0 +1,208 @@
+"""A key store of files: a directory that only the service's user can enter, one file a root.
+
+Each write goes to a temporary file, is synced, renamed, and the directory synced, so that a crash leaves the old state or the new one. What
+`destroy` cannot reach is said in `statement`: file systems and flash disks may keep old blocks, and whoever copied the directory has a copy.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from services.access_control.key_stores import Item, KeyStoreError, RememberedHead, RootAbsent, wrapping
+from shared.ids import new_id
+
+_ROOT_ID: Final = re.compile(r"^root_[0-9a-z]{26}$")
+_SUFFIX: Final = ".key"
+_SIGNING_KEY: Final = "signing.ed25519"
+_HEAD: Final = "newest-head.json"
+_LOCK: Final = "lock"
+_STATEMENT: Final = (
+    "Root keys are files on one disk: destroyed means overwritten, unlinked and synced. Copies of that disk's backups or snapshots, "
+    "and blocks that a flash disk keeps for itself, are not reached; the directory must be left out of every backup."
+)
+
+
+class FileSigningKey:
+    """An Ed25519 key from a file."""
+
+    def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        self._private_key = private_key
+
+    @property
+    def public_key(self) -> bytes:
+        """32 bytes."""
+        return self._private_key.public_key().public_bytes_raw()
+
+    @property
+    def key_id(self) -> str:
+        """First 16 bytes of SHA-256 of the public key, in hex."""
+        return hashlib.sha256(self.public_key).digest()[:16].hex()
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes."""
+        return self._private_key.sign(message)
+
+
+class FileKeyStore:
+    """A key store in `directory`, made with mode 0700 if absent. Raises KeyStoreError when others can enter it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mode = stat.S_IMODE(directory.stat().st_mode)
+        except OSError as error:
+            raise KeyStoreError(f"the key store {directory} cannot be used ({error.strerror})") from error
+        if mode & 0o077:
+            raise KeyStoreError(
+                f"the key store {directory} can be entered by others (mode {mode:o}); it must be 700"
+            )
+
+    @property
+    def statement(self) -> str:
+        """What destroying is worth here."""
+        return _STATEMENT
+
+    def create(self) -> str:
+        """Makes a root, synced and read back. Returns its id."""
+        root_id = new_id("root")
+        key = wrapping.new_key()
+        with self._locked():
+            self._write(root_id + _SUFFIX, key)
+            if self._read_root(root_id) != key:
+                raise KeyStoreError("a root that was just written reads back differently")
+        return root_id
+
+    def wrap(self, root_id: str, items: Sequence[Item]) -> list[bytes]:
+        """Wraps keys, in order. The root is read for each call and kept by nobody: a destroyed one is gone from memory too."""
+        root = self._read_root(root_id)
+        return [wrapping.wrap(root, item.name, item.value) for item in items]
+
+    def unwrap(self, root_id: str, items: Sequence[Item]) -> list[bytes]:
+        """Opens wrapped keys, in order."""
+        root = self._read_root(root_id)
+        return [wrapping.unwrap(root, item.name, item.value) for item in items]
+
+    def destroy(self, root_id: str) -> None:
+        """Overwrites, syncs, unlinks, syncs the directory."""
+        path = self._root_path(root_id)
+        with self._locked():
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                raise KeyStoreError(f"root {root_id} cannot be destroyed ({error.strerror})") from error
+            try:
+                size = os.fstat(descriptor).st_size
+                os.pwrite(descriptor, os.urandom(size), 0)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            path.unlink()
+            self._sync_directory()
+
+    def root_ids(self) -> list[str]:
+        """Ids of all roots."""
+        try:
+            names = [
+                path.name.removesuffix(_SUFFIX)
+                for path in self._directory.iterdir()
+                if path.suffix == _SUFFIX
+            ]
+        except OSError as error:
+            raise KeyStoreError(f"the key store cannot be listed ({error.strerror})") from error
+        return sorted(name for name in names if _ROOT_ID.match(name))
+
+    def remember_head(self, head: RememberedHead) -> None:
+        """Remembers a tree head if it is the largest so far."""
+        with self._locked():
+            known = self.newest_head()
+            if known is None or head.size > known.size:
+                text = json.dumps({"size": head.size, "root_hash": head.root_hash.hex()})
+                self._write(_HEAD, text.encode())
+
+    def newest_head(self) -> RememberedHead | None:
+        """The largest head remembered."""
+        try:
+            state = json.loads((self._directory / _HEAD).read_text())
+            return RememberedHead(int(state["size"]), bytes.fromhex(state["root_hash"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise KeyStoreError("the remembered tree head cannot be read") from error
+
+    def signing_key(self) -> FileSigningKey:
+        """The key that signs tree heads, made when first asked for."""
+        path = self._directory / _SIGNING_KEY
+        with self._locked():
+            try:
+                raw = path.read_bytes()
+            except FileNotFoundError:
+                raw = Ed25519PrivateKey.generate().private_bytes_raw()
+                self._write(_SIGNING_KEY, raw)
+            except OSError as error:
+                raise KeyStoreError(f"the signing key cannot be read ({error.strerror})") from error
+        if len(raw) != 32:
+            raise KeyStoreError("the signing key is not 32 bytes")
+        return FileSigningKey(Ed25519PrivateKey.from_private_bytes(raw))
+
+    def _root_path(self, root_id: str) -> Path:
+        if not _ROOT_ID.match(root_id):
+            raise RootAbsent("there is no root of that id")
+        return self._directory / (root_id + _SUFFIX)
+
+    def _read_root(self, root_id: str) -> bytes:
+        try:
+            key = self._root_path(root_id).read_bytes()
+        except FileNotFoundError:
+            raise RootAbsent(f"root {root_id} is not in the key store") from None
+        except OSError as error:
+            raise KeyStoreError(f"root {root_id} cannot be read ({error.strerror})") from error
+        if len(key) != wrapping.KEY_BYTES:
+            raise KeyStoreError(f"root {root_id} is not {wrapping.KEY_BYTES} bytes")
+        return key
+
+    def _write(self, name: str, content: bytes) -> None:
+        temporary = self._directory / f".{name}.new"
+        try:
+            temporary.unlink(missing_ok=True)  # left by a crash
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            try:
+                os.write(descriptor, content)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, self._directory / name)
+            self._sync_directory()
+        except OSError as error:
+            raise KeyStoreError(f"the key store cannot be written ({error.strerror})") from error
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Processes of one host that share the directory write one at a time.
+        try:
+            descriptor = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise KeyStoreError(f"the key store cannot be locked ({error.strerror})") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,39 @@
+"""Wrapping one key under another: AES-256-GCM (NIST SP 800-38D), random 96-bit nonce, the name of the wrapped key as associated data.
+
+A wrapped key is nonce ‖ ciphertext ‖ tag. No key wraps anywhere near 2^32 others, which random nonces allow.
+"""
+
+import secrets
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from services.access_control.key_stores import DoesNotOpen
+
+KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+
+
+def new_key() -> bytes:
+    """A new AES-256 key."""
+    return secrets.token_bytes(KEY_BYTES)
+
+
+def name_of(kind: str, *parts: str) -> bytes:
+    """The name that a wrapped key is bound to: its kind and whose it is. Parts are ids, days and numbers, none with a NUL."""
+    return b"kept/wrapped/v1\0" + "\0".join((kind, *parts)).encode()
+
+
+def wrap(key: bytes, name: bytes, value: bytes) -> bytes:
+    """`value` wrapped under `key` as `name`."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, value, name)
+
+
+def unwrap(key: bytes, name: bytes, wrapped: bytes) -> bytes:
+    """What `wrap` wrapped. Raises DoesNotOpen."""
+    try:
+        return AESGCM(key).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], name)
+    except (InvalidTag, ValueError):
+        raise DoesNotOpen("a wrapped key does not open under the key and name it should") from None

@@ -1,0 +1,1 @@
+"""The service's servicers: protobuf in, protobuf out; no decisions."""

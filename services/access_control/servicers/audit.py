@@ -1,0 +1,98 @@
+"""AuditService: protobuf in, protobuf out."""
+
+import grpc
+
+from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
+from services.access_control.audit_log import AuditLog, EndOfList, LoggedEntry, TreeHead
+from shared.errors import not_found
+from shared.pipeline import caller_of
+
+_PAGE = 100
+
+
+class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
+    """The audit log for services, auditors, customers and the public."""
+
+    def __init__(self, audit_log: AuditLog) -> None:
+        self._audit_log = audit_log
+
+    def AppendEntries(
+        self, request: audit_pb2.AppendEntriesRequest, context: grpc.ServicerContext
+    ) -> audit_pb2.AppendEntriesResponse:
+        appended = self._audit_log.append_all(request.entries, caller_of(context).name)
+        return audit_pb2.AppendEntriesResponse(appended=appended)
+
+    def ListEntries(
+        self, request: audit_pb2.ListEntriesRequest, context: grpc.ServicerContext
+    ) -> audit_pb2.ListEntriesResponse:
+        caller_of(context).require_organization(request.organization_id)
+        page = self._audit_log.list_entries(
+            request.organization_id, request.after_number, request.page_size or _PAGE
+        )
+        return audit_pb2.ListEntriesResponse(
+            entries=[logged_entry(entry) for entry in page.entries],
+            head=tree_head(page.head),
+            end=_end_of_list(page.end),
+            complete=page.complete,
+        )
+
+    def GetTreeHead(
+        self, request: audit_pb2.GetTreeHeadRequest, context: grpc.ServicerContext
+    ) -> audit_pb2.GetTreeHeadResponse:
+        return audit_pb2.GetTreeHeadResponse(head=tree_head(self._audit_log.head()))
+
+    def GetInclusionProof(
+        self, request: audit_pb2.GetInclusionProofRequest, context: grpc.ServicerContext
+    ) -> audit_pb2.GetInclusionProofResponse:
+        caller = caller_of(context)
+        entry, head = self._audit_log.entry(request.entry_id)
+        if caller.is_customer and caller.organization_id != entry.organization_id:
+            raise not_found("audit entry")  # a customer does not learn which ids others have
+        return audit_pb2.GetInclusionProofResponse(entry=logged_entry(entry), head=tree_head(head))
+
+    def GetConsistencyProof(
+        self, request: audit_pb2.GetConsistencyProofRequest, context: grpc.ServicerContext
+    ) -> audit_pb2.GetConsistencyProofResponse:
+        proof = self._audit_log.consistency_proof(request.first_size, request.second_size)
+        return audit_pb2.GetConsistencyProofResponse(proof=proof)
+
+    def ListSigningKeys(
+        self, request: audit_pb2.ListSigningKeysRequest, context: grpc.ServicerContext
+    ) -> audit_pb2.ListSigningKeysResponse:
+        return audit_pb2.ListSigningKeysResponse(keys=self._audit_log.signing_keys())
+
+
+def tree_head(head: TreeHead) -> audit_pb2.TreeHead:
+    """As the contract says it."""
+    return audit_pb2.TreeHead(
+        tree_size=head.tree_size,
+        root_hash=head.root_hash,
+        timestamp_ms=head.timestamp_ms,
+        key_id=head.key_id,
+        signature=head.signature,
+    )
+
+
+def logged_entry(entry: LoggedEntry) -> audit_pb2.LoggedEntry:
+    """As the contract says it."""
+    return audit_pb2.LoggedEntry(
+        body=entry.body,
+        salt=entry.salt,
+        commitment=entry.commitment,
+        organization_id=entry.organization_id,
+        number=entry.number,
+        previous_leaf_hash=entry.previous_leaf_hash,
+        leaf_index=entry.leaf_index,
+        inclusion_proof=entry.inclusion_proof,
+    )
+
+
+def _end_of_list(end: EndOfList) -> audit_pb2.EndOfList:
+    return audit_pb2.EndOfList(
+        organization_id=end.organization_id,
+        last_number=end.last_number,
+        last_leaf_hash=end.last_leaf_hash,
+        tree_size=end.tree_size,
+        key_id=end.key_id,
+        signature=end.signature,
+    )

@@ -1,0 +1,1 @@
+"""KeyService. SKELETON: `KeyServicer(custody)`."""

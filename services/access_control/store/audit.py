@@ -1,0 +1,346 @@
+"""Tables and queries of the audit log: entries, chains, tree nodes, the newest head, public signing keys."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    DateTime,
+    Identity,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from services.access_control.store import metadata
+
+# `sequence` is the order of insertion, with gaps; `number` and `leaf_index` are given by the sequencer, without gaps.
+entries = Table(
+    "audit_entries",
+    metadata,
+    Column("sequence", BigInteger, Identity(always=True), primary_key=True),
+    Column("entry_id", Text, nullable=False),
+    Column("organization_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", LargeBinary),
+    Column("salt", LargeBinary),
+    Column("commitment", LargeBinary, nullable=False),
+    Column("appended_at", DateTime(timezone=True), nullable=False),
+    Column("number", BigInteger),
+    Column("previous_leaf_hash", LargeBinary),
+    Column("leaf_index", BigInteger),
+    UniqueConstraint("entry_id", name="audit_entries_id"),
+    UniqueConstraint("organization_id", "number", name="audit_entries_number"),
+    UniqueConstraint("leaf_index", name="audit_entries_leaf"),
+    Index("audit_entries_waiting", "sequence", postgresql_where=text("leaf_index IS NULL")),
+)
+chains = Table(
+    "audit_chains",
+    metadata,
+    Column("organization_id", Text, primary_key=True),
+    Column("last_number", BigInteger, nullable=False),
+    Column("last_leaf_hash", LargeBinary, nullable=False),
+)
+nodes = Table(
+    "audit_nodes",
+    metadata,
+    Column("level", SmallInteger, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("hash", LargeBinary, nullable=False),
+)
+tree = Table(
+    "audit_tree",
+    metadata,
+    Column("only", Boolean, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("root_hash", LargeBinary, nullable=False),
+    Column("timestamp_ms", BigInteger, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    CheckConstraint("only", name="audit_tree_one_row"),
+)
+signing_keys = Table(
+    "audit_signing_keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class TreeRow:
+    """The tree as it stands: its size and newest signed head."""
+
+    size: int
+    root_hash: bytes
+    timestamp_ms: int
+    key_id: str
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class WaitingRow:
+    """An entry without a place in the tree."""
+
+    sequence: int
+    organization_id: str
+    commitment: bytes
+
+
+@dataclass(frozen=True)
+class PlacedRow:
+    """The place that the sequencer gave to an entry."""
+
+    sequence: int
+    number: int
+    previous_leaf_hash: bytes
+    leaf_index: int
+
+
+@dataclass(frozen=True)
+class EntryRow:
+    """An entry as stored. body and salt are None once erased; number, previous_leaf_hash and leaf_index until it is in the tree."""
+
+    organization_id: str
+    body: bytes | None
+    salt: bytes | None
+    commitment: bytes
+    number: int | None
+    previous_leaf_hash: bytes | None
+    leaf_index: int | None
+
+
+@dataclass(frozen=True)
+class ChainRow:
+    """Where an organization's chain ends."""
+
+    last_number: int
+    last_leaf_hash: bytes
+
+
+@dataclass(frozen=True)
+class SigningKeyRow:
+    """A public key that heads are or were signed with."""
+
+    key_id: str
+    public_key: bytes
+    created_at: datetime
+
+
+def snapshot(tx: Connection) -> None:
+    """Has the whole transaction see one moment. Must be its first statement."""
+    tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+
+
+def add_entry(
+    tx: Connection,
+    *,
+    entry_id: str,
+    organization_id: str,
+    kind: str,
+    body: bytes,
+    salt: bytes,
+    commitment: bytes,
+    appended_at: datetime,
+) -> bool:
+    """Inserts an entry; False when its id is known."""
+    statement = (
+        insert(entries)
+        .values(
+            entry_id=entry_id,
+            organization_id=organization_id,
+            kind=kind,
+            body=body,
+            salt=salt,
+            commitment=commitment,
+            appended_at=appended_at,
+        )
+        .on_conflict_do_nothing(index_elements=["entry_id"])
+        .returning(entries.c.sequence)
+    )
+    return tx.execute(statement).first() is not None
+
+
+def is_anything_waiting(tx: Connection) -> bool:
+    """Whether an entry has no place in the tree yet."""
+    return (
+        tx.execute(select(entries.c.sequence).where(entries.c.leaf_index.is_(None)).limit(1)).first()
+        is not None
+    )
+
+
+def waiting(tx: Connection, limit: int) -> list[WaitingRow]:
+    """Entries without a place, in order of insertion: whatever committed late is among them, there is no "after the last id"."""
+    rows = tx.execute(
+        select(entries.c.sequence, entries.c.organization_id, entries.c.commitment)
+        .where(entries.c.leaf_index.is_(None))
+        .order_by(entries.c.sequence)
+        .limit(limit)
+    )
+    return [WaitingRow(row.sequence, row.organization_id, row.commitment) for row in rows]
+
+
+def begin_tree(tx: Connection, row: TreeRow) -> None:
+    """Inserts the empty tree, unless there is a tree."""
+    tx.execute(
+        insert(tree)
+        .values(
+            only=True,
+            size=row.size,
+            root_hash=row.root_hash,
+            timestamp_ms=row.timestamp_ms,
+            key_id=row.key_id,
+            signature=row.signature,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+def read_tree(tx: Connection, *, lock: bool = False) -> TreeRow | None:
+    """The tree, or None before the first start. lock: for the sequencer, until its commit."""
+    statement = select(tree)
+    row = tx.execute(statement.with_for_update() if lock else statement).one_or_none()
+    return (
+        None if row is None else TreeRow(row.size, row.root_hash, row.timestamp_ms, row.key_id, row.signature)
+    )
+
+
+def replace_tree(tx: Connection, known_size: int, row: TreeRow) -> bool:
+    """Compare and swap on the size: False when the tree is not of `known_size` any more."""
+    result = tx.execute(
+        update(tree)
+        .where(tree.c.size == known_size)
+        .values(
+            size=row.size,
+            root_hash=row.root_hash,
+            timestamp_ms=row.timestamp_ms,
+            key_id=row.key_id,
+            signature=row.signature,
+        )
+    )
+    return result.rowcount == 1
+
+
+def place(tx: Connection, rows: Sequence[PlacedRow]) -> None:
+    """Writes down the places of entries."""
+    tx.execute(
+        text(
+            "UPDATE audit_entries SET number = placed.number, previous_leaf_hash = placed.previous, leaf_index = placed.leaf "
+            "FROM unnest(CAST(:sequences AS bigint[]), CAST(:numbers AS bigint[]), CAST(:previous AS bytea[]), "
+            "CAST(:leaves AS bigint[])) AS placed(sequence, number, previous, leaf) "
+            "WHERE audit_entries.sequence = placed.sequence AND audit_entries.leaf_index IS NULL"
+        ),
+        {
+            "sequences": [row.sequence for row in rows],
+            "numbers": [row.number for row in rows],
+            "previous": [row.previous_leaf_hash for row in rows],
+            "leaves": [row.leaf_index for row in rows],
+        },
+    )
+
+
+def read_chains(tx: Connection, organization_ids: Iterable[str]) -> dict[str, ChainRow]:
+    """Where these organizations' chains end; one without entries is left out."""
+    rows = tx.execute(select(chains).where(chains.c.organization_id.in_(list(organization_ids))))
+    return {row.organization_id: ChainRow(row.last_number, row.last_leaf_hash) for row in rows}
+
+
+def write_chains(tx: Connection, ends: Mapping[str, ChainRow]) -> None:
+    """Moves the ends of chains."""
+    tx.execute(
+        text(
+            "INSERT INTO audit_chains (organization_id, last_number, last_leaf_hash) "
+            "SELECT * FROM unnest(CAST(:organizations AS text[]), CAST(:numbers AS bigint[]), CAST(:hashes AS bytea[])) "
+            "ON CONFLICT (organization_id) DO UPDATE "
+            "SET last_number = excluded.last_number, last_leaf_hash = excluded.last_leaf_hash"
+        ),
+        {
+            "organizations": list(ends),
+            "numbers": [end.last_number for end in ends.values()],
+            "hashes": [end.last_leaf_hash for end in ends.values()],
+        },
+    )
+
+
+def read_nodes(tx: Connection, positions: Iterable[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    """Tree nodes by (level, position)."""
+    wanted = sorted(set(positions))
+    rows = tx.execute(
+        text(
+            "SELECT level, position, hash FROM audit_nodes JOIN unnest(CAST(:levels AS smallint[]), "
+            "CAST(:positions AS bigint[])) AS wanted(level, position) USING (level, position)"
+        ),
+        {"levels": [level for level, _ in wanted], "positions": [position for _, position in wanted]},
+    )
+    return {(row.level, row.position): row.hash for row in rows}
+
+
+def add_nodes(tx: Connection, made: Mapping[tuple[int, int], bytes]) -> None:
+    """Adds complete subtrees. One that is there already is an error: the tree never changes, it grows."""
+    tx.execute(
+        text(
+            "INSERT INTO audit_nodes (level, position, hash) SELECT * FROM unnest(CAST(:levels AS smallint[]), "
+            "CAST(:positions AS bigint[]), CAST(:hashes AS bytea[]))"
+        ),
+        {
+            "levels": [level for level, _ in made],
+            "positions": [position for _, position in made],
+            "hashes": list(made.values()),
+        },
+    )
+
+
+_ENTRY = (
+    entries.c.organization_id,
+    entries.c.body,
+    entries.c.salt,
+    entries.c.commitment,
+    entries.c.number,
+    entries.c.previous_leaf_hash,
+    entries.c.leaf_index,
+)
+
+
+def read_entry(tx: Connection, entry_id: str) -> EntryRow | None:
+    """An entry, in the tree or not."""
+    row = tx.execute(select(*_ENTRY).where(entries.c.entry_id == entry_id)).one_or_none()
+    return None if row is None else EntryRow(*row)
+
+
+def list_entries(tx: Connection, organization_id: str, after_number: int, limit: int) -> list[EntryRow]:
+    """An organization's entries that are in the tree, in order of number."""
+    rows = tx.execute(
+        select(*_ENTRY)
+        .where(entries.c.organization_id == organization_id, entries.c.number > after_number)
+        .order_by(entries.c.number)
+        .limit(limit)
+    )
+    return [EntryRow(*row) for row in rows]
+
+
+def add_signing_key(tx: Connection, row: SigningKeyRow) -> None:
+    """Registers a public key, once."""
+    tx.execute(
+        insert(signing_keys)
+        .values(key_id=row.key_id, public_key=row.public_key, created_at=row.created_at)
+        .on_conflict_do_nothing()
+    )
+
+
+def list_signing_keys(tx: Connection) -> list[SigningKeyRow]:
+    """All public keys, newest first."""
+    rows = tx.execute(select(signing_keys).order_by(signing_keys.c.created_at.desc(), signing_keys.c.key_id))
+    return [SigningKeyRow(row.key_id, row.public_key, row.created_at) for row in rows]

@@ -1,0 +1,105 @@
+"""May this record be stored, and with its content? A decision from ids, policies and times; nothing here sees a database or content.
+
+A policy must allow the record throughout [id time - tolerance, received_at + tolerance]; where several were in force, the strictest counts.
+Both clocks may be off by the tolerance, so that nothing created at or after a change's `effective_at` is stored against it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final
+
+from kept.errors.v1 import reasons_pb2
+from shared.clock import CLOCK_TOLERANCE
+from shared.errors import Reason
+
+# How late a record may come; shorter than the shortest term, so that no late record belongs to a day that is dropped.
+LATE_WINDOW: Final = timedelta(hours=24)
+
+
+class Decision(Enum):
+    """What becomes of a record."""
+
+    STORE = "store"
+    STORE_WITHOUT_CONTENT = "store without content"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True)
+class OrganizationPolicy:
+    """What applies to an organization's data. records_here: a deployment that sends content and log data to the vendor at all."""
+
+    records_here: bool
+    zero_data_retention: bool
+    closed: bool
+
+
+@dataclass(frozen=True)
+class GatewayPolicy:
+    """Whom a gateway may record for."""
+
+    all_organizations: bool
+    organization_ids: frozenset[str]
+
+    def covers(self, organization_id: str) -> bool:
+        """Whether it may record for this organization."""
+        return self.all_organizations or organization_id in self.organization_ids
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it may record for anybody."""
+        return self.all_organizations or bool(self.organization_ids)
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A decision. reason: set where it is REFUSE."""
+
+    decision: Decision
+    reason: "reasons_pb2.Reason.ValueType | None" = None
+
+
+STORE: Final = Admission(Decision.STORE)
+STORE_WITHOUT_CONTENT: Final = Admission(Decision.STORE_WITHOUT_CONTENT)
+
+
+def refuse(reason: "reasons_pb2.Reason.ValueType") -> Admission:
+    """A refusal."""
+    return Admission(Decision.REFUSE, reason)
+
+
+def span_of(created_at: datetime, received_at: datetime) -> tuple[datetime, datetime]:
+    """The instants, both included, at which a policy must allow the record. Reaches back no further than the late window: what is
+    older is refused for that alone."""
+    begins = max(created_at, received_at - LATE_WINDOW) - CLOCK_TOLERANCE
+    return begins, received_at + CLOCK_TOLERANCE
+
+
+def admit(
+    organization_id: str,
+    created_at: datetime,
+    received_at: datetime,
+    organization: Sequence[OrganizationPolicy | None],
+    gateway: Sequence[GatewayPolicy | None],
+) -> Admission:
+    """Decides on one record. organization, gateway: every policy in force at some instant of `span_of`, None for "none known".
+
+    RECORD_TOO_LATE comes last among the refusals: the caller first looks whether the record is there already.
+    """
+    if not gateway or not all(policy is not None and policy.covers(organization_id) for policy in gateway):
+        return refuse(Reason.REASON_GATEWAY_NOT_REGISTERED)
+    known = [policy for policy in organization if policy is not None]
+    if any(not policy.records_here for policy in known):
+        return refuse(Reason.REASON_DEPLOYMENT_SENDS_NO_CONTENT)
+    if created_at > received_at + CLOCK_TOLERANCE:
+        return refuse(Reason.REASON_RECORD_FROM_FUTURE)
+    if not known or len(known) < len(organization):
+        return refuse(Reason.REASON_UNKNOWN_ORGANIZATION)
+    if any(policy.closed for policy in known):
+        return refuse(Reason.REASON_CLOSED)
+    if created_at < received_at - LATE_WINDOW:
+        return refuse(Reason.REASON_RECORD_TOO_LATE)
+    if any(policy.zero_data_retention for policy in known):
+        return STORE_WITHOUT_CONTENT
+    return STORE

@@ -1,0 +1,100 @@
+"""What a record is: log data, and sealed content unless a policy forbids it. Checks of what a gateway sends."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Final
+
+import protovalidate
+
+from kept.errors.v1 import reasons_pb2
+from kept.logging.v1 import interactions_pb2
+from shared.errors import Reason
+from shared.ids import is_record_id, record_day
+
+RECORD_ID_BYTES: Final = 16
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record as it is stored.
+
+    record_id: 16 bytes, UUIDv7. gateway: who recorded it. latency: None where none was sent. data_key_id: 16 bytes, and content:
+    nonce and ciphertext; both None where nothing is sealed.
+    """
+
+    organization_id: str
+    record_id: bytes
+    received_at: datetime
+    gateway: str
+    application: str
+    model: str
+    end_user: str
+    prompt_tokens: int
+    generation_tokens: int
+    finish_reason: str
+    latency: timedelta | None
+    data_key_id: bytes | None = None
+    content: bytes | None = field(default=None, repr=False)
+
+    @property
+    def key(self) -> tuple[str, bytes]:
+        """What makes a record the same one."""
+        return self.organization_id, self.record_id
+
+    @property
+    def day(self) -> date:
+        """The UTC day of its creation."""
+        return record_day(self.record_id)
+
+
+@dataclass(frozen=True)
+class StoredRow(Row):
+    """A record as it was found. sealed_data_key: the data key that its key derives from, as stored; None where it is gone."""
+
+    sealed_data_key: bytes | None = field(default=None, repr=False)
+
+
+def row_of(
+    interaction: interactions_pb2.Interaction,
+    *,
+    received_at: datetime,
+    gateway: str,
+    data_key_id: bytes | None = None,
+    content: bytes | None = None,
+) -> Row:
+    """The row of a valid interaction."""
+    latency = None
+    if interaction.HasField("latency"):
+        latency = timedelta(seconds=interaction.latency.seconds) + interaction.latency.nanos // 1000 * _MICROSECOND
+    return Row(
+        organization_id=interaction.organization_id,
+        record_id=interaction.record_id,
+        received_at=received_at,
+        gateway=gateway,
+        application=interaction.application,
+        model=interaction.model,
+        end_user=interaction.end_user,
+        prompt_tokens=interaction.prompt_tokens,
+        generation_tokens=interaction.generation_tokens,
+        finish_reason=interaction.finish_reason,
+        latency=latency,
+        data_key_id=data_key_id,
+        content=content,
+    )
+
+
+def fault_of(interaction: interactions_pb2.Interaction) -> "reasons_pb2.Reason.ValueType | None":
+    """Why this interaction cannot be recorded whatever the policy: INVALID_RECORD_ID, INVALID_ARGUMENT, or None.
+
+    Says no field by name: a receipt has no place for it, and values are the customer's.
+    """
+    if not is_record_id(interaction.record_id):
+        return Reason.REASON_INVALID_RECORD_ID
+    try:
+        record_day(interaction.record_id)
+    except OverflowError:  # a time past the year 9999 is layout, not lateness
+        return Reason.REASON_INVALID_RECORD_ID
+    if protovalidate.collect_violations(interaction):
+        return Reason.REASON_INVALID_ARGUMENT
+    return None

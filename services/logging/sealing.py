@@ -1,0 +1,164 @@
+"""Content is sealed before it touches a disk. docs/formats.md gives the byte formats.
+
+Each process makes a data key of its own for each (organization, day of creation), seals it at once to that day's epoch public key with HPKE
+(RFC 9180), and keeps the key itself in memory only: ten minutes after its last use, an hour at most. Each record's key is
+HMAC-SHA-256(data key, label and record id), so that access control can give out the key of one record and no other. Records are
+compressed with zstd and encrypted with AES-256-GCM (NIST SP 800-38D) under a random 96-bit nonce; a record key seals one record once.
+"""
+
+import hashlib
+import hmac
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+import zstandard
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PublicKey, Suite
+
+from kept.logging.v1 import interactions_pb2
+from shared import ids
+from shared.clock import Clock
+from shared.redaction import SecretBytes
+
+SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_DATA_KEY_LABEL: Final = b"kept/data-key/v1\0"
+_RECORD_KEY_LABEL: Final = b"kept/record-key/v1\0"
+_KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+_MLKEM_PUBLIC_BYTES: Final = 1184
+_X25519_PUBLIC_BYTES: Final = 32
+_IDLE_SECONDS: Final = 600.0
+_LIFETIME_SECONDS: Final = 3600.0
+# No content is larger than a message; more is a fault, or somebody who wants our memory.
+_LARGEST_CONTENT: Final = 16 * 1024 * 1024
+_COMPRESSION_LEVEL: Final = 3
+
+# Gives an epoch's public key as 1,216 bytes. Raises KeptError.
+PublicKeySource = Callable[[str, date], bytes]
+
+
+class Unsealable(Exception):
+    """Sealed content does not open with the key that belongs to it."""
+
+
+@dataclass
+class DataKey:
+    """A data key in memory. stored: its sealed form is known to be committed; until then every transaction that uses it writes it."""
+
+    data_key_id: bytes
+    organization_id: str
+    day: date
+    key: SecretBytes
+    sealed: bytes
+    made_at: float
+    used_at: float
+    stored: bool = False
+
+
+def data_key_info(organization_id: str, day: date, data_key_id: bytes) -> bytes:
+    """What binds a sealed data key to its place: HPKE's `info`."""
+    return _DATA_KEY_LABEL + organization_id.encode() + b"\0" + day.isoformat().encode() + b"\0" + data_key_id
+
+
+def seal_data_key(public_key: bytes, organization_id: str, day: date, data_key_id: bytes, key: bytes) -> bytes:
+    """The data key for the holder of the epoch's private key: encapsulation and ciphertext, 1,168 bytes. Raises ValueError for a public
+    key that is none."""
+    if len(public_key) != _MLKEM_PUBLIC_BYTES + _X25519_PUBLIC_BYTES:
+        raise ValueError("not an ML-KEM-768 + X25519 public key")
+    recipient = MLKEM768X25519PublicKey(
+        MLKEM768PublicKey.from_public_bytes(public_key[:_MLKEM_PUBLIC_BYTES]),
+        X25519PublicKey.from_public_bytes(public_key[_MLKEM_PUBLIC_BYTES:]),
+    )
+    return SUITE.encrypt(key, recipient, info=data_key_info(organization_id, day, data_key_id))
+
+
+def record_key(data_key: bytes, record_id: bytes) -> bytes:
+    """The key of one record, 32 bytes."""
+    return hmac.new(data_key, _RECORD_KEY_LABEL + record_id, hashlib.sha256).digest()
+
+
+def _associated(organization_id: str, record_id: bytes, data_key_id: bytes) -> bytes:
+    return organization_id.encode() + b"\0" + record_id + data_key_id
+
+
+def seal_content(content: interactions_pb2.InteractionContent, record_id: bytes, data_key: DataKey) -> bytes:
+    """The content, compressed and encrypted: nonce (12 bytes) and ciphertext."""
+    packed = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(content.SerializeToString())
+    nonce = ids.entropy(_NONCE_BYTES)
+    key = record_key(data_key.key.reveal(), record_id)
+    bound = _associated(data_key.organization_id, record_id, data_key.data_key_id)
+    return nonce + AESGCM(key).encrypt(nonce, packed, bound)
+
+
+def open_content(
+    sealed: bytes, key: bytes, organization_id: str, record_id: bytes, data_key_id: bytes
+) -> interactions_pb2.InteractionContent:
+    """The content that `seal_content` sealed, with the record's own key. Raises Unsealable."""
+    try:
+        bound = _associated(organization_id, record_id, data_key_id)
+        packed = AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
+        plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=_LARGEST_CONTENT)
+        content = interactions_pb2.InteractionContent()
+        content.ParseFromString(plain)
+    except (InvalidTag, zstandard.ZstdError, ValueError) as error:
+        raise Unsealable from error
+    return content
+
+
+class DataKeys:
+    """This process's data keys, by organization and day."""
+
+    def __init__(self, public_keys: PublicKeySource, clock: Clock) -> None:
+        self._public_keys = public_keys
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._keys: dict[tuple[str, date], DataKey] = {}
+
+    def for_writing(self, organization_id: str, day: date) -> DataKey:
+        """The data key to seal with now, made when there is none. Raises what the source of public keys raises."""
+        place = (organization_id, day)
+        with self._lock:
+            found = self._fresh(place)
+        if found is not None:
+            return found
+        public_key = self._public_keys(organization_id, day)  # may call another service: not under the lock
+        made = self._make(organization_id, day, public_key)
+        with self._lock:
+            found = self._fresh(place)  # another thread may have been quicker: one key serves both
+            if found is None:
+                found = self._keys[place] = made
+            return found
+
+    def forget_old(self) -> bool:
+        """Drops keys that are idle or too old. A job's step: there is never more to do at once."""
+        with self._lock:
+            for place in list(self._keys):
+                if self._is_old(self._keys[place]):
+                    del self._keys[place]
+        return False
+
+    def _fresh(self, place: tuple[str, date]) -> DataKey | None:
+        found = self._keys.get(place)
+        if found is None:
+            return None
+        if self._is_old(found):
+            del self._keys[place]
+            return None
+        found.used_at = self._clock.boottime()
+        return found
+
+    def _is_old(self, key: DataKey) -> bool:
+        now = self._clock.boottime()
+        return now - key.used_at >= _IDLE_SECONDS or now - key.made_at >= _LIFETIME_SECONDS
+
+    def _make(self, organization_id: str, day: date, public_key: bytes) -> DataKey:
+        data_key_id, key = ids.entropy(16), ids.entropy(_KEY_BYTES)
+        sealed = seal_data_key(public_key, organization_id, day, data_key_id, key)
+        now = self._clock.boottime()
+        return DataKey(data_key_id, organization_id, day, SecretBytes(key), sealed, now, now)

@@ -1,0 +1,72 @@
+"""Partitions of `interactions`: one a UTC day, made ahead or when first needed, dropped as a whole.
+
+A partition is made as a table of its own and attached, which locks the parent against no reader or writer (PARTITION OF would). Dropping
+locks the parent exclusively for a moment. Both give up quickly when they cannot have their locks, so that nobody queues behind them.
+"""
+
+from datetime import date, timedelta
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection, select, text
+
+from services.logging.store.tables import day_fences
+from shared.ids import day_start, lowest_record_id
+
+_CLASS: Final = 7302
+_LOCK_TIMEOUT: Final = "250ms"
+
+
+def partition_name(day: date) -> str:
+    """The table of a UTC day."""
+    return f"interactions_{day:%Y%m%d}"
+
+
+def bounds(day: date) -> tuple[UUID, UUID]:
+    """The record ids of a day: from the first, included, to the second, excluded."""
+    return UUID(bytes=lowest_record_id(day_start(day))), UUID(
+        bytes=lowest_record_id(day_start(day + timedelta(days=1)))
+    )
+
+
+def exists(tx: Connection, day: date) -> bool:
+    """Whether the day has a partition."""
+    found = tx.execute(text("SELECT to_regclass(:name)"), {"name": partition_name(day)}).scalar_one()
+    return found is not None
+
+
+def make(tx: Connection, day: date) -> bool:
+    """Makes the day's partition unless it exists. False for a day that is closed. Idempotent.
+
+    Raises DATABASE_UNAVAILABLE (from the transaction) when the locks cannot be had within 250 ms; try again.
+    """
+    if exists(tx, day):
+        return True
+    _lock_definition(tx, day)
+    if tx.execute(select(day_fences.c.day).where(day_fences.c.day == day)).one_or_none() is not None:
+        return False
+    if exists(tx, day):  # another process was quicker
+        return True
+    name, (low, high) = partition_name(day), bounds(day)
+    tx.execute(
+        text(
+            f"CREATE TABLE {name} (LIKE interactions "
+            "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE)"
+        )
+    )
+    tx.execute(text(f"ALTER TABLE interactions ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')"))
+    return True
+
+
+def drop(tx: Connection, day: date) -> bool:
+    """Drops the day's partition; whether there was one. Raises as `make` does."""
+    _lock_definition(tx, day)
+    if not exists(tx, day):
+        return False
+    tx.execute(text(f"DROP TABLE {partition_name(day)}"))
+    return True
+
+
+def _lock_definition(tx: Connection, day: date) -> None:
+    tx.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+    tx.execute(text("SELECT pg_advisory_xact_lock(:class, :day)"), {"class": _CLASS, "day": day.toordinal()})

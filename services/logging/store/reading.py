@@ -1,0 +1,96 @@
+"""How records are found again: those of partitions, and those that holds keep beyond them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping, Table, select
+
+from services.logging.records import StoredRow
+from services.logging.store.tables import RECORD_COLUMNS, data_keys, interactions, retained
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which records of one organization: ids of [low, high), 16 bytes each; only these, unless None. living: ids from this one on are not
+    due; below it only what is held counts."""
+
+    organization_id: str
+    low: bytes
+    high: bytes
+    record_ids: frozenset[bytes] | None
+    living: bytes
+
+
+def page(tx: Connection, span: Span, after: bytes | None, limit: int) -> list[StoredRow]:
+    """The first `limit` records of the span after an id, in the order of ids, with their sealed data keys.
+
+    Partitions are read before `retained`: what is dropped between the two statements was copied before.
+    """
+    low = span.low if after is None or after < span.low else (int.from_bytes(after) + 1).to_bytes(16)
+    rows = {row.record_id: row for row in _select(tx, interactions, span, max(low, span.living), limit)}
+    rows |= {row.record_id: row for row in _select(tx, retained, span, low, limit)}
+    chosen = [rows[record_id] for record_id in sorted(rows)[:limit]]
+    return _with_data_keys(tx, chosen)
+
+
+def _select(tx: Connection, table: Table, span: Span, low: bytes, limit: int) -> list[StoredRow]:
+    if low >= span.high or (span.record_ids is not None and not span.record_ids):
+        return []
+    columns: list[Any] = [table.c[name] for name in RECORD_COLUMNS]
+    if table is retained:
+        columns.append(retained.c.sealed_data_key)
+    query = (
+        select(*columns)
+        .where(table.c.organization_id == span.organization_id)
+        .where(table.c.record_id >= UUID(bytes=low), table.c.record_id < UUID(bytes=span.high))
+        .order_by(table.c.record_id)
+        .limit(limit)
+    )
+    if span.record_ids is not None:
+        wanted = [UUID(bytes=one) for one in sorted(span.record_ids) if low <= one < span.high]
+        query = query.where(table.c.record_id.in_(wanted))
+    return [stored_row(row) for row in tx.execute(query).mappings()]
+
+
+def _with_data_keys(tx: Connection, rows: Sequence[StoredRow]) -> list[StoredRow]:
+    missing = {row.data_key_id for row in rows if row.data_key_id is not None and row.sealed_data_key is None}
+    sealed: dict[bytes, bytes] = {}
+    if missing:
+        asked = select(data_keys.c.data_key_id, data_keys.c.sealed).where(
+            data_keys.c.data_key_id.in_(sorted(UUID(bytes=one) for one in missing))
+        )
+        sealed = {row.data_key_id.bytes: row.sealed for row in tx.execute(asked)}
+    return [
+        with_sealed_key(row, sealed.get(row.data_key_id))
+        if row.data_key_id is not None and row.sealed_data_key is None
+        else row
+        for row in rows
+    ]
+
+
+def with_sealed_key(row: StoredRow, sealed: bytes | None) -> StoredRow:
+    """The same row with its sealed data key."""
+    return StoredRow(**(vars(row) | {"sealed_data_key": sealed}))
+
+
+def stored_row(row: RowMapping) -> StoredRow:
+    """A row of either table."""
+    return StoredRow(
+        organization_id=row["organization_id"],
+        record_id=row["record_id"].bytes,
+        received_at=row["received_at"],
+        gateway=row["gateway"],
+        application=row["application"],
+        model=row["model"],
+        end_user=row["end_user"],
+        prompt_tokens=row["prompt_tokens"],
+        generation_tokens=row["generation_tokens"],
+        finish_reason=row["finish_reason"],
+        latency=None if row["latency_us"] is None else timedelta(microseconds=row["latency_us"]),
+        data_key_id=None if row["data_key_id"] is None else row["data_key_id"].bytes,
+        content=row["content"],
+        sealed_data_key=row.get("sealed_data_key"),
+    )

@@ -1,0 +1,326 @@
+"""What retention asks of the tables: holding, letting go, dropping a day, erasing an organization, counting."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, Date, String, and_, cast, delete, exists, func, literal, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+
+from services.logging.store import partitions
+from services.logging.store.tables import (
+    RECORD_COLUMNS,
+    data_keys,
+    dropped_counts,
+    dropped_days,
+    erasure_receipts,
+    holds,
+    interactions,
+    organization_fences,
+    retained,
+    stored_counts,
+    unscreened,
+)
+from shared.ids import record_day
+
+# The writer under whose name the counts of an erased organization's held rows stand.
+_ERASURE_WRITER: Final = "erasure"
+_COPIED: Final = (*RECORD_COLUMNS, "verdict", "rules_version")
+
+
+@dataclass(frozen=True)
+class HeldRow:
+    """A row that a hold keeps. The two keys are None where the record has no content."""
+
+    record_id: bytes
+    data_key_id: bytes | None
+    sealed_data_key: bytes | None
+
+
+@dataclass(frozen=True)
+class DayCount:
+    """Records of one organization and day. held: kept by holds."""
+
+    day: date
+    organization_id: str
+    records: int
+    records_with_content: int
+    held: int
+
+
+def hold(tx: Connection, hold_id: str, organization_id: str, record_ids: Sequence[bytes]) -> list[HeldRow]:
+    """Copies rows with their sealed data keys to `retained` and writes the hold down; returns those that are kept now. Idempotent. The
+    caller holds the organization's stripe exclusively."""
+    wanted = [UUID(bytes=one) for one in sorted(record_ids)]
+    columns: list[Any] = [interactions.c[name] for name in _COPIED]
+    rows = tx.execute(
+        select(*columns, data_keys.c.sealed)
+        .outerjoin_from(interactions, data_keys, data_keys.c.data_key_id == interactions.c.data_key_id)
+        .where(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(wanted))
+    ).mappings()
+    copies = [
+        {name: row[name] for name in _COPIED}
+        | {"day": record_day(row["record_id"].bytes), "sealed_data_key": row["sealed"]}
+        for row in rows
+    ]
+    if copies:
+        tx.execute(insert(retained).on_conflict_do_nothing(), copies)
+    kept = [
+        HeldRow(row.record_id.bytes, None if row.data_key_id is None else row.data_key_id.bytes, row.sealed_data_key)
+        for row in tx.execute(
+            select(retained.c.record_id, retained.c.data_key_id, retained.c.sealed_data_key)
+            .where(retained.c.organization_id == organization_id, retained.c.record_id.in_(wanted))
+            .order_by(retained.c.record_id)
+        )
+    ]
+    if kept:
+        tx.execute(
+            insert(holds).on_conflict_do_nothing(),
+            [
+                {"hold_id": hold_id, "organization_id": organization_id, "record_id": UUID(bytes=row.record_id)}
+                for row in kept
+            ],
+        )
+    return kept
+
+
+def organizations_of_hold(tx: Connection, hold_id: str) -> list[str]:
+    """The organizations whose records a hold keeps."""
+    asked = select(holds.c.organization_id).where(holds.c.hold_id == hold_id).distinct()
+    return sorted(tx.execute(asked).scalars())
+
+
+def release(tx: Connection, hold_id: str, organization_id: str) -> int:
+    """Ends what a hold keeps of an organization; returns how many rows are gone for good by it.
+
+    A copy that no hold needs goes. The row in the partition stays until its day is dropped, unless its organization was erased: then it was
+    there for the hold alone. The caller holds the organization's stripe exclusively.
+    """
+    released = list(
+        tx.execute(
+            delete(holds)
+            .where(holds.c.hold_id == hold_id, holds.c.organization_id == organization_id)
+            .returning(holds.c.record_id)
+        ).scalars()
+    )
+    other = select(holds.c.record_id).where(
+        holds.c.organization_id == organization_id, holds.c.record_id == retained.c.record_id
+    )
+    freed = list(
+        tx.execute(
+            delete(retained)
+            .where(retained.c.organization_id == organization_id, retained.c.record_id.in_(released), ~exists(other))
+            .returning(retained.c.record_id)
+        ).scalars()
+    )
+    if not freed:
+        return 0
+    place = and_(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(freed))
+    erased = exists(select(organization_fences).where(organization_fences.c.organization_id == organization_id))
+    if tx.execute(select(erased)).scalar_one():
+        tx.execute(delete(interactions).where(place))
+        _forget_unscreened(tx, organization_id, freed)
+        _recount_erased(tx, organization_id)
+        return len(freed)
+    living = set(tx.execute(select(interactions.c.record_id).where(place)).scalars())
+    _forget_unscreened(tx, organization_id, [one for one in freed if one not in living])
+    return len(freed) - len(living)
+
+
+def _forget_unscreened(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> None:
+    tx.execute(
+        delete(unscreened).where(
+            unscreened.c.organization_id == organization_id, unscreened.c.record_id.in_(record_ids)
+        )
+    )
+
+
+def counts_of_day(tx: Connection, day: date) -> list[DayCount]:
+    """What the day's partition holds, by organization."""
+    return _counts(tx, stored_counts.c.day == day, limit=None)
+
+
+def stored_days(tx: Connection, through: date, after: tuple[date, str] | None, limit: int) -> list[DayCount]:
+    """What partitions hold up to and including a day, by day and organization."""
+    condition = stored_counts.c.day <= through
+    if after is not None:
+        condition &= tuple_(stored_counts.c.day, stored_counts.c.organization_id) > tuple_(
+            literal(after[0], Date), literal(after[1], String)
+        )
+    return _counts(tx, condition, limit)
+
+
+def _counts(tx: Connection, condition: Any, limit: int | None) -> list[DayCount]:
+    held = (
+        select(func.count())
+        .select_from(retained)
+        .where(retained.c.day == stored_counts.c.day, retained.c.organization_id == stored_counts.c.organization_id)
+        .scalar_subquery()
+    )
+    rows = tx.execute(
+        select(
+            stored_counts.c.day,
+            stored_counts.c.organization_id,
+            cast(func.sum(stored_counts.c.records), stored_counts.c.records.type).label("records"),
+            cast(func.sum(stored_counts.c.records_with_content), stored_counts.c.records.type).label("content"),
+            held.label("held"),
+        )
+        .where(condition)
+        .group_by(stored_counts.c.day, stored_counts.c.organization_id)
+        .having(func.sum(stored_counts.c.records) > 0)
+        .order_by(stored_counts.c.day, stored_counts.c.organization_id)
+        .limit(limit)
+    )
+    return [DayCount(row.day, row.organization_id, row.records, row.content, row.held) for row in rows]
+
+
+def dropped(tx: Connection, day: date) -> tuple[int, int] | None:
+    """How many rows were dropped with a day and how many of them were kept for holds; None when it was not dropped."""
+    row = tx.execute(select(dropped_days).where(dropped_days.c.day == day)).one_or_none()
+    return None if row is None else (row.dropped, row.held)
+
+
+def drop_day(tx: Connection, day: date, run_id: str, now: datetime) -> tuple[int, int]:
+    """Drops a closed day's partition and everything that belongs to it, and keeps the counts. Returns dropped and held.
+
+    What is held was copied to `retained` by `hold`, which reads the partition under a lock that this waits for.
+    """
+    partitions.drop(tx, day)  # first: from here on no hold can copy anything more out of it
+    found = counts_of_day(tx, day)
+    total, held = sum(one.records for one in found), sum(one.held for one in found)
+    tx.execute(insert(dropped_days).values(day=day, run_id=run_id, dropped_at=now, dropped=total, held=held))
+    if found:
+        tx.execute(
+            insert(dropped_counts),
+            [
+                {
+                    "day": day,
+                    "organization_id": one.organization_id,
+                    "records": one.records,
+                    "records_with_content": one.records_with_content,
+                    "held": one.held,
+                }
+                for one in found
+            ],
+        )
+    low, high = partitions.bounds(day)
+    tx.execute(delete(stored_counts).where(stored_counts.c.day == day))
+    tx.execute(delete(data_keys).where(data_keys.c.day == day))
+    tx.execute(
+        delete(unscreened).where(
+            unscreened.c.record_id >= low,
+            unscreened.c.record_id < high,
+            ~exists().where(
+                retained.c.organization_id == unscreened.c.organization_id,
+                retained.c.record_id == unscreened.c.record_id,
+            ),
+        )
+    )
+    return total, held
+
+
+def dropped_of_day(tx: Connection, day: date, after: str, limit: int) -> list[DayCount]:
+    """What was dropped with a day, by organization."""
+    rows = tx.execute(
+        select(dropped_counts)
+        .where(dropped_counts.c.day == day, dropped_counts.c.organization_id > after)
+        .order_by(dropped_counts.c.organization_id)
+        .limit(limit)
+    )
+    return [DayCount(row.day, row.organization_id, row.records, row.records_with_content, row.held) for row in rows]
+
+
+def receipt(tx: Connection, organization_id: str, erasure_id: str) -> tuple[datetime, Mapping[str, int]] | None:
+    """When an erasure was done and what it removed; None when it was not done."""
+    row = tx.execute(
+        select(erasure_receipts).where(
+            erasure_receipts.c.organization_id == organization_id, erasure_receipts.c.erasure_id == erasure_id
+        )
+    ).one_or_none()
+    return None if row is None else (row.erased_at, row.removed)
+
+
+def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) -> Mapping[str, int]:
+    """Removes an organization's rows, data keys and counts but what holds keep, and writes the receipt. The caller has raised the fence in
+    this transaction."""
+    kept = exists().where(
+        retained.c.organization_id == interactions.c.organization_id,
+        retained.c.record_id == interactions.c.record_id,
+    )
+    kept_unscreened = exists().where(
+        retained.c.organization_id == unscreened.c.organization_id, retained.c.record_id == unscreened.c.record_id
+    )
+    mine = interactions.c.organization_id == organization_id
+    removed = {
+        "interactions": tx.execute(delete(interactions).where(mine, ~kept)).rowcount,
+        "data_keys": tx.execute(delete(data_keys).where(data_keys.c.organization_id == organization_id)).rowcount,
+        "unscreened": tx.execute(
+            delete(unscreened).where(unscreened.c.organization_id == organization_id, ~kept_unscreened)
+        ).rowcount,
+        "dropped_counts": tx.execute(
+            delete(dropped_counts).where(dropped_counts.c.organization_id == organization_id)
+        ).rowcount,
+        "stored_counts": _recount_erased(tx, organization_id),
+    }
+    tx.execute(
+        insert(erasure_receipts).values(
+            organization_id=organization_id, erasure_id=erasure_id, erased_at=now, removed=removed
+        )
+    )
+    return removed
+
+
+def _recount_erased(tx: Connection, organization_id: str) -> int:
+    """Counts of an erased organization are those of its held rows, for as long as these lie in partitions. Returns how many counts went."""
+    gone = tx.execute(delete(stored_counts).where(stored_counts.c.organization_id == organization_id)).rowcount
+    left: dict[date, list[int]] = {}
+    for row in tx.execute(
+        select(interactions.c.record_id, interactions.c.data_key_id).where(
+            interactions.c.organization_id == organization_id
+        )
+    ):
+        numbers = left.setdefault(record_day(row.record_id.bytes), [0, 0])
+        numbers[0] += 1
+        numbers[1] += row.data_key_id is not None
+    for day, (records, with_content) in sorted(left.items()):
+        tx.execute(
+            insert(stored_counts).values(
+                day=day,
+                organization_id=organization_id,
+                writer=_ERASURE_WRITER,
+                records=records,
+                records_with_content=with_content,
+            )
+        )
+    return gone
+
+
+def held_of(tx: Connection, organization_id: str) -> int:
+    """How many records of an organization holds keep."""
+    asked = select(func.count()).select_from(retained).where(retained.c.organization_id == organization_id)
+    return int(tx.execute(asked).scalar_one())
+
+
+def oldest_unheld_day(tx: Connection) -> date | None:
+    """The oldest day whose partition has rows that nothing holds."""
+    held = (
+        select(func.count())
+        .select_from(retained)
+        .where(retained.c.day == stored_counts.c.day, retained.c.organization_id == stored_counts.c.organization_id)
+        .scalar_subquery()
+    )
+    return tx.execute(
+        select(stored_counts.c.day)
+        .group_by(stored_counts.c.day, stored_counts.c.organization_id)
+        .having(func.sum(stored_counts.c.records) > held)
+        .order_by(stored_counts.c.day)
+        .limit(1)
+    ).scalar_one_or_none()
+
+
+def held_beyond_their_day(tx: Connection) -> int:
+    """How many records exist for holds alone."""
+    gone = exists().where(dropped_days.c.day == retained.c.day)
+    return int(tx.execute(select(func.count()).select_from(retained).where(gone)).scalar_one())

@@ -1,0 +1,147 @@
+"""Which stored records were not screened, and what screening said."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, bindparam, delete, func, or_, select, tuple_, update
+
+from services.logging.records import Row, StoredRow
+from services.logging.store import reading
+from services.logging.store.tables import data_keys, interactions, retained, unscreened
+from services.logging.store.tables import RECORD_COLUMNS
+from services.logging.store.writing import cursor_of
+
+Key = tuple[str, bytes]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What screening said on a record. number: kept.safety_review.v1.Verdict. final: nothing more will be tried."""
+
+    key: Key
+    number: int
+    rules_version: str
+    final: bool
+
+
+def expect(tx: Connection, rows: Iterable[Row]) -> None:
+    """Writes down, with the rows themselves, that these with content are to be screened."""
+    with cursor_of(tx) as cursor:
+        with cursor.copy("COPY unscreened (organization_id, record_id, received_at) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types(["text", "uuid", "timestamptz"])
+            for row in rows:
+                if row.content is not None:
+                    copy.write_row((row.organization_id, UUID(bytes=row.record_id), row.received_at))
+
+
+def claim(
+    tx: Connection, *, now: datetime, received_before: datetime, created_from: bytes, lease: timedelta, limit: int
+) -> list[Key]:
+    """Takes up to `limit` records that wait, of one organization, for as long as `lease`. A claim longer than that was made before the
+    clock was moved and counts no more."""
+    free = or_(
+        unscreened.c.claimed_until.is_(None),
+        unscreened.c.claimed_until <= now,
+        unscreened.c.claimed_until > now + lease,
+    )
+    waiting = (
+        ~unscreened.c.given_up,
+        unscreened.c.received_at < received_before,
+        unscreened.c.record_id >= UUID(bytes=created_from),
+        free,
+    )
+    first = tx.execute(
+        select(unscreened.c.organization_id).where(*waiting).order_by(unscreened.c.received_at).limit(1)
+    ).scalar_one_or_none()
+    if first is None:
+        return []
+    keys = tx.execute(
+        select(unscreened.c.organization_id, unscreened.c.record_id)
+        .where(*waiting, unscreened.c.organization_id == first)
+        .order_by(unscreened.c.received_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if keys:
+        _at(tx, [(one.organization_id, one.record_id.bytes) for one in keys], claimed_until=now + lease)
+    return [(one.organization_id, one.record_id.bytes) for one in keys]
+
+
+def _at(tx: Connection, keys: Sequence[Key], **values: object) -> None:
+    place = tuple_(unscreened.c.organization_id, unscreened.c.record_id)
+    tx.execute(update(unscreened).where(place.in_([(one, UUID(bytes=record)) for one, record in keys])).values(**values))
+
+
+def unclaim(tx: Connection, keys: Sequence[Key]) -> None:
+    """Lets others take these again."""
+    if keys:
+        _at(tx, keys, claimed_until=None)
+
+
+def give_up(tx: Connection, keys: Sequence[Key]) -> None:
+    """Leaves these unscreened for good: they count as a backlog that a person must look at."""
+    if keys:
+        _at(tx, keys, given_up=True, claimed_until=None)
+
+
+def rows(tx: Connection, organization_id: str, record_ids: Sequence[bytes]) -> list[StoredRow]:
+    """Records with content and sealed data keys, to be opened."""
+    wanted = [UUID(bytes=one) for one in sorted(record_ids)]
+    columns = [interactions.c[name] for name in RECORD_COLUMNS]
+    living = tx.execute(
+        select(*columns, data_keys.c.sealed.label("sealed_data_key"))
+        .outerjoin_from(interactions, data_keys, data_keys.c.data_key_id == interactions.c.data_key_id)
+        .where(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(wanted))
+    ).mappings()
+    found = {row["record_id"].bytes: reading.stored_row(row) for row in living}
+    kept = tx.execute(
+        select(*[retained.c[name] for name in RECORD_COLUMNS], retained.c.sealed_data_key).where(
+            retained.c.organization_id == organization_id, retained.c.record_id.in_(wanted)
+        )
+    ).mappings()
+    found |= {row["record_id"].bytes: reading.stored_row(row) for row in kept}
+    return [found[one] for one in sorted(found)]
+
+
+def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:
+    """Writes verdicts on their records, wherever these lie. A final one ends the waiting, unless it is not a verdict on everything
+    (`give_up` is for that)."""
+    if not verdicts:
+        return
+    given = [
+        {
+            "in_organization": verdict.key[0],
+            "of_record": UUID(bytes=verdict.key[1]),
+            "number": verdict.number,
+            "version": verdict.rules_version,
+        }
+        for verdict in sorted(verdicts, key=lambda one: one.key)
+    ]
+    for table in (interactions, retained):
+        tx.execute(
+            update(table)
+            .where(
+                table.c.organization_id == bindparam("in_organization"), table.c.record_id == bindparam("of_record")
+            )
+            .values(verdict=bindparam("number"), rules_version=bindparam("version")),
+            given,
+        )
+    done = [(verdict.key[0], UUID(bytes=verdict.key[1])) for verdict in verdicts if verdict.final]
+    if done:
+        tx.execute(
+            delete(unscreened).where(tuple_(unscreened.c.organization_id, unscreened.c.record_id).in_(done))
+        )
+
+
+def backlog(tx: Connection) -> tuple[int, int, datetime | None]:
+    """Records that wait, records that were given up, and when the oldest of both was received."""
+    row = tx.execute(
+        select(
+            func.count().filter(~unscreened.c.given_up).label("waiting"),
+            func.count().filter(unscreened.c.given_up).label("given_up"),
+            func.min(unscreened.c.received_at).label("oldest"),
+        )
+    ).one()
+    return row.waiting, row.given_up, row.oldest

@@ -1,0 +1,74 @@
+"""Locks and fences: how writers and those who close something keep out of each other's way.
+
+Every organization belongs to one of 64 stripes. Writers hold the stripes of their organizations shared until they commit and read the fences
+under them; who raises a fence holds the stripe exclusively, or all of them for a day. So a fence that is committed was seen by every
+later writer, and every earlier one was waited for. (One advisory lock an organization would exhaust shared memory.) Stripes are always
+taken in ascending order.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import date, datetime
+from typing import Final
+
+from sqlalchemy import Connection, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from services.logging.store.tables import day_fences, organization_fences
+
+STRIPES: Final = 64
+_CLASS: Final = 7301  # the first half of our advisory locks' keys
+
+
+def stripe_of(organization_id: str) -> int:
+    """The stripe of an organization, the same in every process for ever."""
+    return hashlib.sha256(organization_id.encode()).digest()[0] % STRIPES
+
+
+def share(tx: Connection, organization_ids: Iterable[str]) -> None:
+    """Takes the stripes of these organizations shared, until the transaction ends."""
+    _take(tx, "pg_advisory_xact_lock_shared", {stripe_of(one) for one in organization_ids})
+
+
+def take(tx: Connection, organization_id: str) -> None:
+    """Takes an organization's stripe exclusively, until the transaction ends."""
+    _take(tx, "pg_advisory_xact_lock", {stripe_of(organization_id)})
+
+
+def take_all(tx: Connection) -> None:
+    """Takes all stripes exclusively, until the transaction ends."""
+    _take(tx, "pg_advisory_xact_lock", range(STRIPES))
+
+
+def _take(tx: Connection, function: str, stripes: Iterable[int]) -> None:
+    # One at a time: a single statement over a set would leave the order to the planner.
+    for stripe in sorted(stripes):
+        tx.execute(text(f"SELECT {function}(:class, :stripe)"), {"class": _CLASS, "stripe": stripe})
+
+
+def closed_organizations(tx: Connection, organization_ids: Iterable[str]) -> set[str]:
+    """Which of these organizations are fenced off. Asked under their stripes, the answer stays true until the transaction ends."""
+    table = organization_fences
+    asked = select(table.c.organization_id).where(table.c.organization_id.in_(sorted(set(organization_ids))))
+    return set(tx.execute(asked).scalars())
+
+
+def closed_days(tx: Connection, days: Iterable[date]) -> set[date]:
+    """Which of these days are fenced off. Asked under any stripe, the answer stays true until the transaction ends."""
+    return set(tx.execute(select(day_fences.c.day).where(day_fences.c.day.in_(sorted(set(days))))).scalars())
+
+
+def close_organization(tx: Connection, organization_id: str, now: datetime) -> None:
+    """Fences an organization off, after waiting for its writers."""
+    take(tx, organization_id)
+    tx.execute(
+        insert(organization_fences)
+        .values(organization_id=organization_id, closed_at=now)
+        .on_conflict_do_nothing()
+    )
+
+
+def close_day(tx: Connection, day: date, now: datetime) -> None:
+    """Fences a day off, after waiting for all writers."""
+    take_all(tx)
+    tx.execute(insert(day_fences).values(day=day, closed_at=now).on_conflict_do_nothing())

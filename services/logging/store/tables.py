@@ -1,0 +1,188 @@
+"""The tables of logging. Content appears in them sealed only; no table holds a key that opens it."""
+
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Date, DateTime, Index, Integer, LargeBinary
+from sqlalchemy import MetaData, PrimaryKeyConstraint, SmallInteger, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+
+from shared.outbox import outbox_table
+
+metadata = MetaData()
+_TIME: Final = DateTime(timezone=True)
+
+# The columns of a record, the same in `interactions` and `retained`, in the order in which they are copied.
+RECORD_COLUMNS: Final = (
+    "organization_id",
+    "record_id",
+    "received_at",
+    "gateway",
+    "application",
+    "model",
+    "end_user",
+    "prompt_tokens",
+    "generation_tokens",
+    "finish_reason",
+    "latency_us",
+    "data_key_id",
+    "content",
+)
+# Their PostgreSQL types, which a binary COPY must be told.
+RECORD_TYPES: Final = (
+    "text",
+    "uuid",
+    "timestamptz",
+    "text",
+    "text",
+    "text",
+    "text",
+    "int4",
+    "int4",
+    "text",
+    "int8",
+    "uuid",
+    "bytea",
+)
+
+
+def _record_columns() -> list[Column[Any]]:
+    return [
+        Column("organization_id", Text, nullable=False),
+        Column("record_id", Uuid, nullable=False),
+        Column("received_at", _TIME, nullable=False),
+        Column("gateway", Text, nullable=False),
+        Column("application", Text, nullable=False),
+        Column("model", Text, nullable=False),
+        Column("end_user", Text, nullable=False),
+        Column("prompt_tokens", Integer, nullable=False),
+        Column("generation_tokens", Integer, nullable=False),
+        Column("finish_reason", Text, nullable=False),
+        Column("latency_us", BigInteger),
+        Column("data_key_id", Uuid),
+        Column("content", LargeBinary),
+        # What screening said: kept.safety_review.v1.Verdict, and the version of its rules; NULL as long as nothing was said.
+        Column("verdict", SmallInteger),
+        Column("rules_version", Text),
+    ]
+
+
+# One partition a UTC day of the record's id, made ahead (partitions.py). There is no default partition: what has no place is refused.
+interactions = Table(
+    "interactions",
+    metadata,
+    *_record_columns(),
+    PrimaryKeyConstraint("organization_id", "record_id", name="interactions_pkey"),
+    CheckConstraint("(data_key_id IS NULL) = (content IS NULL)", name="interactions_sealed"),
+    postgresql_partition_by="RANGE (record_id)",
+)
+
+# Data keys, sealed to an epoch's public key.
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("data_key_id", Uuid, primary_key=True),
+    Column("organization_id", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Index("data_keys_by_organization", "organization_id", "day"),
+    Index("data_keys_by_day", "day"),
+)
+
+# Copies of the rows that holds keep, each with its sealed data key, so that they outlive their partition.
+retained = Table(
+    "retained",
+    metadata,
+    *_record_columns(),
+    Column("day", Date, nullable=False),
+    Column("sealed_data_key", LargeBinary),
+    PrimaryKeyConstraint("organization_id", "record_id", name="retained_pkey"),
+    CheckConstraint("(data_key_id IS NULL) = (content IS NULL)", name="retained_sealed"),
+    Index("retained_by_day", "day", "organization_id"),
+)
+
+# Which hold keeps which row of `retained`.
+holds = Table(
+    "holds",
+    metadata,
+    Column("hold_id", Text, nullable=False),
+    Column("organization_id", Text, nullable=False),
+    Column("record_id", Uuid, nullable=False),
+    PrimaryKeyConstraint("hold_id", "organization_id", "record_id", name="holds_pkey"),
+    Index("holds_by_record", "organization_id", "record_id"),
+)
+
+# Fences: nothing is written behind them, ever again. They stay when what they fenced off is gone.
+organization_fences = Table(
+    "organization_fences",
+    metadata,
+    Column("organization_id", Text, primary_key=True),
+    Column("closed_at", _TIME, nullable=False),
+)
+day_fences = Table(
+    "day_fences",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("closed_at", _TIME, nullable=False),
+)
+
+# Rows in partitions, counted as they are stored; each process adds to its own row, so that none waits for another.
+stored_counts = Table(
+    "stored_counts",
+    metadata,
+    Column("day", Date, nullable=False),
+    Column("organization_id", Text, nullable=False),
+    Column("writer", Text, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("records_with_content", BigInteger, nullable=False),
+    PrimaryKeyConstraint("day", "organization_id", "writer", name="stored_counts_pkey"),
+    Index("stored_counts_by_organization", "organization_id"),
+)
+
+# What was dropped with a day, as a whole and by organization.
+dropped_days = Table(
+    "dropped_days",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("dropped_at", _TIME, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+)
+dropped_counts = Table(
+    "dropped_counts",
+    metadata,
+    Column("day", Date, nullable=False),
+    Column("organization_id", Text, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("records_with_content", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    PrimaryKeyConstraint("day", "organization_id", name="dropped_counts_pkey"),
+    Index("dropped_counts_by_organization", "organization_id"),
+)
+
+# What erasures removed; `removed` maps a kind of row to a number.
+erasure_receipts = Table(
+    "erasure_receipts",
+    metadata,
+    Column("organization_id", Text, nullable=False),
+    Column("erasure_id", Text, nullable=False),
+    Column("erased_at", _TIME, nullable=False),
+    Column("removed", JSONB, nullable=False),
+    PrimaryKeyConstraint("organization_id", "erasure_id", name="erasure_receipts_pkey"),
+)
+
+# Stored records with content on which screening has not spoken. given_up: opening it was refused or its screening stayed incomplete;
+# a person has to look. claimed_until: a process is at it.
+unscreened = Table(
+    "unscreened",
+    metadata,
+    Column("organization_id", Text, nullable=False),
+    Column("record_id", Uuid, nullable=False),
+    Column("received_at", _TIME, nullable=False),
+    Column("claimed_until", _TIME),
+    Column("given_up", Boolean, nullable=False, server_default="false"),
+    PrimaryKeyConstraint("organization_id", "record_id", name="unscreened_pkey"),
+    Index("unscreened_by_age", "given_up", "received_at"),
+)
+
+outbox = outbox_table(metadata)

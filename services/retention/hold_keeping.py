@@ -1,0 +1,271 @@
+"""Carries holds through the two services that must both keep: logging the rows, access control the keys.
+
+A hold's row is locked while it is carried a step; every call is idempotent at its receiver, so a step that broke off anywhere is
+simply done again, by the call that placed the hold or by the job. Sealed data keys pass through and are not stored here.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from kept.access_control.v1 import keys_pb2
+from kept.logging.v1 import lifecycle_pb2
+from services.retention import destructions, holds
+from services.retention.holds import Hold, HoldKind, HoldOrder, HoldState
+from services.retention.peers import Peers
+from services.retention.store import Tx
+from services.retention.store import holds as rows
+from shared.audit import entry
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import KeptError, Reason, not_found
+from shared.ids import new_id
+from shared.jobs import Job
+from shared.outbox import Outbox
+
+_ACTOR: Final = "service:retention"
+_BATCH: Final = 20
+_log = structlog.get_logger(__name__)
+
+
+class HoldKeeper:
+    """Places, confirms, releases and ends holds."""
+
+    def __init__(self, database: Database, clock: Clock, outbox: Outbox, peers: Peers) -> None:
+        self._database = database
+        self._clock = clock
+        self._outbox = outbox
+        self._peers = peers
+        self.job = Job("holds", timedelta(seconds=1), self.step)
+
+    def place(self, order: HoldOrder, actor: str) -> Hold:
+        """Places a hold as far as that can be done now: PENDING when another service cannot be reached, and the job goes on.
+
+        Raises REQUEST_ID_REUSED, INVALID_ARGUMENT, and HOLD_TOO_LATE when every record was gone.
+        """
+        hold = self._placed(order, actor)
+        if hold.state is HoldState.PENDING:
+            hold = self._advance_or_keep(hold)
+        if hold.state is HoldState.FAILED:
+            raise KeptError(
+                Reason.REASON_HOLD_TOO_LATE,
+                "Every record that the hold names is gone.",
+                metadata={"lost": str(len(hold.lost))},
+            )
+        return hold
+
+    def _placed(self, order: HoldOrder, actor: str) -> Hold:
+        now = self._clock.now()
+        with self._database.transaction() as tx:
+            known = rows.get_by_request(tx, actor, order.request_id)
+            if known is None:
+                hold = holds.place(new_id("hold"), order, actor, now)
+                if rows.add(tx, hold):
+                    self._audit(
+                        tx,
+                        hold,
+                        "hold.placed",
+                        actor,
+                        subjects=hold.record_ids,
+                        reference=hold.reference,
+                        review_at=hold.review_at.isoformat(),
+                    )
+                    return hold
+                known = rows.get_by_request(tx, actor, order.request_id)  # a replica was faster
+        if known is None or known.content_sha256 != order.content_sha256():
+            raise KeptError(
+                Reason.REASON_REQUEST_ID_REUSED, "This request id came before with another content."
+            )
+        return known
+
+    def confirm(self, hold_id: str, person_id: str) -> Hold:
+        """The second person's word. Raises NOT_FOUND, SECOND_PERSON_REQUIRED, WRONG_STATE."""
+        with self._database.transaction() as tx:
+            hold = rows.lock(tx, hold_id)
+            if hold is None:
+                raise not_found("hold")
+            confirmed = holds.confirm(hold, person_id, self._clock.now())
+            if confirmed != hold:
+                rows.save(tx, confirmed)
+                self._audit(tx, confirmed, "hold.confirmed", person_id)
+        return confirmed
+
+    def release(self, find: Callable[[Tx], Hold | None], actor: str, reason: str) -> Hold:
+        """Lets a hold go, as far as that can be done now. find: gives the hold that the caller may release. Raises NOT_FOUND."""
+        with self._database.transaction() as tx:
+            found = find(tx)
+            hold = None if found is None else rows.lock(tx, found.hold_id)
+            if hold is None:
+                raise not_found("hold")
+            released = holds.release(hold)
+            if released != hold:
+                rows.save(tx, released)
+                self._audit(tx, released, "hold.released", actor, reason=reason)
+        if released.state is HoldState.RELEASING:
+            released = self._advance_or_keep(released)
+        return released
+
+    def step(self) -> bool:
+        """The job: ends what ends by itself, then carries on what is unfinished. Raises the first failure once all were tried."""
+        with self._database.transaction() as tx:
+            ending = rows.ending(tx, self._clock.now(), _BATCH)
+        for hold_id in ending:
+            self._end_by_itself(hold_id)
+        with self._database.transaction() as tx:
+            waiting = rows.take_unfinished(tx, self._clock.now(), _BATCH)
+        failure: KeptError | None = None
+        settled = 0
+        for hold_id in waiting:
+            try:
+                hold = self.advance(hold_id, wait=False)
+            except KeptError as error:
+                failure = failure or error
+            else:
+                settled += hold is not None and hold.state not in (HoldState.PENDING, HoldState.RELEASING)
+        if failure is not None:
+            raise failure
+        return len(ending) == _BATCH or (len(waiting) == _BATCH and settled > 0)
+
+    def _end_by_itself(self, hold_id: str) -> None:
+        with self._database.transaction() as tx:
+            hold = rows.lock(tx, hold_id, wait=False)
+            if hold is not None:
+                self._leave(tx, hold)
+
+    def _leave(self, tx: Tx, hold: Hold) -> Hold | None:
+        """The hold on its way out, if it ends by itself now."""
+        why = holds.ending(hold, self._clock.now())
+        if why is None:
+            return None
+        leaving = holds.release(hold)
+        rows.save(tx, leaving)
+        kind = "hold.lapsed" if why is holds.Ending.LAPSED else "hold.released"
+        self._audit(tx, leaving, kind, _ACTOR, reason=why)
+        return leaving
+
+    def _advance_or_keep(self, hold: Hold) -> Hold:
+        try:
+            return self.advance(hold.hold_id, wait=True) or hold
+        except KeptError as error:
+            # The hold is written down and the job carries it on; whoever asked sees how far it is.
+            _log.warning("hold.waits", hold_id=hold.hold_id, state=hold.state, reason=error.name)
+            return hold
+
+    def advance(self, hold_id: str, *, wait: bool) -> Hold | None:
+        """Carries one hold a step further. None when it is not there, or another process has it and `wait` is false. Raises what the
+        other services answer with; nothing is changed then."""
+        with self._database.transaction() as tx:
+            hold = rows.lock(tx, hold_id, wait=wait)
+            if hold is None:
+                return None
+            if hold.state is HoldState.PENDING:
+                return self._leave(tx, hold) or self._settle(tx, hold)
+            if hold.state is HoldState.RELEASING:
+                return self._end(tx, hold)
+            return hold
+
+    def _settle(self, tx: Tx, hold: Hold) -> Hold:
+        answer = self._peers.logging.HoldRecords(
+            lifecycle_pb2.HoldRecordsRequest(
+                hold_id=hold.hold_id, organization_id=hold.organization_id, record_ids=hold.record_ids
+            )
+        )
+        protected = {record.record_id for record in answer.held}
+        if protected:
+            kept = self._peers.keys.RetainRecords(
+                keys_pb2.RetainRecordsRequest(
+                    hold_id=hold.hold_id,
+                    organization_id=hold.organization_id,
+                    records=[
+                        keys_pb2.RetainedRecord(
+                            record_id=record.record_id,
+                            data_key_id=record.data_key_id,
+                            sealed_data_key=record.sealed_data_key,
+                        )
+                        for record in answer.held
+                    ],
+                )
+            )
+            protected -= set(kept.lost)
+        settled = holds.settle(hold, protected, self._clock.now())
+        if settled.state is HoldState.FAILED and answer.held:
+            # Rows whose keys are gone must not outlive their day for a hold that never was.
+            self._peers.logging.ReleaseRecords(lifecycle_pb2.ReleaseRecordsRequest(hold_id=hold.hold_id))
+        rows.save(tx, settled)
+        kind = "hold.failed" if settled.state is HoldState.FAILED else "hold.activated"
+        self._audit(
+            tx,
+            settled,
+            kind,
+            _ACTOR,
+            subjects=tuple(sorted(settled.lost)),
+            kept=len(settled.kept),
+            lost=len(settled.lost),
+        )
+        return settled
+
+    def _end(self, tx: Tx, hold: Hold) -> Hold:
+        try:
+            answer = self._peers.keys.ReleaseRecords(keys_pb2.ReleaseRecordsRequest(hold_id=hold.hold_id))
+            destruction = destructions.from_message(answer.destruction.destruction_id, answer.destruction)
+        except KeptError as error:
+            if error.reason != Reason.REASON_NOT_FOUND:
+                raise
+            destruction = destructions.Destruction("")  # it never kept a key for this hold
+        if destruction is None:
+            return hold
+        gone = self._peers.logging.ReleaseRecords(lifecycle_pb2.ReleaseRecordsRequest(hold_id=hold.hold_id))
+        ended = holds.end(hold, destruction, gone.removed, self._clock.now())
+        rows.save(tx, ended)
+        self._audit(tx, ended, "hold.ended", _ACTOR, removed=gone.removed, root_key_id=destruction.root_key_id)
+        return ended
+
+    def _audit(
+        self,
+        tx: Tx,
+        hold: Hold,
+        kind: str,
+        actor: str,
+        *,
+        subjects: tuple[bytes, ...] = (),
+        **facts: str | int,
+    ) -> None:
+        self._outbox.audit(
+            tx,
+            entry(
+                kind,
+                actor=actor,
+                at=self._clock.now(),
+                organization_id=hold.organization_id,
+                subjects=[hold.hold_id, *subjects],
+                facts={"hold_kind": hold.kind, **facts},
+            ),
+        )
+
+
+def of_person(hold_id: str) -> Callable[[Tx], Hold | None]:
+    """Finds a hold that a person may release. Raises CALLER_NOT_ALLOWED for a flagged one, which ends with its case."""
+
+    def find(tx: Tx) -> Hold | None:
+        hold = rows.get(tx, hold_id)
+        if hold is not None and hold.kind is not HoldKind.LEGAL:
+            raise KeptError(
+                Reason.REASON_CALLER_NOT_ALLOWED,
+                "A hold on flagged use ends with its case, not here.",
+                metadata={"method": "/kept.retention.v1.HoldService/ReleaseHold"},
+            )
+        return hold
+
+    return find
+
+
+def of_service(actor: str, hold_id: str, request_id: str) -> Callable[[Tx], Hold | None]:
+    """Finds a hold that a service placed itself, by either id."""
+
+    def find(tx: Tx) -> Hold | None:
+        hold = rows.get(tx, hold_id) if hold_id else rows.get_by_request(tx, actor, request_id)
+        return hold if hold is not None and hold.placed_by == actor else None
+
+    return find

@@ -1,0 +1,203 @@
+"""A hold: what is kept beyond its day, and what may happen to it. Pure decisions; hold_keeping carries them out."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from services.retention.destructions import Destruction
+from shared.errors import KeptError, Reason, invalid, wrong_state
+from shared.ids import is_record_id
+
+# A legal hold that no second person has confirmed by then is over.
+CONFIRMATION_TIME: Final = timedelta(hours=72)
+LONGEST_REVIEW: Final = timedelta(days=3653)  # ten years, leap days included
+
+
+class HoldKind(StrEnum):
+    """Why something is held."""
+
+    LEGAL = "LEGAL"
+    FLAGGED = "FLAGGED"
+
+
+class HoldState(StrEnum):
+    """Where a hold is. RELEASED and FAILED are final."""
+
+    PENDING = "PENDING"
+    ACTIVE = "ACTIVE"
+    RELEASING = "RELEASING"
+    RELEASED = "RELEASED"
+    FAILED = "FAILED"
+
+
+class Ending(StrEnum):
+    """Why a hold ends without anybody's word."""
+
+    LAPSED = "lapsed"
+    REVIEW_REACHED = "review_reached"
+
+
+@dataclass(frozen=True)
+class HoldOrder:
+    """A hold that somebody asks for. record_ids: 16 bytes each, UUIDv7."""
+
+    request_id: str
+    kind: HoldKind
+    organization_id: str
+    record_ids: tuple[bytes, ...]
+    reference: str
+    review_at: datetime
+
+    def check(self, now: datetime) -> None:
+        """Raises INVALID_ARGUMENT for what the contract's own rules cannot say."""
+        for index, record_id in enumerate(self.record_ids):
+            if not is_record_id(record_id):
+                raise invalid(f"record_ids[{index}]", "is no UUIDv7")
+        if not now < self.review_at <= now + LONGEST_REVIEW:
+            raise invalid("review_at", "must be in the future and at most ten years ahead")
+
+    def content_sha256(self) -> bytes:
+        """What makes a repeated request the same request; the order of records is no part of it."""
+        digest = hashlib.sha256()
+        for part in (self.kind, self.organization_id, self.reference, self.review_at.isoformat()):
+            digest.update(len(part.encode()).to_bytes(4) + part.encode())
+        for record_id in sorted(self.record_ids):
+            digest.update(record_id)
+        return digest.digest()
+
+
+@dataclass(frozen=True)
+class Hold:
+    """One hold as stored. lost: records that were gone when it was placed. removed: rows that went when it ended. destruction: of the
+    keys that it kept."""
+
+    hold_id: str
+    request_id: str
+    content_sha256: bytes
+    kind: HoldKind
+    organization_id: str
+    record_ids: tuple[bytes, ...]
+    reference: str
+    state: HoldState
+    placed_by: str
+    placed_at: datetime
+    review_at: datetime
+    lapses_at: datetime | None = None
+    activated_at: datetime | None = None
+    confirmed_by: str = ""
+    ended_at: datetime | None = None
+    lost: frozenset[bytes] = frozenset()
+    removed: int = 0
+    destruction: Destruction = field(default_factory=lambda: Destruction(""))
+    number: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.state in (HoldState.RELEASED, HoldState.FAILED)
+
+    @property
+    def kept(self) -> tuple[bytes, ...]:
+        """The records that it keeps, or kept."""
+        return tuple(record_id for record_id in self.record_ids if record_id not in self.lost)
+
+
+def place(hold_id: str, order: HoldOrder, placed_by: str, now: datetime) -> Hold:
+    """A new hold, PENDING. Raises INVALID_ARGUMENT."""
+    order.check(now)
+    return Hold(
+        hold_id=hold_id,
+        request_id=order.request_id,
+        content_sha256=order.content_sha256(),
+        kind=order.kind,
+        organization_id=order.organization_id,
+        record_ids=order.record_ids,
+        reference=order.reference,
+        state=HoldState.PENDING,
+        placed_by=placed_by,
+        placed_at=now,
+        review_at=order.review_at,
+        lapses_at=now + CONFIRMATION_TIME if order.kind is HoldKind.LEGAL else None,
+    )
+
+
+def settle(hold: Hold, protected: Iterable[bytes], now: datetime) -> Hold:
+    """A PENDING hold once both services have answered: ACTIVE with what both protect, FAILED where that is nothing. What is not
+    known to be protected counts as lost."""
+    lost = frozenset(hold.record_ids) - frozenset(protected)
+    if lost == frozenset(hold.record_ids):
+        return replace(hold, state=HoldState.FAILED, lost=lost, ended_at=now)
+    return replace(hold, state=HoldState.ACTIVE, lost=lost, activated_at=now)
+
+
+def confirm(hold: Hold, person_id: str, now: datetime) -> Hold:
+    """A legal hold with its second person's word; the same word again changes nothing.
+
+    Raises SECOND_PERSON_REQUIRED for whoever placed it, WRONG_STATE for a hold that needs no word, is over, or has lapsed.
+    """
+    if hold.kind is not HoldKind.LEGAL:
+        raise wrong_state("Only a legal hold takes a second person's word.", hold.state)
+    if not person_id or person_id == hold.placed_by:
+        raise KeptError(
+            Reason.REASON_SECOND_PERSON_REQUIRED, "Whoever placed a hold cannot confirm it; ask a colleague."
+        )
+    if hold.state not in (HoldState.PENDING, HoldState.ACTIVE):
+        raise wrong_state("The hold is over, or was never in force.", hold.state)
+    if hold.confirmed_by == person_id:
+        return hold
+    if hold.confirmed_by:
+        raise wrong_state("The hold is confirmed already.", hold.state)
+    if ending(hold, now) is not None:
+        raise wrong_state("The hold has lapsed; place it again.", hold.state)
+    return replace(hold, confirmed_by=person_id)
+
+
+def release(hold: Hold) -> Hold:
+    """The hold on its way out. A hold that is over, or on its way, stays as it is."""
+    if hold.is_over or hold.state is HoldState.RELEASING:
+        return hold
+    return replace(hold, state=HoldState.RELEASING)
+
+
+def ending(hold: Hold, now: datetime) -> Ending | None:
+    """Why the hold ends at this instant by itself, if it does."""
+    if hold.state not in (HoldState.PENDING, HoldState.ACTIVE):
+        return None
+    if hold.kind is HoldKind.LEGAL:
+        is_lapsed = not hold.confirmed_by and hold.lapses_at is not None and now >= hold.lapses_at
+        return Ending.LAPSED if is_lapsed else None
+    return Ending.REVIEW_REACHED if now >= hold.review_at else None
+
+
+def end(hold: Hold, destruction: Destruction, removed: int, now: datetime) -> Hold:
+    """A RELEASING hold once its keys are destroyed and its rows are gone."""
+    return replace(hold, state=HoldState.RELEASED, destruction=destruction, removed=removed, ended_at=now)
+
+
+_WHY: Final = {
+    HoldKind.LEGAL: "a legal hold",
+    HoldKind.FLAGGED: "a hold on flagged use",
+}
+_SENTENCES: Final = 100
+
+
+def kept_sentences(holds: Sequence[Hold]) -> list[str]:
+    """What holds that are not over keep, one sentence each, the first hundred; then how many more there are."""
+    standing = [hold for hold in holds if not hold.is_over]
+    sentences = []
+    for hold in standing[:_SENTENCES]:
+        count = len(hold.kept)
+        records = "1 record is" if count == 1 else f"{count} records are"
+        until = (
+            f"ends on {hold.review_at:%Y-%m-%d} at the latest"
+            if hold.kind is HoldKind.FLAGGED
+            else f"is reviewed on {hold.review_at:%Y-%m-%d}"
+        )
+        state = ", which is being released" if hold.state is HoldState.RELEASING else f", which {until}"
+        sentences.append(f"{records} kept by {_WHY[hold.kind]} ({hold.hold_id}){state}.")
+    if len(standing) > _SENTENCES:
+        sentences.append(f"{len(standing) - _SENTENCES} more holds keep something.")
+    return sentences

@@ -1,0 +1,37 @@
+"""The tables of retention and the queries over them; nothing else in this service knows SQL.
+
+Every function takes an open transaction (`Tx`). Rows come out as the domain's frozen dataclasses.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from services.retention.store.tables import metadata, outbox, rule_changes
+from shared.change_feed import Change
+
+Tx = Connection
+
+__all__ = ["Tx", "change_in_force", "lock", "metadata", "outbox", "rule_changes", "try_lock"]
+
+
+def lock(tx: Tx, name: str) -> None:
+    """One transaction at a time, over all replicas, until this one ends."""
+    tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("retention:" + name, 0))))
+
+
+def try_lock(tx: Tx, name: str) -> bool:
+    """The same lock, if it is free."""
+    key = func.hashtextextended("retention:" + name, 0)
+    return bool(tx.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one())
+
+
+def change_in_force(tx: Tx, subject: str, now: datetime) -> Change | None:
+    """The rule change of a subject that is in force at an instant."""
+    row = tx.execute(
+        select(rule_changes)
+        .where(rule_changes.c.subject == subject, rule_changes.c.effective_at <= now)
+        .order_by(rule_changes.c.version.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else Change(row.version, row.subject, row.payload, row.effective_at)

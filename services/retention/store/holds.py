@@ -1,0 +1,235 @@
+"""Holds and the records that they name."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from services.retention.destructions import Destruction
+from services.retention.holds import Hold, HoldKind, HoldState
+from services.retention.store import Tx
+from services.retention.store.tables import hold_records, holds
+from shared.ids import record_day
+
+_UNFINISHED = holds.c.state.in_([HoldState.PENDING, HoldState.RELEASING])
+
+
+def _made(tx: Tx, rows: Sequence[Row[Any]]) -> list[Hold]:
+    records: dict[str, list[tuple[bytes, bool]]] = {row.hold_id: [] for row in rows}
+    if records:
+        for record in tx.execute(
+            select(hold_records)
+            .where(hold_records.c.hold_id.in_(records))
+            .order_by(hold_records.c.hold_id, hold_records.c.position)
+        ):
+            records[record.hold_id].append((bytes(record.record_id), record.lost))
+    return [
+        Hold(
+            hold_id=row.hold_id,
+            request_id=row.request_id,
+            content_sha256=bytes(row.content_sha256),
+            kind=HoldKind(row.kind),
+            organization_id=row.organization_id,
+            record_ids=tuple(record_id for record_id, _ in records[row.hold_id]),
+            reference=row.reference,
+            state=HoldState(row.state),
+            placed_by=row.placed_by,
+            placed_at=row.placed_at,
+            review_at=row.review_at,
+            lapses_at=row.lapses_at,
+            activated_at=row.activated_at,
+            confirmed_by=row.confirmed_by,
+            ended_at=row.ended_at,
+            lost=frozenset(record_id for record_id, lost in records[row.hold_id] if lost),
+            removed=row.removed,
+            destruction=Destruction(
+                row.hold_id, row.marked_at, row.destroyed_at, row.root_key_id, row.key_store_statement
+            ),
+            number=row.number,
+        )
+        for row in rows
+    ]
+
+
+def add(tx: Tx, hold: Hold) -> bool:
+    """Adds a hold; False when the same person's or service's request id is known."""
+    added = tx.execute(
+        upsert(holds)
+        .values(
+            hold_id=hold.hold_id,
+            request_id=hold.request_id,
+            content_sha256=hold.content_sha256,
+            kind=hold.kind,
+            organization_id=hold.organization_id,
+            reference=hold.reference,
+            state=hold.state,
+            placed_by=hold.placed_by,
+            placed_at=hold.placed_at,
+            lapses_at=hold.lapses_at,
+            review_at=hold.review_at,
+            tried_at=hold.placed_at,
+        )
+        .on_conflict_do_nothing(constraint="holds_by_request")
+    ).rowcount
+    if not added:
+        return False
+    tx.execute(
+        insert(hold_records),
+        [
+            {
+                "hold_id": hold.hold_id,
+                "position": position,
+                "record_id": record_id,
+                "day": record_day(record_id),
+            }
+            for position, record_id in enumerate(hold.record_ids)
+        ],
+    )
+    return True
+
+
+def get(tx: Tx, hold_id: str) -> Hold | None:
+    """One hold."""
+    made = _made(tx, tx.execute(select(holds).where(holds.c.hold_id == hold_id)).all())
+    return made[0] if made else None
+
+
+def get_by_request(tx: Tx, placed_by: str, request_id: str) -> Hold | None:
+    """The hold that somebody's request placed."""
+    rows = tx.execute(
+        select(holds).where(holds.c.placed_by == placed_by, holds.c.request_id == request_id)
+    ).all()
+    made = _made(tx, rows)
+    return made[0] if made else None
+
+
+def lock(tx: Tx, hold_id: str, *, wait: bool = True) -> Hold | None:
+    """One hold; nobody else changes it before this transaction ends. None too when another one has it and `wait` is false."""
+    rows = tx.execute(
+        select(holds).where(holds.c.hold_id == hold_id).with_for_update(skip_locked=not wait)
+    ).all()
+    made = _made(tx, rows)
+    return made[0] if made else None
+
+
+def save(tx: Tx, hold: Hold) -> None:
+    """Stores what may change of a locked hold."""
+    tx.execute(
+        update(holds)
+        .where(holds.c.hold_id == hold.hold_id)
+        .values(
+            state=hold.state,
+            activated_at=hold.activated_at,
+            confirmed_by=hold.confirmed_by,
+            ended_at=hold.ended_at,
+            removed=hold.removed,
+            marked_at=hold.destruction.marked_at,
+            destroyed_at=hold.destruction.destroyed_at,
+            root_key_id=hold.destruction.root_key_id,
+            key_store_statement=hold.destruction.key_store_statement,
+        )
+    )
+    if hold.lost:
+        tx.execute(
+            update(hold_records)
+            .where(hold_records.c.hold_id == hold.hold_id, hold_records.c.record_id.in_(hold.lost))
+            .values(lost=True)
+        )
+
+
+def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[str]:
+    """Ids of holds that wait for other services, those that waited longest first; they go to the end of the line."""
+    ids = [
+        row.hold_id
+        for row in tx.execute(
+            select(holds.c.hold_id)
+            .where(_UNFINISHED)
+            .order_by(holds.c.tried_at, holds.c.number)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+    ]
+    if ids:
+        tx.execute(update(holds).where(holds.c.hold_id.in_(ids)).values(tried_at=now))
+    return ids
+
+
+def ending(tx: Tx, now: datetime, limit: int) -> list[str]:
+    """Ids of holds that end by themselves now."""
+    rows = tx.execute(
+        select(holds.c.hold_id)
+        .where(
+            holds.c.state.in_([HoldState.PENDING, HoldState.ACTIVE]),
+            or_(
+                and_(holds.c.kind == HoldKind.FLAGGED, holds.c.review_at <= now),
+                and_(
+                    holds.c.kind == HoldKind.LEGAL, holds.c.confirmed_by == "", holds.c.lapses_at <= now
+                ),
+            ),
+        )
+        .order_by(holds.c.number)
+        .limit(limit)
+    )
+    return [row.hold_id for row in rows]
+
+
+def page(tx: Tx, organization_id: str, before: int | None, limit: int) -> list[Hold]:
+    """Holds, newest first; of one organization, or of all when it is empty. before: the number that the last page ended with."""
+    query = select(holds).order_by(holds.c.number.desc()).limit(limit)
+    if organization_id:
+        query = query.where(holds.c.organization_id == organization_id)
+    if before is not None:
+        query = query.where(holds.c.number < before)
+    return _made(tx, tx.execute(query).all())
+
+
+def of_organization(tx: Tx, organization_id: str, limit: int) -> list[Hold]:
+    """An organization's holds that kept something or still may, oldest first."""
+    rows = tx.execute(
+        select(holds)
+        .where(holds.c.organization_id == organization_id, holds.c.state != HoldState.FAILED)
+        .order_by(holds.c.number)
+        .limit(limit)
+    ).all()
+    return _made(tx, rows)
+
+
+def any_standing(tx: Tx, organization_id: str) -> bool:
+    """Whether a hold of the organization is not over."""
+    return (
+        tx.execute(
+            select(holds.c.hold_id)
+            .where(
+                holds.c.organization_id == organization_id,
+                holds.c.state.not_in([HoldState.RELEASED, HoldState.FAILED]),
+            )
+            .limit(1)
+        ).first()
+        is not None
+    )
+
+
+def keeping(
+    tx: Tx, organization_id: str, since: datetime, days: Sequence[date] | None, limit: int
+) -> list[tuple[str, HoldKind, int]]:
+    """(hold, kind, records) of the organization's holds that kept something on these days (all days for None) at or after an
+    instant."""
+    condition = [
+        holds.c.organization_id == organization_id,
+        holds.c.activated_at.is_not(None),
+        or_(holds.c.ended_at.is_(None), holds.c.ended_at >= since),
+        hold_records.c.lost.is_(False),
+    ]
+    if days is not None:
+        condition.append(hold_records.c.day.in_(days))
+    rows = tx.execute(
+        select(holds.c.hold_id, holds.c.kind, func.count().label("records"))
+        .join(hold_records, hold_records.c.hold_id == holds.c.hold_id)
+        .where(*condition)
+        .group_by(holds.c.hold_id, holds.c.kind)
+        .order_by(holds.c.hold_id)
+        .limit(limit)
+    )
+    return [(row.hold_id, HoldKind(row.kind), row.records) for row in rows]

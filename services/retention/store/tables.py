@@ -1,0 +1,236 @@
+"""The tables. migrations/versions says the same as DDL; a test compares the two."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from shared.change_feed import change_table
+from shared.outbox import outbox_table
+
+metadata = MetaData()
+rule_changes = change_table(metadata, "rule_changes")
+outbox = outbox_table(metadata)
+
+
+def _instant(name: str, *, required: bool = False) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), nullable=not required)
+
+
+def _text(name: str, *, empty: bool = False) -> Column[Any]:
+    return Column(name, Text, nullable=False, server_default="" if empty else None)
+
+
+def _count(name: str) -> Column[Any]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+def _flag(name: str) -> Column[Any]:
+    return Column(name, Boolean, nullable=False, server_default=text("false"))
+
+
+def _destruction() -> list[Column[Any]]:
+    """What access control said of a destruction."""
+    return [
+        _instant("marked_at"),
+        _instant("destroyed_at"),
+        _text("root_key_id", empty=True),
+        _text("key_store_statement", empty=True),
+    ]
+
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("public_key", LargeBinary, nullable=False),
+    _instant("created_at", required=True),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("hold_id", Text, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False, unique=True),
+    _text("request_id"),
+    Column("content_sha256", LargeBinary, nullable=False),
+    _text("kind"),
+    _text("organization_id"),
+    _text("reference"),
+    _text("state"),
+    _text("placed_by"),
+    _instant("placed_at", required=True),
+    _instant("activated_at"),
+    _text("confirmed_by", empty=True),
+    _instant("lapses_at"),
+    _instant("review_at", required=True),
+    _instant("ended_at"),
+    _count("removed"),
+    *_destruction(),
+    # Whoever waited longest is tried next, so that one hold that cannot go on holds up no other.
+    _instant("tried_at", required=True),
+    UniqueConstraint("placed_by", "request_id", name="holds_by_request"),
+    Index("holds_by_organization", "organization_id", "number"),
+    Index("holds_unfinished", "tried_at", postgresql_where=text("state IN ('PENDING', 'RELEASING')")),
+    Index("holds_to_end", "state", "review_at", postgresql_where=text("state IN ('PENDING', 'ACTIVE')")),
+)
+
+hold_records = Table(
+    "hold_records",
+    metadata,
+    Column("hold_id", Text, ForeignKey("holds.hold_id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("record_id", LargeBinary, nullable=False),
+    Column("day", Date, nullable=False),
+    _flag("lost"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False, unique=True),
+    _text("state"),
+    Column("through_day", Date, nullable=False),
+    _instant("started_at", required=True),
+    _text("started_by"),
+    _instant("ended_at"),
+    # The rule as it was in force when the run began.
+    _text("term_kind"),
+    Column("term_days", Integer, nullable=False),
+    Column("run_window_seconds", Integer, nullable=False),
+    Column("rule_version", BigInteger, nullable=False),
+    _instant("rule_effective_at", required=True),
+    _count("epochs_destroyed"),
+    _count("records_removed"),
+    _count("records_held"),
+    _count("certificates"),
+    _count("late_seconds"),
+    *_destruction(),
+    _flag("days_listed"),
+    _text("days_token", empty=True),
+    _flag("is_checked"),
+    # The run that certified what a run that was not certified had destroyed.
+    Column("certified_by", Text, nullable=True),
+    # One at a time, whatever the number of replicas.
+    Index(
+        "runs_one_at_a_time",
+        text("(true)"),
+        unique=True,
+        postgresql_where=text("state NOT IN ('DONE', 'NOT_CERTIFIED')"),
+    ),
+)
+
+# Runs whose destructions a run certifies: its own, and those before it that did not certify.
+run_sources = Table(
+    "run_sources",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.run_id"), primary_key=True),
+    Column("source_run_id", Text, ForeignKey("runs.run_id"), primary_key=True),
+    _text("epochs_token", empty=True),
+    _flag("epochs_listed"),
+)
+
+run_days = Table(
+    "run_days",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.run_id"), primary_key=True),
+    Column("day", Date, primary_key=True),
+    _instant("dropped_at"),
+    _flag("is_refused"),
+    _count("dropped"),
+    _count("held"),
+    _text("counts_token", empty=True),
+    _flag("counts_listed"),
+)
+
+# What an act (run or erasure) destroyed and removed, by organization and day: what its certificates say.
+act_epochs = Table(
+    "act_epochs",
+    metadata,
+    Column("act_id", Text, primary_key=True),
+    Column("organization_id", Text, primary_key=True),
+    Column("epoch_key_id", Text, primary_key=True),
+    Column("day", Date, nullable=False),
+    _text("destruction_id"),
+)
+
+act_counts = Table(
+    "act_counts",
+    metadata,
+    Column("act_id", Text, primary_key=True),
+    Column("organization_id", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    _count("removed"),
+    _count("held"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("erasure_id", Text, primary_key=True),
+    Column("organization_id", Text, nullable=False, unique=True),
+    _text("account_deletion_id"),
+    _text("confirmed_by"),
+    Column("claim_sha256", LargeBinary, nullable=False, unique=True),
+    _text("state"),
+    _instant("started_at", required=True),
+    _instant("closes_at"),
+    _instant("ended_at"),
+    _count("epochs_destroyed"),
+    *_destruction(),
+    _text("epochs_token", empty=True),
+    # Something was still kept when the first certificate was signed; another follows when that is gone.
+    _flag("is_kept"),
+    _flag("is_complete"),
+    _instant("tried_at", required=True),
+    Index("erasures_unfinished", "tried_at", postgresql_where=text("NOT is_complete")),
+)
+
+erasure_receipts = Table(
+    "erasure_receipts",
+    metadata,
+    Column("erasure_id", Text, ForeignKey("erasures.erasure_id"), primary_key=True),
+    Column("service", Text, primary_key=True),
+    _instant("erased_at", required=True),
+    Column("removed", JSONB, nullable=False),
+    _count("kept"),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("certificate_id", Text, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False, unique=True),
+    _text("organization_id"),
+    _text("act_id"),
+    _flag("is_further"),
+    _instant("signed_at", required=True),
+    # The exact bytes that are signed.
+    Column("body", LargeBinary, nullable=False),
+    Column("key_id", Text, ForeignKey("signing_keys.key_id"), nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    _text("entry_id"),
+    # With the audit entry's proof; until then nobody is shown the certificate.
+    Column("envelope", LargeBinary, nullable=True),
+    _instant("tried_at", required=True),
+    UniqueConstraint("act_id", "organization_id", "is_further", name="certificates_by_act"),
+    Index("certificates_by_organization", "organization_id", "number"),
+    Index("certificates_unfinished", "tried_at", postgresql_where=text("envelope IS NULL")),
+)

@@ -1,0 +1,1 @@
+"""Settings: what each customer chose. It never holds a prompt."""

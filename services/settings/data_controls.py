@@ -1,0 +1,143 @@
+"""What an organization's admins decide about its data.
+
+Training consent counts from the instant of acceptance and needs no other process; `require_customer_approval` rides the policy feed. Both
+live in one history, to which rows are only ever added, under the lock of the organization's row.
+"""
+
+from dataclasses import replace
+
+from kept.options.v1 import roles_pb2
+from services.settings import pages
+from services.settings.consent import ConsentEntry, ConsentInterval, acceptance_instant, intervals
+from services.settings.lifecycle import active
+from services.settings.members import admin_required
+from services.settings.policies import Policies
+from services.settings.store import Tx
+from services.settings.store import controls as store
+from services.settings.store import organizations
+from services.settings.store.controls import ControlsChange
+from shared import audit
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import KeptError, Reason, not_found
+from shared.identity import Caller
+from shared.outbox import Outbox
+
+_LIST = "controls"
+
+
+def etag(change: ControlsChange) -> str:
+    """What an update has to show to prove that it is based on these controls."""
+    return f"controls-{change.number}"
+
+
+class DataControls:
+    """The data controls of all organizations. support: whom an organization without an admin is sent to."""
+
+    def __init__(
+        self, database: Database, clock: Clock, policies: Policies, outbox: Outbox, *, support: str
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._policies = policies
+        self._outbox = outbox
+        self._support = support
+
+    def get(self, organization_id: str) -> ControlsChange:
+        """The newest change. Raises NOT_FOUND, also once the organization is erased."""
+        with self._database.transaction() as tx:
+            return _newest(tx, organization_id)
+
+    def page(
+        self, organization_id: str, page_size: int, page_token: str
+    ) -> tuple[list[ControlsChange], str]:
+        """A page of history, oldest first, and the token of the next; "" on the last. Raises NOT_FOUND."""
+        size = page_size or pages.DEFAULT_SIZE
+        after = pages.decode(_LIST, page_token)
+        with self._database.transaction() as tx:
+            _newest(tx, organization_id)
+            found = store.history(tx, organization_id, after, size + 1)
+        if len(found) <= size:
+            return found, ""
+        return found[:size], pages.encode(_LIST, found[size - 1].number)
+
+    def consent(self, organization_id: str) -> list[ConsentInterval]:
+        """When training was allowed. Raises NOT_FOUND, also once the organization is erased."""
+        with self._database.transaction() as tx:
+            _newest(tx, organization_id)
+            history = store.history(tx, organization_id)
+        return intervals(ConsentEntry(change.training_allowed, change.accepted_at) for change in history)
+
+    def update(
+        self,
+        caller: Caller,
+        organization_id: str,
+        shown_etag: str,
+        training_allowed: bool | None,
+        require_customer_approval: bool | None,
+    ) -> ControlsChange:
+        """Changes what is not None; where nothing would change, the newest change is the answer. Raises ADMIN_REQUIRED, CONFLICT,
+        CLOSED, NOT_FOUND."""
+        with self._database.transaction() as tx:
+            if caller.customer_role != roles_pb2.CUSTOMER_ROLE_ADMIN:
+                raise admin_required(tx, organization_id, self._support)
+            organization = active(organizations.lock(tx, organization_id))
+            current = _newest(tx, organization_id)
+            if shown_etag != etag(current):
+                raise KeptError(
+                    Reason.REASON_CONFLICT,
+                    "The controls were changed since they were read; read them again.",
+                    metadata={"etag": etag(current)},
+                )
+            wanted = replace(
+                current,
+                training_allowed=current.training_allowed if training_allowed is None else training_allowed,
+                require_customer_approval=(
+                    current.require_customer_approval
+                    if require_customer_approval is None
+                    else require_customer_approval
+                ),
+            )
+            if wanted == current:
+                return current
+            wanted = replace(
+                wanted,
+                number=current.number + 1,
+                # The clock is read under the row's lock: whoever comes second is later.
+                accepted_at=acceptance_instant(self._clock.now(), current.accepted_at),
+                changed_by=caller.actor,
+            )
+            # Training needs no other process; the instant from which the rest counts is then what it was.
+            if wanted.require_customer_approval != current.require_customer_approval:
+                wanted = replace(
+                    wanted,
+                    effective_at=self._policies.publish_organization(
+                        tx, organization, wanted.require_customer_approval
+                    ),
+                )
+            store.add(tx, wanted)
+            self._outbox.audit(
+                tx,
+                audit.entry(
+                    "data_controls.updated",
+                    actor=caller.actor,
+                    at=wanted.accepted_at,
+                    organization_id=organization_id,
+                    subjects=[organization_id],
+                    facts={
+                        "training_allowed": wanted.training_allowed,
+                        "require_customer_approval": wanted.require_customer_approval,
+                        "accepted_at": wanted.accepted_at.isoformat(),
+                        "effective_at": wanted.effective_at.isoformat(),
+                        "etag": etag(wanted),
+                    },
+                ),
+            )
+            return wanted
+
+
+def _newest(tx: Tx, organization_id: str) -> ControlsChange:
+    found = store.newest(tx, organization_id)
+    if found is None:
+        raise not_found("organization")
+    return found

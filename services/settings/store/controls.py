@@ -1,0 +1,65 @@
+"""The history of data controls: rows are added, never changed; the newest is what applies."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select
+
+from services.settings.store.tables import data_controls_changes as changes
+
+
+@dataclass(frozen=True)
+class ControlsChange:
+    """One change: the controls from then on. number: 1, 2, 3… within the organization. changed_by: "member_…" or "person_…"."""
+
+    organization_id: str
+    number: int
+    training_allowed: bool
+    require_customer_approval: bool
+    accepted_at: datetime
+    effective_at: datetime
+    changed_by: str
+
+
+def add(tx: Connection, change: ControlsChange) -> None:
+    """Adds a change; the organization's row is locked."""
+    tx.execute(
+        insert(changes).values(
+            organization_id=change.organization_id,
+            number=change.number,
+            training_allowed=change.training_allowed,
+            require_customer_approval=change.require_customer_approval,
+            accepted_at=change.accepted_at,
+            effective_at=change.effective_at,
+            changed_by=change.changed_by,
+        )
+    )
+
+
+def newest(tx: Connection, organization_id: str) -> ControlsChange | None:
+    """What applies now."""
+    row = tx.execute(
+        select(changes)
+        .where(changes.c.organization_id == organization_id)
+        .order_by(changes.c.number.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else ControlsChange(**row._mapping)
+
+
+def history(
+    tx: Connection, organization_id: str, after_number: int = 0, limit: int | None = None
+) -> list[ControlsChange]:
+    """Oldest first, after the change with that number."""
+    rows = tx.execute(
+        select(changes)
+        .where(changes.c.organization_id == organization_id, changes.c.number > after_number)
+        .order_by(changes.c.number)
+        .limit(limit)
+    )
+    return [ControlsChange(**row._mapping) for row in rows]
+
+
+def erase(tx: Connection, organization_id: str) -> int:
+    """Removes the history of an erased organization; how many changes it was."""
+    return tx.execute(delete(changes).where(changes.c.organization_id == organization_id)).rowcount

@@ -1,0 +1,148 @@
+"""Members and invitations. Of a password only its argon2id hash is stored, of an invitation's token only its SHA-256."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.postgresql import insert
+
+from kept.options.v1 import roles_pb2
+from services.settings.store.tables import invitations, members
+
+
+@dataclass(frozen=True)
+class Member:
+    """One person of a customer. revision: grows with every change, for whoever is told of it."""
+
+    member_id: str
+    organization_id: str
+    first_name: str
+    last_name: str
+    email: str
+    role: "roles_pb2.CustomerRole.ValueType"
+    registered_at: datetime
+    revision: int
+    password_hash: str = field(repr=False)
+
+    @property
+    def display_name(self) -> str:
+        """First and last name."""
+        return f"{self.first_name} {self.last_name}"
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """One invitation that was not used. `expires_at` is the first instant at which it is worth nothing."""
+
+    invitation_id: str
+    organization_id: str
+    email: str
+    role: "roles_pb2.CustomerRole.ValueType"
+    invited_by: str
+    expires_at: datetime
+    token_sha256: bytes = field(repr=False)
+
+
+_MEMBER = [column for column in members.c if column.name != "email_key"]
+_INVITATION = [column for column in invitations.c if column.name != "email_key"]
+
+
+def email_key(email: str) -> str:
+    """An address as it is compared."""
+    return email.lower()
+
+
+def find(tx: Connection, member_id: str) -> Member | None:
+    """One member."""
+    row = tx.execute(select(*_MEMBER).where(members.c.member_id == member_id)).one_or_none()
+    return None if row is None else Member(**row._mapping)
+
+
+def find_by_email(tx: Connection, email: str) -> Member | None:
+    """The member with this address, any letter case, in whatever organization."""
+    row = tx.execute(select(*_MEMBER).where(members.c.email_key == email_key(email))).one_or_none()
+    return None if row is None else Member(**row._mapping)
+
+
+def add(tx: Connection, member: Member) -> bool:
+    """Adds a member; False when the address has an account."""
+    added = tx.execute(
+        insert(members)
+        .values(
+            member_id=member.member_id,
+            organization_id=member.organization_id,
+            first_name=member.first_name,
+            last_name=member.last_name,
+            email=member.email,
+            email_key=email_key(member.email),
+            role=member.role,
+            password_hash=member.password_hash,
+            registered_at=member.registered_at,
+            revision=member.revision,
+        )
+        .on_conflict_do_nothing(index_elements=["email_key"])
+        .returning(members.c.member_id)
+    ).one_or_none()
+    return added is not None
+
+
+def list_of(tx: Connection, organization_id: str, limit: int) -> list[Member]:
+    """By registration."""
+    rows = tx.execute(
+        select(*_MEMBER)
+        .where(members.c.organization_id == organization_id)
+        .order_by(members.c.registered_at, members.c.member_id)
+        .limit(limit)
+    )
+    return [Member(**row._mapping) for row in rows]
+
+
+def admin_names(tx: Connection, organization_id: str, limit: int) -> list[str]:
+    """Full names of an organization's admins, by registration."""
+    rows = tx.execute(
+        select(members.c.first_name, members.c.last_name)
+        .where(
+            members.c.organization_id == organization_id, members.c.role == roles_pb2.CUSTOMER_ROLE_ADMIN
+        )
+        .order_by(members.c.registered_at, members.c.member_id)
+        .limit(limit)
+    )
+    return [f"{row.first_name} {row.last_name}" for row in rows]
+
+
+def put_invitation(tx: Connection, invitation: Invitation) -> None:
+    """Adds an invitation in place of an earlier one for the same address and organization."""
+    values = {
+        "invitation_id": invitation.invitation_id,
+        "email": invitation.email,
+        "role": invitation.role,
+        "token_sha256": invitation.token_sha256,
+        "invited_by": invitation.invited_by,
+        "expires_at": invitation.expires_at,
+    }
+    tx.execute(
+        insert(invitations)
+        .values(organization_id=invitation.organization_id, email_key=email_key(invitation.email), **values)
+        .on_conflict_do_update(index_elements=["organization_id", "email_key"], set_=values)
+    )
+
+
+def find_invitation(tx: Connection, token_sha256: bytes) -> Invitation | None:
+    """The invitation of a token."""
+    row = tx.execute(select(*_INVITATION).where(invitations.c.token_sha256 == token_sha256)).one_or_none()
+    return None if row is None else Invitation(**row._mapping)
+
+
+def take_invitation(tx: Connection, token_sha256: bytes) -> Invitation | None:
+    """Uses an invitation up: of several transactions one gets it."""
+    row = tx.execute(
+        delete(invitations).where(invitations.c.token_sha256 == token_sha256).returning(*_INVITATION)
+    ).one_or_none()
+    return None if row is None else Invitation(**row._mapping)
+
+
+def erase(tx: Connection, organization_id: str) -> tuple[int, int]:
+    """Removes an organization's members and invitations; how many of each."""
+    gone = tx.execute(delete(members).where(members.c.organization_id == organization_id)).rowcount
+    unused = tx.execute(delete(invitations).where(invitations.c.organization_id == organization_id)).rowcount
+    return gone, unused

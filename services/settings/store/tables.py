@@ -1,0 +1,152 @@
+"""The tables. `migrations/versions` writes the same out as DDL, and a test compares the two."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from shared.change_feed import change_table
+from shared.outbox import outbox_table
+
+metadata = MetaData()
+_Instant = DateTime(timezone=True)
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("organization_id", Text, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("request_id", Text, nullable=False),
+    # Of what was asked for at creation, to tell a repetition from another request; gone once erased.
+    Column("content_sha256", LargeBinary),
+    Column("display_name", Text, nullable=False),
+    Column("tier", SmallInteger, nullable=False),
+    Column("deployment", SmallInteger, nullable=False),
+    Column("sales_representative", Text, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("zero_data_retention", Boolean, nullable=False),
+    Column("created_at", _Instant, nullable=False),
+    # When the creation and the closing count everywhere.
+    Column("known_from", _Instant),
+    Column("closed_from", _Instant),
+    Column("erasure_id", Text),
+    Column("erased_at", _Instant),
+    Column("removed", JSONB),
+    UniqueConstraint("number", name="organizations_number"),
+    UniqueConstraint("request_id", name="organizations_request"),
+)
+
+data_controls_changes = Table(
+    "data_controls_changes",
+    metadata,
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("training_allowed", Boolean, nullable=False),
+    Column("require_customer_approval", Boolean, nullable=False),
+    Column("accepted_at", _Instant, nullable=False),
+    Column("effective_at", _Instant, nullable=False),
+    Column("changed_by", Text, nullable=False),
+)
+
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("all_organizations", Boolean, nullable=False),
+    Column("organization_ids", ARRAY(Text), nullable=False),
+    Column("effective_at", _Instant, nullable=False),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("member_id", Text, primary_key=True),
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), nullable=False),
+    Column("first_name", Text, nullable=False),
+    Column("last_name", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    # The e-mail in lower case: one account an address, over all organizations.
+    Column("email_key", Text, nullable=False),
+    Column("role", SmallInteger, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("registered_at", _Instant, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    UniqueConstraint("email_key", name="members_email"),
+    Index("members_by_organization", "organization_id", "registered_at", "member_id"),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("invitation_id", Text, primary_key=True),
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), nullable=False),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False),
+    Column("role", SmallInteger, nullable=False),
+    Column("token_sha256", LargeBinary, nullable=False),
+    Column("invited_by", Text, nullable=False),
+    Column("expires_at", _Instant, nullable=False),
+    UniqueConstraint("token_sha256", name="invitations_token"),
+    UniqueConstraint("organization_id", "email_key", name="invitations_email"),
+)
+
+zero_data_retention_requests = Table(
+    "zero_data_retention_requests",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("commitments_version", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("requested_at", _Instant, nullable=False),
+    Column("effective_at", _Instant),
+    # At most one that waits for a decision.
+    Index("zero_data_retention_requests_open", "organization_id", unique=True, postgresql_where=text("state = 1")),
+    Index("zero_data_retention_requests_by_organization", "organization_id", "requested_at"),
+)
+
+zero_data_retention_decisions = Table(
+    "zero_data_retention_decisions",
+    metadata,
+    Column("request_id", Text, ForeignKey("zero_data_retention_requests.request_id"), primary_key=True),
+    Column("number", SmallInteger, primary_key=True, autoincrement=False),
+    Column("decided_by", Text, nullable=False),
+    Column("approve", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decided_at", _Instant, nullable=False),
+)
+
+account_deletions = Table(
+    "account_deletions",
+    metadata,
+    Column("account_deletion_id", Text, primary_key=True),
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("confirmation_sentence", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("requested_at", _Instant, nullable=False),
+    Column("confirmed_by", Text),
+    Column("erases_at", _Instant),
+    Column("claim_sha256", LargeBinary),
+    # At most one that is not cancelled.
+    Index("account_deletions_open", "organization_id", unique=True, postgresql_where=text("state <> 4")),
+    Index("account_deletions_by_organization", "organization_id", "requested_at"),
+    Index("account_deletions_due", "erases_at", postgresql_where=text("state = 2")),
+)
+
+policy_changes = change_table(metadata, "policy_changes")
+outbox = outbox_table(metadata)

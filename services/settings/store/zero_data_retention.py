@@ -1,0 +1,127 @@
+"""Requests for zero data retention and the decisions on them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from kept.settings.v1 import zero_data_retention_pb2
+from services.settings.store.tables import zero_data_retention_decisions as decisions
+from services.settings.store.tables import zero_data_retention_requests as requests
+
+
+@dataclass(frozen=True)
+class ZdrRequest:
+    """One request. approved_by: people in the order in which they approved."""
+
+    request_id: str
+    organization_id: str
+    state: "zero_data_retention_pb2.ZeroDataRetentionState.ValueType"
+    commitments_version: str
+    requested_by: str
+    requested_at: datetime
+    effective_at: datetime | None = None
+    approved_by: tuple[str, ...] = ()
+
+
+def add(tx: Connection, request: ZdrRequest) -> None:
+    """Adds a request; the organization's row is locked, and no other request of it is open."""
+    tx.execute(
+        insert(requests).values(
+            request_id=request.request_id,
+            organization_id=request.organization_id,
+            state=request.state,
+            commitments_version=request.commitments_version,
+            requested_by=request.requested_by,
+            requested_at=request.requested_at,
+        )
+    )
+
+
+def find(tx: Connection, request_id: str) -> ZdrRequest | None:
+    """One request."""
+    rows = tx.execute(select(requests).where(requests.c.request_id == request_id)).all()
+    found = _with_approvals(tx, rows)
+    return found[0] if found else None
+
+
+def find_open(tx: Connection, organization_id: str) -> ZdrRequest | None:
+    """The organization's request that waits for a decision."""
+    rows = tx.execute(
+        select(requests).where(
+            requests.c.organization_id == organization_id,
+            requests.c.state == zero_data_retention_pb2.ZERO_DATA_RETENTION_STATE_REQUESTED,
+        )
+    ).all()
+    found = _with_approvals(tx, rows)
+    return found[0] if found else None
+
+
+def list_of(tx: Connection, organization_id: str, limit: int) -> list[ZdrRequest]:
+    """An organization's, newest first."""
+    return _newest(tx, requests.c.organization_id == organization_id, limit)
+
+
+def list_open(tx: Connection, limit: int) -> list[ZdrRequest]:
+    """All that wait for a decision, newest first."""
+    return _newest(tx, requests.c.state == zero_data_retention_pb2.ZERO_DATA_RETENTION_STATE_REQUESTED, limit)
+
+
+def _newest(tx: Connection, condition: Any, limit: int) -> list[ZdrRequest]:
+    rows = tx.execute(
+        select(requests)
+        .where(condition)
+        .order_by(requests.c.requested_at.desc(), requests.c.request_id.desc())
+        .limit(limit)
+    ).all()
+    return _with_approvals(tx, rows)
+
+
+def _with_approvals(tx: Connection, rows: Iterable[Row[Any]]) -> list[ZdrRequest]:
+    found = list(rows)
+    approvals: dict[str, list[str]] = {row.request_id: [] for row in found}
+    if found:
+        for row in tx.execute(
+            select(decisions.c.request_id, decisions.c.decided_by)
+            .where(decisions.c.request_id.in_(approvals), decisions.c.approve)
+            .order_by(decisions.c.request_id, decisions.c.number)
+        ):
+            approvals[row.request_id].append(row.decided_by)
+    return [ZdrRequest(**row._mapping, approved_by=tuple(approvals[row.request_id])) for row in found]
+
+
+def add_decision(
+    tx: Connection, request: ZdrRequest, decided_by: str, approve: bool, reason: str, decided_at: datetime
+) -> None:
+    """Adds one person's decision; the organization's row is locked and the request still open."""
+    tx.execute(
+        insert(decisions).values(
+            request_id=request.request_id,
+            number=len(request.approved_by) + 1,
+            decided_by=decided_by,
+            approve=approve,
+            reason=reason,
+            decided_at=decided_at,
+        )
+    )
+
+
+def end(
+    tx: Connection,
+    request_id: str,
+    state: "zero_data_retention_pb2.ZeroDataRetentionState.ValueType",
+    effective_at: datetime | None,
+) -> None:
+    """Decided."""
+    tx.execute(
+        update(requests).where(requests.c.request_id == request_id).values(state=state, effective_at=effective_at)
+    )
+
+
+def erase(tx: Connection, organization_id: str) -> int:
+    """Removes an organization's requests with their decisions; how many requests."""
+    own = select(requests.c.request_id).where(requests.c.organization_id == organization_id)
+    tx.execute(delete(decisions).where(decisions.c.request_id.in_(own)))
+    return tx.execute(delete(requests).where(requests.c.organization_id == organization_id)).rowcount

@@ -1,0 +1,120 @@
+"""`demo` ends and removes its stack whatever happens, and says by its exit code how the story went."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.local import __main__ as command
+from deploy.local import stack as stack_module
+from deploy.local import throwaway
+from deploy.local.layout import Layout, Ports
+from deploy.local.service_process import Program
+from deploy.local.stack import Stack
+
+Story = Callable[[Callable[[Stack, Path], bool]], None]
+
+
+@pytest.fixture
+def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
+    """Puts another story, and a fake process for Kept's own, in place."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def programs(layout: Layout) -> list[Program]:
+        return [Program("one", ["-c", "import time; time.sleep(600)"], lambda: True)]
+
+    monkeypatch.setattr(stack_module, "kept_programs", programs)
+
+    def put(tell: Callable[[Stack, Path], bool]) -> None:
+        module = types.ModuleType("deploy.local.story")
+        module.tell = lambda stack, path, *, interactive: tell(stack, path)  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "deploy.local.story", module)
+
+    return put
+
+
+@pytest.fixture
+def interactions(tmp_path: Path) -> Path:
+    path = tmp_path / "interactions.jsonl"
+    path.write_text('{"prompt": "a", "generation": "b"}\n')
+    return path
+
+
+def _failing(stack: Stack, path: Path) -> bool:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(("outcome", "code"), [(True, 0), (False, 1)])
+def test_the_exit_code_is_the_storys_and_nothing_is_left(
+    story: Story, interactions: Path, tmp_path: Path, outcome: bool, code: int
+) -> None:
+    seen: list[Stack] = []
+
+    def tell(stack: Stack, path: Path) -> bool:
+        assert stack.is_running()
+        assert path == interactions
+        seen.append(stack)
+        return outcome
+
+    story(tell)
+    assert command.main(["demo", str(interactions)]) == code
+    assert not seen[0].is_running()
+    assert list(tmp_path.iterdir()) == [interactions]
+
+
+def test_a_story_that_breaks_off_leaves_nothing(story: Story, interactions: Path, tmp_path: Path) -> None:
+    story(_failing)
+    with pytest.raises(ZeroDivisionError):
+        command.main(["demo", str(interactions)])
+    assert list(tmp_path.iterdir()) == [interactions]
+
+
+def test_a_demo_that_was_killed_is_cleaned_up_by_the_next(
+    story: Story, interactions: Path, tmp_path: Path
+) -> None:
+    home = throwaway.make("kept-demo-")
+    killed = Stack(Layout.create(home / "stack", Ports.free()), durable=False)
+    killed.start()
+    (home / "owner.json").write_text('[1, "another start"]')
+    story(lambda stack, path: True)
+    assert command.main(["demo", str(interactions)]) == 0
+    assert not killed.is_running()
+    assert list(tmp_path.iterdir()) == [interactions]
+
+
+def test_run_tells_the_story_once_and_leaves_the_stack_up(
+    story: Story, interactions: Path, tmp_path: Path
+) -> None:
+    told: list[bool] = []
+    story(lambda stack, path: told.append(True) is None)
+    layout = Layout.create(tmp_path / "stack", Ports.free())
+    arguments = ["run", str(interactions), "--directory", str(layout.directory)]
+    try:
+        assert command.main(arguments) == 0
+        assert Stack(layout).is_running()
+        assert command.main(arguments) == 0
+        assert told == [True]
+    finally:
+        assert command.main(["stop", "--directory", str(layout.directory)]) == 0
+    assert not Stack(layout).is_running()
+
+
+def test_run_fails_with_the_story_and_tells_it_again(
+    story: Story, interactions: Path, tmp_path: Path
+) -> None:
+    told: list[bool] = []
+    story(lambda stack, path: told.append(True) is not None)
+    layout = Layout.create(tmp_path / "stack", Ports.free())
+    arguments = ["run", str(interactions), "--directory", str(layout.directory)]
+    try:
+        assert command.main(arguments) == 1
+        assert command.main(arguments) == 1
+        assert told == [True, True]
+    finally:
+        command.main(["reset", "--directory", str(layout.directory)])
+    assert not layout.directory.exists()

@@ -1,0 +1,157 @@
+"""What the server builder promises, over real sockets and TLS."""
+
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import structlog
+from grpc_status import rpc_status
+
+from deploy.local.ports import free_ports
+from kept.safety_review.v1 import detectors_pb2, detectors_pb2_grpc
+from shared.errors import KeptError, Reason, from_rpc_error
+from shared.identity import Caller, CallerKind, CertificateIdentity
+from tests.support.server import TRUST_DOMAIN, Running, running
+
+pytestmark = pytest.mark.integration
+CANARY = "zebracanary-in-an-exception"
+METHOD = "/kept.safety_review.v1.DetectorService/ListRules"
+
+
+def staff(subject: str = "sam") -> Any:
+    return lambda _context: Caller(CallerKind.STAFF, issuer="test", subject=subject)
+
+
+def people_channel(server: Running) -> grpc.Channel:
+    return grpc.secure_channel(
+        server.address, grpc.ssl_channel_credentials(server.config.tls.authority.read_bytes())
+    )
+
+
+def refusal(error: grpc.RpcError) -> KeptError:
+    return from_rpc_error(error, "safety_review")
+
+
+def answer(_context: Any) -> detectors_pb2.ListRulesResponse:
+    return detectors_pb2.ListRulesResponse(rules_version="7")
+
+
+def test_declared_staff_are_served_and_a_service_that_is_not_declared_is_refused(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with running(tmp_path, answer, port=port, identify=staff()) as server, people_channel(server) as channel:
+        stub = detectors_pb2_grpc.DetectorServiceStub(channel)
+        assert stub.ListRules(detectors_pb2.ListRulesRequest(), timeout=10).rules_version == "7"
+    (port,) = free_ports(1)
+    with running(tmp_path, answer, port=port) as server:
+        channels = server.channels("logging")
+        with pytest.raises(KeptError) as refused:
+            detectors_pb2_grpc.DetectorServiceStub(channels.connect("safety_review")).ListRules(
+                detectors_pb2.ListRulesRequest()
+            )
+        channels.close()
+        assert refused.value.reason == Reason.REASON_CALLER_NOT_ALLOWED
+
+
+def test_a_client_without_certificate_does_not_reach_the_port_for_services(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with running(tmp_path, answer, port=port) as server, people_channel(server) as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            detectors_pb2_grpc.DetectorServiceStub(channel).ListRules(
+                detectors_pb2.ListRulesRequest(), timeout=10
+            )
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_message_that_cannot_be_parsed_is_the_callers_fault(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with running(tmp_path, answer, port=port, identify=staff()) as server, people_channel(server) as channel:
+        raw = channel.unary_unary(METHOD, lambda data: data, lambda data: data)
+        with pytest.raises(grpc.RpcError) as refused:
+            raw(b"\xff\xff\xff", timeout=10)
+        assert refusal(refused.value).reason == Reason.REASON_MALFORMED_MESSAGE
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+class _Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError(CANARY)
+
+
+@pytest.mark.parametrize("failure", [ValueError(CANARY), _Unprintable(), KeyError(CANARY * 2000)])
+def test_an_exceptions_text_never_leaves_the_process(
+    tmp_path: Path, failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.StringIO()
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(file=written), cache_logger_on_first_use=False
+    )
+
+    def fail(_context: Any) -> detectors_pb2.ListRulesResponse:
+        raise failure
+
+    (port,) = free_ports(1)
+    with running(tmp_path, fail, port=port, identify=staff()) as server, people_channel(server) as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            detectors_pb2_grpc.DetectorServiceStub(channel).ListRules(
+                detectors_pb2.ListRulesRequest(), timeout=10
+            )
+        structlog.reset_defaults()
+        failed: Any = refused.value
+        status = rpc_status.from_call(failed)
+        assert refused.value.code() is grpc.StatusCode.INTERNAL
+        for shown in (str(status), str(refused.value.details()), written.getvalue()):
+            assert CANARY not in shown
+        assert "call_" in str(refused.value.details()), "the correlation id leads to our own log line"
+
+
+def test_calls_in_progress_end_well_when_the_server_stops(tmp_path: Path) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def wait(_context: Any) -> detectors_pb2.ListRulesResponse:
+        entered.set()
+        leave.wait(10)
+        return detectors_pb2.ListRulesResponse(rules_version="late")
+
+    (port,) = free_ports(1)
+    with running(tmp_path, wait, port=port, identify=staff()) as server, people_channel(server) as channel:
+        stub = detectors_pb2_grpc.DetectorServiceStub(channel)
+        call = stub.ListRules.future(detectors_pb2.ListRulesRequest(), timeout=20)
+        assert entered.wait(10)
+        stopped = server.server.stop(10)
+        with pytest.raises(grpc.RpcError):
+            stub.ListRules(detectors_pb2.ListRulesRequest(), timeout=5)
+        leave.set()
+        assert call.result().rules_version == "late"
+        stopped.wait()
+
+
+def test_a_new_certificate_is_used_without_a_restart_on_both_sides(tmp_path: Path) -> None:
+    """The server follows its files at the next handshake; a client's channel is made again. cases.md F1."""
+    seen: list[str] = []
+
+    def remember(context: Any) -> detectors_pb2.ListRulesResponse:
+        seen.append(context.auth_context()["x509_pem_cert"][0].decode())
+        raise KeptError(Reason.REASON_WRONG_STATE, "seen")
+
+    def as_staff(context: Any) -> Caller:
+        assert CertificateIdentity(TRUST_DOMAIN).identify(context).name == "logging"
+        return Caller(CallerKind.STAFF, issuer="test", subject="sam")
+
+    (port,) = free_ports(1)
+    with running(tmp_path, remember, port=port, identify=as_staff, client_certificates=True) as server:
+        channels = server.channels("logging")
+        stub = detectors_pb2_grpc.DetectorServiceStub(channels.connect("safety_review"))
+        for _ in range(2):
+            with pytest.raises(KeptError, match="seen"):
+                stub.ListRules(detectors_pb2.ListRulesRequest())
+        assert seen[0] == seen[1]
+        identity = server.authority.issue("logging", serves=False)
+        identity.certificate.unlink()
+        server.authority.issue("logging", serves=False)
+        with pytest.raises(KeptError, match="seen"):
+            stub.ListRules(detectors_pb2.ListRulesRequest())
+        assert seen[2] != seen[0], "the channel was made again with the new certificate"
+        channels.close()
