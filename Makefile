@@ -36,7 +36,7 @@ demo: setup ## play the story and end the stack: make demo INPUT=file.jsonl (the
 	@$(PY) -m deploy.local demo $(if $(INPUT),"$(INPUT)")
 
 test: setup ## all tests: make test TESTS=tests/unit WORKERS=4
-	@$(PY) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(TESTS)
+	@$(PY) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup) $(TESTS)
 
 lint: setup ## style, types, who may import whom, contracts
 	@echo "lint: style (ruff)"

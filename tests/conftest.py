@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from tests.support.postgres import fresh_database, postgres_server
+from tests.support.staged import plot
 
-__all__ = ["fresh_database", "postgres_server"]
+__all__ = ["fresh_database", "plot", "postgres_server"]

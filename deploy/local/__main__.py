@@ -38,8 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 if all went well, 1 with one sentence on standard error, 130 after Ctrl-C."""
     given = _parser().parse_args(arguments)
     console, complaints = Console(), Console(stderr=True)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupted)  # so that what was started is ended on the way out
     try:
         return int(given.act(given, console))
     except LocalStackError as error:
@@ -206,4 +204,6 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     os.umask(0o077)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)  # so that what was started is ended on the way out
     sys.exit(main())

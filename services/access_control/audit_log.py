@@ -6,10 +6,10 @@ has no place yet its number, its chain and its leaf, one batch at a time under t
 
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
-from typing import Final
+from typing import Any, Final
 
 import rfc8785
 
@@ -31,6 +31,8 @@ _NO_LEAF: Final = bytes(32)
 _BATCH: Final = 1_000
 # A read first has what waits integrated, but works off no more than this before it answers.
 _BATCHES_BEFORE_A_READ: Final = 10
+# A page ends early rather than outgrow a gRPC message (4 MiB): entries may name thousands of records.
+_PAGE_BYTES: Final = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -191,12 +193,13 @@ class AuditLog:
             return _head(self._tree(tx))
 
     def list_entries(self, organization_id: str, after_number: int, limit: int) -> EntryList:
-        """Up to `limit` entries of an organization after a number; entries, proofs, head and end from one snapshot."""
+        """Up to `limit` entries of an organization after a number; entries, proofs, head and end from one snapshot.
+        The page ends early when bodies grow large."""
         self._catch_up()
         with self._database.transaction() as tx:
             store.snapshot(tx)
             tree = self._tree(tx)
-            rows = store.list_entries(tx, organization_id, after_number, limit)
+            rows = store.list_entries(tx, organization_id, after_number, limit, _PAGE_BYTES)
             chain = store.read_chains(tx, [organization_id]).get(organization_id, store.ChainRow(0, _NO_LEAF))
             logged = self._with_proofs(tx, tree.size, rows)
         reached = logged[-1].number if logged else after_number
@@ -287,9 +290,9 @@ class AuditLog:
         )
         logged = []
         for row in rows:
-            assert (
-                row.leaf_index is not None and row.number is not None and row.previous_leaf_hash is not None
-            )  # noqa: PT018 - for mypy
+            assert row.leaf_index is not None
+            assert row.number is not None
+            assert row.previous_leaf_hash is not None
             logged.append(
                 LoggedEntry(
                     body=row.body or b"",
@@ -320,14 +323,14 @@ class AuditLog:
 
     def _end(self, organization_id: str, chain: store.ChainRow, size: int) -> EndOfList:
         key = self._signing_key
-        fields: Mapping[str, str | int] = {
+        fields: dict[str, Any] = {
             "organization_id": organization_id,
             "last_number": chain.last_number,
             "last_leaf_hash": chain.last_leaf_hash.hex(),
             "tree_size": size,
             "key_id": key.key_id,
         }
-        signature = key.sign(_END + rfc8785.dumps(dict(fields)))
+        signature = key.sign(_END + rfc8785.dumps(fields))
         return EndOfList(
             organization_id, chain.last_number, chain.last_leaf_hash, size, key.key_id, signature
         )

@@ -37,7 +37,10 @@ class Policies:
     """Both replicas, and what is asked of them."""
 
     def __init__(
-        self, policies: policies_pb2_grpc.PolicyServiceStub, rules: rules_pb2_grpc.RuleServiceStub, clock: Clock
+        self,
+        policies: policies_pb2_grpc.PolicyServiceStub,
+        rules: rules_pb2_grpc.RuleServiceStub,
+        clock: Clock,
     ) -> None:
         self._policies_stub = policies
         self._rules_stub = rules
@@ -45,7 +48,9 @@ class Policies:
         self._policies: Replica[OrganizationPolicy | GatewayPolicy] = Replica(
             "policies", self._poll_policies, clock, window=LATE_WINDOW
         )
-        self._rules: Replica[OrganizationRule] = Replica("rules", self._poll_rules, clock, window=_RULE_WINDOW)
+        self._rules: Replica[OrganizationRule] = Replica(
+            "rules", self._poll_rules, clock, window=_RULE_WINDOW
+        )
 
     @property
     def jobs(self) -> list[Job]:
@@ -114,7 +119,9 @@ class Policies:
         answer = self._policies_stub.ListPolicyChanges(
             policies_pb2.ListPolicyChangesRequest(since_version=since, page_size=_PAGE)
         )
-        return [made for change in answer.changes if (made := policy_change(change)) is not None], answer.lease
+        return [
+            made for change in answer.changes if (made := policy_change(change)) is not None
+        ], answer.lease
 
     def _poll_rules(self, since: int) -> tuple[Sequence[ReceivedChange[OrganizationRule]], lease_pb2.Lease]:
         answer = self._rules_stub.ListRuleChanges(

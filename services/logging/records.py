@@ -66,7 +66,9 @@ def row_of(
     """The row of a valid interaction."""
     latency = None
     if interaction.HasField("latency"):
-        latency = timedelta(seconds=interaction.latency.seconds) + interaction.latency.nanos // 1000 * _MICROSECOND
+        latency = (
+            timedelta(seconds=interaction.latency.seconds) + interaction.latency.nanos // 1000 * _MICROSECOND
+        )
     return Row(
         organization_id=interaction.organization_id,
         record_id=interaction.record_id,

@@ -66,7 +66,9 @@ def data_key_info(organization_id: str, day: date, data_key_id: bytes) -> bytes:
     return _DATA_KEY_LABEL + organization_id.encode() + b"\0" + day.isoformat().encode() + b"\0" + data_key_id
 
 
-def seal_data_key(public_key: bytes, organization_id: str, day: date, data_key_id: bytes, key: bytes) -> bytes:
+def seal_data_key(
+    public_key: bytes, organization_id: str, day: date, data_key_id: bytes, key: bytes
+) -> bytes:
     """The data key for the holder of the epoch's private key: encapsulation and ciphertext, 1,168 bytes. Raises ValueError for a public
     key that is none."""
     if len(public_key) != _MLKEM_PUBLIC_BYTES + _X25519_PUBLIC_BYTES:

@@ -1,4 +1,4 @@
-"""The end of an organization's account, by its own admin: asked for, confirmed by a typed sentence, taken back while the grace period lasts,
+"""The end of an organization's account, by its own admin: asked for, confirmed by a typed sentence, taken back while there is grace,
 then handed to retention.
 
 Whether a deletion is taken back or handed over is decided under its row's lock, before retention hears of it: the hand-over is a message
@@ -44,7 +44,8 @@ def require_repeated(sentence: str, typed: str) -> None:
     """Raises CONFIRMATION_MISMATCH unless the words are the same, in the same order and letter case; spacing does not matter."""
     if typed.split() != sentence.split():
         raise KeptError(
-            Reason.REASON_CONFIRMATION_MISMATCH, "The sentence does not repeat what was asked for, word by word."
+            Reason.REASON_CONFIRMATION_MISMATCH,
+            "The sentence does not repeat what was asked for, word by word.",
         )
 
 

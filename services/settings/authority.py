@@ -40,7 +40,9 @@ class SettingsAuthority:
         with self._database.transaction() as tx:
             member = members.find(tx, caller.subject)
             if member is None:
-                raise KeptError(Reason.REASON_UNAUTHENTICATED, "There is no such account any more; sign in again.")
+                raise KeptError(
+                    Reason.REASON_UNAUTHENTICATED, "There is no such account any more; sign in again."
+                )
             if member.organization_id != caller.organization_id:
                 raise KeptError(
                     Reason.REASON_WRONG_ORGANIZATION, "The token is for another organization; sign in again."

@@ -50,5 +50,7 @@ def load(path: Path = _FILE) -> Commitments:
         or not all(re.fullmatch("[a-z0-9-]{1,64}", name) for name in names)
         or not re.fullmatch("[0-9A-Za-z_.-]{1,32}", made.version)
     ):
-        raise ValueError("the additional commitments need a version, and names that are different and can be sent")
+        raise ValueError(
+            "the additional commitments need a version, and names that are different and can be sent"
+        )
     return made

@@ -16,7 +16,9 @@ class PasswordHashing(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     passes: int = Field(default=3, ge=1, le=100, description="passes over the memory")
-    memory_kib: int = Field(default=64 * 1024, ge=8, le=4 * 1024 * 1024, description="memory of one hash, in KiB")
+    memory_kib: int = Field(
+        default=64 * 1024, ge=8, le=4 * 1024 * 1024, description="memory of one hash, in KiB"
+    )
     lanes: int = Field(default=4, ge=1, le=64, description="lanes, each a thread")
 
     @model_validator(mode="after")
@@ -47,5 +49,7 @@ class SettingsConfig(ServiceConfig):
             raise ValueError("support_contact has to be set outside the local stack: customers are told it")
         hashing = self.password_hashing
         if hashing.memory_kib < _LEAST_MEMORY_KIB or hashing.passes < _LEAST_PASSES:
-            raise ValueError("password_hashing is weaker than 19 MiB and 2 passes, which only the local stack may be")
+            raise ValueError(
+                "password_hashing is weaker than 19 MiB and 2 passes, which only the local stack may be"
+            )
         return self

@@ -47,9 +47,7 @@ def intervals(history: Iterable[ConsentEntry]) -> list[ConsentInterval]:
     ]
 
 
-def allowed_throughout(
-    known: Sequence[ConsentInterval], created_at: datetime, received_at: datetime
-) -> bool:
+def allowed_throughout(known: Sequence[ConsentInterval], created_at: datetime, received_at: datetime) -> bool:
     """Whether a record that was created and received at these instants may be trained on by this history: one interval of consent
     covers [created_at - ε, received_at + ε], where ε is how far clocks may be apart. Nothing before the first entry is allowed."""
     first = min(created_at, received_at) - CLOCK_TOLERANCE

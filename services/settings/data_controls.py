@@ -12,9 +12,8 @@ from services.settings.consent import ConsentEntry, ConsentInterval, acceptance_
 from services.settings.lifecycle import active
 from services.settings.members import admin_required
 from services.settings.policies import Policies
-from services.settings.store import Tx
+from services.settings.store import Tx, organizations
 from services.settings.store import controls as store
-from services.settings.store import organizations
 from services.settings.store.controls import ControlsChange
 from shared import audit
 from shared.clock import Clock
@@ -48,9 +47,7 @@ class DataControls:
         with self._database.transaction() as tx:
             return _newest(tx, organization_id)
 
-    def page(
-        self, organization_id: str, page_size: int, page_token: str
-    ) -> tuple[list[ControlsChange], str]:
+    def page(self, organization_id: str, page_size: int, page_token: str) -> tuple[list[ControlsChange], str]:
         """A page of history, oldest first, and the token of the next; "" on the last. Raises NOT_FOUND."""
         size = page_size or pages.DEFAULT_SIZE
         after = pages.decode(_LIST, page_token)

@@ -33,7 +33,9 @@ def active(organization: Organization | None) -> Organization:
     if organization is None:
         raise not_found("organization")
     if organization.state != organizations_pb2.ORGANIZATION_STATE_ACTIVE:
-        raise KeptError(Reason.REASON_CLOSED, "The organization is closed; nothing of it can be changed any more.")
+        raise KeptError(
+            Reason.REASON_CLOSED, "The organization is closed; nothing of it can be changed any more."
+        )
     return organization
 
 

@@ -127,7 +127,8 @@ class Organizations:
         known = store.find_by_request(tx, new.request_id)
         if known is None or known.known_from is None or known.content_sha256 != new.content_sha256:
             raise KeptError(
-                Reason.REASON_REQUEST_ID_REUSED, "This request id came before with another content; use a new one."
+                Reason.REASON_REQUEST_ID_REUSED,
+                "This request id came before with another content; use a new one.",
             )
         return Created(known, known.known_from, Secret(""))
 

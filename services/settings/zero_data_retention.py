@@ -48,10 +48,13 @@ def require_undecided(request: ZdrRequest, person_id: str, approve: bool) -> Non
     """Raises WRONG_STATE for a request that is decided, SECOND_PERSON_REQUIRED for a second approval by the same person. Who has
     approved may still deny: a denial only ends the request."""
     if request.state != _REQUESTED:
-        raise wrong_state("The request is decided already.", contract.ZeroDataRetentionState.Name(request.state))
+        raise wrong_state(
+            "The request is decided already.", contract.ZeroDataRetentionState.Name(request.state)
+        )
     if approve and person_id in request.approved_by:
         raise KeptError(
-            Reason.REASON_SECOND_PERSON_REQUIRED, "You have approved already; the second approval is another person's."
+            Reason.REASON_SECOND_PERSON_REQUIRED,
+            "You have approved already; the second approval is another person's.",
         )
 
 
@@ -78,7 +81,8 @@ class ZeroDataRetention:
             self.commitments.require_accepted(version, accepted)
             if organization.zero_data_retention:
                 raise wrong_state(
-                    "Zero data retention is approved already.", contract.ZeroDataRetentionState.Name(_APPROVED)
+                    "Zero data retention is approved already.",
+                    contract.ZeroDataRetentionState.Name(_APPROVED),
                 )
             if store.find_open(tx, organization_id) is not None:
                 raise KeptError(

@@ -1,7 +1,7 @@
 """A key store of files: a directory that only the service's user can enter, one file a root.
 
-Each write goes to a temporary file, is synced, renamed, and the directory synced, so that a crash leaves the old state or the new one. What
-`destroy` cannot reach is said in `statement`: file systems and flash disks may keep old blocks, and whoever copied the directory has a copy.
+Each write goes to a temporary file, is synced, renamed, and the directory synced: a crash leaves the old state or the new one. What
+`destroy` cannot reach is said in `statement`: flash disks may keep old blocks, and whoever copied the directory has a copy.
 """
 
 import fcntl

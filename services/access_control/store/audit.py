@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     select,
     text,
     update,
@@ -320,13 +321,23 @@ def read_entry(tx: Connection, entry_id: str) -> EntryRow | None:
     return None if row is None else EntryRow(*row)
 
 
-def list_entries(tx: Connection, organization_id: str, after_number: int, limit: int) -> list[EntryRow]:
-    """An organization's entries that are in the tree, in order of number."""
-    rows = tx.execute(
-        select(*_ENTRY)
+def list_entries(
+    tx: Connection, organization_id: str, after_number: int, limit: int, limit_bytes: int
+) -> list[EntryRow]:
+    """An organization's entries that are in the tree, in order of number: at most `limit`, and no more once bodies reach `limit_bytes`."""
+    size = func.coalesce(func.octet_length(entries.c.body), 0)
+    page = (
+        select(entries.c.sequence, (func.sum(size).over(order_by=entries.c.number) - size).label("before"))
         .where(entries.c.organization_id == organization_id, entries.c.number > after_number)
         .order_by(entries.c.number)
         .limit(limit)
+        .subquery()
+    )
+    rows = tx.execute(
+        select(*_ENTRY)
+        .join(page, page.c.sequence == entries.c.sequence)
+        .where(page.c.before < limit_bytes)
+        .order_by(entries.c.number)
     )
     return [EntryRow(*row) for row in rows]
 

@@ -4,9 +4,9 @@ Locks are always taken in this order: the ladder lock, an organization's row, ho
 ladder lock shared until its commit; who replaces the root holds it exclusively.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import (
@@ -23,11 +23,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    and_,
-    column,
-    delete,
+    cast,
     func,
-    or_,
     select,
     text,
     update,
@@ -39,7 +36,6 @@ from services.access_control.store import metadata
 # The lock of docs/keys.md: shared by who wraps under the root, exclusive for who replaces it.
 _LADDER_LOCK: Final = func.hashtextextended("access_control:ladder", 0)
 
-_BATCH: Final = 5_000
 
 ladder = Table(
     "custody_ladder",
@@ -118,3 +114,120 @@ destructions = Table(
     Column("key_store_statement", Text, nullable=False),
     Index("destructions_by_state", "state"),
 )
+
+
+@dataclass(frozen=True)
+class RootRow:
+    """A root, as far as the database knows. canary: a known value wrapped under it."""
+
+    root_id: str
+    created_at: datetime
+    canary: bytes
+    retired_at: datetime | None
+    retired_lsn: str | None
+    destroyed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many keys of which kind."""
+
+    organization_keys: int
+    epochs: int
+    destroyed_epochs: int
+    holds: int
+    retained_records: int
+
+
+def rewrap(tx: Connection, table: str, key: str, root_id: str, wrapped: Mapping[str, bytes]) -> None:
+    """Puts keys under another root, in one statement."""
+    tx.execute(
+        text(
+            f"UPDATE {table} SET wrapped = fresh.wrapped, root_id = :root_id "  # noqa: S608 - two names, both ours
+            f"FROM unnest(CAST(:ids AS text[]), CAST(:keys AS bytea[])) AS fresh(id, wrapped) WHERE {table}.{key} = fresh.id"
+        ),
+        {"root_id": root_id, "ids": list(wrapped), "keys": list(wrapped.values())},
+    )
+
+
+def lock_ladder(tx: Connection, *, exclusive: bool) -> None:
+    """Takes the ladder lock until the end of the transaction."""
+    lock = func.pg_advisory_xact_lock if exclusive else func.pg_advisory_xact_lock_shared
+    tx.execute(select(lock(_LADDER_LOCK)))
+
+
+def current_root(tx: Connection) -> RootRow | None:
+    """The root that everything is wrapped under, or None before the first start."""
+    row = tx.execute(select(roots).join(ladder, ladder.c.root_id == roots.c.root_id)).one_or_none()
+    return None if row is None else RootRow(*row)
+
+
+def add_root(tx: Connection, root_id: str, canary: bytes, at: datetime) -> None:
+    """Adds a root and makes it the current one."""
+    tx.execute(insert(roots).values(root_id=root_id, created_at=at, canary=canary))
+    statement = insert(ladder).values(only=True, root_id=root_id)
+    tx.execute(statement.on_conflict_do_update(index_elements=["only"], set_={"root_id": root_id}))
+
+
+def retire_root(tx: Connection, root_id: str, at: datetime) -> None:
+    """The root is current no more; destructions that were marked now wait for its end."""
+    tx.execute(update(roots).where(roots.c.root_id == root_id).values(retired_at=at))
+    tx.execute(
+        update(destructions).where(destructions.c.state == "marked").values(state="switched", root_id=root_id)
+    )
+
+
+def retired_roots(tx: Connection) -> list[RootRow]:
+    """Roots that were replaced and still exist."""
+    rows = tx.execute(
+        select(roots)
+        .where(roots.c.retired_at.is_not(None), roots.c.destroyed_at.is_(None))
+        .order_by(roots.c.retired_at, roots.c.root_id)
+    )
+    return [RootRow(*row) for row in rows]
+
+
+def lock_retired_root(tx: Connection, root_id: str) -> bool:
+    """Locks a root that is to be destroyed. False when another process has done that."""
+    row = tx.execute(
+        select(roots.c.root_id)
+        .where(roots.c.root_id == root_id, roots.c.destroyed_at.is_(None))
+        .with_for_update()
+    ).one_or_none()
+    return row is not None
+
+
+def note_position(tx: Connection, root_id: str) -> None:
+    """Writes down a WAL position that lies behind the commit in which the root was retired, unless that was done."""
+    tx.execute(
+        update(roots)
+        .where(roots.c.root_id == root_id, roots.c.retired_lsn.is_(None))
+        .values(retired_lsn=cast(func.pg_current_wal_insert_lsn(), Text))
+    )
+
+
+def is_on_standby(tx: Connection, root_id: str) -> bool:
+    """Whether a standby has flushed the commit in which the root was retired. A base backup's own connection is no standby. The role needs
+    pg_read_all_stats; without it no standby is seen."""
+    row = tx.execute(
+        text(
+            "SELECT EXISTS (SELECT FROM pg_stat_replication, custody_roots WHERE root_id = :root_id AND state = 'streaming' "
+            "AND application_name <> 'pg_basebackup' AND flush_lsn >= CAST(retired_lsn AS pg_lsn))"
+        ),
+        {"root_id": root_id},
+    )
+    return bool(row.scalar_one())
+
+
+def count(tx: Connection) -> Counts:
+    """How many keys of which kind there are."""
+    row = tx.execute(
+        select(
+            select(func.count()).where(organization_keys.c.wrapped.is_not(None)).scalar_subquery(),
+            select(func.count()).where(epoch_keys.c.marked_at.is_(None)).scalar_subquery(),
+            select(func.count()).where(epoch_keys.c.marked_at.is_not(None)).scalar_subquery(),
+            select(func.count()).where(hold_keys.c.wrapped.is_not(None)).scalar_subquery(),
+            select(func.count()).select_from(retained_records).scalar_subquery(),
+        )
+    ).one()
+    return Counts(*row)

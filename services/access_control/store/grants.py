@@ -1,6 +1,6 @@
 """Tables and queries of grants, of what they opened, and of the cases that grants can demand."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,6 @@ from sqlalchemy import (
     delete,
     exists,
     false,
-    func,
     or_,
     select,
     text,
@@ -248,8 +247,8 @@ def list_visible(
     if visible.person_id:
         seen = or_(
             grants.c.requested_by == visible.person_id,
-            and_(grants.c.organization_id != "", grants.c.purpose.in_(visible.purposes)),
-            and_(grants.c.organization_id == "", grants.c.power.in_(visible.powers)),
+            and_(grants.c.organization_id != "", grants.c.purpose.in_(sorted(visible.purposes))),
+            and_(grants.c.organization_id == "", grants.c.power.in_(sorted(visible.powers))),
         )
     elif visible.organization_id:
         seen = grants.c.organization_id == visible.organization_id
@@ -357,12 +356,13 @@ def count_records(tx: Connection, grant_id: str, record_ids: Iterable[bytes], at
         .on_conflict_do_nothing()
         .returning(opened_records.c.record_id)
     ).all()
-    return tx.execute(
+    used: int = tx.execute(
         update(grants)
         .where(grants.c.grant_id == grant_id)
         .values(used=grants.c.used + len(new))
         .returning(grants.c.used)
     ).scalar_one()
+    return used
 
 
 def claim_records(
@@ -424,11 +424,3 @@ def records_of_case(tx: Connection, case_id: str) -> frozenset[bytes]:
     return frozenset(
         tx.execute(select(case_records.c.record_id).where(case_records.c.case_id == case_id)).scalars()
     )
-
-
-def erase_words(tx: Connection, organization_id: str) -> Mapping[str, int]:
-    """How many grants the organization has; what people wrote into them stays with the vendor's own record of its acts."""
-    total = tx.execute(
-        select(func.count()).select_from(grants).where(grants.c.organization_id == organization_id)
-    ).scalar_one()
-    return {"grants": int(total)}

@@ -54,7 +54,9 @@ def make(tx: Connection, day: date) -> bool:
             "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE)"
         )
     )
-    tx.execute(text(f"ALTER TABLE interactions ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')"))
+    tx.execute(
+        text(f"ALTER TABLE interactions ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')")
+    )
     return True
 
 

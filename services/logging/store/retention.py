@@ -68,7 +68,11 @@ def hold(tx: Connection, hold_id: str, organization_id: str, record_ids: Sequenc
     if copies:
         tx.execute(insert(retained).on_conflict_do_nothing(), copies)
     kept = [
-        HeldRow(row.record_id.bytes, None if row.data_key_id is None else row.data_key_id.bytes, row.sealed_data_key)
+        HeldRow(
+            row.record_id.bytes,
+            None if row.data_key_id is None else row.data_key_id.bytes,
+            row.sealed_data_key,
+        )
         for row in tx.execute(
             select(retained.c.record_id, retained.c.data_key_id, retained.c.sealed_data_key)
             .where(retained.c.organization_id == organization_id, retained.c.record_id.in_(wanted))
@@ -79,7 +83,11 @@ def hold(tx: Connection, hold_id: str, organization_id: str, record_ids: Sequenc
         tx.execute(
             insert(holds).on_conflict_do_nothing(),
             [
-                {"hold_id": hold_id, "organization_id": organization_id, "record_id": UUID(bytes=row.record_id)}
+                {
+                    "hold_id": hold_id,
+                    "organization_id": organization_id,
+                    "record_id": UUID(bytes=row.record_id),
+                }
                 for row in kept
             ],
         )
@@ -111,14 +119,20 @@ def release(tx: Connection, hold_id: str, organization_id: str) -> int:
     freed = list(
         tx.execute(
             delete(retained)
-            .where(retained.c.organization_id == organization_id, retained.c.record_id.in_(released), ~exists(other))
+            .where(
+                retained.c.organization_id == organization_id,
+                retained.c.record_id.in_(released),
+                ~exists(other),
+            )
             .returning(retained.c.record_id)
         ).scalars()
     )
     if not freed:
         return 0
     place = and_(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(freed))
-    erased = exists(select(organization_fences).where(organization_fences.c.organization_id == organization_id))
+    erased = exists(
+        select(organization_fences).where(organization_fences.c.organization_id == organization_id)
+    )
     if tx.execute(select(erased)).scalar_one():
         tx.execute(delete(interactions).where(place))
         _forget_unscreened(tx, organization_id, freed)
@@ -156,7 +170,10 @@ def _counts(tx: Connection, condition: Any, limit: int | None) -> list[DayCount]
     held = (
         select(func.count())
         .select_from(retained)
-        .where(retained.c.day == stored_counts.c.day, retained.c.organization_id == stored_counts.c.organization_id)
+        .where(
+            retained.c.day == stored_counts.c.day,
+            retained.c.organization_id == stored_counts.c.organization_id,
+        )
         .scalar_subquery()
     )
     rows = tx.execute(
@@ -164,7 +181,9 @@ def _counts(tx: Connection, condition: Any, limit: int | None) -> list[DayCount]
             stored_counts.c.day,
             stored_counts.c.organization_id,
             cast(func.sum(stored_counts.c.records), stored_counts.c.records.type).label("records"),
-            cast(func.sum(stored_counts.c.records_with_content), stored_counts.c.records.type).label("content"),
+            cast(func.sum(stored_counts.c.records_with_content), stored_counts.c.records.type).label(
+                "content"
+            ),
             held.label("held"),
         )
         .where(condition)
@@ -229,10 +248,15 @@ def dropped_of_day(tx: Connection, day: date, after: str, limit: int) -> list[Da
         .order_by(dropped_counts.c.organization_id)
         .limit(limit)
     )
-    return [DayCount(row.day, row.organization_id, row.records, row.records_with_content, row.held) for row in rows]
+    return [
+        DayCount(row.day, row.organization_id, row.records, row.records_with_content, row.held)
+        for row in rows
+    ]
 
 
-def receipt(tx: Connection, organization_id: str, erasure_id: str) -> tuple[datetime, Mapping[str, int]] | None:
+def receipt(
+    tx: Connection, organization_id: str, erasure_id: str
+) -> tuple[datetime, Mapping[str, int]] | None:
     """When an erasure was done and what it removed; None when it was not done."""
     row = tx.execute(
         select(erasure_receipts).where(
@@ -250,12 +274,15 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
         retained.c.record_id == interactions.c.record_id,
     )
     kept_unscreened = exists().where(
-        retained.c.organization_id == unscreened.c.organization_id, retained.c.record_id == unscreened.c.record_id
+        retained.c.organization_id == unscreened.c.organization_id,
+        retained.c.record_id == unscreened.c.record_id,
     )
     mine = interactions.c.organization_id == organization_id
     removed = {
         "interactions": tx.execute(delete(interactions).where(mine, ~kept)).rowcount,
-        "data_keys": tx.execute(delete(data_keys).where(data_keys.c.organization_id == organization_id)).rowcount,
+        "data_keys": tx.execute(
+            delete(data_keys).where(data_keys.c.organization_id == organization_id)
+        ).rowcount,
         "unscreened": tx.execute(
             delete(unscreened).where(unscreened.c.organization_id == organization_id, ~kept_unscreened)
         ).rowcount,
@@ -274,7 +301,9 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
 
 def _recount_erased(tx: Connection, organization_id: str) -> int:
     """Counts of an erased organization are those of its held rows, for as long as these lie in partitions. Returns how many counts went."""
-    gone = tx.execute(delete(stored_counts).where(stored_counts.c.organization_id == organization_id)).rowcount
+    gone = tx.execute(
+        delete(stored_counts).where(stored_counts.c.organization_id == organization_id)
+    ).rowcount
     left: dict[date, list[int]] = {}
     for row in tx.execute(
         select(interactions.c.record_id, interactions.c.data_key_id).where(
@@ -308,7 +337,10 @@ def oldest_unheld_day(tx: Connection) -> date | None:
     held = (
         select(func.count())
         .select_from(retained)
-        .where(retained.c.day == stored_counts.c.day, retained.c.organization_id == stored_counts.c.organization_id)
+        .where(
+            retained.c.day == stored_counts.c.day,
+            retained.c.organization_id == stored_counts.c.organization_id,
+        )
         .scalar_subquery()
     )
     return tx.execute(

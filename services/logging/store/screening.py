@@ -9,8 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, func, or_, select, tuple_,
 
 from services.logging.records import Row, StoredRow
 from services.logging.store import reading
-from services.logging.store.tables import data_keys, interactions, retained, unscreened
-from services.logging.store.tables import RECORD_COLUMNS
+from services.logging.store.tables import RECORD_COLUMNS, data_keys, interactions, retained, unscreened
 from services.logging.store.writing import cursor_of
 
 Key = tuple[str, bytes]
@@ -28,16 +27,23 @@ class Verdict:
 
 def expect(tx: Connection, rows: Iterable[Row]) -> None:
     """Writes down, with the rows themselves, that these with content are to be screened."""
-    with cursor_of(tx) as cursor:
-        with cursor.copy("COPY unscreened (organization_id, record_id, received_at) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types(["text", "uuid", "timestamptz"])
-            for row in rows:
-                if row.content is not None:
-                    copy.write_row((row.organization_id, UUID(bytes=row.record_id), row.received_at))
+    with cursor_of(tx) as cursor, cursor.copy(
+        "COPY unscreened (organization_id, record_id, received_at) FROM STDIN (FORMAT BINARY)"
+    ) as copy:
+        copy.set_types(["text", "uuid", "timestamptz"])
+        for row in rows:
+            if row.content is not None:
+                copy.write_row((row.organization_id, UUID(bytes=row.record_id), row.received_at))
 
 
 def claim(
-    tx: Connection, *, now: datetime, received_before: datetime, created_from: bytes, lease: timedelta, limit: int
+    tx: Connection,
+    *,
+    now: datetime,
+    received_before: datetime,
+    created_from: bytes,
+    lease: timedelta,
+    limit: int,
 ) -> list[Key]:
     """Takes up to `limit` records that wait, of one organization, for as long as `lease`. A claim longer than that was made before the
     clock was moved and counts no more."""
@@ -71,7 +77,11 @@ def claim(
 
 def _at(tx: Connection, keys: Sequence[Key], **values: object) -> None:
     place = tuple_(unscreened.c.organization_id, unscreened.c.record_id)
-    tx.execute(update(unscreened).where(place.in_([(one, UUID(bytes=record)) for one, record in keys])).values(**values))
+    tx.execute(
+        update(unscreened)
+        .where(place.in_([(one, UUID(bytes=record)) for one, record in keys]))
+        .values(**values)
+    )
 
 
 def unclaim(tx: Connection, keys: Sequence[Key]) -> None:
@@ -123,7 +133,8 @@ def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:
         tx.execute(
             update(table)
             .where(
-                table.c.organization_id == bindparam("in_organization"), table.c.record_id == bindparam("of_record")
+                table.c.organization_id == bindparam("in_organization"),
+                table.c.record_id == bindparam("of_record"),
             )
             .values(verdict=bindparam("number"), rules_version=bindparam("version")),
             given,

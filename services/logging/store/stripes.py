@@ -1,9 +1,9 @@
 """Locks and fences: how writers and those who close something keep out of each other's way.
 
-Every organization belongs to one of 64 stripes. Writers hold the stripes of their organizations shared until they commit and read the fences
-under them; who raises a fence holds the stripe exclusively, or all of them for a day. So a fence that is committed was seen by every
-later writer, and every earlier one was waited for. (One advisory lock an organization would exhaust shared memory.) Stripes are always
-taken in ascending order.
+Every organization belongs to one of 64 stripes. Writers hold the stripes of their organizations shared until
+they commit and read the fences under them; who raises a fence holds the stripe exclusively, or all of them for a
+day. So a fence that is committed was seen by every later writer, and every earlier one was waited for. (One
+advisory lock an organization would exhaust shared memory.) Stripes are always taken in ascending order.
 """
 
 import hashlib

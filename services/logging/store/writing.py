@@ -43,7 +43,9 @@ def write(tx: Connection, rows: Sequence[Row]) -> set[tuple[str, bytes]]:
 
 
 def _write_around_conflicts(tx: Connection, rows: Sequence[Row]) -> set[tuple[str, bytes]]:
-    tx.execute(text("CREATE TEMPORARY TABLE IF NOT EXISTS arriving (LIKE interactions) ON COMMIT DELETE ROWS"))
+    tx.execute(
+        text("CREATE TEMPORARY TABLE IF NOT EXISTS arriving (LIKE interactions) ON COMMIT DELETE ROWS")
+    )
     _copy(tx, "arriving", rows)
     stored = tx.execute(
         text(

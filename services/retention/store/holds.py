@@ -45,7 +45,7 @@ def _made(tx: Tx, rows: Sequence[Row[Any]]) -> list[Hold]:
             lost=frozenset(record_id for record_id, lost in records[row.hold_id] if lost),
             removed=row.removed,
             destruction=Destruction(
-                row.hold_id, row.marked_at, row.destroyed_at, row.root_key_id, row.key_store_statement
+                row.destruction_id, row.marked_at, row.destroyed_at, row.root_key_id, row.key_store_statement
             ),
             number=row.number,
         )
@@ -125,6 +125,7 @@ def save(tx: Tx, hold: Hold) -> None:
             confirmed_by=hold.confirmed_by,
             ended_at=hold.ended_at,
             removed=hold.removed,
+            destruction_id=hold.destruction.destruction_id,
             marked_at=hold.destruction.marked_at,
             destroyed_at=hold.destruction.destroyed_at,
             root_key_id=hold.destruction.root_key_id,

@@ -82,6 +82,7 @@ holds = Table(
     _instant("review_at", required=True),
     _instant("ended_at"),
     _count("removed"),
+    _text("destruction_id", empty=True),
     *_destruction(),
     # Whoever waited longest is tried next, so that one hold that cannot go on holds up no other.
     _instant("tried_at", required=True),

@@ -101,9 +101,7 @@ def admin_names(tx: Connection, organization_id: str, limit: int) -> list[str]:
     """Full names of an organization's admins, by registration."""
     rows = tx.execute(
         select(members.c.first_name, members.c.last_name)
-        .where(
-            members.c.organization_id == organization_id, members.c.role == roles_pb2.CUSTOMER_ROLE_ADMIN
-        )
+        .where(members.c.organization_id == organization_id, members.c.role == roles_pb2.CUSTOMER_ROLE_ADMIN)
         .order_by(members.c.registered_at, members.c.member_id)
         .limit(limit)
     )

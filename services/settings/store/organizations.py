@@ -76,7 +76,9 @@ def add(tx: Connection, new: NewOrganization) -> Organization | None:
 
 def find(tx: Connection, organization_id: str) -> Organization | None:
     """As it is now, unlocked."""
-    row = tx.execute(select(organizations).where(organizations.c.organization_id == organization_id)).one_or_none()
+    row = tx.execute(
+        select(organizations).where(organizations.c.organization_id == organization_id)
+    ).one_or_none()
     return None if row is None else _made(row)
 
 
@@ -110,7 +112,10 @@ def known(tx: Connection, organization_ids: Sequence[str]) -> frozenset[str]:
 def list_after(tx: Connection, number: int, limit: int) -> list[Organization]:
     """At most `limit`, in order of creation, after the one with that number."""
     rows = tx.execute(
-        select(organizations).where(organizations.c.number > number).order_by(organizations.c.number).limit(limit)
+        select(organizations)
+        .where(organizations.c.number > number)
+        .order_by(organizations.c.number)
+        .limit(limit)
     )
     return [_made(row) for row in rows]
 

@@ -8,7 +8,6 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -54,7 +53,7 @@ data_controls_changes = Table(
     "data_controls_changes",
     metadata,
     Column("organization_id", Text, ForeignKey("organizations.organization_id"), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("training_allowed", Boolean, nullable=False),
     Column("require_customer_approval", Boolean, nullable=False),
     Column("accepted_at", _Instant, nullable=False),
@@ -115,7 +114,12 @@ zero_data_retention_requests = Table(
     Column("requested_at", _Instant, nullable=False),
     Column("effective_at", _Instant),
     # At most one that waits for a decision.
-    Index("zero_data_retention_requests_open", "organization_id", unique=True, postgresql_where=text("state = 1")),
+    Index(
+        "zero_data_retention_requests_open",
+        "organization_id",
+        unique=True,
+        postgresql_where=text("state = 1"),
+    ),
     Index("zero_data_retention_requests_by_organization", "organization_id", "requested_at"),
 )
 

@@ -116,7 +116,9 @@ def end(
 ) -> None:
     """Decided."""
     tx.execute(
-        update(requests).where(requests.c.request_id == request_id).values(state=state, effective_at=effective_at)
+        update(requests)
+        .where(requests.c.request_id == request_id)
+        .values(state=state, effective_at=effective_at)
     )
 
 

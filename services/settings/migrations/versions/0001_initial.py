@@ -33,7 +33,7 @@ _STATEMENTS = (
     """
     CREATE TABLE data_controls_changes (
         organization_id text NOT NULL REFERENCES organizations,
-        number integer NOT NULL,
+        number bigint NOT NULL,
         training_allowed boolean NOT NULL,
         require_customer_approval boolean NOT NULL,
         accepted_at timestamptz NOT NULL,

@@ -1,0 +1,28 @@
+"""Exit codes: what a script may rely on."""
+
+from enum import IntEnum
+
+from kept.client.errors import KeptError
+
+
+class Exit(IntEnum):
+    """How a command ended."""
+
+    DONE = 0
+    REFUSED = 1
+    """A service refused it, or failed; the reason is on stderr. Also: a request that was waited for was not granted."""
+    USAGE = 2
+    """The command line was not understood, or the profile cannot be used. No service was asked."""
+    NOT_REACHABLE = 3
+    """Nobody answered, or the service says that it cannot answer at the moment. The same command may work later."""
+    NOT_VERIFIED = 4
+    """A certificate or audit log did not verify."""
+
+
+def exit_of(error: KeptError) -> Exit:
+    """The exit code that goes with a failure."""
+    if error.reason in ("PROFILE", "UNREADABLE"):
+        return Exit.USAGE
+    if error.reason == "KEYS_CHANGED":
+        return Exit.NOT_VERIFIED
+    return Exit.NOT_REACHABLE if error.unreachable else Exit.REFUSED

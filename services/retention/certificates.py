@@ -1,0 +1,258 @@
+"""A deletion certificate: what its body says, how it is signed, and the envelope that carries the proof.
+
+The body is canonical JSON (RFC 8785). The signature is Ed25519 (RFC 8032) over `kept/certificate/v1`, a zero byte and the body. The audit
+log's entry `certificate.signed` names the body's SHA-256; the envelope carries that entry, its inclusion proof (RFC 9162 §2.1.3) and
+the signed tree head, so that all of it verifies offline.
+"""
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+import rfc8785
+
+from kept.access_control.v1 import audit_pb2
+from services.retention.destructions import Destruction
+from services.retention.rules import Rule
+from services.retention.signing import SigningKey
+from shared.ids import derived_id
+
+CONTEXT: Final = b"kept/certificate/v1\0"
+# A body names at most so many holds, and says how many more there are.
+MOST_HOLDS: Final = 1000
+
+
+@dataclass(frozen=True)
+class CertifiedDay:
+    """What went of one UTC day: keys, and rows where they are counted by day (erasures count by service instead)."""
+
+    day: date
+    epoch_key_ids: tuple[str, ...]
+    destruction_ids: tuple[str, ...]
+    removed: int | None = None
+    held: int | None = None
+
+
+@dataclass(frozen=True)
+class HoldNamed:
+    """A hold that kept something back. ended_at: in a further certificate, when it was over."""
+
+    hold_id: str
+    kind: str
+    records: int
+    ended_at: datetime | None = None
+    removed: int | None = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one service did for an erasure. kept: what stays there with its hold."""
+
+    service: str
+    erased_at: datetime
+    removed: Mapping[str, int]
+    kept: int = 0
+
+
+@dataclass(frozen=True)
+class Statement:
+    """All that a certificate says.
+
+    act_id: the run or erasure. rule: the default rule when the act began. removed_at: when the last row went. late_seconds: how long
+    after the end of the term the keys of the oldest day were destroyed. kept: what remains and why, in sentences. completes: the
+    certificate that this one completes, for a further one.
+    """
+
+    organization_id: str
+    act_id: str
+    started_at: datetime
+    rule: Rule
+    through_day: date | None
+    days: Sequence[CertifiedDay]
+    destructions: Sequence[Destruction]
+    removed_at: datetime | None
+    removed: int
+    held: int
+    late_seconds: int = 0
+    holds: Sequence[HoldNamed] = ()
+    receipts: Sequence[Receipt] = ()
+    kept: Sequence[str] = ()
+    completes: str = ""
+
+    @property
+    def is_further(self) -> bool:
+        """Whether it follows a certificate of the same act."""
+        return bool(self.completes)
+
+    @property
+    def certificate_id(self) -> str:
+        """The same for the same act, organization and part of it: a step that is done again makes no second certificate."""
+        name = f"{self.act_id}/{self.organization_id}/{'further' if self.is_further else 'first'}"
+        return derived_id("certificate", hashlib.sha256(b"certificate:" + name.encode()).digest())
+
+
+def instant(at: datetime | None) -> str | None:
+    """An instant as bodies write it: RFC 3339, UTC, microseconds."""
+    return None if at is None else at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def body(statement: Statement, signed_at: datetime) -> bytes:
+    """The canonical bytes that are signed."""
+    named = list(statement.holds)[:MOST_HOLDS]
+    content: dict[str, Any] = {
+        "format": 1,
+        "certificate_id": statement.certificate_id,
+        "organization_id": statement.organization_id,
+        "act_id": statement.act_id,
+        "further": statement.is_further,
+        "completes": statement.completes or None,
+        "signed_at": instant(signed_at),
+        "started_at": instant(statement.started_at),
+        "rule": {
+            "kind": str(statement.rule.term.kind),
+            "days": statement.rule.term.days,
+            "run_window_seconds": int(statement.rule.run_window.total_seconds()),
+            "version": statement.rule.version,
+            "effective_at": instant(statement.rule.effective_at),
+        },
+        "through_day": None if statement.through_day is None else statement.through_day.isoformat(),
+        "days": [_day(day) for day in sorted(statement.days, key=lambda each: each.day)],
+        "destructions": [
+            {
+                "destruction_id": destruction.destruction_id,
+                "marked_at": instant(destruction.marked_at),
+                "destroyed_at": instant(destruction.destroyed_at),
+                "root_key_id": destruction.root_key_id,
+                "key_store_statement": destruction.key_store_statement,
+            }
+            for destruction in statement.destructions
+        ],
+        "removed_at": instant(statement.removed_at),
+        "records_removed": statement.removed,
+        "records_held": statement.held,
+        "late_seconds": statement.late_seconds,
+        "holds": [_hold(hold) for hold in named],
+        "holds_not_named": len(statement.holds) - len(named),
+        "receipts": [
+            {
+                "service": receipt.service,
+                "erased_at": instant(receipt.erased_at),
+                "removed": dict(receipt.removed),
+                "kept": receipt.kept,
+            }
+            for receipt in statement.receipts
+        ],
+        "kept": list(statement.kept),
+    }
+    return rfc8785.dumps(content)
+
+
+def _day(day: CertifiedDay) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "day": day.day.isoformat(),
+        "epoch_key_ids": sorted(day.epoch_key_ids),
+        "destruction_ids": sorted(day.destruction_ids),
+    }
+    if day.removed is not None:
+        said["records_removed"] = day.removed
+    if day.held is not None:
+        said["records_held"] = day.held
+    return said
+
+
+def _hold(hold: HoldNamed) -> dict[str, Any]:
+    said: dict[str, Any] = {"hold_id": hold.hold_id, "kind": hold.kind, "records": hold.records}
+    if hold.ended_at is not None:
+        said["ended_at"] = instant(hold.ended_at)
+    if hold.removed is not None:
+        said["records_removed"] = hold.removed
+    return said
+
+
+def late_seconds(rule: Rule, oldest: date | None, gone_at: datetime | None) -> int:
+    """How many seconds after the end of the oldest day's term it was gone; 0 when in time or when there was nothing. Begun seconds
+    count."""
+    if oldest is None or gone_at is None:
+        return 0
+    return max(0, math.ceil((gone_at - rule.term_end(oldest)).total_seconds()))
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A signed certificate as stored. body: the exact bytes that are signed. envelope: JSON, once the audit log's proof is there."""
+
+    certificate_id: str
+    organization_id: str
+    act_id: str
+    is_further: bool
+    signed_at: datetime
+    body: bytes
+    key_id: str
+    signature: bytes
+    entry_id: str
+    envelope: bytes | None = None
+    number: int = field(default=0, compare=False)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the body, in hex, as the audit entry names it."""
+        return hashlib.sha256(self.body).hexdigest()
+
+
+def sign(statement: Statement, key: SigningKey, signed_at: datetime) -> Certificate:
+    """The certificate, without its envelope."""
+    content = body(statement, signed_at)
+    certificate_id = statement.certificate_id
+    return Certificate(
+        certificate_id=certificate_id,
+        organization_id=statement.organization_id,
+        act_id=statement.act_id,
+        is_further=statement.is_further,
+        signed_at=signed_at,
+        body=content,
+        key_id=key.key_id,
+        signature=key.sign(CONTEXT + content),
+        entry_id=derived_id("entry", hashlib.sha256(b"certificate.signed:" + certificate_id.encode()).digest()),
+    )
+
+
+def envelope(certificate: Certificate, entry: audit_pb2.LoggedEntry, head: audit_pb2.TreeHead) -> bytes:
+    """The JSON that a person keeps: body, key id, signature, audit entry with proof, tree head; bytes in base64.
+
+    Raises ValueError when the entry does not name this certificate: a proof of something else proves nothing.
+    """
+    if certificate.sha256.encode() not in entry.body or certificate.certificate_id.encode() not in entry.body:
+        raise ValueError("the audit entry is not this certificate's")
+    return rfc8785.dumps(
+        {
+            "body": json.loads(certificate.body),
+            "key_id": certificate.key_id,
+            "signature": _base64(certificate.signature),
+            "audit_entry": {
+                "body": _base64(entry.body),
+                "salt": _base64(entry.salt),
+                "commitment": _base64(entry.commitment),
+                "organization_id": entry.organization_id,
+                "number": entry.number,
+                "previous_leaf_hash": _base64(entry.previous_leaf_hash),
+                "leaf_index": entry.leaf_index,
+                "inclusion_proof": [_base64(node) for node in entry.inclusion_proof],
+            },
+            "head": {
+                "tree_size": head.tree_size,
+                "root_hash": _base64(head.root_hash),
+                "timestamp_ms": head.timestamp_ms,
+                "key_id": head.key_id,
+                "signature": _base64(head.signature),
+            },
+        }
+    )
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")

@@ -1,0 +1,73 @@
+"""OrganizationService."""
+
+import grpc
+
+from kept.settings.v1 import organizations_pb2 as contract
+from kept.settings.v1 import organizations_pb2_grpc as contract_grpc
+from services.settings.organizations import Creation, Organizations
+from services.settings.servicers.instants import timestamp
+from services.settings.store.organizations import Organization
+from shared.errors import not_found
+from shared.pipeline import caller_of
+
+
+def organization_message(organization: Organization) -> contract.Organization:
+    """An organization as callers see it; of an erased one only its id and its state are left."""
+    if organization.state == contract.ORGANIZATION_STATE_ERASED:
+        return contract.Organization(organization_id=organization.organization_id, state=organization.state)
+    return contract.Organization(
+        organization_id=organization.organization_id,
+        display_name=organization.display_name,
+        tier=organization.tier,
+        deployment=organization.deployment,
+        state=organization.state,
+        sales_representative=organization.sales_representative,
+        created_at=timestamp(organization.created_at),
+        zero_data_retention=organization.zero_data_retention,
+    )
+
+
+class OrganizationServicer(contract_grpc.OrganizationServiceServicer):
+    """See the contract."""
+
+    def __init__(self, organizations: Organizations) -> None:
+        self._organizations = organizations
+
+    def CreateOrganization(
+        self, request: contract.CreateOrganizationRequest, context: grpc.ServicerContext
+    ) -> contract.CreateOrganizationResponse:
+        created = self._organizations.create(
+            caller_of(context),
+            request.request_id,
+            Creation(
+                display_name=request.display_name,
+                tier=request.tier,
+                deployment=request.deployment,
+                admin_email=request.admin_email,
+                sales_representative=request.sales_representative,
+                training_allowed=request.training_allowed,
+            ),
+        )
+        return contract.CreateOrganizationResponse(
+            organization=organization_message(created.organization),
+            effective_at=timestamp(created.effective_at),
+            invitation_token=created.invitation_token.reveal(),
+        )
+
+    def GetOrganization(
+        self, request: contract.GetOrganizationRequest, context: grpc.ServicerContext
+    ) -> contract.GetOrganizationResponse:
+        caller = caller_of(context)
+        if caller.is_customer and caller.organization_id != request.organization_id:
+            raise not_found("organization")  # as the contract says: as if it did not exist
+        organization = self._organizations.get(request.organization_id)
+        return contract.GetOrganizationResponse(organization=organization_message(organization))
+
+    def ListOrganizations(
+        self, request: contract.ListOrganizationsRequest, context: grpc.ServicerContext
+    ) -> contract.ListOrganizationsResponse:
+        found, next_page = self._organizations.page(request.page_size, request.page_token)
+        return contract.ListOrganizationsResponse(
+            organizations=[organization_message(organization) for organization in found],
+            next_page_token=next_page,
+        )

@@ -1,0 +1,71 @@
+"""ZeroDataRetentionService."""
+
+import grpc
+
+from kept.settings.v1 import zero_data_retention_pb2 as contract
+from kept.settings.v1 import zero_data_retention_pb2_grpc as contract_grpc
+from services.settings.servicers.instants import timestamp
+from services.settings.store.zero_data_retention import ZdrRequest
+from services.settings.zero_data_retention import ZeroDataRetention
+from shared.errors import invalid
+from shared.pipeline import caller_of
+
+
+def _message(request: ZdrRequest) -> contract.ZeroDataRetentionRequest:
+    return contract.ZeroDataRetentionRequest(
+        zero_data_retention_request_id=request.request_id,
+        organization_id=request.organization_id,
+        state=request.state,
+        commitments_version=request.commitments_version,
+        requested_by=request.requested_by,
+        requested_at=timestamp(request.requested_at),
+        approved_by=request.approved_by,
+        effective_at=timestamp(request.effective_at),
+    )
+
+
+class ZeroDataRetentionServicer(contract_grpc.ZeroDataRetentionServiceServicer):
+    """See the contract."""
+
+    def __init__(self, zero_data_retention: ZeroDataRetention) -> None:
+        self._zero_data_retention = zero_data_retention
+
+    def GetAdditionalCommitments(
+        self, request: contract.GetAdditionalCommitmentsRequest, context: grpc.ServicerContext
+    ) -> contract.GetAdditionalCommitmentsResponse:
+        current = self._zero_data_retention.commitments
+        return contract.GetAdditionalCommitmentsResponse(
+            version=current.version,
+            commitments=[
+                contract.AdditionalCommitment(name=commitment.name, text=commitment.text)
+                for commitment in current.commitments
+            ],
+        )
+
+    def RequestZeroDataRetention(
+        self, request: contract.RequestZeroDataRetentionRequest, context: grpc.ServicerContext
+    ) -> contract.RequestZeroDataRetentionResponse:
+        caller = caller_of(context)
+        caller.require_organization(request.organization_id)
+        made = self._zero_data_retention.request(
+            caller, request.organization_id, request.commitments_version, tuple(request.accepted_commitments)
+        )
+        return contract.RequestZeroDataRetentionResponse(request=_message(made))
+
+    def DecideZeroDataRetention(
+        self, request: contract.DecideZeroDataRetentionRequest, context: grpc.ServicerContext
+    ) -> contract.DecideZeroDataRetentionResponse:
+        decided = self._zero_data_retention.decide(
+            caller_of(context), request.zero_data_retention_request_id, request.approve, request.reason
+        )
+        return contract.DecideZeroDataRetentionResponse(request=_message(decided))
+
+    def ListZeroDataRetentionRequests(
+        self, request: contract.ListZeroDataRetentionRequestsRequest, context: grpc.ServicerContext
+    ) -> contract.ListZeroDataRetentionRequestsResponse:
+        caller = caller_of(context)
+        if caller.is_customer and not request.organization_id:
+            raise invalid("organization_id", "name your own organization")
+        caller.require_organization(request.organization_id)
+        found = self._zero_data_retention.list_of(request.organization_id)
+        return contract.ListZeroDataRetentionRequestsResponse(requests=[_message(made) for made in found])

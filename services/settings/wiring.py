@@ -1,0 +1,99 @@
+"""Everything that the settings service is made of."""
+
+from datetime import timedelta
+from typing import cast
+
+import grpc
+
+from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, directory_pb2_grpc
+from kept.retention.v1 import erasures_pb2_grpc
+from kept.settings.v1 import (
+    account_pb2_grpc,
+    data_controls_pb2_grpc,
+    gateways_pb2_grpc,
+    lifecycle_pb2_grpc,
+    members_pb2_grpc,
+    organizations_pb2_grpc,
+    policies_pb2_grpc,
+    zero_data_retention_pb2_grpc,
+)
+from services.settings import commitments, store
+from services.settings.account_deletion import AccountDeletions
+from services.settings.authority import SettingsAuthority
+from services.settings.config import SettingsConfig
+from services.settings.data_controls import DataControls
+from services.settings.deliveries import handlers
+from services.settings.gateways import Gateways
+from services.settings.lifecycle import Lifecycle
+from services.settings.members import Members
+from services.settings.organizations import Organizations
+from services.settings.passwords import Passwords
+from services.settings.policies import Policies
+from services.settings.servicers.account import AccountServicer
+from services.settings.servicers.data_controls import DataControlsServicer
+from services.settings.servicers.gateways import GatewayServicer
+from services.settings.servicers.lifecycle import LifecycleServicer
+from services.settings.servicers.members import MemberServicer
+from services.settings.servicers.organizations import OrganizationServicer
+from services.settings.servicers.policies import PolicyServicer
+from services.settings.servicers.zero_data_retention import ZeroDataRetentionServicer
+from services.settings.zero_data_retention import ZeroDataRetention
+from shared.callers import RemoteAuthority, declared
+from shared.change_feed import ChangeFeed
+from shared.clock import Clock
+from shared.database import Database
+from shared.outbox import Outbox
+from shared.service import Connect, Registrar, Service
+
+
+def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Connect) -> Service:
+    """The service; everything that lasts is in the database."""
+    access_control, retention = connect("access_control"), connect("retention")
+    outbox = Outbox(
+        store.outbox,
+        database,
+        clock,
+        handlers(
+            audit_pb2_grpc.AuditServiceStub(access_control),
+            directory_pb2_grpc.DirectoryServiceStub(access_control),
+            erasures_pb2_grpc.ErasureServiceStub(retention),
+        ),
+    )
+    policies = Policies(ChangeFeed(store.policy_changes, database, clock))
+    organizations = Organizations(database, clock, policies, outbox)
+    gateways = Gateways(database, clock, policies, outbox)
+    data_controls = DataControls(database, clock, policies, outbox, support=config.support_contact)
+    zero_data_retention = ZeroDataRetention(database, clock, policies, outbox, commitments.load())
+    members = Members(database, clock, outbox, Passwords(config.password_hashing))
+    account_deletions = AccountDeletions(
+        database, clock, outbox, grace=timedelta(days=config.account_deletion_grace_days)
+    )
+    lifecycle = Lifecycle(database, clock, policies, outbox)
+
+    def register(registrar: Registrar) -> None:
+        server = cast(grpc.Server, registrar)
+        organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(
+            OrganizationServicer(organizations), server
+        )
+        gateways_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateways), server)
+        data_controls_pb2_grpc.add_DataControlsServiceServicer_to_server(
+            DataControlsServicer(data_controls), server
+        )
+        zero_data_retention_pb2_grpc.add_ZeroDataRetentionServiceServicer_to_server(
+            ZeroDataRetentionServicer(zero_data_retention), server
+        )
+        members_pb2_grpc.add_MemberServiceServicer_to_server(MemberServicer(members), server)
+        account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(account_deletions), server)
+        policies_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyServicer(policies, data_controls), server)
+        lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
+
+    return Service(
+        register=register,
+        jobs=(outbox.job, account_deletions.job),
+        authority=SettingsAuthority(
+            database,
+            RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(access_control)),
+            declared,
+            support=config.support_contact,
+        ),
+    )

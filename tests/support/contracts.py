@@ -1,0 +1,74 @@
+"""The contracts, by reflection: every method that there is, with its declared callers and its messages."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import descriptor, message_factory
+from google.protobuf.message import Message
+
+import kept
+from kept.options.v1 import callers_pb2
+
+SERVICES = ("settings", "logging", "access_control", "retention", "safety_review")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method. service: the process that serves it. path: "/package.Service/Method"."""
+
+    service: str
+    path: str
+    descriptor: descriptor.MethodDescriptor
+
+    @property
+    def callers(self) -> callers_pb2.Callers | None:
+        """What it declares; None when it declares nothing."""
+        options = self.descriptor.GetOptions()
+        return options.Extensions[callers_pb2.callers] if options.HasExtension(callers_pb2.callers) else None
+
+    def request(self) -> Message:
+        """A new, empty request."""
+        made: Message = message_factory.GetMessageClass(self.descriptor.input_type)()
+        return made
+
+    def invoke(self, channel: Any, request: bytes, metadata: Any, timeout: float = 15.0) -> list[bytes]:
+        """Calls it with raw bytes, streams with one message; the answers. Raises grpc.RpcError."""
+        sending = (lambda data: data, lambda data: data)
+        streaming = self.descriptor.server_streaming
+        incoming: Any = iter([request]) if self.descriptor.client_streaming else request
+        if self.descriptor.client_streaming:
+            make = channel.stream_stream if streaming else channel.stream_unary
+        else:
+            make = channel.unary_stream if streaming else channel.unary_unary
+        call = make(self.path, *sending)
+        if not streaming:
+            return [call(incoming, timeout=timeout, metadata=metadata)]
+        answering = call(incoming, timeout=timeout, metadata=metadata)
+        try:
+            for first in answering:
+                return [first]
+            return []
+        finally:
+            answering.cancel()
+
+
+def methods() -> list[Method]:
+    """Every method of every contract, by path."""
+    found = []
+    for file in _files():
+        for service in file.services_by_name.values():
+            room = file.package.split(".")[1]
+            if room in SERVICES:
+                found += [
+                    Method(room, f"/{service.full_name}/{method.name}", method) for method in service.methods
+                ]
+    return sorted(found, key=lambda method: method.path)
+
+
+def _files() -> Iterator[Any]:
+    for module in pkgutil.walk_packages(kept.__path__, "kept."):
+        if module.name.endswith("_pb2") and ".v1." in module.name:
+            yield importlib.import_module(module.name).DESCRIPTOR
