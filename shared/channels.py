@@ -154,9 +154,10 @@ class TypedStream:
 class Channels:
     """A process's channels, by service name; each is made again when certificate, key or authority change on disk."""
 
-    def __init__(self, tls: Tls, peers: dict[str, str]) -> None:
+    def __init__(self, tls: Tls, peers: dict[str, str], trust_domain: str) -> None:
         self._tls = tls
         self._peers = peers
+        self._trust_domain = trust_domain
         self._lock = threading.Lock()
         self._made: dict[str, tuple[tuple[int, ...], grpc.Channel]] = {}
 
@@ -179,7 +180,11 @@ class Channels:
                 if made is not None:  # half-written files: the last good ones serve on
                     return made[1]
                 raise
-            channel = grpc.secure_channel(_target(self._peers[service]), credentials, options=CHANNEL_OPTIONS)
+            # Every service's certificate is good for the host it runs on; only its own is good for its name.
+            name = ("grpc.ssl_target_name_override", server_name(service, self._trust_domain))
+            channel = grpc.secure_channel(
+                _target(self._peers[service]), credentials, options=(*CHANNEL_OPTIONS, name)
+            )
             self._made[service] = (version, channel)
             # Calls in progress go on over the old channel, which closes itself when the last one lets go of it.
             return channel
@@ -190,6 +195,11 @@ class Channels:
             for _, channel in self._made.values():
                 channel.close()
             self._made.clear()
+
+
+def server_name(service: str, trust_domain: str) -> str:
+    """The DNS name that a service's certificate carries besides its SPIFFE id, so that a client knows who answers it."""
+    return f"{service.replace('_', '-')}.{trust_domain}"
 
 
 def _target(address: str) -> str:

@@ -109,7 +109,7 @@ def clock_for(config: ServiceConfig) -> Clock:
 
 def _serve(name: str, config: C, wire: "Wire[C]", database: Database, migrations: Path) -> None:
     clock = clock_for(config)
-    channels = Channels(config.tls, config.peers)
+    channels = Channels(config.tls, config.peers, config.trust_domain)
     service = wire(config, clock, database, channels.connect)
     statuses = health.HealthServicer(
         experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(2)

@@ -311,7 +311,7 @@ class AuditLog:
         # A clock that was stepped back does not make a newer head look older.
         timestamp_ms = max(not_before_ms, int(self._clock.now().timestamp() * 1000))
         key = self._signing_key
-        fields = {
+        fields: dict[str, Any] = {
             "tree_size": size,
             "root_hash": root_hash.hex(),
             "timestamp_ms": timestamp_ms,

@@ -10,6 +10,7 @@ from typing import Final
 
 from kept.access_control.v1 import keys_pb2, keys_pb2_grpc
 from services.logging.admission import LATE_WINDOW
+from services.logging.sealing import parse_public_key
 from shared.clock import Clock
 from shared.errors import KeptError, Reason, peer_unavailable
 from shared.jobs import Job
@@ -46,6 +47,10 @@ class EpochKeys:
             if error.reason == Reason.REASON_PEER_UNAVAILABLE:
                 self._down_until = self._clock.boottime() + _PAUSE_SECONDS
             raise
+        try:
+            parse_public_key(answer.public_key)
+        except ValueError:  # another service's fault costs no record for good
+            raise peer_unavailable("access_control") from None
         with self._lock:
             self._known[organization_id, day] = answer.public_key
         return answer.public_key

@@ -1,8 +1,8 @@
 """Recording: what policy forbids is never written, what is acknowledged is durable and sealed.
 
-The order of steps carries the promises. The leases are checked once the whole batch is here, and then the clock is read: whatever the content
-is, it is older than the check. Content that a policy forbids is dropped before anything else looks at it. Receipts are made after the
-commit, one for each record; a bad record never costs a good one.
+The order of steps carries the promises. The leases are checked once the whole batch is here, and then the clock is
+read: whatever the content is, it is older than the check. Content that a policy forbids is dropped before anything
+else looks at it. Receipts are made after the commit, one for each record; a bad record never costs a good one.
 """
 
 from collections.abc import Sequence
@@ -94,12 +94,15 @@ class Ingest:
         """
         self._policies.require_leases()
         received_at = self._clock.now()
+        self._policies.require_default_rule(received_at)
         arrivals = [_Arrival(interaction) for interaction in interactions]
         self._judge(arrivals, gateway, received_at)
         self._find_late(arrivals)
         self._seal(arrivals, gateway, received_at)
         self._write(arrivals)
-        self._feed.offer([one.interaction for one in arrivals if _is_stored(one) and one.data_key is not None])
+        self._feed.offer(
+            [one.interaction for one in arrivals if _is_stored(one) and one.data_key is not None]
+        )
         return self._receipts(arrivals, received_at)
 
     def _judge(self, arrivals: list[_Arrival], gateway: str, received_at: datetime) -> None:

@@ -18,7 +18,8 @@ _TRIES: Final = 8
 def retried(tries: int, reason_of_last: KeptError | None) -> KeptError:
     """What is raised when a definition's locks could not be had in so many tries."""
     return reason_of_last or KeptError(
-        Reason.REASON_DATABASE_UNAVAILABLE, f"The table's locks could not be had in {tries} tries; retry later."
+        Reason.REASON_DATABASE_UNAVAILABLE,
+        f"The table's locks could not be had in {tries} tries; retry later.",
     )
 
 

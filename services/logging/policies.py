@@ -98,6 +98,10 @@ class Policies:
             raise lease_lapsed()
         return default.rule
 
+    def require_default_rule(self, instant: datetime) -> None:
+        """Raises LEASE_LAPSED unless `rule_at` has an answer for every organization."""
+        self.rule_at(_DEFAULT, instant)
+
     def rules_around(self, organization_id: str, instant: datetime) -> list[Rule]:
         """Every rule that counts for an organization at some instant within the clock tolerance: what is destroyed must be due by all
         of them."""

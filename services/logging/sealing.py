@@ -66,17 +66,22 @@ def data_key_info(organization_id: str, day: date, data_key_id: bytes) -> bytes:
     return _DATA_KEY_LABEL + organization_id.encode() + b"\0" + day.isoformat().encode() + b"\0" + data_key_id
 
 
-def seal_data_key(
-    public_key: bytes, organization_id: str, day: date, data_key_id: bytes, key: bytes
-) -> bytes:
-    """The data key for the holder of the epoch's private key: encapsulation and ciphertext, 1,168 bytes. Raises ValueError for a public
-    key that is none."""
+def parse_public_key(public_key: bytes) -> MLKEM768X25519PublicKey:
+    """An epoch's public key from its 1,216 bytes. Raises ValueError."""
     if len(public_key) != _MLKEM_PUBLIC_BYTES + _X25519_PUBLIC_BYTES:
         raise ValueError("not an ML-KEM-768 + X25519 public key")
-    recipient = MLKEM768X25519PublicKey(
+    return MLKEM768X25519PublicKey(
         MLKEM768PublicKey.from_public_bytes(public_key[:_MLKEM_PUBLIC_BYTES]),
         X25519PublicKey.from_public_bytes(public_key[_MLKEM_PUBLIC_BYTES:]),
     )
+
+
+def seal_data_key(
+    public_key: bytes, organization_id: str, day: date, data_key_id: bytes, key: bytes
+) -> bytes:
+    """The data key for the holder of the epoch's private key: encapsulation and ciphertext, 1,168 bytes. Raises
+    ValueError for a public key that is none."""
+    recipient = parse_public_key(public_key)
     return SUITE.encrypt(key, recipient, info=data_key_info(organization_id, day, data_key_id))
 
 

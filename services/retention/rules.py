@@ -164,7 +164,11 @@ class RuleBook:
     def default(self) -> Rule:
         """The default rule that is in force now. Raises LEASE_LAPSED while there is none yet."""
         with self._database.transaction() as tx:
-            change = store.change_in_force(tx, DEFAULT, self._clock.now())
+            return self.default_in(tx)
+
+    def default_in(self, tx: store.Tx) -> Rule:
+        """The same, in the caller's transaction."""
+        change = store.change_in_force(tx, DEFAULT, self._clock.now())
         if change is None:
             raise lease_lapsed()
         return to_rule(change)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 from shared.clock import CLOCK_TOLERANCE
 
@@ -40,10 +41,9 @@ def intervals(history: Iterable[ConsentEntry]) -> list[ConsentInterval]:
             raise ValueError("the consent history is not in order")
         if not merged or merged[-1].training_allowed != entry.training_allowed:
             merged.append(entry)
-    ends = [entry.accepted_at for entry in merged[1:]]
     return [
-        ConsentInterval(entry.training_allowed, entry.accepted_at, end)
-        for entry, end in zip(merged, [*ends, None], strict=True)
+        ConsentInterval(entry.training_allowed, entry.accepted_at, after.accepted_at if after else None)
+        for entry, after in zip_longest(merged, merged[1:])  # nothing comes after the last
     ]
 
 

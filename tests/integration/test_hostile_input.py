@@ -88,17 +88,6 @@ def requests(method: Method) -> Iterator[bytes]:
     yield from WIRES
 
 
-def may_call(method: Method) -> Kind:
-    """A kind of caller that passes."""
-    declared = method.callers
-    assert declared is not None
-    return next(
-        kind
-        for kind in KINDS
-        if kind.passes(declared) and (kind.door == "services" or kind.token or declared.public)
-    )
-
-
 def door(plot: Plot, method: Method, kind: Kind) -> tuple[Any, tuple[tuple[str, str], ...]]:
     if kind.door == "services":
         return plot.stage.service(kind.certificate)._channel(method.service), ()

@@ -7,6 +7,7 @@ import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from deploy.local import __main__ as command
 from deploy.local import stack as stack_module
 from deploy.local import throwaway
 from deploy.local.layout import SERVICES, Layout, Ports
+from deploy.local.postgres import Postgres
 from deploy.local.service_process import Program
 from deploy.local.stack import Stack
 
@@ -28,7 +30,11 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
     def programs(layout: Layout) -> list[Program]:
         return [Program(name, ["-c", "import time; time.sleep(600)"], lambda: True) for name in SERVICES]
 
+    def volatile(data: Path, **options: Any) -> Postgres:
+        return Postgres(data, **(options | {"durable": False}))  # for speed; durability has tests of its own
+
     monkeypatch.setattr(stack_module, "kept_programs", programs)
+    monkeypatch.setattr(stack_module, "Postgres", volatile)
 
     def put(tell: Callable[[Stack, Path], bool]) -> None:
         module = types.ModuleType("deploy.local.story")

@@ -28,6 +28,22 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         server.stop()
 
 
+@pytest.fixture(scope="module")
+def initialized(tmp_path_factory: pytest.TempPathFactory) -> Postgres:
+    """A server that has been started once."""
+    server = _server(tmp_path_factory.mktemp("initialized"))
+    server.start()
+    server.stop()
+    return server
+
+
+@pytest.fixture
+def stopped(initialized: Postgres) -> Iterator[Postgres]:
+    """A server that does not run, and has data."""
+    yield initialized
+    initialized.stop()
+
+
 def _server(directory: Path, *, durable: bool = False) -> Postgres:
     [port] = ports.free_ports(1)
     password, log = secrets.token_urlsafe(16), directory / "postgres.log"
@@ -147,23 +163,20 @@ def test_passwords_are_on_no_command_line_and_in_no_file_of_the_server(tmp_path:
         server.stop()
 
 
-def test_stopping_ends_every_process_and_a_second_start_finds_the_data(tmp_path: Path) -> None:
-    server = _server(tmp_path)
+def test_stopping_ends_every_process_and_a_second_start_finds_the_data(stopped: Postgres) -> None:
+    server = stopped
     server.start()
-    try:
-        with server.administration() as connection:
-            connection.execute("CREATE TABLE still_here ()")
-            backend = Process.of(connection.info.backend_pid)
-        assert backend is not None
-        server.stop()
-        assert not server.is_running()
-        assert not backend.is_running()
-        assert ports.is_free(server.port)
-        server.start()
-        with server.administration() as connection:
-            connection.execute("SELECT FROM still_here")
-    finally:
-        server.stop()
+    with server.administration() as connection:
+        connection.execute("CREATE TABLE still_here ()")
+        backend = Process.of(connection.info.backend_pid)
+    assert backend is not None
+    server.stop()
+    assert not server.is_running()
+    assert not backend.is_running()
+    assert ports.is_free(server.port)
+    server.start()
+    with server.administration() as connection:
+        connection.execute("SELECT FROM still_here")
 
 
 def test_a_port_in_use_is_named_with_its_process_and_nothing_starts(tmp_path: Path) -> None:
@@ -174,15 +187,17 @@ def test_a_port_in_use_is_named_with_its_process_and_nothing_starts(tmp_path: Pa
     assert not server.data.exists()
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
-    server = _server(tmp_path)
-    server.start()
-    server.stop()
-    server.data.joinpath("PG_VERSION").write_text("9\n")
-    with pytest.raises(PartFailed, match=r"PostgreSQL did not start: see .*postgres.log") as failure:
-        server.start()
+def test_a_server_that_cannot_start_says_why(stopped: Postgres) -> None:
+    version = stopped.data / "PG_VERSION"
+    right = version.read_text()
+    version.write_text("9\n")
+    try:
+        with pytest.raises(PartFailed, match=r"PostgreSQL did not start: see .*postgres.log") as failure:
+            stopped.start()
+    finally:
+        version.write_text(right)
     assert "database files are incompatible with server" in str(failure.value)
-    assert not server.is_running()
+    assert not stopped.is_running()
 
 
 @pytest.mark.parametrize("output", ["x: No space left on device", "HINT:  Check free disk space.\nAborted"])
@@ -200,17 +215,11 @@ def test_a_full_disk_is_said_and_leaves_no_half_made_data(
     assert not server.data.exists()
 
 
-def test_the_pid_of_a_killed_server_given_to_another_process_is_left_alone(tmp_path: Path) -> None:
-    server = _server(tmp_path)
-    server.start()
-    server.stop()
+def test_the_pid_of_a_killed_server_given_to_another_process_is_left_alone(stopped: Postgres) -> None:
     bystander = Process.of(1)
-    server.data.joinpath("postmaster.pid").write_text("1\n")
-    assert not server.is_running()
-    server.stop()
-    server.start()
-    try:
-        assert server.is_running()
-        assert bystander is None or bystander.is_running()
-    finally:
-        server.stop()
+    stopped.data.joinpath("postmaster.pid").write_text("1\n")
+    assert not stopped.is_running()
+    stopped.stop()
+    stopped.start()
+    assert stopped.is_running()
+    assert bystander is None or bystander.is_running()

@@ -66,7 +66,8 @@ class Fakes:
 def fakes(tmp_path: Path) -> Iterator[Fakes]:
     made = Fakes(tmp_path)
     yield made
-    made.stack().stop()
+    if made.layout.directory.exists():
+        made.stack().stop()
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +113,8 @@ def test_a_stack_starts_is_found_and_ends(fakes: Fakes) -> None:
     assert not two.is_running()
     assert _nothing_runs(fakes)
     assert fakes.stack().stop() == [], "ending what does not run is no error"
+    fakes.stack().remove()
+    assert not fakes.layout.directory.exists()
 
 
 def test_each_service_has_a_database_and_configuration_of_its_own(running: Stack) -> None:
@@ -124,19 +127,6 @@ def test_each_service_has_a_database_and_configuration_of_its_own(running: Stack
                 service,
                 service,
             )
-
-
-def test_what_died_is_started_again_and_the_rest_is_left_alone(fakes: Fakes) -> None:
-    fakes.stack().start()
-    one, two = fakes.process("one"), fakes.process("two")
-    processes.end([one], patience=10)
-    fakes.forget("one")
-    stack = Stack(
-        fakes.layout, [fakes.program("one"), Program("two", ["-c", "raise SystemExit(1)"], lambda: True)]
-    )
-    assert stack.start()
-    assert fakes.process("one") != one
-    assert two.is_running()
 
 
 def test_a_part_that_ends_at_once_ends_the_start_and_everything_with_it(fakes: Fakes) -> None:
@@ -190,18 +180,25 @@ def test_a_disk_that_fills_up_meanwhile_ends_everything(
     assert _nothing_runs(fakes)
 
 
-def test_the_pid_of_a_part_given_to_another_process_is_left_alone(fakes: Fakes) -> None:
+def test_what_died_is_started_again_though_another_process_has_its_pid(fakes: Fakes) -> None:
     fakes.stack().start()
-    one = fakes.process("one")
+    one, two = fakes.process("one"), fakes.process("two")
     processes.end([one], patience=10)
+    fakes.forget("one")
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         record = fakes.layout.running
-        record.write_text(record.read_text().replace(f'"pid": {one.pid}', f'"pid": {bystander.pid}'))
-        assert str(bystander.pid) in record.read_text()
+        record.write_text(record.read_text().replace(f'"pid": {one.pid},', f'"pid": {bystander.pid},'))
+        assert fakes.stack().status()[1].pid is None
+        fakes.codes["two"] = "raise SystemExit('two was started again')"
+        assert fakes.stack().start()
+        assert fakes.process("one") != one
+        assert two.is_running(), "what lives is left alone"
+        record.write_text(record.read_text().replace(f'"pid": {two.pid},', f'"pid": {bystander.pid},'))
         fakes.stack().stop()
         assert bystander.poll() is None
     finally:
+        processes.end([two], patience=10)
         bystander.kill()
         bystander.wait()
 
@@ -269,14 +266,6 @@ def test_a_stack_that_has_data_keeps_its_ports(running: Stack) -> None:
     with pytest.raises(LocalStackError, match="was made on ports from"):
         Stack.open(directory, Ports.block(7400))
     assert Stack.open(directory).layout.ports == running.layout.ports
-
-
-def test_removing_a_stack_leaves_nothing(fakes: Fakes) -> None:
-    fakes.stack().start()
-    fakes.stack().remove()
-    assert not fakes.layout.directory.exists()
-    assert _nothing_runs(fakes)
-    Layout.create(fakes.layout.directory, fakes.layout.ports)  # for the fixture, which ends the stack
 
 
 def test_a_command_that_is_ended_ends_what_it_had_started(tmp_path: Path) -> None:

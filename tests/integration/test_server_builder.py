@@ -155,3 +155,14 @@ def test_a_new_certificate_is_used_without_a_restart_on_both_sides(tmp_path: Pat
             stub.ListRules(detectors_pb2.ListRulesRequest())
         assert seen[2] != seen[0], "the channel was made again with the new certificate"
         channels.close()
+
+
+def test_a_server_that_is_not_who_was_called_gets_no_call(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with running(tmp_path, answer, port=port) as server:
+        channels = server.channels("settings")
+        misled = detectors_pb2_grpc.DetectorServiceStub(channels.connect("logging"))
+        with pytest.raises(KeptError) as refused:
+            misled.ListRules(detectors_pb2.ListRulesRequest(), timeout=3)
+        channels.close()
+        assert refused.value.reason == Reason.REASON_PEER_UNAVAILABLE

@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,9 +74,9 @@ def database_name(url: str) -> str:
     return url.rpartition("/")[2]
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[TestServer]:
-    """The PostgreSQL server of this test process; for fixtures of a wider scope than one test."""
+@contextmanager
+def running_server() -> Iterator[TestServer]:
+    """A throwaway server as long as the block runs."""
     _sweep()
     home = throwaway.make(_PREFIX)
     try:
@@ -86,6 +87,13 @@ def postgres_server() -> Iterator[TestServer]:
             postgres.stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[TestServer]:
+    """The PostgreSQL server of this test process; for fixtures of a wider scope than one test."""
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ class Running:
         """The channels of another service of this name."""
         identity = self.authority.issue(name, serves=False)
         tls = Tls(certificate=identity.certificate, key=identity.key, authority=identity.authority)
-        return Channels(tls, {"safety_review": self.address})
+        return Channels(tls, {"safety_review": self.address, "logging": self.address}, TRUST_DOMAIN)
 
 
 @contextmanager

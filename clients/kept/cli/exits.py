@@ -21,7 +21,7 @@ class Exit(IntEnum):
 
 def exit_of(error: KeptError) -> Exit:
     """The exit code that goes with a failure."""
-    if error.reason in ("PROFILE", "UNREADABLE"):
+    if error.reason in ("PROFILE", "UNREADABLE", "NO_KEYS"):
         return Exit.USAGE
     if error.reason == "KEYS_CHANGED":
         return Exit.NOT_VERIFIED

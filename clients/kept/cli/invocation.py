@@ -17,7 +17,6 @@ import typer
 from kept.cli.exits import Exit, exit_of
 from kept.client.errors import KeptError
 from kept.client.profile import Profile, load, locate
-from kept.client.session import Session, Sessions
 
 if TYPE_CHECKING:
     import grpc
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from kept.client.connection import Connection
+    from kept.client.session import Session, Sessions
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 # What a message looks like to people; made only when people look.
@@ -47,7 +47,7 @@ _ProfileFile = Annotated[
 ]
 
 
-def open_connection(profile: Profile, session: Session | None) -> "Connection":
+def open_connection(profile: Profile, session: "Session | None") -> "Connection":
     """Channels to the services, as this identity."""
     from kept.client.connection import Connection
 
@@ -70,12 +70,14 @@ class Invocation:
         return load(locate(self._profile_file))
 
     @cached_property
-    def sessions(self) -> Sessions:
+    def sessions(self) -> "Sessions":
         """The identities signed in to it."""
+        from kept.client.session import Sessions
+
         return Sessions(self.profile)
 
     @cached_property
-    def session(self) -> Session:
+    def session(self) -> "Session":
         """The identity that acts. Raises KeptError (NOT_SIGNED_IN)."""
         return self.sessions.find(self.identity)
 

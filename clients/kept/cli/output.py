@@ -4,7 +4,6 @@ Text that came from elsewhere (names, models, prompts) is shown with its control
 move the cursor, or to hide what is beside it.
 """
 
-import base64
 import json
 import re
 import unicodedata
@@ -20,13 +19,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kept.client import record_ids
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
     from rich.console import Console, RenderableType
 
+# Two implementations of protobuf, two sets of types for its descriptors.
+FieldDescriptor = Any
+EnumDescriptor = Any
 # Bytes fields that hold record ids: UUIDs to people and programs alike.
 _RECORD_ID_FIELDS: Final = frozenset({"record_id", "record_ids", "lost"})
-# A column of the table: a field's path, or a title and a path.
-Column = str | tuple[str, str]
+# A column of a table: a field's path as text, or (title, path).
+Column = Sequence[str]
 
 
 def to_document(message: Message) -> dict[str, Any]:
@@ -59,8 +60,8 @@ def _name_records(message: Message, document: dict[str, Any]) -> None:
                     _name_records(inner, inner_document)
 
 
-def _is_map(field: "FieldDescriptor") -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
+def _is_map(field: FieldDescriptor) -> bool:
+    return bool(field.message_type is not None and field.message_type.GetOptions().map_entry)
 
 
 def plain(text: str, *, lines: bool = False) -> str:
@@ -84,10 +85,12 @@ def duration_words(duration: timedelta) -> str:
     if seconds < 60:
         return f"{seconds:g} s"
     hours, minutes = divmod(round(seconds / 60), 60)
-    return " ".join(part for part in (f"{hours} h" if hours else "", f"{minutes} min" if minutes else "") if part)
+    return " ".join(
+        part for part in (f"{hours} h" if hours else "", f"{minutes} min" if minutes else "") if part
+    )
 
 
-def enum_words(enum: "EnumDescriptor", number: int) -> str:
+def enum_words(enum: EnumDescriptor, number: int) -> str:
     """A value in words: GRANT_STATE_APPROVED is "approved"; nothing for UNSPECIFIED, the number for one not known here."""
     value = enum.values_by_number.get(number)
     if value is None:
@@ -113,15 +116,13 @@ def value_words(message: Message, path: str) -> str:
     return _one(field, value)
 
 
-def _one(field: "FieldDescriptor", value: Any) -> str:
+def _one(field: FieldDescriptor, value: Any) -> str:
     if isinstance(value, Timestamp):
         return time_words(value.ToDatetime(UTC))
     if isinstance(value, Duration):
         return duration_words(value.ToTimedelta())
     if isinstance(value, Message):
-        return " ".join(
-            words for inner, _ in value.ListFields() if (words := value_words(value, inner.name))
-        )
+        return " ".join(words for inner, _ in value.ListFields() if (words := value_words(value, inner.name)))
     if isinstance(value, bytes):
         return record_ids.to_text(value) if field.name in _RECORD_ID_FIELDS else value.hex()
     if isinstance(value, bool):
@@ -140,7 +141,9 @@ def table(messages: Iterable[Message], columns: Sequence[Column], empty: str) ->
     if not rows:
         return Text(empty)
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    named = [(_title(column), column) if isinstance(column, str) else column for column in columns]
+    named = [
+        (_title(column), column) if isinstance(column, str) else (column[0], column[1]) for column in columns
+    ]
     for title, _ in named:
         shown.add_column(title, overflow="fold")
     for row in rows:
@@ -176,17 +179,14 @@ def _lines(message: Message, skip: Sequence[str], indent: str) -> Iterable[tuple
             yield indent + _title(field.name), words
 
 
-def _is_plain(field: "FieldDescriptor") -> bool:
-    return field.message_type is not None and field.message_type.full_name.startswith("google.protobuf.")
+def _is_plain(field: FieldDescriptor) -> bool:
+    return bool(
+        field.message_type is not None and field.message_type.full_name.startswith("google.protobuf.")
+    )
 
 
 def _title(path: str) -> str:
     return path.rpartition(".")[2].replace("_", " ")
-
-
-def base64_of(data: bytes) -> str:
-    """Standard base64."""
-    return base64.b64encode(data).decode("ascii")
 
 
 def console(*, errors: bool = False) -> "Console":

@@ -13,6 +13,7 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "SIGN_IN_REFUSED": "Check name and password, then `kept login` again.",
     "PROFILE": "Name a profile with --profile or $KEPT_PROFILE; `kept doctor --help` tells what belongs into it.",
     "UNREADABLE": "Check the file's name and content.",
+    "NO_KEYS": "Pin the keys with `kept trust`, or name a file of keys with --keys FILE.",
     "KEYS_CHANGED": "Ask the operator out of band whether the keys were changed, then pin them with `kept trust --replace`.",
     # callers
     "UNAUTHENTICATED": "Sign in again with `kept login`; if that does not help, `kept doctor` shows clock and certificate faults.",

@@ -1,35 +1,94 @@
-"""Custody of the keys that open content: the ladder of docs/keys.md, and its destruction.
-
-custody = Custody(database, clock, key_store, audit_log, is_due=…, is_closed=…, survivors_must_be_on="nowhere")
-"""
+"""Custody of the keys that open content: what is made, released, kept for holds and destroyed. How it works: docs/keys.md."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Literal
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 
 from services.access_control.audit_log import AuditLog
+from services.access_control.custody.destruction import (
+    ACTOR,
+    Destroyer,
+    SurvivorsMustBeOn,
+    destroyed_entry_id,
+)
+from services.access_control.custody.ladder import (
+    Ladder,
+    open_epoch,
+    open_record_key,
+    wrap_epoch,
+    wrap_record_key,
+)
+from services.access_control.custody.sealing import DoesNotUnseal, EpochPrivateKey, record_key
 from services.access_control.key_stores import KeyStore
-from services.access_control.store import Connection
+from services.access_control.store import Connection, epochs, holds
+from services.access_control.store import custody as store
+from services.access_control.store.destructions import DestructionRow
+from shared.audit import entry
 from shared.clock import Clock
+from shared.config import ConfigError
 from shared.database import Database
+from shared.errors import KeptError, Reason, invalid, wrong_state
+from shared.ids import is_record_id, new_id, record_day
 from shared.jobs import Job
 
-SurvivorsMustBeOn = Literal["nowhere", "standby", "archive"]
+__all__ = [
+    "Custody",
+    "DestructionRow",
+    "EpochKey",
+    "KeyStatus",
+    "Retention",
+    "SurvivorsMustBeOn",
+    "ToRetain",
+    "destroyed_entry_id",
+]
+
+# How far ahead an epoch's public half is handed out, so that writers can fetch tomorrow's today.
+_DAYS_AHEAD = timedelta(days=2)
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class EpochKey:
-    """epoch_key_id: "epoch_…". public_key: 1,216 bytes."""
+    """The public half of an epoch. epoch_key_id: "epoch_…". public_key: 1,216 bytes."""
 
     epoch_key_id: str
     public_key: bytes
 
 
-class Custody:
-    """SKELETON, being filled. job: put it among the service's jobs. Call `verify_at_start()` once in wire(), after the audit log's."""
+@dataclass(frozen=True)
+class ToRetain:
+    """A record to keep. data_key_id and sealed are empty where the record has no content."""
 
-    job: Job
+    record_id: bytes
+    data_key_id: bytes
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """retained: how many of the records asked for are kept now. lost: those whose keys were gone already."""
+
+    retained: int
+    lost: Sequence[bytes]
+
+
+@dataclass(frozen=True)
+class KeyStatus:
+    """The current root, the other roots in the key store (none when all is well), counts, and the store's own statement."""
+
+    root: store.RootRow
+    other_root_ids: Sequence[str]
+    counts: store.Counts
+    key_store_statement: str
+
+
+class Custody:
+    """Custody. job: carries destructions on, to be put among the service's jobs. `verify_at_start` is called once, in wire().
+
+    is_due(organization_id, day): whether every record of that day may be destroyed by the organization's rule. is_closed(organization_id):
+    whether the organization is closed. Both from leased replicas; they raise LEASE_LAPSED rather than guess. survivors_must_be_on: where
+    the new root's commit must be before the old root goes. pause: for tests, called between steps.
+    """
 
     def __init__(
         self,
@@ -44,15 +103,100 @@ class Custody:
         late_window: timedelta = timedelta(hours=24),
         pause: Callable[[str], None] | None = None,
     ) -> None:
-        raise NotImplementedError
+        if survivors_must_be_on == "archive":
+            raise ConfigError(
+                'survivors_must_be_on = "archive" is not supported yet; use "nowhere" or "standby".'
+            )
+        self._database = database
+        self._clock = clock
+        self._key_store = key_store
+        self._audit_log = audit_log
+        self._is_closed = is_closed
+        self._late_window = late_window
+        self._ladder = Ladder(key_store)
+        self._destroyer = Destroyer(
+            database,
+            clock,
+            self._ladder,
+            audit_log,
+            is_due=is_due,
+            is_closed=is_closed,
+            survivors_must_be_on=survivors_must_be_on,
+            pause=pause or (lambda _: None),
+        )
+        self.job = Job("custody", timedelta(seconds=1), self.advance)
 
     def verify_at_start(self) -> None:
-        """Makes the first root of an empty installation, or finds the current one. Raises shared.config.ConfigError."""
-        raise NotImplementedError
+        """Makes the first root of an empty installation; otherwise makes sure that the current root is there and opens what it should.
+        Raises ConfigError, and touches nothing, when it does not: the key store is not the one that belongs to this database."""
+        with self._database.transaction() as tx:
+            store.lock_ladder(tx, exclusive=True)
+            root = store.current_root(tx)
+            if root is None:
+                now = self._clock.now()
+                root_id = self._key_store.create()
+                self._ladder.make_root_current(tx, root_id, now)
+                self._audit_log.append(tx, entry("root.created", actor=ACTOR, at=now, subjects=[root_id]))
+                return
+            if root.root_id not in self._key_store.root_ids():
+                raise ConfigError(
+                    f"The current root key {root.root_id} is not in the key store. Nothing was touched. Either the key store is not this "
+                    "installation's, or the database was restored to a state before the last destruction; see docs/backups.md."
+                )
+            if not self._ladder.opens_survivors(tx):
+                raise ConfigError(
+                    f"The current root key {root.root_id} does not open what it should. Nothing was touched; see docs/backups.md."
+                )
+
+    def advance(self) -> bool:
+        """A bounded piece of the destructions that are under way. True when there is more to do at once."""
+        return self._destroyer.advance()
+
+    # --- epochs ----------------------------------------------------------------------------------------------------
 
     def epoch_key(self, organization_id: str, day: date) -> EpochKey:
-        """Raises KEY_DESTROYED, INVALID_ARGUMENT (day outside the window)."""
-        raise NotImplementedError
+        """The public half of an epoch, made when first asked for. Raises KEY_DESTROYED for what was destroyed, a closed organization and a
+        day that is over; INVALID_ARGUMENT for a day too far ahead; LEASE_LAPSED."""
+        if self._is_closed(organization_id):
+            raise _destroyed()
+        with self._database.transaction() as tx:
+            for epoch in epochs.read_epochs(tx, organization_id, [day]):
+                return _public(epoch)
+        now = self._clock.now()
+        if day < (now - self._late_window).date() - _DAY:
+            raise _destroyed()
+        if day > now.date() + _DAYS_AHEAD:
+            raise invalid("day", "is more than two days ahead")
+        with self._database.transaction() as tx:
+            store.lock_ladder(tx, exclusive=False)
+            row = epochs.lock_organization(tx, organization_id)
+            if row is None:
+                _, fresh = self._ladder.new_organization_key(tx, organization_id, 1)
+                epochs.add_organization(tx, fresh, now)
+                row = epochs.lock_organization(tx, organization_id)
+            if row is None or row.wrapped is None:
+                raise _destroyed()
+            for epoch in epochs.read_epochs(tx, organization_id, [day]):  # another call was faster
+                return _public(epoch)
+            key = self._ladder.open_organization(row)
+            private_key, epoch_key_id = EpochPrivateKey.generate(), new_id("epoch")
+            wrapped = wrap_epoch(key, organization_id, day, epoch_key_id, private_key)
+            made = epochs.EpochRow(
+                organization_id, day, epoch_key_id, private_key.public_bytes, wrapped, None
+            )
+            epochs.add_epoch(tx, made, now)
+            self._audit_log.append(
+                tx,
+                entry(
+                    "epoch.created",
+                    actor=ACTOR,
+                    at=now,
+                    organization_id=organization_id,
+                    subjects=[epoch_key_id],
+                    facts={"day": day.isoformat()},
+                ),
+            )
+        return _public(made)
 
     def record_keys(
         self,
@@ -61,9 +205,182 @@ class Custody:
         records: Sequence[tuple[bytes, bytes]],
         sealed: Mapping[bytes, bytes],
     ) -> dict[bytes, bytes]:
-        """records: (record id, data key id); those with an empty data key id are left out of the answer. Raises OUTSIDE_SCOPE."""
-        raise NotImplementedError
+        """The keys of records, 32 bytes each, by record id; one without content (empty data key id) is left out.
+
+        records: record id and data key id. sealed: data keys as stored, by id. The organization's marks are read under its row lock, held
+        until the caller's transaction ends, so that a destruction comes before all of it or after. Where the epoch is gone, a hold's
+        key serves. Raises OUTSIDE_SCOPE for the whole call when one key cannot be had, whatever the cause.
+        """
+        wanted = [(record_id, data_key_id) for record_id, data_key_id in records if data_key_id]
+        keys = self._from_epochs(
+            tx, organization_id, [(r, d, sealed.get(d, b"")) for r, d in wanted], share=True
+        )
+        missing = [record_id for record_id, _ in wanted if record_id not in keys]
+        if missing:
+            keys |= self._from_holds(tx, organization_id, missing)
+        if any(record_id not in keys for record_id, _ in wanted):
+            raise KeptError(
+                Reason.REASON_OUTSIDE_SCOPE,
+                "A record lies outside the scope, is gone, or never existed; none was opened.",
+            )
+        return keys
+
+    def _from_epochs(
+        self,
+        tx: Connection,
+        organization_id: str,
+        records: Sequence[tuple[bytes, bytes, bytes]],
+        *,
+        share: bool,
+    ) -> dict[bytes, bytes]:
+        """Keys by record id of (record id, data key id, sealed data key), as far as their epochs live and the data keys open."""
+        row = epochs.lock_organization(tx, organization_id, share=share)
+        if row is None or row.wrapped is None:
+            return {}
+        records = [record for record in records if _has_day(record[0])]
+        days = {record_day(record_id) for record_id, _, _ in records}
+        organization_key = self._ladder.open_organization(row)
+        private_keys = {
+            epoch.day: open_epoch(organization_key, epoch)
+            for epoch in epochs.read_epochs(tx, organization_id, days)
+            if epoch.wrapped is not None
+        }
+        data_keys: dict[tuple[date, bytes, bytes], bytes | None] = {}
+        keys: dict[bytes, bytes] = {}
+        for record_id, data_key_id, sealed in records:
+            day = record_day(record_id)
+            if day not in private_keys:
+                continue
+            which = (day, data_key_id, sealed)
+            if which not in data_keys:
+                try:
+                    data_keys[which] = private_keys[day].unseal(organization_id, day, data_key_id, sealed)
+                except DoesNotUnseal:
+                    data_keys[which] = None
+            data_key = data_keys[which]
+            if data_key is not None:
+                keys[record_id] = record_key(data_key, record_id)
+        return keys
+
+    # --- holds -----------------------------------------------------------------------------------------------------
+
+    def _from_holds(
+        self, tx: Connection, organization_id: str, record_ids: Collection[bytes]
+    ) -> dict[bytes, bytes]:
+        keys: dict[bytes, bytes] = {}
+        hold_keys: dict[str, bytes] = {}
+        for row in holds.read_retained(tx, organization_id, record_ids, lock=True):
+            if row.wrapped is None or row.record_id in keys:
+                continue
+            if row.hold_id not in hold_keys:
+                hold_keys[row.hold_id] = self._ladder.open_hold(
+                    row.hold_id, row.hold_root_id, row.hold_wrapped
+                )
+            hold_key = hold_keys[row.hold_id]
+            keys[row.record_id] = open_record_key(
+                hold_key, row.hold_id, organization_id, row.record_id, row.wrapped
+            )
+        return keys
 
     def retained(self, tx: Connection, organization_id: str, record_ids: Collection[bytes]) -> set[bytes]:
-        """Which of these records a hold keeps (they may be read past their due instant)."""
-        raise NotImplementedError
+        """Which of these records a hold keeps: they may be read past their due instant."""
+        return {row.record_id for row in holds.read_retained(tx, organization_id, record_ids)}
+
+    def retain_records(self, hold_id: str, organization_id: str, records: Sequence[ToRetain]) -> Retention:
+        """Keeps the keys of records for a hold, beyond the end of their epochs. Takes the lock that marking takes: a record whose epoch was
+        marked before, and that no other hold keeps, is lost. Idempotent. Raises WRONG_STATE for a hold that was released."""
+        now = self._clock.now()
+        with self._database.transaction() as tx:
+            store.lock_ladder(tx, exclusive=False)
+            epochs.lock_organization(tx, organization_id)
+            hold_key = self._hold_key(tx, hold_id)
+            kept = holds.kept_by(tx, hold_id, [record.record_id for record in records])
+            new = {record.record_id: record for record in records if record.record_id not in kept}
+            with_content = [(r.record_id, r.data_key_id, r.sealed) for r in new.values() if r.data_key_id]
+            keys = self._from_epochs(tx, organization_id, with_content, share=False)
+            missing = [record_id for record_id, _, _ in with_content if record_id not in keys]
+            if missing:
+                keys |= self._from_holds(tx, organization_id, missing)
+            lost = [record_id for record_id in missing if record_id not in keys]
+            wrapped: dict[bytes, bytes | None] = {
+                record_id: wrap_record_key(hold_key, hold_id, organization_id, record_id, key)
+                for record_id, key in keys.items()
+            }
+            wrapped |= dict.fromkeys(record.record_id for record in new.values() if not record.data_key_id)
+            holds.retain(tx, hold_id, organization_id, wrapped)
+            if wrapped:
+                self._audit_log.append(
+                    tx,
+                    entry(
+                        "keys.retained",
+                        actor=ACTOR,
+                        at=now,
+                        organization_id=organization_id,
+                        subjects=[hold_id, *sorted(wrapped)],
+                        facts={"hold": hold_id, "records": len(wrapped), "lost": len(lost)},
+                    ),
+                )
+        return Retention(len(kept) + len(wrapped), lost)
+
+    def _hold_key(self, tx: Connection, hold_id: str) -> bytes:
+        row = holds.lock_hold(tx, hold_id)
+        if row is None:
+            _, fresh = self._ladder.new_hold_key(tx, hold_id)
+            holds.add_hold(tx, fresh, self._clock.now())
+            row = holds.lock_hold(tx, hold_id)
+        if row is None or row.wrapped is None or row.root_id is None:
+            raise wrong_state("The hold was released; place a new one.", "released")
+        return self._ladder.open_hold(hold_id, row.root_id, row.wrapped)
+
+    # --- destruction -----------------------------------------------------------------------------------------------
+
+    def destroy_through(self, destruction_id: str, day: date) -> DestructionRow:
+        """Destroys all organizations' epochs up to and including a day, as far as they are due. Idempotent by id. Raises LEASE_LAPSED,
+        REQUEST_ID_REUSED."""
+        return self._destroyer.destroy(destruction_id, "through_day", day.isoformat())
+
+    def destroy_organization(self, destruction_id: str, organization_id: str) -> DestructionRow:
+        """Destroys all epochs of a closed organization, and its key. Idempotent by id. Raises NOT_DUE, LEASE_LAPSED, REQUEST_ID_REUSED."""
+        return self._destroyer.destroy(destruction_id, "organization", organization_id)
+
+    def release(self, hold_id: str) -> DestructionRow:
+        """Destroys the keys that a hold kept; the destruction's id is "release_" and the hold's own part. Idempotent."""
+        return self._destroyer.destroy("release_" + hold_id.removeprefix("hold_"), "hold", hold_id)
+
+    def destroyed_epochs(
+        self, destruction_id: str, after: tuple[str, date] | None, limit: int
+    ) -> list[epochs.EpochRow]:
+        """A page of the epochs that a destruction marked, by organization and day."""
+        with self._database.transaction() as tx:
+            return epochs.destroyed_epochs(tx, destruction_id, after, limit)
+
+    def status(self) -> KeyStatus:
+        """Where the keys are."""
+        with self._database.transaction() as tx:
+            root = self._ladder.current_root(tx)
+            counts = store.count(tx)
+        others = [root_id for root_id in self._key_store.root_ids() if root_id != root.root_id]
+        return KeyStatus(root, others, counts, self._key_store.statement)
+
+
+def _public(epoch: epochs.EpochRow) -> EpochKey:
+    if epoch.marked_at is not None:
+        raise _destroyed()
+    return EpochKey(epoch.epoch_key_id, epoch.public_key)
+
+
+def _destroyed() -> KeptError:
+    return KeptError(
+        Reason.REASON_KEY_DESTROYED,
+        "This day's key was destroyed or its day is closed; it is never made again.",
+    )
+
+
+def _has_day(record_id: bytes) -> bool:
+    if not is_record_id(record_id):
+        return False
+    try:
+        record_day(record_id)
+    except OverflowError:  # past the year 9999
+        return False
+    return True

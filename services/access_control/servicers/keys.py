@@ -1,1 +1,134 @@
-"""KeyService. SKELETON: `KeyServicer(custody)`."""
+"""KeyService: protobuf in, protobuf out."""
+
+import base64
+import binascii
+from datetime import UTC, date
+
+import grpc
+
+from kept.access_control.v1 import keys_pb2, keys_pb2_grpc
+from services.access_control.custody import Custody, DestructionRow, ToRetain
+from shared.errors import KeptError, Reason, invalid
+
+_PAGE = 1_000
+
+
+class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
+    """Custody for logging, retention and operators."""
+
+    def __init__(self, custody: Custody) -> None:
+        self._custody = custody
+
+    def GetEpochKey(
+        self, request: keys_pb2.GetEpochKeyRequest, context: grpc.ServicerContext
+    ) -> keys_pb2.GetEpochKeyResponse:
+        key = self._custody.epoch_key(request.organization_id, _day("day", request.day))
+        return keys_pb2.GetEpochKeyResponse(epoch_key_id=key.epoch_key_id, public_key=key.public_key)
+
+    def DestroyEpochs(
+        self, request: keys_pb2.DestroyEpochsRequest, context: grpc.ServicerContext
+    ) -> keys_pb2.DestroyEpochsResponse:
+        if request.destruction_id.startswith("release_"):
+            raise invalid("destruction_id", "release_ belongs to ReleaseRecords")
+        if request.WhichOneof("target") == "organization_id":
+            row = self._custody.destroy_organization(request.destruction_id, request.organization_id)
+        else:
+            row = self._custody.destroy_through(
+                request.destruction_id, _day("through_day", request.through_day)
+            )
+        return keys_pb2.DestroyEpochsResponse(destruction=_destruction(row))
+
+    def ListDestroyedEpochs(
+        self, request: keys_pb2.ListDestroyedEpochsRequest, context: grpc.ServicerContext
+    ) -> keys_pb2.ListDestroyedEpochsResponse:
+        size = request.page_size or _PAGE
+        after = _after(request.page_token) if request.page_token else None
+        rows = self._custody.destroyed_epochs(request.destruction_id, after, size + 1)
+        response = keys_pb2.ListDestroyedEpochsResponse(
+            epochs=[
+                keys_pb2.DestroyedEpoch(
+                    organization_id=row.organization_id,
+                    day=row.day.isoformat(),
+                    epoch_key_id=row.epoch_key_id,
+                )
+                for row in rows[:size]
+            ]
+        )
+        if len(rows) > size:
+            last = rows[size - 1]
+            token = f"{last.organization_id} {last.day.isoformat()}"
+            response.next_page_token = base64.urlsafe_b64encode(token.encode()).decode()
+        return response
+
+    def RetainRecords(
+        self, request: keys_pb2.RetainRecordsRequest, context: grpc.ServicerContext
+    ) -> keys_pb2.RetainRecordsResponse:
+        kept = self._custody.retain_records(
+            request.hold_id,
+            request.organization_id,
+            [
+                ToRetain(record.record_id, record.data_key_id, record.sealed_data_key)
+                for record in request.records
+            ],
+        )
+        return keys_pb2.RetainRecordsResponse(retained=kept.retained, lost=kept.lost)
+
+    def ReleaseRecords(
+        self, request: keys_pb2.ReleaseRecordsRequest, context: grpc.ServicerContext
+    ) -> keys_pb2.ReleaseRecordsResponse:
+        return keys_pb2.ReleaseRecordsResponse(
+            destruction=_destruction(self._custody.release(request.hold_id))
+        )
+
+    def GetKeyStatus(
+        self, request: keys_pb2.GetKeyStatusRequest, context: grpc.ServicerContext
+    ) -> keys_pb2.GetKeyStatusResponse:
+        status = self._custody.status()
+        response = keys_pb2.GetKeyStatusResponse(
+            root_key_id=status.root.root_id,
+            other_root_key_ids=status.other_root_ids,
+            organization_keys=status.counts.organization_keys,
+            epochs=status.counts.epochs,
+            destroyed_epochs=status.counts.destroyed_epochs,
+            holds=status.counts.holds,
+            retained_records=status.counts.retained_records,
+            key_store_statement=status.key_store_statement,
+        )
+        response.root_created_at.FromDatetime(status.root.created_at.astimezone(UTC))
+        return response
+
+
+def _destruction(row: DestructionRow) -> keys_pb2.Destruction:
+    done = row.state == "done"
+    destruction = keys_pb2.Destruction(
+        destruction_id=row.destruction_id,
+        state=keys_pb2.DESTRUCTION_STATE_DONE if done else keys_pb2.DESTRUCTION_STATE_PENDING,
+        epochs=row.epochs,
+        organizations=row.organizations,
+        root_key_id=(row.root_id or "") if done else "",
+        key_store_statement=row.key_store_statement,
+    )
+    if row.marked_at is not None:
+        destruction.marked_at.FromDatetime(row.marked_at.astimezone(UTC))
+    if row.destroyed_at is not None:
+        destruction.destroyed_at.FromDatetime(row.destroyed_at.astimezone(UTC))
+    return destruction
+
+
+def _day(field: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise invalid(field, "is no day of the calendar") from None
+
+
+def _after(token: str) -> tuple[str, date]:
+    try:
+        organization_id, day = base64.urlsafe_b64decode(token).decode().split(" ")
+        return organization_id, date.fromisoformat(day)
+    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
+        raise KeptError(
+            Reason.REASON_INVALID_ARGUMENT,
+            "The page token is none of ours.",
+            fields=[("page_token", "is none of ours")],
+        ) from error

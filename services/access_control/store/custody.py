@@ -177,6 +177,17 @@ def retire_root(tx: Connection, root_id: str, at: datetime) -> None:
     )
 
 
+def hangs_elsewhere(tx: Connection, root_id: str) -> bool:
+    """Whether any key is wrapped under another root than this one."""
+    organizations = select(organization_keys.c.root_id).where(organization_keys.c.wrapped.is_not(None))
+    held = select(hold_keys.c.root_id).where(hold_keys.c.wrapped.is_not(None))
+    anywhere = organizations.union_all(held).subquery()
+    return (
+        tx.execute(select(anywhere.c.root_id).where(anywhere.c.root_id != root_id).limit(1)).first()
+        is not None
+    )
+
+
 def retired_roots(tx: Connection) -> list[RootRow]:
     """Roots that were replaced and still exist."""
     rows = tx.execute(

@@ -70,6 +70,7 @@ grants = Table(
     UniqueConstraint("requested_by", "request_id", name="grants_request"),
     UniqueConstraint("number", name="grants_number"),
     Index("grants_by_organization", "organization_id", "number"),
+    Index("grants_by_case", "case_id", postgresql_where=text("case_id <> ''")),
     Index("grants_revoked", "ended_at", postgresql_where=text(f"state = {REVOKED}")),
     Index("grants_open", "requested_by", postgresql_where=text(f"state IN ({REQUESTED}, {APPROVED})")),
 )

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, Table, select
+from sqlalchemy import Connection, RowMapping, Select, Table, select
 
 from services.logging.records import StoredRow
 from services.logging.store.tables import RECORD_COLUMNS, data_keys, interactions, retained
@@ -29,29 +29,46 @@ def page(tx: Connection, span: Span, after: bytes | None, limit: int) -> list[St
 
     Partitions are read before `retained`: what is dropped between the two statements was copied before.
     """
-    low = span.low if after is None or after < span.low else (int.from_bytes(after) + 1).to_bytes(16)
+    low = _behind(span, after)
     rows = {row.record_id: row for row in _select(tx, interactions, span, max(low, span.living), limit)}
     rows |= {row.record_id: row for row in _select(tx, retained, span, low, limit)}
     chosen = [rows[record_id] for record_id in sorted(rows)[:limit]]
     return _with_data_keys(tx, chosen)
 
 
+def ids(tx: Connection, span: Span, after: bytes | None) -> list[bytes]:
+    """The ids of all records of the span after an id, in order. For spans that are known to be small."""
+    low = _behind(span, after)
+    found: set[bytes] = set()
+    for table, begin in ((interactions, max(low, span.living)), (retained, low)):
+        if begin < span.high:
+            query = _within(select(table.c.record_id), table, span, begin)
+            found |= {one.bytes for one in tx.execute(query).scalars()}
+    return sorted(found)
+
+
+def _behind(span: Span, after: bytes | None) -> bytes:
+    return span.low if after is None or after < span.low else (int.from_bytes(after) + 1).to_bytes(16)
+
+
+def _within(query: Select[Any], table: Table, span: Span, low: bytes) -> Select[Any]:
+    query = query.where(
+        table.c.organization_id == span.organization_id,
+        table.c.record_id >= UUID(bytes=low),
+        table.c.record_id < UUID(bytes=span.high),
+    )
+    if span.record_ids is None:
+        return query
+    return query.where(table.c.record_id.in_([UUID(bytes=one) for one in sorted(span.record_ids)]))
+
+
 def _select(tx: Connection, table: Table, span: Span, low: bytes, limit: int) -> list[StoredRow]:
-    if low >= span.high or (span.record_ids is not None and not span.record_ids):
+    if low >= span.high:
         return []
     columns: list[Any] = [table.c[name] for name in RECORD_COLUMNS]
     if table is retained:
         columns.append(retained.c.sealed_data_key)
-    query = (
-        select(*columns)
-        .where(table.c.organization_id == span.organization_id)
-        .where(table.c.record_id >= UUID(bytes=low), table.c.record_id < UUID(bytes=span.high))
-        .order_by(table.c.record_id)
-        .limit(limit)
-    )
-    if span.record_ids is not None:
-        wanted = [UUID(bytes=one) for one in sorted(span.record_ids) if low <= one < span.high]
-        query = query.where(table.c.record_id.in_(wanted))
+    query = _within(select(*columns), table, span, low).order_by(table.c.record_id).limit(limit)
     return [stored_row(row) for row in tx.execute(query).mappings()]
 
 

@@ -27,9 +27,12 @@ class Verdict:
 
 def expect(tx: Connection, rows: Iterable[Row]) -> None:
     """Writes down, with the rows themselves, that these with content are to be screened."""
-    with cursor_of(tx) as cursor, cursor.copy(
-        "COPY unscreened (organization_id, record_id, received_at) FROM STDIN (FORMAT BINARY)"
-    ) as copy:
+    with (
+        cursor_of(tx) as cursor,
+        cursor.copy(
+            "COPY unscreened (organization_id, record_id, received_at) FROM STDIN (FORMAT BINARY)"
+        ) as copy,
+    ):
         copy.set_types(["text", "uuid", "timestamptz"])
         for row in rows:
             if row.content is not None:

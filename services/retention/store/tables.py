@@ -196,7 +196,6 @@ erasures = Table(
     _instant("ended_at"),
     _count("epochs_destroyed"),
     *_destruction(),
-    _text("epochs_token", empty=True),
     # Something was still kept when the first certificate was signed; another follows when that is gone.
     _flag("is_kept"),
     _flag("is_complete"),

@@ -150,9 +150,9 @@ def _zdr(plot: Plot, receipts: list[ingest_pb2.Receipt], marker: str) -> None:
 def _rows(rows: "psycopg.Connection[tuple[int]]", organization_id: str) -> tuple[int, int, int]:
     counts = []
     for query in (
-        "SELECT count(*) FROM interactions WHERE org_id = %s AND sealed_content IS NOT NULL",
-        "SELECT count(*) FROM data_keys WHERE org_id = %s",
-        "SELECT count(*) FROM interactions WHERE org_id = %s",
+        "SELECT count(*) FROM interactions WHERE organization_id = %s AND content IS NOT NULL",
+        "SELECT count(*) FROM data_keys WHERE organization_id = %s",
+        "SELECT count(*) FROM interactions WHERE organization_id = %s",
     ):
         row = rows.execute(query, (organization_id,)).fetchone()
         counts.append(row[0] if row else -1)

@@ -138,4 +138,139 @@ def _custody_and_audit() -> None:
 
 
 def _directory_and_grants() -> None:
-    """Filled by the directory's and grants' schema."""
+    moment = sa.DateTime(timezone=True)
+    op.create_table(
+        "people",
+        sa.Column("person_id", sa.Text, primary_key=True),
+        sa.Column("number", sa.BigInteger, sa.Identity(always=True), nullable=False),
+        sa.Column("display_name", sa.Text, nullable=False),
+        sa.Column("email", sa.Text, nullable=False),
+        sa.Column("email_folded", sa.Text, nullable=False),
+        sa.Column("created_at", moment, nullable=False),
+        sa.Column("disabled_at", moment),
+        sa.UniqueConstraint("email_folded", name="people_email"),
+        sa.UniqueConstraint("number", name="people_number"),
+    )
+    op.create_table(
+        "identities",
+        sa.Column("issuer", sa.Text, primary_key=True),
+        sa.Column("subject", sa.Text, primary_key=True),
+        sa.Column("subject_folded", sa.Text, nullable=False),
+        sa.Column("person_id", sa.Text, sa.ForeignKey("people.person_id"), nullable=False),
+        sa.UniqueConstraint("issuer", "subject_folded", name="identities_subject"),
+    )
+    op.create_table(
+        "role_assignments",
+        sa.Column("role_assignment_id", sa.Text, primary_key=True),
+        sa.Column("person_id", sa.Text, sa.ForeignKey("people.person_id"), nullable=False),
+        sa.Column("role", sa.Integer, nullable=False),
+        sa.Column("assigned_by", sa.Text, nullable=False),
+        sa.Column("assigned_at", moment, nullable=False),
+        sa.Column("confirmed_by", sa.Text, nullable=False, server_default=""),
+        sa.Column("confirmed_at", moment),
+        sa.Column("ended_by", sa.Text, nullable=False, server_default=""),
+        sa.Column("ended_at", moment),
+    )
+    op.create_index(
+        "role_assignments_standing",
+        "role_assignments",
+        ["person_id", "role"],
+        unique=True,
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_table(
+        "agreements",
+        sa.Column("agreement_id", sa.Text, primary_key=True),
+        sa.Column("person_id", sa.Text, sa.ForeignKey("people.person_id"), nullable=False),
+        sa.Column("document_sha256", sa.LargeBinary, nullable=False),
+        sa.Column("signed_at", moment, nullable=False),
+        sa.Column("expires_at", moment, nullable=False),
+        sa.Column("recorded_by", sa.Text, nullable=False),
+        sa.Column("recorded_at", moment, nullable=False),
+    )
+    op.create_index("agreements_by_person", "agreements", ["person_id"])
+    op.create_table(
+        "members",
+        sa.Column("member_id", sa.Text, primary_key=True),
+        sa.Column("organization_id", sa.Text, nullable=False),
+        sa.Column("role", sa.Integer, nullable=False),
+        sa.Column("display_name", sa.Text, nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
+    )
+    op.create_index("members_by_organization", "members", ["organization_id"])
+    op.create_table(
+        "erasures",
+        sa.Column("organization_id", sa.Text, primary_key=True),
+        sa.Column("erasure_id", sa.Text, nullable=False),
+        sa.Column("erased_at", moment, nullable=False),
+        sa.Column("grants", sa.BigInteger, nullable=False),
+        sa.Column("members", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "grants",
+        sa.Column("grant_id", sa.Text, primary_key=True),
+        sa.Column("number", sa.BigInteger, sa.Identity(always=True), nullable=False),
+        sa.Column("requested_by", sa.Text, sa.ForeignKey("people.person_id"), nullable=False),
+        sa.Column("request_id", sa.Text, nullable=False),
+        sa.Column("request_digest", sa.LargeBinary, nullable=False),
+        sa.Column("organization_id", sa.Text, nullable=False),
+        sa.Column("detail", sa.Integer, nullable=False),
+        sa.Column("budget", sa.Integer, nullable=False),
+        sa.Column("covers_from", moment),
+        sa.Column("covers_until", moment),
+        sa.Column("record_ids", sa.LargeBinary, nullable=False),
+        sa.Column("case_id", sa.Text, nullable=False),
+        sa.Column("power", sa.Integer, nullable=False),
+        sa.Column("purpose", sa.Integer, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("ticket", sa.Text, nullable=False),
+        sa.Column("state", sa.Integer, nullable=False),
+        sa.Column("requested_at", moment, nullable=False),
+        sa.Column("request_expires_at", moment, nullable=False),
+        sa.Column("duration", sa.Interval, nullable=False),
+        sa.Column("start_at", moment),
+        sa.Column("valid_from", moment),
+        sa.Column("expires_at", moment),
+        sa.Column("ended_at", moment),
+        sa.Column("used", sa.Integer, nullable=False, server_default="0"),
+        sa.UniqueConstraint("requested_by", "request_id", name="grants_request"),
+        sa.UniqueConstraint("number", name="grants_number"),
+    )
+    op.create_index("grants_by_organization", "grants", ["organization_id", "number"])
+    op.create_index("grants_by_case", "grants", ["case_id"], postgresql_where=sa.text("case_id <> ''"))
+    # 1 is requested, 2 approved, 5 revoked: kept.access_control.v1.GrantState.
+    op.create_index("grants_revoked", "grants", ["ended_at"], postgresql_where=sa.text("state = 5"))
+    op.create_index("grants_open", "grants", ["requested_by"], postgresql_where=sa.text("state IN (1, 2)"))
+    op.create_table(
+        "approvals",
+        sa.Column("grant_id", sa.Text, sa.ForeignKey("grants.grant_id"), primary_key=True),
+        sa.Column("approved_by", sa.Text, primary_key=True),
+        sa.Column("by_customer", sa.Boolean, nullable=False),
+        sa.Column("approved_at", moment, nullable=False),
+    )
+    op.create_index("approvals_by_approver", "approvals", ["approved_by"])
+    op.create_table(
+        "opened_records",
+        sa.Column("grant_id", sa.Text, sa.ForeignKey("grants.grant_id"), primary_key=True),
+        sa.Column("record_id", sa.LargeBinary, primary_key=True),
+        sa.Column("opened_at", moment, nullable=False),
+    )
+    op.create_table(
+        "permission_records",
+        sa.Column("permission", sa.Integer, primary_key=True),
+        sa.Column("record_id", sa.LargeBinary, primary_key=True),
+        sa.Column("opened_at", moment, nullable=False),
+    )
+    op.create_table(
+        "cases",
+        sa.Column("case_id", sa.Text, primary_key=True),
+        sa.Column("organization_id", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("opened_at", moment, nullable=False),
+        sa.Column("closed_at", moment),
+    )
+    op.create_table(
+        "case_records",
+        sa.Column("case_id", sa.Text, sa.ForeignKey("cases.case_id"), primary_key=True),
+        sa.Column("record_id", sa.LargeBinary, primary_key=True),
+    )

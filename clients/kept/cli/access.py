@@ -1,0 +1,229 @@
+"""`kept access`: just-in-time access. Somebody asks, somebody else approves, time runs out."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kept.cli.arguments import (
+    AnyOrganization,
+    Detail,
+    From,
+    GrantState,
+    Limit,
+    Power,
+    Purpose,
+    Reason,
+    Records,
+    RequestId,
+    Until,
+    enum_value,
+    raw_ids,
+    stamp,
+    when,
+)
+from kept.cli.exits import Exit
+from kept.cli.invocation import Invocation, group, verb
+from kept.client.errors import KeptError
+
+if TYPE_CHECKING:
+    from kept.access_control.v1 import grants_pb2, grants_pb2_grpc
+
+_Grant = Annotated[
+    str, typer.Argument(metavar="GRANT", help="Grant id, grant_…, as `kept access list` shows it.")
+]
+_COLUMNS = [
+    "grant_id",
+    "state",
+    "requested_by",
+    ("organization", "data.organization_id"),
+    ("detail", "data.detail"),
+    "power",
+    "purpose",
+    "requested_at",
+    ("until", "expires_at"),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the group."""
+    access = group(app, "access", "Request, approve and end access to data and to powers.")
+    verb(access, "request")(request)
+    verb(access, "list")(list_)
+    verb(access, "show")(show)
+    verb(access, "approve")(approve)
+    verb(access, "deny")(deny)
+    verb(access, "cancel")(cancel)
+    verb(access, "revoke")(revoke)
+
+
+def _stub(call: Invocation) -> "grants_pb2_grpc.GrantServiceStub":
+    from kept.access_control.v1 import grants_pb2_grpc
+
+    return grants_pb2_grpc.GrantServiceStub(call.channel("access_control"))
+
+
+def _show(call: Invocation, response: Any) -> None:
+    from kept.cli.output import sheet
+
+    call.show(response, lambda: sheet(response.grant))
+
+
+def request(
+    call: Invocation,
+    reason: Reason,
+    organization: Annotated[
+        str, typer.Option("--organization", "-o", metavar="ORG", help="Whose records, org_….")
+    ] = "",
+    purpose: Annotated[Purpose | None, typer.Option("--purpose", help="What the access is for.")] = None,
+    power: Annotated[Power | None, typer.Option("--power", help="Ask for a power, not for records.")] = None,
+    detail: Annotated[
+        Detail, typer.Option("--detail", help="At most this much of each record.")
+    ] = Detail.METADATA,
+    minutes: Annotated[int, typer.Option("--minutes", min=1, max=480, help="How long, once approved.")] = 60,
+    budget: Annotated[
+        int, typer.Option("--budget", min=1, max=100_000, help="At most this many different records.")
+    ] = 100,
+    from_: From = None,
+    until: Until = None,
+    record: Records = None,
+    case: Annotated[
+        str, typer.Option("--case", metavar="CASE", help="For the review of this case, case_….")
+    ] = "",
+    ticket: Annotated[str, typer.Option("--ticket", help="The ticket it belongs to.")] = "",
+    start: Annotated[
+        datetime | None,
+        typer.Option("--start", metavar="TIME", parser=when, help="Not usable before this time, UTC."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the decision; exit code 1 unless approved.")
+    ] = False,
+    request_id: RequestId = "",
+) -> None:
+    """Ask for access to an organization's records, or for a power. Somebody else has to approve.
+
+    Records: kept access request -o org_… --purpose engineering-support --reason "ticket 4711: garbled answers" --detail masked
+
+    A power: kept access request --power operator --reason "new customer"
+    """
+    from google.protobuf.duration_pb2 import Duration
+
+    from kept.access_control.v1 import grants_pb2
+    from kept.options.v1 import roles_pb2
+
+    if (power is None) == (organization == ""):
+        raise typer.BadParameter(
+            "ask for one of the two: records (--organization ORG), or a power (--power)."
+        )
+    message = grants_pb2.RequestGrantRequest(
+        request_id=call.request_id(request_id),
+        reason=reason,
+        ticket=ticket,
+        duration=Duration(seconds=60 * minutes),
+        start_at=stamp(start),
+    )
+    if power is not None:
+        message.power = enum_value(roles_pb2.Power, "POWER", power)
+    else:
+        if purpose is None:
+            raise typer.BadParameter("say what the access is for with --purpose.")
+        message.purpose = enum_value(grants_pb2.Purpose, "PURPOSE", purpose)
+        scope: dict[str, Any] = {"from": stamp(from_)}  # a keyword of Python's
+        message.data.CopyFrom(
+            grants_pb2.DataScope(
+                organization_id=organization,
+                until=stamp(until),
+                record_ids=raw_ids(record),
+                detail=enum_value(grants_pb2.Detail, "DETAIL", detail),
+                budget=budget,
+                case_id=case,
+                **scope,
+            )
+        )
+    response = _stub(call).RequestGrant(message)
+    if not wait:
+        _show(call, response)
+        return
+    call.note(f"{response.grant.grant_id} waits for a decision…")
+    response.grant.CopyFrom(_decided(call, response.grant))
+    _show(call, response)
+    if response.grant.state != grants_pb2.GRANT_STATE_APPROVED:
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _decided(call: Invocation, grant: "grants_pb2.Grant") -> "grants_pb2.Grant":
+    """The grant once it is no longer only requested. A watch that breaks is begun again."""
+    import time
+
+    from kept.access_control.v1 import grants_pb2
+    from kept.client.reading import PAUSES
+
+    stub, failures = _stub(call), 0
+    while grant.state == grants_pb2.GRANT_STATE_REQUESTED:
+        try:
+            for seen in stub.WatchGrant(grants_pb2.WatchGrantRequest(grant_id=grant.grant_id)):
+                grant, failures = seen.grant, 0
+                if grant.state != grants_pb2.GRANT_STATE_REQUESTED:
+                    break
+            else:
+                failures += 1
+        except KeptError as error:
+            if error.status != "UNAVAILABLE" or failures == len(PAUSES):
+                raise
+            failures += 1
+        if failures:
+            time.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
+    return grant
+
+
+def list_(
+    call: Invocation,
+    state: Annotated[GrantState | None, typer.Option("--state", help="Only in this state.")] = None,
+    organization: AnyOrganization = "",
+    limit: Limit = 100,
+) -> None:
+    """The grants that concern you, newest first: your own, those you could decide, those on your organization."""
+    from kept.access_control.v1 import grants_pb2
+    from kept.cli.output import table
+    from kept.client.reading import pages
+
+    wanted = grants_pb2.ListGrantsRequest(organization_id=organization)
+    if state is not None:
+        wanted.state = enum_value(grants_pb2.GrantState, "GRANT_STATE", state)
+    response = pages(_stub(call).ListGrants, wanted, limit)
+    call.show(response, lambda: table(response.grants, _COLUMNS, "There is no grant to show."))
+
+
+def show(call: Invocation, grant: _Grant) -> None:
+    """One grant: what it covers, where it is, what it waits for, how much of its budget is used."""
+    from kept.access_control.v1 import grants_pb2
+
+    _show(call, _stub(call).GetGrant(grants_pb2.GetGrantRequest(grant_id=grant)))
+
+
+def approve(call: Invocation, grant: _Grant) -> None:
+    """Approve somebody else's request. It is active once every approval it needs is there."""
+    from kept.access_control.v1 import grants_pb2
+
+    _show(call, _stub(call).ApproveGrant(grants_pb2.ApproveGrantRequest(grant_id=grant)))
+
+
+def deny(call: Invocation, grant: _Grant, reason: Reason) -> None:
+    """Deny somebody else's request; the first denial ends it."""
+    from kept.access_control.v1 import grants_pb2
+
+    _show(call, _stub(call).DenyGrant(grants_pb2.DenyGrantRequest(grant_id=grant, reason=reason)))
+
+
+def cancel(call: Invocation, grant: _Grant) -> None:
+    """Take your own undecided request back."""
+    from kept.access_control.v1 import grants_pb2
+
+    _show(call, _stub(call).CancelGrant(grants_pb2.CancelGrantRequest(grant_id=grant)))
+
+
+def revoke(call: Invocation, grant: _Grant, reason: Reason) -> None:
+    """End an active grant at once; reads in progress end within a second."""
+    from kept.access_control.v1 import grants_pb2
+
+    _show(call, _stub(call).RevokeGrant(grants_pb2.RevokeGrantRequest(grant_id=grant, reason=reason)))

@@ -1,0 +1,60 @@
+"""The command tree. No rich here, no gRPC: `kept --help` reads this module and nothing more."""
+
+import typer
+
+from kept.cli import (
+    access,
+    audit,
+    cases,
+    certificates,
+    controls,
+    doctor,
+    holds,
+    logs,
+    members,
+    organizations,
+    people,
+    retention,
+    signing_in,
+)
+from kept.cli.invocation import group
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+@app.callback()
+def kept() -> None:
+    """Kept: promises about prompts, and the evidence that they are kept.
+
+    Start with `kept doctor`, then `kept login --as NAME` (staff) or `kept login --customer EMAIL`, then `kept status`. Every command
+    takes --as NAME (which signed-in identity), --json (for programs) and --profile FILE (which installation).
+
+    \b
+    Exit codes
+      0  done
+      1  a service refused it, or failed: stderr says why and what to do next
+      2  the command line was not understood, or the profile cannot be used
+      3  nobody answered, or not at the moment: the same command may work later
+      4  a certificate or audit log did not verify
+    """
+
+
+signing_in.add_to(app)
+doctor.add_to(app)
+access.add_to(app)
+logs.add_to(app)
+settings = group(app, "settings", "Customers: organizations, gateways, data controls, members, account.")
+organizations.add_to(settings)
+controls.add_to(settings)
+members.add_to(settings)
+people.add_to(app)
+holds.add_to(app)
+cases.add_to(app)
+retention.add_to(app)
+certificates.add_to(app)
+audit.add_to(app)

@@ -1,0 +1,140 @@
+"""`kept audit`: the log of who did what, with proofs."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from kept.cli.arguments import Limit
+from kept.cli.invocation import Invocation, group, verb
+from kept.cli.retention import write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
+
+_PAGE: Final = 500
+_Whose = Annotated[
+    str,
+    typer.Option(
+        "--organization",
+        "-o",
+        metavar="ORG",
+        help="Organization id, org_…. A customer's own without it; for auditors, the vendor's own entries.",
+    ),
+]
+_After = Annotated[
+    int, typer.Option("--after", metavar="NUMBER", min=0, help="Only entries with a greater number.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the group."""
+    from kept.cli.verification import head, verify_audit
+
+    audit = group(app, "audit", "Who did what, when: an append-only log with proofs.")
+    verb(audit, "list")(list_)
+    verb(audit, "export")(export)
+    verb(audit, "verify")(verify_audit)
+    verb(audit, "head")(head)
+
+
+def _stub(call: Invocation) -> "audit_pb2_grpc.AuditServiceStub":
+    from kept.access_control.v1 import audit_pb2_grpc
+
+    return audit_pb2_grpc.AuditServiceStub(call.channel("access_control"))
+
+
+def _pages(
+    call: Invocation, organization: str, after: int, limit: int | None
+) -> "Iterator[audit_pb2.ListEntriesResponse]":
+    """Pages until the list's end, or `limit` entries."""
+    from kept.access_control.v1 import audit_pb2
+
+    stub, taken = _stub(call), 0
+    while True:
+        size = _PAGE if limit is None else min(_PAGE, limit - taken)
+        page = stub.ListEntries(
+            audit_pb2.ListEntriesRequest(organization_id=organization, after_number=after, page_size=size)
+        )
+        yield page
+        taken += len(page.entries)
+        if page.complete or not page.entries or (limit is not None and taken >= limit):
+            return
+        after = page.entries[-1].number
+
+
+def entry_document(entry: "audit_pb2.LoggedEntry") -> dict[str, Any]:
+    """An entry for people and programs: its number, and what its body says; "erased" where the body is gone."""
+    document: dict[str, Any] = {"number": entry.number, "leaf_index": entry.leaf_index}
+    try:
+        body = json.loads(entry.body) if entry.body else None
+    except ValueError:
+        body = None
+    return document | (body if isinstance(body, dict) else {"erased": True})
+
+
+def list_(call: Invocation, organization: _Whose = "", after: _After = 0, limit: Limit = 100) -> None:
+    """Entries in order, oldest first: what happened, who did it, to what."""
+    own = organization or str(call.session.claims().get("org", ""))
+    entries = [entry_document(entry) for page in _pages(call, own, after, limit) for entry in page.entries]
+    if call.as_json:
+        call.show_document({"organization_id": own, "entries": entries})
+    else:
+        call.tell(lambda: _table(entries))
+
+
+def _table(entries: list[dict[str, Any]]) -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text
+
+    from kept.cli.output import plain
+
+    if not entries:
+        return Text("There is no entry.")
+    shown = Table(
+        "number", "when", "what", "who", "about", "facts", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for entry in entries:
+        if entry.get("erased"):
+            shown.add_row(str(entry["number"]), "", "(erased)", "", "", "")
+            continue
+        facts = entry.get("facts") or {}
+        cells = [
+            str(entry["number"]),
+            str(entry.get("occurred_at", "")),
+            str(entry.get("kind", "")),
+            str(entry.get("actor", "")),
+            _few(entry.get("subjects") or []),
+            ", ".join(f"{key}: {facts[key]}" for key in sorted(facts)),
+        ]
+        shown.add_row(*(Text(plain(cell)) for cell in cells))
+    return shown
+
+
+def _few(subjects: list[Any]) -> str:
+    shown = " ".join(str(subject) for subject in subjects[:3])
+    return f"{shown} and {len(subjects) - 3} more" if len(subjects) > 3 else shown
+
+
+def export(
+    call: Invocation,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="Where to write it; - is the terminal.")
+    ],
+    organization: _Whose = "",
+) -> None:
+    """Write the whole log of an organization to a file that verifies offline, by `kept audit verify FILE`.
+
+    Keep your exports: a later one that does not continue an earlier one shows that entries were taken away or changed.
+    """
+    from kept.cli.output import to_document
+
+    own = organization or str(call.session.claims().get("org", ""))
+    pages = [to_document(page) for page in _pages(call, own, 0, None)]
+    content = {"format": "kept-audit-export/1", "organization_id": own, "pages": pages}
+    write_file(call, output, (json.dumps(content, indent=1) + "\n").encode())

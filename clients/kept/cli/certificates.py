@@ -1,0 +1,71 @@
+"""`kept certificates` and `kept keys`: proof that something was deleted, and what keys there are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kept.cli.arguments import AnyOrganization, Limit
+from kept.cli.invocation import Invocation, group, verb
+from kept.cli.retention import write_file
+
+if TYPE_CHECKING:
+    from kept.retention.v1 import certificates_pb2_grpc
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds both groups."""
+    from kept.cli.verification import verify_certificate
+
+    certificates = group(
+        app, "certificates", "Proof of deletion: signed, in the audit log, verifiable offline."
+    )
+    verb(certificates, "list")(list_)
+    verb(certificates, "get")(get)
+    verb(certificates, "verify")(verify_certificate)
+    keys = group(app, "keys", "The keys that open content.")
+    verb(keys, "status")(status)
+
+
+def _stub(call: Invocation) -> "certificates_pb2_grpc.CertificateServiceStub":
+    from kept.retention.v1 import certificates_pb2_grpc
+
+    return certificates_pb2_grpc.CertificateServiceStub(call.channel("retention"))
+
+
+def list_(call: Invocation, organization: AnyOrganization = "", limit: Limit = 100) -> None:
+    """Certificates, newest first: a customer's own; for auditors, all."""
+    from kept.cli.output import table
+    from kept.client.reading import pages
+    from kept.retention.v1 import certificates_pb2
+
+    own = organization or str(call.session.claims().get("org", ""))
+    response = pages(
+        _stub(call).ListCertificates, certificates_pb2.ListCertificatesRequest(organization_id=own), limit
+    )
+    columns = ["certificate_id", "organization_id", ("run or erasure", "act_id"), "signed_at", "further"]
+    call.show(response, lambda: table(response.certificates, columns, "There is no certificate."))
+
+
+def get(
+    call: Invocation,
+    certificate: Annotated[str, typer.Argument(metavar="CERTIFICATE", help="Certificate id, certificate_….")],
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="Where to write it; - is the terminal.")
+    ] = Path("-"),
+) -> None:
+    """Fetch a certificate, byte for byte as it was signed (JSON). Keep the file: it verifies offline, for ever."""
+    from kept.retention.v1 import certificates_pb2
+
+    response = _stub(call).GetCertificate(certificates_pb2.GetCertificateRequest(certificate_id=certificate))
+    write_file(call, output, response.envelope)
+
+
+def status(call: Invocation) -> None:
+    """How many keys of which kind there are, and what the key store's destruction is worth. For operators and auditors."""
+    from kept.access_control.v1 import keys_pb2, keys_pb2_grpc
+    from kept.cli.output import sheet
+
+    stub = keys_pb2_grpc.KeyServiceStub(call.channel("access_control"))
+    response = stub.GetKeyStatus(keys_pb2.GetKeyStatusRequest())
+    call.show(response, lambda: sheet(response))

@@ -1,0 +1,159 @@
+"""`kept settings members` and `kept settings account`: a customer's people, and the end of its account."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kept.cli.arguments import CustomerRole, OwnOrganization, enum_value
+from kept.cli.invocation import Invocation, group, verb
+from kept.cli.signing_in import secret
+
+if TYPE_CHECKING:
+    from kept.settings.v1 import account_pb2_grpc, members_pb2_grpc
+
+_Deletion = Annotated[str, typer.Argument(metavar="DELETION", help="Deletion id, deletion_….")]
+
+
+def add_to(settings: typer.Typer) -> None:
+    """Adds both groups."""
+    members = group(settings, "members", "A customer's people.")
+    verb(members, "invite")(invite)
+    verb(members, "register")(register)
+    verb(members, "list")(list_)
+    account = group(settings, "account", "The end of an organization's account, by its own admin.")
+    verb(account, "delete")(delete)
+    verb(account, "confirm")(confirm)
+    verb(account, "cancel")(cancel)
+    verb(account, "status")(status)
+
+
+def _members(call: Invocation, *, public: bool = False) -> "members_pb2_grpc.MemberServiceStub":
+    from kept.settings.v1 import members_pb2_grpc
+
+    return members_pb2_grpc.MemberServiceStub(
+        call.public_channel("settings") if public else call.channel("settings")
+    )
+
+
+def invite(
+    call: Invocation,
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="Whom to invite.")],
+    role: Annotated[
+        CustomerRole, typer.Option("--role", help="What the new member may do.")
+    ] = CustomerRole.MEMBER,
+    organization: OwnOrganization = "",
+) -> None:
+    """Invite somebody into your organization. The token in the answer is shown once and works once, for seven days."""
+    from kept.cli.output import sheet
+    from kept.options.v1 import roles_pb2
+    from kept.settings.v1 import members_pb2
+
+    response = _members(call).InviteMember(
+        members_pb2.InviteMemberRequest(
+            organization_id=call.own_organization(organization),
+            email=email,
+            role=enum_value(roles_pb2.CustomerRole, "CUSTOMER_ROLE", role),
+        )
+    )
+    call.show(response, lambda: sheet(response))
+
+
+def register(
+    call: Invocation,
+    first_name: Annotated[str, typer.Option("--first-name", help="Your first name.")],
+    last_name: Annotated[str, typer.Option("--last-name", help="Your last name.")],
+) -> None:
+    """Turn an invitation into an account. Needs no sign-in.
+
+    The invitation token is asked for, or taken from $KEPT_INVITATION; the password (12 characters or more) likewise from
+    $KEPT_PASSWORD. Neither is an option: command lines are seen by others on the machine.
+    """
+    from kept.cli.output import sheet
+    from kept.settings.v1 import members_pb2
+
+    response = _members(call, public=True).RegisterMember(
+        members_pb2.RegisterMemberRequest(
+            invitation_token=secret("KEPT_INVITATION", "Invitation token").strip(),
+            first_name=first_name,
+            last_name=last_name,
+            password=secret("KEPT_PASSWORD", "Password"),
+        )
+    )
+    call.show(response, lambda: sheet(response.member))
+    call.note("Sign in with `kept login --customer EMAIL`.")
+
+
+def list_(call: Invocation, organization: OwnOrganization = "") -> None:
+    """The members of your organization."""
+    from kept.cli.output import table
+    from kept.settings.v1 import members_pb2
+
+    response = _members(call).ListMembers(
+        members_pb2.ListMembersRequest(organization_id=call.own_organization(organization))
+    )
+    columns = ["member_id", "first_name", "last_name", "email", "role", "registered_at"]
+    call.show(response, lambda: table(response.members, columns, "There is no member."))
+
+
+def _account(call: Invocation) -> "account_pb2_grpc.AccountServiceStub":
+    from kept.settings.v1 import account_pb2_grpc
+
+    return account_pb2_grpc.AccountServiceStub(call.channel("settings"))
+
+
+def delete(call: Invocation, organization: OwnOrganization = "") -> None:
+    """Begin to delete the organization's account. Nothing happens until it is confirmed with the sentence in the answer."""
+    from kept.cli.output import sheet
+    from kept.settings.v1 import account_pb2
+
+    response = _account(call).RequestAccountDeletion(
+        account_pb2.RequestAccountDeletionRequest(organization_id=call.own_organization(organization))
+    )
+    call.show(response, lambda: sheet(response.deletion))
+    call.note(f"To go on: kept settings account confirm {response.deletion.account_deletion_id}")
+
+
+def confirm(
+    call: Invocation,
+    deletion: _Deletion,
+    sentence: Annotated[
+        str,
+        typer.Option("--sentence", metavar="TEXT", help="The sentence, word by word. Asked for without it."),
+    ] = "",
+) -> None:
+    """Confirm the deletion by typing its sentence. When the grace period is over, everything is erased.
+
+    The claim in the answer is shown this once. Keep it: `kept erasures show --claim` answers to it with the certificate, when there is no
+    account left to sign in to.
+    """
+    from kept.cli.output import sheet
+    from kept.settings.v1 import account_pb2
+
+    typed = sentence or str(typer.prompt("Type the sentence", err=True))
+    response = _account(call).ConfirmAccountDeletion(
+        account_pb2.ConfirmAccountDeletionRequest(account_deletion_id=deletion, confirmation_sentence=typed)
+    )
+    call.show(response, lambda: sheet(response))
+    call.note("Keep the claim now: it is shown this once.")
+
+
+def cancel(call: Invocation, deletion: _Deletion) -> None:
+    """Take the deletion back, while the grace period lasts."""
+    from kept.cli.output import sheet
+    from kept.settings.v1 import account_pb2
+
+    response = _account(call).CancelAccountDeletion(
+        account_pb2.CancelAccountDeletionRequest(account_deletion_id=deletion)
+    )
+    call.show(response, lambda: sheet(response.deletion))
+
+
+def status(call: Invocation, organization: OwnOrganization = "") -> None:
+    """Where the newest deletion is."""
+    from kept.cli.output import sheet
+    from kept.settings.v1 import account_pb2
+
+    response = _account(call).GetAccountDeletion(
+        account_pb2.GetAccountDeletionRequest(organization_id=call.own_organization(organization))
+    )
+    call.show(response, lambda: sheet(response.deletion))

@@ -1,0 +1,153 @@
+"""`kept settings organizations` and `kept settings gateways`: customers, and who may record for them."""
+
+from typing import Annotated
+
+import typer
+
+from kept.cli.arguments import Deployment, Limit, RequestId, Switch, Tier, enum_value
+from kept.cli.invocation import Invocation, group, verb
+
+_Gateway = Annotated[
+    str, typer.Argument(metavar="NAME", help='The last part of its identity "spiffe://…/gateway/NAME".')
+]
+
+
+def add_to(settings: typer.Typer) -> None:
+    """Adds both groups."""
+    organizations = group(settings, "organizations", "Customers. Needs the operator's power.")
+    verb(organizations, "create")(create)
+    verb(organizations, "list")(list_)
+    verb(organizations, "show")(show)
+    gateways = group(settings, "gateways", "Which gateway may record for whom. Needs the operator's power.")
+    verb(gateways, "register")(register)
+    verb(gateways, "revoke")(revoke)
+    verb(gateways, "list")(list_gateways)
+
+
+def create(
+    call: Invocation,
+    name: Annotated[str, typer.Option("--name", help="Name as on the contract.")],
+    admin_email: Annotated[
+        str, typer.Option("--admin-email", metavar="EMAIL", help="Who is invited as first admin.")
+    ],
+    tier: Annotated[Tier, typer.Option("--tier", help="Trial: general terms apply.")] = Tier.PAYING,
+    deployment: Annotated[
+        Deployment, typer.Option("--deployment", help="Where the models run.")
+    ] = Deployment.SAAS,
+    training: Annotated[
+        Switch, typer.Option("--training", help="Whether training on its data is allowed at first.")
+    ] = Switch.OFF,
+    sales_representative: Annotated[
+        str, typer.Option("--sales-representative", metavar="EMAIL", help="Who is copied on requests.")
+    ] = "",
+    request_id: RequestId = "",
+) -> None:
+    """Create an organization and invite its first admin.
+
+    The answer holds the invitation token, this once: pass it to the admin, who registers with `kept settings members register`. Records
+    are taken from the instant "effective at" on.
+    """
+    from kept.cli.output import sheet
+    from kept.settings.v1 import organizations_pb2, organizations_pb2_grpc
+
+    stub = organizations_pb2_grpc.OrganizationServiceStub(call.channel("settings"))
+    response = stub.CreateOrganization(
+        organizations_pb2.CreateOrganizationRequest(
+            request_id=call.request_id(request_id),
+            display_name=name,
+            tier=enum_value(organizations_pb2.Tier, "TIER", tier),
+            deployment=enum_value(organizations_pb2.Deployment, "DEPLOYMENT", deployment),
+            admin_email=admin_email,
+            sales_representative=sales_representative,
+            training_allowed=training is Switch.ON,
+        )
+    )
+    call.show(response, lambda: sheet(response))
+
+
+def list_(call: Invocation, limit: Limit = 100) -> None:
+    """All organizations, in order of creation."""
+    from kept.cli.output import table
+    from kept.client.reading import pages
+    from kept.settings.v1 import organizations_pb2, organizations_pb2_grpc
+
+    stub = organizations_pb2_grpc.OrganizationServiceStub(call.channel("settings"))
+    response = pages(stub.ListOrganizations, organizations_pb2.ListOrganizationsRequest(), limit)
+    columns = [
+        "organization_id",
+        ("name", "display_name"),
+        "tier",
+        "deployment",
+        "state",
+        ("zdr", "zero_data_retention"),
+        "created_at",
+    ]
+    call.show(response, lambda: table(response.organizations, columns, "There is no organization."))
+
+
+def show(
+    call: Invocation,
+    organization: Annotated[
+        str, typer.Argument(metavar="[ORG]", help="Organization id, org_…. A customer's own without it.")
+    ] = "",
+) -> None:
+    """One organization."""
+    from kept.cli.output import sheet
+    from kept.settings.v1 import organizations_pb2, organizations_pb2_grpc
+
+    stub = organizations_pb2_grpc.OrganizationServiceStub(call.channel("settings"))
+    response = stub.GetOrganization(
+        organizations_pb2.GetOrganizationRequest(organization_id=call.own_organization(organization))
+    )
+    call.show(response, lambda: sheet(response.organization))
+
+
+def register(
+    call: Invocation,
+    name: _Gateway,
+    organization: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--organization", "-o", metavar="ORG", help="May record for this one; repeat it for several."
+        ),
+    ] = None,
+    all_organizations: Annotated[
+        bool, typer.Option("--all-organizations", help="May record for every organization.")
+    ] = False,
+) -> None:
+    """Register a gateway, or replace what it is registered for. It counts everywhere from "effective at" on."""
+    from kept.cli.output import sheet
+    from kept.settings.v1 import gateways_pb2, gateways_pb2_grpc
+
+    if all_organizations == bool(organization):
+        raise typer.BadParameter("say for whom: --organization ORG (repeatable), or --all-organizations.")
+    stub = gateways_pb2_grpc.GatewayServiceStub(call.channel("settings"))
+    response = stub.RegisterGateway(
+        gateways_pb2.RegisterGatewayRequest(
+            name=name,
+            all_organizations=all_organizations,
+            organization_ids=list(dict.fromkeys(organization or ())),
+        )
+    )
+    call.show(response, lambda: sheet(response.gateway))
+
+
+def revoke(call: Invocation, name: _Gateway) -> None:
+    """End a gateway's registration; from "effective at" on it is refused everywhere."""
+    from kept.cli.output import sheet
+    from kept.settings.v1 import gateways_pb2, gateways_pb2_grpc
+
+    stub = gateways_pb2_grpc.GatewayServiceStub(call.channel("settings"))
+    response = stub.RevokeGateway(gateways_pb2.RevokeGatewayRequest(name=name))
+    call.show(response, lambda: sheet(response))
+
+
+def list_gateways(call: Invocation) -> None:
+    """The registrations in force or about to be."""
+    from kept.cli.output import table
+    from kept.settings.v1 import gateways_pb2, gateways_pb2_grpc
+
+    stub = gateways_pb2_grpc.GatewayServiceStub(call.channel("settings"))
+    response = stub.ListGateways(gateways_pb2.ListGatewaysRequest())
+    columns = ["name", "all_organizations", ("organizations", "organization_ids"), "effective_at"]
+    call.show(response, lambda: table(response.gateways, columns, "No gateway is registered."))

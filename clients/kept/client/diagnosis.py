@@ -1,0 +1,151 @@
+"""What is wrong with an installation, seen from here: profile, authority, clocks, certificates, services, sign-in."""
+
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from kept.client.clock import system_now
+from kept.client.errors import KeptError
+from kept.client.profile import SERVICES, Profile
+from kept.client.session import Session
+
+if TYPE_CHECKING:
+    import grpc
+
+_TIMEOUT_SECONDS: Final = 5
+# Record ids and tokens are judged by clocks that may differ by this much and no more.
+_TOLERANCE: Final = timedelta(seconds=5)
+_SOON: Final = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. state: "ok", "note" or "bad". next_step: empty when all is well."""
+
+    what: str
+    state: str
+    words: str
+    next_step: str = ""
+
+
+def examine(
+    profile: Profile, channel: Callable[[str], "grpc.Channel"], session: Callable[[], Session]
+) -> Iterator[Finding]:
+    """Everything that can be looked at without rights. channel: service -> channel without a token. session: who is signed in;
+    raises KeptError when nobody is."""
+    yield Finding("profile", "ok", f"{profile.file} ({profile.name})")
+    for service in SERVICES:
+        yield _certificate(profile, service)
+        yield _health(profile, channel(service), service)
+    for kind, issuer in profile.issuers.items():
+        yield _issuer_clock(kind, issuer)
+    yield _sign_in(session)
+    yield _signing_keys(profile)
+
+
+def _certificate(profile: Profile, service: str) -> Finding:
+    what = f"{service} certificate"
+    host, _, port = profile.addresses[service].rpartition(":")
+    try:
+        context = ssl.create_default_context(cafile=str(profile.authority))
+        context.set_alpn_protocols(["h2"])
+        with (
+            socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=host.strip("[]")) as secured,
+        ):
+            certificate = secured.getpeercert()
+    except FileNotFoundError:
+        return Finding(
+            what, "bad", f"there is no {profile.authority}", "Correct tls.authority in the profile."
+        )
+    except ssl.SSLCertVerificationError as error:
+        return Finding(
+            what,
+            "bad",
+            f"not trusted: {error.verify_message}",
+            "Check the profile's authority file, and this machine's clock.",
+        )
+    except OSError as error:
+        return Finding(
+            what,
+            "bad",
+            f"no TLS at {host}:{port}: {error.strerror or error}",
+            "Check the address, and that the service runs.",
+        )
+    assert certificate is not None
+    until = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
+    left = until - system_now()
+    words = f"good until {until:%Y-%m-%d %H:%M}Z"
+    return Finding(what, "note" if left < _SOON else "ok", words)
+
+
+def _health(profile: Profile, channel: "grpc.Channel", service: str) -> Finding:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    try:
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its types come without its method
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS)
+    except KeptError as error:
+        return Finding(service, "bad", error.text, "Check the address, and that the service runs.")
+    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+        return Finding(service, "ok", f"serves at {profile.addresses[service]}")
+    name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    return Finding(service, "bad", f"answers {name}", "Wait until it serves; its log says what it waits for.")
+
+
+def _issuer_clock(kind: str, issuer: str) -> Finding:
+    what = f"{kind} issuer"
+    address = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+    try:
+        with urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as reply:  # noqa: S310 - as the profile admits
+            date = reply.headers.get("Date", "")
+    except (OSError, urllib.error.URLError):
+        return Finding(what, "bad", f"{issuer} does not answer", "Check [issuers] in the profile.")
+    try:
+        ahead = parsedate_to_datetime(date) - system_now()
+    except (TypeError, ValueError):
+        return Finding(what, "ok", "answers; tells no time")
+    if abs(ahead) > _TOLERANCE:
+        return Finding(
+            what, "bad", f"its clock differs by {ahead.total_seconds():+.0f} s", "Set this machine's clock."
+        )
+    return Finding(what, "ok", "answers; its clock is this machine's")
+
+
+def _sign_in(find: Callable[[], Session]) -> Finding:
+    what = "sign-in"
+    try:
+        session = find()
+        session.access_token("kept:access_control", fresh=True)
+    except KeptError as error:
+        return Finding(what, "note", error.text, error.next_step())
+    issued = session.claims().get("iat")
+    if isinstance(issued, int | float):
+        ahead = datetime.fromtimestamp(issued, UTC) - system_now()
+        if abs(ahead) > _TOLERANCE:
+            # Only a local stack's clock travels: what it says then is no fault.
+            return Finding(
+                what,
+                "note",
+                f"{session.name}; tokens are dated {ahead.total_seconds():+.0f} s from this machine's clock",
+                "On a local stack with a travelling clock that is meant; elsewhere set the clocks.",
+            )
+    return Finding(what, "ok", f"{session.name} ({session.kind})")
+
+
+def _signing_keys(profile: Profile) -> Finding:
+    from kept.client.signing_keys import load
+
+    try:
+        keys = load(profile.signing_keys)
+    except KeptError as error:
+        return Finding("signing keys", "bad", error.text, "Pin them anew: kept trust --replace.")
+    if not keys:
+        return Finding("signing keys", "note", "none are pinned", "Pin them with `kept trust`.")
+    return Finding("signing keys", "ok", f"{len(keys)} pinned")

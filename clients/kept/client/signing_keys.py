@@ -1,0 +1,112 @@
+"""The public keys that certificates and the audit log are verified with, pinned beside the profile.
+
+What is verified offline rests on these keys alone, so they are not fetched anew at each use: whoever could exchange evidence on its
+way could exchange keys too. They are taken at first sign-in, shown, and from then on only on purpose (`kept trust`).
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from kept.client import private_files
+from kept.client.errors import KeptError
+
+if TYPE_CHECKING:
+    import grpc
+
+# What is signed -> the service that publishes the keys.
+SOURCES: Final = {"audit_log": "access_control", "certificates": "retention"}
+
+
+@dataclass(frozen=True, order=True)
+class SigningKey:
+    """One Ed25519 key. key_id: the first 16 bytes of SHA-256 of the key, in hex."""
+
+    purpose: str
+    key_id: str
+    public_key: bytes
+    created_at: datetime
+
+
+def key_id_of(public_key: bytes) -> str:
+    """The id that a key has by its content."""
+    return hashlib.sha256(public_key).hexdigest()[:32]
+
+
+def fetch(channel: Callable[[str], "grpc.Channel"]) -> list[SigningKey]:
+    """The keys that the services publish now. channel: service -> channel; no token is needed. Raises KeptError."""
+    from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
+    from kept.retention.v1 import certificates_pb2, certificates_pb2_grpc
+
+    audit = audit_pb2_grpc.AuditServiceStub(channel("access_control"))
+    certificates = certificates_pb2_grpc.CertificateServiceStub(channel("retention"))
+    answers: dict[str, Any] = {
+        "audit_log": audit.ListSigningKeys(audit_pb2.ListSigningKeysRequest()),
+        "certificates": certificates.ListSigningKeys(certificates_pb2.ListSigningKeysRequest()),
+    }
+    found = [
+        SigningKey(purpose, key.key_id, key.public_key, key.created_at.ToDatetime(UTC))
+        for purpose, answer in answers.items()
+        for key in answer.keys
+    ]
+    for key in found:
+        if len(key.public_key) != 32 or key.key_id != key_id_of(key.public_key):
+            raise KeptError(
+                "KEYS_CHANGED",
+                f"The {SOURCES[key.purpose]} service names a key by an id that is not its own.",
+            )
+    return sorted(found)
+
+
+def load(file: Path) -> list[SigningKey]:
+    """The keys in a file; none when there is no file. Raises KeptError (UNREADABLE)."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return sorted(
+            SigningKey(
+                purpose,
+                key["key_id"],
+                bytes.fromhex(key["public_key"]),
+                datetime.fromisoformat(key["created_at"]),
+            )
+            for purpose in SOURCES
+            for key in content[purpose]
+        )
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError):
+        raise KeptError("UNREADABLE", f"The file of signing keys {file} cannot be read.") from None
+
+
+def save(file: Path, keys: list[SigningKey]) -> None:
+    """Writes keys to a file that `load` reads: {"audit_log": [{"key_id", "public_key" in hex, "created_at"}], "certificates": […]}."""
+    content = {
+        purpose: [
+            {
+                "key_id": key.key_id,
+                "public_key": key.public_key.hex(),
+                "created_at": key.created_at.isoformat(),
+            }
+            for key in keys
+            if key.purpose == purpose
+        ]
+        for purpose in SOURCES
+    }
+    private_files.write(file, json.dumps(content, indent=2) + "\n")
+
+
+def added(pinned: list[SigningKey], published: list[SigningKey]) -> list[SigningKey]:
+    """What a service publishes beyond what is pinned. Raises KeptError (KEYS_CHANGED) when a pinned key is published no more or
+    differently: past keys stay published, so that is a change of identity."""
+    by_id = {(key.purpose, key.key_id): key for key in published}
+    for key in pinned:
+        if key not in by_id.values():
+            raise KeptError(
+                "KEYS_CHANGED",
+                f"The pinned {key.purpose.replace('_', ' ')} key {key.key_id} is published no more.",
+            )
+    return [key for key in published if key not in pinned]

@@ -1,0 +1,329 @@
+"""Destroying keys so that no backup keeps them: mark, give the survivors new keys, replace the root, destroy the old one (docs/keys.md).
+
+Every step is its own transaction, leaves every survivor readable, and is found again by `advance` after a crash at any point: what is still
+to be done is read off the database, never remembered in memory. Two processes may advance at once; the locks sort them out.
+"""
+
+import hashlib
+from collections.abc import Callable
+from datetime import date, datetime
+from functools import partial
+from typing import Final, Literal
+
+from services.access_control.audit_log import AuditLog
+from services.access_control.custody.ladder import Ladder, rewrap_epoch
+from services.access_control.store import Connection, custody, destructions, epochs, holds
+from shared.audit import entry
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import KeptError, Reason
+from shared.ids import derived_id
+
+ACTOR: Final = "service:access_control"
+# Organizations that one step marks, a transaction each.
+_MARKS_A_STEP: Final = 100
+# Steps that a call takes before it answers PENDING; the job goes on.
+_STEPS_A_CALL: Final = 10
+
+SurvivorsMustBeOn = Literal["nowhere", "standby", "archive"]
+TargetKind = Literal["through_day", "organization", "hold"]
+
+
+class Destroyer:
+    """Carries destructions through. pause: called between steps with the name of what was just done; tests crash there."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        ladder: Ladder,
+        audit_log: AuditLog,
+        *,
+        is_due: Callable[[str, date], bool],
+        is_closed: Callable[[str], bool],
+        survivors_must_be_on: SurvivorsMustBeOn,
+        pause: Callable[[str], None],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._ladder = ladder
+        self._audit_log = audit_log
+        self._is_due = is_due
+        self._is_closed = is_closed
+        self._survivors_must_be_on = survivors_must_be_on
+        self._pause = pause
+
+    def destroy(self, destruction_id: str, kind: TargetKind, target: str) -> destructions.DestructionRow:
+        """Begins a destruction, or finds it, and takes it as far as it goes now. Raises REQUEST_ID_REUSED for an id that came with another
+        target, and what the checks of `is_due` and `is_closed` raise."""
+        with self._database.transaction() as tx:
+            row = destructions.read_destruction(tx, destruction_id)
+        if row is None:
+            if kind == "organization":
+                self._require_closed(target)
+            with self._database.transaction() as tx:
+                destructions.begin_destruction(tx, destruction_id, kind, target, self._clock.now())
+                row = self._read(tx, destruction_id)
+        if (row.target_kind, row.target) != (kind, target):
+            raise KeptError(
+                Reason.REASON_REQUEST_ID_REUSED,
+                "This destruction id came before with another target; use a new one.",
+            )
+        self._pause("begun")
+        for _ in range(_STEPS_A_CALL):
+            if row.state == "done":
+                break
+            if row.state == "marking":
+                self._mark(row)
+            else:
+                self._replace_root()
+                if not self._destroy_retired():
+                    break
+            with self._database.transaction() as tx:
+                row = self._read(tx, destruction_id)
+        return row
+
+    def advance(self) -> bool:
+        """A bounded piece of whatever destructions still need. True when there is more to do at once. One that cannot go on (its lease
+        lapsed) holds up no other; the first such failure is raised at the end."""
+        with self._database.transaction() as tx:
+            unmarked = destructions.marking(tx)
+        more = False
+        failure: KeptError | None = None
+        for row in unmarked:
+            try:
+                more = self._mark(row) or more
+            except KeptError as error:
+                failure = failure or error
+        self._replace_root()
+        self._destroy_retired()
+        if failure is not None:
+            raise failure
+        return more
+
+    # --- step 1: marks ---------------------------------------------------------------------------------------------
+
+    def _mark(self, row: destructions.DestructionRow) -> bool:
+        """Marks a bounded number of organizations' epochs. True when there are more."""
+        if row.target_kind == "hold":
+            self._bury_hold(row)
+        elif row.target_kind == "organization":
+            self._require_closed(row.target)
+            self._mark_organization(row, row.target, lambda _: True, close=True)
+        else:
+            with self._database.transaction() as tx:
+                found = epochs.organizations_through(
+                    tx, date.fromisoformat(row.target), row.marked_through, _MARKS_A_STEP
+                )
+            for organization_id in found:
+                self._mark_organization(
+                    row, organization_id, partial(self._is_doomed, row, organization_id), close=False
+                )
+            if len(found) == _MARKS_A_STEP:
+                with self._database.transaction() as tx:
+                    destructions.note_progress(tx, row.destruction_id, found[-1])
+                return True
+        with self._database.transaction() as tx:
+            # Marks that another process has under way are waited for at the organization's lock, so all are committed by now.
+            current = destructions.read_destruction(tx, row.destruction_id, lock=True)
+            if current is not None and current.state == "marking":
+                destructions.end_marking(tx, current, self._clock.now(), self._ladder.key_store.statement)
+        self._pause("all-marked")
+        return False
+
+    def _is_doomed(self, row: destructions.DestructionRow, organization_id: str, day: date) -> bool:
+        return day <= date.fromisoformat(row.target) and self._is_due(organization_id, day)
+
+    def _mark_organization(
+        self,
+        row: destructions.DestructionRow,
+        organization_id: str,
+        doomed: Callable[[date], bool],
+        *,
+        close: bool,
+    ) -> None:
+        now = self._clock.now()
+        with self._database.transaction() as tx:
+            custody.lock_ladder(tx, exclusive=False)
+            known = epochs.lock_organization(tx, organization_id)
+            if known is None and close:  # its tombstone: no key will ever be made for it
+                epochs.add_organization(tx, epochs.OrganizationRow(organization_id, 0, None, None, now), now)
+                known = epochs.lock_organization(tx, organization_id)
+            if known is None or known.wrapped is None:
+                if close and known is not None and known.closed_at is None:
+                    epochs.replace_organization(tx, _without_key(known, now), now)
+                return
+            living = [epoch for epoch in epochs.read_epochs(tx, organization_id) if epoch.marked_at is None]
+            marked = [epoch for epoch in living if doomed(epoch.day)]
+            if not marked and not close:
+                return
+            survivors = [epoch for epoch in living if epoch not in marked]
+            if close:
+                epochs.replace_organization(tx, _without_key(known, now), now)
+            else:
+                old = self._ladder.open_organization(known)
+                fresh, fresh_row = self._ladder.new_organization_key(
+                    tx, organization_id, known.generation + 1
+                )
+                epochs.replace_organization(tx, fresh_row, now)
+                rewrapped = {epoch.day: rewrap_epoch(old, fresh, epoch) for epoch in survivors}
+                epochs.rewrap_epochs(tx, organization_id, rewrapped)
+            epochs.mark_epochs(tx, organization_id, [epoch.day for epoch in marked], row.destruction_id, now)
+            destructions.note_marks(tx, row.destruction_id, epochs=len(marked), organizations=1, at=now)
+            self._log_marks(tx, row.destruction_id, organization_id, marked, now)
+        self._pause("marked")
+
+    def _log_marks(
+        self,
+        tx: Connection,
+        destruction_id: str,
+        organization_id: str,
+        marked: list[epochs.EpochRow],
+        now: datetime,
+    ) -> None:
+        facts: dict[str, str | int | bool] = {"destruction": destruction_id, "epochs": len(marked)}
+        if marked:
+            facts |= {"first_day": marked[0].day.isoformat(), "last_day": marked[-1].day.isoformat()}
+        subjects = [destruction_id, *(epoch.epoch_key_id for epoch in marked[:4_000])]
+        self._audit_log.append(
+            tx,
+            entry(
+                "keys.marked",
+                actor=ACTOR,
+                at=now,
+                organization_id=organization_id,
+                subjects=subjects,
+                facts=facts,
+            ),
+        )
+
+    def _bury_hold(self, row: destructions.DestructionRow) -> None:
+        now = self._clock.now()
+        hold_id = row.target
+        with self._database.transaction() as tx:
+            known = holds.lock_hold(tx, hold_id)
+            if known is None:  # its tombstone: nothing will ever be kept for it
+                holds.add_hold(tx, holds.HoldRow(hold_id, None, None, now), now)
+                known = holds.lock_hold(tx, hold_id)
+            if known is None or known.wrapped is None:
+                return
+            released = holds.bury_hold(tx, hold_id, now)
+            destructions.note_marks(tx, row.destruction_id, epochs=0, organizations=len(released), at=now)
+            for organization_id, records in released.items():
+                facts: dict[str, str | int | bool] = {
+                    "destruction": row.destruction_id,
+                    "hold": hold_id,
+                    "records": records,
+                }
+                self._audit_log.append(
+                    tx,
+                    entry(
+                        "keys.marked",
+                        actor=ACTOR,
+                        at=now,
+                        organization_id=organization_id,
+                        subjects=[row.destruction_id, hold_id],
+                        facts=facts,
+                    ),
+                )
+        self._pause("marked")
+
+    def _require_closed(self, organization_id: str) -> None:
+        if not self._is_closed(organization_id):
+            raise KeptError(Reason.REASON_NOT_DUE, "The organization is not closed; its keys stay.")
+
+    # --- steps 2 and 3: a new root ---------------------------------------------------------------------------------
+
+    def _replace_root(self) -> None:
+        """Puts every survivor under a new root, if a destruction waits for that: one new root for all that wait."""
+        with self._database.transaction() as tx:
+            if not destructions.is_anything_marked(tx):
+                return
+        fresh = self._ladder.key_store.create()
+        self._pause("root-made")
+        with self._database.transaction() as tx:
+            custody.lock_ladder(tx, exclusive=True)
+            needed = destructions.is_anything_marked(tx)
+            if needed:
+                self._ladder.replace_root(tx, fresh, self._clock.now())
+                self._pause("rewrapped")
+        if not needed:
+            # Another process was faster. This root was made by this call and never wrapped anything, so it may go.
+            self._ladder.key_store.destroy(fresh)
+            return
+        self._pause("switched")
+
+    # --- steps 4 and 5: the end of the old root --------------------------------------------------------------------
+
+    def _destroy_retired(self) -> bool:
+        """Destroys the roots that were replaced, as far as their survivors are where they must be. False when some have to wait."""
+        with self._database.transaction() as tx:
+            retired = custody.retired_roots(tx)
+            for root in retired:
+                custody.note_position(tx, root.root_id)
+        done = True
+        for root in retired:
+            if self._survivors_are_safe(root.root_id):
+                self._pause("safe")
+                self._destroy_root(root.root_id)
+            else:
+                done = False
+        return done
+
+    def _survivors_are_safe(self, root_id: str) -> bool:
+        if self._survivors_must_be_on == "nowhere":
+            return True
+        with self._database.transaction() as tx:
+            return custody.is_on_standby(tx, root_id)
+
+    def _destroy_root(self, root_id: str) -> None:
+        now = self._clock.now()
+        with self._database.transaction() as tx:
+            custody.lock_ladder(tx, exclusive=False)
+            if not custody.lock_retired_root(tx, root_id):
+                return
+            current = self._ladder.current_root(tx).root_id
+            if current == root_id or not self._ladder.opens_survivors(tx):
+                raise KeptError(
+                    Reason.REASON_INTERNAL,
+                    "The current root does not open what it should; the old one stays. See docs/keys.md.",
+                )
+            self._pause("survivor-opened")
+            self._ladder.key_store.destroy(root_id)
+            self._pause("root-destroyed")
+            statement = self._ladder.key_store.statement
+            for row in destructions.finish_root(tx, root_id, now, statement):
+                self._audit_log.append(
+                    tx,
+                    entry(
+                        "keys.destroyed",
+                        actor=ACTOR,
+                        at=now,
+                        organization_id=row.target if row.target_kind == "organization" else "",
+                        subjects=[row.destruction_id, root_id],
+                        facts={
+                            "destruction": row.destruction_id,
+                            "root": root_id,
+                            "epochs": row.epochs,
+                            "organizations": row.organizations,
+                            "key_store": statement,
+                        },
+                        entry_id=destroyed_entry_id(row.destruction_id),
+                    ),
+                )
+        self._pause("done")
+
+    def _read(self, tx: Connection, destruction_id: str) -> destructions.DestructionRow:
+        row = destructions.read_destruction(tx, destruction_id)
+        if row is None:
+            raise KeptError(Reason.REASON_INTERNAL, "The destruction is gone.")
+        return row
+
+
+def destroyed_entry_id(destruction_id: str) -> str:
+    """The id of the audit entry that says a destruction is done."""
+    return derived_id("entry", hashlib.sha256(b"kept/keys-destroyed/v1\0" + destruction_id.encode()).digest())
+
+
+def _without_key(row: epochs.OrganizationRow, now: datetime) -> epochs.OrganizationRow:
+    return epochs.OrganizationRow(row.organization_id, row.generation, None, None, now)

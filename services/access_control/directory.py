@@ -1,0 +1,247 @@
+"""The directory's acts: people, roles, agreements, members. Each is one transaction with its audit entry, under the row lock of the person
+it is about; whoever loses authority loses the grants that rest on it in the same transaction."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from kept.options.v1 import roles_pb2
+from services.access_control.decision_log import DecisionLog, Question
+from services.access_control.granting import end_grants
+from services.access_control.grants import rests_on_role, second_person
+from services.access_control.people import LONGEST_AGREEMENT, Member, Person, RoleAssignment, role_name
+from services.access_control.store import Connection
+from services.access_control.store import directory as store
+from services.access_control.store import grants as grant_store
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import KeptError, Reason, invalid, not_found, wrong_state
+from shared.ids import new_id
+
+_REFUSED = "directory.refused"
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What an erasure removed, by kind, and when."""
+
+    erased_at: datetime
+    removed: dict[str, int]
+
+
+def identity_taken() -> KeptError:
+    """Somebody has this e-mail address or identity."""
+    return KeptError(
+        Reason.REASON_ALREADY_EXISTS, "This identity or e-mail address is taken.", metadata={"kind": "person"}
+    )
+
+
+def require_agreement_times(signed_at: datetime, expires_at: datetime, now: datetime) -> None:
+    """Raises INVALID_ARGUMENT for an agreement signed in the future, or in force for more than 400 days or none."""
+    if signed_at > now:
+        raise invalid("signed_at", "lies in the future")
+    if not signed_at < expires_at <= signed_at + LONGEST_AGREEMENT:
+        raise invalid("expires_at", "is not within 400 days after signed_at")
+
+
+class Directory:
+    """The acts. actor: the canonical person who acts. issuer: the workforce's issuer, of whose tokens subjects are."""
+
+    def __init__(self, database: Database, clock: Clock, decisions: DecisionLog, issuer: str) -> None:
+        self._database = database
+        self._clock = clock
+        self._decisions = decisions
+        self._issuer = issuer
+
+    def create_person(self, actor: str, display_name: str, email: str, subject: str) -> Person:
+        """Adds a person who can do nothing yet. Raises ALREADY_EXISTS."""
+        person = Person(new_id("person"), display_name, email)
+        with self._database.transaction() as tx:
+            if not store.add_person(tx, person, self._issuer, subject, self._clock.now()):
+                raise identity_taken()
+            self._decisions.write(tx, "person.created", actor, subjects=[person.person_id])
+        return person
+
+    def assign_role(
+        self, actor: str, person_id: str, role: "roles_pb2.StaffRole.ValueType"
+    ) -> RoleAssignment:
+        """Proposes a role, or gives the one that is proposed or held. Raises SECOND_PERSON_REQUIRED, NOT_FOUND, WRONG_STATE."""
+        question = Question(actor, subjects=(person_id,), facts={"act": "assign", "role": role_name(role)})
+        with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
+            if person_id == actor:
+                raise second_person("Nobody proposes a role for themselves.")
+            person = self._enabled(tx, person_id)
+            for held in person.roles:
+                if held.role == role:
+                    return held
+            made = RoleAssignment(new_id("role"), person_id, role, actor, self._clock.now())
+            store.add_assignment(tx, made)
+            self._written(tx, "role.proposed", actor, made)
+        return made
+
+    def confirm_role(self, actor: str, role_assignment_id: str) -> RoleAssignment:
+        """Makes a proposed role count. Raises SECOND_PERSON_REQUIRED, NOT_FOUND, WRONG_STATE."""
+        question = Question(actor, subjects=(role_assignment_id,), facts={"act": "confirm"})
+        with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
+            proposed = self._locked_assignment(tx, role_assignment_id)
+            self._enabled(tx, proposed.person_id)
+            if actor in (proposed.assigned_by, proposed.person_id):
+                raise second_person("Neither who proposed a role nor who gets it confirms it.")
+            if proposed.confirmed_by == actor:
+                return proposed
+            if proposed.confirmed_by:
+                raise wrong_state("The role is confirmed already.", "CONFIRMED")
+            store.confirm_assignment(tx, role_assignment_id, actor, self._clock.now())
+            self._written(tx, "role.confirmed", actor, proposed)
+        return replace(proposed, confirmed_by=actor)
+
+    def end_role(self, actor: str, role_assignment_id: str) -> int:
+        """Ends a role and the grants that rest on it; returns how many. Raises NOT_FOUND."""
+        with self._database.transaction() as tx:
+            ending = self._locked_assignment(tx, role_assignment_id)
+            now = self._clock.now()
+            store.end_assignment(tx, role_assignment_id, actor, now)
+            person = store.person(tx, ending.person_id)
+            assert person is not None
+            remaining = person.confirmed_roles
+            resting = [
+                grant
+                for grant in grant_store.open_of_person(tx, ending.person_id)
+                if rests_on_role(grant, ending.person_id, ending.role, remaining)
+            ]
+            ended = end_grants(tx, self._decisions, resting, actor, "a role that it rested on ended", now)
+            self._written(tx, "role.ended", actor, ending)
+        return ended
+
+    def record_agreement(
+        self, actor: str, person_id: str, document_sha256: bytes, signed_at: datetime, expires_at: datetime
+    ) -> str:
+        """Writes a signed agreement down. Returns its id. Raises NOT_FOUND, WRONG_STATE, INVALID_ARGUMENT."""
+        agreement_id = new_id("agreement")
+        with self._database.transaction() as tx:
+            now = self._clock.now()
+            require_agreement_times(signed_at, expires_at, now)
+            self._enabled(tx, person_id)
+            store.add_agreement(
+                tx, agreement_id, person_id, document_sha256, signed_at, expires_at, actor, now
+            )
+            self._decisions.write(
+                tx,
+                "agreement.recorded",
+                actor,
+                subjects=[agreement_id, person_id],
+                facts={"document_sha256": document_sha256.hex(), "expires_at": expires_at.isoformat()},
+            )
+        return agreement_id
+
+    def disable_person(self, actor: str, person_id: str) -> int:
+        """Ends what a person can do, and their grants; returns how many. Raises SECOND_PERSON_REQUIRED, NOT_FOUND."""
+        question = Question(actor, subjects=(person_id,), facts={"act": "disable"})
+        with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
+            if person_id == actor:
+                raise second_person("Nobody disables themselves.")
+            person = store.person(tx, person_id, "update")
+            if person is None:
+                raise not_found("person")
+            if person.disabled:
+                return 0
+            now = self._clock.now()
+            store.disable(tx, person_id, now)
+            ended = end_grants(
+                tx,
+                self._decisions,
+                grant_store.open_of_person(tx, person_id),
+                actor,
+                "a person that it rested on was disabled",
+                now,
+            )
+            self._decisions.write(
+                tx, "person.disabled", actor, subjects=[person_id], facts={"ended_grants": ended}
+            )
+        return ended
+
+    def list_people(self, after: int, limit: int) -> list[tuple[int, Person]]:
+        """People in order of creation, each with its number, after that number."""
+        with self._database.transaction() as tx:
+            return store.list_people(tx, after, limit)
+
+    def person(self, person_id: str) -> Person:
+        """A person. Raises NOT_FOUND."""
+        with self._database.transaction() as tx:
+            person = store.person(tx, person_id)
+        if person is None:
+            raise not_found("person")
+        return person
+
+    def sync_member(self, member: Member) -> None:
+        """Takes a member over from settings; an older revision changes nothing. Whoever is no admin any more takes along the grants that
+        they approved. Of an organization that was erased nothing is taken over."""
+        with self._database.transaction() as tx:
+            if store.erasure(tx, member.organization_id) is not None:
+                return
+            known = store.member(tx, member.member_id, "update")
+            if not store.sync_member(tx, member):
+                return
+            if known is not None and known.is_admin and not member.is_admin:
+                end_grants(
+                    tx,
+                    self._decisions,
+                    grant_store.open_of_person(tx, member.member_id),
+                    "service:settings",
+                    "an admin that approved it is none any more",
+                    self._clock.now(),
+                )
+
+    def erase_organization(self, organization_id: str, erasure_id: str) -> Erased:
+        """Ends the organization's grants and takes its people's names away. A repeated call gives the counts of the first."""
+        with self._database.transaction() as tx:
+            now = self._clock.now()
+            if not store.add_erasure(tx, organization_id, erasure_id, now):
+                found = store.erasure(tx, organization_id)
+                assert found is not None
+                return Erased(*found)
+            ended = end_grants(
+                tx,
+                self._decisions,
+                grant_store.open_of_organization(tx, organization_id),
+                "service:retention",
+                "the organization was erased",
+                now,
+            )
+            removed = {"grants": ended, "members": store.erase_members(tx, organization_id)}
+            store.set_erased(tx, organization_id, removed)
+            self._decisions.write(
+                tx,
+                "organization.erased",
+                "service:retention",
+                organization_id=organization_id,
+                subjects=[erasure_id],
+                facts={**removed, "service": "access_control"},
+            )
+            return Erased(now, removed)
+
+    def _enabled(self, tx: Connection, person_id: str) -> Person:
+        person = store.person(tx, person_id, "update")
+        if person is None:
+            raise not_found("person")
+        if person.disabled:
+            raise wrong_state("The person is disabled.", "DISABLED")
+        return person
+
+    def _locked_assignment(self, tx: Connection, role_assignment_id: str) -> RoleAssignment:
+        """A role under its person's lock."""
+        found = store.assignment(tx, role_assignment_id)
+        if found is not None:
+            store.person(tx, found.person_id, "update")
+            found = store.assignment(tx, role_assignment_id)
+        if found is None:
+            raise not_found("role")
+        return found
+
+    def _written(self, tx: Connection, kind: str, actor: str, role: RoleAssignment) -> None:
+        self._decisions.write(
+            tx,
+            kind,
+            actor,
+            subjects=[role.role_assignment_id, role.person_id],
+            facts={"role": role_name(role.role), "person": role.person_id},
+        )

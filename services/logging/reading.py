@@ -1,0 +1,272 @@
+"""Reading under a grant: a decision, a line in the audit log, then keys.
+
+Nothing is looked up before access control has decided on the whole read; its scope becomes the WHERE. Then each page
+is a decision of its own, for log data too: access control checks the grant again, counts the records, writes the
+entry, and only then gives out the keys. The database's transaction is over before a page is sent, so that a slow
+reader holds nothing up.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, grants_pb2
+from kept.logging.v1 import read_pb2
+from services.logging.due import first_living_day
+from services.logging.ended_grants import EndedGrants
+from services.logging.policies import Policies
+from services.logging.records import StoredRow
+from services.logging.scope import Extent, extent_of, outside_scope
+from services.logging.showing import log_data_of, shown
+from services.logging.store import reading as store
+from services.logging.store.reading import Span
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import KeptError, Reason
+from shared.ids import day_start, lowest_record_id
+from shared.redaction import Secret
+
+_PAGE: Final = 100
+# Access control takes so many in one question.
+_OPEN_AT_ONCE: Final = 500
+# A page's sealed content in memory at most, in bytes; one record is always taken.
+_PAGE_BYTES: Final = 32 * 1024 * 1024
+_FOLLOW_SECONDS: Final = 0.25
+# How far back a following read looks for records that were committed after younger ones.
+_FOLLOW_BACK: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Who asks for what. token: the person's, passed on; access control verifies it itself."""
+
+    token: Secret
+    grant_id: str
+    organization_id: str
+    detail: "grants_pb2.Detail.ValueType"
+    asked: read_pb2.RecordFilter
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A read that access control allowed."""
+
+    question: Question
+    extent: Extent
+    expires_at: datetime
+
+
+class Reading:
+    """Reads of one process."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        policies: Policies,
+        authz: authz_pb2_grpc.AuthzServiceStub,
+        ended: EndedGrants,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._policies = policies
+        self._authz = authz
+        self._ended = ended
+
+    def page(
+        self, question: Question, after: bytes | None, limit: int
+    ) -> tuple[list[read_pb2.InteractionRecord], bytes | None]:
+        """Log data of up to `limit` records after an id, oldest first, and the id to go on after (None on the last page). Raises what
+        access control's decision raises, OUTSIDE_SCOPE, LEASE_LAPSED."""
+        read = self._authorize(question)
+        self._require_all_there(read)
+        rows, more = self._rows(read, after, limit)
+        self._open(read, rows)
+        return [log_data_of(row) for row in rows], rows[-1].record_id if more else None
+
+    def stream(
+        self, question: Question, after: bytes | None, *, follow: bool, is_active: Callable[[], bool]
+    ) -> Iterator[read_pb2.InteractionRecord]:
+        """The records after an id, oldest first; with `follow`, those that come later too, as long as `is_active`.
+
+        A followed record that was committed more than 30 seconds after younger ones is not sent; the next read finds it. Raises as `page`
+        does, and GRANT_REVOKED, GRANT_EXPIRED or PEER_UNAVAILABLE as soon as the grant does not stand any more or nobody knows.
+        """
+        read = self._authorize(question)
+        self._require_standing(read)
+        self._require_all_there(read)
+        floor, recent = after, _Recent(self._clock)
+        while True:
+            rows, more = self._rows(read, after, _PAGE)
+            for record in self._shown(read, rows):
+                recent.add(record.record_id)
+                yield record
+            if not more:
+                break
+            after = rows[-1].record_id
+        while follow and is_active():
+            self._require_standing(read)
+            fresh = self._fresh(read, floor, recent)
+            for start in range(0, len(fresh), _PAGE):
+                for record in self._shown(read, self._rows_of(read, fresh[start : start + _PAGE])):
+                    recent.add(record.record_id)
+                    yield record
+            if not fresh:
+                self._ended.wait(_FOLLOW_SECONDS)
+
+    def _authorize(self, question: Question) -> _Read:
+        decision = self._authz.Authorize(
+            authz_pb2.AuthorizeRequest(
+                token=question.token.reveal(),
+                grant_id=question.grant_id,
+                organization_id=question.organization_id,
+                detail=question.detail,
+            )
+        )
+        if decision.scope.organization_id != question.organization_id:
+            raise outside_scope()
+        extent = extent_of(question.asked, decision.scope)
+        return _Read(question, extent, decision.expires_at.ToDatetime(tzinfo=UTC))
+
+    def _require_standing(self, read: _Read) -> None:
+        self._ended.require(read.question.grant_id, read.expires_at)
+
+    def _require_all_there(self, read: _Read) -> None:
+        """Raises OUTSIDE_SCOPE unless every record that was named is covered and there. What the grant does not cover is put to access
+        control all the same, so that the refusal is in the audit log."""
+        if read.extent.outside:
+            outside = sorted(read.extent.outside)[:_OPEN_AT_ONCE]
+            self._authz.OpenRecords(
+                authz_pb2.OpenRecordsRequest(
+                    token=read.question.token.reveal(),
+                    grant_id=read.question.grant_id,
+                    organization_id=read.question.organization_id,
+                    detail=grants_pb2.DETAIL_METADATA,
+                    records=[authz_pb2.RecordReference(record_id=one) for one in outside],
+                )
+            )
+            raise outside_scope()
+        if not read.question.asked.record_ids:
+            return
+        span = self._span(read)
+        with self._database.transaction() as tx:
+            there = store.ids(tx, span, None)
+        if len(there) < len(read.extent.record_ids or ()):
+            raise outside_scope()
+
+    def _span(self, read: _Read) -> Span:
+        """What may be looked up now. Raises LEASE_LAPSED: what is due must be known for sure."""
+        self._policies.require_rules_lease()
+        now = self._clock.now()
+        rule = self._policies.rule_at(read.question.organization_id, now)
+        return Span(
+            organization_id=read.question.organization_id,
+            low=read.extent.low,
+            high=read.extent.high,
+            record_ids=read.extent.record_ids,
+            living=lowest_record_id(day_start(first_living_day(now, rule))),
+        )
+
+    def _rows(self, read: _Read, after: bytes | None, limit: int) -> tuple[list[StoredRow], bool]:
+        """The next rows, and whether there are more after them."""
+        span = self._span(read)
+        with self._database.transaction() as tx:
+            rows = store.page(tx, span, after, limit + 1)
+        more = len(rows) > limit
+        rows, size = rows[:limit], 0
+        for index, row in enumerate(rows):
+            size += len(row.content or b"")
+            if index and size > _PAGE_BYTES:
+                return rows[:index], True
+        return rows, more
+
+    def _fresh(self, read: _Read, floor: bytes | None, recent: "_Recent") -> list[bytes]:
+        """Ids after `floor` that were not sent, of the moments since shortly before the last look."""
+        low = recent.look()
+        span = self._span(read)
+        with self._database.transaction() as tx:
+            ids = store.ids(tx, replace(span, low=max(span.low, low)), floor)
+        return [one for one in ids if one not in recent]
+
+    def _rows_of(self, read: _Read, record_ids: list[bytes]) -> list[StoredRow]:
+        span = self._span(read)
+        with self._database.transaction() as tx:
+            return store.page(tx, replace(span, record_ids=frozenset(record_ids)), None, len(record_ids))
+
+    def _shown(self, read: _Read, rows: list[StoredRow]) -> Iterator[read_pb2.InteractionRecord]:
+        """Opens rows and gives them out, looking before each whether the grant still stands. A budget that does not reach for all of them is
+        used up to its end."""
+        if not rows:
+            return
+        self._require_standing(read)
+        try:
+            keys = self._open(read, rows)
+        except KeptError as error:
+            if error.reason != Reason.REASON_BUDGET_EXHAUSTED or len(rows) == 1:
+                raise
+            middle = len(rows) // 2
+            yield from self._shown(read, rows[:middle])
+            yield from self._shown(read, rows[middle:])
+            return
+        for row in rows:
+            self._require_standing(read)
+            yield shown(row, read.question.detail, keys.get(row.record_id))
+
+    def _open(self, read: _Read, rows: list[StoredRow]) -> dict[bytes, bytes]:
+        """The keys of rows, after access control has written down who gets them; none for METADATA."""
+        if not rows:
+            return {}
+        with_keys = read.question.detail != grants_pb2.DETAIL_METADATA
+        sealed = {
+            row.data_key_id: row.sealed_data_key
+            for row in rows
+            if with_keys and row.data_key_id is not None and row.sealed_data_key is not None
+        }
+        answer = self._authz.OpenRecords(
+            authz_pb2.OpenRecordsRequest(
+                token=read.question.token.reveal(),
+                grant_id=read.question.grant_id,
+                organization_id=read.question.organization_id,
+                detail=read.question.detail,
+                records=[
+                    authz_pb2.RecordReference(
+                        record_id=row.record_id,
+                        data_key_id=row.data_key_id if row.data_key_id in sealed else b"",
+                    )
+                    for row in rows
+                ],
+                data_keys=[
+                    authz_pb2.SealedDataKey(data_key_id=data_key_id, sealed=sealed_key)
+                    for data_key_id, sealed_key in sealed.items()
+                ],
+            )
+        )
+        return {one.record_id: one.key for one in answer.keys}
+
+
+class _Recent:
+    """The ids that a following read sent of late. Ids and commits are not in the same order: each look reaches back before the last one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._looked_at = clock.now()
+        self._ids: set[bytes] = set()
+
+    def __contains__(self, record_id: bytes) -> bool:
+        return record_id in self._ids
+
+    def add(self, record_id: bytes) -> None:
+        """Remembers a record that is sent now, if a look may meet it again."""
+        if record_id >= self._low():
+            self._ids.add(record_id)
+
+    def look(self) -> bytes:
+        """From which id on to look now; forgets what lies before it."""
+        low = self._low()
+        self._ids = {one for one in self._ids if one >= low}
+        self._looked_at = self._clock.now()
+        return low
+
+    def _low(self) -> bytes:
+        return lowest_record_id(self._looked_at - _FOLLOW_BACK)

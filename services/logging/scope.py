@@ -1,0 +1,55 @@
+"""Which records a read may look at: what was asked for, as far as the grant covers it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from kept.access_control.v1 import grants_pb2
+from kept.logging.v1 import read_pb2
+from shared.errors import KeptError, Reason
+
+_LOWEST: Final = bytes(16)
+_HIGHEST: Final = b"\xff" * 16
+_LATEST_MS: Final = 2**48 - 1
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Ids of [low, high), 16 bytes each. record_ids: only these; None: all. outside: ids that were asked for and are not covered."""
+
+    low: bytes
+    high: bytes
+    record_ids: frozenset[bytes] | None
+    outside: frozenset[bytes]
+
+
+def outside_scope() -> KeptError:
+    """The one answer for a record that is not covered, gone, due, or never was."""
+    return KeptError(
+        Reason.REASON_OUTSIDE_SCOPE, "The grant does not cover all of these records, or they do not exist."
+    )
+
+
+def extent_of(asked: read_pb2.RecordFilter, scope: grants_pb2.DataScope) -> Extent:
+    """The part of the question that the grant covers."""
+    low = max(_bound(asked, "from"), _bound(scope, "from"))
+    high = min(_bound(asked, "until", _HIGHEST), _bound(scope, "until", _HIGHEST))
+    covered = frozenset(scope.record_ids) if scope.record_ids else None
+    if not asked.record_ids:
+        return Extent(low, high, covered, frozenset())
+    wanted = frozenset(asked.record_ids)
+    inside = frozenset(one for one in wanted if low <= one < high and (covered is None or one in covered))
+    return Extent(low, high, inside, wanted - inside)
+
+
+def _bound(
+    span: read_pb2.RecordFilter | grants_pb2.DataScope, name: str, otherwise: bytes = _LOWEST
+) -> bytes:
+    """The lowest id of any record created at or after the instant. Ids know milliseconds: an instant between two counts as the later, so
+    that "from" leaves out and "until" takes in what was created before it."""
+    if not span.HasField(name):  # type: ignore[arg-type]
+        return otherwise
+    stamp: Timestamp = getattr(span, name)
+    milliseconds = stamp.seconds * 1000 + -(-stamp.nanos // 1_000_000)
+    return (max(0, min(milliseconds, _LATEST_MS)) << 80).to_bytes(16)

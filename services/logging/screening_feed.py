@@ -1,0 +1,349 @@
+"""Everything that is kept with content is screened once: from memory right after the commit, or opened again by the screening permission.
+
+What was not screened stands in the table `unscreened`, written with the records themselves; only a verdict takes
+it out. So a process that dies, a queue that is full and a screening service that is down cost time, never a record,
+and nothing counts as clean that was not looked at. Content waits in memory no longer than `patience`; what waits
+longer is dropped here and opened again later, which access control allows once a record, within 72 hours of its
+creation, and writes down like any read.
+"""
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, grants_pb2
+from kept.logging.v1 import interactions_pb2
+from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
+from services.logging.records import StoredRow
+from services.logging.sealing import Unsealable, open_content
+from services.logging.store import screening as store
+from services.logging.store.screening import Key, Verdict
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import KeptError, Reason, peer_unavailable
+from shared.ids import derived_id, lowest_record_id
+from shared.jobs import Job
+from shared.telemetry import ALERT
+
+# A batch of the contract: at most 500 records; bytes well below what a message may have.
+_BATCH_RECORDS: Final = 500
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+# What a batch may take; with it, no batch from memory is in progress any more when the backlog takes its records.
+_SCREEN_SECONDS: Final = 30.0
+# Organizations in one question to access control.
+_BATCH_ORGANIZATIONS: Final = 100
+_REOPEN_RECORDS: Final = 100
+# How long access control lets the screening permission open a record, from its creation.
+_REOPEN_WINDOW: Final = timedelta(hours=72)
+_CLAIM: Final = timedelta(minutes=5)
+# Refusals that pass by themselves; any other means that asking again gives the same answer.
+_PASSING: Final = frozenset(
+    (
+        Reason.REASON_PEER_UNAVAILABLE,
+        Reason.REASON_LEASE_LAPSED,
+        Reason.REASON_DATABASE_UNAVAILABLE,
+        Reason.REASON_OVERLOADED,
+        Reason.REASON_SHUTTING_DOWN,
+        Reason.REASON_DEADLINE_EXCEEDED,
+        Reason.REASON_INTERNAL,
+    )
+)
+_FINAL_VERDICTS: Final = frozenset((screening_pb2.VERDICT_CLEAN, screening_pb2.VERDICT_FLAGGED))
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A record in memory. since: boottime."""
+
+    interaction: screening_pb2.ScreenedInteraction
+    size: int
+    since: float
+
+    @property
+    def key(self) -> Key:
+        return self.interaction.organization_id, self.interaction.record_id
+
+
+class ScreeningFeed:
+    """Hands records to screening. memory: bytes of content that may wait. patience: how long content waits in memory; a record that was
+    received twice as long ago and is still unscreened is opened again."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        authz: authz_pb2_grpc.AuthzServiceStub,
+        screen: screening_pb2_grpc.ScreeningServiceStub,
+        *,
+        memory: int,
+        patience: timedelta,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._authz = authz
+        self._screen = screen
+        self._memory = memory
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._queue: deque[_Waiting] = deque()
+        self._queued_bytes = 0
+        self.job = Job("screening", timedelta(seconds=1), self.screen_fresh)
+        self.backlog_job = Job("screening_backlog", timedelta(seconds=5), self.screen_backlog)
+
+    def offer(self, interactions: Sequence[interactions_pb2.Interaction]) -> None:
+        """Takes committed interactions, as far as there is room; the rest waits for the backlog."""
+        if not interactions:
+            return
+        now = self._clock.boottime()
+        with self._lock:
+            for interaction in interactions:
+                size = interaction.content.ByteSize()
+                if self._queued_bytes + size > self._memory:
+                    break
+                self._queue.append(_Waiting(_screened(interaction), size, now))
+                self._queued_bytes += size
+        self.job.wake.set()
+
+    def screen_fresh(self) -> bool:
+        """Screens one batch from memory. A job's step: True when there is more. Raises what the calls raise; the batch is tried again."""
+        batch = self._next_batch()
+        if not batch:
+            return False
+        try:
+            self._authorize([one.key for one in batch])
+            self._ask_apart([one.interaction for one in batch], last_try=False)
+        except KeptError as error:
+            if error.reason in _PASSING:
+                self._put_back(batch)
+            raise
+        with self._lock:
+            return bool(self._queue)
+
+    def screen_backlog(self) -> bool:
+        """Opens and screens one batch of what stayed unscreened. A job's step: True when there is more. Raises what the calls raise; the
+        batch is claimed again after a while."""
+        now = self._clock.now()
+        with self._database.transaction() as tx:
+            given_up = store.backlog(tx)[1]
+            keys = store.claim(
+                tx,
+                now=now,
+                received_before=now - 2 * self._patience,
+                created_from=lowest_record_id(now - _REOPEN_WINDOW),
+                lease=_CLAIM,
+                limit=_REOPEN_RECORDS,
+            )
+        ALERT.labels("screening_given_up").set(given_up > 0)
+        if not keys:
+            return False
+        organization_id = keys[0][0]
+        with self._database.transaction() as tx:
+            rows = store.rows(tx, organization_id, [record_id for _, record_id in keys])
+        # What is gone from the tables or has lost its data key has nothing left that could be screened.
+        readable = [row for row in rows if row.content is not None and row.sealed_data_key is not None]
+        self._give_up(sorted(set(keys) - {row.key for row in readable}))
+        try:
+            opened = self._open(organization_id, readable)
+        except KeptError:
+            with self._database.transaction() as tx:
+                store.unclaim(tx, keys)
+            raise
+        for batch in _batches(opened):
+            try:
+                self._ask_apart(batch, last_try=True)
+            except KeptError:
+                # They cannot be opened a second time: they wait in memory, like fresh ones, for as long as that may be.
+                now_there = self._clock.boottime()
+                self._put_back([_Waiting(one, one.content.ByteSize(), now_there) for one in batch])
+                raise
+        return len(keys) == _REOPEN_RECORDS
+
+    def backlog(self) -> tuple[int, int]:
+        """How many records wait to be screened, and how many were given up."""
+        with self._database.transaction() as tx:
+            waiting, given_up, _ = store.backlog(tx)
+        return waiting, given_up
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        organizations: set[str] = set()
+        size = 0
+        oldest = self._clock.boottime() - self._patience.total_seconds()
+        with self._lock:
+            while self._queue and len(batch) < _BATCH_RECORDS:
+                one = self._queue[0]
+                if one.since < oldest:  # waited too long as plaintext: the backlog has it
+                    self._drop_first()
+                    continue
+                is_new = one.key[0] not in organizations
+                if batch and (
+                    size + one.size > _BATCH_BYTES or (is_new and len(organizations) == _BATCH_ORGANIZATIONS)
+                ):
+                    break
+                self._drop_first()
+                batch.append(one)
+                organizations.add(one.key[0])
+                size += one.size
+        return batch
+
+    def _drop_first(self) -> None:
+        self._queued_bytes -= self._queue.popleft().size
+
+    def _put_back(self, batch: Sequence[_Waiting]) -> None:
+        with self._lock:
+            self._queue.extendleft(reversed(batch))
+            self._queued_bytes += sum(one.size for one in batch)
+
+    def _authorize(self, keys: Sequence[Key]) -> None:
+        """Has it written down that these go to screening. The same records give the same request: however often it is sent, there is
+        one entry."""
+        by_organization: dict[str, list[bytes]] = {}
+        for organization_id, record_id in sorted(keys):
+            by_organization.setdefault(organization_id, []).append(record_id)
+        digest = hashlib.sha256()
+        for organization_id, record_ids in by_organization.items():
+            digest.update(organization_id.encode() + b"\0" + b"".join(record_ids))
+        self._authz.AuthorizeScreening(
+            authz_pb2.AuthorizeScreeningRequest(
+                request_id=derived_id("screening", digest.digest()),
+                batches=[
+                    authz_pb2.ScreeningBatch(organization_id=organization_id, record_ids=record_ids)
+                    for organization_id, record_ids in by_organization.items()
+                ],
+            )
+        )
+
+    def _ask_apart(self, batch: Sequence[screening_pb2.ScreenedInteraction], *, last_try: bool) -> None:
+        """Has a batch screened; one record that screening refuses never costs the others. Raises what passes."""
+        try:
+            self._ask(batch, last_try=last_try)
+        except KeptError as error:
+            if error.reason in _PASSING:
+                raise
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                self._ask_apart(batch[:middle], last_try=last_try)
+                self._ask_apart(batch[middle:], last_try=last_try)
+                return
+            _log.error("screening.refused", reason=error.name)
+            if last_try:
+                self._give_up([(batch[0].organization_id, batch[0].record_id)])
+
+    def _ask(self, batch: Sequence[screening_pb2.ScreenedInteraction], *, last_try: bool) -> None:
+        """Has a batch screened and writes the verdicts down. last_try: what stays incomplete is left to a person.
+
+        Raises PEER_UNAVAILABLE for an answer that does not speak of exactly these records: nothing is taken from it.
+        """
+        answers = self._screen.Screen(
+            iter([screening_pb2.ScreenRequest(interactions=batch)]), timeout=_SCREEN_SECONDS
+        )
+        records = [record for answer in answers for record in answer.records]
+        if [record.record_id for record in records] != [one.record_id for one in batch]:
+            raise peer_unavailable("safety_review")
+        verdicts = [
+            Verdict(
+                key=(asked.organization_id, asked.record_id),
+                number=said.verdict,
+                rules_version=said.rules_version,
+                final=said.verdict in _FINAL_VERDICTS,
+            )
+            for asked, said in zip(batch, records, strict=True)
+        ]
+        with self._database.transaction() as tx:
+            store.record(tx, verdicts)
+            if last_try:
+                store.give_up(tx, [verdict.key for verdict in verdicts if not verdict.final])
+
+    def _open(
+        self, organization_id: str, rows: Sequence[StoredRow]
+    ) -> list[screening_pb2.ScreenedInteraction]:
+        """The contents of rows, by the screening permission. A refusal that will not pass costs only the records that it is about: they
+        are given up. Raises what passes."""
+        if not rows:
+            return []
+        try:
+            answer = self._authz.OpenRecords(_question(organization_id, rows))
+        except KeptError as error:
+            if error.reason in _PASSING:
+                raise
+            if len(rows) == 1:
+                _log.error("screening.reopen_refused", reason=error.name)
+                self._give_up([rows[0].key])
+                return []
+            middle = len(rows) // 2
+            return self._open(organization_id, rows[:middle]) + self._open(organization_id, rows[middle:])
+        keys = {one.record_id: one.key for one in answer.keys}
+        opened: list[screening_pb2.ScreenedInteraction] = []
+        for row in rows:
+            if row.content is None or row.data_key_id is None:
+                continue
+            try:
+                content = open_content(
+                    row.content, keys.get(row.record_id, b""), organization_id, row.record_id, row.data_key_id
+                )
+            except Unsealable:
+                _log.error("screening.content_does_not_open")
+                self._give_up([row.key])
+                continue
+            opened.append(
+                screening_pb2.ScreenedInteraction(
+                    record_id=row.record_id,
+                    organization_id=organization_id,
+                    end_user=row.end_user,
+                    content=content,
+                )
+            )
+        return opened
+
+    def _give_up(self, keys: Sequence[Key]) -> None:
+        if keys:
+            with self._database.transaction() as tx:
+                store.give_up(tx, keys)
+
+
+def _screened(interaction: interactions_pb2.Interaction) -> screening_pb2.ScreenedInteraction:
+    return screening_pb2.ScreenedInteraction(
+        record_id=interaction.record_id,
+        organization_id=interaction.organization_id,
+        end_user=interaction.end_user,
+        content=interaction.content,
+    )
+
+
+def _question(organization_id: str, rows: Sequence[StoredRow]) -> authz_pb2.OpenRecordsRequest:
+    sealed = {row.data_key_id or b"": row.sealed_data_key or b"" for row in rows}
+    return authz_pb2.OpenRecordsRequest(
+        permission=authz_pb2.SERVICE_PERMISSION_SCREENING,
+        organization_id=organization_id,
+        detail=grants_pb2.DETAIL_FULL,
+        records=[
+            authz_pb2.RecordReference(record_id=row.record_id, data_key_id=row.data_key_id or b"")
+            for row in rows
+        ],
+        data_keys=[
+            authz_pb2.SealedDataKey(data_key_id=data_key_id, sealed=sealed_key)
+            for data_key_id, sealed_key in sealed.items()
+        ],
+    )
+
+
+def _batches(
+    opened: Sequence[screening_pb2.ScreenedInteraction],
+) -> list[list[screening_pb2.ScreenedInteraction]]:
+    """Split so that each is one message."""
+    batches: list[list[screening_pb2.ScreenedInteraction]] = []
+    size = _BATCH_BYTES
+    for one in opened:
+        if size + one.content.ByteSize() > _BATCH_BYTES:
+            batches.append([])
+            size = 0
+        batches[-1].append(one)
+        size += one.content.ByteSize()
+    return batches

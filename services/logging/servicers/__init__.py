@@ -1,0 +1,1 @@
+"""Protobuf in, protobuf out; no decisions."""

@@ -1,0 +1,46 @@
+"""IngestService."""
+
+from collections.abc import Iterator
+
+import grpc
+
+from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc
+from services.logging.ingest import MAX_BYTES, MAX_RECORDS, Ingest
+from shared.errors import KeptError, Reason, invalid
+from shared.pipeline import caller_of
+
+
+class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
+    """Where model gateways record."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+
+    def RecordInteraction(
+        self, request: ingest_pb2.RecordInteractionRequest, context: grpc.ServicerContext
+    ) -> ingest_pb2.RecordInteractionResponse:
+        """See the contract."""
+        _require_size(request.ByteSize())
+        [receipt] = self._ingest.record([request.interaction], caller_of(context).name)
+        return ingest_pb2.RecordInteractionResponse(receipt=receipt)
+
+    def RecordInteractions(
+        self, request_iterator: Iterator[ingest_pb2.RecordInteractionsRequest], context: grpc.ServicerContext
+    ) -> Iterator[ingest_pb2.RecordInteractionsResponse]:
+        """See the contract. One batch of a stream is in memory at a time."""
+        gateway = caller_of(context).name
+        for request in request_iterator:
+            _require_size(request.ByteSize())
+            if len(request.interactions) > MAX_RECORDS:
+                raise invalid("interactions", f"must have at most {MAX_RECORDS} items")
+            receipts = self._ingest.record(request.interactions, gateway)
+            yield ingest_pb2.RecordInteractionsResponse(receipts=receipts)
+
+
+def _require_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise KeptError(
+            Reason.REASON_TOO_LARGE,
+            f"The message has more than {MAX_BYTES} bytes; send smaller batches.",
+            metadata={"limit": str(MAX_BYTES)},
+        )

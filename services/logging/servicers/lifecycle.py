@@ -1,0 +1,111 @@
+"""LifecycleService."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+
+import grpc
+
+from kept.logging.v1 import lifecycle_pb2, lifecycle_pb2_grpc
+from services.logging import pages
+from services.logging.lifecycle import Lifecycle
+from services.logging.store.retention import DayCount
+from shared.errors import invalid
+
+_PAGE: Final = 1000
+
+
+class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
+    """What retention asks of logging."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+
+    def ListStoredDays(
+        self, request: lifecycle_pb2.ListStoredDaysRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.ListStoredDaysResponse:
+        """See the contract."""
+        limit = request.page_size or _PAGE
+        day, _, organization_id = pages.decode_text(request.page_token, "page_token").partition("|")
+        after = (_day(day, "page_token"), organization_id) if request.page_token else None
+        found = self._lifecycle.stored_days(_day(request.through_day, "through_day"), after, limit + 1)
+        more = f"{found[limit - 1].day}|{found[limit - 1].organization_id}" if len(found) > limit else ""
+        return lifecycle_pb2.ListStoredDaysResponse(
+            days=_stored_days(found[:limit]), next_page_token=pages.encode(more.encode())
+        )
+
+    def DropExpired(
+        self, request: lifecycle_pb2.DropExpiredRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.DropExpiredResponse:
+        """See the contract."""
+        dropped, held = self._lifecycle.drop(request.run_id, _day(request.day, "day"))
+        return lifecycle_pb2.DropExpiredResponse(dropped=dropped, held=held)
+
+    def ListDroppedCounts(
+        self, request: lifecycle_pb2.ListDroppedCountsRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.ListDroppedCountsResponse:
+        """See the contract."""
+        limit = request.page_size or _PAGE
+        after = pages.decode_text(request.page_token, "page_token")
+        found = self._lifecycle.dropped_counts(_day(request.day, "day"), after, limit + 1)
+        more = found[limit - 1].organization_id if len(found) > limit else ""
+        return lifecycle_pb2.ListDroppedCountsResponse(
+            days=_stored_days(found[:limit]), next_page_token=pages.encode(more.encode())
+        )
+
+    def HoldRecords(
+        self, request: lifecycle_pb2.HoldRecordsRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.HoldRecordsResponse:
+        """See the contract."""
+        kept, missing = self._lifecycle.hold(request.hold_id, request.organization_id, request.record_ids)
+        return lifecycle_pb2.HoldRecordsResponse(
+            held=[
+                lifecycle_pb2.HeldRecord(
+                    record_id=row.record_id, data_key_id=row.data_key_id, sealed_data_key=row.sealed_data_key
+                )
+                for row in kept
+            ],
+            missing=missing,
+        )
+
+    def ReleaseRecords(
+        self, request: lifecycle_pb2.ReleaseRecordsRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.ReleaseRecordsResponse:
+        """See the contract."""
+        return lifecycle_pb2.ReleaseRecordsResponse(removed=self._lifecycle.release(request.hold_id))
+
+    def EraseOrganization(
+        self, request: lifecycle_pb2.EraseOrganizationRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.EraseOrganizationResponse:
+        """See the contract."""
+        erased = self._lifecycle.erase(request.organization_id, request.erasure_id)
+        response = lifecycle_pb2.EraseOrganizationResponse(removed=erased.removed, held=erased.held)
+        response.erased_at.FromDatetime(erased.erased_at)
+        return response
+
+    def GetOldest(
+        self, request: lifecycle_pb2.GetOldestRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.GetOldestResponse:
+        """See the contract."""
+        day, held = self._lifecycle.oldest()
+        return lifecycle_pb2.GetOldestResponse(oldest_day=day.isoformat() if day else "", held=held)
+
+
+def _day(text: str, field: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:  # 2026-02-30 has the form of a day
+        raise invalid(field, "is not a day") from None
+
+
+def _stored_days(counts: Sequence[DayCount]) -> list[lifecycle_pb2.StoredDay]:
+    return [
+        lifecycle_pb2.StoredDay(
+            day=one.day.isoformat(),
+            organization_id=one.organization_id,
+            records=one.records,
+            records_with_content=one.records_with_content,
+            held=one.held,
+        )
+        for one in counts
+    ]

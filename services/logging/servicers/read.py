@@ -1,0 +1,53 @@
+"""ReadService."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import grpc
+
+from kept.access_control.v1 import grants_pb2
+from kept.logging.v1 import read_pb2, read_pb2_grpc
+from services.logging import pages
+from services.logging.reading import Question, Reading
+from shared.pipeline import caller_of
+
+_DEFAULT_PAGE: Final = 100
+
+
+class ReadServicer(read_pb2_grpc.ReadServiceServicer):
+    """Where records are read, under a grant."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def ListInteractions(
+        self, request: read_pb2.ListInteractionsRequest, context: grpc.ServicerContext
+    ) -> read_pb2.ListInteractionsResponse:
+        """See the contract."""
+        question = Question(
+            token=caller_of(context).token,
+            grant_id=request.grant_id,
+            organization_id=request.organization_id,
+            detail=grants_pb2.DETAIL_METADATA,
+            asked=request.filter,
+        )
+        after = pages.decode_record_id(request.page_token, "page_token")
+        records, last = self._reading.page(question, after, request.page_size or _DEFAULT_PAGE)
+        return read_pb2.ListInteractionsResponse(records=records, next_page_token=pages.encode(last or b""))
+
+    def ReadInteractions(
+        self, request: read_pb2.ReadInteractionsRequest, context: grpc.ServicerContext
+    ) -> Iterator[read_pb2.ReadInteractionsResponse]:
+        """See the contract."""
+        question = Question(
+            token=caller_of(context).token,
+            grant_id=request.grant_id,
+            organization_id=request.organization_id,
+            detail=request.detail,
+            asked=request.filter,
+        )
+        after = pages.decode_record_id(request.cursor, "cursor")
+        for record in self._reading.stream(
+            question, after, follow=request.follow, is_active=context.is_active
+        ):
+            yield read_pb2.ReadInteractionsResponse(record=record, cursor=pages.encode(record.record_id))

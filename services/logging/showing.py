@@ -1,0 +1,71 @@
+"""What a reader sees of a record at each level of detail: the least that does the job."""
+
+from typing import Final
+
+from kept.access_control.v1 import grants_pb2
+from kept.logging.v1 import interactions_pb2, read_pb2
+from services.logging.masking import mask
+from services.logging.records import StoredRow
+from services.logging.sealing import Unsealable, open_content
+from shared.ids import record_time
+
+_LONGEST_NAME: Final = 100
+
+
+def log_data_of(row: StoredRow) -> read_pb2.InteractionRecord:
+    """Everything but the content."""
+    shown = read_pb2.InteractionRecord(
+        record_id=row.record_id,
+        organization_id=row.organization_id,
+        application=row.application,
+        model=row.model,
+        end_user=row.end_user,
+        prompt_tokens=row.prompt_tokens,
+        generation_tokens=row.generation_tokens,
+        finish_reason=row.finish_reason,
+        has_content=row.content is not None,
+        content_size=len(row.content or b""),
+    )
+    shown.created_at.FromDatetime(record_time(row.record_id))
+    shown.received_at.FromDatetime(row.received_at)
+    if row.latency is not None:
+        shown.latency.FromTimedelta(row.latency)
+    return shown
+
+
+def shown(
+    row: StoredRow, detail: "grants_pb2.Detail.ValueType", key: bytes | None
+) -> read_pb2.InteractionRecord:
+    """The record at a level of detail. key: its record key; without it, or where it does not open the content, the record is
+    marked as unreadable."""
+    record = log_data_of(row)
+    if row.content is None or row.data_key_id is None or detail == grants_pb2.DETAIL_METADATA:
+        return record
+    try:
+        content = open_content(row.content, key or b"", row.organization_id, row.record_id, row.data_key_id)
+    except Unsealable:
+        record.unreadable = True
+        return record
+    record.content.CopyFrom(content if detail == grants_pb2.DETAIL_FULL else masked(content))
+    return record
+
+
+def masked(content: interactions_pb2.InteractionContent) -> interactions_pb2.InteractionContent:
+    """The content with personal data of the published kinds replaced, and everything that is no text left out. Built anew: a field that
+    this code does not know does not slip through."""
+    return interactions_pb2.InteractionContent(
+        prompt=[_masked_message(message) for message in content.prompt],
+        generations=[_masked_message(message) for message in content.generations],
+    )
+
+
+def _masked_message(message: interactions_pb2.Message) -> interactions_pb2.Message:
+    return interactions_pb2.Message(role=message.role, parts=[_masked_part(part) for part in message.parts])
+
+
+def _masked_part(part: interactions_pb2.Part) -> interactions_pb2.Part:
+    kind, media_type = mask(part.kind)[:_LONGEST_NAME], mask(part.media_type)[:_LONGEST_NAME]
+    if part.WhichOneof("part") == "data":
+        note = f"[not shown: {media_type or 'data'}, {len(part.data)} bytes]"
+        return interactions_pb2.Part(text=note, kind=kind)
+    return interactions_pb2.Part(text=mask(part.text), media_type=media_type, kind=kind)

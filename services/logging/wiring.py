@@ -1,0 +1,90 @@
+"""The logging service, put together. All durable state is in its database: wiring it again gives the same service."""
+
+from datetime import timedelta
+
+from kept.access_control.v1 import audit_pb2, audit_pb2_grpc, authz_pb2_grpc, keys_pb2_grpc
+from kept.logging.v1 import ingest_pb2_grpc, lifecycle_pb2_grpc, read_pb2_grpc
+from kept.retention.v1 import rules_pb2_grpc
+from kept.safety_review.v1 import screening_pb2_grpc
+from kept.settings.v1 import policies_pb2_grpc
+from services.logging import store
+from services.logging.config import LoggingConfig
+from services.logging.ended_grants import EndedGrants
+from services.logging.epoch_keys import EpochKeys
+from services.logging.ingest import Ingest
+from services.logging.lifecycle import Lifecycle
+from services.logging.partitions import Partitions
+from services.logging.policies import LoggingAuthority, Policies
+from services.logging.reading import Reading
+from services.logging.screening_feed import ScreeningFeed
+from services.logging.servicers.ingest import IngestServicer
+from services.logging.servicers.lifecycle import LifecycleServicer
+from services.logging.servicers.read import ReadServicer
+from shared.callers import RemoteAuthority
+from shared.clock import Clock
+from shared.database import Database
+from shared.ids import new_id
+from shared.jobs import Job
+from shared.outbox import AUDIT, Outbox
+from shared.service import Connect, Registrar, Service
+
+
+def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Connect) -> Service:
+    """Builds the service. Starts nothing and asks nobody anything."""
+    authz = authz_pb2_grpc.AuthzServiceStub(connect("access_control"))
+    audit = audit_pb2_grpc.AuditServiceStub(connect("access_control"))
+    keys = keys_pb2_grpc.KeyServiceStub(connect("access_control"))
+    screen = screening_pb2_grpc.ScreeningServiceStub(connect("safety_review"))
+    policies = Policies(
+        policies_pb2_grpc.PolicyServiceStub(connect("settings")),
+        rules_pb2_grpc.RuleServiceStub(connect("retention")),
+        clock,
+    )
+
+    def append_entries(payloads: list[bytes]) -> None:
+        entries = [audit_pb2.AuditEntry.FromString(payload) for payload in payloads]
+        audit.AppendEntries(audit_pb2.AppendEntriesRequest(entries=entries))
+
+    outbox = Outbox(store.outbox, database, clock, {AUDIT: append_entries})
+    partitions = Partitions(database, clock, days_ahead=config.partition_days_ahead)
+    epoch_keys = EpochKeys(keys, clock)
+    feed = ScreeningFeed(
+        database,
+        clock,
+        authz,
+        screen,
+        memory=config.screening_memory_bytes,
+        patience=timedelta(seconds=config.screening_patience_seconds),
+    )
+    ingest = Ingest(
+        database=database,
+        clock=clock,
+        policies=policies,
+        partitions=partitions,
+        epoch_keys=epoch_keys,
+        feed=feed,
+        writer=new_id("writer"),
+    )
+    ended = EndedGrants(authz, clock)
+    reading = Reading(database, clock, policies, authz, ended)
+    lifecycle = Lifecycle(database, clock, policies, outbox)
+
+    def register(server: Registrar) -> None:
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestServicer(ingest), server)
+        read_pb2_grpc.add_ReadServiceServicer_to_server(ReadServicer(reading), server)
+        lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
+
+    return Service(
+        register=register,
+        jobs=[
+            *policies.jobs,
+            ended.job,
+            partitions.job,
+            epoch_keys.job,
+            Job("data_keys", timedelta(seconds=30), ingest.data_keys.forget_old),
+            feed.job,
+            feed.backlog_job,
+            outbox.job,
+        ],
+        authority=LoggingAuthority(RemoteAuthority(authz), policies),
+    )

@@ -1,0 +1,320 @@
+"""Carries the end of an organization's data: closed, keys destroyed, erased everywhere, certified; completed when the last hold ends.
+
+Like runs, an erasure's row is locked while a step is done, and a step that broke off is done again.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from kept.access_control.v1 import keys_pb2
+from kept.settings.v1 import lifecycle_pb2 as settings_pb2
+from services.retention import destructions, holds
+from services.retention.certificates import Certificate, CertifiedDay, HoldNamed, Statement
+from services.retention.certification import Certifier
+from services.retention.erasing import ERASE
+from services.retention.erasure_states import Erasure, ErasureState
+from services.retention.holds import Hold, HoldState
+from services.retention.peers import Peers
+from services.retention.rules import RuleBook
+from services.retention.store import Tx
+from services.retention.store import certificates as certificate_rows
+from services.retention.store import erasures as rows
+from services.retention.store import holds as hold_rows
+from shared.audit import entry
+from shared.clock import Clock
+from shared.database import Database, after_commit
+from shared.errors import KeptError, Reason, not_found
+from shared.ids import new_id
+from shared.jobs import Job
+from shared.outbox import Outbox
+
+_ACTOR: Final = "service:retention"
+_BATCH: Final = 10
+_PAGE: Final = 1000
+_MOST_HOLDS: Final = 20_000
+
+
+@dataclass(frozen=True)
+class ErasureOrder:
+    """A confirmed deletion. claim_sha256: 32 bytes; the claim itself stays with the admin."""
+
+    organization_id: str
+    account_deletion_id: str
+    confirmed_by: str
+    claim_sha256: bytes
+
+
+@dataclass(frozen=True)
+class ErasureView:
+    """An erasure as it is shown. kept: what remains and why; certificate: the newest complete one."""
+
+    erasure: Erasure
+    kept: tuple[str, ...]
+    certificate: Certificate | None
+
+
+class Erasures:
+    """Begins, carries and shows erasures."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        peers: Peers,
+        rules: RuleBook,
+        certifier: Certifier,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._outbox = outbox
+        self._peers = peers
+        self._rules = rules
+        self._certifier = certifier
+        self.job = Job("erasures", timedelta(seconds=1), self.step)
+
+    def begin(self, order: ErasureOrder, actor: str) -> ErasureView:
+        """Begins an organization's erasure, or gives the one that there is: the first claim stays. Raises CONFLICT for a claim that
+        belongs to another organization's."""
+        now = self._clock.now()
+        made = Erasure(
+            erasure_id=new_id("erasure"),
+            organization_id=order.organization_id,
+            account_deletion_id=order.account_deletion_id,
+            confirmed_by=order.confirmed_by,
+            claim_sha256=order.claim_sha256,
+            state=ErasureState.CLOSING,
+            started_at=now,
+        )
+        with self._database.transaction() as tx:
+            if rows.add(tx, made):
+                self._audit(
+                    tx,
+                    made,
+                    "erasure.started",
+                    actor,
+                    account_deletion_id=made.account_deletion_id,
+                    confirmed_by=made.confirmed_by,
+                )
+                after_commit(tx, self.job.wake.set)
+            erasure = rows.of_organization(tx, order.organization_id)
+            if erasure is None:
+                raise KeptError(Reason.REASON_CONFLICT, "The claim belongs to another erasure.")
+            return self._view(tx, erasure)
+
+    def get(self, erasure_id: str) -> ErasureView:
+        """One erasure. Raises NOT_FOUND."""
+        with self._database.transaction() as tx:
+            erasure = rows.get(tx, erasure_id)
+            if erasure is None:
+                raise not_found("erasure")
+            return self._view(tx, erasure)
+
+    def get_by_claim(self, claim: str) -> ErasureView:
+        """The erasure of a claim; every claim is hashed and looked up the same way. Raises NOT_FOUND."""
+        with self._database.transaction() as tx:
+            erasure = rows.by_claim(tx, hashlib.sha256(claim.encode()).digest())
+            if erasure is None:
+                raise not_found("erasure")
+            return self._view(tx, erasure)
+
+    def _view(self, tx: Tx, erasure: Erasure) -> ErasureView:
+        complete = [each for each in certificate_rows.of_act(tx, erasure.erasure_id) if each.envelope is not None]
+        kept = kept_sentences(erasure, hold_rows.of_organization(tx, erasure.organization_id, _MOST_HOLDS))
+        return ErasureView(erasure, tuple(kept), complete[-1] if complete else None)
+
+    def step(self) -> bool:
+        """The job: one step of each erasure that can go on. Raises the first failure once all were tried."""
+        with self._database.transaction() as tx:
+            waiting = rows.take_unfinished(tx, self._clock.now(), _BATCH)
+        failure: KeptError | None = None
+        more = False
+        for erasure_id in waiting:
+            try:
+                more = self._advance(erasure_id) or more
+            except KeptError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return more
+
+    def _advance(self, erasure_id: str) -> bool:
+        with self._database.transaction() as tx:
+            erasure = rows.lock(tx, erasure_id)
+            if erasure is None or erasure.is_complete:
+                return False
+            match erasure.state:
+                case ErasureState.CLOSING:
+                    return self._close(tx, erasure)
+                case ErasureState.DESTROYING_KEYS:
+                    return self._destroy(tx, erasure)
+                case ErasureState.ERASING:
+                    return self._erase(tx, erasure)
+                case ErasureState.CERTIFYING:
+                    return self._certify(tx, erasure)
+                case ErasureState.DONE:
+                    return self._complete(tx, erasure)
+
+    def _close(self, tx: Tx, erasure: Erasure) -> bool:
+        if erasure.closes_at is None:
+            answer = self._peers.settings.CloseOrganization(
+                settings_pb2.CloseOrganizationRequest(
+                    organization_id=erasure.organization_id, erasure_id=erasure.erasure_id
+                )
+            )
+            erasure = replace(erasure, closes_at=answer.effective_at.ToDatetime(tzinfo=UTC))
+            rows.save(tx, erasure)
+        if erasure.closes_at is None or self._clock.now() < erasure.closes_at:
+            return False
+        rows.save(tx, erasure.next())
+        return True
+
+    def _destroy(self, tx: Tx, erasure: Erasure) -> bool:
+        answer = self._peers.keys.DestroyEpochs(
+            keys_pb2.DestroyEpochsRequest(
+                destruction_id=erasure.erasure_id, organization_id=erasure.organization_id
+            )
+        ).destruction
+        destruction = destructions.from_message(erasure.erasure_id, answer)
+        if destruction is None:
+            return False
+        rows.save(tx, replace(erasure, destruction=destruction, epochs_destroyed=answer.epochs).next())
+        return True
+
+    def _erase(self, tx: Tx, erasure: Erasure) -> bool:
+        for service, erase in ERASE.items():
+            if erasure.receipt(service) is None:
+                receipt = erase(self._peers, erasure.organization_id, erasure.erasure_id)
+                rows.add_receipt(tx, erasure.erasure_id, receipt)
+                return True
+        rows.save(tx, erasure.next())
+        return True
+
+    def _certify(self, tx: Tx, erasure: Erasure) -> bool:
+        signed = certificate_rows.of_act(tx, erasure.erasure_id)
+        if not signed:
+            self._collect_epochs(tx, erasure)
+            standing = hold_rows.any_standing(tx, erasure.organization_id)
+            kept = standing or any(receipt.kept for receipt in erasure.receipts)
+            rows.save(tx, replace(erasure, is_kept=kept))
+            self._certifier.issue(tx, self._statement(tx, erasure, completes=""))
+            return False
+        if signed[0].envelope is None:
+            return False
+        done = replace(erasure.next(self._clock.now()), is_complete=not erasure.is_kept)
+        rows.save(tx, done)
+        self._audit(tx, done, "erasure.ended", _ACTOR, certificate_id=signed[0].certificate_id, kept=done.is_kept)
+        return not done.is_complete
+
+    def _complete(self, tx: Tx, erasure: Erasure) -> bool:
+        """What follows the end of the last hold: whoever kept something with it erases once more, and a further certificate says that
+        it is gone."""
+        signed = certificate_rows.of_act(tx, erasure.erasure_id)
+        if len(signed) == 1:
+            if hold_rows.any_standing(tx, erasure.organization_id):
+                return False
+            for service in ("logging", "safety_review"):
+                ERASE[service](self._peers, erasure.organization_id, erasure.erasure_id)
+            self._certifier.issue(tx, self._statement(tx, erasure, completes=signed[0].certificate_id))
+            return False
+        if signed[-1].envelope is None:
+            return False
+        rows.save(tx, replace(erasure, is_complete=True))
+        self._audit(tx, erasure, "erasure.completed", _ACTOR, certificate_id=signed[-1].certificate_id)
+        return False
+
+    def _collect_epochs(self, tx: Tx, erasure: Erasure) -> None:
+        token = ""
+        while True:
+            page = self._peers.keys.ListDestroyedEpochs(
+                keys_pb2.ListDestroyedEpochsRequest(
+                    destruction_id=erasure.erasure_id, page_size=_PAGE, page_token=token
+                )
+            )
+            certificate_rows.add_epochs(
+                tx,
+                erasure.erasure_id,
+                erasure.erasure_id,
+                ((each.organization_id, date.fromisoformat(each.day), each.epoch_key_id) for each in page.epochs),
+            )
+            token = page.next_page_token
+            if not token:
+                return
+
+    def _statement(self, tx: Tx, erasure: Erasure, *, completes: str) -> Statement:
+        organization_id = erasure.organization_id
+        epochs = certificate_rows.epochs(tx, erasure.erasure_id, organization_id)
+        days = [
+            CertifiedDay(day, tuple(key for at, key, _ in epochs if at == day), (erasure.erasure_id,))
+            for day in sorted({day for day, _, _ in epochs})
+        ]
+        held = hold_rows.of_organization(tx, organization_id, _MOST_HOLDS)
+        concerned = [hold for hold in held if _kept_since(hold, erasure.started_at)]
+        logged = erasure.receipt("logging")
+        return Statement(
+            organization_id=organization_id,
+            act_id=erasure.erasure_id,
+            started_at=erasure.started_at,
+            rule=self._rules.default_in(tx),
+            through_day=None,
+            days=days,
+            destructions=[
+                *([erasure.destruction] if epochs else []),
+                *(hold.destruction for hold in concerned if hold.destruction.destroyed_at is not None),
+            ],
+            removed_at=max(
+                (
+                    *(receipt.erased_at for receipt in erasure.receipts),
+                    *(hold.ended_at for hold in concerned if hold.ended_at is not None),
+                ),
+                default=None,
+            ),
+            removed=(logged.removed.get("records", 0) if logged else 0)
+            + sum(hold.removed for hold in concerned),
+            held=sum(len(hold.kept) for hold in concerned if not hold.is_over),
+            holds=[
+                HoldNamed(
+                    hold.hold_id,
+                    hold.kind,
+                    len(hold.kept),
+                    hold.ended_at,
+                    hold.removed if hold.is_over else None,
+                )
+                for hold in concerned
+            ],
+            receipts=erasure.receipts,
+            kept=kept_sentences(erasure, held),
+            completes=completes,
+        )
+
+    def _audit(self, tx: Tx, erasure: Erasure, kind: str, actor: str, **facts: str | int | bool) -> None:
+        self._outbox.audit(
+            tx,
+            entry(
+                kind,
+                actor=actor,
+                at=self._clock.now(),
+                organization_id=erasure.organization_id,
+                subjects=[erasure.erasure_id],
+                facts=facts,
+            ),
+        )
+
+
+def _kept_since(hold: Hold, since: datetime) -> bool:
+    """Whether a hold kept something at or after an instant."""
+    if hold.state is HoldState.PENDING or hold.activated_at is None:
+        return False
+    return hold.ended_at is None or hold.ended_at >= since
+
+
+def kept_sentences(erasure: Erasure, standing: list[Hold]) -> list[str]:
+    """What remains and why, in sentences; empty when nothing does."""
+    sentences = holds.kept_sentences(standing)
+    reviewed = erasure.receipt("safety_review")
+    if sentences and reviewed is not None and reviewed.kept:
+        cases = "1 case stays" if reviewed.kept == 1 else f"{reviewed.kept} cases stay"
+        sentences.append(f"In safety review {cases} as long as the hold on its records.")
+    return sentences

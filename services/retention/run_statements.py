@@ -1,0 +1,80 @@
+"""What a run's certificate says of one organization."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from services.retention.certificates import CertifiedDay, HoldNamed, Statement, late_seconds
+from services.retention.run_states import Run, RunDay
+from services.retention.store import Tx
+from services.retention.store import certificates as certificate_rows
+from services.retention.store import holds as hold_rows
+from services.retention.store import runs as rows
+
+_MOST_HOLDS = 20_000
+
+
+def oldest_with_rows(days: Sequence[RunDay]) -> date | None:
+    """The oldest day that had rows. A key that never sealed anything is not late, whenever it goes."""
+    return min((day.day for day in days if day.dropped), default=None)
+
+
+class RunStatements:
+    """Statements for a run's organizations. What is the same for all of them is read once."""
+
+    def __init__(self, tx: Tx, run: Run) -> None:
+        self._tx = tx
+        self._run = run
+        self._days = {day.day: day for day in rows.days(tx, run.run_id)}
+        self._destructions = {source.run_id: source.destruction for source in rows.sources(tx, run.run_id)}
+
+    def of(self, organization_id: str) -> Statement:
+        """The statement for one organization."""
+        tx, run = self._tx, self._run
+        epochs = certificate_rows.epochs(tx, run.run_id, organization_id)
+        counts = certificate_rows.counts(tx, run.run_id, organization_id)
+        touched = sorted({day for day, _, _ in epochs} | set(counts))
+        days = [
+            CertifiedDay(
+                day,
+                tuple(key for at, key, _ in epochs if at == day),
+                tuple(sorted({destruction for at, _, destruction in epochs if at == day})),
+                *counts.get(day, (0, 0)),
+            )
+            for day in touched
+        ]
+        cited = {destruction for _, _, destruction in epochs}
+        dropped = [
+            dropped_at
+            for day in counts
+            if day in self._days and (dropped_at := self._days[day].dropped_at) is not None
+        ]
+        return Statement(
+            organization_id=organization_id,
+            act_id=run.run_id,
+            started_at=run.started_at,
+            rule=run.rule,
+            through_day=run.through_day,
+            days=days,
+            destructions=[self._destructions[each] for each in self._destructions if each in cited],
+            removed_at=max(dropped, default=None),
+            removed=sum(removed for removed, _ in counts.values()),
+            held=sum(held for _, held in counts.values()),
+            late_seconds=self._late(days),
+            holds=[
+                HoldNamed(hold_id, kind, records)
+                for hold_id, kind, records in hold_rows.keeping(
+                    tx, organization_id, run.started_at, touched, _MOST_HOLDS
+                )
+            ],
+        )
+
+    def _late(self, days: Sequence[CertifiedDay]) -> int:
+        oldest = next((day for day in days if (day.removed or 0) + (day.held or 0) > 0), None)
+        if oldest is None:
+            return 0
+        # Rows without content have no key: they are gone when they are dropped.
+        gone = [self._destructions[each].destroyed_at for each in oldest.destruction_ids]
+        gone_at = max((at for at in gone if at is not None), default=None)
+        if gone_at is None and oldest.day in self._days:
+            gone_at = self._days[oldest.day].dropped_at
+        return late_seconds(self._run.rule, oldest.day, gone_at)

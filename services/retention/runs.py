@@ -1,0 +1,290 @@
+"""Carries a retention run: keys first, rows after, a check that nothing older is left, a signed certificate for each organization last.
+
+The run's row is locked while a step is done, so that replicas do not double; each step is one bounded piece of work whose calls are
+idempotent, so one that broke off anywhere is simply done again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Final
+
+import structlog
+
+from kept.access_control.v1 import keys_pb2
+from kept.logging.v1 import lifecycle_pb2
+from services.retention import destructions
+from services.retention.certificates import late_seconds
+from services.retention.certification import Certifier
+from services.retention.destructions import Destruction
+from services.retention.peers import Peers
+from services.retention.rules import RuleBook
+from services.retention.run_statements import RunStatements, oldest_with_rows
+from services.retention.run_states import Run, RunDay, RunSource, RunState
+from services.retention.store import Tx
+from services.retention.store import certificates as certificate_rows
+from services.retention.store import runs as rows
+from shared.audit import entry
+from shared.clock import Clock
+from shared.database import Database, after_commit
+from shared.errors import KeptError, Reason
+from shared.ids import new_id
+from shared.jobs import Job
+from shared.outbox import Outbox
+
+# Logging may know a new rule a moment later than this service; after that its refusal is a finding.
+_PATIENCE: Final = timedelta(hours=1)
+_PAGE: Final = 1000
+_CERTIFICATES_A_STEP: Final = 100
+_PLAN_LINES: Final = 1000
+_ACTOR: Final = "service:retention"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do now. days: (organization, day, rows that would go, rows that holds keep)."""
+
+    through_day: date
+    days: tuple[tuple[str, date, int, int], ...]
+    is_truncated: bool
+
+
+class Runs:
+    """Plans, starts and carries runs; there is one at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        peers: Peers,
+        rules: RuleBook,
+        certifier: Certifier,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._outbox = outbox
+        self._peers = peers
+        self._rules = rules
+        self._certifier = certifier
+        self.job = Job("runs", timedelta(seconds=1), self.step)
+
+    def plan(self) -> Plan:
+        """What is due now. Changes nothing. Raises LEASE_LAPSED while no rule is in force."""
+        through_day = self._rules.default().newest_due_day(self._clock.now())
+        answer = self._peers.logging.ListStoredDays(
+            lifecycle_pb2.ListStoredDaysRequest(through_day=through_day.isoformat(), page_size=_PLAN_LINES)
+        )
+        days = tuple(
+            (each.organization_id, date.fromisoformat(each.day), each.records - each.held, each.held)
+            for each in answer.days
+            if each.records
+        )
+        return Plan(through_day, days, bool(answer.next_page_token))
+
+    def start(self, actor: str) -> Run:
+        """Starts a run over everything that is due now, or gives the one that is going on. Raises LEASE_LAPSED while no rule is in
+        force."""
+        rule = self._rules.default()
+        now = self._clock.now()
+        run = Run(
+            run_id=new_id("run"),
+            state=RunState.DESTROYING_KEYS,
+            through_day=rule.newest_due_day(now),
+            started_at=now,
+            started_by=actor,
+            rule=rule,
+        )
+        with self._database.transaction() as tx:
+            # One may end between the attempt and the look at it; then the second attempt starts ours.
+            for _ in range(3):
+                if rows.start(tx, run):
+                    self._audit(tx, run, "run.started", actor, through_day=run.through_day.isoformat())
+                    after_commit(tx, self.job.wake.set)
+                    return rows.get(tx, run.run_id) or run
+                if (other := rows.going_on(tx)) is not None:
+                    return other
+        raise KeptError(
+            Reason.REASON_OVERLOADED, "Other runs start and end; retry.", retry_after=timedelta(seconds=1)
+        )
+
+    def step(self) -> bool:
+        """The job: one step of the run that is going on. True when the next one can be done at once."""
+        with self._database.transaction() as tx:
+            run = rows.lock_going_on(tx)
+            if run is None:
+                return False
+            match run.state:
+                case RunState.DESTROYING_KEYS:
+                    return self._destroy(tx, run)
+                case RunState.DROPPING_ROWS:
+                    return self._drop(tx, run)
+                case _:
+                    return self._certify(tx, run)
+
+    def _destroy(self, tx: Tx, run: Run) -> bool:
+        answer = self._peers.keys.DestroyEpochs(
+            keys_pb2.DestroyEpochsRequest(
+                destruction_id=run.run_id, through_day=run.through_day.isoformat()
+            )
+        ).destruction
+        destruction = destructions.from_message(run.run_id, answer)
+        if destruction is None:
+            return False
+        destroyed = replace(run, destruction=destruction, epochs_destroyed=answer.epochs)
+        rows.save(tx, destroyed.to(RunState.DROPPING_ROWS))
+        return True
+
+    def _drop(self, tx: Tx, run: Run) -> bool:
+        if not run.days_listed:
+            page = self._peers.logging.ListStoredDays(
+                lifecycle_pb2.ListStoredDaysRequest(
+                    through_day=run.through_day.isoformat(), page_size=_PAGE, page_token=run.days_token
+                )
+            )
+            rows.add_days(tx, run.run_id, (date.fromisoformat(each.day) for each in page.days))
+            rows.save(
+                tx, replace(run, days_token=page.next_page_token, days_listed=not page.next_page_token)
+            )
+            return True
+        day = rows.next_day(tx, run.run_id)
+        if day is not None:
+            self._drop_day(tx, run, day)
+            return True
+        days = rows.days(tx, run.run_id)
+        dropped = replace(
+            run,
+            records_removed=sum(each.dropped - each.held for each in days),
+            records_held=sum(each.held for each in days),
+            late_seconds=self._late(run.destruction, run, days),
+        )
+        rows.save(tx, dropped.to(RunState.CERTIFYING))
+        return True
+
+    def _drop_day(self, tx: Tx, run: Run, day: RunDay) -> None:
+        try:
+            answer = self._peers.logging.DropExpired(
+                lifecycle_pb2.DropExpiredRequest(run_id=run.run_id, day=day.day.isoformat())
+            )
+        except KeptError as error:
+            if error.reason != Reason.REASON_NOT_DUE or self._clock.now() < run.started_at + _PATIENCE:
+                raise
+            _log.error("run.day_refused", run_id=run.run_id, day=day.day.isoformat())  # noqa: TRY400 - a finding
+            rows.save_day(tx, replace(day, is_refused=True))
+            return
+        rows.save_day(
+            tx, replace(day, dropped_at=self._clock.now(), dropped=answer.dropped, held=answer.held)
+        )
+
+    @staticmethod
+    def _late(destruction: Destruction, run: Run, days: Sequence[RunDay]) -> int:
+        oldest = oldest_with_rows(days)
+        last_drop = max((day.dropped_at for day in days if day.dropped_at is not None), default=None)
+        return late_seconds(run.rule, oldest, destruction.destroyed_at or last_drop)
+
+    def _certify(self, tx: Tx, run: Run) -> bool:
+        if not run.is_checked:
+            return self._check(tx, run)
+        source = rows.next_source(tx, run.run_id)
+        if source is not None:
+            self._collect_epochs(tx, source)
+            return True
+        day = rows.next_uncounted(tx, run.run_id)
+        if day is not None:
+            self._collect_counts(tx, day)
+            return True
+        organizations = certificate_rows.uncertified(tx, run.run_id, _CERTIFICATES_A_STEP)
+        if organizations:
+            statements = RunStatements(tx, run)
+            for organization_id in organizations:
+                self._certifier.issue(tx, statements.of(organization_id))
+            return True
+        signed, incomplete = certificate_rows.count_of_act(tx, run.run_id)
+        if incomplete:
+            return False
+        done = replace(run, certificates=signed).to(RunState.DONE, self._clock.now())
+        rows.save(tx, done)
+        rows.mark_certified(tx, run.run_id)
+        certificate_rows.forget_act(tx, run.run_id)
+        self._audit(
+            tx,
+            done,
+            "run.ended",
+            _ACTOR,
+            through_day=done.through_day.isoformat(),
+            epochs_destroyed=done.epochs_destroyed,
+            records_removed=done.records_removed,
+            records_held=done.records_held,
+            certificates=done.certificates,
+            late_seconds=done.late_seconds,
+        )
+        if done.late_seconds:
+            _log.warning("run.late", run_id=run.run_id, late_seconds=done.late_seconds)
+        return False
+
+    def _check(self, tx: Tx, run: Run) -> bool:
+        left = self._peers.logging.GetOldest(lifecycle_pb2.GetOldestRequest()).oldest_day
+        if left and date.fromisoformat(left) <= run.through_day:
+            failed = run.to(RunState.NOT_CERTIFIED, self._clock.now())
+            rows.save(tx, failed)
+            self._audit(
+                tx,
+                failed,
+                "run.not_certified",
+                _ACTOR,
+                through_day=run.through_day.isoformat(),
+                oldest_day=left,
+                records_removed=run.records_removed,
+            )
+            _log.error(
+                "run.not_certified",
+                run_id=run.run_id,
+                through_day=run.through_day.isoformat(),
+                oldest_day=left,
+            )
+            return False
+        rows.adopt(tx, run.run_id)
+        rows.save(tx, replace(run, is_checked=True))
+        return True
+
+    def _collect_epochs(self, tx: Tx, source: RunSource) -> None:
+        page = self._peers.keys.ListDestroyedEpochs(
+            keys_pb2.ListDestroyedEpochsRequest(
+                destruction_id=source.source_run_id, page_size=_PAGE, page_token=source.epochs_token
+            )
+        )
+        certificate_rows.add_epochs(
+            tx,
+            source.run_id,
+            source.source_run_id,
+            ((each.organization_id, date.fromisoformat(each.day), each.epoch_key_id) for each in page.epochs),
+        )
+        rows.save_source(
+            tx,
+            replace(source, epochs_token=page.next_page_token, epochs_listed=not page.next_page_token),
+        )
+
+    def _collect_counts(self, tx: Tx, day: RunDay) -> None:
+        page = self._peers.logging.ListDroppedCounts(
+            lifecycle_pb2.ListDroppedCountsRequest(
+                day=day.day.isoformat(), page_size=_PAGE, page_token=day.counts_token
+            )
+        )
+        certificate_rows.add_counts(
+            tx,
+            day.run_id,
+            (
+                (each.organization_id, day.day, each.records, each.held)
+                for each in page.days
+                if each.records or each.held
+            ),
+        )
+        rows.save_day(
+            tx, replace(day, counts_token=page.next_page_token, counts_listed=not page.next_page_token)
+        )
+
+    def _audit(self, tx: Tx, run: Run, kind: str, actor: str, **facts: str | int) -> None:
+        self._outbox.audit(
+            tx, entry(kind, actor=actor, at=self._clock.now(), subjects=[run.run_id], facts=facts)
+        )

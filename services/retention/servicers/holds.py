@@ -1,0 +1,76 @@
+"""kept.retention.v1.HoldService."""
+
+import grpc
+
+from kept.retention.v1 import holds_pb2, holds_pb2_grpc
+from services.retention.hold_keeping import HoldKeeper, of_person, of_service
+from services.retention.holds import HoldKind, HoldOrder
+from services.retention.servicers import messages
+from shared.database import Database
+from shared.errors import KeptError, Reason
+from shared.identity import Caller, CallerKind
+from shared.pipeline import caller_of
+from services.retention.store import holds as rows
+
+
+class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
+    """Holds, for legal staff and safety review."""
+
+    def __init__(self, keeper: HoldKeeper, database: Database) -> None:
+        self._keeper = keeper
+        self._database = database
+
+    def PlaceHold(
+        self, request: holds_pb2.PlaceHoldRequest, context: grpc.ServicerContext
+    ) -> holds_pb2.PlaceHoldResponse:
+        caller = caller_of(context)
+        order = HoldOrder(
+            request_id=request.request_id,
+            kind=messages.HOLD_KINDS[request.kind],
+            organization_id=request.organization_id,
+            record_ids=tuple(request.record_ids),
+            reference=request.reference,
+            review_at=messages.to_instant(request.review_at, "review_at"),
+        )
+        _require_kind(caller, order.kind)
+        return holds_pb2.PlaceHoldResponse(hold=messages.hold(self._keeper.place(order, caller.actor)))
+
+    def ConfirmHold(
+        self, request: holds_pb2.ConfirmHoldRequest, context: grpc.ServicerContext
+    ) -> holds_pb2.ConfirmHoldResponse:
+        confirmed = self._keeper.confirm(request.hold_id, caller_of(context).person_id)
+        return holds_pb2.ConfirmHoldResponse(hold=messages.hold(confirmed))
+
+    def ReleaseHold(
+        self, request: holds_pb2.ReleaseHoldRequest, context: grpc.ServicerContext
+    ) -> holds_pb2.ReleaseHoldResponse:
+        caller = caller_of(context)
+        if caller.kind is CallerKind.SERVICE or not request.hold_id:
+            find = of_service(caller.actor, request.hold_id, request.request_id)
+        else:
+            find = of_person(request.hold_id)
+        released = self._keeper.release(find, caller.actor, request.reason)
+        return holds_pb2.ReleaseHoldResponse(hold=messages.hold(released))
+
+    def ListHolds(
+        self, request: holds_pb2.ListHoldsRequest, context: grpc.ServicerContext
+    ) -> holds_pb2.ListHoldsResponse:
+        caller_of(context).require_organization(request.organization_id)
+        size = request.page_size or messages.DEFAULT_PAGE
+        before = messages.page_before(request.page_token)
+        with self._database.transaction() as tx:
+            found = rows.page(tx, request.organization_id, before, size + 1)
+        return holds_pb2.ListHoldsResponse(
+            holds=[messages.hold(one) for one in found[:size]],
+            next_page_token=str(found[size - 1].number) if len(found) > size else "",
+        )
+
+
+def _require_kind(caller: Caller, kind: HoldKind) -> None:
+    """Raises CALLER_NOT_ALLOWED unless this caller places holds of this kind: LEGAL for people, FLAGGED for safety review."""
+    if (kind is HoldKind.FLAGGED) is not (caller.kind is CallerKind.SERVICE):
+        raise KeptError(
+            Reason.REASON_CALLER_NOT_ALLOWED,
+            "People place legal holds, and safety review holds on flagged use; not the other way round.",
+            metadata={"method": "/kept.retention.v1.HoldService/PlaceHold"},
+        )

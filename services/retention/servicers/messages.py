@@ -1,0 +1,130 @@
+"""Domain objects as the contract's messages, and page tokens."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2, runs_pb2
+from services.retention.certificates import Certificate
+from services.retention.erasure_states import ErasureState
+from services.retention.erasures import ErasureView
+from services.retention.holds import Hold, HoldKind, HoldState
+from services.retention.run_states import Run, RunState
+from shared.errors import invalid
+
+DEFAULT_PAGE: Final = 100
+_LARGEST: Final = 2**63 - 1
+
+HOLD_KINDS: Final = {
+    holds_pb2.HOLD_KIND_LEGAL: HoldKind.LEGAL,
+    holds_pb2.HOLD_KIND_FLAGGED: HoldKind.FLAGGED,
+}
+_HOLD_KINDS: Final = {kind: number for number, kind in HOLD_KINDS.items()}
+_HOLD_STATES: Final = {
+    HoldState.PENDING: holds_pb2.HOLD_STATE_PENDING,
+    HoldState.ACTIVE: holds_pb2.HOLD_STATE_ACTIVE,
+    HoldState.RELEASING: holds_pb2.HOLD_STATE_RELEASING,
+    HoldState.RELEASED: holds_pb2.HOLD_STATE_RELEASED,
+    HoldState.FAILED: holds_pb2.HOLD_STATE_FAILED,
+}
+_RUN_STATES: Final = {
+    RunState.DESTROYING_KEYS: runs_pb2.RUN_STATE_DESTROYING_KEYS,
+    RunState.DROPPING_ROWS: runs_pb2.RUN_STATE_DROPPING_ROWS,
+    RunState.CERTIFYING: runs_pb2.RUN_STATE_CERTIFYING,
+    RunState.DONE: runs_pb2.RUN_STATE_DONE,
+    RunState.NOT_CERTIFIED: runs_pb2.RUN_STATE_NOT_CERTIFIED,
+}
+_ERASURE_STATES: Final = {
+    ErasureState.CLOSING: erasures_pb2.ERASURE_STATE_CLOSING,
+    ErasureState.DESTROYING_KEYS: erasures_pb2.ERASURE_STATE_DESTROYING_KEYS,
+    ErasureState.ERASING: erasures_pb2.ERASURE_STATE_ERASING,
+    ErasureState.CERTIFYING: erasures_pb2.ERASURE_STATE_CERTIFYING,
+    ErasureState.DONE: erasures_pb2.ERASURE_STATE_DONE,
+}
+
+
+def to_instant(message: Timestamp, field: str) -> datetime:
+    """An instant of a request. Raises INVALID_ARGUMENT for one outside the years 1 to 9999."""
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise invalid(field, "is not an instant of the years 1 to 9999") from error
+
+
+def page_before(token: str) -> int | None:
+    """The number that the last page ended with; None for the first page. Raises INVALID_ARGUMENT."""
+    if not token:
+        return None
+    if not token.isascii() or not token.isdigit() or not 0 < int(token) <= _LARGEST:
+        raise invalid("page_token", "is not one that this list gave")
+    return int(token)
+
+
+def hold(held: Hold) -> holds_pb2.Hold:
+    """A hold."""
+    message = holds_pb2.Hold(
+        hold_id=held.hold_id,
+        kind=_HOLD_KINDS[held.kind],
+        organization_id=held.organization_id,
+        record_ids=held.record_ids,
+        reference=held.reference,
+        state=_HOLD_STATES[held.state],
+        placed_by=held.placed_by,
+        confirmed_by=held.confirmed_by,
+        lost=sorted(held.lost),
+    )
+    message.placed_at.FromDatetime(held.placed_at)
+    message.review_at.FromDatetime(held.review_at)
+    if held.lapses_at is not None:
+        message.lapses_at.FromDatetime(held.lapses_at)
+    return message
+
+
+def run(one: Run) -> runs_pb2.Run:
+    """A run."""
+    message = runs_pb2.Run(
+        run_id=one.run_id,
+        state=_RUN_STATES[one.state],
+        through_day=one.through_day.isoformat(),
+        epochs_destroyed=one.epochs_destroyed,
+        records_removed=one.records_removed,
+        records_held=one.records_held,
+        certificates=one.certificates,
+        late_seconds=one.late_seconds,
+    )
+    message.started_at.FromDatetime(one.started_at)
+    if one.ended_at is not None:
+        message.ended_at.FromDatetime(one.ended_at)
+    return message
+
+
+def erasure(view: ErasureView) -> erasures_pb2.Erasure:
+    """An erasure."""
+    one = view.erasure
+    message = erasures_pb2.Erasure(
+        erasure_id=one.erasure_id,
+        organization_id=one.organization_id,
+        state=_ERASURE_STATES[one.state],
+        kept=view.kept,
+        certificate_id="" if view.certificate is None else view.certificate.certificate_id,
+    )
+    message.started_at.FromDatetime(one.started_at)
+    if one.ended_at is not None:
+        message.ended_at.FromDatetime(one.ended_at)
+    for receipt in one.receipts:
+        added = message.receipts.add(service=receipt.service, removed=receipt.removed)
+        added.erased_at.FromDatetime(receipt.erased_at)
+    return message
+
+
+def certificate(one: Certificate) -> certificates_pb2.Certificate:
+    """A certificate in short."""
+    message = certificates_pb2.Certificate(
+        certificate_id=one.certificate_id,
+        organization_id=one.organization_id,
+        act_id=one.act_id,
+        further=one.is_further,
+    )
+    message.signed_at.FromDatetime(one.signed_at)
+    return message

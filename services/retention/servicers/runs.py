@@ -1,0 +1,60 @@
+"""kept.retention.v1.RunService."""
+
+import grpc
+
+from kept.retention.v1 import runs_pb2, runs_pb2_grpc
+from services.retention.runs import Runs
+from services.retention.servicers import messages
+from services.retention.store import runs as rows
+from shared.database import Database
+from shared.errors import not_found
+from shared.pipeline import caller_of
+
+
+class RunServicer(runs_pb2_grpc.RunServiceServicer):
+    """Retention runs, for operators and auditors."""
+
+    def __init__(self, runs: Runs, database: Database) -> None:
+        self._runs = runs
+        self._database = database
+
+    def PlanRun(
+        self, request: runs_pb2.PlanRunRequest, context: grpc.ServicerContext
+    ) -> runs_pb2.PlanRunResponse:
+        plan = self._runs.plan()
+        return runs_pb2.PlanRunResponse(
+            through_day=plan.through_day.isoformat(),
+            days=[
+                runs_pb2.PlannedDay(
+                    organization_id=organization_id, day=day.isoformat(), records=records, held=held
+                )
+                for organization_id, day, records, held in plan.days
+            ],
+            truncated=plan.is_truncated,
+        )
+
+    def StartRun(
+        self, request: runs_pb2.StartRunRequest, context: grpc.ServicerContext
+    ) -> runs_pb2.StartRunResponse:
+        return runs_pb2.StartRunResponse(run=messages.run(self._runs.start(caller_of(context).actor)))
+
+    def GetRun(
+        self, request: runs_pb2.GetRunRequest, context: grpc.ServicerContext
+    ) -> runs_pb2.GetRunResponse:
+        with self._database.transaction() as tx:
+            found = rows.get(tx, request.run_id)
+        if found is None:
+            raise not_found("run")
+        return runs_pb2.GetRunResponse(run=messages.run(found))
+
+    def ListRuns(
+        self, request: runs_pb2.ListRunsRequest, context: grpc.ServicerContext
+    ) -> runs_pb2.ListRunsResponse:
+        size = request.page_size or messages.DEFAULT_PAGE
+        before = messages.page_before(request.page_token)
+        with self._database.transaction() as tx:
+            found = rows.page(tx, before, size + 1)
+        return runs_pb2.ListRunsResponse(
+            runs=[messages.run(one) for one in found[:size]],
+            next_page_token=str(found[size - 1].number) if len(found) > size else "",
+        )

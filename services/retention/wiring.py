@@ -1,0 +1,64 @@
+"""What the retention service is made of. Nothing here reads or writes the database; all durable state is in it."""
+
+from datetime import timedelta
+
+from kept.access_control.v1 import authz_pb2_grpc
+from kept.retention.v1 import (
+    certificates_pb2_grpc,
+    erasures_pb2_grpc,
+    holds_pb2_grpc,
+    rules_pb2_grpc,
+    runs_pb2_grpc,
+)
+from services.retention import peers, signing, store
+from services.retention.certification import Certifier
+from services.retention.config import RetentionConfig
+from services.retention.erasures import Erasures
+from services.retention.hold_keeping import HoldKeeper
+from services.retention.rules import RuleBook, Term, TermKind
+from services.retention.runs import Runs
+from services.retention.schedule import Schedule
+from services.retention.servicers.certificates import CertificateServicer
+from services.retention.servicers.erasures import ErasureServicer
+from services.retention.servicers.holds import HoldServicer
+from services.retention.servicers.rules import RuleServicer
+from services.retention.servicers.runs import RunServicer
+from shared.callers import RemoteAuthority
+from shared.change_feed import ChangeFeed
+from shared.clock import Clock
+from shared.database import Database
+from shared.outbox import AUDIT, Outbox
+from shared.service import Connect, Registrar, Service
+
+
+def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Connect) -> Service:
+    """The service. Makes the signing key's file when there is none; raises ConfigError when it cannot be used."""
+    key = signing.load_or_create(config.signing_key)
+    others = peers.reach(connect)
+    outbox = Outbox(store.outbox, database, clock, {AUDIT: others.append_entries})
+    rules = RuleBook(
+        ChangeFeed(store.rule_changes, database, clock),
+        database,
+        clock,
+        outbox,
+        Term(TermKind.AT_MOST, config.default_term_days),
+        timedelta(hours=config.run_window_hours),
+    )
+    certifier = Certifier(database, clock, outbox, others, key)
+    holds = HoldKeeper(database, clock, outbox, others)
+    runs = Runs(database, clock, outbox, others, rules, certifier)
+    erasures = Erasures(database, clock, outbox, others, rules, certifier)
+    schedule = Schedule(database, clock, others, rules, runs)
+
+    def register(server: Registrar) -> None:
+        rules_pb2_grpc.add_RuleServiceServicer_to_server(RuleServicer(rules), server)
+        holds_pb2_grpc.add_HoldServiceServicer_to_server(HoldServicer(holds, database), server)
+        runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs, database), server)
+        erasures_pb2_grpc.add_ErasureServiceServicer_to_server(ErasureServicer(erasures), server)
+        certificates_pb2_grpc.add_CertificateServiceServicer_to_server(CertificateServicer(database), server)
+
+    return Service(
+        register=register,
+        jobs=(rules.job, holds.job, schedule.job, runs.job, erasures.job, certifier.job, outbox.job),
+        authority=RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(connect("access_control"))),
+    )

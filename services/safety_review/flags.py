@@ -1,0 +1,170 @@
+"""Flagging: records join a case, are held, and the case's records are made known, in the transaction that stores their verdicts."""
+
+import hashlib
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from services.safety_review import notices
+from services.safety_review.cases import MAX_FLAGS, Case
+from services.safety_review.matching import Hit
+from services.safety_review.rules import Action, RuleSet, Severity
+from services.safety_review.store import Tx
+from services.safety_review.store import cases as store
+from services.safety_review.store.cases import Flag
+from services.safety_review.store.verdicts import RecordKey
+from shared import audit
+from shared.clock import Clock
+from shared.ids import new_id
+from shared.outbox import Outbox
+
+# 1 for low to 4 for critical.
+RANKS = {severity: rank for rank, severity in enumerate(Severity, start=1)}
+# An audit fact holds a thousand characters.
+_MOST_FACT = 900
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What flags a record. hits: those of rules that flag. category, severity: of the worst of the rules."""
+
+    hits: tuple[Hit, ...]
+    category: str
+    severity: int
+
+    @property
+    def rule_ids(self) -> tuple[str, ...]:
+        """The rules, each once."""
+        return tuple(sorted({hit.rule_id for hit in self.hits}))
+
+
+def finding(rules: RuleSet, hits: Sequence[Hit]) -> Finding | None:
+    """What of the hits flags the record; None if nothing does. Of equally bad rules the first in the file is the worst."""
+    by_id = {rule.id: rule for rule in rules.rules}
+    flagging = tuple(hit for hit in hits if by_id[hit.rule_id].action is Action.FLAG)
+    if not flagging:
+        return None
+    matched = {hit.rule_id for hit in flagging}
+    worst = max((rule for rule in rules.rules if rule.id in matched), key=lambda rule: RANKS[rule.severity])
+    return Finding(flagging, worst.category.value, RANKS[worst.severity])
+
+
+class Flags:
+    """Files findings.
+
+    version: of the rules that found them. hold_for: after that the hold of a record ends by itself.
+    """
+
+    def __init__(self, clock: Clock, outbox: Outbox, version: str, hold_for: timedelta) -> None:
+        self._clock = clock
+        self._outbox = outbox
+        self._version = version
+        self._hold_for = hold_for
+
+    def file(self, tx: Tx, findings: dict[RecordKey, Finding]) -> None:
+        """Puts records into cases and places their holds. What an older version of the rules flagged stays in its case and under its
+        hold, unless that case was dismissed."""
+        groups: defaultdict[tuple[str, str], list[RecordKey]] = defaultdict(list)
+        known = store.undismissed(tx, findings.keys()) if findings else set()
+        for key in sorted(findings.keys() - known):
+            groups[key.organization_id, findings[key].category].append(key)
+        for (organization_id, category), keys in sorted(groups.items()):
+            self._file_group(tx, organization_id, category, {key: findings[key] for key in keys})
+
+    def _file_group(
+        self, tx: Tx, organization_id: str, category: str, findings: dict[RecordKey, Finding]
+    ) -> None:
+        now = self._clock.now()
+        case = self._case(tx, organization_id, category, len(findings), now)
+        case = replace(
+            case,
+            severity=max(case.severity, *(found.severity for found in findings.values())),
+            flag_count=case.flag_count + len(findings),
+        )
+        store.update_to(tx, case)
+        flags = [self._flag(key, found, case.case_id, now) for key, found in findings.items()]
+        store.add_flags(tx, flags)
+        for flag in flags:
+            self._outbox.put(
+                tx,
+                notices.HOLD,
+                notices.place_hold(
+                    flag.hold_request_id, organization_id, flag.record_id, case.case_id, flag.hold_ends_at
+                ),
+            )
+        self._outbox.put(
+            tx,
+            notices.CASE,
+            notices.open_case(case.case_id, organization_id, store.record_ids(tx, case.case_id)),
+        )
+        rules = Counter(rule_id for flag in flags for rule_id in flag.rule_ids)
+        self._outbox.audit(
+            tx,
+            audit.entry(
+                "records.flagged",
+                actor=notices.SERVICE,
+                at=now,
+                organization_id=organization_id,
+                subjects=[case.case_id, *(flag.record_id for flag in flags)],
+                facts={
+                    "category": category,
+                    "rules": _listed(rules),
+                    "matches": sum(len(flag.places) for flag in flags),
+                    "rules_version": self._version,
+                },
+            ),
+        )
+
+    def _case(self, tx: Tx, organization_id: str, category: str, room: int, now: datetime) -> Case:
+        """The case that takes so many more records, locked; opened if there is none."""
+        while True:  # each turn another transaction got on: it opened a case, or closed the one we waited for
+            case = store.lock_joinable(tx, organization_id, category)
+            if case is not None:
+                if case.flag_count + room <= MAX_FLAGS:
+                    return case
+                store.update_to(tx, replace(case, is_full=True))
+            opened = Case(new_id("case"), organization_id, category, severity=1, opened_at=now)
+            if store.add(tx, opened):
+                self._outbox.audit(
+                    tx,
+                    audit.entry(
+                        "case.opened",
+                        actor=notices.SERVICE,
+                        at=now,
+                        subjects=[opened.case_id, organization_id],
+                        facts={"category": category},
+                    ),
+                )
+                return opened
+
+    def _flag(self, key: RecordKey, found: Finding, case_id: str, now: datetime) -> Flag:
+        return Flag(
+            organization_id=key.organization_id,
+            record_id=key.record_id,
+            rules_version=self._version,
+            case_id=case_id,
+            rule_ids=found.rule_ids,
+            places=tuple((hit.rule_id, *hit.start, *hit.end) for hit in found.hits),
+            flagged_at=now,
+            hold_request_id=hold_request_id(key, self._version),
+            hold_ends_at=now + self._hold_for,
+        )
+
+
+def hold_request_id(key: RecordKey, version: str) -> str:
+    """The id under which a flag's hold is placed and released. Clients choose record ids, so two organizations can have the same one;
+    and a record that was dismissed can be flagged again by newer rules: both take part in it."""
+    rest = hashlib.sha256(f"{key.organization_id} {version}".encode()).hexdigest()[:16]
+    return f"flag-{uuid.UUID(bytes=key.record_id)}-{rest}"
+
+
+def _listed(rules: Counter[str]) -> str:
+    """Rule ids and how many records each flagged, as far as a fact has room."""
+    listed = ""
+    for rule_id, count in sorted(rules.items()):
+        listed += f"{' ' if listed else ''}{rule_id}={count}"
+        if len(listed) > _MOST_FACT:
+            return listed[:_MOST_FACT] + " ..."
+    return listed

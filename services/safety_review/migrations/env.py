@@ -1,0 +1,6 @@
+"""Run by shared.database.migrate."""
+
+from services.safety_review.store import metadata
+from shared.database import run_migrations
+
+run_migrations(metadata)

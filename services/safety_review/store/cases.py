@@ -1,0 +1,158 @@
+"""Cases and the flags in them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from kept.safety_review.v1 import cases_pb2
+from services.safety_review.cases import CLAIMED, DISMISSED, OPEN, Case
+from services.safety_review.store.tables import cases, flags
+from services.safety_review.store.verdicts import RecordKey
+
+_JOINABLE = text("state <= 3 AND NOT is_full")  # the index's own words, so that it serves
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A record in a case: which rules matched and where, never what.
+
+    places: (rule id, part, offset, part, offset) of each match, from and up to (exclusive), in code points.
+    """
+
+    organization_id: str
+    record_id: bytes
+    rules_version: str
+    case_id: str
+    rule_ids: tuple[str, ...]
+    places: tuple[tuple[str, int, int, int, int], ...]
+    flagged_at: datetime
+    hold_request_id: str
+    hold_ends_at: datetime
+
+
+class Place(NamedTuple):
+    """A place in the list of cases."""
+
+    severity: int
+    opened_at: datetime
+    case_id: str
+
+
+def _made(row: Row[Any]) -> Case:
+    return Case(**row._mapping)
+
+
+def _made_flag(row: Row[Any]) -> Flag:
+    values = dict(row._mapping)
+    values["record_id"] = bytes(values["record_id"])
+    values["rule_ids"] = tuple(values["rule_ids"])
+    values["places"] = tuple(tuple(place) for place in values["places"])
+    return Flag(**values)
+
+
+def lock_joinable(tx: Connection, organization_id: str, category: str) -> Case | None:
+    """The case that flags of this category join now, locked; None if one has to be opened."""
+    row = tx.execute(
+        select(cases)
+        .where(cases.c.organization_id == organization_id, cases.c.category == category, _JOINABLE)
+        .with_for_update()
+    ).one_or_none()
+    return None if row is None else _made(row)
+
+
+def add(tx: Connection, case: Case) -> bool:
+    """Adds a case. False when another transaction opened one for the same organization and category first."""
+    added = tx.execute(
+        insert(cases).values(**asdict(case)).on_conflict_do_nothing().returning(cases.c.case_id)
+    )
+    return added.one_or_none() is not None
+
+
+def find(tx: Connection, case_id: str) -> Case | None:
+    """One case."""
+    row = tx.execute(select(cases).where(cases.c.case_id == case_id)).one_or_none()
+    return None if row is None else _made(row)
+
+
+def lock(tx: Connection, case_id: str) -> Case | None:
+    """One case; nobody changes it or joins it before this transaction ends."""
+    row = tx.execute(select(cases).where(cases.c.case_id == case_id).with_for_update()).one_or_none()
+    return None if row is None else _made(row)
+
+
+def update_to(tx: Connection, case: Case) -> None:
+    """Stores a locked case as it is now."""
+    values = asdict(case)
+    tx.execute(update(cases).where(cases.c.case_id == values.pop("case_id")).values(**values))
+
+
+def page(
+    tx: Connection,
+    state: "cases_pb2.CaseState.ValueType",
+    after: Place | None,
+    limit: int,
+    now: datetime,
+) -> list[Case]:
+    """Cases after a place in the list, the most severe and oldest first. state: only in this one as it counts now; 0: all."""
+    statement = (
+        select(cases).order_by(cases.c.severity.desc(), cases.c.opened_at, cases.c.case_id).limit(limit)
+    )
+    if state != cases_pb2.CASE_STATE_UNSPECIFIED:
+        statement = statement.where(_counts_as(state, now))
+    if after is not None:
+        later = func.row(cases.c.opened_at, cases.c.case_id) > func.row(after.opened_at, after.case_id)
+        statement = statement.where(
+            or_(cases.c.severity < after.severity, and_(cases.c.severity == after.severity, later))
+        )
+    return [_made(row) for row in tx.execute(statement)]
+
+
+def _counts_as(state: "cases_pb2.CaseState.ValueType", now: datetime) -> ColumnElement[bool]:
+    """services.safety_review.cases.as_of, for the database."""
+    if state == OPEN:
+        return or_(cases.c.state == OPEN, and_(cases.c.state == CLAIMED, cases.c.claimed_until <= now))
+    if state == CLAIMED:
+        return and_(cases.c.state == CLAIMED, cases.c.claimed_until > now)
+    return cases.c.state == state
+
+
+def add_flags(tx: Connection, new: Sequence[Flag]) -> None:
+    """Adds flags to a locked case."""
+    tx.execute(insert(flags), [asdict(flag) for flag in new])
+
+
+def flags_of(tx: Connection, case_ids: Collection[str]) -> dict[str, list[Flag]]:
+    """The flags of each case, the oldest first."""
+    found: dict[str, list[Flag]] = {case_id: [] for case_id in case_ids}
+    rows = tx.execute(
+        select(flags).where(flags.c.case_id.in_(found)).order_by(flags.c.flagged_at, flags.c.record_id)
+    )
+    for row in rows:
+        found[row.case_id].append(_made_flag(row))
+    return found
+
+
+def record_ids(tx: Connection, case_id: str) -> list[bytes]:
+    """The records of a case, each once, by id."""
+    rows = tx.execute(
+        select(flags.c.record_id).where(flags.c.case_id == case_id).distinct().order_by(flags.c.record_id)
+    )
+    return [bytes(row.record_id) for row in rows]
+
+
+def undismissed(tx: Connection, keys: Collection[RecordKey]) -> set[RecordKey]:
+    """Which of the records are in a case that was not dismissed: a person looks or has looked at them, and a hold is on them."""
+    rows = tx.execute(
+        select(flags.c.organization_id, flags.c.record_id)
+        .join(cases, cases.c.case_id == flags.c.case_id)
+        .where(
+            flags.c.record_id.in_([key.record_id for key in keys]),
+            flags.c.organization_id.in_({key.organization_id for key in keys}),
+            cases.c.state != DISMISSED,
+        )
+    )
+    return {RecordKey(row.organization_id, bytes(row.record_id)) for row in rows}.intersection(keys)

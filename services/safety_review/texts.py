@@ -1,0 +1,66 @@
+"""What of an interaction is text, in order: what people and models said, and what tools were told and gave back.
+
+A JSON escape hides a word from whoever reads the bytes ("bo\\u006db"), and many libraries escape every letter outside ASCII. So where a
+part is, or may be, JSON and holds a backslash, its unescaped form is looked at as well. It is unescaped without being parsed: that is
+linear, has no depth, and works for what was cut off in the middle.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from kept.logging.v1 import interactions_pb2
+
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_LETTERS: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+# Python knows some codecs that take quadratic time: only those that text comes in.
+_CHARSETS: Final = frozenset(
+    {"utf-16", "utf-16le", "utf-16be", "iso-8859-1", "windows-1252", "shift_jis", "euc-jp", "gb18030", "big5"}
+)
+
+
+def texts_of(content: interactions_pb2.InteractionContent) -> tuple[str, ...]:
+    """The texts of all parts of prompt and generations, in order; after them the unescaped forms of those that are JSON.
+
+    Data counts as text if its media type says text or JSON, or says nothing. Bytes that are not what the charset wants become U+FFFD.
+    """
+    texts: list[str] = []
+    unescaped: list[str] = []
+    for message in (*content.prompt, *content.generations):
+        for part in message.parts:
+            media_type, _, parameters = part.media_type.lower().partition(";")
+            media_type = media_type.strip()
+            is_json = media_type in ("application/json", "application/x-ndjson") or media_type.endswith(
+                "+json"
+            )
+            if part.WhichOneof("part") == "text":
+                text = part.text
+            elif part.data and (is_json or not media_type or media_type.startswith("text/")):
+                text = part.data.decode(_charset(parameters), "replace")
+            else:
+                continue
+            texts.append(text)
+            if "\\" in text and (is_json or part.kind.startswith("tool")):
+                unescaped.append(_unescape(text))
+    return (*texts, *unescaped)
+
+
+def _charset(parameters: str) -> str:
+    for name, value in _parameters(parameters):
+        if name == "charset" and value in _CHARSETS:
+            return value
+    return "utf-8"
+
+
+def _parameters(text: str) -> Iterator[tuple[str, str]]:
+    for parameter in text.split(";"):
+        name, _, value = parameter.partition("=")
+        yield name.strip(), value.strip().strip('"')
+
+
+def _unescape(text: str) -> str:
+    """The text with JSON's escapes (RFC 8259 §7) as the characters they stand for; half a pair becomes U+FFFD."""
+    plain = _ESCAPE.sub(
+        lambda found: chr(int(found[1], 16)) if found[1] else _LETTERS.get(found[2], found[2]), text
+    )
+    return plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

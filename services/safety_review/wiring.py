@@ -1,0 +1,76 @@
+"""Everything that the safety review service is made of, put together."""
+
+from datetime import timedelta
+from typing import cast
+
+import grpc
+
+from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc
+from kept.retention.v1 import holds_pb2_grpc
+from kept.safety_review.v1 import cases_pb2_grpc, detectors_pb2_grpc, lifecycle_pb2_grpc, screening_pb2_grpc
+from services.safety_review.config import SafetyReviewConfig
+from services.safety_review.flags import Flags
+from services.safety_review.lifecycle import Lifecycle
+from services.safety_review.matching import Matcher, failed_examples
+from services.safety_review.notices import Notices
+from services.safety_review.reviews import Reviews
+from services.safety_review.rules import DEFAULT_RULES, RulesError, load_rules
+from services.safety_review.screening import Screening, version_of
+from services.safety_review.servicers.cases import CaseServicer
+from services.safety_review.servicers.detectors import DetectorServicer
+from services.safety_review.servicers.lifecycle import LifecycleServicer
+from services.safety_review.servicers.screening import ScreeningServicer
+from shared.callers import RemoteAuthority
+from shared.clock import Clock
+from shared.config import ConfigError
+from shared.database import Database
+from shared.jobs import Job
+from shared.service import Connect, Registrar, Service
+
+
+def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: Connect) -> Service:
+    """The service. Raises ConfigError when the rules file cannot be used."""
+    matcher = _matcher(config)
+    access_control = connect("access_control")
+    authz = authz_pb2_grpc.AuthzServiceStub(access_control)
+    notices = Notices(
+        database,
+        clock,
+        holds_pb2_grpc.HoldServiceStub(connect("retention")),
+        authz,
+        audit_pb2_grpc.AuditServiceStub(access_control),
+    )
+    outbox = notices.outbox
+    flags = Flags(clock, outbox, version_of(matcher.rules), timedelta(days=config.flag_hold_days))
+    screening = Screening(database, clock, matcher, flags)
+    reviews = Reviews(database, clock, outbox, timedelta(hours=config.claim_hours))
+    lifecycle = Lifecycle(database, clock, outbox)
+
+    def register(registrar: Registrar) -> None:
+        server = cast(grpc.Server, registrar)
+        screening_pb2_grpc.add_ScreeningServiceServicer_to_server(ScreeningServicer(screening), server)
+        cases_pb2_grpc.add_CaseServiceServicer_to_server(CaseServicer(reviews), server)
+        detectors_pb2_grpc.add_DetectorServiceServicer_to_server(DetectorServicer(matcher.rules), server)
+        lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
+
+    return Service(
+        register=register,
+        jobs=(
+            outbox.job,
+            Job("old_verdicts", timedelta(minutes=10), screening.prune),
+            Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
+        ),
+        authority=RemoteAuthority(authz),
+    )
+
+
+def _matcher(config: SafetyReviewConfig) -> Matcher:
+    try:
+        matcher = Matcher(load_rules(config.rules_file))
+    except RulesError as error:
+        raise ConfigError(f"rules_file: {error}") from error
+    # The shipped rules are tested with the project; an operator's own have to do what their examples say before they count.
+    failures = failed_examples(matcher) if config.rules_file != DEFAULT_RULES else []
+    if failures:
+        raise ConfigError("\n".join(["rules_file: the rules contradict their examples:", *failures]))
+    return matcher

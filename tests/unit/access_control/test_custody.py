@@ -1,0 +1,422 @@
+"""Keys: who gets them, and that destroying them leaves every survivor and nothing else, wherever the process dies."""
+
+import threading
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import pytest
+import sqlalchemy
+
+from services.access_control.key_stores import DoesNotOpen, Item, RootAbsent, wrapping
+from services.access_control.store import audit, custody
+from shared.config import ConfigError
+from shared.errors import KeptError
+from shared.ids import new_id
+from tests.unit.access_control.vault import Crash, Sealed, Vault, make_vault, migrated_vault, vault
+
+__all__ = ["make_vault", "migrated_vault", "vault"]
+
+ORG = "org_" + "a" * 26
+OTHER = "org_" + "b" * 26
+CLOSED = "org_" + "c" * 26
+
+
+def refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(KeptError) as caught:
+        call()
+    return caught.value.name
+
+
+def test_a_record_key_is_the_one_that_the_writer_derived(vault: Vault) -> None:
+    record, without_content = vault.record(ORG), vault.record(ORG)
+    without_content.data_key_id = b""
+    import hmac
+
+    keys = vault.keys(ORG, record, without_content)
+    assert keys == {
+        record.record_id: hmac.digest(record.data_key, b"kept/record-key/v1\0" + record.record_id, "sha256")
+    }
+
+
+def test_one_record_that_cannot_be_opened_refuses_the_call(vault: Vault) -> None:
+    good, foreign, moved = vault.record(ORG), vault.record(OTHER), vault.record(ORG)
+    assert refusal(lambda: vault.keys(ORG, good, foreign)) == "OUTSIDE_SCOPE"
+    assert refusal(lambda: vault.keys(OTHER, good)) == "OUTSIDE_SCOPE"
+    moved.data_key_id = good.data_key_id[:-1] + bytes([good.data_key_id[-1] ^ 1])  # sealed for another id
+    assert refusal(lambda: vault.keys(ORG, moved)) == "OUTSIDE_SCOPE"
+    good.record_id = b"\xff" * 6 + good.record_id[6:]  # past the year 9999
+    assert refusal(lambda: vault.keys(ORG, good)) == "OUTSIDE_SCOPE"
+
+
+@pytest.mark.parametrize(
+    ("offset", "outcome"),
+    [(-3, "KEY_DESTROYED"), (-2, ""), (0, ""), (2, ""), (3, "INVALID_ARGUMENT")],
+)
+def test_epochs_are_made_for_the_late_window_and_two_days_ahead(
+    vault: Vault, offset: int, outcome: str
+) -> None:
+    day = vault.clock.now().date() + timedelta(days=offset)
+    if outcome:
+        assert refusal(lambda: vault.custody.epoch_key(ORG, day)) == outcome
+        return
+    made = vault.custody.epoch_key(ORG, day)
+    assert made == vault.custody.epoch_key(ORG, day)
+    assert len(made.public_key) == 1216
+
+
+def test_a_closed_organization_gets_no_epoch_key(vault: Vault) -> None:
+    vault.custody.epoch_key(ORG, vault.clock.now().date())
+    vault.closed.add(ORG)
+    assert refusal(lambda: vault.custody.epoch_key(ORG, vault.clock.now().date())) == "KEY_DESTROYED"
+
+
+def test_calls_at_once_make_one_epoch(vault: Vault) -> None:
+    found: list[str] = []
+    day = vault.clock.now().date()
+    threads = [
+        threading.Thread(target=lambda: found.append(vault.custody.epoch_key(ORG, day).epoch_key_id))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    assert len(set(found)) == 1
+
+
+# --- destruction --------------------------------------------------------------------------------------------------------
+
+
+class Story:
+    """Two organizations with a record on each of three days, the first day due; a closed one; a hold on one record of the first day."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.vault = vault
+        self.hold_id, self.destruction_id = new_id("hold"), new_id("run")
+        self.records: dict[tuple[str, int], Sealed] = {}
+        first_day = vault.clock.now().date()
+        for day in range(3):
+            for organization_id in (ORG, OTHER, CLOSED):
+                self.records[organization_id, day] = vault.record(organization_id)
+            if day == 0:
+                self.held = vault.record(ORG)
+                assert vault.custody.retain_records(self.hold_id, ORG, [self.held.to_retain]).retained == 1
+            vault.next_day()
+        vault.due_through = first_day
+        self.first_day = first_day
+
+    def expect(self, doomed: set[tuple[str, int]]) -> None:
+        for (organization_id, day), record in self.records.items():
+            if (organization_id, day) in doomed:
+                assert refusal(lambda o=organization_id, r=record: self.vault.keys(o, r)) == "OUTSIDE_SCOPE"
+            else:
+                assert self.vault.keys(organization_id, record)
+        assert self.vault.keys(ORG, self.held)
+
+
+def test_a_destruction_takes_what_is_due_and_nothing_else(vault: Vault) -> None:
+    story = Story(vault)
+    old_root = vault.key_store.root_ids()
+    row = vault.custody.destroy_through(story.destruction_id, story.first_day + timedelta(days=1))
+    assert (row.state, row.epochs, row.organizations, [row.root_id]) == ("done", 3, 3, old_root)
+    story.expect({(ORG, 0), (OTHER, 0), (CLOSED, 0)})
+    assert len(vault.key_store.root_ids()) == 1
+    assert vault.key_store.root_ids() != old_root
+    assert vault.custody.destroy_through(story.destruction_id, story.first_day + timedelta(days=1)) == row
+    assert (
+        refusal(lambda: vault.custody.destroy_through(story.destruction_id, story.first_day))
+        == "REQUEST_ID_REUSED"
+    )
+    assert refusal(lambda: vault.custody.epoch_key(ORG, story.first_day)) == "KEY_DESTROYED"
+    assert vault.kinds(ORG)[-1] == "keys.marked"
+    assert vault.kinds("") == ["root.created", "keys.destroyed"]
+    epochs = vault.custody.destroyed_epochs(story.destruction_id, None, 2)
+    rest = vault.custody.destroyed_epochs(
+        story.destruction_id, (epochs[-1].organization_id, epochs[-1].day), 2
+    )
+    assert [epoch.organization_id for epoch in epochs + rest] == [ORG, OTHER, CLOSED]
+
+
+def test_an_organization_is_destroyed_only_when_it_is_closed(vault: Vault) -> None:
+    story = Story(vault)
+    assert refusal(lambda: vault.custody.destroy_organization(story.destruction_id, CLOSED)) == "NOT_DUE"
+    story.expect(set())
+    vault.closed.add(CLOSED)
+    row = vault.custody.destroy_organization(story.destruction_id, CLOSED)
+    assert (row.state, row.epochs) == ("done", 3)
+    story.expect({(CLOSED, 0), (CLOSED, 1), (CLOSED, 2)})
+    vault.closed.clear()  # its tombstone is custody's own and needs nobody's word
+    assert refusal(lambda: vault.custody.epoch_key(CLOSED, vault.clock.now().date())) == "KEY_DESTROYED"
+
+
+def test_a_tombstone_is_set_where_there_never_was_a_key(vault: Vault) -> None:
+    vault.closed.add(CLOSED)
+    row = vault.custody.destroy_organization(new_id("erasure"), CLOSED)
+    assert (row.state, row.epochs, row.root_id) == ("done", 0, None)
+    vault.closed.clear()
+    assert refusal(lambda: vault.custody.epoch_key(CLOSED, vault.clock.now().date())) == "KEY_DESTROYED"
+
+
+POINTS = [
+    "begun", "marked", "marked:2", "marked:3", "all-marked", "root-made", "rewrapped", "switched", "safe", "survivor-opened",
+    "root-destroyed", "done",
+    *(f"commit-{when}:{nth}" for when in ("before", "after") for nth in range(1, 16)),
+]  # fmt: skip
+
+
+def test_wherever_the_process_dies_the_survivors_live_and_the_rest_is_gone(
+    make_vault: Callable[[], Vault],
+) -> None:
+    vault = make_vault()
+    died = set()
+    for point in POINTS:
+        story = Story(vault)
+        vault.seen.clear()
+        vault.crash_at = point
+        try:
+            vault.custody.destroy_through(story.destruction_id, story.first_day)
+        except Crash:
+            died.add(point)
+        vault.restart()
+        # Before the destruction goes on, every survivor opens.
+        for (organization_id, day), record in story.records.items():
+            if day > 0:
+                assert vault.keys(organization_id, record), point
+        assert vault.keys(ORG, story.held), point
+        row = vault.custody.destroy_through(story.destruction_id, story.first_day)
+        while row.state != "done":
+            vault.custody.advance()
+            row = vault.custody.destroy_through(story.destruction_id, story.first_day)
+        assert row.epochs == 3, point
+        story.expect({(ORG, 0), (OTHER, 0), (CLOSED, 0)})
+        status = vault.custody.status()
+        # A root that was made and never used may be left; the old one is gone.
+        assert row.root_id not in vault.key_store.root_ids(), point
+        unused = 1 if point in ("root-made", "rewrapped") or point.startswith("commit-before") else 0
+        assert len(status.other_root_ids) <= unused, point
+        for root_id in status.other_root_ids:
+            vault.key_store.destroy(root_id)
+    assert died >= set(POINTS[:12])
+    assert vault.kinds("").count("keys.destroyed") == len(POINTS)
+
+
+def test_the_job_alone_ends_what_a_crash_interrupted(vault: Vault) -> None:
+    story = Story(vault)
+    vault.crash_at = "marked"
+    with pytest.raises(Crash):
+        vault.custody.destroy_through(story.destruction_id, story.first_day)
+    vault.restart()
+    while vault.custody.advance():
+        pass
+    assert vault.custody.status().counts.destroyed_epochs == 3
+    assert vault.custody.status().other_root_ids == []
+    story.expect({(ORG, 0), (OTHER, 0), (CLOSED, 0)})
+
+
+def test_an_old_copy_of_the_database_opens_nothing_any_more(vault: Vault) -> None:
+    story = Story(vault)
+    with vault.database.transaction() as tx:
+        before = [
+            tx.execute(sqlalchemy.select(table)).all()
+            for table in (
+                custody.organization_keys,
+                custody.hold_keys,
+                custody.epoch_keys,
+                custody.retained_records,
+            )
+        ]
+    organizations, held, _, _ = before
+
+    def opened() -> int:
+        count = 0
+        for row in organizations:
+            name = wrapping.name_of("organization-key", row.organization_id, str(row.generation))
+            try:
+                count += len(vault.key_store.unwrap(row.root_id, [Item(name, row.wrapped)]))
+            except (RootAbsent, DoesNotOpen):
+                continue
+        for row in held:
+            try:
+                count += len(
+                    vault.key_store.unwrap(
+                        row.root_id, [Item(wrapping.name_of("hold-key", row.hold_id), row.wrapped)]
+                    )
+                )
+            except (RootAbsent, DoesNotOpen):
+                continue
+        # Under the roots that there are now, whatever id the copy names.
+        for root_id in vault.key_store.root_ids():
+            for row in organizations:
+                name = wrapping.name_of("organization-key", row.organization_id, str(row.generation))
+                try:
+                    count += len(vault.key_store.unwrap(root_id, [Item(name, row.wrapped)]))
+                except DoesNotOpen:
+                    continue
+        return count
+
+    assert opened() == 3 + 1 + 3
+    assert vault.custody.destroy_through(story.destruction_id, story.first_day).state == "done"
+    assert opened() == 0
+    story.expect({(ORG, 0), (OTHER, 0), (CLOSED, 0)})
+
+
+def test_the_old_root_stays_until_a_standby_has_the_survivors(vault: Vault) -> None:
+    vault.survivors_must_be_on = "standby"
+    vault.restart()
+    story = Story(vault)
+    [old_root] = vault.key_store.root_ids()
+    row = vault.custody.destroy_through(story.destruction_id, story.first_day)
+    assert row.state == "switched"
+    vault.custody.advance()
+    assert old_root in vault.key_store.root_ids()
+    story.expect({(ORG, 0), (OTHER, 0), (CLOSED, 0)})  # refused from the mark on
+    vault.survivors_must_be_on = "nowhere"
+    vault.restart()
+    assert vault.custody.destroy_through(story.destruction_id, story.first_day).state == "done"
+    assert old_root not in vault.key_store.root_ids()
+
+
+def test_the_old_root_stays_when_the_new_one_opens_nothing(vault: Vault) -> None:
+    story = Story(vault)
+    [old_root] = vault.key_store.root_ids()
+    vault.crash_at = "switched"
+    with pytest.raises(Crash):
+        vault.custody.destroy_through(story.destruction_id, story.first_day)
+    vault.crash_at = ""
+    current = vault.custody.status().root.root_id
+    path = vault.directory / f"{current}.key"
+    genuine = path.read_bytes()
+    path.write_bytes(bytes(32))
+    assert refusal(vault.custody.advance) == "INTERNAL"
+    assert old_root in vault.key_store.root_ids()
+    path.write_bytes(genuine)
+    vault.custody.advance()
+    assert vault.key_store.root_ids() == [current]
+
+
+def test_a_lapsed_lease_marks_nothing(vault: Vault) -> None:
+    story = Story(vault)
+
+    def lapsed(_: str, __: date) -> bool:
+        from shared.errors import lease_lapsed
+
+        raise lease_lapsed()
+
+    vault.custody._destroyer._is_due = lapsed
+    assert (
+        refusal(lambda: vault.custody.destroy_through(story.destruction_id, story.first_day))
+        == "LEASE_LAPSED"
+    )
+    story.expect(set())
+    vault.restart()
+    assert vault.custody.destroy_through(story.destruction_id, story.first_day).epochs == 3
+
+
+# --- holds --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_hold_keeps_opens_until_it_is_released(vault: Vault) -> None:
+    story = Story(vault)
+    vault.custody.destroy_through(story.destruction_id, story.first_day)
+    with vault.database.transaction() as tx:
+        lost = story.records[ORG, 0]
+        assert vault.custody.retained(tx, ORG, [story.held.record_id, lost.record_id]) == {
+            story.held.record_id
+        }
+    later = new_id("hold")
+    kept = vault.custody.retain_records(later, ORG, [story.held.to_retain, lost.to_retain])
+    assert (kept.retained, kept.lost) == (1, [lost.record_id])  # the first hold's key served the second
+    assert vault.custody.retain_records(later, ORG, [story.held.to_retain]).retained == 1  # again, the same
+    root = vault.key_store.root_ids()
+    row = vault.custody.release(story.hold_id)
+    assert (row.state, row.destruction_id) == ("done", "release_" + story.hold_id.removeprefix("hold_"))
+    assert vault.key_store.root_ids() != root
+    assert vault.keys(ORG, story.held)  # the second hold stands
+    vault.custody.release(later)
+    assert refusal(lambda: vault.keys(ORG, story.held)) == "OUTSIDE_SCOPE"
+    assert refusal(lambda: vault.custody.retain_records(later, ORG, [story.held.to_retain])) == "WRONG_STATE"
+
+
+def test_a_hold_and_a_destruction_at_once_agree_on_what_is_kept(vault: Vault) -> None:
+    for _ in range(8):
+        records = [vault.record(ORG) for _ in range(3)]
+        day = vault.clock.now().date()
+        vault.next_day()
+        vault.due_through = day
+        hold_id, run_id = new_id("hold"), new_id("run")
+        barrier = threading.Barrier(2)
+        lost: list[bytes] = []
+
+        def hold(
+            records: list[Sealed] = records, hold_id: str = hold_id, barrier: threading.Barrier = barrier
+        ) -> None:
+            barrier.wait()
+            lost.extend(
+                vault.custody.retain_records(hold_id, ORG, [record.to_retain for record in records]).lost
+            )  # noqa: B023
+
+        def destroy(day: date = day, run_id: str = run_id, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            vault.custody.destroy_through(run_id, day)
+
+        threads = [threading.Thread(target=hold), threading.Thread(target=destroy)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(lost) in (0, 3)
+        for record in records:
+            if record.record_id in lost:
+                assert refusal(lambda r=record: vault.keys(ORG, r)) == "OUTSIDE_SCOPE"
+            else:
+                assert vault.keys(ORG, record)
+
+
+def test_two_destructions_at_once_both_end(vault: Vault) -> None:
+    story = Story(vault)
+    vault.closed.add(CLOSED)
+    states: list[str] = []
+    threads = [
+        threading.Thread(
+            target=lambda: states.append(
+                vault.custody.destroy_through(story.destruction_id, story.first_day).state
+            )
+        ),
+        threading.Thread(
+            target=lambda: states.append(vault.custody.destroy_organization(new_id("erasure"), CLOSED).state)
+        ),
+        threading.Thread(target=lambda: states.append(str(vault.custody.advance()))),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(states) == 3
+    while vault.custody.advance():
+        pass
+    story.expect({(ORG, 0), (OTHER, 0), (CLOSED, 0), (CLOSED, 1), (CLOSED, 2)})
+    assert vault.custody.status().other_root_ids == []
+
+
+# --- start --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_service_without_its_current_root_refuses_to_start_and_touches_nothing(vault: Vault) -> None:
+    [root_id] = vault.key_store.root_ids()
+    path = vault.directory / f"{root_id}.key"
+    path.rename(vault.directory / "elsewhere")
+    with pytest.raises(ConfigError, match="not in the key store"):
+        vault.restart()
+    assert vault.key_store.root_ids() == []
+    (vault.directory / "elsewhere").rename(path)
+    vault.restart()
+
+
+def test_a_restored_smaller_tree_refuses_to_start(vault: Vault) -> None:
+    Story(vault)
+    vault.audit_log.integrate()
+    with vault.database.transaction() as tx:
+        tx.execute(sqlalchemy.update(audit.tree).values(size=1))
+    with pytest.raises(ConfigError, match="restored to an older state"):
+        vault.restart()

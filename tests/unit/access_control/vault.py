@@ -1,0 +1,139 @@
+"""A database, a key store, a log and custody on them, to be rebuilt after a crash as a process is."""
+
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+
+from services.access_control.audit_log import AuditLog
+from services.access_control.custody import Custody, EpochKey, SurvivorsMustBeOn, ToRetain
+from services.access_control.custody.sealing import data_key_info
+from services.access_control.key_stores.files import FileKeyStore
+from shared.database import Database, migrate
+from shared.ids import entropy, new_record_id, record_day
+from tests.support.clocks import ManualClock
+from tests.support.postgres import FreshDatabase, TestServer, database_name
+
+MIGRATIONS = Path("services/access_control/migrations")
+SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class Vault:
+    """custody and audit_log as wiring builds them; `restart` builds them again from database and key store."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self.clock = ManualClock()
+        self.directory = directory
+        self.closed: set[str] = set()
+        self.due_through: date = date.min
+        self.crash_at: str = ""
+        self.seen: list[str] = []
+        self.survivors_must_be_on: SurvivorsMustBeOn = "nowhere"
+        self.database = Database(url, on_commit=lambda when: self.pause("commit-" + when))
+        self.restart()
+
+    def pause(self, point: str) -> None:
+        """Dies at the n-th passing of a point: crash_at is "point" or "point:n"."""
+        self.seen.append(point)
+        name, _, nth = self.crash_at.partition(":")
+        if point == name and self.seen.count(point) == int(nth or 1):
+            raise Crash(point)
+
+    def restart(self) -> None:
+        self.crash_at = ""
+        self.key_store = FileKeyStore(self.directory)
+        self.audit_log = AuditLog(self.database, self.clock, self.key_store)
+        self.custody = Custody(
+            self.database,
+            self.clock,
+            self.key_store,
+            self.audit_log,
+            is_due=lambda _, day: day <= self.due_through,
+            is_closed=lambda organization_id: organization_id in self.closed,
+            survivors_must_be_on=self.survivors_must_be_on,
+            pause=self.pause,
+        )
+        self.audit_log.verify_at_start()
+        self.custody.verify_at_start()
+
+    def keys(self, organization_id: str, *records: "Sealed") -> dict[bytes, bytes]:
+        with self.database.transaction() as tx:
+            return self.custody.record_keys(
+                tx,
+                organization_id,
+                [(r.record_id, r.data_key_id) for r in records],
+                {r.data_key_id: r.sealed for r in records},
+            )
+
+    def record(self, organization_id: str) -> "Sealed":
+        """A record written now, its data key sealed as logging seals it."""
+        record_id = new_record_id(self.clock.now())
+        day = record_day(record_id)
+        return Sealed(organization_id, record_id, self.custody.epoch_key(organization_id, day))
+
+    def kinds(self, organization_id: str) -> list[str]:
+        """Kinds of the organization's audit entries, in order."""
+        import json
+
+        page = self.audit_log.list_entries(organization_id, 0, 500)
+        return [json.loads(entry.body)["kind"] for entry in page.entries]
+
+    def next_day(self) -> None:
+        self.clock.advance(timedelta(days=1))
+
+
+class Sealed:
+    """A record as logging has it."""
+
+    def __init__(self, organization_id: str, record_id: bytes, epoch: EpochKey) -> None:
+        self.record_id, self.data_key_id, self.data_key = record_id, entropy(16), entropy(32)
+        public_key = hpke.MLKEM768X25519PublicKey(
+            MLKEM768PublicKey.from_public_bytes(epoch.public_key[:1184]),
+            X25519PublicKey.from_public_bytes(epoch.public_key[1184:]),
+        )
+        info = data_key_info(organization_id, record_day(record_id), self.data_key_id)
+        self.sealed = SUITE.encrypt(self.data_key, public_key, info)
+
+    @property
+    def to_retain(self) -> ToRetain:
+        return ToRetain(self.record_id, self.data_key_id, self.sealed)
+
+
+@pytest.fixture(scope="session")
+def migrated_vault(postgres_server: TestServer) -> str:
+    url = postgres_server.fresh_database("access_control_template")
+    database = Database(url)
+    migrate(database, MIGRATIONS)
+    database.close()
+    return database_name(url)
+
+
+@pytest.fixture
+def make_vault(
+    fresh_database: FreshDatabase, migrated_vault: str, tmp_path: Path
+) -> Iterator[Callable[[], Vault]]:
+    made: list[Vault] = []
+
+    def make() -> Vault:
+        vault = Vault(
+            fresh_database("access_control", template=migrated_vault), tmp_path / f"keys{len(made)}"
+        )
+        made.append(vault)
+        return vault
+
+    yield make
+    for vault in made:
+        vault.database.close()
+
+
+@pytest.fixture
+def vault(make_vault: Callable[[], Vault]) -> Vault:
+    return make_vault()

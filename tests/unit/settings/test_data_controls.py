@@ -1,0 +1,146 @@
+"""Data controls: admins only, one at a time, and a history that is only added to."""
+
+from datetime import timedelta
+from threading import Barrier, Thread
+
+from kept.errors.v1 import reasons_pb2
+from kept.settings.v1 import data_controls_pb2 as contract
+from kept.settings.v1 import members_pb2, policies_pb2
+from shared.errors import KeptError
+from tests.unit.settings.world import World, refused
+
+
+def current(world: World, member: members_pb2.Member) -> contract.DataControls:
+    return (
+        world.customer(member)
+        .controls.GetDataControls(contract.GetDataControlsRequest(organization_id=member.organization_id))
+        .controls
+    )
+
+
+def update(
+    world: World, member: members_pb2.Member, etag: str, **controls: bool
+) -> contract.DataControlsChange:
+    return (
+        world.customer(member)
+        .controls.UpdateDataControls(
+            contract.UpdateDataControlsRequest(organization_id=member.organization_id, etag=etag, **controls)
+        )
+        .change
+    )
+
+
+def versions(world: World) -> list[policies_pb2.PolicyChange]:
+    answer = world.peer("logging").policies.ListPolicyChanges(policies_pb2.ListPolicyChangesRequest())
+    return list(answer.changes)
+
+
+def test_a_member_is_refused_and_told_who_the_admins_are(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    with refused(reasons_pb2.REASON_ADMIN_REQUIRED) as caught:
+        update(world, member, current(world, member).etag, training_allowed=False)
+    assert caught[0].metadata == {"admins": "Ada Admin"}
+    assert current(world, member).training_allowed
+
+
+def test_without_an_admin_the_support_contact_is_named(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    with world.database.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM members WHERE role = 2")
+    with refused(reasons_pb2.REASON_ADMIN_REQUIRED) as caught:
+        update(world, member, current(world, member).etag, training_allowed=False)
+    assert caught[0].metadata == {"support": "help@vendor.test"}
+
+
+def test_training_counts_from_acceptance_and_needs_no_feed(world: World) -> None:
+    admin = world.admin()
+    before = versions(world)
+    world.clock.advance(timedelta(hours=1))
+    change = update(world, admin, current(world, admin).etag, training_allowed=False)
+    assert change.accepted_at.ToDatetime() == world.clock.now().replace(tzinfo=None)
+    assert change.changed_by == admin.member_id
+    assert versions(world) == before
+    world.clock.step(timedelta(hours=-5))
+    again = update(world, admin, change.controls.etag, training_allowed=True)
+    assert again.accepted_at.ToDatetime() > change.accepted_at.ToDatetime(), "a stepped clock keeps the order"
+    intervals = (
+        world.customer(admin)
+        .policies.GetConsentHistory(
+            policies_pb2.GetConsentHistoryRequest(organization_id=admin.organization_id)
+        )
+        .intervals
+    )
+    assert [interval.training_allowed for interval in intervals] == [True, False, True]
+    assert [interval.HasField("until") for interval in intervals] == [True, True, False]
+    assert intervals[0].until == change.accepted_at == getattr(intervals[1], "from")
+
+
+def test_customer_approval_counts_from_an_instant_that_the_feed_gives(world: World) -> None:
+    admin = world.admin()
+    change = update(world, admin, current(world, admin).etag, require_customer_approval=True)
+    newest = versions(world)[-1]
+    assert newest.organization.require_customer_approval
+    assert newest.effective_at == change.effective_at
+    off = update(world, admin, change.controls.etag, training_allowed=False)
+    assert off.effective_at == change.effective_at, "the rest did not change"
+    assert off.controls.require_customer_approval
+
+
+def test_an_old_etag_changes_nothing_and_learns_the_current_one(world: World) -> None:
+    admin = world.admin()
+    old = current(world, admin).etag
+    new = update(world, admin, old, training_allowed=False).controls.etag
+    with refused(reasons_pb2.REASON_CONFLICT) as caught:
+        update(world, admin, old, training_allowed=True)
+    assert caught[0].metadata == {"etag": new}
+    assert not current(world, admin).training_allowed
+
+
+def test_the_same_value_again_adds_no_entry(world: World) -> None:
+    admin = world.admin()
+    etag = current(world, admin).etag
+    assert update(world, admin, etag, training_allowed=True).controls.etag == etag
+    assert world.kinds(admin.organization_id).count("data_controls.updated") == 0
+
+
+def test_of_two_admins_at_once_one_wins(world: World) -> None:
+    admin = world.admin()
+    etag, barrier, outcomes = current(world, admin).etag, Barrier(2), []
+
+    def try_it(**controls: bool) -> None:
+        barrier.wait()
+        try:
+            update(world, admin, etag, **controls)
+            outcomes.append("changed")
+        except KeptError as error:
+            outcomes.append(error.name)
+
+    threads = [
+        Thread(target=try_it, kwargs={"training_allowed": False}),
+        Thread(target=try_it, kwargs={"require_customer_approval": True}),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["CONFLICT", "changed"]
+
+
+def test_the_history_pages_from_the_oldest(world: World) -> None:
+    admin = world.admin()
+    etag = current(world, admin).etag
+    for allowed in (False, True, False):
+        etag = update(world, admin, etag, training_allowed=allowed).controls.etag
+    request = contract.ListDataControlsHistoryRequest(organization_id=admin.organization_id, page_size=3)
+    first = world.customer(admin).controls.ListDataControlsHistory(request)
+    request.page_token = first.next_page_token
+    rest = world.customer(admin).controls.ListDataControlsHistory(request)
+    assert [change.controls.training_allowed for change in [*first.changes, *rest.changes]] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert rest.next_page_token == ""

@@ -1,0 +1,172 @@
+"""Invitations that work once, accounts that are one an address, and sign-ins that tell nothing."""
+
+from datetime import timedelta
+from threading import Barrier, Thread
+from unittest.mock import patch
+
+import pytest
+
+from kept.errors.v1 import reasons_pb2
+from kept.options.v1 import roles_pb2
+from kept.settings.v1 import members_pb2 as contract
+from kept.settings.v1 import organizations_pb2
+from services.settings.passwords import Passwords
+from shared.errors import KeptError
+from tests.unit.settings.world import PASSWORD, World, refused
+
+
+def authenticate(world: World, email: str, password: str) -> contract.Member:
+    return (
+        world.peer("issuer")
+        .members.AuthenticateMember(contract.AuthenticateMemberRequest(email=email, password=password))
+        .member
+    )
+
+
+def test_a_member_registers_signs_in_and_is_made_known_to_access_control(world: World) -> None:
+    admin = world.admin()
+    assert admin.role == roles_pb2.CUSTOMER_ROLE_ADMIN
+    assert authenticate(world, "ADMIN@Acme.test", PASSWORD) == admin
+    assert world.kinds(admin.organization_id) == [
+        "organization.created",
+        "member.registered",
+        "member.signed_in",
+    ]
+    [synced] = world.peers.members
+    assert (synced.member_id, synced.organization_id, synced.display_name, synced.revision) == (
+        admin.member_id,
+        admin.organization_id,
+        "Ada Admin",
+        1,
+    )
+    told = str(world.peers.entries)
+    assert "Ada" not in told
+    assert "acme.test" not in told
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [
+        ("admin@acme.test", PASSWORD + "x"),
+        ("nobody@acme.test", PASSWORD),
+        ("\u212aadmin@acme.test", PASSWORD),
+        ("admin@acme.test", "\x00"),
+    ],
+)
+def test_unknown_and_wrong_are_refused_alike_after_equal_work(
+    world: World, email: str, password: str
+) -> None:
+    world.admin()
+    with patch.object(Passwords, "matches", autospec=True, side_effect=Passwords.matches) as compared:
+        with refused(reasons_pb2.REASON_SIGN_IN_FAILED) as caught:
+            authenticate(world, email, password)
+        assert compared.call_count == 1
+    assert caught[0].text == "E-mail and password do not go together."
+    assert caught[0].metadata == {}
+
+
+def test_neither_password_nor_token_is_stored(world: World) -> None:
+    made = world.organization()
+    world.register(made.invitation_token)
+    invited = world.organization("other").invitation_token
+    with world.database.engine.connect() as connection:
+        rows = [
+            str(connection.exec_driver_sql(f"SELECT * FROM {table}").all())
+            for table in ("members", "invitations", "outbox", "organizations")
+        ]
+    stored = " ".join(rows)
+    assert "$argon2id$" in stored
+    assert PASSWORD not in stored
+    assert invited not in stored
+
+
+def test_an_invitation_works_once(world: World) -> None:
+    token = world.organization().invitation_token
+    world.register(token)
+    for bad in (token, "A" * 43):
+        with refused(reasons_pb2.REASON_INVITATION_INVALID):
+            world.register(bad)
+
+
+def test_of_two_registrations_at_once_one_gets_the_invitation(world: World) -> None:
+    token = world.organization().invitation_token
+    barrier, outcomes = Barrier(2), []
+
+    def try_it() -> None:
+        barrier.wait()
+        try:
+            world.register(token)
+            outcomes.append("registered")
+        except KeptError as error:
+            outcomes.append(error.name)
+
+    threads = [Thread(target=try_it) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["INVITATION_INVALID", "registered"]
+
+
+def test_an_invitation_ends_after_seven_days(world: World) -> None:
+    first, second = world.organization("a").invitation_token, world.organization("b").invitation_token
+    world.clock.advance(timedelta(days=7) - timedelta(microseconds=1))
+    world.register(first)
+    world.clock.advance(timedelta(microseconds=1))
+    with refused(reasons_pb2.REASON_INVITATION_INVALID):
+        world.register(second)
+
+
+def test_inviting_again_replaces_and_an_address_has_one_account(world: World) -> None:
+    admin, other = world.admin("acme"), world.admin("other")
+
+    def invite(by: contract.Member, email: str) -> str:
+        return (
+            world.customer(by)
+            .members.InviteMember(
+                contract.InviteMemberRequest(
+                    organization_id=by.organization_id, email=email, role=roles_pb2.CUSTOMER_ROLE_MEMBER
+                )
+            )
+            .invitation_token
+        )
+
+    first, second = invite(admin, "max@mail.test"), invite(admin, "MAX@mail.test")
+    elsewhere = invite(other, "max@mail.test")
+    with refused(reasons_pb2.REASON_INVITATION_INVALID):
+        world.register(first)
+    world.clock.advance(timedelta(minutes=1))
+    member = world.register(second, "Max", "Member")
+    with refused(reasons_pb2.REASON_ALREADY_EXISTS):
+        world.register(elsewhere)
+    with refused(reasons_pb2.REASON_ALREADY_EXISTS):
+        invite(admin, "max@MAIL.test")
+    listed = world.customer(member).members.ListMembers(
+        contract.ListMembersRequest(organization_id=member.organization_id)
+    )
+    assert [person.member_id for person in listed.members] == [admin.member_id, member.member_id]
+
+
+def test_only_admins_invite_and_roles_come_from_the_table(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    request = contract.InviteMemberRequest(
+        organization_id=admin.organization_id, email="x@mail.test", role=roles_pb2.CUSTOMER_ROLE_ADMIN
+    )
+    with refused(reasons_pb2.REASON_ADMIN_REQUIRED) as caught:
+        world.customer(member).members.InviteMember(request)
+    assert caught[0].metadata == {"admins": "Ada Admin"}
+    with refused(reasons_pb2.REASON_CALLER_NOT_ALLOWED):
+        world.customer(admin).organizations.ListOrganizations(organizations_pb2.ListOrganizationsRequest())
+
+
+def test_a_token_for_another_organization_or_of_nobody_opens_nothing(world: World) -> None:
+    admin, other = world.admin("acme"), world.admin("other")
+    request = contract.ListMembersRequest(organization_id=other.organization_id)
+    with refused(reasons_pb2.REASON_WRONG_ORGANIZATION):
+        world.customer(admin, other.organization_id).members.ListMembers(request)
+    with refused(reasons_pb2.REASON_WRONG_ORGANIZATION):
+        world.customer(admin).members.ListMembers(request)
+    gone = contract.Member(member_id="member_" + "0" * 26, organization_id=other.organization_id)
+    with refused(reasons_pb2.REASON_UNAUTHENTICATED):
+        world.customer(gone).members.ListMembers(request)
