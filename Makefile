@@ -4,6 +4,7 @@ PYTHON ?= python3
 INPUT ?=
 SEEDS ?= 20
 DAYS ?= 90
+FIRST ?= 1
 # Test processes. More of them help only where there are cores to spare: each starts services of its own.
 WORKERS ?= 2
 # What `make test` runs, such as TESTS=tests/unit or TESTS="tests/unit -k merkle".
@@ -53,7 +54,7 @@ proto: setup ## compile the contracts again, changed or not
 	@$(PY) protos/generate.py --force
 
 simulate: setup ## random histories against the invariants: make simulate SEEDS=20 DAYS=90
-	@$(PY) -m tests.simulation --seeds $(SEEDS) --days $(DAYS)
+	@$(PY) -m tests.simulation --seeds $(SEEDS) --days $(DAYS) --first $(FIRST)
 
 bench: setup ## measure, and write build/bench.json
 	@$(PY) -m bench

@@ -34,6 +34,8 @@ def write_service(layout: Layout, service: str, identity: Identity, database_url
         settings["key_store"] = str(private_files.directory(home / "key_store"))
     if service == "retention":
         settings["signing_key"] = str(home / "signing_key.pem")
+    if service == "settings":
+        settings["account_deletion_grace_days"] = 0  # the story does not wait two weeks
     tables: dict[str, Section] = {
         "tls": {
             "certificate": str(identity.certificate),

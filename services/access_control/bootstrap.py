@@ -17,7 +17,8 @@ from kept.options.v1 import roles_pb2
 from services.access_control.audit_log import AuditLog
 from services.access_control.config import AccessControlConfig
 from services.access_control.decision_log import DecisionLog
-from services.access_control.directory import identity_taken, require_agreement_times
+from services.access_control.directory import identity_taken
+from services.access_control.key_stores import KeyStoreError
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.people import Person, RoleAssignment
 from services.access_control.store import directory as store
@@ -76,7 +77,6 @@ def bootstrap(
             store.add_assignment(tx, role)
             agreement_id = new_id("agreement")
             expires_at = now + _AGREEMENT_LASTS
-            require_agreement_times(now, expires_at, now)
             store.add_agreement(
                 tx, agreement_id, person.person_id, document_sha256, now, expires_at, other.person_id, now
             )
@@ -148,6 +148,9 @@ def main(arguments: list[str], migrations: Path) -> int:
         return 2
     except KeptError as error:
         sys.stderr.write(f"bootstrap: {error.text} [{error.name}]\n")
+        return 1
+    except KeyStoreError as error:
+        sys.stderr.write(f"bootstrap: {error}\n")
         return 1
     return 0
 

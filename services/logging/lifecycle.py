@@ -105,7 +105,7 @@ class Lifecycle:
             self._require_due(day, store.counts_of_day(tx, day))
             now = self._clock.now()
             total, held = store.drop_day(tx, day, run_id, now)
-            facts = {"day": day.isoformat(), "dropped": total, "held": held}
+            facts: dict[str, str | int | bool] = {"day": day.isoformat(), "dropped": total, "held": held}
             self._outbox.audit(
                 tx, entry("partition.dropped", actor=_ACTOR, at=now, subjects=[run_id], facts=facts)
             )

@@ -30,8 +30,8 @@ from shared.redaction import Secret
 _PAGE: Final = 100
 # Access control takes so many in one question.
 _OPEN_AT_ONCE: Final = 500
-# A page's sealed content in memory at most, in bytes; one record is always taken.
-_PAGE_BYTES: Final = 32 * 1024 * 1024
+# Sealed content that one read has in memory at most, in bytes, unless a single record has more.
+_PART_BYTES: Final = 8 * 1024 * 1024
 _FOLLOW_SECONDS: Final = 0.25
 # How far back a following read looks for records that were committed after younger ones.
 _FOLLOW_BACK: Final = timedelta(seconds=30)
@@ -173,13 +173,7 @@ class Reading:
         span = self._span(read)
         with self._database.transaction() as tx:
             rows = store.page(tx, span, after, limit + 1)
-        more = len(rows) > limit
-        rows, size = rows[:limit], 0
-        for index, row in enumerate(rows):
-            size += len(row.content or b"")
-            if index and size > _PAGE_BYTES:
-                return rows[:index], True
-        return rows, more
+        return rows[:limit], len(rows) > limit
 
     def _fresh(self, read: _Read, floor: bytes | None, recent: "_Recent") -> list[bytes]:
         """Ids after `floor` that were not sent, of the moments since shortly before the last look."""
@@ -195,10 +189,12 @@ class Reading:
             return store.page(tx, replace(span, record_ids=frozenset(record_ids)), None, len(record_ids))
 
     def _shown(self, read: _Read, rows: list[StoredRow]) -> Iterator[read_pb2.InteractionRecord]:
-        """Opens rows and gives them out, looking before each whether the grant still stands. A budget that does not reach for all of them is
-        used up to its end."""
-        if not rows:
-            return
+        """Opens rows and gives them out, looking before each whether the grant still stands. A budget that does not
+        reach for all of them is used up to its end."""
+        for part in _parts(rows):
+            yield from self._shown_part(read, part)
+
+    def _shown_part(self, read: _Read, rows: list[StoredRow]) -> Iterator[read_pb2.InteractionRecord]:
         self._require_standing(read)
         try:
             keys = self._open(read, rows)
@@ -206,12 +202,17 @@ class Reading:
             if error.reason != Reason.REASON_BUDGET_EXHAUSTED or len(rows) == 1:
                 raise
             middle = len(rows) // 2
-            yield from self._shown(read, rows[:middle])
-            yield from self._shown(read, rows[middle:])
+            yield from self._shown_part(read, rows[:middle])
+            yield from self._shown_part(read, rows[middle:])
             return
+        contents: dict[bytes, bytes] = {}
+        if keys:
+            with self._database.transaction() as tx:
+                contents = store.contents(tx, read.question.organization_id, sorted(keys))
         for row in rows:
             self._require_standing(read)
-            yield shown(row, read.question.detail, keys.get(row.record_id))
+            record_id = row.record_id
+            yield shown(row, read.question.detail, keys.get(record_id), contents.get(record_id))
 
     def _open(self, read: _Read, rows: list[StoredRow]) -> dict[bytes, bytes]:
         """The keys of rows, after access control has written down who gets them; none for METADATA."""
@@ -245,8 +246,23 @@ class Reading:
         return {one.record_id: one.key for one in answer.keys}
 
 
+def _parts(rows: list[StoredRow]) -> Iterator[list[StoredRow]]:
+    """The rows in parts whose content may be in memory at once; a part has one row at least."""
+    part: list[StoredRow] = []
+    size = 0
+    for row in rows:
+        if part and size + row.content_size > _PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += row.content_size
+    if part:
+        yield part
+
+
 class _Recent:
-    """The ids that a following read sent of late. Ids and commits are not in the same order: each look reaches back before the last one."""
+    """The ids that a following read sent of late. Ids and commits are not in the same order: each look reaches back
+    before the last one."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

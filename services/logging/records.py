@@ -50,9 +50,16 @@ class Row:
 
 @dataclass(frozen=True)
 class StoredRow(Row):
-    """A record as it was found. sealed_data_key: the data key that its key derives from, as stored; None where it is gone."""
+    """A record as it was found. content: None until it is loaded. content_size: bytes of the sealed content, 0 where there is none.
+    sealed_data_key: the data key that its key derives from, as stored; None where it is gone."""
 
+    content_size: int = 0
     sealed_data_key: bytes | None = field(default=None, repr=False)
+
+    @property
+    def has_content(self) -> bool:
+        """Whether content is stored with it."""
+        return self.data_key_id is not None
 
 
 def row_of(

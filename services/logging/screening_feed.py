@@ -10,10 +10,10 @@ creation, and writes down like any read.
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -22,7 +22,9 @@ from kept.logging.v1 import interactions_pb2
 from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
 from services.logging.records import StoredRow
 from services.logging.sealing import Unsealable, open_content
+from services.logging.store import reading
 from services.logging.store import screening as store
+from services.logging.store.reading import Span
 from services.logging.store.screening import Key, Verdict
 from shared.clock import Clock
 from shared.database import Database
@@ -39,6 +41,7 @@ _SCREEN_SECONDS: Final = 30.0
 # Organizations in one question to access control.
 _BATCH_ORGANIZATIONS: Final = 100
 _REOPEN_RECORDS: Final = 100
+_REOPEN_BYTES: Final = 256 * 1024
 # How long access control lets the screening permission open a record, from its creation.
 _REOPEN_WINDOW: Final = timedelta(hours=72)
 _CLAIM: Final = timedelta(minutes=5)
@@ -55,6 +58,7 @@ _PASSING: Final = frozenset(
     )
 )
 _FINAL_VERDICTS: Final = frozenset((screening_pb2.VERDICT_CLEAN, screening_pb2.VERDICT_FLAGGED))
+_T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 
 
@@ -143,27 +147,36 @@ class ScreeningFeed:
         ALERT.labels("screening_given_up").set(given_up > 0)
         if not keys:
             return False
-        organization_id = keys[0][0]
+        organization_id, record_ids = keys[0][0], frozenset(record_id for _, record_id in keys)
+        everything = Span(organization_id, bytes(16), b"\xff" * 16, record_ids, bytes(16))
         with self._database.transaction() as tx:
-            rows = store.rows(tx, organization_id, [record_id for _, record_id in keys])
+            rows = reading.page(tx, everything, None, len(keys))
         # What is gone from the tables or has lost its data key has nothing left that could be screened.
-        readable = [row for row in rows if row.content is not None and row.sealed_data_key is not None]
+        readable = [row for row in rows if row.sealed_data_key is not None]
         self._give_up(sorted(set(keys) - {row.key for row in readable}))
-        try:
-            opened = self._open(organization_id, readable)
-        except KeptError:
-            with self._database.transaction() as tx:
-                store.unclaim(tx, keys)
-            raise
-        for batch in _batches(opened):
+        # Compressed: what is opened together is split again below by what it really measures.
+        parts = _grouped(readable, lambda row: row.content_size, _REOPEN_BYTES)
+        for index, part in enumerate(parts):
             try:
-                self._ask_apart(batch, last_try=True)
+                opened = self._open(organization_id, part)
+            except KeptError:
+                with self._database.transaction() as tx:
+                    store.unclaim(tx, [row.key for later in parts[index:] for row in later])
+                raise
+            self._screen_opened(opened)
+        return len(keys) == _REOPEN_RECORDS
+
+    def _screen_opened(self, opened: Sequence[screening_pb2.ScreenedInteraction]) -> None:
+        groups = _grouped(opened, lambda one: one.content.ByteSize(), _BATCH_BYTES)
+        for index, group in enumerate(groups):
+            try:
+                self._ask_apart(group, last_try=True)
             except KeptError:
                 # They cannot be opened a second time: they wait in memory, like fresh ones, for as long as that may be.
-                now_there = self._clock.boottime()
-                self._put_back([_Waiting(one, one.content.ByteSize(), now_there) for one in batch])
+                since = self._clock.boottime()
+                left = [one for later in groups[index:] for one in later]
+                self._put_back([_Waiting(one, one.content.ByteSize(), since) for one in left])
                 raise
-        return len(keys) == _REOPEN_RECORDS
 
     def backlog(self) -> tuple[int, int]:
         """How many records wait to be screened, and how many were given up."""
@@ -280,13 +293,17 @@ class ScreeningFeed:
             middle = len(rows) // 2
             return self._open(organization_id, rows[:middle]) + self._open(organization_id, rows[middle:])
         keys = {one.record_id: one.key for one in answer.keys}
+        with self._database.transaction() as tx:
+            contents = reading.contents(tx, organization_id, sorted(keys))
         opened: list[screening_pb2.ScreenedInteraction] = []
         for row in rows:
-            if row.content is None or row.data_key_id is None:
-                continue
             try:
                 content = open_content(
-                    row.content, keys.get(row.record_id, b""), organization_id, row.record_id, row.data_key_id
+                    contents.get(row.record_id, b""),
+                    keys.get(row.record_id, b""),
+                    organization_id,
+                    row.record_id,
+                    row.data_key_id or b"",
                 )
             except Unsealable:
                 _log.error("screening.content_does_not_open")
@@ -334,16 +351,14 @@ def _question(organization_id: str, rows: Sequence[StoredRow]) -> authz_pb2.Open
     )
 
 
-def _batches(
-    opened: Sequence[screening_pb2.ScreenedInteraction],
-) -> list[list[screening_pb2.ScreenedInteraction]]:
-    """Split so that each is one message."""
-    batches: list[list[screening_pb2.ScreenedInteraction]] = []
-    size = _BATCH_BYTES
-    for one in opened:
-        if size + one.content.ByteSize() > _BATCH_BYTES:
-            batches.append([])
+def _grouped(items: Sequence[_T], size_of: Callable[[_T], int], limit: int) -> list[list[_T]]:
+    """The items in groups of at most `limit` bytes; a group has one item at least."""
+    groups: list[list[_T]] = []
+    size = 0
+    for item in items:
+        if not groups or size + size_of(item) > limit:
+            groups.append([])
             size = 0
-        batches[-1].append(one)
-        size += one.content.ByteSize()
-    return batches
+        groups[-1].append(item)
+        size += size_of(item)
+    return groups

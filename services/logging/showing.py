@@ -23,8 +23,8 @@ def log_data_of(row: StoredRow) -> read_pb2.InteractionRecord:
         prompt_tokens=row.prompt_tokens,
         generation_tokens=row.generation_tokens,
         finish_reason=row.finish_reason,
-        has_content=row.content is not None,
-        content_size=len(row.content or b""),
+        has_content=row.has_content,
+        content_size=row.content_size,
     )
     shown.created_at.FromDatetime(record_time(row.record_id))
     shown.received_at.FromDatetime(row.received_at)
@@ -34,19 +34,19 @@ def log_data_of(row: StoredRow) -> read_pb2.InteractionRecord:
 
 
 def shown(
-    row: StoredRow, detail: "grants_pb2.Detail.ValueType", key: bytes | None
+    row: StoredRow, detail: "grants_pb2.Detail.ValueType", key: bytes | None, content: bytes | None
 ) -> read_pb2.InteractionRecord:
-    """The record at a level of detail. key: its record key; without it, or where it does not open the content, the record is
-    marked as unreadable."""
+    """The record at a level of detail. key: its record key, content: its sealed content; where one is missing, or they do not
+    fit, the record is marked as unreadable."""
     record = log_data_of(row)
-    if row.content is None or row.data_key_id is None or detail == grants_pb2.DETAIL_METADATA:
+    if row.data_key_id is None or detail == grants_pb2.DETAIL_METADATA:
         return record
     try:
-        content = open_content(row.content, key or b"", row.organization_id, row.record_id, row.data_key_id)
+        opened = open_content(content or b"", key or b"", row.organization_id, row.record_id, row.data_key_id)
     except Unsealable:
         record.unreadable = True
         return record
-    record.content.CopyFrom(content if detail == grants_pb2.DETAIL_FULL else masked(content))
+    record.content.CopyFrom(opened if detail == grants_pb2.DETAIL_FULL else masked(opened))
     return record
 
 

@@ -1,6 +1,9 @@
 """The logging service, put together. All durable state is in its database: wiring it again gives the same service."""
 
 from datetime import timedelta
+from typing import cast
+
+import grpc
 
 from kept.access_control.v1 import audit_pb2, audit_pb2_grpc, authz_pb2_grpc, keys_pb2_grpc
 from kept.logging.v1 import ingest_pb2_grpc, lifecycle_pb2_grpc, read_pb2_grpc
@@ -69,7 +72,10 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
     reading = Reading(database, clock, policies, authz, ended)
     lifecycle = Lifecycle(database, clock, policies, outbox)
 
-    def register(server: Registrar) -> None:
+    def register(registrar: Registrar) -> None:
+        server = cast(
+            "grpc.Server", registrar
+        )  # generated code asks a server for no more than a Registrar has
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestServicer(ingest), server)
         read_pb2_grpc.add_ReadServiceServicer_to_server(ReadServicer(reading), server)
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)

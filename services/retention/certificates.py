@@ -217,7 +217,9 @@ def sign(statement: Statement, key: SigningKey, signed_at: datetime) -> Certific
         body=content,
         key_id=key.key_id,
         signature=key.sign(CONTEXT + content),
-        entry_id=derived_id("entry", hashlib.sha256(b"certificate.signed:" + certificate_id.encode()).digest()),
+        entry_id=derived_id(
+            "entry", hashlib.sha256(b"certificate.signed:" + certificate_id.encode()).digest()
+        ),
     )
 
 

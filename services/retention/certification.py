@@ -28,7 +28,9 @@ _log = structlog.get_logger(__name__)
 class Certifier:
     """Issues certificates. One is shown to nobody before its proof is there."""
 
-    def __init__(self, database: Database, clock: Clock, outbox: Outbox, peers: Peers, key: SigningKey) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, outbox: Outbox, peers: Peers, key: SigningKey
+    ) -> None:
         self._database = database
         self._clock = clock
         self._outbox = outbox
@@ -94,7 +96,7 @@ class Certifier:
         try:
             envelope = certificates.envelope(certificate, proof.entry, proof.head)
         except ValueError:
-            _log.error("certificate.not_in_log", certificate_id=certificate.certificate_id)  # noqa: TRY400 - says it all
+            _log.error("certificate.not_in_log", certificate_id=certificate.certificate_id)
             return False
         with self._database.transaction() as tx:
             rows.complete(tx, certificate.certificate_id, envelope)

@@ -121,7 +121,9 @@ class Erasures:
             return self._view(tx, erasure)
 
     def _view(self, tx: Tx, erasure: Erasure) -> ErasureView:
-        complete = [each for each in certificate_rows.of_act(tx, erasure.erasure_id) if each.envelope is not None]
+        complete = [
+            each for each in certificate_rows.of_act(tx, erasure.erasure_id) if each.envelope is not None
+        ]
         kept = kept_sentences(erasure, hold_rows.of_organization(tx, erasure.organization_id, _MOST_HOLDS))
         return ErasureView(erasure, tuple(kept), complete[-1] if complete else None)
 
@@ -205,7 +207,9 @@ class Erasures:
             return False
         done = replace(erasure.next(self._clock.now()), is_complete=not erasure.is_kept)
         rows.save(tx, done)
-        self._audit(tx, done, "erasure.ended", _ACTOR, certificate_id=signed[0].certificate_id, kept=done.is_kept)
+        self._audit(
+            tx, done, "erasure.ended", _ACTOR, certificate_id=signed[0].certificate_id, kept=done.is_kept
+        )
         return not done.is_complete
 
     def _complete(self, tx: Tx, erasure: Erasure) -> bool:
@@ -237,7 +241,10 @@ class Erasures:
                 tx,
                 erasure.erasure_id,
                 erasure.erasure_id,
-                ((each.organization_id, date.fromisoformat(each.day), each.epoch_key_id) for each in page.epochs),
+                (
+                    (each.organization_id, date.fromisoformat(each.day), each.epoch_key_id)
+                    for each in page.epochs
+                ),
             )
             token = page.next_page_token
             if not token:
@@ -271,7 +278,7 @@ class Erasures:
                 ),
                 default=None,
             ),
-            removed=(logged.removed.get("records", 0) if logged else 0)
+            removed=(logged.removed.get("interactions", 0) if logged else 0)
             + sum(hold.removed for hold in concerned),
             held=sum(len(hold.kept) for hold in concerned if not hold.is_over),
             holds=[

@@ -219,7 +219,9 @@ class HoldKeeper:
         gone = self._peers.logging.ReleaseRecords(lifecycle_pb2.ReleaseRecordsRequest(hold_id=hold.hold_id))
         ended = holds.end(hold, destruction, gone.removed, self._clock.now())
         rows.save(tx, ended)
-        self._audit(tx, ended, "hold.ended", _ACTOR, removed=gone.removed, root_key_id=destruction.root_key_id)
+        self._audit(
+            tx, ended, "hold.ended", _ACTOR, removed=gone.removed, root_key_id=destruction.root_key_id
+        )
         return ended
 
     def _audit(

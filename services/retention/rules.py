@@ -98,7 +98,9 @@ def to_payload(term: Term, run_window: timedelta) -> bytes:
     """A rule as the feed stores it."""
     window = duration_pb2.Duration()
     window.FromTimedelta(run_window)
-    change = rules_pb2.RuleChange(term=rules_pb2.Term(kind=_KINDS[term.kind], days=term.days), run_window=window)
+    change = rules_pb2.RuleChange(
+        term=rules_pb2.Term(kind=_KINDS[term.kind], days=term.days), run_window=window
+    )
     return change.SerializeToString(deterministic=True)
 
 
@@ -122,7 +124,13 @@ class RuleBook:
     """The rules as this service serves them: keeps the default rule in the feed as the configuration says it."""
 
     def __init__(
-        self, feed: ChangeFeed, database: Database, clock: Clock, outbox: Outbox, term: Term, run_window: timedelta
+        self,
+        feed: ChangeFeed,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        term: Term,
+        run_window: timedelta,
     ) -> None:
         due_at(date(2000, 1, 1), term, run_window)  # refuses a bad window before anything is served
         self._feed = feed
@@ -176,4 +184,6 @@ class RuleBook:
     def poll(self, since_version: int, page_size: int) -> rules_pb2.ListRuleChangesResponse:
         """What a receiver asks for: the changes after a version, and the lease."""
         changes, lease = self._feed.poll(since_version, page_size)
-        return rules_pb2.ListRuleChangesResponse(changes=[to_message(change) for change in changes], lease=lease)
+        return rules_pb2.ListRuleChangesResponse(
+            changes=[to_message(change) for change in changes], lease=lease
+        )

@@ -125,9 +125,7 @@ class Runs:
 
     def _destroy(self, tx: Tx, run: Run) -> bool:
         answer = self._peers.keys.DestroyEpochs(
-            keys_pb2.DestroyEpochsRequest(
-                destruction_id=run.run_id, through_day=run.through_day.isoformat()
-            )
+            keys_pb2.DestroyEpochsRequest(destruction_id=run.run_id, through_day=run.through_day.isoformat())
         ).destruction
         destruction = destructions.from_message(run.run_id, answer)
         if destruction is None:
@@ -144,9 +142,7 @@ class Runs:
                 )
             )
             rows.add_days(tx, run.run_id, (date.fromisoformat(each.day) for each in page.days))
-            rows.save(
-                tx, replace(run, days_token=page.next_page_token, days_listed=not page.next_page_token)
-            )
+            rows.save(tx, replace(run, days_token=page.next_page_token, days_listed=not page.next_page_token))
             return True
         day = rows.next_day(tx, run.run_id)
         if day is not None:
@@ -170,7 +166,7 @@ class Runs:
         except KeptError as error:
             if error.reason != Reason.REASON_NOT_DUE or self._clock.now() < run.started_at + _PATIENCE:
                 raise
-            _log.error("run.day_refused", run_id=run.run_id, day=day.day.isoformat())  # noqa: TRY400 - a finding
+            _log.error("run.day_refused", run_id=run.run_id, day=day.day.isoformat())
             rows.save_day(tx, replace(day, is_refused=True))
             return
         rows.save_day(
@@ -275,7 +271,7 @@ class Runs:
             tx,
             day.run_id,
             (
-                (each.organization_id, day.day, each.records, each.held)
+                (each.organization_id, day.day, each.records - each.held, each.held)
                 for each in page.days
                 if each.records or each.held
             ),

@@ -56,7 +56,11 @@ class Schedule:
         return False
 
     def _alert(self, last: Run | None) -> None:
-        late = last is not None and not last.is_over and self._clock.now() >= last.rule.term_end(last.through_day)
+        late = (
+            last is not None
+            and not last.is_over
+            and self._clock.now() >= last.rule.term_end(last.through_day)
+        )
         ALERT.labels("retention_run_late").set(int(late))
         not_certified = last is not None and last.state is RunState.NOT_CERTIFIED
         ALERT.labels("retention_run_not_certified").set(int(not_certified))

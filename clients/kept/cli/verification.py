@@ -53,3 +53,15 @@ def verdict(call: Invocation, what: str, facts: dict[str, Any], failure: str | N
             typer.echo(f"  {name.replace('_', ' '):<20} {plain(str(value))}")
     if failure is not None:
         raise typer.Exit(Exit.NOT_VERIFIED)
+
+
+def verify_certificate(call: Invocation, file: _File, keys: _Keys = None) -> None:
+    """Verify a certificate."""
+
+
+def verify_audit(call: Invocation, file: _File, keys: _Keys = None) -> None:
+    """Verify an export."""
+
+
+def head(call: Invocation) -> None:
+    """Head."""

@@ -73,14 +73,16 @@ class Destroyer:
         for _ in range(_STEPS_A_CALL):
             if row.state == "done":
                 break
+            waits = False
             if row.state == "marking":
                 self._mark(row)
             else:
                 self._replace_root()
-                if not self._destroy_retired():
-                    break
+                waits = not self._destroy_retired()
             with self._database.transaction() as tx:
                 row = self._read(tx, destruction_id)
+            if waits:
+                break
         return row
 
     def advance(self) -> bool:

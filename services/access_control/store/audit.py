@@ -64,13 +64,13 @@ nodes = Table(
 tree = Table(
     "audit_tree",
     metadata,
-    Column("only", Boolean, primary_key=True),
+    Column("singleton", Boolean, primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("root_hash", LargeBinary, nullable=False),
     Column("timestamp_ms", BigInteger, nullable=False),
     Column("key_id", Text, nullable=False),
     Column("signature", LargeBinary, nullable=False),
-    CheckConstraint("only", name="audit_tree_one_row"),
+    CheckConstraint("singleton", name="audit_tree_one_row"),
 )
 signing_keys = Table(
     "audit_signing_keys",
@@ -199,7 +199,7 @@ def begin_tree(tx: Connection, row: TreeRow) -> None:
     tx.execute(
         insert(tree)
         .values(
-            only=True,
+            singleton=True,
             size=row.size,
             root_hash=row.root_hash,
             timestamp_ms=row.timestamp_ms,

@@ -40,9 +40,9 @@ _LADDER_LOCK: Final = func.hashtextextended("access_control:ladder", 0)
 ladder = Table(
     "custody_ladder",
     metadata,
-    Column("only", Boolean, primary_key=True),
+    Column("singleton", Boolean, primary_key=True),
     Column("root_id", Text, nullable=False),
-    CheckConstraint("only", name="custody_ladder_one_row"),
+    CheckConstraint("singleton", name="custody_ladder_one_row"),
 )
 roots = Table(
     "custody_roots",
@@ -165,8 +165,8 @@ def current_root(tx: Connection) -> RootRow | None:
 def add_root(tx: Connection, root_id: str, canary: bytes, at: datetime) -> None:
     """Adds a root and makes it the current one."""
     tx.execute(insert(roots).values(root_id=root_id, created_at=at, canary=canary))
-    statement = insert(ladder).values(only=True, root_id=root_id)
-    tx.execute(statement.on_conflict_do_update(index_elements=["only"], set_={"root_id": root_id}))
+    statement = insert(ladder).values(singleton=True, root_id=root_id)
+    tx.execute(statement.on_conflict_do_update(index_elements=["singleton"], set_={"root_id": root_id}))
 
 
 def retire_root(tx: Connection, root_id: str, at: datetime) -> None:

@@ -61,7 +61,9 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         return lifecycle_pb2.HoldRecordsResponse(
             held=[
                 lifecycle_pb2.HeldRecord(
-                    record_id=row.record_id, data_key_id=row.data_key_id, sealed_data_key=row.sealed_data_key
+                    record_id=row.record_id,
+                    data_key_id=row.data_key_id or b"",
+                    sealed_data_key=row.sealed_data_key or b"",
                 )
                 for row in kept
             ],

@@ -1,12 +1,12 @@
 """How records are found again: those of partitions, and those that holds keep beyond them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, Select, Table, select
+from sqlalchemy import Connection, RowMapping, Select, Table, func, select
 
 from services.logging.records import StoredRow
 from services.logging.store.tables import RECORD_COLUMNS, data_keys, interactions, retained
@@ -25,7 +25,8 @@ class Span:
 
 
 def page(tx: Connection, span: Span, after: bytes | None, limit: int) -> list[StoredRow]:
-    """The first `limit` records of the span after an id, in the order of ids, with their sealed data keys.
+    """The first `limit` records of the span after an id, in the order of ids, with their sealed data keys and without content: one record
+    may have megabytes of it (`contents`).
 
     Partitions are read before `retained`: what is dropped between the two statements was copied before.
     """
@@ -65,11 +66,26 @@ def _within(query: Select[Any], table: Table, span: Span, low: bytes) -> Select[
 def _select(tx: Connection, table: Table, span: Span, low: bytes, limit: int) -> list[StoredRow]:
     if low >= span.high:
         return []
-    columns: list[Any] = [table.c[name] for name in RECORD_COLUMNS]
+    columns: list[Any] = [table.c[name] for name in RECORD_COLUMNS if name != "content"]
+    columns.append(func.coalesce(func.octet_length(table.c.content), 0).label("content_size"))
     if table is retained:
         columns.append(retained.c.sealed_data_key)
     query = _within(select(*columns), table, span, low).order_by(table.c.record_id).limit(limit)
-    return [stored_row(row) for row in tx.execute(query).mappings()]
+    return [_stored_row(row) for row in tx.execute(query).mappings()]
+
+
+def contents(tx: Connection, organization_id: str, record_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+    """The sealed contents of these records, of those that are there and have some."""
+    wanted = [UUID(bytes=one) for one in sorted(record_ids)]
+    found: dict[bytes, bytes] = {}
+    for table in (interactions, retained):
+        query = select(table.c.record_id, table.c.content).where(
+            table.c.organization_id == organization_id,
+            table.c.record_id.in_(wanted),
+            table.c.content.is_not(None),
+        )
+        found |= {row.record_id.bytes: row.content for row in tx.execute(query)}
+    return found
 
 
 def _with_data_keys(tx: Connection, rows: Sequence[StoredRow]) -> list[StoredRow]:
@@ -81,20 +97,14 @@ def _with_data_keys(tx: Connection, rows: Sequence[StoredRow]) -> list[StoredRow
         )
         sealed = {row.data_key_id.bytes: row.sealed for row in tx.execute(asked)}
     return [
-        with_sealed_key(row, sealed.get(row.data_key_id))
+        replace(row, sealed_data_key=sealed.get(row.data_key_id))
         if row.data_key_id is not None and row.sealed_data_key is None
         else row
         for row in rows
     ]
 
 
-def with_sealed_key(row: StoredRow, sealed: bytes | None) -> StoredRow:
-    """The same row with its sealed data key."""
-    return StoredRow(**(vars(row) | {"sealed_data_key": sealed}))
-
-
-def stored_row(row: RowMapping) -> StoredRow:
-    """A row of either table."""
+def _stored_row(row: RowMapping) -> StoredRow:
     return StoredRow(
         organization_id=row["organization_id"],
         record_id=row["record_id"].bytes,
@@ -108,6 +118,6 @@ def stored_row(row: RowMapping) -> StoredRow:
         finish_reason=row["finish_reason"],
         latency=None if row["latency_us"] is None else timedelta(microseconds=row["latency_us"]),
         data_key_id=None if row["data_key_id"] is None else row["data_key_id"].bytes,
-        content=row["content"],
+        content_size=row["content_size"],
         sealed_data_key=row.get("sealed_data_key"),
     )

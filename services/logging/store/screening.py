@@ -7,9 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, delete, func, or_, select, tuple_, update
 
-from services.logging.records import Row, StoredRow
-from services.logging.store import reading
-from services.logging.store.tables import RECORD_COLUMNS, data_keys, interactions, retained, unscreened
+from services.logging.records import Row
+from services.logging.store.tables import interactions, retained, unscreened
 from services.logging.store.writing import cursor_of
 
 Key = tuple[str, bytes]
@@ -97,25 +96,6 @@ def give_up(tx: Connection, keys: Sequence[Key]) -> None:
     """Leaves these unscreened for good: they count as a backlog that a person must look at."""
     if keys:
         _at(tx, keys, given_up=True, claimed_until=None)
-
-
-def rows(tx: Connection, organization_id: str, record_ids: Sequence[bytes]) -> list[StoredRow]:
-    """Records with content and sealed data keys, to be opened."""
-    wanted = [UUID(bytes=one) for one in sorted(record_ids)]
-    columns = [interactions.c[name] for name in RECORD_COLUMNS]
-    living = tx.execute(
-        select(*columns, data_keys.c.sealed.label("sealed_data_key"))
-        .outerjoin_from(interactions, data_keys, data_keys.c.data_key_id == interactions.c.data_key_id)
-        .where(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(wanted))
-    ).mappings()
-    found = {row["record_id"].bytes: reading.stored_row(row) for row in living}
-    kept = tx.execute(
-        select(*[retained.c[name] for name in RECORD_COLUMNS], retained.c.sealed_data_key).where(
-            retained.c.organization_id == organization_id, retained.c.record_id.in_(wanted)
-        )
-    ).mappings()
-    found |= {row["record_id"].bytes: reading.stored_row(row) for row in kept}
-    return [found[one] for one in sorted(found)]
 
 
 def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:

@@ -6,11 +6,11 @@ from kept.retention.v1 import holds_pb2, holds_pb2_grpc
 from services.retention.hold_keeping import HoldKeeper, of_person, of_service
 from services.retention.holds import HoldKind, HoldOrder
 from services.retention.servicers import messages
+from services.retention.store import holds as rows
 from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.identity import Caller, CallerKind
 from shared.pipeline import caller_of
-from services.retention.store import holds as rows
 
 
 class HoldServicer(holds_pb2_grpc.HoldServiceServicer):

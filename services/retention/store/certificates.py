@@ -90,9 +90,7 @@ def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[Certificate]:
     ]
     if found:
         ids = [certificate.certificate_id for certificate in found]
-        tx.execute(
-            update(certificates).where(certificates.c.certificate_id.in_(ids)).values(tried_at=now)
-        )
+        tx.execute(update(certificates).where(certificates.c.certificate_id.in_(ids)).values(tried_at=now))
     return found
 
 
@@ -132,7 +130,9 @@ def page(tx: Tx, organization_id: str, before: int | None, limit: int) -> list[C
 
 def of_act(tx: Tx, act_id: str) -> list[Certificate]:
     """An act's certificates, complete or not, oldest first. For erasures: a run may have as many as there are organizations."""
-    rows = tx.execute(select(certificates).where(certificates.c.act_id == act_id).order_by(certificates.c.number))
+    rows = tx.execute(
+        select(certificates).where(certificates.c.act_id == act_id).order_by(certificates.c.number)
+    )
     return [_made(row) for row in rows]
 
 
@@ -213,5 +213,3 @@ def forget_act(tx: Tx, act_id: str) -> None:
     """Nothing is collected for an act any more: its certificates say it all."""
     tx.execute(act_epochs.delete().where(act_epochs.c.act_id == act_id))
     tx.execute(act_counts.delete().where(act_counts.c.act_id == act_id))
-
-

@@ -165,9 +165,7 @@ def ending(tx: Tx, now: datetime, limit: int) -> list[str]:
             holds.c.state.in_([HoldState.PENDING, HoldState.ACTIVE]),
             or_(
                 and_(holds.c.kind == HoldKind.FLAGGED, holds.c.review_at <= now),
-                and_(
-                    holds.c.kind == HoldKind.LEGAL, holds.c.confirmed_by == "", holds.c.lapses_at <= now
-                ),
+                and_(holds.c.kind == HoldKind.LEGAL, holds.c.confirmed_by == "", holds.c.lapses_at <= now),
             ),
         )
         .order_by(holds.c.number)

@@ -140,9 +140,7 @@ def next_day(tx: Tx, run_id: str) -> RunDay | None:
     """The oldest day that is neither dropped nor refused."""
     row = tx.execute(
         select(run_days)
-        .where(
-            run_days.c.run_id == run_id, run_days.c.dropped_at.is_(None), run_days.c.is_refused.is_(False)
-        )
+        .where(run_days.c.run_id == run_id, run_days.c.dropped_at.is_(None), run_days.c.is_refused.is_(False))
         .order_by(run_days.c.day)
         .limit(1)
     ).one_or_none()
@@ -225,9 +223,7 @@ def save_source(tx: Tx, source: RunSource) -> None:
     """Stores how far the listing of a source is."""
     tx.execute(
         update(run_sources)
-        .where(
-            run_sources.c.run_id == source.run_id, run_sources.c.source_run_id == source.source_run_id
-        )
+        .where(run_sources.c.run_id == source.run_id, run_sources.c.source_run_id == source.source_run_id)
         .values(epochs_token=source.epochs_token, epochs_listed=source.epochs_listed)
     )
 

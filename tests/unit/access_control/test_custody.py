@@ -103,7 +103,7 @@ class Story:
                 self.held = vault.record(ORG)
                 assert vault.custody.retain_records(self.hold_id, ORG, [self.held.to_retain]).retained == 1
             vault.next_day()
-        vault.due_through = first_day
+        vault.due = {first_day}
         self.first_day = first_day
 
     def expect(self, doomed: set[tuple[str, int]]) -> None:
@@ -343,18 +343,21 @@ def test_a_hold_and_a_destruction_at_once_agree_on_what_is_kept(vault: Vault) ->
         records = [vault.record(ORG) for _ in range(3)]
         day = vault.clock.now().date()
         vault.next_day()
-        vault.due_through = day
+        vault.due = {day}
         hold_id, run_id = new_id("hold"), new_id("run")
         barrier = threading.Barrier(2)
         lost: list[bytes] = []
 
         def hold(
-            records: list[Sealed] = records, hold_id: str = hold_id, barrier: threading.Barrier = barrier
+            lost: list[bytes] = lost,
+            records: list[Sealed] = records,
+            hold_id: str = hold_id,
+            barrier: threading.Barrier = barrier,
         ) -> None:
             barrier.wait()
             lost.extend(
                 vault.custody.retain_records(hold_id, ORG, [record.to_retain for record in records]).lost
-            )  # noqa: B023
+            )
 
         def destroy(day: date = day, run_id: str = run_id, barrier: threading.Barrier = barrier) -> None:
             barrier.wait()

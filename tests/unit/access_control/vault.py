@@ -33,7 +33,7 @@ class Vault:
         self.clock = ManualClock()
         self.directory = directory
         self.closed: set[str] = set()
-        self.due_through: date = date.min
+        self.due: set[date] = set()
         self.crash_at: str = ""
         self.seen: list[str] = []
         self.survivors_must_be_on: SurvivorsMustBeOn = "nowhere"
@@ -56,7 +56,7 @@ class Vault:
             self.clock,
             self.key_store,
             self.audit_log,
-            is_due=lambda _, day: day <= self.due_through,
+            is_due=lambda _, day: day in self.due,
             is_closed=lambda organization_id: organization_id in self.closed,
             survivors_must_be_on=self.survivors_must_be_on,
             pause=self.pause,

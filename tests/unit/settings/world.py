@@ -1,9 +1,10 @@
 """The settings service in process, on a real database, with access control and retention played by what only writes down."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final, cast
 
 import grpc
@@ -188,6 +189,35 @@ class World:
         for job in reversed(self.service.jobs):  # the outbox last, so that what jobs write is delivered
             while job.step():
                 pass
+
+    def during(self, statement: str, call: Callable[[], object]) -> object:
+        """What `call` gives (or the KeptError it fails with) when another transaction has executed `statement` already and
+        commits only once the call waits for it."""
+        outcomes: list[object] = []
+
+        def run() -> None:
+            try:
+                outcomes.append(call())
+            except KeptError as error:
+                outcomes.append(error)
+
+        with self.database.engine.connect() as other:
+            other.exec_driver_sql(statement)
+            thread = Thread(target=run)
+            thread.start()
+            with self.database.engine.connect() as observer:
+                waiting = False
+                while thread.is_alive() and not waiting:
+                    waiting = bool(
+                        observer.exec_driver_sql(
+                            "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+                        ).scalar_one()
+                    )
+                    observer.rollback()
+            assert waiting, "the call did not wait"
+            other.commit()
+            thread.join()
+        return outcomes[0]
 
     def kinds(self, organization_id: str = "") -> list[str]:
         """Kinds of the audit entries on an organization, in order."""

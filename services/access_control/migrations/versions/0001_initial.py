@@ -19,9 +19,9 @@ def _custody_and_audit() -> None:
     moment = sa.DateTime(timezone=True)
     op.create_table(
         "custody_ladder",
-        sa.Column("only", sa.Boolean, primary_key=True),
+        sa.Column("singleton", sa.Boolean, primary_key=True),
         sa.Column("root_id", sa.Text, nullable=False),
-        sa.CheckConstraint("only", name="custody_ladder_one_row"),
+        sa.CheckConstraint("singleton", name="custody_ladder_one_row"),
     )
     op.create_table(
         "custody_roots",
@@ -121,13 +121,13 @@ def _custody_and_audit() -> None:
     )
     op.create_table(
         "audit_tree",
-        sa.Column("only", sa.Boolean, primary_key=True),
+        sa.Column("singleton", sa.Boolean, primary_key=True),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("root_hash", sa.LargeBinary, nullable=False),
         sa.Column("timestamp_ms", sa.BigInteger, nullable=False),
         sa.Column("key_id", sa.Text, nullable=False),
         sa.Column("signature", sa.LargeBinary, nullable=False),
-        sa.CheckConstraint("only", name="audit_tree_one_row"),
+        sa.CheckConstraint("singleton", name="audit_tree_one_row"),
     )
     op.create_table(
         "audit_signing_keys",

@@ -1,0 +1,112 @@
+"""AuthzService: protobuf in, protobuf out."""
+
+from collections.abc import Iterator
+
+import grpc
+
+from kept.access_control.v1 import authz_pb2, authz_pb2_grpc
+from services.access_control.authority import Authority
+from services.access_control.cases import Cases
+from services.access_control.ended_grants import EndedGrants
+from services.access_control.opening import Opening, Wanted
+from services.access_control.servicers.grants import data_scope
+from shared.errors import invalid
+from shared.pipeline import caller_of
+
+
+class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
+    """Decisions for the other services."""
+
+    def __init__(
+        self, authority: Authority, opening: Opening, ended_grants: EndedGrants, cases: Cases
+    ) -> None:
+        self._authority = authority
+        self._opening = opening
+        self._ended_grants = ended_grants
+        self._cases = cases
+
+    def Check(
+        self, request: authz_pb2.CheckRequest, context: grpc.ServicerContext
+    ) -> authz_pb2.CheckResponse:
+        checked = self._authority.check(caller_of(context).name, request.token, request.method)
+        person = checked.caller
+        return authz_pb2.CheckResponse(
+            person_id=person.person_id,
+            roles=sorted(person.roles),
+            member_id=person.member_id,
+            organization_id=person.organization_id,
+            customer_role=person.customer_role,
+            policies=checked.decision.policies,
+            audit_entry_id=checked.audit_entry_id,
+        )
+
+    def Authorize(
+        self, request: authz_pb2.AuthorizeRequest, context: grpc.ServicerContext
+    ) -> authz_pb2.AuthorizeResponse:
+        authorized = self._opening.authorize(
+            caller_of(context).name,
+            request.token,
+            request.grant_id,
+            request.organization_id,
+            request.detail,
+        )
+        answer = authz_pb2.AuthorizeResponse(
+            person_id=authorized.person_id,
+            scope=data_scope(authorized.scope),
+            remaining=authorized.remaining,
+            audit_entry_id=authorized.audit_entry_id,
+        )
+        answer.expires_at.FromDatetime(authorized.expires_at)
+        return answer
+
+    def OpenRecords(
+        self, request: authz_pb2.OpenRecordsRequest, context: grpc.ServicerContext
+    ) -> authz_pb2.OpenRecordsResponse:
+        wanted = Wanted(
+            request.organization_id,
+            request.detail,
+            [(record.record_id, record.data_key_id) for record in request.records],
+            {data_key.data_key_id: data_key.sealed for data_key in request.data_keys},
+        )
+        service = caller_of(context).name
+        if request.WhichOneof("principal") == "token":
+            opened = self._opening.open_for_person(service, request.token, request.grant_id, wanted)
+        else:
+            if request.grant_id:
+                raise invalid("grant_id", "is for people, not for a permission")
+            opened = self._opening.open_for_service(service, request.permission, wanted)
+        return authz_pb2.OpenRecordsResponse(
+            keys=[
+                authz_pb2.RecordKey(record_id=record_id, key=key.reveal())
+                for record_id, key in opened.keys.items()
+            ],
+            audit_entry_id=opened.audit_entry_id,
+        )
+
+    def AuthorizeScreening(
+        self, request: authz_pb2.AuthorizeScreeningRequest, context: grpc.ServicerContext
+    ) -> authz_pb2.AuthorizeScreeningResponse:
+        entry_ids = self._opening.authorize_screening(
+            caller_of(context).name,
+            request.request_id,
+            [(batch.organization_id, batch.record_ids) for batch in request.batches],
+        )
+        return authz_pb2.AuthorizeScreeningResponse(audit_entry_ids=entry_ids)
+
+    def WatchEndedGrants(
+        self, request: authz_pb2.WatchEndedGrantsRequest, context: grpc.ServicerContext
+    ) -> Iterator[authz_pb2.WatchEndedGrantsResponse]:
+        for grant_ids in self._ended_grants.heartbeats(context.is_active):
+            yield authz_pb2.WatchEndedGrantsResponse(grant_ids=grant_ids)
+
+    def OpenCase(
+        self, request: authz_pb2.OpenCaseRequest, context: grpc.ServicerContext
+    ) -> authz_pb2.OpenCaseResponse:
+        self._cases.open(request.case_id, request.organization_id, request.record_ids)
+        return authz_pb2.OpenCaseResponse()
+
+    def CloseCase(
+        self, request: authz_pb2.CloseCaseRequest, context: grpc.ServicerContext
+    ) -> authz_pb2.CloseCaseResponse:
+        self._cases.close(request.case_id, request.upheld)
+        return authz_pb2.CloseCaseResponse()

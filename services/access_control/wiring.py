@@ -1,0 +1,107 @@
+"""Everything that access control is made of."""
+
+from datetime import date
+from typing import cast
+
+import grpc
+
+from kept.access_control.v1 import (
+    audit_pb2_grpc,
+    authz_pb2_grpc,
+    directory_pb2_grpc,
+    grants_pb2_grpc,
+    keys_pb2_grpc,
+    lifecycle_pb2_grpc,
+)
+from kept.retention.v1 import rules_pb2_grpc
+from kept.settings.v1 import policies_pb2_grpc
+from services.access_control.audit_log import AuditLog
+from services.access_control.authority import Authority
+from services.access_control.authorization import Authorization
+from services.access_control.bootstrap import workforce_issuer
+from services.access_control.cases import Cases
+from services.access_control.config import AccessControlConfig
+from services.access_control.custody import Custody
+from services.access_control.decision_log import DecisionLog
+from services.access_control.directory import Directory
+from services.access_control.ended_grants import EndedGrants, GrantWatch
+from services.access_control.granting import CustomerApproval, Granting
+from services.access_control.key_stores import KeyStoreError
+from services.access_control.key_stores.files import FileKeyStore
+from services.access_control.opening import Opening
+from services.access_control.policies_replica import Policies, Rules
+from services.access_control.servicers.audit import AuditServicer
+from services.access_control.servicers.authz import AuthzServicer
+from services.access_control.servicers.directory import DirectoryServicer
+from services.access_control.servicers.grants import GrantServicer
+from services.access_control.servicers.keys import KeyServicer
+from services.access_control.servicers.lifecycle import LifecycleServicer
+from services.access_control.tokens import Tokens, Verify
+from shared.clock import Clock
+from shared.config import ConfigError
+from shared.database import Database
+from shared.identity import TokenVerifier
+from shared.service import Connect, Registrar, Service
+
+
+def wire(
+    config: AccessControlConfig,
+    clock: Clock,
+    database: Database,
+    connect: Connect,
+    verify: Verify | None = None,
+) -> Service:
+    """The service; everything that lasts is in the database and the key store. verify: in the place of the issuers' tokens, where there
+    is no issuer (the simulation). Raises ConfigError where database and key store do not belong together."""
+    policies = Policies(policies_pb2_grpc.PolicyServiceStub(connect("settings")), clock)
+    rules = Rules(rules_pb2_grpc.RuleServiceStub(connect("retention")), clock)
+
+    def is_due(organization_id: str, day: date) -> bool:
+        return clock.now() >= rules.due_at(organization_id, day)
+
+    try:
+        key_store = FileKeyStore(config.key_store)
+        audit_log = AuditLog(database, clock, key_store)
+        audit_log.verify_at_start()
+        custody = Custody(
+            database,
+            clock,
+            key_store,
+            audit_log,
+            is_due=is_due,
+            is_closed=policies.is_closed,
+            survivors_must_be_on=config.survivors_must_be_on,
+        )
+        custody.verify_at_start()
+    except KeyStoreError as error:
+        raise ConfigError(f"key_store: {error}") from error
+
+    authorization = Authorization()
+    decisions = DecisionLog(database, audit_log, clock)
+    tokens = Tokens(verify or TokenVerifier(config.issuers, clock).verify)
+    customer_approval = CustomerApproval(policies)
+    directory = Directory(database, clock, decisions, workforce_issuer(config))
+    granting = Granting(database, clock, custody, authorization, decisions, customer_approval)
+    opening = Opening(database, clock, custody, authorization, decisions, tokens, customer_approval, rules)
+    authority = Authority(database, clock, authorization, decisions, tokens, config.support_contact)
+    cases = Cases(database, clock, decisions)
+    ended_grants = EndedGrants(database, clock)
+
+    def register(registrar: Registrar) -> None:
+        server = cast(grpc.Server, registrar)
+        directory_pb2_grpc.add_DirectoryServiceServicer_to_server(DirectoryServicer(directory), server)
+        grants_pb2_grpc.add_GrantServiceServicer_to_server(
+            GrantServicer(granting, GrantWatch(granting, clock)), server
+        )
+        authz_pb2_grpc.add_AuthzServiceServicer_to_server(
+            AuthzServicer(authority, opening, ended_grants, cases), server
+        )
+        lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(directory), server)
+        keys_pb2_grpc.add_KeyServiceServicer_to_server(KeyServicer(custody), server)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(audit_log), server)
+
+    return Service(
+        register=register,
+        jobs=[policies.job, rules.job, audit_log.job, custody.job],
+        authority=authority,
+    )

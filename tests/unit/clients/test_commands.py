@@ -1,0 +1,446 @@
+"""What people type becomes the request that they mean; what comes back is shown to people and to programs."""
+
+import json
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from kept.access_control.v1 import audit_pb2, directory_pb2, grants_pb2, keys_pb2
+from kept.cli import arguments, main
+from kept.client.errors import KeptError
+from kept.logging.v1 import interactions_pb2, read_pb2
+from kept.options.v1 import roles_pb2
+from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2, runs_pb2
+from kept.safety_review.v1 import cases_pb2, detectors_pb2
+from kept.settings.v1 import (
+    account_pb2,
+    data_controls_pb2,
+    gateways_pb2,
+    members_pb2,
+    organizations_pb2,
+    policies_pb2,
+    zero_data_retention_pb2,
+)
+from tests.unit.clients.conftest import ORG, Services
+
+GRANT = "grant_" + "b" * 26
+RECORD = "0198c5a0-1c2b-7d3e-8f40-5a6b7c8d9e0f"
+RAW = bytes.fromhex(RECORD.replace("-", ""))
+ZDR = "zdr_" + "c" * 26
+
+
+def at(*parts: int) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(datetime(*parts, tzinfo=UTC))  # type: ignore[arg-type]
+    return stamp
+
+
+def scope(**fields: Any) -> grants_pb2.DataScope:
+    return grants_pb2.DataScope(organization_id=ORG, **fields)
+
+
+# The command line after "kept", and the last request that it sends.
+REQUESTS: list[tuple[str, Message]] = [
+    (
+        f"access request -o {ORG} --purpose engineering-support --reason 'garbled answers' --detail masked --budget 7 "
+        f"--minutes 30 --record {RECORD} --record {RECORD.upper()} --ticket T-1 --case case_1 --request-id request-1 "
+        "--from 2026-01-02 --until 2026-01-03T04:05:06+01:00 --start 2026-01-04T00:00Z",
+        grants_pb2.RequestGrantRequest(
+            request_id="request-1",
+            purpose=grants_pb2.PURPOSE_ENGINEERING_SUPPORT,
+            reason="garbled answers",
+            ticket="T-1",
+            duration=Duration(seconds=1800),
+            start_at=at(2026, 1, 4),
+            data=scope(
+                **{"from": at(2026, 1, 2)},
+                until=at(2026, 1, 3, 3, 5, 6),
+                record_ids=[RAW],
+                detail=grants_pb2.DETAIL_MASKED,
+                budget=7,
+                case_id="case_1",
+            ),
+        ),
+    ),
+    (
+        "access request --power role-assignment --reason 'a new colleague' --request-id request-2",
+        grants_pb2.RequestGrantRequest(
+            request_id="request-2",
+            power=roles_pb2.POWER_ROLE_ASSIGNMENT,
+            reason="a new colleague",
+            duration=Duration(seconds=3600),
+        ),
+    ),
+    (f"access approve {GRANT}", grants_pb2.ApproveGrantRequest(grant_id=GRANT)),
+    (f"access deny {GRANT} -r no", grants_pb2.DenyGrantRequest(grant_id=GRANT, reason="no")),
+    (f"access cancel {GRANT}", grants_pb2.CancelGrantRequest(grant_id=GRANT)),
+    (f"access revoke {GRANT} --reason over", grants_pb2.RevokeGrantRequest(grant_id=GRANT, reason="over")),
+    (f"access show {GRANT}", grants_pb2.GetGrantRequest(grant_id=GRANT)),
+    (
+        f"access list --state approved --organization {ORG}",
+        grants_pb2.ListGrantsRequest(
+            state=grants_pb2.GRANT_STATE_APPROVED, organization_id=ORG, page_size=100
+        ),
+    ),
+    (
+        f"logs list --grant {GRANT} -o {ORG} --limit 5",
+        read_pb2.ListInteractionsRequest(
+            grant_id=GRANT, organization_id=ORG, filter=read_pb2.RecordFilter(), page_size=5
+        ),
+    ),
+    (  # without a grant it is the service that refuses, and audits that it did
+        f"logs read -o {ORG} --detail full --follow --record {RECORD}",
+        read_pb2.ReadInteractionsRequest(
+            organization_id=ORG,
+            detail=grants_pb2.DETAIL_FULL,
+            follow=True,
+            filter=read_pb2.RecordFilter(record_ids=[RAW]),
+        ),
+    ),
+    (
+        "settings organizations create --name 'Acme Ltd' --admin-email a@acme.example --tier trial "
+        "--deployment third-party-cloud --training on --request-id request-3",
+        organizations_pb2.CreateOrganizationRequest(
+            request_id="request-3",
+            display_name="Acme Ltd",
+            admin_email="a@acme.example",
+            tier=organizations_pb2.TIER_TRIAL,
+            deployment=organizations_pb2.DEPLOYMENT_THIRD_PARTY_CLOUD,
+            training_allowed=True,
+        ),
+    ),
+    ("settings organizations list", organizations_pb2.ListOrganizationsRequest(page_size=100)),
+    ("settings organizations show", organizations_pb2.GetOrganizationRequest(organization_id=ORG)),
+    (
+        f"settings gateways register chat -o {ORG} -o {ORG}",
+        gateways_pb2.RegisterGatewayRequest(name="chat", organization_ids=[ORG]),
+    ),
+    (
+        "settings gateways register chat --all-organizations",
+        gateways_pb2.RegisterGatewayRequest(name="chat", all_organizations=True),
+    ),
+    ("settings gateways revoke chat", gateways_pb2.RevokeGatewayRequest(name="chat")),
+    ("settings gateways list", gateways_pb2.ListGatewaysRequest()),
+    ("settings controls show", data_controls_pb2.GetDataControlsRequest(organization_id=ORG)),
+    (
+        "settings controls set --training off --etag e1",
+        data_controls_pb2.UpdateDataControlsRequest(organization_id=ORG, etag="e1", training_allowed=False),
+    ),
+    (
+        "settings controls set --customer-approval on --etag e1",
+        data_controls_pb2.UpdateDataControlsRequest(
+            organization_id=ORG, etag="e1", require_customer_approval=True
+        ),
+    ),
+    (
+        "settings controls history",
+        data_controls_pb2.ListDataControlsHistoryRequest(organization_id=ORG, page_size=500),
+    ),
+    ("settings controls consent", policies_pb2.GetConsentHistoryRequest(organization_id=ORG)),
+    ("settings zdr commitments", zero_data_retention_pb2.GetAdditionalCommitmentsRequest()),
+    (
+        "settings zdr request --version v1 --accept one --accept two",
+        zero_data_retention_pb2.RequestZeroDataRetentionRequest(
+            organization_id=ORG, commitments_version="v1", accepted_commitments=["one", "two"]
+        ),
+    ),
+    (
+        f"settings zdr decide {ZDR} --approve --reason fine",
+        zero_data_retention_pb2.DecideZeroDataRetentionRequest(
+            zero_data_retention_request_id=ZDR, approve=True, reason="fine"
+        ),
+    ),
+    (
+        f"settings zdr decide {ZDR} --deny --reason no",
+        zero_data_retention_pb2.DecideZeroDataRetentionRequest(
+            zero_data_retention_request_id=ZDR, approve=False, reason="no"
+        ),
+    ),
+    ("settings zdr list --as anna", zero_data_retention_pb2.ListZeroDataRetentionRequestsRequest()),
+    (
+        "settings members invite b@acme.example --role admin",
+        members_pb2.InviteMemberRequest(
+            organization_id=ORG, email="b@acme.example", role=roles_pb2.CUSTOMER_ROLE_ADMIN
+        ),
+    ),
+    (
+        "settings members register --first-name Bo --last-name Li",
+        members_pb2.RegisterMemberRequest(
+            invitation_token="invitation", first_name="Bo", last_name="Li", password="a long password"
+        ),
+    ),
+    ("settings members list", members_pb2.ListMembersRequest(organization_id=ORG)),
+    ("settings account delete", account_pb2.RequestAccountDeletionRequest(organization_id=ORG)),
+    (
+        "settings account confirm deletion_1 --sentence 'delete it'",
+        account_pb2.ConfirmAccountDeletionRequest(
+            account_deletion_id="deletion_1", confirmation_sentence="delete it"
+        ),
+    ),
+    (
+        "settings account cancel deletion_1",
+        account_pb2.CancelAccountDeletionRequest(account_deletion_id="deletion_1"),
+    ),
+    ("settings account status", account_pb2.GetAccountDeletionRequest(organization_id=ORG)),
+    ("people list", directory_pb2.ListPeopleRequest(page_size=500)),
+    (
+        "people add --name 'Bo Li' --email bo@vendor.example --subject bo",
+        directory_pb2.CreatePersonRequest(display_name="Bo Li", email="bo@vendor.example", subject="bo"),
+    ),
+    (
+        "people role assign person_1 auditor",
+        directory_pb2.AssignRoleRequest(person_id="person_1", role=roles_pb2.STAFF_ROLE_AUDITOR),
+    ),
+    ("people role confirm role_1", directory_pb2.ConfirmRoleRequest(role_assignment_id="role_1")),
+    ("people role end role_1", directory_pb2.EndRoleRequest(role_assignment_id="role_1")),
+    (
+        f"people agreement person_1 --sha256 {'ab' * 32} --signed 2026-01-01 --expires 2027-01-01",
+        directory_pb2.RecordAgreementRequest(
+            person_id="person_1",
+            document_sha256=b"\xab" * 32,
+            signed_at=at(2026, 1, 1),
+            expires_at=at(2027, 1, 1),
+        ),
+    ),
+    ("people disable person_1", directory_pb2.DisablePersonRequest(person_id="person_1")),
+    (
+        f"holds place -o {ORG} --record {RECORD} --reference M-1 --review-at 2027-01-01 --request-id request-4",
+        holds_pb2.PlaceHoldRequest(
+            request_id="request-4",
+            kind=holds_pb2.HOLD_KIND_LEGAL,
+            organization_id=ORG,
+            record_ids=[RAW],
+            reference="M-1",
+            review_at=at(2027, 1, 1),
+        ),
+    ),
+    ("holds confirm hold_1", holds_pb2.ConfirmHoldRequest(hold_id="hold_1")),
+    ("holds release hold_1 -r settled", holds_pb2.ReleaseHoldRequest(hold_id="hold_1", reason="settled")),
+    ("holds list", holds_pb2.ListHoldsRequest(organization_id=ORG, page_size=100)),
+    ("cases list --state open", cases_pb2.ListCasesRequest(state=cases_pb2.CASE_STATE_OPEN, page_size=100)),
+    ("cases show case_1", cases_pb2.GetCaseRequest(case_id="case_1")),
+    ("cases claim case_1", cases_pb2.ClaimCaseRequest(case_id="case_1")),
+    (
+        "cases decide case_1 no-violation --reason 'a cookbook'",
+        cases_pb2.DecideCaseRequest(
+            case_id="case_1", decision=cases_pb2.DECISION_NO_VIOLATION, reason="a cookbook"
+        ),
+    ),
+    ("cases confirm case_1", cases_pb2.ConfirmDecisionRequest(case_id="case_1", confirm=True)),
+    ("cases confirm case_1 --send-back", cases_pb2.ConfirmDecisionRequest(case_id="case_1", confirm=False)),
+    ("safety rules", detectors_pb2.ListRulesRequest()),
+    ("retention plan", runs_pb2.PlanRunRequest()),
+    ("retention run", runs_pb2.StartRunRequest()),
+    ("retention runs --limit 3", runs_pb2.ListRunsRequest(page_size=3)),
+    ("retention show run_1", runs_pb2.GetRunRequest(run_id="run_1")),
+    ("erasures show --claim the-claim", erasures_pb2.GetErasureByClaimRequest(claim="the-claim")),
+    ("erasures show erasure_1", erasures_pb2.GetErasureRequest(erasure_id="erasure_1")),
+    ("certificates list", certificates_pb2.ListCertificatesRequest(organization_id=ORG, page_size=100)),
+    (
+        "certificates get certificate_1",
+        certificates_pb2.GetCertificateRequest(certificate_id="certificate_1"),
+    ),
+    (
+        "audit list --after 4 --limit 9",
+        audit_pb2.ListEntriesRequest(organization_id=ORG, after_number=4, page_size=9),
+    ),
+    ("audit list --as anna", audit_pb2.ListEntriesRequest(page_size=100)),
+    ("keys status", keys_pb2.GetKeyStatusRequest()),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), REQUESTS, ids=[line.split(" -")[0] for line, _ in REQUESTS])
+@pytest.mark.parametrize("json_flag", ["", " --json"], ids=["table", "json"])
+def test_command_line_becomes_request(
+    line: str, expected: Message, json_flag: str, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEPT_INVITATION", "invitation")
+    monkeypatch.setenv("KEPT_PASSWORD", "a long password")
+    assert main(shlex.split(line + json_flag)) == 0
+    assert services.asked[-1][1] == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "access request --reason why",  # neither records nor a power
+        f"access request --reason why --power operator -o {ORG}",  # both
+        f"access request --reason why -o {ORG}",  # no purpose
+        "access request --power operator",  # no reason
+        "access request --power king --reason why",
+        f"logs list -o {ORG} --record 0198c5a0-1c2b-4d3e-8f40-5a6b7c8d9e0f",  # a UUID, but none of version 7
+        f"logs list -o {ORG} --from yesterday",
+        "logs read",
+        "settings gateways register chat",
+        "settings controls set",
+        "settings controls show --as anna",  # staff have no organization of their own
+        f"settings zdr decide {ZDR} --reason fine",  # neither approved nor denied
+        "people agreement person_1 --signed 2026-01-01 --expires 2027-01-01",
+        "people agreement person_1 --sha256 abcd --signed 2026-01-01 --expires 2027-01-01",
+        "erasures show",
+        "certificates get",
+        "nonsense",
+    ],
+)
+def test_wrong_command_line_asks_no_service(line: str, services: Services) -> None:
+    assert main(shlex.split(line)) == 2
+    assert services.asked == []
+
+
+def test_choices_are_the_contracts() -> None:
+    for choices, enum, prefix in (
+        (arguments.Purpose, grants_pb2.Purpose, "PURPOSE"),
+        (arguments.Detail, grants_pb2.Detail, "DETAIL"),
+        (arguments.GrantState, grants_pb2.GrantState, "GRANT_STATE"),
+        (arguments.Power, roles_pb2.Power, "POWER"),
+        (arguments.StaffRole, roles_pb2.StaffRole, "STAFF_ROLE"),
+        (arguments.CustomerRole, roles_pb2.CustomerRole, "CUSTOMER_ROLE"),
+        (arguments.Tier, organizations_pb2.Tier, "TIER"),
+        (arguments.Deployment, organizations_pb2.Deployment, "DEPLOYMENT"),
+        (arguments.CaseState, cases_pb2.CaseState, "CASE_STATE"),
+        (arguments.Finding, cases_pb2.Decision, "DECISION"),
+    ):
+        numbers = {arguments.enum_value(enum, prefix, choice) for choice in choices}
+        assert numbers == set(enum.values()) - {0}, prefix
+
+
+def test_set_controls_takes_the_current_etag(services: Services) -> None:
+    services.answers["GetDataControls"] = data_controls_pb2.GetDataControlsResponse(
+        controls=data_controls_pb2.DataControls(etag="now")
+    )
+    assert main(["settings", "controls", "set", "--training", "on"]) == 0
+    assert services.asked[-1][1].etag == "now"
+
+
+def test_accept_all_accepts_each_by_name(services: Services) -> None:
+    services.answers["GetAdditionalCommitments"] = zero_data_retention_pb2.GetAdditionalCommitmentsResponse(
+        version="v2",
+        commitments=[
+            zero_data_retention_pb2.AdditionalCommitment(name=name, text="words") for name in ("one", "two")
+        ],
+    )
+    assert main(["settings", "zdr", "request", "--accept-all"]) == 0
+    request = services.asked[-1][1]
+    assert (request.commitments_version, list(request.accepted_commitments)) == ("v2", ["one", "two"])
+    assert main(["settings", "zdr", "request", "--accept-all", "--version", "v1"]) == 2
+
+
+def test_read_takes_organization_and_detail_from_the_grant(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services.answers["GetGrant"] = grants_pb2.GetGrantResponse(
+        grant=grants_pb2.Grant(data=scope(detail=grants_pb2.DETAIL_MASKED))
+    )
+    content = interactions_pb2.InteractionContent(
+        prompt=[
+            interactions_pb2.Message(
+                role=interactions_pb2.MESSAGE_ROLE_USER,
+                parts=[interactions_pb2.Part(text="line\nanother\x1b[2J \u202e")],
+            )
+        ]
+    )
+    services.answers["ReadInteractions"] = [
+        read_pb2.ReadInteractionsResponse(
+            record=read_pb2.InteractionRecord(record_id=RAW, model="m\x1b]0;x\x07", content=content),
+            cursor="c",
+        )
+    ]
+    assert main(["logs", "read", "--grant", GRANT]) == 0
+    request = services.asked[-1][1]
+    assert (request.organization_id, request.detail) == (ORG, grants_pb2.DETAIL_MASKED)
+    shown = capsys.readouterr().out
+    assert RECORD in shown
+    assert "another" in shown
+    # What a record holds cannot drive the reader's terminal.
+    assert not set(shown) & {"\x1b", "\x07", "\u202e"}
+
+    assert main(["logs", "read", "--grant", GRANT, "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    document = json.loads(line)
+    assert document["record"]["record_id"] == RECORD
+    assert document["record"]["content"]["prompt"][0]["parts"][0]["text"] == "line\nanother\x1b[2J \u202e"
+
+
+def test_json_names_records_as_uuids_and_fields_as_the_contract(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services.answers["ListHolds"] = holds_pb2.ListHoldsResponse(
+        holds=[
+            holds_pb2.Hold(hold_id="hold_1", record_ids=[RAW], lost=[RAW], state=holds_pb2.HOLD_STATE_ACTIVE)
+        ]
+    )
+    assert main(["holds", "list", "--json"]) == 0
+    (hold,) = json.loads(capsys.readouterr().out)["holds"]
+    assert (hold["record_ids"], hold["lost"], hold["state"]) == ([RECORD], [RECORD], "HOLD_STATE_ACTIVE")
+
+
+def test_wait_ends_with_the_decision(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = grants_pb2.Grant(grant_id=GRANT, state=grants_pb2.GRANT_STATE_REQUESTED)
+    services.answers["RequestGrant"] = grants_pb2.RequestGrantResponse(grant=asked)
+    for state, code in ((grants_pb2.GRANT_STATE_APPROVED, 0), (grants_pb2.GRANT_STATE_DENIED, 1)):
+        decided = grants_pb2.Grant(grant_id=GRANT, state=state)
+        services.answers["WatchGrant"] = [
+            grants_pb2.WatchGrantResponse(grant=grant) for grant in (asked, decided)
+        ]
+        line = ["access", "request", "--power", "operator", "--reason", "a customer", "--wait", "--json"]
+        assert main(line) == code
+        shown = json.loads(capsys.readouterr().out)
+        assert shown["grant"]["state"] == grants_pb2.GrantState.Name(state)
+
+
+def test_status_shows_own_grants_in_force(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
+    person = directory_pb2.Person(person_id="person_1", display_name="Anna")
+    services.answers["GetMe"] = directory_pb2.GetMeResponse(person=person)
+    services.answers["ListGrants"] = grants_pb2.ListGrantsResponse(
+        grants=[
+            grants_pb2.Grant(grant_id="grant_mine", requested_by="person_1"),
+            grants_pb2.Grant(grant_id="grant_other", requested_by="person_2"),
+        ]
+    )
+    assert main(["status", "--as", "anna"]) == 0
+    shown = capsys.readouterr().out
+    assert "Anna" in shown
+    assert "grant_mine" in shown
+    assert "grant_other" not in shown
+
+
+def test_members_who_are_no_admins_have_no_grants_to_list(services: Services) -> None:
+    services.answers["GetMe"] = directory_pb2.GetMeResponse(
+        member_id="member_1", organization_id=ORG, customer_role=roles_pb2.CUSTOMER_ROLE_MEMBER
+    )
+    services.answers["ListGrants"] = KeptError("CALLER_NOT_ALLOWED", "No.", status="PERMISSION_DENIED")
+    assert main(["status", "--json"]) == 0
+
+
+def test_as_picks_the_identity_and_public_calls_have_none(services: Services) -> None:
+    main(["keys", "status"])
+    main(["keys", "status", "--as", "anna"])
+    main(["settings", "zdr", "commitments"])
+    assert services.identities == ["ada", "anna", None]
+    assert main(["keys", "status", "--as", "nobody"]) == 1
+
+
+def test_certificate_is_written_byte_for_byte(services: Services, tmp_path: Path) -> None:
+    envelope = b'{"signed": "\xc3\xa9"}\r\n'
+    services.answers["GetCertificate"] = certificates_pb2.GetCertificateResponse(envelope=envelope)
+    file = tmp_path / "certificate.json"
+    assert main(["certificates", "get", "certificate_1", "--output", str(file)]) == 0
+    assert file.read_bytes() == envelope
+
+
+def test_retention_run_waits_for_its_end(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kept.cli.retention.time.sleep", lambda _: None)
+    services.answers["StartRun"] = runs_pb2.StartRunResponse(
+        run=runs_pb2.Run(run_id="run_1", state=runs_pb2.RUN_STATE_DESTROYING_KEYS)
+    )
+    services.answers["GetRun"] = runs_pb2.GetRunResponse(
+        run=runs_pb2.Run(run_id="run_1", state=runs_pb2.RUN_STATE_NOT_CERTIFIED)
+    )
+    assert main(["retention", "run", "--wait"]) == 1
+    assert services.asked[-1][1].run_id == "run_1"
