@@ -83,7 +83,8 @@ def admit(
     organization: Sequence[OrganizationPolicy | None],
     gateway: Sequence[GatewayPolicy | None],
 ) -> Admission:
-    """Decides on one record. organization, gateway: every policy in force at some instant of `span_of`, None for "none known".
+    """Decides on one record. organization: every policy in force at some instant of `span_of`, None for "none known". gateway: every
+    registration of the caller from the record's receipt on; it says who may speak now, not what was promised about the data then.
 
     RECORD_TOO_LATE comes last among the refusals: the caller first looks whether the record is there already.
     """

@@ -137,8 +137,8 @@ class Ingest:
             interaction.organization_id,
             created_at,
             received_at,
-            self._policies.organization_throughout(interaction.organization_id, *span),
-            self._policies.gateway_throughout(gateway, *span),
+            self._policies.organization_throughout(interaction.organization_id, span[0], created_at, span[1]),
+            self._policies.gateway_throughout(gateway, received_at, span[1]),
         )
 
     def _find_late(self, arrivals: list[_Arrival]) -> None:

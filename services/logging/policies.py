@@ -67,10 +67,19 @@ class Policies:
         self._rules.require_lease()
 
     def organization_throughout(
-        self, organization_id: str, begins: datetime, ends: datetime
+        self, organization_id: str, begins: datetime, created_at: datetime, ends: datetime
     ) -> list[OrganizationPolicy | None]:
-        """Every policy of an organization in force at some instant of the span; None where none was known."""
-        found = self._policies.throughout("org:" + organization_id, begins, ends)
+        """Every policy of an organization in force at some instant of [begins, ends]; None where none was known at `created_at` or
+        later. An organization's first policy has nothing before it that could forbid more, so the tolerance before a record's
+        creation may reach back to before there was any: what a customer records in its first five seconds is taken."""
+        subject = "org:" + organization_id
+        found = self._policies.throughout(subject, begins, ends)
+        if (
+            found[:1] == [None]
+            and created_at <= ends
+            and None not in self._policies.throughout(subject, created_at, ends)
+        ):
+            found = found[1:]
         return [policy if isinstance(policy, OrganizationPolicy) else None for policy in found]
 
     def gateway_throughout(self, name: str, begins: datetime, ends: datetime) -> list[GatewayPolicy | None]:

@@ -35,7 +35,8 @@ def extent_of(asked: read_pb2.RecordFilter, scope: grants_pb2.DataScope) -> Exte
     """The part of the question that the grant covers."""
     low = max(_bound(asked, "from"), _bound(scope, "from"))
     high = min(_bound(asked, "until", _HIGHEST), _bound(scope, "until", _HIGHEST))
-    covered = frozenset(scope.record_ids) if scope.record_ids else None
+    # A grant for a case covers the case's records: none, where it has none.
+    covered = frozenset(scope.record_ids) if scope.record_ids or scope.case_id else None
     if not asked.record_ids:
         return Extent(low, high, covered, frozenset())
     wanted = frozenset(asked.record_ids)

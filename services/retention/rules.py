@@ -14,7 +14,7 @@ from kept.retention.v1 import rules_pb2
 from services.retention import store
 from shared.audit import entry
 from shared.change_feed import Change, ChangeFeed
-from shared.clock import Clock
+from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import lease_lapsed
 from shared.ids import day_start
@@ -180,6 +180,15 @@ class RuleBook:
         if change is None:
             raise lease_lapsed()
         return to_rule(change)
+
+    def due_now(self) -> tuple[Rule, date]:
+        """The default rule, and the newest UTC day that is due under it for everybody: by the clocks of services that are behind this
+        one's too, as far as clocks may be apart. Raises LEASE_LAPSED while no rule is in force."""
+        instant = self._clock.now() - CLOCK_TOLERANCE
+        with self._database.transaction() as tx:
+            change = store.change_in_force(tx, DEFAULT, instant)
+            rule = self.default_in(tx) if change is None else to_rule(change)
+        return rule, rule.newest_due_day(instant)
 
     def poll(self, since_version: int, page_size: int) -> rules_pb2.ListRuleChangesResponse:
         """What a receiver asks for: the changes after a version, and the lease."""

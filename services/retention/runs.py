@@ -72,7 +72,7 @@ class Runs:
 
     def plan(self) -> Plan:
         """What is due now. Changes nothing. Raises LEASE_LAPSED while no rule is in force."""
-        through_day = self._rules.default().newest_due_day(self._clock.now())
+        _, through_day = self._rules.due_now()
         answer = self._peers.logging.ListStoredDays(
             lifecycle_pb2.ListStoredDaysRequest(through_day=through_day.isoformat(), page_size=_PLAN_LINES)
         )
@@ -86,12 +86,12 @@ class Runs:
     def start(self, actor: str) -> Run:
         """Starts a run over everything that is due now, or gives the one that is going on. Raises LEASE_LAPSED while no rule is in
         force."""
-        rule = self._rules.default()
+        rule, through_day = self._rules.due_now()
         now = self._clock.now()
         run = Run(
             run_id=new_id("run"),
             state=RunState.DESTROYING_KEYS,
-            through_day=rule.newest_due_day(now),
+            through_day=through_day,
             started_at=now,
             started_by=actor,
             rule=rule,

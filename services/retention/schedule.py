@@ -34,13 +34,12 @@ class Schedule:
     def step(self) -> bool:
         """The job: starts a run when one is needed."""
         try:
-            rule = self._rules.default()
+            _, through_day = self._rules.due_now()
         except KeptError as error:
             if error.reason == Reason.REASON_LEASE_LAPSED:  # the first rule is not in force yet
                 return False
             raise
         now = self._clock.now()
-        through_day = rule.newest_due_day(now)
         with self._database.transaction() as tx:
             if not store.try_lock(tx, "schedule"):
                 return False

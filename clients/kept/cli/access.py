@@ -100,7 +100,9 @@ def request(
     ] = False,
     request_id: RequestId = "",
 ) -> None:
-    """Ask for access to an organization's records, or for a power. Somebody else has to approve.
+    """Ask for access, or for a power.
+
+    To the records of an organization, or for a power over others. Somebody else has to approve.
 
     Records: kept access request -o org_… --purpose engineering-support --reason "ticket 4711: garbled answers" --detail masked
 
@@ -182,7 +184,10 @@ def list_(
     organization: AnyOrganization = "",
     limit: Limit = 100,
 ) -> None:
-    """The grants that concern you, newest first: your own, those you could decide, those on your organization."""
+    """The grants that concern you.
+
+    Newest first: your own, those you could decide, those on your organization.
+    """
     from kept.access_control.v1 import grants_pb2
     from kept.cli.output import table
     from kept.client.reading import pages
@@ -195,7 +200,10 @@ def list_(
 
 
 def show(call: Invocation, grant: _Grant) -> None:
-    """One grant: what it covers, where it is, what it waits for, how much of its budget is used."""
+    """One grant.
+
+    What it covers, where it is, what it waits for, how much of its budget is used.
+    """
     from kept.access_control.v1 import grants_pb2
 
     _show(call, _stub(call).GetGrant(grants_pb2.GetGrantRequest(grant_id=grant)))
@@ -223,7 +231,10 @@ def cancel(call: Invocation, grant: _Grant) -> None:
 
 
 def revoke(call: Invocation, grant: _Grant, reason: Reason) -> None:
-    """End an active grant at once; reads in progress end within a second."""
+    """End an active grant at once.
+
+    Reads in progress end within a second.
+    """
     from kept.access_control.v1 import grants_pb2
 
     _show(call, _stub(call).RevokeGrant(grants_pb2.RevokeGrantRequest(grant_id=grant, reason=reason)))

@@ -9,6 +9,7 @@ import typer
 from kept.cli.arguments import Limit
 from kept.cli.invocation import Invocation, group, verb
 from kept.cli.retention import write_file
+from kept.cli.verification import head, verify_audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +35,6 @@ _After = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Adds the group."""
-    from kept.cli.verification import head, verify_audit
-
     audit = group(app, "audit", "Who did what, when: an append-only log with proofs.")
     verb(audit, "list")(list_)
     verb(audit, "export")(export)
@@ -79,7 +78,10 @@ def entry_document(entry: "audit_pb2.LoggedEntry") -> dict[str, Any]:
 
 
 def list_(call: Invocation, organization: _Whose = "", after: _After = 0, limit: Limit = 100) -> None:
-    """Entries in order, oldest first: what happened, who did it, to what."""
+    """What happened, who did it, to what.
+
+    Entries in order, oldest first.
+    """
     own = organization or str(call.session.claims().get("org", ""))
     entries = [entry_document(entry) for page in _pages(call, own, after, limit) for entry in page.entries]
     if call.as_json:
@@ -128,7 +130,9 @@ def export(
     ],
     organization: _Whose = "",
 ) -> None:
-    """Write the whole log of an organization to a file that verifies offline, by `kept audit verify FILE`.
+    """Write a whole log to a file.
+
+    That of one organization; it verifies offline, by `kept audit verify FILE`.
 
     Keep your exports: a later one that does not continue an earlier one shows that entries were taken away or changed.
     """

@@ -107,7 +107,10 @@ def confirm(
     case: _Case,
     send_back: Annotated[bool, typer.Option("--send-back", help="Do not confirm: open it again.")] = False,
 ) -> None:
-    """Confirm a violation that somebody else decided, or send the case back."""
+    """Confirm a violation, or send the case back.
+
+    Never by who decided it.
+    """
     from kept.safety_review.v1 import cases_pb2
 
     _show(

@@ -8,6 +8,7 @@ import typer
 from kept.cli.arguments import AnyOrganization, Limit
 from kept.cli.invocation import Invocation, group, verb
 from kept.cli.retention import write_file
+from kept.cli.verification import verify_certificate
 
 if TYPE_CHECKING:
     from kept.retention.v1 import certificates_pb2_grpc
@@ -15,11 +16,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Adds both groups."""
-    from kept.cli.verification import verify_certificate
-
-    certificates = group(
-        app, "certificates", "Proof of deletion: signed, in the audit log, verifiable offline."
-    )
+    certificates = group(app, "certificates", "Proof of deletion, verifiable offline.")
     verb(certificates, "list")(list_)
     verb(certificates, "get")(get)
     verb(certificates, "verify")(verify_certificate)
@@ -34,7 +31,10 @@ def _stub(call: Invocation) -> "certificates_pb2_grpc.CertificateServiceStub":
 
 
 def list_(call: Invocation, organization: AnyOrganization = "", limit: Limit = 100) -> None:
-    """Certificates, newest first: a customer's own; for auditors, all."""
+    """Certificates, newest first.
+
+    A customer's own; for auditors, all.
+    """
     from kept.cli.output import table
     from kept.client.reading import pages
     from kept.retention.v1 import certificates_pb2
@@ -54,7 +54,10 @@ def get(
         Path, typer.Option("--output", metavar="FILE", help="Where to write it; - is the terminal.")
     ] = Path("-"),
 ) -> None:
-    """Fetch a certificate, byte for byte as it was signed (JSON). Keep the file: it verifies offline, for ever."""
+    """Fetch a certificate.
+
+    Byte for byte as it was signed (JSON). Keep the file: it verifies offline, for ever.
+    """
     from kept.retention.v1 import certificates_pb2
 
     response = _stub(call).GetCertificate(certificates_pb2.GetCertificateRequest(certificate_id=certificate))
@@ -62,7 +65,10 @@ def get(
 
 
 def status(call: Invocation) -> None:
-    """How many keys of which kind there are, and what the key store's destruction is worth. For operators and auditors."""
+    """How many keys of which kind there are.
+
+    And what the key store's destruction is worth. For operators and auditors.
+    """
     from kept.access_control.v1 import keys_pb2, keys_pb2_grpc
     from kept.cli.output import sheet
 

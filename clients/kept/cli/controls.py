@@ -18,7 +18,7 @@ def add_to(settings: typer.Typer) -> None:
     verb(controls, "set")(set_)
     verb(controls, "history")(history)
     verb(controls, "consent")(consent)
-    zdr = group(settings, "zdr", "Zero data retention: prompts and generations are not logged at all.")
+    zdr = group(settings, "zdr", "Zero data retention: no prompt or generation is logged.")
     verb(zdr, "commitments")(commitments)
     verb(zdr, "request")(request)
     verb(zdr, "decide")(decide)
@@ -82,7 +82,10 @@ def set_(
 
 
 def history(call: Invocation, organization: OwnOrganization = "", limit: Limit = 1000) -> None:
-    """Every change there ever was, oldest first, with who and when."""
+    """Every change there ever was.
+
+    Oldest first, with who and when.
+    """
     from kept.cli.output import table
     from kept.client.reading import pages
     from kept.settings.v1 import data_controls_pb2
@@ -102,7 +105,10 @@ def history(call: Invocation, organization: OwnOrganization = "", limit: Limit =
 
 
 def consent(call: Invocation, organization: OwnOrganization = "") -> None:
-    """When training was allowed, as exact intervals without gaps."""
+    """When training was allowed.
+
+    As exact intervals without gaps, oldest first.
+    """
     from kept.cli.output import table
     from kept.settings.v1 import policies_pb2, policies_pb2_grpc
 
@@ -136,7 +142,10 @@ _ZDR_COLUMNS = [
 
 
 def commitments(call: Invocation) -> None:
-    """The additional commitments that come with zero data retention, in the version now in force. Needs no sign-in."""
+    """The commitments that come with zero data retention.
+
+    In the version now in force. Needs no sign-in.
+    """
     from kept.cli.output import table
     from kept.settings.v1 import zero_data_retention_pb2
 
@@ -219,7 +228,10 @@ def decide(
 
 
 def list_(call: Invocation, organization: AnyOrganization = "") -> None:
-    """Requests: a customer's own; for compliance, all that wait for a decision."""
+    """Requests for zero data retention.
+
+    A customer's own; for compliance, all that wait for a decision.
+    """
     from kept.cli.output import table
     from kept.settings.v1 import zero_data_retention_pb2
 

@@ -14,7 +14,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(call: Invocation) -> None:
-    """Look for faults: profile, certificates, clocks, services, sign-in. Says what to do about each.
+    """Look for faults, and say what to do about each.
+
+    Looks at profile, certificates, clocks, services, sign-in and pinned keys.
 
     A profile is a TOML file: version = 1, [addresses] with the people port of each service, [tls] authority, [issuers] workforce and
     customer; docs/cli.md shows one. The exit code is 3 when something is wrong.

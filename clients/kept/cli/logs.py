@@ -33,7 +33,7 @@ _Whose = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Adds the group."""
-    logs = group(app, "logs", "Read what was recorded, under a grant (see: kept access request).")
+    logs = group(app, "logs", "Read records, under a grant.")
     verb(logs, "list")(list_)
     verb(logs, "read")(read)
 
@@ -67,7 +67,10 @@ def list_(
     record: Records = None,
     limit: Limit = 100,
 ) -> None:
-    """Log data of the records that a grant covers, oldest first. No content is opened, but each record counts on the budget."""
+    """Log data of the records that a grant covers.
+
+    Oldest first. No content is opened, but each record counts on the grant's budget.
+    """
     from kept.cli.output import table
     from kept.client.reading import pages
     from kept.logging.v1 import read_pb2, read_pb2_grpc
@@ -109,7 +112,9 @@ def read(
         bool, typer.Option("--follow", "-f", help="Stay, and show new records as they come.")
     ] = False,
 ) -> None:
-    """Read the records that a grant covers, oldest first. With --json, one record a line.
+    """Read the records that a grant covers.
+
+    Oldest first; with --json, one record a line.
 
     kept logs read --grant grant_… shows everything the grant covers, in the grant's detail. What is shown is what the audit log says
     that you have seen.

@@ -133,7 +133,10 @@ def register(
 
 
 def revoke(call: Invocation, name: _Gateway) -> None:
-    """End a gateway's registration; from "effective at" on it is refused everywhere."""
+    """End a gateway's registration.
+
+    From "effective at" on it is refused everywhere.
+    """
     from kept.cli.output import sheet
     from kept.settings.v1 import gateways_pb2, gateways_pb2_grpc
 

@@ -43,7 +43,10 @@ def _stub(call: Invocation) -> "directory_pb2_grpc.DirectoryServiceStub":
 
 
 def list_(call: Invocation, limit: Limit = 1000) -> None:
-    """The people of the workforce, in order of creation, with their roles (role_… ids) and agreements."""
+    """The people of the workforce.
+
+    In order of creation, with their agreements and roles; the role_… ids are there.
+    """
     from kept.access_control.v1 import directory_pb2
     from kept.cli.output import table
     from kept.client.reading import pages
@@ -107,7 +110,10 @@ def assign(
 
 
 def confirm(call: Invocation, assignment: _Assignment) -> None:
-    """Confirm a role that somebody else proposed for a third person."""
+    """Confirm a role.
+
+    One that somebody else proposed for a third person.
+    """
     from kept.access_control.v1 import directory_pb2
     from kept.cli.output import sheet
 
@@ -166,7 +172,10 @@ def agreement(
 
 
 def disable(call: Invocation, person: _Person) -> None:
-    """Disable a person at once: no token of theirs is taken any more, and all their grants end."""
+    """Disable a person at once.
+
+    No token of theirs is taken any more, and all their grants end.
+    """
     from kept.access_control.v1 import directory_pb2
     from kept.cli.output import sheet
 

@@ -59,8 +59,9 @@ def login(
     username = customer if customer is not None else call.identity
     assert username is not None
     name = call.identity or username
+    sessions = call.sessions  # a wrong profile is told before anybody types a password
     password = secret("KEPT_PASSWORD", "Password")
-    session = call.sessions.sign_in(kind, username, password, name, _FIRST_AUDIENCE)
+    session = sessions.sign_in(kind, username, password, name, _FIRST_AUDIENCE)
     if call.as_json:
         call.show_document(
             {"identity": session.name, "kind": kind, "claims": _shown_claims(session.claims())}
@@ -96,7 +97,10 @@ def logout(
     call: Invocation,
     everybody: Annotated[bool, typer.Option("--all", help="Every identity of this profile.")] = False,
 ) -> None:
-    """Sign out: forget the tokens of the current identity, of --as NAME, or of all."""
+    """Sign out.
+
+    Forgets the tokens of the current identity, of --as NAME, or of all.
+    """
     names = call.sessions.names() if everybody else [call.session.name]
     for name in names:
         call.sessions.sign_out(name)
@@ -107,7 +111,10 @@ def logout(
 
 
 def status(call: Invocation) -> None:
-    """Who am I: person or member, roles, agreement, and the grants that are in force, until when."""
+    """Who am I, and what may I do now?
+
+    Person or member, roles, agreement, and the grants that are in force, until when.
+    """
     from kept.access_control.v1 import directory_pb2, directory_pb2_grpc, grants_pb2, grants_pb2_grpc
     from kept.cli.output import sheet, table, to_document
     from kept.client.reading import pages
@@ -164,7 +171,9 @@ def trust(
         typer.Option("--replace", help="Pin what is published now although a pinned key is not among it."),
     ] = False,
 ) -> None:
-    """Pin the public keys of audit log and certificates, and show them.
+    """Pin and show the keys that evidence is verified with.
+
+    They are the public keys of audit log and certificates.
 
     Verification (`kept certificates verify`, `kept audit verify`) is offline and rests on these keys. Compare them with what the
     operator publishes elsewhere. New keys are added; a pinned key that is published no more stops the command (exit code 4) unless

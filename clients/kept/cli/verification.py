@@ -33,12 +33,14 @@ def trusted(call: Invocation, file: Path | None, purpose: str) -> dict[str, byte
     return keys
 
 
-def read_evidence(file: Path) -> bytes:
-    """The file as it lies there. Raises KeptError (UNREADABLE)."""
+def read_evidence(file: Path) -> Any:
+    """The JSON in a file, whatever it is. Raises KeptError (UNREADABLE)."""
     try:
-        return file.read_bytes()
+        return json.loads(file.read_bytes())
     except OSError as error:
         raise KeptError("UNREADABLE", f"{file} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError):
+        raise KeptError("UNREADABLE", f"{file} is no JSON.") from None
 
 
 def verdict(call: Invocation, what: str, facts: dict[str, Any], failure: str | None) -> None:
@@ -56,12 +58,115 @@ def verdict(call: Invocation, what: str, facts: dict[str, Any], failure: str | N
 
 
 def verify_certificate(call: Invocation, file: _File, keys: _Keys = None) -> None:
-    """Verify a certificate."""
+    """Verify a certificate of deletion, offline.
+
+    Checks its signature, its entry in the audit log, and the signed tree that holds the entry.
+
+    Exit code 4 when it does not verify. Nothing is asked of any service; the keys are those pinned by `kept login` or `kept trust`, or
+    in --keys FILE.
+    """
+    from kept.evidence.certificates import verify_certificate as verify
+
+    envelope = read_evidence(file)
+    result = verify(envelope, trusted(call, keys, "certificates"), trusted(call, keys, "audit_log"))
+    body = envelope.get("body") if isinstance(envelope, dict) else None
+    facts = {} if not result.ok or not isinstance(body, dict) else body
+    plain_facts = {name: value for name, value in facts.items() if isinstance(value, str | int | bool)}
+    verdict(call, str(file), plain_facts, None if result.ok else result.problem)
 
 
-def verify_audit(call: Invocation, file: _File, keys: _Keys = None) -> None:
-    """Verify an export."""
+def verify_audit(
+    call: Invocation,
+    file: _File,
+    keys: _Keys = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(
+            "--earlier",
+            metavar="FILE",
+            help="An export of yours from before, which this one has to continue.",
+        ),
+    ] = None,
+) -> None:
+    """Verify an export of the audit log, offline.
+
+    Every entry is unchanged, none is missing, and the list reaches its signed end.
+
+    With --earlier FILE also: what that export held is still there, unchanged. Exit code 4 when it does not verify. Nothing is asked of
+    any service; the keys are those pinned by `kept login` or `kept trust`, or in --keys FILE.
+    """
+    from kept.evidence.audit import verify_list
+
+    export, log_keys = read_evidence(file), trusted(call, keys, "audit_log")
+    result = verify_list(export, log_keys)
+    problem = None if result.ok else result.problem
+    if problem is None and earlier is not None:
+        before = read_evidence(earlier)
+        of_before = verify_list(before, log_keys)
+        problem = _not_continued(before, export) if of_before.ok else f"{earlier}: {of_before.problem}"
+    facts: dict[str, Any] = {}
+    if problem is None:
+        end = export["pages"][-1]["end"]
+        facts = {
+            "organization_id": export["organization_id"],
+            "last_number": int(end["last_number"]),
+            "tree_size": int(end["tree_size"]),
+        }
+    verdict(call, str(file), facts, problem)
+
+
+def _not_continued(earlier: Any, later: Any) -> str | None:
+    """Why a verified export does not continue an earlier verified one; None when it does. Both begin with number 1, and each entry is
+    chained to all before it: one hash says that everything before is the same."""
+    if earlier["organization_id"] != later["organization_id"]:
+        return "The earlier export is of another organization."
+    known, reached = earlier["pages"][-1]["end"], later["pages"][-1]["end"]
+    number = int(known["last_number"])
+    if int(reached["last_number"]) < number:
+        return f"The earlier export has {number} entries, this one fewer: entries were taken away."
+    if number == 0:
+        return None
+    found = reached["last_leaf_hash"]
+    for page in later["pages"]:
+        for entry in page["entries"]:
+            if int(entry["number"]) == number + 1:
+                found = entry["previous_leaf_hash"]
+    if found != known["last_leaf_hash"]:
+        return "Entries of the earlier export were changed."
+    return None
 
 
 def head(call: Invocation) -> None:
-    """Head."""
+    """The newest signed head of the log, checked.
+
+    Checked against the one that was seen here before. Needs no sign-in.
+
+    The head is remembered beside the profile. That the log only ever grows is checked each time: exit code 4 when the new head does not
+    continue the remembered one.
+    """
+    from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
+    from kept.cli.output import to_document
+    from kept.client import private_files
+    from kept.evidence.audit import verify_heads
+
+    stub = audit_pb2_grpc.AuditServiceStub(call.public_channel("access_control"))
+    log_keys = trusted(call, None, "audit_log")
+    newest = to_document(stub.GetTreeHead(audit_pb2.GetTreeHeadRequest()).head)
+    memory = call.profile.file.parent / "tree-head.json"
+    seen = read_evidence(memory) if memory.exists() else newest
+    sizes = int(seen["tree_size"]), int(newest["tree_size"])
+    if sizes[1] < sizes[0]:
+        problem: str | None = (
+            f"The log had {sizes[0]} entries and now has {sizes[1]}: entries were taken away."
+        )
+    else:
+        proof: list[str] = []
+        if sizes[0] < sizes[1]:
+            asked = audit_pb2.GetConsistencyProofRequest(first_size=sizes[0], second_size=sizes[1])
+            proof = to_document(stub.GetConsistencyProof(asked))["proof"]
+        result = verify_heads(seen, newest, proof, log_keys)
+        problem = None if result.ok else result.problem
+    if problem is None:
+        private_files.write(memory, json.dumps(newest) + "\n")
+    facts = {name: newest[name] for name in ("tree_size", "root_hash", "timestamp_ms", "key_id")}
+    verdict(call, "tree head", facts | {"seen_before": sizes[0]}, problem)

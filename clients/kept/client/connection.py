@@ -134,10 +134,12 @@ def reads(service: str) -> list[tuple[str, str]]:
 
 def is_public(method: str) -> bool:
     """Whether the contract lets anybody call the method ("/package.Service/Method")."""
+    if method.startswith("/grpc.health.v1."):
+        return True
     try:
         descriptor = descriptor_pool.Default().FindMethodByName(method.lstrip("/").replace("/", "."))
     except KeyError:
-        return method.startswith("/grpc.health.v1.")
+        return False
     return bool(descriptor.GetOptions().Extensions[callers_pb2.callers].public)
 
 
@@ -153,9 +155,9 @@ class _Details(NamedTuple):
 
 
 class Calls(
-    grpc.UnaryUnaryClientInterceptor[Any, Any],
-    grpc.UnaryStreamClientInterceptor[Any, Any],
-    grpc.StreamStreamClientInterceptor[Any, Any],
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg] # generic in its types alone
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg] # generic in its types alone
+    grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg] # generic in its types alone
 ):
     """Sets token and deadline, and raises KeptError for whatever fails. A token that is refused is replaced once. Streams have a
     deadline only when one is asked for."""

@@ -1,7 +1,8 @@
 """What a call can fail with, as one typed exception that says what to do next.
 
 A service's failure carries its reason (kept.errors.v1), the fields it is about, when to retry, and a correlation id. Failures that
-never reached a service have reasons of this client's own: NOT_REACHABLE, NOT_SIGNED_IN, SIGN_IN_REFUSED, PROFILE, UNREADABLE.
+never reached a service have reasons of this client's own: NOT_REACHABLE, NOT_SERVED, NOT_SIGNED_IN, SIGN_IN_REFUSED, PROFILE, UNREADABLE,
+NO_KEYS, KEYS_CHANGED.
 grpc is imported only where an RpcError is there to be read.
 """
 
@@ -96,6 +97,13 @@ def from_rpc_error(error: "grpc.RpcError", service: str) -> KeptError:
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return KeptError(
             "TOO_LARGE", "The message is larger than is taken.", status=code.name, service=service
+        )
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return KeptError(
+            "NOT_SERVED",
+            f"The {service.replace('_', ' ')} service does not know this method.",
+            status=code.name,
+            service=service,
         )
     if code.name in _NO_ANSWER:
         failed = not_reachable(service)

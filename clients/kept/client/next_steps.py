@@ -9,6 +9,7 @@ _RETRY: Final = "Nothing has to be changed: try again in a moment."
 NEXT_STEPS: Final[Mapping[str, str]] = {
     # of this client
     "NOT_REACHABLE": "Look with `kept doctor` which service answers, and whether the profile's addresses are right.",
+    "NOT_SERVED": "Check the profile's addresses, and bring the command and the services to the same version.",
     "NOT_SIGNED_IN": "Sign in with `kept login`.",
     "SIGN_IN_REFUSED": "Check name and password, then `kept login` again.",
     "PROFILE": "Name a profile with --profile or $KEPT_PROFILE; `kept doctor --help` tells what belongs into it.",

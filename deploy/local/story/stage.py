@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -10,9 +11,13 @@ import grpc
 
 from deploy.local.stack import Stack
 from kept.client import profile, session
-from kept.client.errors import from_rpc_error
+from kept.client.errors import KeptError, from_rpc_error
 
 S = TypeVar("S")
+R = TypeVar("R")
+_PATIENCE: Final = 15.0
+# Right after travel every lease is void, and processes meet again within a second.
+_PASSING: Final = frozenset({"LEASE_LAPSED", "PEER_UNAVAILABLE"})
 _DEADLINE: Final = 20.0
 _MAX_MESSAGE: Final = 8 * 1024 * 1024
 _OPTIONS: Final = (
@@ -102,6 +107,18 @@ class Stage:
         return self._channels[who, service]
 
 
+def _patiently(call: Callable[[], R]) -> R:
+    """Does what a good client does: a service that says "not for the moment" is asked again after the delay it names."""
+    ends = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return call()
+        except KeptError as error:
+            if error.reason not in _PASSING or time.monotonic() > ends:
+                raise
+            time.sleep((error.retry_after or timedelta(milliseconds=250)).total_seconds())
+
+
 class _Calls:
     """A channel whose calls carry a deadline and a fresh token, and fail with KeptError."""
 
@@ -120,20 +137,36 @@ class _Calls:
     def _unary(self, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[..., Any]:
         call = make(*args, **kwargs)
 
-        def invoke(request: Any, timeout: float = _DEADLINE) -> Any:
+        def once(request: Any, timeout: float) -> Any:
             try:
                 return call(request, timeout=timeout, metadata=self._metadata(), wait_for_ready=True)
             except grpc.RpcError as error:
                 raise from_rpc_error(error, self._service) from None
+
+        def invoke(request: Any, timeout: float = _DEADLINE) -> Any:
+            return _patiently(lambda: once(request, timeout))
 
         return invoke
 
     def _stream(self, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[..., Any]:
         call = make(*args, **kwargs)
 
-        def answers(request: Any, timeout: float) -> Iterator[Any]:
+        def opened(request: Any, timeout: float) -> tuple[Any, list[Any]]:
+            """The stream, and its first answer if there is one."""
             answering = call(request, timeout=timeout, metadata=self._metadata(), wait_for_ready=True)
             try:
+                return answering, [next(answering)]
+            except StopIteration:
+                return answering, []
+            except grpc.RpcError as error:
+                raise from_rpc_error(error, self._service) from None
+
+        def answers(request: Any, timeout: float) -> Iterator[Any]:
+            resendable = not isinstance(request, Iterator)
+            start = partial(opened, request, timeout)
+            answering, first = _patiently(start) if resendable else start()
+            try:
+                yield from first
                 yield from answering
             except grpc.RpcError as error:
                 raise from_rpc_error(error, self._service) from None

@@ -3,7 +3,7 @@
 import grpc
 
 from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
-from services.access_control.audit_log import AuditLog, EndOfList, LoggedEntry, TreeHead
+from services.access_control.audit_log import AuditLog, EndOfList, EntryList, LoggedEntry, TreeHead
 from shared.errors import not_found
 from shared.pipeline import caller_of
 
@@ -29,12 +29,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         page = self._audit_log.list_entries(
             request.organization_id, request.after_number, request.page_size or _PAGE
         )
-        return audit_pb2.ListEntriesResponse(
-            entries=[logged_entry(entry) for entry in page.entries],
-            head=tree_head(page.head),
-            end=_end_of_list(page.end),
-            complete=page.complete,
-        )
+        return entry_list(page)
 
     def GetTreeHead(
         self, request: audit_pb2.GetTreeHeadRequest, context: grpc.ServicerContext
@@ -60,6 +55,16 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         self, request: audit_pb2.ListSigningKeysRequest, context: grpc.ServicerContext
     ) -> audit_pb2.ListSigningKeysResponse:
         return audit_pb2.ListSigningKeysResponse(keys=self._audit_log.signing_keys())
+
+
+def entry_list(page: EntryList) -> audit_pb2.ListEntriesResponse:
+    """As the contract says it."""
+    return audit_pb2.ListEntriesResponse(
+        entries=[logged_entry(entry) for entry in page.entries],
+        head=tree_head(page.head),
+        end=_end_of_list(page.end),
+        complete=page.complete,
+    )
 
 
 def tree_head(head: TreeHead) -> audit_pb2.TreeHead:

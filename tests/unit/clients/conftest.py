@@ -1,8 +1,9 @@
 """A profile with a signed-in identity, and services that write down what they are asked."""
 
 import base64
+import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,7 +37,7 @@ workforce = "http://127.0.0.1:6/workforce"
 customer = "http://127.0.0.1:6/customer"
 """
 ORG = "org_" + "a" * 26
-Answer = Message | KeptError | list[Message]
+Answer = Message | KeptError | Sequence[Message]
 
 
 def token(**claims: object) -> str:
@@ -50,7 +51,7 @@ class Services:
     """Stands for all services. asked: (method, request) of each call in order. answers: by method; empty ones otherwise."""
 
     asked: list[tuple[str, Any]] = field(default_factory=list)
-    answers: dict[str, Answer | list[Answer]] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
     identities: list[str | None] = field(default_factory=list)
 
     def channel(self, service: str) -> grpc.Channel:
@@ -67,7 +68,7 @@ class Services:
         found = self.answers.get(method, deserialize(b""))
         if isinstance(found, KeptError):
             raise found
-        return found
+        return copy.deepcopy(found)
 
 
 class _Channel(grpc.Channel):

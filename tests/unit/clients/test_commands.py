@@ -35,9 +35,9 @@ RAW = bytes.fromhex(RECORD.replace("-", ""))
 ZDR = "zdr_" + "c" * 26
 
 
-def at(*parts: int) -> Timestamp:
+def at(year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> Timestamp:
     stamp = Timestamp()
-    stamp.FromDatetime(datetime(*parts, tzinfo=UTC))  # type: ignore[arg-type]
+    stamp.FromDatetime(datetime(year, month, day, hour, minute, second, tzinfo=UTC))
     return stamp
 
 

@@ -1,6 +1,8 @@
 """One verdict a record, whatever happens; what is flagged is held and in a case; nothing else leaves a trace."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from kept.retention.v1 import holds_pb2
 from kept.safety_review.v1 import cases_pb2, screening_pb2
 from services.safety_review import flags as flagging
 from services.safety_review.matching import Matcher
+from services.safety_review.store import cases as store
 from shared.errors import KeptError, Reason, peer_unavailable
 from tests.unit.safety_review.test_schema import RULES
 from tests.unit.safety_review.world import ACME, BETA, CANARY, PHISHING, World, refused
@@ -38,7 +41,6 @@ def _fail(*_: object) -> None:
 )
 def test_verdicts(world: World, text: str, verdict: str, cases: int) -> None:
     record = world.record(text)
-    # Longer than a message may be; what the pipeline lets through is another test's matter.
     (answer,) = world.answers([record])
     assert screening_pb2.Verdict.Name(answer.records[0].verdict) == f"VERDICT_{verdict}"
     assert len(world.cases()) == world.count("flags") == cases
@@ -156,6 +158,7 @@ def test_flags_join_the_case_of_their_organization_and_category_until_it_is_clos
     world.screen(world.record(CANARY))
     assert len(world.cases()[1].flags) == 4
     world.confirm(test.case_id)
+    world.clock.advance(timedelta(seconds=1))
     world.screen(world.record(CANARY))
     assert [len(case.flags) for case in world.cases()] == [2, 4, 1], "a closed case takes no more"
     world.run_jobs()
@@ -262,3 +265,33 @@ def test_holds_wait_while_retention_is_down(world: World) -> None:
     world.clock.advance(timedelta(minutes=1))
     world.run_jobs()
     assert len(world.peers.holds) == 1
+
+
+def test_the_same_records_on_many_streams_at_once_are_flagged_once(world: World) -> None:
+    records = [world.record(text) for text in (CANARY, PHISHING, "Good morning.") * 4]
+    orders = [records, records[::-1], records[6:] + records[:6], records[3:] + records[:3]]
+    with ThreadPoolExecutor(len(orders)) as threads:
+        verdicts = list(threads.map(lambda order: world.screen(*order), orders))
+    assert all(said.count("FLAGGED") == 8 for said in verdicts)
+    world.run_jobs()
+    assert [len(case.flags) for case in world.cases()] == [4, 4]
+    assert len(world.peers.holds) == 8
+    assert world.kinds().count("case.opened") == 2
+
+
+def test_a_flag_that_comes_while_its_case_is_closed_opens_another(world: World) -> None:
+    world.screen(world.record(CANARY))
+    (case,) = world.cases()
+    with ThreadPoolExecutor(1) as threads:
+        with world.database.transaction() as tx:
+            locked = store.lock(tx, case.case_id)
+            assert locked is not None
+            store.update_to(tx, replace(locked, state=cases_pb2.CASE_STATE_DISMISSED))
+            screened = threads.submit(world.screen, world.record(CANARY))
+            while not world.waits_for_a_lock():
+                assert not screened.done(), "it must wait for the reviewer"
+        assert screened.result() == ["FLAGGED"]
+    assert sorted((one.state, len(one.flags)) for one in world.cases()) == [
+        (cases_pb2.CASE_STATE_OPEN, 1),
+        (cases_pb2.CASE_STATE_DISMISSED, 1),
+    ]

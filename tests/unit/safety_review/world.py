@@ -263,6 +263,13 @@ class World:
             ]
         return "\n".join(str(row) for row in rows)
 
+    def waits_for_a_lock(self) -> bool:
+        """Whether a transaction of this database waits for another one."""
+        with self.database.engine.connect() as connection:
+            return bool(
+                connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar_one()
+            )
+
     def count(self, table: str) -> int:
         """Rows of a table."""
         with self.database.engine.connect() as connection:

@@ -110,8 +110,14 @@ def _saas(plot: Plot, sent: list[interactions_pb2.Interaction], receipts: list[i
         f"{plot.customers['saas'].name}: {len(stored)} records STORED, to be gone by "
         + ", ".join(f"{due:%Y-%m-%d %H:%M} UTC" for due in sorted(dues)),
         len(stored) == len(sent) and dues == expected,
-        f"{len(stored)} of {len(sent)}",
+        f"{len(stored)} of {len(sent)}; {refusals(receipts)}",
     )
+
+
+def refusals(receipts: list[ingest_pb2.Receipt]) -> str:
+    """The reasons of what was refused, counted."""
+    counted = Counter(reasons_pb2.Reason.Name(receipt.reason) for receipt in receipts if receipt.reason)
+    return ", ".join(f"{reason} {count}" for reason, count in counted.items())
 
 
 def _zdr(plot: Plot, receipts: list[ingest_pb2.Receipt], marker: str) -> None:

@@ -1,0 +1,168 @@
+"""An organization's list of audit entries, verified offline (format: docs/audit-log.md).
+
+What is shown: every entry's bytes are the ones committed to; entries are numbered without gaps from where the reader's knowledge ends and
+chained to each other; each stands in the tree whose head is signed; and the list reaches its signed end. So nothing was changed, removed,
+reordered or cut off.
+"""
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kept.evidence.merkle import leaf_hash, verify_consistency, verify_inclusion
+from kept.evidence.verdicts import (
+    Evidence,
+    EvidenceError,
+    PinnedKeys,
+    Verdict,
+    canonical,
+    check_signature,
+    decode,
+)
+
+_LEAF: Final = b"kept/leaf/v1\0"
+_HEAD: Final = b"kept/tree-head/v1\0"
+_END: Final = b"kept/end-of-list/v1\0"
+NO_LEAF: Final = bytes(32)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head whose signature was checked."""
+
+    tree_size: int
+    root_hash: bytes
+    timestamp_ms: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a reader kept from last time: the list's end."""
+
+    last_number: int = 0
+    last_leaf_hash: bytes = NO_LEAF
+
+
+def verify_list(exported: Any, keys: PinnedKeys, known: Known | None = None) -> Verdict:
+    """Verifies an export: `{"organization_id", "pages": [{"entries": […], "head": {…}, "end": {…}}, …]}`, as `kept audit export` writes it.
+
+    keys: of the audit log. known: where the reader's earlier list ended; the export continues from there. Without it the list must begin
+    with number 1.
+    """
+    try:
+        _check_list(Evidence(exported, "the export"), keys, known or Known())
+    except EvidenceError as error:
+        return Verdict(False, str(error))
+    return Verdict(True)
+
+
+def _check_list(exported: Evidence, keys: PinnedKeys, known: Known) -> None:
+    organization_id = exported.text("organization_id")
+    pages = [Evidence(value, f"page {index}") for index, value in enumerate(exported.items("pages"), start=1)]
+    if not pages:
+        raise EvidenceError("The export has no page, so nothing says where the list ends.")
+    end = known
+    for page in pages:
+        head = check_head(page.nested("head"), keys)
+        for value in page.items("entries"):
+            end = _check_next(Evidence(value, f"entry {end.last_number + 1}"), organization_id, head, end)
+        # Pages may be of different moments: each one's end says at least that the list was not shorter then.
+        _check_end(page.nested("end"), organization_id, head, end, keys, is_last=page is pages[-1])
+
+
+def _check_next(entry: Evidence, organization_id: str, head: Head, before: Known) -> Known:
+    number = entry.number("number")
+    if entry.text("organization_id") != organization_id:
+        raise EvidenceError(f"Entry {number} belongs to another organization.")
+    if number != before.last_number + 1:
+        raise EvidenceError(
+            f"Entry {before.last_number + 1} is missing: number {number} stands in its place; entries were removed or reordered."
+        )
+    leaf = check_entry(entry, head)
+    if not hmac.compare_digest(entry.digest("previous_leaf_hash"), before.last_leaf_hash):
+        raise EvidenceError(
+            f"Entry {number} does not continue entry {before.last_number}: they are of two different lists."
+        )
+    return Known(number, leaf)
+
+
+def _check_end(
+    end: Evidence, organization_id: str, head: Head, reached: Known, keys: PinnedKeys, *, is_last: bool
+) -> None:
+    last_number = end.number("last_number")
+    fields = {
+        "organization_id": end.text("organization_id"),
+        "last_number": last_number,
+        "last_leaf_hash": end.digest("last_leaf_hash").hex(),
+        "tree_size": end.number("tree_size"),
+        "key_id": end.text("key_id"),
+    }
+    message = canonical(fields, "the end of the list")
+    check_signature(_END, message, end.binary("signature"), end.text("key_id"), keys, "the end of the list")
+    if fields["organization_id"] != organization_id:
+        raise EvidenceError("The end of the list belongs to another organization.")
+    if fields["tree_size"] != head.tree_size:
+        raise EvidenceError("The end of the list and the tree head are of different moments.")
+    if last_number < reached.last_number or (is_last and last_number > reached.last_number):
+        raise EvidenceError(
+            f"The list ends with entry {reached.last_number}; by its signed end it has {last_number}: it was cut off."
+        )
+    if last_number == reached.last_number and not hmac.compare_digest(
+        end.digest("last_leaf_hash"), reached.last_leaf_hash
+    ):
+        raise EvidenceError("The last entry is not the one that the signed end names.")
+
+
+def check_head(head: Evidence, keys: PinnedKeys) -> Head:
+    """A tree head, if a pinned key signed it. Raises EvidenceError."""
+    fields = {
+        "tree_size": head.number("tree_size"),
+        "root_hash": head.digest("root_hash").hex(),
+        "timestamp_ms": head.number("timestamp_ms"),
+        "key_id": head.text("key_id"),
+    }
+    message = canonical(fields, "the tree head")
+    check_signature(_HEAD, message, head.binary("signature"), head.text("key_id"), keys, "the tree head")
+    return Head(head.number("tree_size"), head.digest("root_hash"), head.number("timestamp_ms"))
+
+
+def check_entry(entry: Evidence, head: Head) -> bytes:
+    """Checks a logged entry's commitment and its place in the tree of `head`. Returns its leaf hash. Raises EvidenceError."""
+    number = entry.number("number")
+    body, salt, commitment = entry.binary("body"), entry.binary("salt"), entry.digest("commitment")
+    erased = not body and not salt
+    if not erased and not hmac.compare_digest(hmac.digest(salt, body, "sha256"), commitment):
+        raise EvidenceError(f"Entry {number} was changed: its text is not the one that was committed to.")
+    organization_id = entry.text("organization_id").encode()
+    if len(organization_id) >= 2**16:
+        raise EvidenceError(f"Entry {number} names an organization of impossible length.")
+    data = _LEAF + len(organization_id).to_bytes(2) + organization_id + number.to_bytes(8)
+    leaf = leaf_hash(data + entry.digest("previous_leaf_hash") + commitment)
+    proof = [
+        decode(step, f"the proof of entry {number}") if isinstance(step, str) else b""
+        for step in entry.items("inclusion_proof")
+    ]
+    if not verify_inclusion(leaf, entry.number("leaf_index"), head.tree_size, proof, head.root_hash):
+        raise EvidenceError(
+            f"Entry {number} is not in the tree of the signed head: it was changed, or the proof is of another."
+        )
+    return leaf
+
+
+def verify_heads(earlier: Any, later: Any, proof: Sequence[str], keys: PinnedKeys) -> Verdict:
+    """Whether the log of the later head continues that of the earlier one. proof: hashes in base64, as GetConsistencyProof gives them."""
+    try:
+        first, second = (
+            check_head(Evidence(earlier, "the earlier head"), keys),
+            check_head(Evidence(later, "the later head"), keys),
+        )
+        path = [decode(step, "the consistency proof") for step in proof]
+    except EvidenceError as error:
+        return Verdict(False, str(error))
+    if not verify_consistency(first.tree_size, second.tree_size, first.root_hash, second.root_hash, path):
+        return Verdict(
+            False,
+            "The later head does not continue the earlier one: the log was rewritten, or it shows two faces.",
+        )
+    return Verdict(True)

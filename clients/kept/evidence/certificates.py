@@ -1,0 +1,48 @@
+"""A deletion certificate, verified offline (format: docs/certificates.md).
+
+What is shown: a pinned key signed the body; the audit log holds an entry that names exactly this body's SHA-256; and that entry stands in
+the tree of a signed head. So it cannot have been made up later, or for one reader only.
+"""
+
+import hashlib
+import json
+from typing import Any, Final
+
+from kept.evidence.audit import check_entry, check_head
+from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict, canonical, check_signature
+
+_CERTIFICATE: Final = b"kept/certificate/v1\0"
+
+
+def verify_certificate(envelope: Any, certificate_keys: PinnedKeys, log_keys: PinnedKeys) -> Verdict:
+    """Verifies an envelope `{"body", "signature", "key_id", "audit_entry", "head"}`. certificate_keys: of who certifies. log_keys: of the
+    audit log; the two are pinned apart, so that neither can speak for the other."""
+    try:
+        _check(Evidence(envelope, "the certificate"), certificate_keys, log_keys)
+    except EvidenceError as error:
+        return Verdict(False, str(error))
+    return Verdict(True)
+
+
+def _check(envelope: Evidence, certificate_keys: PinnedKeys, log_keys: PinnedKeys) -> None:
+    body = envelope.nested("body").raw
+    message = canonical(body, "the certificate")
+    key_id = envelope.text("key_id")
+    check_signature(
+        _CERTIFICATE, message, envelope.binary("signature"), key_id, certificate_keys, "the certificate"
+    )
+    entry = envelope.nested("audit_entry")
+    check_entry(entry, check_head(envelope.nested("head"), log_keys))
+    try:
+        logged = Evidence(json.loads(entry.binary("body")), "the audit entry")
+    except (ValueError, RecursionError):
+        raise EvidenceError(
+            "The audit entry's text is gone or no JSON; nothing ties the certificate to the log."
+        ) from None
+    named = logged.nested("facts").text("certificate_sha256")
+    if named != hashlib.sha256(message).hexdigest():
+        raise EvidenceError("The audit entry names another certificate than this one.")
+    if logged.text("organization_id") != body.get("organization_id") or entry.text(
+        "organization_id"
+    ) != body.get("organization_id"):
+        raise EvidenceError("The audit entry and the certificate are of different organizations.")

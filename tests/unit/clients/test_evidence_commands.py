@@ -1,0 +1,257 @@
+"""Exports and certificates verify offline by pinned keys; keys are pinned at first sign-in and changed on purpose only."""
+
+import base64
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rfc8785
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from kept.access_control.v1 import audit_pb2
+from kept.cli import main
+from kept.cli.output import to_document
+from kept.client import signing_keys
+from kept.client.errors import KeptError
+from kept.client.signing_keys import SigningKey, key_id_of
+from kept.retention.v1 import certificates_pb2
+from tests.unit.clients.conftest import ORG, Services
+
+
+class Log:
+    """An audit log of one or two entries of ORG, and who certifies, each with a key."""
+
+    def __init__(self) -> None:
+        self.log_key, self.certificate_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+
+    def public(self, key: Ed25519PrivateKey) -> tuple[str, bytes]:
+        raw = key.public_key().public_bytes_raw()
+        return key_id_of(raw), raw
+
+    def pin(self, file: Path) -> None:
+        made = datetime(2026, 1, 1, tzinfo=UTC)
+        keys = [
+            SigningKey("audit_log", *self.public(self.log_key), made),
+            SigningKey("certificates", *self.public(self.certificate_key), made),
+        ]
+        signing_keys.save(file, keys)
+
+    def sign(self, key: Ed25519PrivateKey, label: bytes, fields: dict[str, Any]) -> bytes:
+        return key.sign(label + rfc8785.dumps(fields))
+
+    def head(self, leaves: list[bytes]) -> audit_pb2.TreeHead:
+        root = (
+            leaves[0]
+            if len(leaves) == 1
+            else hashlib.sha256(b"\x01" + leaves[0] + leaves[1]).digest()  # RFC 9162 §2.1.1
+        )
+        key_id = self.public(self.log_key)[0]
+        fields = {"tree_size": len(leaves), "root_hash": root.hex(), "timestamp_ms": 1, "key_id": key_id}
+        return audit_pb2.TreeHead(
+            tree_size=len(leaves),
+            root_hash=root,
+            timestamp_ms=1,
+            key_id=key_id,
+            signature=self.sign(self.log_key, b"kept/tree-head/v1\0", fields),
+        )
+
+    def page(self, bodies: list[bytes]) -> audit_pb2.ListEntriesResponse:
+        entries: list[audit_pb2.LoggedEntry] = []
+        leaves: list[bytes] = []
+        for number, body in enumerate(bodies, start=1):
+            salt = bytes([number]) * 32
+            previous = leaves[-1] if leaves else bytes(32)
+            digest = hmac.digest(salt, body, "sha256")
+            data = b"kept/leaf/v1\0" + len(ORG).to_bytes(2, "big") + ORG.encode() + number.to_bytes(8, "big")
+            leaves.append(hashlib.sha256(b"\0" + data + previous + digest).digest())
+            entries.append(
+                audit_pb2.LoggedEntry(
+                    body=body,
+                    salt=salt,
+                    commitment=digest,
+                    organization_id=ORG,
+                    number=number,
+                    previous_leaf_hash=previous,
+                    leaf_index=number - 1,
+                )
+            )
+        if len(entries) == 2:
+            entries[0].inclusion_proof.append(leaves[1])
+            entries[1].inclusion_proof.append(leaves[0])
+        key_id = self.public(self.log_key)[0]
+        fields = {
+            "organization_id": ORG,
+            "last_number": len(leaves),
+            "last_leaf_hash": leaves[-1].hex(),
+            "tree_size": len(leaves),
+            "key_id": key_id,
+        }
+        end = audit_pb2.EndOfList(
+            organization_id=ORG,
+            last_number=len(leaves),
+            last_leaf_hash=leaves[-1],
+            tree_size=len(leaves),
+            key_id=key_id,
+            signature=self.sign(self.log_key, b"kept/end-of-list/v1\0", fields),
+        )
+        return audit_pb2.ListEntriesResponse(entries=entries, head=self.head(leaves), end=end, complete=True)
+
+    def certificate(self) -> dict[str, Any]:
+        body: dict[str, Any] = {"certificate_id": "certificate_1", "organization_id": ORG, "removed": 3}
+        digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
+        logged: dict[str, Any] = {"organization_id": ORG, "facts": {"certificate_sha256": digest}}
+        page = to_document(self.page([rfc8785.dumps(logged)]))
+        signature = self.sign(self.certificate_key, b"kept/certificate/v1\0", body)
+        return {
+            "body": body,
+            "signature": base64.b64encode(signature).decode(),
+            "key_id": self.public(self.certificate_key)[0],
+            "audit_entry": page["entries"][0],
+            "head": page["head"],
+        }
+
+
+@pytest.fixture
+def log(services: Services, profile_file: Path) -> Log:
+    made = Log()
+    made.pin(profile_file.parent / "signing-keys.json")
+    return made
+
+
+FIRST = b'{"kind":"grant.requested","actor":"person_1","subjects":["a","b","c","d"],"facts":{"k":"v"}}'
+SECOND = b'{"kind":"grant.approved","actor":"person_2"}'
+
+
+def test_an_export_verifies_and_a_changed_one_does_not(services: Services, log: Log, tmp_path: Path) -> None:
+    services.answers["ListEntries"] = log.page([FIRST, SECOND])
+    file = tmp_path / "export.json"
+    assert main(["audit", "export", "--output", str(file)]) == 0
+    asked = len(services.asked)
+    assert main(["audit", "verify", str(file)]) == 0
+    file.write_text(file.read_text().replace('"number": "2"', '"number": "3"'))
+    assert main(["audit", "verify", str(file)]) == 4
+    assert len(services.asked) == asked  # offline
+
+
+def test_a_later_export_has_to_continue_an_earlier_one(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {}
+    for name, bodies in (
+        ("first", [FIRST]),
+        ("second", [FIRST, SECOND]),
+        ("other", [SECOND, FIRST]),
+        ("rewritten", [SECOND]),
+    ):
+        services.answers["ListEntries"] = log.page(bodies)
+        files[name] = str(tmp_path / name)
+        assert main(["audit", "export", "--output", files[name]]) == 0
+    for later, earlier, code in (
+        ("second", "first", 0),
+        ("first", "first", 0),
+        ("first", "second", 4),  # shorter
+        ("other", "first", 4),  # its first entry is another
+        ("rewritten", "first", 4),
+    ):
+        assert main(["audit", "verify", files[later], "--earlier", files[earlier]]) == code, (later, earlier)
+
+
+def test_audit_list_shows_what_happened(
+    services: Services, log: Log, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = log.page([FIRST, SECOND])
+    page.entries[1].ClearField("body")  # erased
+    services.answers["ListEntries"] = page
+    assert main(["audit", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "grant.requested" in shown
+    assert "a b c and 1 more" in shown
+    assert "(erased)" in shown
+    assert main(["audit", "list", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)["entries"]
+    assert [entry.get("kind") for entry in entries] == ["grant.requested", None]
+
+
+def test_certificate_verifies_with_pinned_keys_alone(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, keys = tmp_path / "certificate.json", tmp_path / "keys.json"
+    envelope = log.certificate()
+    file.write_text(json.dumps(envelope))
+    assert main(["certificates", "verify", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["certificate_id"] == "certificate_1"
+
+    Log().pin(keys)  # somebody else's
+    assert main(["certificates", "verify", str(file), "--keys", str(keys)]) == 4
+    assert main(["certificates", "verify", str(file), "--keys", str(tmp_path / "none")]) == 2
+
+    envelope["body"]["removed"] = 4
+    file.write_text(json.dumps(envelope))
+    assert main(["certificates", "verify", str(file)]) == 4
+    for wrong in ("[]", "{}"):
+        file.write_text(wrong)
+        assert main(["certificates", "verify", str(file)]) == 4
+    file.write_text("{")
+    assert main(["certificates", "verify", str(file)]) == 2
+
+
+def test_head_is_remembered_and_has_to_be_continued(services: Services, log: Log) -> None:
+    one, two = (log.page(bodies) for bodies in ([FIRST], [FIRST, SECOND]))
+    services.answers["GetTreeHead"] = audit_pb2.GetTreeHeadResponse(head=one.head)
+    assert main(["audit", "head"]) == 0
+    services.answers["GetTreeHead"] = audit_pb2.GetTreeHeadResponse(head=two.head)
+    assert main(["audit", "head"]) == 4  # no proof
+    leaf = two.entries[0].inclusion_proof[0]
+    services.answers["GetConsistencyProof"] = audit_pb2.GetConsistencyProofResponse(proof=[leaf])
+    assert main(["audit", "head"]) == 0
+    services.answers["GetTreeHead"] = audit_pb2.GetTreeHeadResponse(head=one.head)
+    assert main(["audit", "head"]) == 4  # it has shrunk
+
+
+def published(log: Log) -> dict[str, Any]:
+    """Both services answer to a method of the same name: the log's keys, which serve for both here."""
+    key_id, raw = log.public(log.log_key)
+    return {
+        "ListSigningKeys": audit_pb2.ListSigningKeysResponse(
+            keys=[audit_pb2.SigningKey(key_id=key_id, public_key=raw)]
+        )
+    }
+
+
+def test_trust_pins_once_and_changes_on_purpose_only(
+    services: Services, profile_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = profile_file.parent / "signing-keys.json"
+    services.answers.update(published(Log()))
+    assert main(["trust"]) == 0
+    first = signing_keys.load(file)
+    assert [key.purpose for key in first] == ["audit_log", "certificates"]
+    assert first[0].key_id in capsys.readouterr().out
+
+    services.answers.update(published(Log()))
+    assert main(["trust"]) == 4
+    assert signing_keys.load(file) == first
+    assert "kept trust --replace" in capsys.readouterr().err
+    assert main(["trust", "--replace"]) == 0
+    assert signing_keys.load(file) != first
+
+
+def test_a_key_under_a_false_id_is_not_pinned(services: Services, profile_file: Path) -> None:
+    answer = certificates_pb2.ListSigningKeysResponse(
+        keys=[certificates_pb2.SigningKey(key_id="0" * 32, public_key=bytes(32))]
+    )
+    services.answers["ListSigningKeys"] = answer
+    assert main(["trust"]) == 4
+    assert not (profile_file.parent / "signing-keys.json").exists()
+
+
+def test_keys_beyond_the_pinned_ones_are_new() -> None:
+    made = datetime(2026, 1, 1, tzinfo=UTC)
+    old, new = (SigningKey("audit_log", str(n), bytes([n]) * 32, made) for n in range(2))
+    assert signing_keys.added([old], [old, new]) == [new]
+    with pytest.raises(KeptError):
+        signing_keys.added([old], [new])

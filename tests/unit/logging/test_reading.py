@@ -1,0 +1,256 @@
+"""Reading under a grant: what is decided before anything is looked up, what is shown, and when it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from kept.access_control.v1 import grants_pb2
+from kept.logging.v1 import interactions_pb2, read_pb2
+from services.logging.scope import extent_of
+from services.logging.showing import masked
+from services.logging.store.tables import interactions
+from shared.errors import KeptError
+from shared.ids import new_record_id
+from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER
+from tests.unit.logging.world import World
+
+FULL, MASKED, METADATA = (grants_pb2.DETAIL_FULL, grants_pb2.DETAIL_MASKED, grants_pb2.DETAIL_METADATA)
+
+
+def request(**changes: Any) -> read_pb2.ReadInteractionsRequest:
+    values: dict[str, Any] = {"grant_id": GRANT, "organization_id": ORG, "detail": FULL} | changes
+    return read_pb2.ReadInteractionsRequest(**values)
+
+
+def texts(world: World, **changes: Any) -> list[str]:
+    return [
+        answer.record.content.prompt[0].parts[0].text if answer.record.HasField("content") else "-"
+        for answer in world.read.ReadInteractions(request(**changes))
+    ]
+
+
+def fill(world: World, *words: str, organization_id: str = ORG) -> list[bytes]:
+    """Records these texts, a second apart and oldest first; their ids."""
+    made = [
+        world.interaction(organization_id, word, age=timedelta(seconds=len(words) - index))
+        for index, word in enumerate(words)
+    ]
+    world.record(*made)
+    return [one.record_id for one in made]
+
+
+def reason_of(act: Callable[[], Any]) -> str:
+    with pytest.raises(KeptError) as refused:
+        act()
+    return refused.value.name
+
+
+def test_nothing_is_looked_up_without_a_grant(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(world, "one")
+
+    def nobody_may(*_: object) -> None:
+        raise AssertionError("the database was asked")
+
+    monkeypatch.setattr(world.database, "transaction", nobody_may)
+    for grant_id in ("", "grant_" + "x" * 26):
+        assert reason_of(partial(texts, world, grant_id=grant_id)) == "GRANT_REQUIRED"
+        listing = read_pb2.ListInteractionsRequest(grant_id=grant_id, organization_id=ORG)
+        assert reason_of(partial(world.read.ListInteractions, listing)) == "GRANT_REQUIRED"
+    # A grant for another organization than the one asked for opens nothing here, whatever access control said.
+    assert reason_of(lambda: texts(world, organization_id=OTHER)) == "OUTSIDE_SCOPE"
+
+
+def test_what_is_covered_is_shown_oldest_first_at_the_level_asked_for(world: World) -> None:
+    fill(world, "call +49 30 1234567", "mail ada@example.org", "plain")
+    fill(world, "another's", organization_id=OTHER)
+    assert texts(world) == ["call +49 30 1234567", "mail ada@example.org", "plain"]
+    assert texts(world, detail=MASKED) == ["call [PHONE]", "mail [EMAIL]", "plain"]
+    assert texts(world, detail=METADATA) == ["-", "-", "-"]
+    assert len(world.peers.opened) == 3
+    assert len(world.peers.entries) == 9  # METADATA is written down like the others
+
+
+def test_every_page_is_a_decision_of_its_own(world: World) -> None:
+    ids = fill(world, *[str(number) for number in range(250)])
+    stream = world.read.ReadInteractions(request())
+    first = next(stream)
+    assert first.record.record_id == ids[0]
+    assert world.peers.calls.count("OpenRecords") == 1
+    assert len(world.peers.opened) == 100
+    assert [answer.record.record_id for answer in stream] == ids[1:]
+    assert world.peers.calls.count("OpenRecords") == 3
+    # Resumed after a cursor; pages of log data.
+    rest = world.read.ReadInteractions(request(cursor=first.cursor))
+    assert next(rest).record.record_id == ids[1]
+    page = world.read.ListInteractions(
+        read_pb2.ListInteractionsRequest(grant_id=GRANT, organization_id=ORG, page_size=249)
+    )
+    last = world.read.ListInteractions(
+        read_pb2.ListInteractionsRequest(
+            grant_id=GRANT, organization_id=ORG, page_size=249, page_token=page.next_page_token
+        )
+    )
+    assert [one.record_id for one in [*page.records, *last.records]] == ids
+    assert last.next_page_token == ""
+    assert not any(one.HasField("content") for one in page.records)
+
+
+def test_named_records_outside_the_scope_or_absent_get_one_answer(world: World) -> None:
+    inside, outside = fill(world, "in", "out")
+    absent = new_record_id(NOON)
+    world.peers.scope.record_ids.append(inside)
+    world.peers.scope.record_ids.append(absent)
+    answers = set()
+    for wanted in ([outside], [inside, outside], [absent], [new_record_id(NOON)]):
+        with pytest.raises(KeptError) as refused:
+            texts(world, filter=read_pb2.RecordFilter(record_ids=wanted))
+        answers.add((refused.value.name, refused.value.text))
+    assert {name for name, _ in answers} == {"OUTSIDE_SCOPE"}
+    # What lies outside was put to access control, which writes the refusal down.
+    assert world.peers.calls.count("OpenRecords") == 3
+    assert not world.peers.opened
+    assert texts(world, filter=read_pb2.RecordFilter(record_ids=[inside])) == ["in"]
+    assert texts(world) == ["in"]
+
+
+def test_a_case_without_records_covers_none() -> None:
+    scope = grants_pb2.DataScope(organization_id=ORG, case_id="case_" + "c" * 26)
+    assert extent_of(read_pb2.RecordFilter(), scope).record_ids == frozenset()
+
+
+def test_spans_know_milliseconds() -> None:
+    asked, scope = read_pb2.RecordFilter(), grants_pb2.DataScope()
+    ids = [new_record_id(NOON + timedelta(milliseconds=number)) for number in range(4)]
+    getattr(asked, "from").FromDatetime(NOON + timedelta(microseconds=500))
+    scope.until.FromDatetime(NOON + timedelta(milliseconds=2, microseconds=1))
+    extent = extent_of(asked, scope)
+    assert [extent.low <= one < extent.high for one in ids] == [False, True, True, False]
+    scope.until.seconds = -(2**62)
+    assert extent_of(asked, scope).high == bytes(16)
+    scope.until.seconds = 2**62
+    assert extent_of(asked, scope).high > ids[3]
+
+
+def test_a_budget_is_used_to_its_end(world: World) -> None:
+    fill(world, *[str(number) for number in range(9)])
+    world.peers.budget = 5
+    got: list[str] = []
+
+    def read() -> None:
+        got.extend(
+            answer.record.content.prompt[0].parts[0].text for answer in world.read.ReadInteractions(request())
+        )
+
+    assert reason_of(read) == "BUDGET_EXHAUSTED"
+    assert got == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("revoked", "GRANT_REVOKED"), ("expired", "GRANT_EXPIRED"), ("silence", "PEER_UNAVAILABLE")],
+)
+def test_a_stream_in_progress_ends(world: World, how: str, expected: str) -> None:
+    fill(world, "1", "2", "3")
+    stream = world.read.ReadInteractions(request())
+    next(stream)
+    if how == "revoked":
+        world.peers.ended.append(GRANT)
+        world.jobs["ended_grants"].step()
+    elif how == "expired":
+        world.peers.expires_at = NOON  # later answers would say so; this stream has to know by itself
+        world.travel(timedelta(hours=1))
+    else:
+        world.clock.advance(timedelta(seconds=1.1))
+    assert reason_of(lambda: next(stream)) == expected
+
+
+def test_an_idle_stream_ends_too(world: World) -> None:
+    fill(world, "1")
+    stream = world.read.ReadInteractions(request(follow=True))
+    next(stream)
+    ended: list[str] = []
+    thread = threading.Thread(target=lambda: ended.append(reason_of(lambda: next(stream))))
+    thread.start()
+    world.peers.ended.append(GRANT)
+    world.jobs["ended_grants"].step()
+    thread.join(5)
+    assert ended == ["GRANT_REVOKED"]
+
+
+def test_a_following_read_sends_what_comes_once(world: World) -> None:
+    fill(world, "1", "2")
+    stream = world.read.ReadInteractions(request(follow=True))
+    got = [next(stream).record.content.prompt[0].parts[0].text for _ in range(2)]
+    world.record(world.interaction(text="late", age=timedelta(seconds=9)), world.interaction(text="3"))
+    got += [next(stream).record.content.prompt[0].parts[0].text for _ in range(2)]
+    world.travel(timedelta(seconds=20))
+    world.record(world.interaction(text="4"))
+    got.append(next(stream).record.content.prompt[0].parts[0].text)
+    stream.cancel()
+    assert got == ["1", "2", "late", "3", "4"]
+
+
+def test_the_watch_begins_anew_after_a_failure(world: World) -> None:
+    fill(world, "1")
+    world.peers.down = {"WatchEndedGrants"}
+    assert reason_of(world.jobs["ended_grants"].step) == "PEER_UNAVAILABLE"
+    world.clock.advance(timedelta(seconds=1.5))
+    for name in ("replica:policies", "replica:rules"):
+        world.jobs[name].step()
+    assert reason_of(lambda: texts(world)) == "PEER_UNAVAILABLE"
+    world.peers.down.clear()
+    world.jobs["ended_grants"].step()
+    assert texts(world) == ["1"]
+
+
+def test_due_records_are_not_shown_and_without_rules_none_is(world: World) -> None:
+    [old] = fill(world, "old")
+    world.clock.advance(timedelta(days=29, hours=9))
+    world.peers.expires_at = world.clock.now() + timedelta(days=2)
+    world.refresh()
+    fill(world, "new")
+    assert texts(world) == ["old", "new"]
+    world.travel(timedelta(hours=1))  # 2026-04-08T22:00Z
+    assert texts(world) == ["new"]
+    wanted = read_pb2.RecordFilter(record_ids=[old])
+    assert reason_of(lambda: texts(world, filter=wanted)) == "OUTSIDE_SCOPE"
+    world.clock.advance(timedelta(seconds=3))
+    world.jobs["ended_grants"].step()
+    assert reason_of(lambda: texts(world)) == "LEASE_LAPSED"
+
+
+def test_one_record_that_does_not_open_costs_no_other(world: World) -> None:
+    fill(world, "1", "2")
+    with world.database.transaction() as tx:
+        first = interactions.c.record_id == min(tx.execute(select(interactions.c.record_id)).scalars())
+        tx.execute(update(interactions).where(first).values(content=b"n" * 40))
+    answers = list(world.read.ReadInteractions(request()))
+    assert [answer.record.unreadable for answer in answers] == [True, False]
+    assert answers[1].record.content.prompt[0].parts[0].text == "2"
+
+
+def test_masking_reaches_every_part_and_shows_no_bytes() -> None:
+    content = interactions_pb2.InteractionContent()
+    message = content.generations.add(role=interactions_pb2.MESSAGE_ROLE_ASSISTANT)
+    message.parts.add(text="to ada@example.org", kind="reasoning")
+    message.parts.add(data=b'{"to": "ada@example.org"}', media_type="application/json", kind="tool_call")
+    message.parts.add(text="tail", kind="ada@example.org", media_type="ada@example.org")
+    # A field that a newer sender knows: it is kept in full reads and never slips through here.
+    unknown = interactions_pb2.InteractionContent.FromString(content.SerializeToString() + b"\xfa\x01\x03ada")
+    shown = masked(unknown)
+    parts = shown.generations[0].parts
+    assert [part.text for part in parts] == [
+        "to [EMAIL]",
+        "[not shown: application/json, 25 bytes]",
+        "tail",
+    ]
+    assert [part.kind for part in parts] == ["reasoning", "tool_call", "[EMAIL]"]
+    assert b"ada" not in shown.SerializeToString()
+    assert b"ada" in unknown.SerializeToString()

@@ -1,0 +1,125 @@
+"""Screening: everything once, nothing counts as clean that was not looked at."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from kept.safety_review.v1 import screening_pb2
+from services.logging.store.tables import interactions, unscreened
+from shared.errors import KeptError
+from tests.unit.logging.peers import ORG, OTHER, ZDR
+from tests.unit.logging.world import World
+
+
+def waiting(world: World) -> int:
+    with world.database.transaction() as tx:
+        return len(tx.execute(select(unscreened.c.record_id)).all())
+
+
+def verdicts(world: World) -> list[int | None]:
+    with world.database.transaction() as tx:
+        return list(tx.execute(select(interactions.c.verdict).order_by(interactions.c.record_id)).scalars())
+
+
+def step(world: World, job: str) -> None:
+    """A step of a job; where it fails, that is part of the case."""
+    with suppress(KeptError):
+        world.jobs[job].step()
+
+
+def test_fresh_records_are_screened_from_memory_after_it_is_written_down(world: World) -> None:
+    world.record(world.interaction(), world.interaction(OTHER), world.interaction(ZDR))
+    assert waiting(world) == 2
+    step(world, "screening")
+    assert waiting(world) == 0
+    assert len(world.peers.screened) == 2
+    calls = [one for one in world.peers.calls if one in ("AuthorizeScreening", "Screen", "OpenRecords")]
+    assert calls == ["AuthorizeScreening", "Screen"]
+    assert sorted(verdicts(world), key=str) == [1, 1, None]
+
+
+@pytest.mark.parametrize("down", ["AuthorizeScreening", "Screen"])
+def test_a_failure_is_no_verdict_and_the_batch_is_tried_again(world: World, down: str) -> None:
+    world.record(world.interaction())
+    world.peers.down = {down}
+    step(world, "screening")
+    assert waiting(world) == 1
+    assert verdicts(world) == [None]
+    world.peers.down.clear()
+    step(world, "screening")
+    assert (waiting(world), verdicts(world)) == (0, [1])
+    assert "OpenRecords" not in world.peers.calls
+
+
+def test_what_a_dead_process_left_is_opened_again_once(world: World) -> None:
+    world.record(world.interaction(text="zebracanary"), world.interaction(OTHER))
+    world.start()
+    step(world, "screening_backlog")
+    assert waiting(world) == 2  # too young: another process may have it in memory
+    world.travel(timedelta(minutes=3))
+    step(world, "screening_backlog")
+    step(world, "screening_backlog")
+    assert (waiting(world), verdicts(world)) == (0, [1, 1])
+    step(world, "screening_backlog")
+    assert world.peers.calls.count("OpenRecords") == 2  # one for each organization
+
+
+def test_a_full_memory_costs_time_and_no_record(world: World) -> None:
+    big = "x" * (5 * 1024 * 1024)
+    for _ in range(14):  # 70 MiB, more than fits
+        world.record(world.interaction(text=big))
+    while world.jobs["screening"].step():
+        pass
+    assert 0 < waiting(world) < 4
+    world.travel(timedelta(minutes=3))
+    while world.jobs["screening_backlog"].step():
+        pass
+    step(world, "screening_backlog")
+    assert waiting(world) == 0
+    assert len(set(world.peers.screened)) == len(world.peers.screened) == 14
+
+
+def test_content_does_not_wait_long_in_memory(world: World) -> None:
+    world.peers.down = {"Screen"}
+    world.record(world.interaction())
+    step(world, "screening")
+    world.travel(timedelta(seconds=61))
+    world.peers.down.clear()
+    step(world, "screening")
+    assert world.peers.screened == []
+    world.travel(timedelta(seconds=60))
+    step(world, "screening_backlog")
+    assert (waiting(world), verdicts(world)) == (0, [1])
+
+
+def test_incomplete_is_tried_once_more_and_then_left_to_a_person(world: World) -> None:
+    world.peers.verdict = screening_pb2.VERDICT_INCOMPLETE
+    world.record(world.interaction())
+    step(world, "screening")
+    assert (waiting(world), verdicts(world)) == (1, [3])
+    world.travel(timedelta(minutes=3))
+    step(world, "screening_backlog")
+    world.travel(timedelta(minutes=30))
+    step(world, "screening_backlog")
+    assert len(world.peers.screened) == 2
+    with world.database.transaction() as tx:
+        assert tx.execute(select(unscreened.c.given_up)).scalars().all() == [True]
+
+
+def test_a_record_that_may_not_be_opened_costs_no_other(world: World) -> None:
+    records = [world.interaction(text=str(number)) for number in range(5)]
+    world.record(*records)
+    world.start()
+    world.travel(timedelta(minutes=3))
+    world.peers.scope.record_ids.extend(
+        one.record_id for one in records[1:]
+    )  # the stand-in refuses the first
+    step(world, "screening_backlog")
+    assert sorted(world.peers.screened) == sorted(one.record_id for one in records[1:])
+    with world.database.transaction() as tx:
+        left = tx.execute(select(unscreened.c.organization_id, unscreened.c.given_up)).all()
+    assert list(map(tuple, left)) == [(ORG, True)]

@@ -1,0 +1,100 @@
+"""Sealing: what opens, what does not, and how long keys stay in memory."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from kept.logging.v1 import interactions_pb2
+from services.logging.sealing import (
+    SUITE,
+    DataKeys,
+    Unsealable,
+    data_key_info,
+    open_content,
+    record_key,
+    seal_content,
+    seal_data_key,
+)
+from shared.ids import new_record_id, record_day
+from tests.support.clocks import ManualClock
+from tests.unit.logging.peers import NOON, ORG, OTHER, new_epoch_key
+
+RECORD = new_record_id(NOON)
+DAY = record_day(RECORD)
+
+
+def content(text: str) -> interactions_pb2.InteractionContent:
+    made = interactions_pb2.InteractionContent()
+    made.prompt.add(role=interactions_pb2.MESSAGE_ROLE_USER).parts.add(text=text)
+    made.generations.add().parts.add(data=bytes(range(256)), media_type="image/png", kind="x_future")
+    return made
+
+
+def test_the_holder_of_the_epoch_key_opens_what_was_sealed_and_nothing_else_does() -> None:
+    private, public = new_epoch_key()
+    keys = DataKeys(lambda _organization, _day: public, ManualClock(NOON))
+    data_key = keys.for_writing(ORG, DAY)
+    marker = "a\0b \U0001f600 " + "marker" * 200
+    sealed = seal_content(content(marker), RECORD, data_key)
+    assert b"marker" not in sealed
+    assert len(data_key.sealed) == 1168
+    assert data_key.key.reveal() not in data_key.sealed
+
+    opened = SUITE.decrypt(data_key.sealed, private, info=data_key_info(ORG, DAY, data_key.data_key_id))
+    key = record_key(opened, RECORD)
+    assert open_content(sealed, key, ORG, RECORD, data_key.data_key_id) == content(marker)
+
+    other = new_record_id(NOON)
+    for organization_id, record_id, with_key in [
+        (OTHER, RECORD, key),
+        (ORG, other, key),
+        (ORG, RECORD, record_key(opened, other)),
+        (ORG, RECORD, b""),
+    ]:
+        with pytest.raises(Unsealable):
+            open_content(sealed, with_key, organization_id, record_id, data_key.data_key_id)
+    with pytest.raises(Unsealable):
+        open_content(sealed[:-1] + bytes([sealed[-1] ^ 1]), key, ORG, RECORD, data_key.data_key_id)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        data_key_info(OTHER, DAY, b"k" * 16),
+        data_key_info(ORG, DAY + timedelta(days=1), b"k" * 16),
+        data_key_info(ORG, DAY, b"l" * 16),
+    ],
+)
+def test_a_sealed_data_key_opens_only_in_its_place(info: bytes) -> None:
+    private, public = new_epoch_key()
+    sealed = seal_data_key(public, ORG, DAY, b"k" * 16, b"s" * 32)
+    assert SUITE.decrypt(sealed, private, info=data_key_info(ORG, DAY, b"k" * 16)) == b"s" * 32
+    with pytest.raises(Exception):  # noqa: B017 - the library's own error has no public name
+        SUITE.decrypt(sealed, private, info=info)
+
+
+def test_data_keys_leave_memory_when_idle_and_when_old() -> None:
+    _, public = new_epoch_key()
+    clock = ManualClock(NOON)
+    keys = DataKeys(lambda _organization, _day: public, clock)
+    first = keys.for_writing(ORG, DAY)
+    clock.advance(timedelta(minutes=9))
+    assert keys.for_writing(ORG, DAY) is first
+    clock.advance(timedelta(minutes=10))
+    keys.forget_old()
+    assert not keys._keys
+    second = keys.for_writing(ORG, DAY)
+    assert second.data_key_id != first.data_key_id
+    for _ in range(7):  # in use all the time, and yet not longer than an hour
+        clock.advance(timedelta(minutes=8))
+        assert keys.for_writing(ORG, DAY) is second
+    clock.advance(timedelta(minutes=8))
+    assert keys.for_writing(ORG, DAY) is not second
+
+
+def test_keys_print_as_nothing() -> None:
+    _, public = new_epoch_key()
+    key = DataKeys(lambda _organization, _day: public, ManualClock(NOON)).for_writing(ORG, DAY)
+    assert repr(key.key.reveal()) not in repr(key)

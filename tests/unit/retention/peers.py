@@ -1,0 +1,367 @@
+"""The services that retention calls, as small models: rows and keys that are there or not, and what was asked how often."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, cast
+
+import grpc
+
+from kept.access_control.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    authz_pb2,
+    authz_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
+)
+from kept.access_control.v1 import lifecycle_pb2 as access_pb2
+from kept.access_control.v1 import lifecycle_pb2_grpc as access_grpc
+from kept.logging.v1 import lifecycle_pb2 as logging_pb2
+from kept.logging.v1 import lifecycle_pb2_grpc as logging_grpc
+from kept.options.v1 import roles_pb2
+from kept.safety_review.v1 import lifecycle_pb2 as safety_pb2
+from kept.safety_review.v1 import lifecycle_pb2_grpc as safety_grpc
+from kept.settings.v1 import lifecycle_pb2 as settings_pb2
+from kept.settings.v1 import lifecycle_pb2_grpc as settings_grpc
+from shared.callers import not_allowed
+from shared.clock import Clock
+from shared.errors import KeptError, Reason, not_found
+from shared.identity import Caller
+from shared.ids import record_day
+from shared.service import Registrar, Service
+
+
+class Nobody:
+    """The played services are called by services only."""
+
+    def authorize_person(self, caller: Caller, method: str) -> Caller:
+        raise not_allowed(method)
+
+    def authorize_gateway(self, caller: Caller, method: str) -> Caller:
+        raise not_allowed(method)
+
+
+@dataclass
+class Logging(logging_grpc.LifecycleServiceServicer):
+    """Rows by record id in partitions, copies that holds keep, counts of what was dropped."""
+
+    clock: Clock
+    rows: dict[bytes, str] = field(default_factory=dict)
+    holds: dict[str, dict[bytes, str]] = field(default_factory=dict)
+    dropped: dict[date, Counter[str]] = field(default_factory=dict)
+    dropped_held: dict[date, Counter[str]] = field(default_factory=dict)
+    drops: Counter[date] = field(default_factory=Counter)
+    not_due: set[date] = field(default_factory=set)
+    erased: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def _held(self) -> dict[bytes, str]:
+        return {record: owner for hold in self.holds.values() for record, owner in hold.items()}
+
+    def ListStoredDays(
+        self, request: logging_pb2.ListStoredDaysRequest, context: Any
+    ) -> logging_pb2.ListStoredDaysResponse:
+        through = date.fromisoformat(request.through_day)
+        counts: Counter[tuple[date, str]] = Counter()
+        held: Counter[tuple[date, str]] = Counter()
+        for record, owner in self.rows.items():
+            if record_day(record) <= through:
+                counts[record_day(record), owner] += 1
+                held[record_day(record), owner] += record in self._held()
+        lines = [
+            logging_pb2.StoredDay(
+                day=day.isoformat(), organization_id=owner, records=count, held=held[day, owner]
+            )
+            for (day, owner), count in sorted(counts.items())
+        ]
+        start = int(request.page_token or 0)
+        size = min(request.page_size or 1000, 2)  # small pages, so that paging is what is tested
+        more = start + size < len(lines)
+        return logging_pb2.ListStoredDaysResponse(
+            days=lines[start : start + size], next_page_token=str(start + size) if more else ""
+        )
+
+    def DropExpired(
+        self, request: logging_pb2.DropExpiredRequest, context: Any
+    ) -> logging_pb2.DropExpiredResponse:
+        day = date.fromisoformat(request.day)
+        if day in self.not_due:
+            raise KeptError(Reason.REASON_NOT_DUE, "Not due.")
+        if day not in self.dropped:
+            self.drops[day] += 1
+            gone = {record: owner for record, owner in self.rows.items() if record_day(record) == day}
+            self.dropped[day] = Counter(gone.values())
+            self.dropped_held[day] = Counter(
+                owner for record, owner in gone.items() if record in self._held()
+            )
+            self.rows = {record: owner for record, owner in self.rows.items() if record not in gone}
+        return logging_pb2.DropExpiredResponse(
+            dropped=self.dropped[day].total(), held=self.dropped_held[day].total()
+        )
+
+    def ListDroppedCounts(
+        self, request: logging_pb2.ListDroppedCountsRequest, context: Any
+    ) -> logging_pb2.ListDroppedCountsResponse:
+        day = date.fromisoformat(request.day)
+        owners = sorted(self.dropped[day])
+        start = int(request.page_token or 0)
+        lines = [
+            logging_pb2.StoredDay(
+                day=request.day,
+                organization_id=owner,
+                records=self.dropped[day][owner],
+                held=self.dropped_held[day][owner],
+            )
+            for owner in owners[start : start + 1]
+        ]
+        more = start + 1 < len(owners)
+        return logging_pb2.ListDroppedCountsResponse(
+            days=lines, next_page_token=str(start + 1) if more else ""
+        )
+
+    def HoldRecords(
+        self, request: logging_pb2.HoldRecordsRequest, context: Any
+    ) -> logging_pb2.HoldRecordsResponse:
+        there = {
+            record: request.organization_id
+            for record in request.record_ids
+            if (self.rows | self._held()).get(record) == request.organization_id
+        }
+        self.holds.setdefault(request.hold_id, {}).update(there)
+        return logging_pb2.HoldRecordsResponse(
+            held=[
+                logging_pb2.HeldRecord(record_id=record, data_key_id=b"k" * 16, sealed_data_key=b"s" * 1168)
+                for record in there
+            ],
+            missing=[record for record in request.record_ids if record not in there],
+        )
+
+    def ReleaseRecords(
+        self, request: logging_pb2.ReleaseRecordsRequest, context: Any
+    ) -> logging_pb2.ReleaseRecordsResponse:
+        let_go = self.holds.pop(request.hold_id, {})
+        return logging_pb2.ReleaseRecordsResponse(removed=sum(record not in self.rows for record in let_go))
+
+    def EraseOrganization(
+        self, request: logging_pb2.EraseOrganizationRequest, context: Any
+    ) -> logging_pb2.EraseOrganizationResponse:
+        owner = request.organization_id
+        if owner not in self.erased:
+            mine = [record for record, of in self.rows.items() if of == owner and record not in self._held()]
+            self.erased[owner] = {"interactions": len(mine)}
+            self.rows = {record: of for record, of in self.rows.items() if of != owner}
+        response = logging_pb2.EraseOrganizationResponse(
+            removed=self.erased[owner], held=sum(of == owner for of in self._held().values())
+        )
+        response.erased_at.FromDatetime(self.clock.now())
+        return response
+
+    def GetOldest(self, request: logging_pb2.GetOldestRequest, context: Any) -> logging_pb2.GetOldestResponse:
+        left = sorted(record_day(record) for record in self.rows if record not in self._held())
+        return logging_pb2.GetOldestResponse(oldest_day=left[0].isoformat() if left else "")
+
+
+@dataclass
+class Custody(keys_pb2_grpc.KeyServiceServicer):
+    """Epochs that open, destructions, and what holds keep. A destruction answers PENDING once before it is done."""
+
+    clock: Clock
+    epochs: set[tuple[str, date]] = field(default_factory=set)
+    destructions: dict[str, list[tuple[str, date]]] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+    marks: Counter[tuple[str, date]] = field(default_factory=Counter)
+    retained: dict[str, set[bytes]] = field(default_factory=dict)
+    marked_records: set[bytes] = field(default_factory=set)
+    takes: timedelta = timedelta(0)
+    _done: dict[str, datetime] = field(default_factory=dict)
+
+    def _destruction(self, destruction_id: str, doomed: list[tuple[str, date]]) -> keys_pb2.Destruction:
+        self.asked[destruction_id] += 1
+        if destruction_id not in self.destructions:
+            self.destructions[destruction_id] = doomed
+            self.epochs -= set(doomed)
+            self.marks.update(doomed)
+        answer = keys_pb2.Destruction(
+            destruction_id=destruction_id, epochs=len(self.destructions[destruction_id])
+        )
+        answer.marked_at.FromDatetime(self.clock.now())
+        if self.asked[destruction_id] == 1:
+            answer.state = keys_pb2.DESTRUCTION_STATE_PENDING
+            return answer
+        done = self._done.setdefault(destruction_id, self.clock.now() + self.takes)
+        answer.state = keys_pb2.DESTRUCTION_STATE_DONE
+        answer.destroyed_at.FromDatetime(done)
+        answer.root_key_id = "root_" + destruction_id[-3:]
+        answer.key_store_statement = "Files on a disk that is not backed up."
+        return answer
+
+    def DestroyEpochs(
+        self, request: keys_pb2.DestroyEpochsRequest, context: Any
+    ) -> keys_pb2.DestroyEpochsResponse:
+        if request.organization_id:
+            doomed = [epoch for epoch in self.epochs if epoch[0] == request.organization_id]
+        else:
+            through = date.fromisoformat(request.through_day)
+            doomed = [epoch for epoch in self.epochs if epoch[1] <= through]
+        return keys_pb2.DestroyEpochsResponse(
+            destruction=self._destruction(request.destruction_id, sorted(doomed))
+        )
+
+    def ListDestroyedEpochs(
+        self, request: keys_pb2.ListDestroyedEpochsRequest, context: Any
+    ) -> keys_pb2.ListDestroyedEpochsResponse:
+        found = self.destructions[request.destruction_id]
+        start = int(request.page_token or 0)
+        return keys_pb2.ListDestroyedEpochsResponse(
+            epochs=[
+                keys_pb2.DestroyedEpoch(
+                    organization_id=owner, day=day.isoformat(), epoch_key_id=f"epoch_{owner[-1]}{day:%m%d}"
+                )
+                for owner, day in found[start : start + 2]
+            ],
+            next_page_token=str(start + 2) if start + 2 < len(found) else "",
+        )
+
+    def RetainRecords(
+        self, request: keys_pb2.RetainRecordsRequest, context: Any
+    ) -> keys_pb2.RetainRecordsResponse:
+        lost = [
+            record.record_id
+            for record in request.records
+            if (request.organization_id, record_day(record.record_id)) not in self.epochs
+            and record.record_id not in self.retained.get(request.hold_id, set())
+        ]
+        kept = {record.record_id for record in request.records} - set(lost)
+        self.retained.setdefault(request.hold_id, set()).update(kept)
+        return keys_pb2.RetainRecordsResponse(retained=len(kept), lost=lost)
+
+    def ReleaseRecords(
+        self, request: keys_pb2.ReleaseRecordsRequest, context: Any
+    ) -> keys_pb2.ReleaseRecordsResponse:
+        self.retained.pop(request.hold_id, None)
+        name = request.hold_id.replace("hold_", "release_")
+        return keys_pb2.ReleaseRecordsResponse(destruction=self._destruction(name, []))
+
+
+@dataclass
+class Audit(audit_pb2_grpc.AuditServiceServicer):
+    """Entries by id in the order of arrival; one is in the tree from the second question on."""
+
+    entries: dict[str, audit_pb2.AuditEntry] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+
+    def AppendEntries(
+        self, request: audit_pb2.AppendEntriesRequest, context: Any
+    ) -> audit_pb2.AppendEntriesResponse:
+        for entry in request.entries:
+            self.entries.setdefault(entry.entry_id, entry)
+        return audit_pb2.AppendEntriesResponse()
+
+    def GetInclusionProof(
+        self, request: audit_pb2.GetInclusionProofRequest, context: Any
+    ) -> audit_pb2.GetInclusionProofResponse:
+        entry = self.entries.get(request.entry_id)
+        if entry is None:
+            raise not_found("entry")
+        self.asked[request.entry_id] += 1
+        if self.asked[request.entry_id] == 1:
+            raise KeptError(Reason.REASON_NOT_YET_INTEGRATED, "Not yet.")
+        body = {"entry_id": entry.entry_id, "facts": dict(entry.facts)}
+        return audit_pb2.GetInclusionProofResponse(
+            entry=audit_pb2.LoggedEntry(
+                body=json.dumps(body).encode(),
+                salt=b"s" * 32,
+                commitment=b"c" * 32,
+                organization_id=entry.organization_id,
+                number=1,
+                previous_leaf_hash=bytes(32),
+                leaf_index=4,
+                inclusion_proof=[b"a" * 32, b"b" * 32],
+            ),
+            head=audit_pb2.TreeHead(
+                tree_size=7, root_hash=b"r" * 32, timestamp_ms=1, key_id="ab", signature=b"x" * 64
+            ),
+        )
+
+
+class Authz(authz_pb2_grpc.AuthzServiceServicer):
+    """A token "person_… LEGAL" is that person with that role; "member_… org_…" an admin of that organization."""
+
+    def Check(self, request: authz_pb2.CheckRequest, context: Any) -> authz_pb2.CheckResponse:
+        who, what = request.token.split("/")
+        if who.startswith("member_"):
+            return authz_pb2.CheckResponse(
+                member_id=who, organization_id=what, customer_role=roles_pb2.CUSTOMER_ROLE_ADMIN
+            )
+        return authz_pb2.CheckResponse(person_id=who, roles=[roles_pb2.StaffRole.Value("STAFF_ROLE_" + what)])
+
+
+@dataclass
+class Access(access_grpc.LifecycleServiceServicer):
+    """Access control's part of an erasure."""
+
+    clock: Clock
+    erased: Counter[str] = field(default_factory=Counter)
+
+    def EraseOrganization(
+        self, request: access_pb2.EraseOrganizationRequest, context: Any
+    ) -> access_pb2.EraseOrganizationResponse:
+        self.erased[request.organization_id] += 1
+        response = access_pb2.EraseOrganizationResponse(removed={"grants": 2})
+        response.erased_at.FromDatetime(self.clock.now())
+        return response
+
+
+@dataclass
+class Safety(safety_grpc.LifecycleServiceServicer):
+    """Safety review's part of an erasure."""
+
+    clock: Clock
+    kept: int = 0
+    erased: Counter[str] = field(default_factory=Counter)
+
+    def EraseOrganization(
+        self, request: safety_pb2.EraseOrganizationRequest, context: Any
+    ) -> safety_pb2.EraseOrganizationResponse:
+        self.erased[request.organization_id] += 1
+        response = safety_pb2.EraseOrganizationResponse(removed={"flags": 3}, kept=self.kept)
+        response.erased_at.FromDatetime(self.clock.now())
+        return response
+
+
+@dataclass
+class Settings(settings_grpc.LifecycleServiceServicer):
+    """Settings' part: closed two seconds after it is asked."""
+
+    clock: Clock
+    closed: dict[str, datetime] = field(default_factory=dict)
+    erased: Counter[str] = field(default_factory=Counter)
+
+    def CloseOrganization(
+        self, request: settings_pb2.CloseOrganizationRequest, context: Any
+    ) -> settings_pb2.CloseOrganizationResponse:
+        response = settings_pb2.CloseOrganizationResponse()
+        at = self.closed.setdefault(request.organization_id, self.clock.now() + timedelta(seconds=2))
+        response.effective_at.FromDatetime(at)
+        return response
+
+    def EraseOrganization(
+        self, request: settings_pb2.EraseOrganizationRequest, context: Any
+    ) -> settings_pb2.EraseOrganizationResponse:
+        assert self.clock.now() >= self.closed[request.organization_id].astimezone(UTC)
+        self.erased[request.organization_id] += 1
+        response = settings_pb2.EraseOrganizationResponse(removed={"members": 5})
+        response.erased_at.FromDatetime(self.clock.now())
+        return response
+
+
+def service(*adds: Callable[[Any], None]) -> Service:
+    """A service of some servicers."""
+
+    def register(registrar: Registrar) -> None:
+        for add in adds:
+            add(cast(grpc.Server, registrar))
+
+    return Service(register=register, jobs=(), authority=Nobody())

@@ -1,0 +1,186 @@
+"""Erasures: closed first, keys before rows, a receipt from each service, and a further certificate when the last hold ends."""
+
+import hashlib
+import json
+from datetime import timedelta
+
+import pytest
+
+from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2
+from shared.errors import Reason
+from shared.identity import Caller, CallerKind
+from tests.unit.retention.world import (
+    ONE,
+    SAFETY,
+    SETTINGS,
+    START,
+    TWO,
+    Crashes,
+    World,
+    refused,
+    staff,
+)
+
+PUBLIC = Caller(CallerKind.PUBLIC)
+CLAIM = "a-claim-that-only-the-admin-keeps"
+SERVICES = ["access_control", "logging", "safety_review", "settings"]
+
+
+def order(organization_id: str = ONE, claim: str = CLAIM) -> erasures_pb2.EraseOrganizationRequest:
+    return erasures_pb2.EraseOrganizationRequest(
+        organization_id=organization_id,
+        account_deletion_id="deletion_" + "0" * 26,
+        confirmed_by="member_" + "0" * 26,
+        claim_sha256=hashlib.sha256(claim.encode()).digest(),
+    )
+
+
+def begin(world: World) -> erasures_pb2.Erasure:
+    return world.erasures(SETTINGS).EraseOrganization(order()).erasure
+
+
+def shown(world: World, claim: str = CLAIM) -> erasures_pb2.GetErasureByClaimResponse:
+    return world.erasures(PUBLIC).GetErasureByClaim(erasures_pb2.GetErasureByClaimRequest(claim=claim))
+
+
+def fill(world: World) -> bytes:
+    for number in range(4):
+        world.record(ONE, START - timedelta(days=number))
+    world.record(TWO, START)
+    return next(record for record, owner in world.logging.rows.items() if owner == ONE)
+
+
+def check_erased(world: World) -> None:
+    answer = shown(world)
+    assert answer.erasure.state == erasures_pb2.ERASURE_STATE_DONE
+    assert not answer.erasure.kept
+    assert sorted(receipt.service for receipt in answer.erasure.receipts) == SERVICES
+    assert set(world.logging.rows.values()) == {TWO}
+    assert world.keys.epochs == {(TWO, START.date())}
+    body = json.loads(answer.certificate)["body"]
+    assert body["act_id"] == answer.erasure.erasure_id
+    assert answer.erasure.certificate_id == body["certificate_id"]
+    assert len(body["days"]) == 4
+    assert {receipt["service"]: receipt["removed"] for receipt in body["receipts"]} == {
+        "access_control": {"grants": 2},
+        "logging": {"interactions": 4},
+        "safety_review": {"flags": 3},
+        "settings": {"members": 5},
+    }
+    assert (body["records_removed"], body["kept"], body["further"]) == (4, [], False)
+    for kind in ("erasure.started", "erasure.ended", "certificate.signed"):
+        assert len(world.entries(kind)) == 1, kind
+    assert set(world.keys.marks.values()) == {1}
+
+
+def test_an_erasure_from_beginning_to_certificate(world: World) -> None:
+    fill(world)
+    begun = begin(world)
+    assert begun.state == erasures_pb2.ERASURE_STATE_CLOSING
+    world.step()
+    assert not world.keys.marks  # nothing is destroyed before the organization is closed everywhere
+    world.settle(12)
+    check_erased(world)
+    again = world.erasures(SETTINGS).EraseOrganization(order(claim="another-claim-of-the-same")).erasure
+    assert again.erasure_id == begun.erasure_id
+    assert shown(world).erasure.erasure_id == begun.erasure_id
+
+
+def test_lost_calls_and_answers_change_nothing_of_what_becomes_of_an_erasure(world: World) -> None:
+    fill(world)
+    begin(world)
+    world.lose_first = True
+    world.settle(60)
+    check_erased(world)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_crashes_around_commits_change_nothing_of_what_becomes_of_an_erasure(world: World, seed: int) -> None:
+    fill(world)
+    begin(world)
+    world.crash = Crashes(seed)
+    world.settle(60)
+    world.crash = None
+    world.settle(5)
+    check_erased(world)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "CloseOrganization",
+        "DestroyEpochs",
+        "EraseOrganization",
+        "ListDestroyedEpochs",
+        "AppendEntries",
+        "GetInclusionProof",
+    ],
+)
+def test_no_step_begins_before_the_one_before_it_is_complete(world: World, method: str) -> None:
+    fill(world)
+    begin(world)
+    world.down = {method}
+    world.settle(10)
+    answer = shown(world)
+    assert answer.erasure.state != erasures_pb2.ERASURE_STATE_DONE
+    assert not answer.certificate
+    if method in ("CloseOrganization", "DestroyEpochs"):
+        assert len(world.logging.rows) == 5
+        assert not answer.erasure.receipts
+    world.down = set()
+    world.wire()
+    world.settle(12)
+    check_erased(world)
+
+
+def test_what_a_hold_keeps_is_said_and_completed_when_the_hold_ends(world: World) -> None:
+    record = fill(world)
+    world.safety.kept = 1
+    flagged = world.order(record, kind=holds_pb2.HOLD_KIND_FLAGGED)
+    hold = world.holds(SAFETY).PlaceHold(flagged).hold
+    begin(world)
+    world.settle(12)
+    first = shown(world)
+    assert first.erasure.state == erasures_pb2.ERASURE_STATE_DONE
+    assert len(first.erasure.kept) == 2
+    assert hold.hold_id in first.erasure.kept[0]
+    body = json.loads(first.certificate)["body"]
+    assert body["kept"] == list(first.erasure.kept)
+    assert body["records_held"] == 1
+    assert [(each["hold_id"], each["records"]) for each in body["holds"]] == [(hold.hold_id, 1)]
+    world.settle(5)
+    assert len(world.entries("certificate.signed")) == 1  # not as long as the hold stands
+
+    world.holds(SAFETY).ReleaseHold(
+        holds_pb2.ReleaseHoldRequest(request_id=flagged.request_id, reason="No violation")
+    )
+    world.settle(10)
+    second = shown(world)
+    assert not second.erasure.kept
+    further = json.loads(second.certificate)["body"]
+    assert (further["further"], further["completes"]) == (True, body["certificate_id"])
+    assert (further["kept"], further["records_held"]) == ([], 0)
+    assert further["records_removed"] == 4
+    assert [each["records_removed"] for each in further["holds"]] == [1]
+    assert [each["destruction_id"][:8] for each in further["destructions"]] == ["erasure_", "release_"]
+    listed = world.certificates(staff(1, "AUDITOR")).ListCertificates(
+        certificates_pb2.ListCertificatesRequest(organization_id=ONE)
+    )
+    assert [certificate.further for certificate in listed.certificates] == [True, False]
+    world.settle(5)
+    assert len(world.entries("certificate.signed")) == 2
+    assert len(world.entries("erasure.completed")) == 1
+
+
+def test_a_claim_opens_its_own_erasure_and_no_other(world: World) -> None:
+    begin(world)
+    for claim in ("0" * 30, CLAIM.upper(), hashlib.sha256(CLAIM.encode()).hexdigest()):
+        with refused(Reason.REASON_NOT_FOUND) as caught:
+            shown(world, claim)
+        assert caught[0].metadata == {"kind": "erasure"}
+    with refused(Reason.REASON_CONFLICT):
+        world.erasures(SETTINGS).EraseOrganization(order(TWO))
+    assert shown(world).erasure.organization_id == ONE
+    operator = world.erasures(staff(1, "OPERATOR"))
+    with refused(Reason.REASON_NOT_FOUND):
+        operator.GetErasure(erasures_pb2.GetErasureRequest(erasure_id="erasure_" + "0" * 26))

@@ -1,0 +1,172 @@
+"""Holds through the service: both halves protect or nothing does, whatever is lost on the way."""
+
+from datetime import timedelta
+
+import pytest
+
+from kept.retention.v1 import holds_pb2
+from shared.errors import Reason
+from tests.unit.retention.world import ONE, SAFETY, START, TWO, World, admin, refused, staff
+
+ALICE, BOB, SAM = staff(1, "LEGAL"), staff(2, "LEGAL"), staff(3, "SAFETY")
+FLAGGED = holds_pb2.HOLD_KIND_FLAGGED
+
+
+def listed(world: World, hold_id: str) -> holds_pb2.Hold:
+    answer = world.holds(staff(9, "AUDITOR")).ListHolds(holds_pb2.ListHoldsRequest())
+    return next(hold for hold in answer.holds if hold.hold_id == hold_id)
+
+
+def test_a_legal_hold_protects_at_once_and_stays_once_a_second_person_confirms(world: World) -> None:
+    record = world.record(ONE, START)
+    hold = world.holds(ALICE).PlaceHold(world.order(record)).hold
+    assert hold.state == holds_pb2.HOLD_STATE_ACTIVE
+    assert world.keys.retained[hold.hold_id] == {record}
+    assert record in world.logging.holds[hold.hold_id]
+    with refused(Reason.REASON_SECOND_PERSON_REQUIRED):
+        world.holds(ALICE).ConfirmHold(holds_pb2.ConfirmHoldRequest(hold_id=hold.hold_id))
+    confirmed = world.holds(BOB).ConfirmHold(holds_pb2.ConfirmHoldRequest(hold_id=hold.hold_id)).hold
+    assert confirmed.confirmed_by == f"person_{2:026}"
+    world.clock.advance(timedelta(days=4))
+    world.settle(3)
+    assert listed(world, hold.hold_id).state == holds_pb2.HOLD_STATE_ACTIVE
+    assert [entry.actor for entry in world.entries("hold.confirmed")] == [f"person_{2:026}"]
+    assert {entry.organization_id for entry in world.entries("hold.placed")} == {ONE}
+
+
+def test_an_unconfirmed_legal_hold_lapses_with_its_keys_and_rows(world: World) -> None:
+    record = world.record(ONE, START)
+    hold = world.holds(ALICE).PlaceHold(world.order(record)).hold
+    world.clock.advance(timedelta(hours=72) - timedelta(minutes=1))
+    world.settle(2)
+    assert listed(world, hold.hold_id).state == holds_pb2.HOLD_STATE_ACTIVE
+    world.clock.advance(timedelta(minutes=1))
+    world.settle(5)
+    assert listed(world, hold.hold_id).state == holds_pb2.HOLD_STATE_RELEASED
+    assert hold.hold_id not in world.keys.retained
+    assert hold.hold_id not in world.logging.holds
+    assert [entry.actor for entry in world.entries("hold.lapsed")] == ["service:retention"]
+
+
+def test_what_is_gone_is_named_and_when_all_is_gone_the_hold_fails(world: World) -> None:
+    here, keyless = world.record(ONE, START), world.record(ONE, START - timedelta(days=5))
+    foreign = world.record(TWO, START)
+    world.keys.epochs.discard((ONE, (START - timedelta(days=5)).date()))
+    hold = world.holds(ALICE).PlaceHold(world.order(here, keyless, foreign)).hold
+    assert hold.state == holds_pb2.HOLD_STATE_ACTIVE
+    assert set(hold.lost) == {keyless, foreign}
+    for _ in range(2):  # the same answer for the same request
+        with refused(Reason.REASON_HOLD_TOO_LATE) as caught:
+            world.holds(ALICE).PlaceHold(world.order(keyless, foreign, request_id="request-2"))
+        assert caught[0].metadata == {"lost": "2"}
+    # Rows without keys do not outlive their day for a hold that never was.
+    assert list(world.logging.holds) == [hold.hold_id]
+    world.settle(2)
+    assert len(world.entries("hold.failed")) == 1
+
+
+def test_a_request_id_places_one_hold(world: World) -> None:
+    first, second = world.record(ONE, START), world.record(ONE, START)
+    request = world.order(first, second)
+    again = world.order(second, first)
+    again.review_at.CopyFrom(request.review_at)
+    placed = world.holds(ALICE).PlaceHold(request).hold
+    assert world.holds(ALICE).PlaceHold(again).hold.hold_id == placed.hold_id
+    with refused(Reason.REASON_REQUEST_ID_REUSED):
+        world.holds(ALICE).PlaceHold(world.order(first))
+    # Another person's request of the same name is another request.
+    assert world.holds(BOB).PlaceHold(world.order(first)).hold.hold_id != placed.hold_id
+
+
+@pytest.mark.parametrize("method", ["HoldRecords", "RetainRecords"])
+def test_a_hold_waits_for_a_service_that_is_down_and_goes_on_without_being_asked(
+    world: World, method: str
+) -> None:
+    record = world.record(ONE, START)
+    world.down = {method}
+    hold = world.holds(ALICE).PlaceHold(world.order(record)).hold
+    assert hold.state == holds_pb2.HOLD_STATE_PENDING
+    world.settle(2)
+    assert listed(world, hold.hold_id).state == holds_pb2.HOLD_STATE_PENDING
+    world.down = set()
+    world.wire()
+    world.settle(2)
+    assert listed(world, hold.hold_id).state == holds_pb2.HOLD_STATE_ACTIVE
+    assert world.keys.retained == {hold.hold_id: {record}}
+    assert len(world.entries("hold.activated")) == 1
+
+
+def test_lost_calls_and_lost_answers_change_nothing_of_what_becomes_of_a_hold(world: World) -> None:
+    record = world.record(ONE, START)
+    world.lose_first = True
+    hold = world.holds(SAFETY).PlaceHold(world.order(record, kind=FLAGGED)).hold
+    world.settle(8)
+    assert listed(world, hold.hold_id).state == holds_pb2.HOLD_STATE_ACTIVE
+    request = holds_pb2.ReleaseHoldRequest(request_id="request-1", reason="No violation")
+    world.holds(SAFETY).ReleaseHold(request)
+    world.settle(8)
+    assert listed(world, hold.hold_id).state == holds_pb2.HOLD_STATE_RELEASED
+    assert world.holds(SAFETY).ReleaseHold(request).hold.state == holds_pb2.HOLD_STATE_RELEASED
+    assert not world.keys.retained
+    assert not world.logging.holds
+    for kind in ("hold.placed", "hold.activated", "hold.released", "hold.ended"):
+        assert len(world.entries(kind)) == 1, kind
+
+
+def test_release_waits_until_the_keys_are_destroyed(world: World) -> None:
+    hold = world.holds(ALICE).PlaceHold(world.order(world.record(ONE, START))).hold
+    request = holds_pb2.ReleaseHoldRequest(hold_id=hold.hold_id, reason="Settled")
+    assert world.holds(BOB).ReleaseHold(request).hold.state == holds_pb2.HOLD_STATE_RELEASING
+    assert hold.hold_id in world.logging.holds  # rows last
+    world.settle(2)
+    assert listed(world, hold.hold_id).state == holds_pb2.HOLD_STATE_RELEASED
+    assert hold.hold_id not in world.logging.holds
+    assert world.entries("hold.released")[0].facts["reason"] == "Settled"
+
+
+def test_a_flagged_hold_ends_at_its_review_by_itself(world: World) -> None:
+    record = world.record(ONE, START)
+    order = world.order(record, kind=FLAGGED, ahead=timedelta(days=2))
+    hold = world.holds(SAFETY).PlaceHold(order).hold
+    world.clock.advance(timedelta(days=2))
+    world.settle(3)
+    assert listed(world, hold.hold_id).state == holds_pb2.HOLD_STATE_RELEASED
+
+
+def test_each_places_and_releases_the_own_kind(world: World) -> None:
+    record = world.record(ONE, START)
+    with refused(Reason.REASON_CALLER_NOT_ALLOWED):
+        world.holds(ALICE).PlaceHold(world.order(record, kind=FLAGGED))
+    with refused(Reason.REASON_CALLER_NOT_ALLOWED):
+        world.holds(SAFETY).PlaceHold(world.order(record))
+    legal = world.holds(ALICE).PlaceHold(world.order(record)).hold
+    flagged = world.holds(SAFETY).PlaceHold(world.order(record, kind=FLAGGED)).hold
+    with refused(Reason.REASON_NOT_FOUND):
+        world.holds(SAFETY).ReleaseHold(holds_pb2.ReleaseHoldRequest(hold_id=legal.hold_id, reason="x"))
+    with refused(Reason.REASON_CALLER_NOT_ALLOWED):
+        world.holds(ALICE).ReleaseHold(holds_pb2.ReleaseHoldRequest(hold_id=flagged.hold_id, reason="x"))
+    with refused(Reason.REASON_WRONG_STATE):
+        world.holds(BOB).ConfirmHold(holds_pb2.ConfirmHoldRequest(hold_id=flagged.hold_id))
+
+
+def test_an_admin_lists_the_own_organization_page_by_page(world: World) -> None:
+    mine = [
+        world.holds(ALICE)
+        .PlaceHold(world.order(world.record(ONE, START), request_id=f"request-{number}"))
+        .hold.hold_id
+        for number in range(3)
+    ]
+    world.holds(ALICE).PlaceHold(
+        world.order(world.record(TWO, START), request_id="request-9", organization_id=TWO)
+    )
+    for named in ("", TWO):
+        with refused(Reason.REASON_WRONG_ORGANIZATION):
+            world.holds(admin(ONE)).ListHolds(holds_pb2.ListHoldsRequest(organization_id=named))
+    request = holds_pb2.ListHoldsRequest(organization_id=ONE, page_size=2)
+    first = world.holds(admin(ONE)).ListHolds(request)
+    request.page_token = first.next_page_token
+    second = world.holds(admin(ONE)).ListHolds(request)
+    assert [hold.hold_id for hold in (*first.holds, *second.holds)] == mine[::-1]
+    assert not second.next_page_token
+    with refused(Reason.REASON_INVALID_ARGUMENT):
+        world.holds(SAM).ListHolds(holds_pb2.ListHoldsRequest(page_token="a"))

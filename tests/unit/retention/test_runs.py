@@ -1,0 +1,247 @@
+"""Retention runs: everything due goes once, whatever is lost on the way, and nothing is certified that is not so."""
+
+import json
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from kept.retention.v1 import certificates_pb2, holds_pb2, runs_pb2
+from services.retention.destructions import Destruction
+from services.retention.rules import Rule, Term, TermKind
+from services.retention.run_states import Run, RunState
+from shared.errors import KeptError, Reason
+from tests.unit.retention.world import ONE, START, TWO, Crashes, World, refused, staff
+
+OPERATOR, AUDITOR = staff(1, "OPERATOR"), staff(2, "AUDITOR")
+FIRST = START.date()
+
+
+def runs_of(world: World) -> list[runs_pb2.Run]:
+    return list(world.runs(AUDITOR).ListRuns(runs_pb2.ListRunsRequest()).runs)
+
+
+def bodies(world: World) -> list[dict[str, Any]]:
+    """The certificates' bodies, oldest first."""
+    stub = world.certificates(AUDITOR)
+    found = stub.ListCertificates(certificates_pb2.ListCertificatesRequest(page_size=1000)).certificates
+    return [
+        json.loads(
+            stub.GetCertificate(
+                certificates_pb2.GetCertificateRequest(certificate_id=each.certificate_id)
+            ).envelope
+        )["body"]
+        for each in reversed(found)
+    ]
+
+
+def travel_to_due(world: World, day: date, *, after: timedelta = timedelta(seconds=6)) -> None:
+    due = datetime(day.year, day.month, day.day, tzinfo=START.tzinfo) + timedelta(days=30, hours=-2)
+    world.clock.advance(due + after - world.clock.now())
+
+
+def fill(world: World, days: int = 3) -> None:
+    """Two organizations, several days, one record that is held."""
+    for number in range(days):
+        world.record(ONE, START + timedelta(days=number))
+        world.record(ONE, START + timedelta(days=number, hours=1))
+    world.record(TWO, START)
+    held = world.record(TWO, START)
+    hold = world.holds(staff(3, "LEGAL")).PlaceHold(world.order(held, organization_id=TWO)).hold
+    world.holds(staff(4, "LEGAL")).ConfirmHold(holds_pb2.ConfirmHoldRequest(hold_id=hold.hold_id))
+
+
+def check_first_day(world: World) -> None:
+    (run,) = runs_of(world)
+    assert run.state == runs_pb2.RUN_STATE_DONE
+    assert (run.through_day, run.epochs_destroyed) == (FIRST.isoformat(), 2)
+    assert (run.records_removed, run.records_held) == (3, 1)
+    assert (run.certificates, run.late_seconds) == (2, 0)
+    assert world.logging.drops == {FIRST: 1}
+    assert set(world.keys.marks.values()) == {1}
+    one, two = sorted(bodies(world), key=lambda body: str(body["organization_id"]))
+    assert one["organization_id"] == ONE
+    assert one["days"] == [
+        {
+            "day": FIRST.isoformat(),
+            "epoch_key_ids": [f"epoch_1{FIRST:%m%d}"],
+            "destruction_ids": [run.run_id],
+            "records_removed": 2,
+            "records_held": 0,
+        }
+    ]
+    assert one["holds"] == []
+    assert (two["records_removed"], two["records_held"]) == (1, 1)
+    assert [(hold["kind"], hold["records"]) for hold in two["holds"]] == [("LEGAL", 1)]
+    (destruction,) = two["destructions"]
+    assert destruction["destruction_id"] == run.run_id
+    assert destruction["destroyed_at"]
+    assert destruction["key_store_statement"] == "Files on a disk that is not backed up."
+    assert two["rule"]["kind"] == "AT_MOST"
+    assert (two["rule"]["days"], two["rule"]["run_window_seconds"]) == (30, 7200)
+    for kind in ("run.started", "run.ended"):
+        assert len(world.entries(kind)) == 1
+    assert len(world.entries("certificate.signed")) == 2
+
+
+def test_a_run_starts_by_itself_when_something_is_due_and_not_before(world: World) -> None:
+    fill(world)
+    travel_to_due(world, FIRST, after=-timedelta(seconds=60))
+    world.settle(30)
+    assert runs_of(world) == []
+    assert (ONE, FIRST) in world.keys.epochs
+    travel_to_due(world, FIRST)
+    world.settle(10)
+    check_first_day(world)
+    world.settle(5)
+    assert len(runs_of(world)) == 1  # once a day
+
+
+def test_lost_calls_and_answers_change_nothing_of_what_becomes_of_a_run(world: World) -> None:
+    fill(world)
+    travel_to_due(world, FIRST)
+    world.lose_first = True
+    world.settle(40)
+    check_first_day(world)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_crashes_around_commits_change_nothing_of_what_becomes_of_a_run(world: World, seed: int) -> None:
+    fill(world)
+    travel_to_due(world, FIRST)
+    world.crash = crash = Crashes(seed)
+    world.settle(60)
+    world.crash = None
+    world.settle(10)
+    check_first_day(world)
+    assert min(crash.seen["before"], crash.seen["after"]) > 5
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "ListStoredDays",
+        "DestroyEpochs",
+        "DropExpired",
+        "GetOldest",
+        "ListDestroyedEpochs",
+        "ListDroppedCounts",
+        "AppendEntries",
+        "GetInclusionProof",
+    ],
+)
+def test_no_step_begins_before_the_one_before_it_is_complete(world: World, method: str) -> None:
+    fill(world)
+    travel_to_due(world, FIRST)
+    world.settle(2) if method == "ListStoredDays" else None
+    world.down = {method}
+    world.settle(10)
+    if method == "DestroyEpochs":
+        assert not world.logging.drops
+    if method in ("DropExpired", "GetOldest"):
+        assert not world.entries("certificate.signed")
+    assert method == "ListStoredDays" or runs_of(world)[0].state != runs_pb2.RUN_STATE_DONE
+    assert method == "ListStoredDays" or bodies(world) == []
+    world.down = set()
+    world.wire()
+    world.settle(10)
+    check_first_day(world)
+
+
+def test_after_a_week_without_the_service_one_run_catches_up_and_says_how_late_it_is(world: World) -> None:
+    fill(world, days=10)
+    world.keys.epochs.add((ONE, FIRST - timedelta(days=90)))  # a key that never sealed anything is not late
+    travel_to_due(world, FIRST + timedelta(days=6))
+    world.settle(20)
+    (run,) = runs_of(world)
+    assert run.through_day == (FIRST + timedelta(days=6)).isoformat()
+    assert sorted(world.logging.drops) == [FIRST + timedelta(days=number) for number in range(7)]
+    # Day one's term ended two hours after it was due, six days ago.
+    late = timedelta(days=6, hours=-2).total_seconds()
+    assert late < run.late_seconds < late + 30
+    one = next(body for body in bodies(world) if body["organization_id"] == ONE)
+    assert one["late_seconds"] == run.late_seconds
+    assert len(one["days"]) == 8
+    assert world.logging.rows  # what is not due is there
+
+
+def test_what_is_left_behind_is_not_certified_and_certified_by_the_run_that_succeeds(world: World) -> None:
+    fill(world)
+    second = FIRST + timedelta(days=1)
+    world.logging.not_due = {FIRST}
+    travel_to_due(world, second)
+    world.settle(5)
+    assert (
+        runs_of(world)[0].state == runs_pb2.RUN_STATE_DROPPING_ROWS
+    )  # perhaps logging knows the rule in a moment
+    world.clock.advance(timedelta(hours=1))
+    world.settle(10)
+    (run,) = runs_of(world)
+    assert run.state == runs_pb2.RUN_STATE_NOT_CERTIFIED
+    assert bodies(world) == []
+    assert world.logging.drops == {second: 1}
+    (entry,) = world.entries("run.not_certified")
+    assert entry.facts["oldest_day"] == FIRST.isoformat()
+
+    world.settle(5)
+    assert len(runs_of(world)) == 1  # tried again after an hour, not at once
+    world.logging.not_due = set()
+    world.clock.advance(timedelta(hours=1))
+    world.settle(10)
+    again, before = runs_of(world)
+    assert (before.run_id, again.state) == (run.run_id, runs_pb2.RUN_STATE_DONE)
+    one = next(body for body in bodies(world) if body["organization_id"] == ONE)
+    assert [(day["day"], day["records_removed"], day["destruction_ids"]) for day in one["days"]] == [
+        (FIRST.isoformat(), 2, [run.run_id]),
+        (second.isoformat(), 2, [run.run_id]),
+    ]
+    assert [each["destruction_id"] for each in one["destructions"]] == [run.run_id]
+
+
+def test_an_operator_starts_a_run_or_gets_the_one_that_goes_on(world: World) -> None:
+    stub = world.runs(OPERATOR)
+    started = stub.StartRun(runs_pb2.StartRunRequest()).run
+    assert stub.StartRun(runs_pb2.StartRunRequest()).run.run_id == started.run_id
+    world.settle(4)
+    done = stub.GetRun(runs_pb2.GetRunRequest(run_id=started.run_id)).run
+    assert done.state == runs_pb2.RUN_STATE_DONE
+    assert (done.epochs_destroyed, done.records_removed, done.certificates) == (0, 0, 0)
+    assert stub.StartRun(runs_pb2.StartRunRequest()).run.run_id != started.run_id
+    assert world.entries("run.started")[0].actor == f"person_{1:026}"
+    with refused(Reason.REASON_NOT_FOUND):
+        stub.GetRun(runs_pb2.GetRunRequest(run_id="run_" + "0" * 26))
+
+
+def test_without_anything_due_the_scheduler_starts_nothing(world: World) -> None:
+    world.clock.advance(timedelta(days=60))
+    world.settle(5)
+    assert runs_of(world) == []
+
+
+def test_a_plan_changes_nothing(world: World) -> None:
+    fill(world)
+    world.down = {"DestroyEpochs"}
+    travel_to_due(world, FIRST)
+    plan = world.runs(OPERATOR).PlanRun(runs_pb2.PlanRunRequest())
+    assert plan.through_day == FIRST.isoformat()
+    assert [(day.organization_id, day.records, day.held) for day in plan.days] == [(ONE, 2, 0), (TWO, 1, 1)]
+    assert runs_of(world) == []
+
+
+STATES = {
+    RunState.DESTROYING_KEYS: {RunState.DROPPING_ROWS},
+    RunState.DROPPING_ROWS: {RunState.CERTIFYING},
+    RunState.CERTIFYING: {RunState.DONE, RunState.NOT_CERTIFIED},
+}
+
+
+@pytest.mark.parametrize("before", RunState)
+@pytest.mark.parametrize("after", RunState)
+def test_a_run_goes_no_other_way(before: RunState, after: RunState) -> None:
+    rule = Rule(Term(TermKind.AT_MOST, 30), timedelta(hours=2), 1, START)
+    run = Run("run_1", before, FIRST, START, "service:retention", rule, destruction=Destruction("run_1"))
+    if after in STATES.get(before, ()):
+        assert run.to(after, START).is_over is (after in (RunState.DONE, RunState.NOT_CERTIFIED))
+    else:
+        with pytest.raises(KeptError):
+            run.to(after, START)
