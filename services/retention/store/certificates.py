@@ -56,24 +56,24 @@ def keys(tx: Tx) -> list[PublicKey]:
 
 def add(tx: Tx, certificate: Certificate) -> bool:
     """Adds a certificate; False when it is there already."""
-    return bool(
-        tx.execute(
-            upsert(certificates)
-            .values(
-                certificate_id=certificate.certificate_id,
-                organization_id=certificate.organization_id,
-                act_id=certificate.act_id,
-                is_further=certificate.is_further,
-                signed_at=certificate.signed_at,
-                body=certificate.body,
-                key_id=certificate.key_id,
-                signature=certificate.signature,
-                entry_id=certificate.entry_id,
-                tried_at=certificate.signed_at,
-            )
-            .on_conflict_do_nothing()
-        ).rowcount
-    )
+    added = tx.execute(
+        upsert(certificates)
+        .values(
+            certificate_id=certificate.certificate_id,
+            organization_id=certificate.organization_id,
+            act_id=certificate.act_id,
+            is_further=certificate.is_further,
+            signed_at=certificate.signed_at,
+            body=certificate.body,
+            key_id=certificate.key_id,
+            signature=certificate.signature,
+            entry_id=certificate.entry_id,
+            tried_at=certificate.signed_at,
+        )
+        .on_conflict_do_nothing()
+        .returning(certificates.c.certificate_id)
+    ).first()
+    return added is not None
 
 
 def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[Certificate]:

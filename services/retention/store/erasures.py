@@ -51,22 +51,22 @@ def _made(tx: Tx, rows: Sequence[Row[Any]]) -> list[Erasure]:
 
 def add(tx: Tx, erasure: Erasure) -> bool:
     """Adds an erasure; False when the organization has one, or the claim is another's."""
-    return bool(
-        tx.execute(
-            upsert(erasures)
-            .values(
-                erasure_id=erasure.erasure_id,
-                organization_id=erasure.organization_id,
-                account_deletion_id=erasure.account_deletion_id,
-                confirmed_by=erasure.confirmed_by,
-                claim_sha256=erasure.claim_sha256,
-                state=erasure.state,
-                started_at=erasure.started_at,
-                tried_at=erasure.started_at,
-            )
-            .on_conflict_do_nothing()
-        ).rowcount
-    )
+    added = tx.execute(
+        upsert(erasures)
+        .values(
+            erasure_id=erasure.erasure_id,
+            organization_id=erasure.organization_id,
+            account_deletion_id=erasure.account_deletion_id,
+            confirmed_by=erasure.confirmed_by,
+            claim_sha256=erasure.claim_sha256,
+            state=erasure.state,
+            started_at=erasure.started_at,
+            tried_at=erasure.started_at,
+        )
+        .on_conflict_do_nothing()
+        .returning(erasures.c.erasure_id)
+    ).first()
+    return added is not None
 
 
 def _one(tx: Tx, condition: Any) -> Erasure | None:

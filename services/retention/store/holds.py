@@ -72,8 +72,9 @@ def add(tx: Tx, hold: Hold) -> bool:
             tried_at=hold.placed_at,
         )
         .on_conflict_do_nothing(constraint="holds_by_request")
-    ).rowcount
-    if not added:
+        .returning(holds.c.hold_id)
+    ).first()
+    if added is None:
         return False
     tx.execute(
         insert(hold_records),

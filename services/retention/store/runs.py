@@ -47,24 +47,24 @@ def _made(row: Row[Any]) -> Run:
 
 def start(tx: Tx, run: Run) -> bool:
     """Adds a run; False when another one is going on."""
-    return bool(
-        tx.execute(
-            upsert(runs)
-            .values(
-                run_id=run.run_id,
-                state=run.state,
-                through_day=run.through_day,
-                started_at=run.started_at,
-                started_by=run.started_by,
-                term_kind=run.rule.term.kind,
-                term_days=run.rule.term.days,
-                run_window_seconds=int(run.rule.run_window.total_seconds()),
-                rule_version=run.rule.version,
-                rule_effective_at=run.rule.effective_at,
-            )
-            .on_conflict_do_nothing()
-        ).rowcount
-    )
+    added = tx.execute(
+        upsert(runs)
+        .values(
+            run_id=run.run_id,
+            state=run.state,
+            through_day=run.through_day,
+            started_at=run.started_at,
+            started_by=run.started_by,
+            term_kind=run.rule.term.kind,
+            term_days=run.rule.term.days,
+            run_window_seconds=int(run.rule.run_window.total_seconds()),
+            rule_version=run.rule.version,
+            rule_effective_at=run.rule.effective_at,
+        )
+        .on_conflict_do_nothing()
+        .returning(runs.c.run_id)
+    ).first()
+    return added is not None
 
 
 def save(tx: Tx, run: Run) -> None:

@@ -158,7 +158,9 @@ def certified(world: World, organization_id: str, claim: str) -> str:
             claim_sha256=hashlib.sha256(claim.encode()).digest(),
         )
     )
-    world.settle(12)
+    world.settle(
+        30, until=lambda: any(e.organization_id == organization_id for e in world.entries("erasure.ended"))
+    )
     found = world.certificates(admin(organization_id)).ListCertificates(
         certificates_pb2.ListCertificatesRequest(organization_id=organization_id)
     )

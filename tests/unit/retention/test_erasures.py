@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -43,6 +44,11 @@ def shown(world: World, claim: str = CLAIM) -> erasures_pb2.GetErasureByClaimRes
     return world.erasures(PUBLIC).GetErasureByClaim(erasures_pb2.GetErasureByClaimRequest(claim=claim))
 
 
+def is_done(world: World) -> Callable[[], bool]:
+    """Whether an erasure is done, and its entries have arrived."""
+    return lambda: bool(world.entries("erasure.ended"))
+
+
 def fill(world: World) -> bytes:
     for number in range(4):
         world.record(ONE, START - timedelta(days=number))
@@ -79,10 +85,12 @@ def test_an_erasure_from_beginning_to_certificate(world: World) -> None:
     assert begun.state == erasures_pb2.ERASURE_STATE_CLOSING
     world.step()
     assert not world.keys.marks  # nothing is destroyed before the organization is closed everywhere
-    world.settle(12)
+    world.settle(60, until=is_done(world))
     check_erased(world)
     again = world.erasures(SETTINGS).EraseOrganization(order(claim="another-claim-of-the-same")).erasure
     assert again.erasure_id == begun.erasure_id
+    world.settle(1)
+    assert len(world.entries("erasure.started")) == 1
     assert shown(world).erasure.erasure_id == begun.erasure_id
 
 
@@ -90,7 +98,7 @@ def test_lost_calls_and_answers_change_nothing_of_what_becomes_of_an_erasure(wor
     fill(world)
     begin(world)
     world.lose_first = True
-    world.settle(60)
+    world.settle(60, until=is_done(world))
     check_erased(world)
 
 
@@ -99,9 +107,8 @@ def test_crashes_around_commits_change_nothing_of_what_becomes_of_an_erasure(wor
     fill(world)
     begin(world)
     world.crash = Crashes(seed)
-    world.settle(60)
+    world.settle(90, until=is_done(world))
     world.crash = None
-    world.settle(5)
     check_erased(world)
 
 
@@ -120,7 +127,7 @@ def test_no_step_begins_before_the_one_before_it_is_complete(world: World, metho
     fill(world)
     begin(world)
     world.down = {method}
-    world.settle(10)
+    world.settle(5)
     answer = shown(world)
     assert answer.erasure.state != erasures_pb2.ERASURE_STATE_DONE
     assert not answer.certificate
@@ -129,7 +136,7 @@ def test_no_step_begins_before_the_one_before_it_is_complete(world: World, metho
         assert not answer.erasure.receipts
     world.down = set()
     world.wire()
-    world.settle(12)
+    world.settle(60, until=is_done(world))
     check_erased(world)
 
 
@@ -139,7 +146,7 @@ def test_what_a_hold_keeps_is_said_and_completed_when_the_hold_ends(world: World
     flagged = world.order(record, kind=holds_pb2.HOLD_KIND_FLAGGED)
     hold = world.holds(SAFETY).PlaceHold(flagged).hold
     begin(world)
-    world.settle(12)
+    world.settle(60, until=is_done(world))
     first = shown(world)
     assert first.erasure.state == erasures_pb2.ERASURE_STATE_DONE
     assert len(first.erasure.kept) == 2

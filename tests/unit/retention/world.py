@@ -174,9 +174,11 @@ class World:
                     self.wire()
         return again
 
-    def settle(self, rounds: int = 30) -> None:
-        """Lets all jobs work, a second passing between rounds."""
+    def settle(self, rounds: int, until: Callable[[], bool] = lambda: False) -> None:
+        """Lets all jobs work, a second passing between rounds, at most so many, or until something is so."""
         for _ in range(rounds):
+            if until():
+                return
             for _ in range(20):
                 if not self.step():
                     break

@@ -1,9 +1,12 @@
 """Chapter 8: the customer's admin sees every access to its data, with proofs."""
 
+import base64
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import rfc8785
 
 from deploy.local.story.chapters.retention import verifies
 from deploy.local.story.plot import Plot
@@ -65,13 +68,16 @@ def _proofs(plot: Plot) -> None:
         ("cut off at the end", lambda entries: entries[:-1]),
     ):
         tampered: Path = directory / "access-log-tampered.json"
-        tampered.write_text(json.dumps({**export, "entries": change(export["entries"])}))
+        first = {**export["pages"][0], "entries": change(export["pages"][0]["entries"])}
+        tampered.write_text(json.dumps({**export, "pages": [first, *export["pages"][1:]]}))
         plot.tell.expect(
             f"a copy with an entry {what} does not", not verifies(plot, tampered, "audit", "verify")
         )
 
 
 def _changed(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    changed = [dict(entry) for entry in entries]
-    changed[3]["number"] = changed[3]["number"] + 1 if isinstance(changed[3]["number"], int) else "1"
-    return changed
+    """Somebody else is made to have done it."""
+    body = json.loads(base64.b64decode(entries[3]["body"]))
+    body["actor"] = "service:nobody"
+    forged = base64.b64encode(rfc8785.dumps(body)).decode()
+    return [*entries[:3], {**entries[3], "body": forged}, *entries[4:]]

@@ -9,6 +9,7 @@ import psycopg
 
 from deploy.local.story.interactions import Sample
 from deploy.local.story.plot import Plot, Sent
+from kept.client.errors import KeptError
 from kept.client.record_ids import created_at
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
@@ -57,10 +58,14 @@ def record(plot: Plot, interactions: list[interactions_pb2.Interaction]) -> list
 
     def send() -> bool:
         pending = [one for one in interactions if one.record_id not in receipts]
-        for answer in stub.RecordInteractions(batches(pending)):
-            for receipt in answer.receipts:
-                if not receipt.retryable:
-                    receipts[receipt.record_id] = receipt
+        try:
+            for answer in stub.RecordInteractions(batches(pending)):
+                for receipt in answer.receipts:
+                    if not receipt.retryable:
+                        receipts[receipt.record_id] = receipt
+        except KeptError as error:
+            if not error.unreachable:  # what was not answered for is sent again
+                raise
         return len(receipts) == len(interactions)
 
     plot.poll("recording", send)
