@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from services.access_control.decision_log import DecisionLog
 from services.access_control.granting import end_grants
+from services.access_control.store import cases as case_store
 from services.access_control.store import grants as store
 from shared.clock import Clock
 from shared.database import Database
@@ -24,7 +25,7 @@ class Cases:
         """Makes a case known, or replaces its records. A closed one stays closed: this may be the late repeat of an old call. Raises
         INVALID_ARGUMENT for a case of another organization."""
         with self._database.transaction() as tx:
-            case = store.put_case(tx, case_id, organization_id, frozenset(record_ids), self._clock.now())
+            case = case_store.put_case(tx, case_id, organization_id, frozenset(record_ids), self._clock.now())
             if case.organization_id != organization_id:
                 raise invalid("organization_id", "is not the case's")
             self._decisions.write(
@@ -39,14 +40,14 @@ class Cases:
     def close(self, case_id: str, upheld: bool) -> None:
         """Closes a case. Unless it is upheld its grants end at once. Raises NOT_FOUND."""
         with self._database.transaction() as tx:
-            case = store.case(tx, case_id, lock=True)
+            case = case_store.case(tx, case_id, lock=True)
             if case is None:
                 raise not_found("case")
             state = "upheld" if upheld else "closed"
             if case.state == state:
                 return
             now = self._clock.now()
-            store.set_case_state(tx, case_id, state, now)
+            case_store.set_case_state(tx, case_id, state, now)
             ended = 0
             if not upheld:
                 grants = store.open_of_case(tx, case_id)

@@ -176,6 +176,7 @@ class Directory:
         """Takes a member over from settings; an older revision changes nothing. Whoever is no admin any more takes along the grants that
         they approved. Of an organization that was erased nothing is taken over."""
         with self._database.transaction() as tx:
+            store.lock_members(tx, member.organization_id)
             if store.erasure(tx, member.organization_id) is not None:
                 return
             known = store.member(tx, member.member_id, "update")
@@ -195,10 +196,13 @@ class Directory:
         """Ends the organization's grants and takes its people's names away. A repeated call gives the counts of the first."""
         with self._database.transaction() as tx:
             now = self._clock.now()
+            store.lock_members(tx, organization_id)
             if not store.add_erasure(tx, organization_id, erasure_id, now):
                 found = store.erasure(tx, organization_id)
                 assert found is not None
                 return Erased(*found)
+            # Members before grants, as everywhere: an admin who is just approving is waited for.
+            members = store.erase_members(tx, organization_id)
             ended = end_grants(
                 tx,
                 self._decisions,
@@ -207,7 +211,7 @@ class Directory:
                 "the organization was erased",
                 now,
             )
-            removed = {"grants": ended, "members": store.erase_members(tx, organization_id)}
+            removed = {"grants": ended, "members": members}
             store.set_erased(tx, organization_id, removed)
             self._decisions.write(
                 tx,

@@ -45,6 +45,7 @@ from services.access_control.grants import (
 from services.access_control.people import Member, Person
 from services.access_control.policies_replica import Policies
 from services.access_control.store import Connection, directory
+from services.access_control.store import cases as case_store
 from services.access_control.store import grants as store
 from shared.clock import Clock
 from shared.database import Database
@@ -218,7 +219,7 @@ class Granting:
 
     def _require_askable(self, tx: Connection, grant: Grant, person: Person, now: datetime) -> None:
         data = grant.data
-        case = store.case(tx, data.case_id, lock=True) if data is not None and data.case_id else None
+        case = case_store.case(tx, data.case_id, lock=True) if data is not None and data.case_id else None
         require_sound(grant, case, now)
         require_requester(grant, person, now)
         if data is not None:
@@ -230,7 +231,7 @@ class Granting:
         )
 
     def _require_case_records(self, tx: Connection, data: DataScope, case: Case) -> None:
-        records = store.records_of_case(tx, case.case_id)
+        records = case_store.records_of_case(tx, case.case_id)
         if not data.record_ids <= records:
             raise case_not_open()
         # An upheld case admits grants while its hold stands.

@@ -36,6 +36,7 @@ from services.access_control.grants import (
 from services.access_control.people import Person
 from services.access_control.policies_replica import Rules
 from services.access_control.store import Connection
+from services.access_control.store import cases as case_store
 from services.access_control.store import grants as store
 from services.access_control.tokens import Tokens
 from shared.clock import CLOCK_TOLERANCE, Clock
@@ -141,7 +142,7 @@ class Opening:
                 grant = self._held(tx, person, grant_id, lock=False)
                 scope, decision = self._decide(tx, grant, person, organization_id, detail)
                 if scope.case_id and not scope.record_ids:
-                    scope = replace(scope, record_ids=store.records_of_case(tx, scope.case_id))
+                    scope = replace(scope, record_ids=case_store.records_of_case(tx, scope.case_id))
                 entry_id = self._decisions.write(
                     tx,
                     "access.authorized",
@@ -320,18 +321,18 @@ class Opening:
 
     def _case_admits(self, tx: Connection, scope: DataScope) -> bool:
         """An open case admits; an upheld one while its hold keeps something of it."""
-        case = store.case(tx, scope.case_id)
+        case = case_store.case(tx, scope.case_id)
         if case is None or case.organization_id != scope.organization_id:
             return False
         if case.state == "upheld":
-            records = store.records_of_case(tx, scope.case_id)
+            records = case_store.records_of_case(tx, scope.case_id)
             return bool(self._custody.retained(tx, scope.organization_id, records))
         return case.state == "open"
 
     def _require_records(self, tx: Connection, scope: DataScope, record_ids: Collection[bytes]) -> None:
         require_covers(scope, record_ids)
-        if scope.case_id and not set(record_ids) <= store.records_of_case(tx, scope.case_id):
-            raise case_not_open()
+        if scope.case_id and not set(record_ids) <= case_store.records_of_case(tx, scope.case_id):
+            raise outside_scope()
         self._require_not_due(tx, scope.organization_id, record_ids)
 
     def _require_not_due(self, tx: Connection, organization_id: str, record_ids: Collection[bytes]) -> None:

@@ -5,6 +5,6 @@ from sqlalchemy import Connection, MetaData
 metadata = MetaData()
 
 # After `metadata`, which they add their tables to.
-from services.access_control.store import audit, custody, directory, grants  # noqa: E402
+from services.access_control.store import audit, cases, custody, directory, grants  # noqa: E402
 
-__all__ = ["Connection", "audit", "custody", "directory", "grants", "metadata"]
+__all__ = ["Connection", "audit", "cases", "custody", "directory", "grants", "metadata"]

@@ -357,6 +357,11 @@ def sync_member(tx: Connection, changed: Member) -> bool:
     )
 
 
+def lock_members(tx: Connection, organization_id: str) -> None:
+    """Members of the organization come, change and are erased one act at a time, so that none comes back behind an erasure."""
+    tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("members:" + organization_id, 0))))
+
+
 def erase_members(tx: Connection, organization_id: str) -> int:
     """Takes names and roles of an organization's members away; ids stay. Returns how many there were."""
     return len(

@@ -1,4 +1,4 @@
-"""Tables and queries of grants, of what they opened, and of the cases that grants can demand."""
+"""Tables and queries of grants, and of what they opened."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -22,7 +22,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
-    delete,
     exists,
     false,
     or_,
@@ -34,7 +33,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from kept.access_control.v1 import authz_pb2, grants_pb2
 from kept.options.v1 import roles_pb2
-from services.access_control.grants import APPROVED, EXPIRED, REQUESTED, REVOKED, Case, DataScope, Grant, Vote
+from services.access_control.grants import APPROVED, EXPIRED, REQUESTED, REVOKED, DataScope, Grant, Vote
 from services.access_control.store import metadata
 
 # `number` is the order of requests. A grant of data has an organization, one of a power has none. `record_ids` is their concatenation,
@@ -97,22 +96,6 @@ permission_records = Table(
     Column("record_id", LargeBinary, primary_key=True),
     Column("opened_at", DateTime(timezone=True), nullable=False),
 )
-cases = Table(
-    "cases",
-    metadata,
-    Column("case_id", Text, primary_key=True),
-    Column("organization_id", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("opened_at", DateTime(timezone=True), nullable=False),
-    Column("closed_at", DateTime(timezone=True)),
-)
-case_records = Table(
-    "case_records",
-    metadata,
-    Column("case_id", Text, ForeignKey("cases.case_id"), primary_key=True),
-    Column("record_id", LargeBinary, primary_key=True),
-)
-
 _OPEN = grants.c.state.in_([REQUESTED, APPROVED])
 
 
@@ -385,43 +368,3 @@ def claim_records(
         .returning(permission_records.c.record_id)
     ).all()
     return len(claimed) == len(record_ids)
-
-
-def put_case(
-    tx: Connection, case_id: str, organization_id: str, record_ids: Collection[bytes], at: datetime
-) -> Case:
-    """Makes a case known, or replaces the records of an open one. Returns it as it is, its organization included."""
-    tx.execute(
-        insert(cases)
-        .values(case_id=case_id, organization_id=organization_id, state="open", opened_at=at)
-        .on_conflict_do_nothing()
-    )
-    found = case(tx, case_id, lock=True)
-    assert found is not None
-    if found.organization_id == organization_id:
-        tx.execute(delete(case_records).where(case_records.c.case_id == case_id))
-        if record_ids:
-            tx.execute(
-                insert(case_records).on_conflict_do_nothing(),
-                [{"case_id": case_id, "record_id": record_id} for record_id in record_ids],
-            )
-    return found
-
-
-def case(tx: Connection, case_id: str, *, lock: bool = False) -> Case | None:
-    """A case."""
-    query = select(cases).where(cases.c.case_id == case_id)
-    row = tx.execute(query.with_for_update() if lock else query).one_or_none()
-    return None if row is None else Case(row.case_id, row.organization_id, row.state)
-
-
-def set_case_state(tx: Connection, case_id: str, state: str, closed_at: datetime | None) -> None:
-    """Closes or reopens a case."""
-    tx.execute(update(cases).where(cases.c.case_id == case_id).values(state=state, closed_at=closed_at))
-
-
-def records_of_case(tx: Connection, case_id: str) -> frozenset[bytes]:
-    """All records of a case."""
-    return frozenset(
-        tx.execute(select(case_records.c.record_id).where(case_records.c.case_id == case_id)).scalars()
-    )

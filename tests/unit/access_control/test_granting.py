@@ -336,7 +336,7 @@ def test_a_case_grant_is_the_cases_alone_and_ends_with_it(world: World) -> None:
     assert world.approve("sue", grant).state == APPROVED
     assert list(world.authorize("sam", grant.grant_id).scope.record_ids) == [mine]
     world.open("sam", grant.grant_id, mine)
-    assert refusal(lambda: world.open("sam", grant.grant_id, other)) == "CASE_NOT_OPEN"
+    assert refusal(lambda: world.open("sam", grant.grant_id, other)) == "OUTSIDE_SCOPE"
     review.CloseCase(authz_pb2.CloseCaseRequest(case_id=case_id, upheld=False))
     assert refusal(lambda: world.open("sam", grant.grant_id, mine)) == "GRANT_REVOKED"
     assert refusal(lambda: world.request("sam", **case)) == "CASE_NOT_OPEN"

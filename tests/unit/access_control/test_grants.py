@@ -228,6 +228,7 @@ def test_usable_now(grant: Grant, holder: Person, approvals: Approvals, customer
         (SCOPE, bytes(16), "OUTSIDE_SCOPE"),
         (SCOPE, b"\xff" * 6 + RECORD[6:], "OUTSIDE_SCOPE"),  # past the year 9999
     ],
+    ids=[str(number) for number in range(9)],  # ids of records differ from process to process
 )
 def test_what_a_scope_covers(scope: DataScope, record_id: bytes, result: str) -> None:
     assert outcome(require_covers, scope, [RECORD, record_id] if not result else [record_id]) == result

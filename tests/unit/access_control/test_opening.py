@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,10 @@ from kept.access_control.v1 import (
 from kept.options.v1 import roles_pb2
 from kept.retention.v1 import rules_pb2
 from services.access_control.custody import EpochKey
+from services.access_control.custody.ladder import Ladder
+from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.policies_replica import due_instant
+from services.access_control.try_open import try_open
 from shared.identity import Caller, CallerKind
 from shared.ids import new_id, new_record_id, record_day
 from tests.unit.access_control.test_granting import in_parallel
@@ -383,3 +387,10 @@ def test_an_older_revision_of_a_member_changes_nothing(world: World) -> None:
         )
     me = directory_pb2_grpc.DirectoryServiceStub(world.customer(member_id))
     assert me.GetMe(directory_pb2.GetMeRequest()).customer_role == roles_pb2.CUSTOMER_ROLE_MEMBER
+
+
+def test_try_open_counts_what_the_key_store_opens(world: World, tmp_path: Path) -> None:
+    sealed(world)
+    with world.database.transaction() as tx:
+        assert try_open(tx, Ladder(FileKeyStore(world.config.key_store))) == (1, 1)
+        assert try_open(tx, Ladder(FileKeyStore(tmp_path / "another"))) == (0, 1)

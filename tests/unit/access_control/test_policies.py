@@ -304,7 +304,7 @@ def mutations() -> Iterator[tuple[str, str]]:
                 yield f"{name}: condition {number}", changed(key, {**policy, "conditions": conditions})
 
 
-MUTATIONS = list(mutations())
+MUTATIONS = sorted(mutations())
 
 
 def test_conditions_are_found() -> None:

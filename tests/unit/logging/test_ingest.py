@@ -119,6 +119,19 @@ def test_zero_data_retention_leaves_no_content_and_no_key(world: World) -> None:
     assert "GetEpochKey" not in world.peers.calls
 
 
+def test_forbidden_content_is_dropped_before_anything_else_looks_at_the_record(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def look(interaction: interactions_pb2.Interaction) -> None:
+        seen.append((interaction.organization_id, interaction.HasField("content")))
+
+    monkeypatch.setattr("services.logging.ingest.fault_of", look)
+    world.record(world.interaction(), world.interaction(ZDR), world.interaction(PRIVATE))
+    assert seen == [(ORG, True), (ZDR, False)]
+
+
 def test_a_private_deployment_leaves_no_trace_at_all(world: World) -> None:
     before = whole_database(world)
     with structlog.testing.capture_logs() as logs:
