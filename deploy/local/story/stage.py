@@ -1,9 +1,13 @@
 """The stage: who acts, by which door, with which token. Nothing here decides anything."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -88,6 +92,17 @@ class Stage:
         return Actor(
             name,
             lambda service: self._opened(name, service, self.stack.addresses(service).services, credentials),
+        )
+
+    def kept(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Runs the `kept` command as a person would, on this stack's profile."""
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("kept")), *words],
+            env={**os.environ, "KEPT_PROFILE": str(self._profile.file)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def wait_until(self, instant: datetime) -> None:

@@ -300,6 +300,22 @@ def test_the_old_root_stays_when_the_new_one_opens_nothing(vault: Vault) -> None
     assert vault.key_store.root_ids() == [current]
 
 
+def test_the_old_root_stays_while_anything_hangs_on_it(vault: Vault) -> None:
+    story = Story(vault)
+    [old_root] = vault.key_store.root_ids()
+    vault.crash_at = "switched"
+    with pytest.raises(Crash):
+        vault.custody.destroy_through(story.destruction_id, story.first_day)
+    vault.crash_at = ""
+    with vault.database.transaction() as tx:
+        row = sqlalchemy.update(custody.organization_keys).where(
+            custody.organization_keys.c.organization_id == CLOSED
+        )
+        tx.execute(row.values(root_id=old_root))
+    assert refusal(vault.custody.advance) == "INTERNAL"
+    assert old_root in vault.key_store.root_ids()
+
+
 def test_a_lapsed_lease_marks_nothing(vault: Vault) -> None:
     story = Story(vault)
 

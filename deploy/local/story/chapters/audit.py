@@ -8,7 +8,6 @@ from typing import Any
 
 import rfc8785
 
-from deploy.local.story.chapters.retention import verifies
 from deploy.local.story.plot import Plot
 from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
 
@@ -57,9 +56,12 @@ def _proofs(plot: Plot) -> None:
     directory = plot.stage.stack.layout.directory
     whole = directory / "access-log.json"
     admin = plot.admin("saas")  # signs in under her e-mail, which `kept` uses below
-    exported = verifies(plot, whole, "audit", "export", "--as", admin.name, "--output")
-    plot.tell.require("she exports it: kept audit export", exported and whole.exists())
-    plot.tell.expect("its proofs verify: kept audit verify FILE", verifies(plot, whole, "audit", "verify"))
+    exported = plot.stage.kept("audit", "export", "--as", admin.name, "--output", str(whole))
+    plot.tell.require("she exports it: kept audit export", exported.returncode == 0, exported.stderr[:300])
+    verified = plot.stage.kept("audit", "verify", str(whole))
+    plot.tell.expect(
+        "its proofs verify: kept audit verify FILE", verified.returncode == 0, verified.stderr[:300]
+    )
     export = json.loads(whole.read_text())
     for what, change in (
         ("changed", _changed),
@@ -71,7 +73,8 @@ def _proofs(plot: Plot) -> None:
         first = {**export["pages"][0], "entries": change(export["pages"][0]["entries"])}
         tampered.write_text(json.dumps({**export, "pages": [first, *export["pages"][1:]]}))
         plot.tell.expect(
-            f"a copy with an entry {what} does not", not verifies(plot, tampered, "audit", "verify")
+            f"a copy with an entry {what} does not",
+            plot.stage.kept("audit", "verify", str(tampered)).returncode == 4,
         )
 
 

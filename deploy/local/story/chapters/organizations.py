@@ -27,6 +27,12 @@ _AGREEMENT = b"I keep what I see to myself, and I keep it safe."
 def play(plot: Plot) -> None:
     """See the module."""
     _bootstrap(plot)
+    pinned = plot.stage.kept("trust")
+    plot.tell.require(
+        "the keys that evidence is signed with are pinned: kept trust",
+        pinned.returncode == 0,
+        pinned.stderr[:300],
+    )
     _staff(plot)
     effective = []
     olga = plot.stage.staff("olga")
