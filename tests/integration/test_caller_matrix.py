@@ -137,6 +137,7 @@ KINDS = [
     staff("emma", "ENGINEER"),
     staff("sara", "SAFETY"),
     staff("lena", "LEGAL"),
+    staff("luca", "LEGAL", "LEGAL"),
     staff("carla", "COMPLIANCE"),
     staff("ada", "AUDITOR"),
     customer("saas", "ADMIN"),

@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     options = parser.parse_args()
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(60)
+        wrapper_class=structlog.make_filtering_bound_logger(50)
     )  # what goes wrong here is meant to
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kept-simulation-") as base, running_server() as server:
@@ -75,5 +75,5 @@ if __name__ == "__main__":
             sys.executable,
             [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": "0"},
-        )  # noqa: S606
+        )
     sys.exit(main())

@@ -27,7 +27,6 @@ from kept.settings.v1 import (
     zero_data_retention_pb2,
     zero_data_retention_pb2_grpc,
 )
-from services.access_control.bootstrap import bootstrap
 from shared.ids import new_id, new_record_id
 from tests.simulation.invariants import Broken, Looks, check
 from tests.simulation.model import Grant, Hold, Model, Organization, SentRecord
@@ -65,16 +64,8 @@ class History:
     # the beginning, in which nothing goes wrong
 
     def _begin(self) -> None:
-        access_control = self.world.processes["access_control"]
-        bootstrap(
-            access_control.database,
-            access_control.clock,
-            [
-                ("Olga Operator", "olga@vendor.example", "olga"),
-                ("Omar Operator", "omar@vendor.example", "omar"),
-            ],
-            issuer="https://workforce.test",
-        )
+        self.world.bootstrap()
+        self.world.leases()
         self._powers()
         directory = directory_pb2_grpc.DirectoryServiceStub(self.world.person("olga")("access_control"))
         confirming = directory_pb2_grpc.DirectoryServiceStub(self.world.person("omar")("access_control"))

@@ -1,5 +1,6 @@
 """The simulated world: every process, its database, its clock, its key store; who signs in; what dies and comes back."""
 
+import hashlib
 import random
 import shutil
 from collections.abc import Callable
@@ -17,7 +18,11 @@ import services.logging.wiring
 import services.retention.wiring
 import services.safety_review.wiring
 import services.settings.wiring
+from services.access_control.audit_log import AuditLog
+from services.access_control.bootstrap import First, bootstrap
 from services.access_control.config import AccessControlConfig
+from services.access_control.decision_log import DecisionLog
+from services.access_control.key_stores.files import FileKeyStore
 from services.logging.config import LoggingConfig
 from services.retention.config import RetentionConfig
 from services.safety_review.config import SafetyReviewConfig
@@ -178,6 +183,23 @@ class World:
             keys._fetched = keys._clock.boottime()
 
         IssuerKeys._fetch = fetch  # type: ignore[method-assign] # issuers are outside this world
+
+    def bootstrap(self) -> None:
+        """The first two operators."""
+        process = self.processes["access_control"]
+        log = AuditLog(process.database, process.clock, FileKeyStore(self._home / "key_store"))
+        firsts = (
+            First("Olga Operator", "olga@vendor.example", "olga"),
+            First("Omar Operator", "omar@vendor.example", "omar"),
+        )
+        bootstrap(
+            process.database,
+            process.clock,
+            DecisionLog(process.database, log, process.clock),
+            _ISSUERS["workforce"],
+            firsts,
+            hashlib.sha256(b"agreement").digest(),
+        )
 
     # who calls
 

@@ -1,17 +1,17 @@
 """The contracts, by reflection: every method that there is, with its declared callers and its messages."""
 
 import importlib
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor, message_factory
 from google.protobuf.message import Message
 
-import kept
 from kept.options.v1 import callers_pb2
 
+_PROTOS = Path(__file__).parents[2] / "protos"
 SERVICES = ("settings", "logging", "access_control", "retention", "safety_review")
 
 
@@ -69,6 +69,6 @@ def methods() -> list[Method]:
 
 
 def _files() -> Iterator[Any]:
-    for module in pkgutil.walk_packages(kept.__path__, "kept."):
-        if module.name.endswith("_pb2") and ".v1." in module.name:
-            yield importlib.import_module(module.name).DESCRIPTOR
+    for file in sorted((_PROTOS / "kept").rglob("*.proto")):
+        module = ".".join(file.relative_to(_PROTOS).with_suffix("").parts) + "_pb2"
+        yield importlib.import_module(module).DESCRIPTOR

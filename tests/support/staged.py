@@ -15,6 +15,7 @@ from deploy.local.story.chapters import organizations, recording
 from deploy.local.story.plot import Plot
 from deploy.local.story.stage import Stage
 from deploy.local.story.telling import Narrator
+from kept.options.v1 import roles_pb2
 
 # Enough for every kind of record; the whole sample is the demo's.
 _RECORDS = 30
@@ -34,6 +35,7 @@ def plot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plot]:
             played = Plot(stage, narrator, samples[:_RECORDS])
             organizations.play(played)
             recording.play(played)
+            played.power("luca", "lena", roles_pb2.POWER_LEGAL, "one of legal staff acts, one does not")
             assert narrator.conclude(), told.getvalue()
             yield played
     finally:

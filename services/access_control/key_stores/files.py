@@ -84,13 +84,11 @@ class FileKeyStore:
 
     def wrap(self, root_id: str, items: Sequence[Item]) -> list[bytes]:
         """Wraps keys, in order. The root is read for each call and kept by nobody: a destroyed one is gone from memory too."""
-        root = self._read_root(root_id)
-        return [wrapping.wrap(root, item.name, item.value) for item in items]
+        return wrapping.wrap_all(self._read_root(root_id), items)
 
     def unwrap(self, root_id: str, items: Sequence[Item]) -> list[bytes]:
         """Opens wrapped keys, in order."""
-        root = self._read_root(root_id)
-        return [wrapping.unwrap(root, item.name, item.value) for item in items]
+        return wrapping.unwrap_all(self._read_root(root_id), items)
 
     def destroy(self, root_id: str) -> None:
         """Overwrites, syncs, unlinks, syncs the directory."""

@@ -4,12 +4,13 @@ A wrapped key is nonce ‖ ciphertext ‖ tag. No key wraps anywhere near 2^32 o
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from services.access_control.key_stores import DoesNotOpen
+from services.access_control.key_stores import DoesNotOpen, Item
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -27,13 +28,30 @@ def name_of(kind: str, *parts: str) -> bytes:
 
 def wrap(key: bytes, name: bytes, value: bytes) -> bytes:
     """`value` wrapped under `key` as `name`."""
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, value, name)
+    return wrap_all(key, [Item(name, value)])[0]
+
+
+def wrap_all(key: bytes, items: Sequence[Item]) -> list[bytes]:
+    """Many values wrapped under one key; its schedule is set up once."""
+    cipher = AESGCM(key)
+    wrapped = []
+    for item in items:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        wrapped.append(nonce + cipher.encrypt(nonce, item.value, item.name))
+    return wrapped
 
 
 def unwrap(key: bytes, name: bytes, wrapped: bytes) -> bytes:
     """What `wrap` wrapped. Raises DoesNotOpen."""
+    return unwrap_all(key, [Item(name, wrapped)])[0]
+
+
+def unwrap_all(key: bytes, items: Sequence[Item]) -> list[bytes]:
+    """What `wrap_all` wrapped. Raises DoesNotOpen."""
+    cipher = AESGCM(key)
     try:
-        return AESGCM(key).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], name)
+        return [
+            cipher.decrypt(item.value[:_NONCE_BYTES], item.value[_NONCE_BYTES:], item.name) for item in items
+        ]
     except (InvalidTag, ValueError):
         raise DoesNotOpen("a wrapped key does not open under the key and name it should") from None
