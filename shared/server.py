@@ -58,7 +58,7 @@ _log = structlog.get_logger(__name__)
 
 
 def main(
-    name: str, config_class: type[C], wire: "Wire[C]", *, migrations: Path, arguments: list[str] | None = None
+    name: str, config_class: type[C], wire: Wire[C], *, migrations: Path, arguments: list[str] | None = None
 ) -> int:
     """Runs a service until SIGTERM. Returns the process's exit code; what stops the start is one sentence on stderr."""
     parser = argparse.ArgumentParser(prog=f"python -m services.{name}")
@@ -107,14 +107,16 @@ def clock_for(config: ServiceConfig) -> Clock:
     return SystemClock() if config.travelling_clock is None else TravellingClock(config.travelling_clock)
 
 
-def _serve(name: str, config: C, wire: "Wire[C]", database: Database, migrations: Path) -> None:
+def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: Path) -> None:
     clock = clock_for(config)
     channels = Channels(config.tls, config.peers, config.trust_domain)
     service = wire(config, clock, database, channels.connect)
     statuses = health.HealthServicer(
         experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(2)
     )
-    statuses.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    parts = {"": False, "database": False} | ({"leases": False} if service.leases else {})
+    for part in parts:
+        statuses.set(part, health_pb2.HealthCheckResponse.NOT_SERVING)
     statuses.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
 
     bearer = BearerIdentity(TokenVerifier(config.issuers, clock), config.audience)
@@ -152,24 +154,17 @@ def _serve(name: str, config: C, wire: "Wire[C]", database: Database, migrations
         server.start()
     _log.info("service.started")
 
-    def is_ready() -> bool:
-        try:
-            return schema_is_current(database, migrations) and all(check() for check in service.ready)
-        except KeptError:
-            return False
-
-    serving = False
-    while not stopping.wait(_READINESS_INTERVAL.total_seconds() if serving else 0.1):
-        ready = is_ready()
-        if ready is not serving:
-            serving = ready
-            statuses.set(
-                "",
-                health_pb2.HealthCheckResponse.SERVING
-                if ready
-                else health_pb2.HealthCheckResponse.NOT_SERVING,
-            )
-            _log.info("service.readiness", ready=ready)
+    while not stopping.wait(_READINESS_INTERVAL.total_seconds() if parts[""] else 0.1):
+        for part, serving in _states(service, database, migrations).items():
+            if serving is not parts[part]:
+                parts[part] = serving
+                statuses.set(
+                    part,
+                    health_pb2.HealthCheckResponse.SERVING
+                    if serving
+                    else health_pb2.HealthCheckResponse.NOT_SERVING,
+                )
+                _log.info("service.health", part=part or "readiness", serving=serving)
 
     _log.info("service.draining")
     statuses.enter_graceful_shutdown()
@@ -180,6 +175,17 @@ def _serve(name: str, config: C, wire: "Wire[C]", database: Database, migrations
     channels.close()
     database.close()
     _log.info("service.stopped")
+
+
+def _states(service: Service, database: Database, migrations: Path) -> dict[str, bool]:
+    """Health by part, as grpc.health.v1 names it. "" is readiness: what is ours alone counts, never a peer's state."""
+
+    try:
+        has_database = schema_is_current(database, migrations)
+    except KeptError:
+        has_database = False
+    leases = {"leases": all(check() for check in service.leases)} if service.leases else {}
+    return {"": has_database, "database": has_database} | leases
 
 
 def build(

@@ -38,10 +38,13 @@ class CallerAuthority(Protocol):
 
 @dataclass(frozen=True)
 class Service:
-    """register: adds every servicer to a server. jobs: work it does by itself. authority: decides on people and gateways. ready: further
-    conditions of readiness, all of them local (never a peer's health)."""
+    """register: adds every servicer to a server. jobs: work it does by itself. authority: decides on people and gateways.
+
+    leases: for each thing it leases from a peer, whether it is known now. Shown to operators, and no condition of readiness: what needs
+    a lapsed lease refuses by itself, and a peer's outage must not take this service away.
+    """
 
     register: Callable[[Registrar], None]
     jobs: Sequence[Job]
     authority: CallerAuthority
-    ready: Sequence[Callable[[], bool]] = field(default_factory=tuple)
+    leases: Sequence[Callable[[], bool]] = field(default_factory=tuple)

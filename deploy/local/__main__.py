@@ -19,6 +19,7 @@ from deploy.local import throwaway
 from deploy.local.boot_message import boot_message, default_directory
 from deploy.local.clock_file import duration
 from deploy.local.errors import LocalStackError
+from deploy.local.issuer.people import WORKFORCE
 from deploy.local.layout import Ports
 from deploy.local.progress import Progress
 from deploy.local.stack import Stack
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Tell(Protocol):
-        def __call__(self, stack: Stack, interactions: Path, /, *, interactive: bool) -> bool: ...
+        def __call__(self, stack: Stack, interactions: Path, /) -> bool: ...
 
 
 _DEMO = "kept-demo-"
@@ -52,10 +53,10 @@ def run(given: argparse.Namespace, console: Console) -> int:
     """Start, tell the story unless it has been told on this stack, leave the stack up."""
     stack, began = _up(given, console)
     told = stack.layout.story.exists()
-    fine = told or _tell(stack, given.input or SAMPLE, interactive=console.is_terminal)
+    fine = told or _tell(stack, given.input or SAMPLE)
     if fine and not told:
         stack.layout.story.write_text("{}\n")
-    console.print(boot_message(stack, found=not began))
+    console.print(boot_message(stack, found=not began), crop=False)
     if told:
         _say(console, "The story has been told on this stack; `make demo` tells it on a fresh one.")
     return 0 if fine else 1
@@ -64,7 +65,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
 def up(given: argparse.Namespace, console: Console) -> int:
     """Start, without the story."""
     stack, began = _up(given, console)
-    console.print(boot_message(stack, found=not began))
+    console.print(boot_message(stack, found=not began), crop=False)
     return 0
 
 
@@ -83,7 +84,7 @@ def demo(given: argparse.Namespace, console: Console) -> int:
         with Progress(console) as progress:
             stack = Stack.open(home / "stack", Ports.free())
             stack.start(progress)
-        return 0 if _tell(stack, interactions, interactive=False) else 1
+        return 0 if _tell(stack, interactions) else 1
     finally:
         _without_interruption(lambda: _end(stack, home))
 
@@ -129,12 +130,34 @@ def status(given: argparse.Namespace, console: Console) -> int:
 
 def travel(given: argparse.Namespace, console: Console) -> int:
     """Move the stack's clock ahead."""
+    _running(given).travel(duration(given.by))
+    _say(console, f"The stack's clock is {given.by} further. Tokens have aged: sign in again.")
+    return 0
+
+
+def record(given: argparse.Namespace, console: Console) -> int:
+    """0 if every usable line was answered for and none refused, as the stack's gateway sends it."""
+    sending = importlib.import_module("deploy.local.story.sending")
+    sent: int = sending.send(_running(given), given.organization, given.input or SAMPLE, given.limit, console)
+    return sent
+
+
+def password(given: argparse.Namespace, console: Console) -> int:
+    """The throwaway password of one of this stack's workforce, for a pipe or a variable."""
+    try:
+        print(_running(given).password(given.name))
+    except KeyError:
+        raise LocalStackError(
+            f"Nobody here is called {given.name}: there are {', '.join(person.username for person in WORKFORCE)}."
+        ) from None
+    return 0
+
+
+def _running(given: argparse.Namespace) -> Stack:
     stack = Stack.find(given.directory)
     if stack is None:
         raise LocalStackError(f"There is no stack in {given.directory}: `make run` makes one.")
-    stack.travel(duration(given.by))
-    _say(console, f"The stack's clock is {given.by} further. Tokens have aged: sign in again.")
-    return 0
+    return stack
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
@@ -147,11 +170,11 @@ def _up(given: argparse.Namespace, console: Console) -> tuple[Stack, bool]:
         return stack, stack.start(progress)
 
 
-def _tell(stack: Stack, interactions: Path, *, interactive: bool) -> bool:
+def _tell(stack: Stack, interactions: Path) -> bool:
     # Only here: the story brings the clients with it, which no other command needs.
     story = importlib.import_module("deploy.local.story")
     tell: Tell = story.tell
-    return tell(stack, interactions, interactive=interactive)
+    return tell(stack, interactions)
 
 
 def _end(stack: Stack | None, home: Path) -> None:
@@ -186,10 +209,19 @@ def _parser() -> argparse.ArgumentParser:
         (status, "what runs, and whether it is healthy"),
         (demo, "tell the story on a stack of its own that ends with it"),
         (travel, "move the stack's clock ahead, such as 31d"),
+        (record, "record interactions for an organization, as the stack's model gateway does"),
+        (password, "print the throwaway password of one of this stack's workforce"),
     ):
         command = commands.add_parser(act.__name__, help=text, description=text)
         command.set_defaults(act=act)
-        if act in (run, demo):
+        if act is record:
+            command.add_argument(
+                "organization", metavar="org_…", help="`kept settings organizations list` shows them"
+            )
+            command.add_argument("--limit", type=int, metavar="N", help="the first N lines only")
+        if act is password:
+            command.add_argument("name", help="such as emma")
+        if act in (run, demo, record):
             command.add_argument("input", type=Path, nargs="?", help="JSON Lines with prompt and generation")
         if act is travel:
             command.add_argument("by", help="such as 45s, 30m, 12h, 31d, 1d12h")

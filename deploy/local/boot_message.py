@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -71,25 +71,18 @@ class BootMessage:
             yield grid
         for title, commands in (("Try next", self.commands), ("When you are done", self.endings)):
             yield Text(f"\n{title}", style="bold")
-            yield Group(*(_shown(command) for command in commands))
+            yield from (_shown(command) for command in commands)
         yield Text()
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in (
-            "service",
-            "healthy after",
-            "people (TLS, token)",
-            "services (mTLS)",
-            "health",
-            "metrics",
-        ):
+        for column in ("ports on 127.0.0.1", "healthy after", "people", "services", "health", "metrics"):
             table.add_column(column, no_wrap=True)
         for service in self.services:
             took = "found healthy" if service.seconds is None else f"{service.seconds:.1f} s"
             table.add_row(
                 service.name, took if service.healthy else Text("NOT HEALTHY", style="bold red"),
-                service.people, service.services, service.health, service.metrics,
+                *(place.rpartition(":")[2] for place in (service.people, service.services, service.health, service.metrics)),
             )  # fmt: skip
         return table
 
@@ -103,6 +96,7 @@ def boot_message(stack: Stack, *, found: bool) -> BootMessage:
     duties: dict[str, list[str]] = {}
     for person in WORKFORCE:
         duties.setdefault(person.duty, []).append(person.username)
+    readme = _shortest(Path(__file__).resolve().parents[2] / "README.md")
     own = ".venv/bin/python -m deploy.local"
     where = "" if layout.directory == default_directory() else f" --directory {shlex.quote(str(place))}"
     return BootMessage(
@@ -137,12 +131,18 @@ def boot_message(stack: Stack, *, found: bool) -> BootMessage:
         ],
         commands=[
             Command(f"export KEPT_PROFILE={shlex.quote(str(place / 'profile.toml'))}", "where the stack is"),
+            Command(".venv/bin/kept doctor", "clock, certificates, databases, leases"),
             Command(
-                ".venv/bin/kept login --as emma", f"an engineer; her password is in {place}/passwords.json"
+                f"KEPT_PASSWORD=$({own} password emma{where}) .venv/bin/kept login --as emma",
+                "sign in as an engineer; without the variable you are asked for her password",
             ),
             Command(".venv/bin/kept status", "who am I, which roles and grants, until when"),
-            Command(".venv/bin/kept doctor", "clock, certificates, databases, leases"),
+            Command(f"{own} record --help", "record something for a customer, as the model gateway does"),
             Command(f"{own} travel 31d{where}", "let a month pass"),
+            Command(
+                f"less {readme}",
+                "goes on: a customer of your own, from its first record to the proof that it went",
+            ),
         ],
         endings=[
             Command(f"{own} stop{where}" if where else "make stop", "end it, keep the data"),
@@ -178,7 +178,9 @@ def _ahead(offset: timedelta) -> str:
 
 
 def _shown(command: Command) -> Text:
-    return Text.assemble("  ", (command.line, "cyan"), (f"   # {command.purpose}", "dim"))
+    return Text.assemble(
+        (f"  # {command.purpose}\n", "dim"), ("  " + command.line, "cyan"), overflow="ignore", no_wrap=True
+    )
 
 
 def _shortest(directory: Path) -> Path:

@@ -38,7 +38,7 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
 
     def put(tell: Callable[[Stack, Path], bool]) -> None:
         module = types.ModuleType("deploy.local.story")
-        module.tell = lambda stack, path, *, interactive: tell(stack, path)  # type: ignore[attr-defined]
+        module.tell = tell  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "deploy.local.story", module)
 
     return put

@@ -7,6 +7,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -511,11 +512,8 @@ class History:
         for organization in self.model.organizations.values():
             if organization.claim and not organization.erased:
                 erasing = erasures_pb2_grpc.ErasureServiceStub(self.world.public("retention"))
-                answer = self.world.attempt(
-                    lambda claim=organization.claim, stub=erasing: stub.GetErasureByClaim(
-                        erasures_pb2.GetErasureByClaimRequest(claim=claim)
-                    )
-                )
+                request = erasures_pb2.GetErasureByClaimRequest(claim=organization.claim)
+                answer = self.world.attempt(partial(erasing.GetErasureByClaim, request))
                 done = getattr(getattr(answer, "erasure", None), "state", None)
                 organization.erased = done == erasures_pb2.ERASURE_STATE_DONE
 

@@ -154,7 +154,7 @@ class Looks:
 
     def rows(self, room: str, query: str) -> list[tuple]:  # type: ignore[type-arg] # whatever the query gives
         """The rows of a query."""
-        return self._connections[room].execute(query).fetchall()  # type: ignore[arg-type] # composed from our own ids
+        return self._connections[room].execute(query.encode()).fetchall()
 
     def close(self) -> None:
         """Closes the connections."""

@@ -168,7 +168,7 @@ class World:
         }
         if room == "access_control":
             values["key_store"] = str(self._home / "key_store")
-            (self._home / "key_store").mkdir(parents=True, exist_ok=True)
+            (self._home / "key_store").mkdir(mode=0o700, parents=True, exist_ok=True)
         if room == "retention":
             values["signing_key"] = str(self._home / "retention.key")
         if room == "settings":
@@ -177,12 +177,12 @@ class World:
         return values
 
     def _patch_issuers(self) -> None:
-        def fetch(keys: Any) -> None:
+        def fetch(keys: IssuerKeys) -> None:
             keys._keys = KeySet([_KEY])
             keys._ids = frozenset({"sim"})
             keys._fetched = keys._clock.boottime()
 
-        IssuerKeys._fetch = fetch  # type: ignore[method-assign] # issuers are outside this world
+        IssuerKeys._fetch = fetch  # type: ignore[method-assign,assignment] # issuers are outside this world
 
     def bootstrap(self) -> None:
         """The first two operators."""

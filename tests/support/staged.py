@@ -29,7 +29,7 @@ def plot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plot]:
     try:
         stack.start()
         told = io.StringIO()
-        narrator = Narrator(Console(file=told, width=200), interactive=False)
+        narrator = Narrator(Console(file=told, width=200))
         samples, _ = interactions.read(SAMPLE)
         with Stage(stack) as stage:
             played = Plot(stage, narrator, samples[:_RECORDS])

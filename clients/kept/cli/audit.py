@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
 
 _PAGE: Final = 500
+# Which policy texts decided, as hashes; and what another column says already.
+_FOR_PROGRAMS: Final = frozenset({"policy_set", "policies", "requester"})
 _Whose = Annotated[
     str,
     typer.Option(
@@ -80,7 +82,7 @@ def entry_document(entry: "audit_pb2.LoggedEntry") -> dict[str, Any]:
 def list_(call: Invocation, organization: _Whose = "", after: _After = 0, limit: Limit = 100) -> None:
     """What happened, who did it, to what.
 
-    Entries in order, oldest first.
+    Entries in order, oldest first; --json tells all of each.
     """
     own = organization or str(call.session.claims().get("org", ""))
     entries = [entry_document(entry) for page in _pages(call, own, after, limit) for entry in page.entries]
@@ -108,19 +110,21 @@ def _table(entries: list[dict[str, Any]]) -> "RenderableType":
         facts = entry.get("facts") or {}
         cells = [
             str(entry["number"]),
-            str(entry.get("occurred_at", "")),
+            str(entry.get("occurred_at", ""))[:19].replace("T", " "),
             str(entry.get("kind", "")),
             str(entry.get("actor", "")),
             _few(entry.get("subjects") or []),
-            ", ".join(f"{key}: {facts[key]}" for key in sorted(facts)),
+            ", ".join(
+                f"{key}: {facts[key]}" for key in sorted(facts) if facts[key] and key not in _FOR_PROGRAMS
+            ),
         ]
         shown.add_row(*(Text(plain(cell)) for cell in cells))
     return shown
 
 
 def _few(subjects: list[Any]) -> str:
-    shown = " ".join(str(subject) for subject in subjects[:3])
-    return f"{shown} and {len(subjects) - 3} more" if len(subjects) > 3 else shown
+    shown = " ".join(str(subject) for subject in subjects[:2])
+    return f"{shown} +{len(subjects) - 2}" if len(subjects) > 2 else shown
 
 
 def export(

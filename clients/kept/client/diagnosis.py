@@ -42,7 +42,7 @@ def examine(
     yield Finding("profile", "ok", f"{profile.file} ({profile.name})")
     for service in SERVICES:
         yield _certificate(profile, service)
-        yield _health(profile, channel(service), service)
+        yield from _health(profile, channel(service), service)
     for kind, issuer in profile.issuers.items():
         yield _issuer_clock(kind, issuer)
     yield _sign_in(session)
@@ -85,18 +85,49 @@ def _certificate(profile: Profile, service: str) -> Finding:
     return Finding(what, "note" if left < _SOON else "ok", words)
 
 
-def _health(profile: Profile, channel: "grpc.Channel", service: str) -> Finding:
+def _health(profile: Profile, channel: "grpc.Channel", service: str) -> Iterator[Finding]:
+    """Whether it serves, has its database, and holds its leases: by the names that servers report (shared/server.py)."""
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    stub: Any = health_pb2_grpc.HealthStub(channel)  # its types come without its method
+
+    def serves(part: str) -> bool | None:
+        """None where the server knows no such part."""
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=part), timeout=_TIMEOUT_SECONDS)
+        except KeptError as error:
+            if error.status == "NOT_FOUND":
+                return None
+            raise
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
     try:
-        stub: Any = health_pb2_grpc.HealthStub(channel)  # its types come without its method
-        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS)
+        whole, database, leases = (serves(part) for part in ("", "database", "leases"))
     except KeptError as error:
-        return Finding(service, "bad", error.text, "Check the address, and that the service runs.")
-    if answer.status == health_pb2.HealthCheckResponse.SERVING:
-        return Finding(service, "ok", f"serves at {profile.addresses[service]}")
-    name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-    return Finding(service, "bad", f"answers {name}", "Wait until it serves; its log says what it waits for.")
+        yield Finding(service, "bad", error.text, "Check the address, and that the service runs.")
+        return
+    if whole:
+        yield Finding(service, "ok", f"serves at {profile.addresses[service]}")
+    else:
+        yield Finding(service, "bad", "does not serve", "Wait until it does; its log says what it waits for.")
+    if database:
+        yield Finding(f"{service} database", "ok", "answers, with this version's schema")
+    else:
+        yield Finding(
+            f"{service} database",
+            "bad",
+            "does not answer, or has another version's schema",
+            "Look at the database; after an upgrade, run the migrations.",
+        )
+    if leases:
+        yield Finding(f"{service} leases", "ok", "in force")
+    elif leases is False:
+        yield Finding(
+            f"{service} leases",
+            "bad",
+            "lapsed: what needs them is refused",
+            "Look whether settings and the others serve; leases come back by themselves within seconds.",
+        )
 
 
 def _issuer_clock(kind: str, issuer: str) -> Finding:

@@ -60,12 +60,17 @@ class KeptError(Exception):
         """What to do next, in words; empty where there is nothing to add."""
         words = NEXT_STEPS.get(self.reason, "")
         for key, value in self.metadata.items():
-            words = words.replace("{" + key + "}", value)
+            words = words.replace("{" + key + "}", _as_typed(value) if key == "power" else value)
         # A key that the service did not send leaves the sentence that needs it unsaid.
         words = ". ".join(sentence for sentence in words.split(". ") if "{" not in sentence)
         if self.retry_after is not None:
             words = f"{words} Retry after {self.retry_after.total_seconds():g} s.".strip()
         return words
+
+
+def _as_typed(power: str) -> str:
+    """A power as the command line takes it."""
+    return power.removeprefix("POWER_").lower().replace("_", "-")
 
 
 def not_reachable(service: str, what: str = "") -> KeptError:

@@ -38,10 +38,10 @@ _CHAPTERS = (
 )
 
 
-def tell(stack: Stack, given: Path, *, interactive: bool) -> bool:
+def tell(stack: Stack, given: Path) -> bool:
     """Plays the story on a stack that has not heard it. `given`: JSON Lines with `prompt` and `generation`. True if every
     expectation held."""
-    narrator = Narrator(Console(), interactive=interactive)
+    narrator = Narrator(Console())
     samples, faults = interactions.read(given)
     for fault in faults:
         narrator.warn(fault)

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from deploy.local.story.gateway import Gateway
 from deploy.local.story.interactions import Sample
 from deploy.local.story.stage import Actor, Stage
 from deploy.local.story.telling import Narrator
 from kept.access_control.v1 import grants_pb2, grants_pb2_grpc
 from kept.client.record_ids import RecordIds
+from kept.logging.v1 import ingest_pb2, interactions_pb2
 from kept.options.v1 import roles_pb2
 
 
@@ -49,15 +51,19 @@ class Plot:
     later: Sent | None = None  # recorded after training was turned off
     flagged: list[bytes] = field(default_factory=list)
     held: bytes = b""
-    ids: RecordIds = field(init=False)
+    gateway: Gateway = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ids = RecordIds(self.stage.now)
+        self.gateway = Gateway(self.stage)
 
     @property
-    def gateway(self) -> Actor:
-        """The model gateway."""
-        return self.stage.service("gateway/demo")
+    def ids(self) -> RecordIds:
+        """Fresh ids, for records and for requests."""
+        return self.gateway.ids
+
+    def record(self, interactions: list[interactions_pb2.Interaction]) -> list[ingest_pb2.Receipt]:
+        """Has the gateway record these."""
+        return self.gateway.record(interactions, self.poll)
 
     def admin(self, which: str) -> Actor:
         """The admin of a customer, signed in."""

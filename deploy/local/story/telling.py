@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from deploy.local.progress import Progress
 from kept.client.errors import KeptError
 
 
@@ -18,9 +19,8 @@ class Broken(Exception):
 class Narrator:
     """Tells what happens, counts what held, remembers what did not."""
 
-    def __init__(self, console: Console, *, interactive: bool) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._interactive = interactive
         self._held = 0
         self._failed: list[str] = []
         self._begun = time.monotonic()
@@ -46,13 +46,11 @@ class Narrator:
         self._console.print(Text("   ! " + text, style="yellow"))
 
     @contextmanager
-    def working(self, what: str) -> Iterator[Callable[[str], None]]:
+    def working(self, what: str) -> Iterator[None]:
         """Shows progress while something takes a while."""
-        if not self._interactive:
-            yield lambda _: None
-            return
-        with self._console.status(what) as status:
-            yield lambda more: status.update(f"{what}: {more}")
+        with Progress(self._console) as progress:
+            progress(what)
+            yield
 
     def expect(self, what: str, held: bool, detail: str = "") -> None:
         """An expectation. `detail` is shown when it did not hold; it never quotes content."""

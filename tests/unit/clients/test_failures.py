@@ -81,8 +81,8 @@ def test_an_unanswered_change_names_its_request_id(
     ("error", "words"),
     [
         (
-            KeptError("POWER_REQUIRED", "x", metadata={"power": "operator"}),
-            "Request the power with `kept access request --power operator --reason …` and have a colleague approve it.",
+            KeptError("POWER_REQUIRED", "x", metadata={"power": "POWER_ROLE_ASSIGNMENT"}),
+            "Request the power with `kept access request --power role-assignment --reason …` and have a colleague approve it.",
         ),
         (KeptError("ADMIN_REQUIRED", "x", metadata={"admins": "Ada Li"}), "Ask one of your admins: Ada Li"),
         (

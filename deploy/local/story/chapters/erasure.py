@@ -1,6 +1,5 @@
 """Chapter 9: an organization leaves, and nothing of it stays but what a hold keeps."""
 
-from deploy.local.story.chapters.recording import record
 from deploy.local.story.plot import Plot
 from kept.client.errors import KeptError
 from kept.errors.v1 import reasons_pb2
@@ -70,7 +69,7 @@ def play(plot: Plot) -> None:
     late = interactions_pb2.Interaction(
         record_id=plot.ids.mint(), organization_id=customer.organization_id, content=plot.samples[0].content()
     )
-    (receipt,) = record(plot, [late])
+    (receipt,) = plot.record([late])
     tell.expect(
         "and nothing more is taken for it",
         receipt.outcome == ingest_pb2.OUTCOME_REFUSED and receipt.reason == reasons_pb2.REASON_CLOSED,

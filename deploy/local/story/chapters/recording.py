@@ -2,19 +2,16 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, timedelta
 
 import psycopg
 
 from deploy.local.story.interactions import Sample
 from deploy.local.story.plot import Plot, Sent
-from kept.client.errors import KeptError
 from kept.client.record_ids import created_at
 from kept.errors.v1 import reasons_pb2
-from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
+from kept.logging.v1 import ingest_pb2, interactions_pb2
 
-_BATCH = 50
 _PLANTED = Sample(
     0, "Please say zebracanary for me.", "I would rather not.", application="story", model="story-1"
 )
@@ -25,16 +22,16 @@ def play(plot: Plot) -> None:
     marker = secrets.token_hex(16)
     batches = {
         which: [
-            _interaction(plot, customer.organization_id, sample, f"{marker} " if which == "zdr" else "")
+            plot.gateway.interaction(customer.organization_id, sample, f"{marker} " if which == "zdr" else "")
             for sample in [*plot.samples, _PLANTED]
         ]
         for which, customer in plot.customers.items()
     }
-    receipts = {which: record(plot, interactions) for which, interactions in batches.items()}
+    receipts = {which: plot.record(interactions) for which, interactions in batches.items()}
     _saas(plot, batches["saas"], receipts["saas"])
     _zdr(plot, receipts["zdr"], marker)
     _private(plot, receipts["private"])
-    again = {which: record(plot, interactions) for which, interactions in batches.items()}
+    again = {which: plot.record(interactions) for which, interactions in batches.items()}
     outcomes = Counter(
         receipt.outcome for which in ("saas", "zdr") for receipt in again[which] if which in plot.customers
     )
@@ -45,55 +42,10 @@ def play(plot: Plot) -> None:
     )
 
 
-def record(plot: Plot, interactions: list[interactions_pb2.Interaction]) -> list[ingest_pb2.Receipt]:
-    """Sends over one stream in batches; a refusal of the moment is sent again."""
-    stub = plot.gateway.stub(ingest_pb2_grpc.IngestServiceStub)
-    receipts: dict[bytes, ingest_pb2.Receipt] = {}
-
-    def batches(
-        pending: list[interactions_pb2.Interaction],
-    ) -> Iterator[ingest_pb2.RecordInteractionsRequest]:
-        for start in range(0, len(pending), _BATCH):
-            yield ingest_pb2.RecordInteractionsRequest(interactions=pending[start : start + _BATCH])
-
-    def send() -> bool:
-        pending = [one for one in interactions if one.record_id not in receipts]
-        try:
-            for answer in stub.RecordInteractions(batches(pending)):
-                for receipt in answer.receipts:
-                    if not receipt.retryable:
-                        receipts[receipt.record_id] = receipt
-        except KeptError as error:
-            if not error.unreachable:  # what was not answered for is sent again
-                raise
-        return len(receipts) == len(interactions)
-
-    plot.poll("recording", send)
-    return [receipts[one.record_id] for one in interactions]
-
-
-def _interaction(
-    plot: Plot, organization_id: str, sample: Sample, before: str
-) -> interactions_pb2.Interaction:
-    made = interactions_pb2.Interaction(
-        record_id=plot.ids.mint(),
-        organization_id=organization_id,
-        application=sample.application or "story",
-        model=sample.model or "story-1",
-        end_user=sample.end_user,
-        content=sample.content(before),
-        prompt_tokens=len(sample.prompt) // 4,
-        generation_tokens=len(sample.generation) // 4,
-        finish_reason="stop",
-    )
-    made.latency.FromTimedelta(timedelta(milliseconds=300))
-    return made
-
-
 def record_one(plot: Plot, which: str, sample: Sample) -> Sent:
     """Records one interaction for a customer and says when it was answered for."""
-    interaction = _interaction(plot, plot.customers[which].organization_id, sample, "")
-    (receipt,) = record(plot, [interaction])
+    interaction = plot.gateway.interaction(plot.customers[which].organization_id, sample)
+    (receipt,) = plot.record([interaction])
     plot.tell.require("one more record is stored", receipt.outcome == ingest_pb2.OUTCOME_STORED)
     return Sent(interaction.record_id, sample, plot.stage.now())
 
