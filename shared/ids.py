@@ -54,8 +54,9 @@ def record_day(record_id: bytes) -> date:
 
 
 def lowest_record_id(at: datetime) -> bytes:
-    """The smallest 16 bytes of any record created at or after this instant: a bound for ranges and partitions."""
-    return ((at - _EPOCH) // _MILLISECOND << 80).to_bytes(16)
+    """The smallest 16 bytes of any record created at or after this instant: a bound for ranges and partitions. No id is older than
+    1970; an instant before it, such as where a term of a hundred years began, leaves out none."""
+    return (max(0, (at - _EPOCH) // _MILLISECOND) << 80).to_bytes(16)
 
 
 def day_start(day: date) -> datetime:

@@ -1,14 +1,23 @@
 """The outbox: what a transaction wants to tell another service, written in that same transaction and delivered after it.
 
-At least once, in order of writing; each handler is idempotent at its receiver (an audit entry's id, a hold's request id), which makes it
-exactly once. A message that cannot be delivered stays and holds up nothing of another kind.
+At least once, and each kind in the order of writing; receivers are idempotent (an audit entry's id, a hold's request id), which makes it
+exactly once. No transaction is open while a peer is called: messages are claimed for a few seconds in one, and marked in another. A
+process that dies in between leaves its claim to run out.
+
+A peer that cannot be reached holds up its own kind alone. A message that a peer refuses for good holds up nothing: it is put aside, kept,
+reported as an error and an alert, and tried again every hour until it is taken. Nothing is ever dropped.
 """
 
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
+import grpc
+import structlog
 from google.protobuf.message import Message
+from prometheus_client import Gauge
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -24,23 +33,61 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
+    text,
     update,
 )
 
 from kept.access_control.v1 import audit_pb2
+from shared.channels import within
 from shared.clock import Clock
 from shared.database import Database, after_commit
-from shared.errors import KeptError
+from shared.errors import KeptError, Reason
 from shared.jobs import Job
+from shared.telemetry import ALERT
 
 AUDIT: Final = "audit"
 _BATCH: Final = 200
+# Far below the limit of a message (shared.channels), for a batch of audit entries is one.
+_BATCH_BYTES: Final = 1_000_000
+_LEASE: Final = timedelta(seconds=10)
+# Seconds: calls begin this long after the claim at the latest, and end before the claim does.
+_BEGIN_WITHIN: Final = 4.0
+_END_WITHIN: Final = 8.0
 _LONGEST_WAIT: Final = timedelta(seconds=30)
+_PUT_ASIDE_FOR: Final = timedelta(hours=1)
+# A receiver that is there and fails counts as refusing after so many tries, some ten minutes: it may stumble over this very message.
+_TRIES: Final = 20
+_AWAY: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAUTHENTICATED,
+    }
+)
+_FOR_GOOD: Final = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+
+_REFUSED: Final = Gauge(
+    "kept_outbox_refused_messages", "Messages that their receiver refused for good, by kind.", ["kind"]
+)
+_log = structlog.get_logger(__name__)
 
 
 def outbox_table(metadata: MetaData) -> Table:
-    """The table, for a service's metadata; `create_outbox` is its migration."""
+    """The table, for a service's metadata. claimed_until: a process is delivering it until then; refused: the reason for which the
+    receiver refused it."""
     return Table(
         "outbox",
         metadata,
@@ -49,15 +96,47 @@ def outbox_table(metadata: MetaData) -> Table:
         Column("payload", LargeBinary, nullable=False),
         Column("attempts", Integer, nullable=False, server_default="0"),
         Column("not_before", DateTime(timezone=True), nullable=False),
+        Column("claimed_until", DateTime(timezone=True)),
+        Column("refused", Text),
         Index("outbox_by_kind", "kind", "message_id"),
+        Index("outbox_refused", "kind", postgresql_where=text("refused IS NOT NULL")),
     )
+
+
+@dataclass(frozen=True)
+class _Message:
+    message_id: int
+    attempts: int
+    payload: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """Messages that are this process's to deliver until an instant."""
+
+    kind: str
+    until: datetime
+    messages: Sequence[_Message]
+
+
+@dataclass
+class _Outcome:
+    """What became of a claim. refused: reasons, by message id. failure: what stopped it."""
+
+    delivered: list[int] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+    failure: KeptError | None = None
+
+    def is_settled(self, message: _Message) -> bool:
+        """Whether it was delivered or refused."""
+        return message.message_id in self.refused or message.message_id in self.delivered
 
 
 class Outbox:
     """A service's outbox.
 
-    handlers: for each kind, what delivers a list of payloads in order; it raises to have them tried again later. Handlers get whole
-    batches of one kind, so that a hundred audit entries are one call.
+    append_entries: AuditService.AppendEntries; entries are delivered a batch a call. handlers: for each other kind, what delivers one
+    payload. Both fail with KeptError: what is refused for good (`_FOR_GOOD`) is put aside, after anything else the kind waits.
     """
 
     def __init__(
@@ -65,17 +144,21 @@ class Outbox:
         table: Table,
         database: Database,
         clock: Clock,
-        handlers: Mapping[str, Callable[[list[bytes]], None]],
+        append_entries: Callable[[audit_pb2.AppendEntriesRequest], object],
+        handlers: Mapping[str, Callable[[bytes], None]] | None = None,
     ) -> None:
         self._table = table
         self._database = database
         self._clock = clock
-        self._handlers = handlers
+        self._append_entries = append_entries
+        self._handlers = dict(handlers or {})
+        self._is_reported = False
         self.job = Job("outbox", timedelta(milliseconds=500), self.deliver)
 
     def put(self, tx: Connection, kind: str, message: Message) -> None:
         """Adds a message in the caller's transaction. Raises KeyError for a kind that nobody handles."""
-        self._handlers[kind]
+        if kind != AUDIT:
+            self._handlers[kind]
         tx.execute(
             insert(self._table).values(
                 kind=kind, payload=message.SerializeToString(), not_before=self._clock.now()
@@ -91,52 +174,147 @@ class Outbox:
         """Delivers one batch of each kind that is ready. True when there is more. Raises the first failure at the end."""
         more = False
         failure: KeptError | None = None
-        for kind in self._handlers:
+        for kind in (AUDIT, *self._handlers):
             try:
                 more = self._deliver_kind(kind) or more
             except KeptError as error:
-                failure = error
+                failure = failure or error
+        if not self._is_reported:
+            self._report()
         if failure is not None:
             raise failure
         return more
 
     def _deliver_kind(self, kind: str) -> bool:
-        table = self._table
+        claim = self._claim(kind)
+        if claim is None:
+            return False
+        with within(_END_WITHIN):
+            outcome = self._send(claim)
+        self._settle(claim, outcome)
+        self._is_reported = False
+        if outcome.failure is not None:
+            raise outcome.failure
+        return len(claim.messages) == _BATCH or not all(map(outcome.is_settled, claim.messages))
+
+    def _claim(self, kind: str) -> _Claim | None:
+        """The oldest messages of a kind, unless another process has them, or they wait."""
+        table, now = self._table, self._clock.now()
         with self._database.transaction() as tx:
-            # One replica delivers a kind at a time, so that the order holds.
             if not tx.execute(
                 select(func.pg_try_advisory_xact_lock(func.hashtextextended("outbox:" + kind, 0)))
             ).scalar_one():
-                return False
+                return None
             rows = tx.execute(
-                select(table.c.message_id, table.c.payload, table.c.not_before, table.c.attempts)
-                .where(table.c.kind == kind)
+                select(table)
+                .where(
+                    table.c.kind == kind,
+                    or_(
+                        table.c.refused.is_(None),
+                        table.c.not_before <= now,
+                        table.c.not_before > now + _PUT_ASIDE_FOR,
+                    ),
+                )
                 .order_by(table.c.message_id)
                 .limit(_BATCH)
             ).all()
-            now = self._clock.now()
-            # A wait that is longer than any we set was set before the clock was moved: it counts no more.
-            if not rows or now < rows[0].not_before <= now + _LONGEST_WAIT:
-                return False
-            ids = [row.message_id for row in rows]
+            # A time that is further ahead than any we set was set before the clock was moved: it counts no more.
+            if any(row.claimed_until and now < row.claimed_until <= now + _LEASE for row in rows):
+                return None
+            taken: list[_Message] = []
+            size = 0
+            for row in rows:
+                size += len(row.payload)
+                if taken and size > _BATCH_BYTES:
+                    break
+                if row.refused is None and now < row.not_before <= now + _LONGEST_WAIT:
+                    break  # what comes after it does not overtake it
+                taken.append(_Message(row.message_id, row.attempts, bytes(row.payload)))
+            if not taken:
+                return None
+            ids = [message.message_id for message in taken]
+            claim = _Claim(kind, now + _LEASE, taken)
+            tx.execute(update(table).where(table.c.message_id.in_(ids)).values(claimed_until=claim.until))
+        return claim
+
+    def _send(self, claim: _Claim) -> _Outcome:
+        """Calls the peer, in order, as long as there is time to. Entries go in one call, and one by one when that is refused."""
+        outcome = _Outcome()
+        alone = [[message] for message in claim.messages]
+        calls = deque([list(claim.messages)] if claim.kind == AUDIT else alone)
+        until = self._clock.boottime() + _BEGIN_WITHIN
+        while calls and self._clock.boottime() <= until:
+            messages = calls.popleft()
             try:
-                self._handlers[kind]([row.payload for row in rows])
+                self._call(claim.kind, messages)
             except KeptError as error:
-                wait = min(_LONGEST_WAIT, timedelta(seconds=0.25 * 2 ** min(rows[0].attempts, 10)))
+                if not _is_for_good(error, messages[0].attempts):
+                    outcome.failure = error
+                    break
+                if len(messages) > 1:
+                    calls.extend(alone)
+                else:
+                    outcome.refused[messages[0].message_id] = error.name
+            else:
+                outcome.delivered += [message.message_id for message in messages]
+        return outcome
+
+    def _call(self, kind: str, messages: Sequence[_Message]) -> None:
+        if kind != AUDIT:
+            self._handlers[kind](messages[0].payload)
+            return
+        entries = [audit_pb2.AuditEntry.FromString(message.payload) for message in messages]
+        self._append_entries(audit_pb2.AppendEntriesRequest(entries=entries))
+
+    def _settle(self, claim: _Claim, outcome: _Outcome) -> None:
+        table, now = self._table, self._clock.now()
+        # Where the claim has run out meanwhile, another process has the messages: what it does with them is its own.
+        mine = table.c.claimed_until == claim.until
+        left = [message for message in claim.messages if not outcome.is_settled(message)]
+        with self._database.transaction() as tx:
+            tx.execute(delete(table).where(table.c.message_id.in_(outcome.delivered)))
+            for message_id, reason in outcome.refused.items():
                 tx.execute(
                     update(table)
-                    .where(table.c.message_id == ids[0])
-                    .values(attempts=table.c.attempts + 1, not_before=now + wait)
+                    .where(table.c.message_id == message_id, mine)
+                    .values(
+                        refused=reason,
+                        attempts=table.c.attempts + 1,
+                        not_before=now + _PUT_ASIDE_FOR,
+                        claimed_until=None,
+                    )
                 )
-                failure: KeptError | None = error
-            else:
-                tx.execute(delete(table).where(table.c.message_id.in_(ids)))
-                failure = None
-        if failure is not None:
-            raise failure
-        return len(rows) == _BATCH
+            ids = [message.message_id for message in left]
+            release = update(table).where(table.c.message_id.in_(ids), mine).values(claimed_until=None)
+            if outcome.failure is not None:
+                wait = min(_LONGEST_WAIT, timedelta(seconds=0.25 * 2 ** min(left[0].attempts, 10)))
+                release = release.values(attempts=table.c.attempts + 1, not_before=now + wait)
+            tx.execute(release)
+        for message_id, reason in outcome.refused.items():
+            _log.error("outbox.refused", kind=claim.kind, message_id=message_id, reason=reason)
+
+    def _report(self) -> None:
+        table = self._table
+        with self._database.transaction() as tx:
+            rows = tx.execute(
+                select(table.c.kind, func.count().label("messages"))
+                .where(table.c.refused.is_not(None))
+                .group_by(table.c.kind)
+            ).all()
+        counts = {row.kind: row.messages for row in rows}
+        for kind in (AUDIT, *self._handlers):
+            _REFUSED.labels(kind).set(counts.get(kind, 0))
+        ALERT.labels("outbox_refused").set(bool(counts))
+        self._is_reported = True
 
     def backlog(self) -> int:
-        """Messages that wait."""
+        """Messages that wait, those that were put aside included."""
         with self._database.transaction() as tx:
             return int(tx.execute(select(func.count()).select_from(self._table)).scalar_one())
+
+
+def _is_for_good(error: KeptError, attempts: int) -> bool:
+    """Whether it is the message that the receiver does not take, today as tomorrow."""
+    if error.status in _FOR_GOOD or error.reason == Reason.REASON_TOO_LARGE:
+        return True
+    return error.status not in _AWAY and attempts >= _TRIES

@@ -180,12 +180,18 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
 def _states(service: Service, database: Database, migrations: Path) -> dict[str, bool]:
     """Health by part, as grpc.health.v1 names it. "" is readiness: what is ours alone counts, never a peer's state."""
 
+    has_database = _succeeds(lambda: schema_is_current(database, migrations))
+    states = {"": has_database, "database": has_database}
+    if service.leases:
+        states["leases"] = all(_succeeds(require) for require in service.leases)
+    return states
+
+
+def _succeeds(check: Callable[[], bool | None]) -> bool:
     try:
-        has_database = schema_is_current(database, migrations)
+        return check() is not False
     except KeptError:
-        has_database = False
-    leases = {"leases": all(check() for check in service.leases)} if service.leases else {}
-    return {"": has_database, "database": has_database} | leases
+        return False
 
 
 def build(

@@ -40,11 +40,11 @@ class CallerAuthority(Protocol):
 class Service:
     """register: adds every servicer to a server. jobs: work it does by itself. authority: decides on people and gateways.
 
-    leases: for each thing it leases from a peer, whether it is known now. Shown to operators, and no condition of readiness: what needs
-    a lapsed lease refuses by itself, and a peer's outage must not take this service away.
+    leases: each raises LEASE_LAPSED unless what is leased from a peer is known now. Shown to operators, and no condition of readiness:
+    what needs a lapsed lease refuses by itself, and a peer's outage must not take this service away.
     """
 
     register: Callable[[Registrar], None]
     jobs: Sequence[Job]
     authority: CallerAuthority
-    leases: Sequence[Callable[[], bool]] = field(default_factory=tuple)
+    leases: Sequence[Callable[[], None]] = field(default_factory=tuple)

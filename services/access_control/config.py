@@ -14,7 +14,7 @@ class AccessControlConfig(ServiceConfig):
     key_store: Path = Field(
         description="directory of the key store; never in a backup that outlives what it should forget"
     )
-    survivors_must_be_on: Literal["nowhere", "standby", "archive"] = Field(
+    survivors_must_be_on: Literal["nowhere", "standby"] = Field(
         default="nowhere", description="where a new root's commit must be before the old root is destroyed"
     )
     support_contact: str = Field(

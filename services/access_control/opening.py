@@ -34,7 +34,6 @@ from services.access_control.grants import (
     require_usable,
 )
 from services.access_control.people import Person
-from services.access_control.policies_replica import Rules
 from services.access_control.store import Connection
 from services.access_control.store import cases as case_store
 from services.access_control.store import grants as store
@@ -44,6 +43,7 @@ from shared.database import Database
 from shared.errors import KeptError, Reason, invalid
 from shared.ids import derived_id
 from shared.redaction import SecretBytes
+from shared.rules import Rules
 
 # How long after its creation the screening permission opens what was left unscreened.
 SCREENING_WINDOW: Final = timedelta(hours=72)

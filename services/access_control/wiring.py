@@ -29,7 +29,7 @@ from services.access_control.granting import CustomerApproval, Granting
 from services.access_control.key_stores import KeyStoreError
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.opening import Opening
-from services.access_control.policies_replica import Policies, Rules
+from services.access_control.policies_replica import Policies
 from services.access_control.servicers.audit import AuditServicer
 from services.access_control.servicers.authz import AuthzServicer
 from services.access_control.servicers.directory import DirectoryServicer
@@ -41,6 +41,7 @@ from shared.clock import Clock
 from shared.config import ConfigError
 from shared.database import Database
 from shared.identity import TokenVerifier
+from shared.rules import Rules
 from shared.service import Connect, Registrar, Service
 
 
@@ -104,4 +105,5 @@ def wire(
         register=register,
         jobs=[policies.job, rules.job, audit_log.job, custody.job],
         authority=authority,
+        leases=[policies.require_lease, rules.require_lease],
     )

@@ -47,8 +47,9 @@ class EndedGrants:
             raise
         now = self._clock.boottime()
         with self._changed:
-            self._heard_at = now
+            # In this order: `require` looks without the lock, and must not find us well informed before we are.
             self._ended.update(dict.fromkeys(heartbeat.grant_ids, now))
+            self._heard_at = now
             if heartbeat.grant_ids:
                 for grant_id in [one for one, at in self._ended.items() if now - at > _REMEMBERED_SECONDS]:
                     del self._ended[grant_id]

@@ -5,18 +5,15 @@ read: whatever the content is, it is older than the check. Content that a policy
 else looks at it. Receipts are made after the commit, one for each record; a bad record never costs a good one.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from typing import Final
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, interactions_pb2
 from services.logging import admission
-from services.logging.admission import Decision
-from services.logging.due import due_at
+from services.logging.admission import Decision, GatewayPolicy
 from services.logging.epoch_keys import EpochKeys
 from services.logging.partitions import Partitions
 from services.logging.policies import Policies
@@ -24,10 +21,12 @@ from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
 from services.logging.screening_feed import ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, seal_content
 from services.logging.store import screening, stripes, writing
-from shared.clock import Clock
+from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.ids import is_record_id, record_day, record_time
+from shared.jobs import Job
+from shared.terms import Rule
 
 MAX_RECORDS: Final = 5000
 MAX_BYTES: Final = 6 * 1024 * 1024
@@ -44,7 +43,7 @@ class _Arrival:
     """A record on its way through. refusal: why it is not stored. data_key: what its content is sealed with. first: the index of an earlier
     record of the batch with the same key. is_duplicate: stored before."""
 
-    interaction: interactions_pb2.Interaction
+    interaction: interactions_pb2.Interaction = field(repr=False)
     decision: Decision = Decision.REFUSE
     refusal: "reasons_pb2.Reason.ValueType | None" = None
     row: Row | None = None
@@ -81,7 +80,13 @@ class Ingest:
         self._partitions = partitions
         self._feed = feed
         self._writer = writer
-        self.data_keys = DataKeys(epoch_keys.public_key, clock)
+        self._data_keys = DataKeys(epoch_keys.public_key, clock)
+        self.job = Job("data_keys", timedelta(seconds=5), self.forget_keys)
+
+    def forget_keys(self) -> bool:
+        """Drops data keys that are not to be kept in memory any longer. A job's step: there is never more to do at once."""
+        self._data_keys.forget(self._policies.is_closed)
+        return False
 
     def record(
         self, interactions: Sequence[interactions_pb2.Interaction], gateway: str
@@ -94,7 +99,10 @@ class Ingest:
         """
         self._policies.require_leases()
         received_at = self._clock.now()
-        self._policies.require_default_rule(received_at)
+        rules = {
+            one.organization_id: self._policies.rules.at(one.organization_id, received_at)
+            for one in interactions
+        }
         arrivals = [_Arrival(interaction) for interaction in interactions]
         self._judge(arrivals, gateway, received_at)
         self._find_late(arrivals)
@@ -103,13 +111,14 @@ class Ingest:
         self._feed.offer(
             [one.interaction for one in arrivals if _is_stored(one) and one.data_key is not None]
         )
-        return self._receipts(arrivals, received_at)
+        return _receipts(arrivals, rules)
 
     def _judge(self, arrivals: list[_Arrival], gateway: str, received_at: datetime) -> None:
         """Decides on each record by itself; drops content that must not be kept."""
         seen: dict[tuple[str, bytes], int] = {}
+        registered = self._policies.gateway_throughout(gateway, received_at, received_at + CLOCK_TOLERANCE)
         for index, arrival in enumerate(arrivals):
-            decided = self._admit(arrival.interaction, gateway, received_at)
+            decided = self._admit(arrival.interaction, registered, received_at)
             if decided.decision is not Decision.STORE:
                 arrival.interaction.ClearField("content")
             arrival.decision, arrival.refusal = decided.decision, decided.reason
@@ -124,7 +133,10 @@ class Ingest:
                     arrival.first = None
 
     def _admit(
-        self, interaction: interactions_pb2.Interaction, gateway: str, received_at: datetime
+        self,
+        interaction: interactions_pb2.Interaction,
+        registered: Sequence[GatewayPolicy | None],
+        received_at: datetime,
     ) -> admission.Admission:
         if not is_record_id(interaction.record_id):
             return admission.refuse(Reason.REASON_INVALID_RECORD_ID)
@@ -138,7 +150,7 @@ class Ingest:
             created_at,
             received_at,
             self._policies.organization_throughout(interaction.organization_id, span[0], created_at, span[1]),
-            self._policies.gateway_throughout(gateway, received_at, span[1]),
+            registered,
         )
 
     def _find_late(self, arrivals: list[_Arrival]) -> None:
@@ -160,7 +172,7 @@ class Ingest:
                 place = (interaction.organization_id, record_day(interaction.record_id))
                 try:
                     if place not in failed:
-                        arrival.data_key = self.data_keys.for_writing(*place)
+                        arrival.data_key = self._data_keys.for_writing(*place)
                 except KeptError as error:
                     failed[place] = _KEY_REFUSALS.get(error.reason, Reason.REASON_PEER_UNAVAILABLE)
                 if arrival.data_key is None:
@@ -193,32 +205,25 @@ class Ingest:
         for one in waiting:
             one.is_duplicate = one.row is not None and one.key not in stored
 
-    def _receipts(self, arrivals: list[_Arrival], received_at: datetime) -> list[ingest_pb2.Receipt]:
-        receipts: list[ingest_pb2.Receipt] = []
-        for arrival in arrivals:
-            first = arrivals[arrival.first] if arrival.first is not None else arrival
-            if first.refusal is not None and not first.is_duplicate:
-                receipts.append(_refused(arrival.interaction.record_id, first.refusal))
-                continue
-            if first.is_duplicate or arrival is not first:
-                outcome = _Outcome.OUTCOME_DUPLICATE
-            elif first.decision is Decision.STORE_WITHOUT_CONTENT:
-                outcome = _Outcome.OUTCOME_STORED_WITHOUT_CONTENT
-            else:
-                outcome = _Outcome.OUTCOME_STORED
-            receipts.append(
-                ingest_pb2.Receipt(
-                    record_id=arrival.interaction.record_id,
-                    outcome=outcome,
-                    due_at=self._due(arrival.key, received_at),
-                )
-            )
-        return receipts
 
-    def _due(self, key: tuple[str, bytes], received_at: datetime) -> Timestamp:
-        stamp = Timestamp()
-        stamp.FromDatetime(due_at(record_day(key[1]), self._policies.rule_at(key[0], received_at)))
-        return stamp
+def _receipts(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> list[ingest_pb2.Receipt]:
+    receipts: list[ingest_pb2.Receipt] = []
+    for arrival in arrivals:
+        first = arrivals[arrival.first] if arrival.first is not None else arrival
+        if first.refusal is not None and not first.is_duplicate:
+            receipts.append(_refused(arrival.interaction.record_id, first.refusal))
+            continue
+        if first.is_duplicate or arrival is not first:
+            outcome = _Outcome.OUTCOME_DUPLICATE
+        elif first.decision is Decision.STORE_WITHOUT_CONTENT:
+            outcome = _Outcome.OUTCOME_STORED_WITHOUT_CONTENT
+        else:
+            outcome = _Outcome.OUTCOME_STORED
+        organization_id, record_id = arrival.key
+        receipt = ingest_pb2.Receipt(record_id=record_id, outcome=outcome)
+        receipt.due_at.FromDatetime(rules[organization_id].due_at(record_day(record_id)))
+        receipts.append(receipt)
+    return receipts
 
 
 def _is_stored(arrival: _Arrival) -> bool:

@@ -10,17 +10,16 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from services.logging.admission import LATE_WINDOW
-from services.logging.due import due_at
-from services.logging.policies import Policies
 from services.logging.store import retention as store
 from services.logging.store import stripes
 from services.logging.store.retention import DayCount, HeldRow
 from shared.audit import entry
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason
+from shared.errors import KeptError, Reason, wrong_state
 from shared.ids import day_start
 from shared.outbox import Outbox
+from shared.rules import Rules
 
 _ACTOR: Final = "service:logging"
 # Each try waits for its locks a quarter of a second at most.
@@ -39,31 +38,36 @@ class Erased:
 class Lifecycle:
     """Retention's acts on the tables."""
 
-    def __init__(self, database: Database, clock: Clock, policies: Policies, outbox: Outbox) -> None:
+    def __init__(self, database: Database, clock: Clock, rules: Rules, outbox: Outbox) -> None:
         self._database = database
         self._clock = clock
-        self._policies = policies
+        self._rules = rules
         self._outbox = outbox
 
     def hold(
         self, hold_id: str, organization_id: str, record_ids: Sequence[bytes]
     ) -> tuple[list[HeldRow], list[bytes]]:
-        """Keeps rows beyond their day; those that are kept now, and the ids that are not there."""
+        """Keeps rows beyond their day; those that are kept now, and the ids that are not there. Raises WRONG_STATE for a hold that was let
+        go: a call that was on its way for long brings nothing back."""
         with self._database.transaction() as tx:
+            if store.lock_hold(tx, hold_id):
+                raise wrong_state("The hold was released.", "released")
             stripes.take(tx, organization_id)
             kept = store.hold(tx, hold_id, organization_id, record_ids)
         there = {row.record_id for row in kept}
         return kept, [one for one in record_ids if one not in there]
 
     def release(self, hold_id: str) -> int:
-        """Lets go what a hold kept; how many rows are gone by it."""
-        removed = 0
+        """Lets go what a hold kept, for ever; how many rows are gone by it, the first time and later."""
         with self._database.transaction() as tx:
+            store.lock_hold(tx, hold_id)
+            store.bury_hold(tx, hold_id)
             organizations = store.organizations_of_hold(tx, hold_id)
         for organization_id in organizations:
             with self._database.transaction() as tx:
                 stripes.take(tx, organization_id)
                 gone = store.release(tx, hold_id, organization_id)
+                store.note_removed(tx, hold_id, gone)
                 self._outbox.audit(
                     tx,
                     entry(
@@ -75,8 +79,8 @@ class Lifecycle:
                         facts={"removed": gone},
                     ),
                 )
-            removed += gone
-        return removed
+        with self._database.transaction() as tx:
+            return store.removed_by(tx, hold_id)
 
     def drop(self, run_id: str, day: date) -> tuple[int, int]:
         """Closes a day and drops its partition: rows that were in it, and how many of them holds keep. Raises NOT_DUE, LEASE_LAPSED,
@@ -114,12 +118,10 @@ class Lifecycle:
     def _require_due(self, day: date, counts: Sequence[DayCount]) -> None:
         """Raises NOT_DUE unless every organization's rows of the day are due by all rules that may count now, and no late record can come
         any more."""
-        self._policies.require_rules_lease()
-        now = self._clock.now()
-        is_due = now > day_start(day) + timedelta(days=1) + LATE_WINDOW + 2 * CLOCK_TOLERANCE and all(
-            due_at(day, rule) <= now
-            for count in counts
-            for rule in self._policies.rules_around(count.organization_id, now)
+        self._rules.require_lease()
+        last_came_by = day_start(day) + timedelta(days=1) + LATE_WINDOW + 2 * CLOCK_TOLERANCE
+        is_due = self._clock.now() > last_came_by and all(
+            self._rules.is_due_by_all(count.organization_id, day) for count in counts
         )
         if not is_due:
             raise KeptError(Reason.REASON_NOT_DUE, "By the rules that logging knows, this day is not due.")

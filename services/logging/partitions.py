@@ -15,14 +15,6 @@ from shared.jobs import Job
 _TRIES: Final = 8
 
 
-def retried(tries: int, reason_of_last: KeptError | None) -> KeptError:
-    """What is raised when a definition's locks could not be had in so many tries."""
-    return reason_of_last or KeptError(
-        Reason.REASON_DATABASE_UNAVAILABLE,
-        f"The table's locks could not be had in {tries} tries; retry later.",
-    )
-
-
 class Partitions:
     """The partitions of the days around now. days_ahead: how many days beyond today are made ahead."""
 
@@ -50,18 +42,15 @@ class Partitions:
         return False
 
     def _make(self, day: date) -> None:
-        last: KeptError | None = None
-        for _ in range(_TRIES):
+        for remaining in reversed(range(_TRIES)):
             try:
                 with self._database.transaction() as tx:
                     made = store.make(tx, day)
             except KeptError as error:
-                if error.reason != Reason.REASON_DATABASE_UNAVAILABLE:
+                if error.reason != Reason.REASON_DATABASE_UNAVAILABLE or not remaining:
                     raise
-                last = error
                 continue
             if made:
                 with self._lock:
                     self._known.add(day)
             return
-        raise retried(_TRIES, last)

@@ -13,9 +13,7 @@ from typing import Final
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, grants_pb2
 from kept.logging.v1 import read_pb2
-from services.logging.due import first_living_day
 from services.logging.ended_grants import EndedGrants
-from services.logging.policies import Policies
 from services.logging.records import StoredRow
 from services.logging.scope import Extent, extent_of, outside_scope
 from services.logging.showing import log_data_of, shown
@@ -26,6 +24,7 @@ from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.ids import day_start, lowest_record_id
 from shared.redaction import Secret
+from shared.rules import Rules
 
 _PAGE: Final = 100
 # Access control takes so many in one question.
@@ -64,13 +63,13 @@ class Reading:
         self,
         database: Database,
         clock: Clock,
-        policies: Policies,
+        rules: Rules,
         authz: authz_pb2_grpc.AuthzServiceStub,
         ended: EndedGrants,
     ) -> None:
         self._database = database
         self._clock = clock
-        self._policies = policies
+        self._rules = rules
         self._authz = authz
         self._ended = ended
 
@@ -156,17 +155,21 @@ class Reading:
             raise outside_scope()
 
     def _span(self, read: _Read) -> Span:
-        """What may be looked up now. Raises LEASE_LAPSED: what is due must be known for sure."""
-        self._policies.require_rules_lease()
-        now = self._clock.now()
-        rule = self._policies.rule_at(read.question.organization_id, now)
+        """What may be looked up now. Raises LEASE_LAPSED."""
         return Span(
             organization_id=read.question.organization_id,
             low=read.extent.low,
             high=read.extent.high,
             record_ids=read.extent.record_ids,
-            living=lowest_record_id(day_start(first_living_day(now, rule))),
+            living=self._living(read),
         )
+
+    def _living(self, read: _Read) -> bytes:
+        """From which id on records are not due now. Raises LEASE_LAPSED: what is due must be known for sure."""
+        self._rules.require_lease()
+        now = self._clock.now()
+        newest_due = self._rules.at(read.question.organization_id, now).newest_due_day(now)
+        return lowest_record_id(day_start(newest_due + timedelta(days=1)))
 
     def _rows(self, read: _Read, after: bytes | None, limit: int) -> tuple[list[StoredRow], bool]:
         """The next rows, and whether there are more after them."""
@@ -210,9 +213,11 @@ class Reading:
             with self._database.transaction() as tx:
                 contents = store.contents(tx, read.question.organization_id, sorted(keys))
         for row in rows:
+            # A reader may take her time between two records: what ended meanwhile, the grant or the record's term, ended.
             self._require_standing(read)
             record_id = row.record_id
-            yield shown(row, read.question.detail, keys.get(record_id), contents.get(record_id))
+            if row.is_held or record_id >= self._living(read):
+                yield shown(row, read.question.detail, keys.get(record_id), contents.get(record_id))
 
     def _open(self, read: _Read, rows: list[StoredRow]) -> dict[bytes, bytes]:
         """The keys of rows, after access control has written down who gets them; none for METADATA."""

@@ -51,9 +51,10 @@ class Row:
 @dataclass(frozen=True)
 class StoredRow(Row):
     """A record as it was found. content: None until it is loaded. content_size: bytes of the sealed content, 0 where there is none.
-    sealed_data_key: the data key that its key derives from, as stored; None where it is gone."""
+    sealed_data_key: the data key that its key derives from, as stored; None where it is gone. is_held: a hold keeps it past its term."""
 
     content_size: int = 0
+    is_held: bool = False
     sealed_data_key: bytes | None = field(default=None, repr=False)
 
     @property

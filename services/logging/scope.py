@@ -16,7 +16,8 @@ _LATEST_MS: Final = 2**48 - 1
 
 @dataclass(frozen=True)
 class Extent:
-    """Ids of [low, high), 16 bytes each. record_ids: only these; None: all. outside: ids that were asked for and are not covered."""
+    """Ids of [low, high), 16 bytes each. record_ids: only these; None: all. outside: ids that were asked for and that the grant does not
+    cover."""
 
     low: bytes
     high: bytes
@@ -33,15 +34,15 @@ def outside_scope() -> KeptError:
 
 def extent_of(asked: read_pb2.RecordFilter, scope: grants_pb2.DataScope) -> Extent:
     """The part of the question that the grant covers."""
-    low = max(_bound(asked, "from"), _bound(scope, "from"))
-    high = min(_bound(asked, "until", _HIGHEST), _bound(scope, "until", _HIGHEST))
+    first, last = _bound(scope, "from"), _bound(scope, "until", _HIGHEST)
+    low, high = max(_bound(asked, "from"), first), min(_bound(asked, "until", _HIGHEST), last)
     # A grant for a case covers the case's records: none, where it has none.
     covered = frozenset(scope.record_ids) if scope.record_ids or scope.case_id else None
     if not asked.record_ids:
         return Extent(low, high, covered, frozenset())
     wanted = frozenset(asked.record_ids)
-    inside = frozenset(one for one in wanted if low <= one < high and (covered is None or one in covered))
-    return Extent(low, high, inside, wanted - inside)
+    inside = frozenset(one for one in wanted if first <= one < last and (covered is None or one in covered))
+    return Extent(low, high, frozenset(one for one in inside if low <= one < high), wanted - inside)
 
 
 def _bound(

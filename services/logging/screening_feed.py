@@ -11,7 +11,7 @@ import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -20,9 +20,10 @@ import structlog
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, grants_pb2
 from kept.logging.v1 import interactions_pb2
 from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
+from services.logging.admission import LATE_WINDOW
 from services.logging.records import StoredRow
 from services.logging.sealing import Unsealable, open_content
-from services.logging.store import reading
+from services.logging.store import reading, stripes
 from services.logging.store import screening as store
 from services.logging.store.reading import Span
 from services.logging.store.screening import Key, Verdict
@@ -66,7 +67,7 @@ _log = structlog.get_logger(__name__)
 class _Waiting:
     """A record in memory. since: boottime."""
 
-    interaction: screening_pb2.ScreenedInteraction
+    interaction: screening_pb2.ScreenedInteraction = field(repr=False)
     size: int
     since: float
 
@@ -135,16 +136,18 @@ class ScreeningFeed:
         batch is claimed again after a while."""
         now = self._clock.now()
         with self._database.transaction() as tx:
-            given_up = store.backlog(tx)[1]
+            openable = lowest_record_id(now - _REOPEN_WINDOW)
+            store.give_up_older(tx, openable, received_before=now - _REOPEN_WINDOW + LATE_WINDOW)
+            has_given_up = store.has_given_up(tx)
             keys = store.claim(
                 tx,
                 now=now,
                 received_before=now - 2 * self._patience,
-                created_from=lowest_record_id(now - _REOPEN_WINDOW),
-                lease=_CLAIM,
+                created_from=openable,
+                lease=self._patience + _CLAIM,  # what cannot be screened now waits in memory meanwhile
                 limit=_REOPEN_RECORDS,
             )
-        ALERT.labels("screening_given_up").set(given_up > 0)
+        ALERT.labels("screening_given_up").set(has_given_up)
         if not keys:
             return False
         organization_id, record_ids = keys[0][0], frozenset(record_id for _, record_id in keys)
@@ -174,15 +177,13 @@ class ScreeningFeed:
             except KeptError:
                 # They cannot be opened a second time: they wait in memory, like fresh ones, for as long as that may be.
                 since = self._clock.boottime()
-                left = [one for later in groups[index:] for one in later]
-                self._put_back([_Waiting(one, one.content.ByteSize(), since) for one in left])
+                left = [
+                    _Waiting(one, one.content.ByteSize(), since) for later in groups[index:] for one in later
+                ]
+                with self._lock:  # behind those that wait for longer
+                    self._queue.extend(left)
+                    self._queued_bytes += sum(one.size for one in left)
                 raise
-
-    def backlog(self) -> tuple[int, int]:
-        """How many records wait to be screened, and how many were given up."""
-        with self._database.transaction() as tx:
-            waiting, given_up, _ = store.backlog(tx)
-        return waiting, given_up
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -270,6 +271,8 @@ class ScreeningFeed:
             for asked, said in zip(batch, records, strict=True)
         ]
         with self._database.transaction() as tx:
+            # A hold that a flag leads to copies rows under their stripe: either it sees the verdict, or we see its copy.
+            stripes.share(tx, {verdict.key[0] for verdict in verdicts})
             store.record(tx, verdicts)
             if last_try:
                 store.give_up(tx, [verdict.key for verdict in verdicts if not verdict.final])

@@ -142,13 +142,12 @@ class DataKeys:
                 found = self._keys[place] = made
             return found
 
-    def forget_old(self) -> bool:
-        """Drops keys that are idle or too old. A job's step: there is never more to do at once."""
+    def forget(self, is_closed: Callable[[str], bool]) -> None:
+        """Drops keys that are idle or too old, and those of organizations that are closed: what erases them means all keys."""
         with self._lock:
             for place in list(self._keys):
-                if self._is_old(self._keys[place]):
+                if self._is_old(self._keys[place]) or is_closed(place[0]):
                     del self._keys[place]
-        return False
 
     def _fresh(self, place: tuple[str, date]) -> DataKey | None:
         found = self._keys.get(place)

@@ -5,7 +5,7 @@ from typing import cast
 
 import grpc
 
-from kept.access_control.v1 import audit_pb2, audit_pb2_grpc, authz_pb2_grpc, keys_pb2_grpc
+from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, keys_pb2_grpc
 from kept.logging.v1 import ingest_pb2_grpc, lifecycle_pb2_grpc, read_pb2_grpc
 from kept.retention.v1 import rules_pb2_grpc
 from kept.safety_review.v1 import screening_pb2_grpc
@@ -27,8 +27,7 @@ from shared.callers import RemoteAuthority
 from shared.clock import Clock
 from shared.database import Database
 from shared.ids import new_id
-from shared.jobs import Job
-from shared.outbox import AUDIT, Outbox
+from shared.outbox import Outbox
 from shared.service import Connect, Registrar, Service
 
 
@@ -44,11 +43,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         clock,
     )
 
-    def append_entries(payloads: list[bytes]) -> None:
-        entries = [audit_pb2.AuditEntry.FromString(payload) for payload in payloads]
-        audit.AppendEntries(audit_pb2.AppendEntriesRequest(entries=entries))
-
-    outbox = Outbox(store.outbox, database, clock, {AUDIT: append_entries})
+    outbox = Outbox(store.outbox, database, clock, audit.AppendEntries)
     partitions = Partitions(database, clock, days_ahead=config.partition_days_ahead)
     epoch_keys = EpochKeys(keys, clock)
     feed = ScreeningFeed(
@@ -69,8 +64,8 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         writer=new_id("writer"),
     )
     ended = EndedGrants(authz, clock)
-    reading = Reading(database, clock, policies, authz, ended)
-    lifecycle = Lifecycle(database, clock, policies, outbox)
+    reading = Reading(database, clock, policies.rules, authz, ended)
+    lifecycle = Lifecycle(database, clock, policies.rules, outbox)
 
     def register(registrar: Registrar) -> None:
         server = cast(
@@ -87,10 +82,11 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             ended.job,
             partitions.job,
             epoch_keys.job,
-            Job("data_keys", timedelta(seconds=30), ingest.data_keys.forget_old),
+            ingest.job,
             feed.job,
             feed.backlog_job,
             outbox.job,
         ],
         authority=LoggingAuthority(RemoteAuthority(authz), policies),
+        leases=[policies.require_leases],
     )

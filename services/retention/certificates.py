@@ -18,7 +18,7 @@ import rfc8785
 
 from kept.access_control.v1 import audit_pb2
 from services.retention.destructions import Destruction
-from services.retention.rules import Rule
+from services.retention.rules import RuleInForce
 from services.retention.signing import SigningKey
 from shared.ids import derived_id
 
@@ -71,7 +71,7 @@ class Statement:
     organization_id: str
     act_id: str
     started_at: datetime
-    rule: Rule
+    rule: RuleInForce
     through_day: date | None
     days: Sequence[CertifiedDay]
     destructions: Sequence[Destruction]
@@ -174,7 +174,7 @@ def _hold(hold: HoldNamed) -> dict[str, Any]:
     return said
 
 
-def late_seconds(rule: Rule, oldest: date | None, gone_at: datetime | None) -> int:
+def late_seconds(rule: RuleInForce, oldest: date | None, gone_at: datetime | None) -> int:
     """How many seconds after the end of the oldest day's term it was gone; 0 when in time or when there was nothing. Begun seconds
     count."""
     if oldest is None or gone_at is None:

@@ -1,9 +1,12 @@
 """Carries the end of an organization's data: closed, keys destroyed, erased everywhere, certified; completed when the last hold ends.
 
-Like runs, an erasure's row is locked while a step is done, and a step that broke off is done again.
+Like a run's, each step is one bounded piece of work that can be done again; no transaction is open during a call, and what came of it is
+written if the erasure, locked now, is still as it was read.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -53,6 +56,10 @@ class ErasureView:
     erasure: Erasure
     kept: tuple[str, ...]
     certificate: Certificate | None
+
+
+class _Overtaken(Exception):
+    """The erasure is not as it was read any more."""
 
 
 class Erasures:
@@ -144,36 +151,50 @@ class Erasures:
 
     def _advance(self, erasure_id: str) -> bool:
         with self._database.transaction() as tx:
-            erasure = rows.lock(tx, erasure_id)
-            if erasure is None or erasure.is_complete:
-                return False
+            erasure = rows.get(tx, erasure_id)
+        if erasure is None or erasure.is_complete:
+            return False
+        try:
             match erasure.state:
                 case ErasureState.CLOSING:
-                    return self._close(tx, erasure)
+                    return self._close(erasure)
                 case ErasureState.DESTROYING_KEYS:
-                    return self._destroy(tx, erasure)
+                    return self._destroy(erasure)
                 case ErasureState.ERASING:
-                    return self._erase(tx, erasure)
+                    return self._erase(erasure)
                 case ErasureState.CERTIFYING:
-                    return self._certify(tx, erasure)
+                    return self._certify(erasure)
                 case ErasureState.DONE:
-                    return self._complete(tx, erasure)
+                    return self._complete(erasure)
+        except _Overtaken:
+            return True
 
-    def _close(self, tx: Tx, erasure: Erasure) -> bool:
+    @contextmanager
+    def _at(self, erasure: Erasure) -> Iterator[Tx]:
+        """A transaction in which the erasure is locked and still as it was read. Raises _Overtaken when it is not: another process was
+        faster, and what we have to write is written."""
+        with self._database.transaction() as tx:
+            if rows.lock(tx, erasure.erasure_id) != erasure:
+                raise _Overtaken
+            yield tx
+
+    def _close(self, erasure: Erasure) -> bool:
         if erasure.closes_at is None:
             answer = self._peers.settings.CloseOrganization(
                 settings_pb2.CloseOrganizationRequest(
                     organization_id=erasure.organization_id, erasure_id=erasure.erasure_id
                 )
             )
-            erasure = replace(erasure, closes_at=answer.effective_at.ToDatetime(tzinfo=UTC))
-            rows.save(tx, erasure)
-        if erasure.closes_at is None or self._clock.now() < erasure.closes_at:
+            with self._at(erasure) as tx:
+                rows.save(tx, replace(erasure, closes_at=answer.effective_at.ToDatetime(tzinfo=UTC)))
+            return True
+        if self._clock.now() < erasure.closes_at:
             return False
-        rows.save(tx, erasure.next())
+        with self._at(erasure) as tx:
+            rows.save(tx, erasure.next())
         return True
 
-    def _destroy(self, tx: Tx, erasure: Erasure) -> bool:
+    def _destroy(self, erasure: Erasure) -> bool:
         answer = self._peers.keys.DestroyEpochs(
             keys_pb2.DestroyEpochsRequest(
                 destruction_id=erasure.erasure_id, organization_id=erasure.organization_id
@@ -182,54 +203,67 @@ class Erasures:
         destruction = destructions.from_message(erasure.erasure_id, answer)
         if destruction is None:
             return False
-        rows.save(tx, replace(erasure, destruction=destruction, epochs_destroyed=answer.epochs).next())
+        destroyed = replace(erasure, destruction=destruction, epochs_destroyed=answer.epochs)
+        with self._at(erasure) as tx:
+            rows.save(tx, destroyed.next())
         return True
 
-    def _erase(self, tx: Tx, erasure: Erasure) -> bool:
+    def _erase(self, erasure: Erasure) -> bool:
         for service, erase in ERASE.items():
             if erasure.receipt(service) is None:
                 receipt = erase(self._peers, erasure.organization_id, erasure.erasure_id)
-                rows.add_receipt(tx, erasure.erasure_id, receipt)
+                with self._at(erasure) as tx:
+                    rows.add_receipt(tx, erasure.erasure_id, receipt)
                 return True
-        rows.save(tx, erasure.next())
+        with self._at(erasure) as tx:
+            rows.save(tx, erasure.next())
         return True
 
-    def _certify(self, tx: Tx, erasure: Erasure) -> bool:
-        signed = certificate_rows.of_act(tx, erasure.erasure_id)
+    def _certify(self, erasure: Erasure) -> bool:
+        with self._database.transaction() as tx:
+            signed = certificate_rows.of_act(tx, erasure.erasure_id)
         if not signed:
-            self._collect_epochs(tx, erasure)
-            standing = hold_rows.any_standing(tx, erasure.organization_id)
-            kept = standing or any(receipt.kept for receipt in erasure.receipts)
-            rows.save(tx, replace(erasure, is_kept=kept))
-            self._certifier.issue(tx, self._statement(tx, erasure, completes=""))
+            epochs = self._destroyed_epochs(erasure)
+            with self._at(erasure) as tx:
+                certificate_rows.add_epochs(tx, erasure.erasure_id, erasure.erasure_id, epochs)
+                standing = hold_rows.any_standing(tx, erasure.organization_id)
+                kept = standing or any(receipt.kept for receipt in erasure.receipts)
+                rows.save(tx, replace(erasure, is_kept=kept))
+                self._certifier.issue(tx, self._statement(tx, erasure, completes=""))
             return False
         if signed[0].envelope is None:
             return False
         done = replace(erasure.next(self._clock.now()), is_complete=not erasure.is_kept)
-        rows.save(tx, done)
-        self._audit(
-            tx, done, "erasure.ended", _ACTOR, certificate_id=signed[0].certificate_id, kept=done.is_kept
-        )
+        with self._at(erasure) as tx:
+            rows.save(tx, done)
+            self._audit(
+                tx, done, "erasure.ended", _ACTOR, certificate_id=signed[0].certificate_id, kept=done.is_kept
+            )
         return not done.is_complete
 
-    def _complete(self, tx: Tx, erasure: Erasure) -> bool:
+    def _complete(self, erasure: Erasure) -> bool:
         """What follows the end of the last hold: whoever kept something with it erases once more, and a further certificate says that
         it is gone."""
-        signed = certificate_rows.of_act(tx, erasure.erasure_id)
+        with self._database.transaction() as tx:
+            signed = certificate_rows.of_act(tx, erasure.erasure_id)
+            is_held = hold_rows.any_standing(tx, erasure.organization_id)
         if len(signed) == 1:
-            if hold_rows.any_standing(tx, erasure.organization_id):
+            if is_held:
                 return False
             for service in ("logging", "safety_review"):
                 ERASE[service](self._peers, erasure.organization_id, erasure.erasure_id)
-            self._certifier.issue(tx, self._statement(tx, erasure, completes=signed[0].certificate_id))
+            with self._at(erasure) as tx:
+                self._certifier.issue(tx, self._statement(tx, erasure, completes=signed[0].certificate_id))
             return False
         if signed[-1].envelope is None:
             return False
-        rows.save(tx, replace(erasure, is_complete=True))
-        self._audit(tx, erasure, "erasure.completed", _ACTOR, certificate_id=signed[-1].certificate_id)
+        with self._at(erasure) as tx:
+            rows.save(tx, replace(erasure, is_complete=True))
+            self._audit(tx, erasure, "erasure.completed", _ACTOR, certificate_id=signed[-1].certificate_id)
         return False
 
-    def _collect_epochs(self, tx: Tx, erasure: Erasure) -> None:
+    def _destroyed_epochs(self, erasure: Erasure) -> list[tuple[str, date, str]]:
+        found: list[tuple[str, date, str]] = []
         token = ""
         while True:
             page = self._peers.keys.ListDestroyedEpochs(
@@ -237,18 +271,13 @@ class Erasures:
                     destruction_id=erasure.erasure_id, page_size=_PAGE, page_token=token
                 )
             )
-            certificate_rows.add_epochs(
-                tx,
-                erasure.erasure_id,
-                erasure.erasure_id,
-                (
-                    (each.organization_id, date.fromisoformat(each.day), each.epoch_key_id)
-                    for each in page.epochs
-                ),
-            )
+            found += [
+                (each.organization_id, date.fromisoformat(each.day), each.epoch_key_id)
+                for each in page.epochs
+            ]
             token = page.next_page_token
             if not token:
-                return
+                return found
 
     def _statement(self, tx: Tx, erasure: Erasure, *, completes: str) -> Statement:
         organization_id = erasure.organization_id
@@ -322,6 +351,9 @@ def kept_sentences(erasure: Erasure, standing: list[Hold]) -> list[str]:
     sentences = holds.kept_sentences(standing)
     reviewed = erasure.receipt("safety_review")
     if sentences and reviewed is not None and reviewed.kept:
-        cases = "1 case stays" if reviewed.kept == 1 else f"{reviewed.kept} cases stay"
-        sentences.append(f"In safety review {cases} as long as the hold on its records.")
+        sentences.append(
+            "In safety review 1 case stays as long as a hold on its records."
+            if reviewed.kept == 1
+            else f"In safety review {reviewed.kept} cases stay as long as holds on their records."
+        )
     return sentences

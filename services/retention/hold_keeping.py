@@ -1,6 +1,7 @@
 """Carries holds through the two services that must both keep: logging the rows, access control the keys.
 
-A hold's row is locked while it is carried a step; every call is idempotent at its receiver, so a step that broke off anywhere is
+No transaction is open while another service is called: what came of it is written if the hold is still where it was. Every call is
+idempotent at its receiver, and a hold that was let go is kept by neither service again, so a step that broke off or was done twice is
 simply done again, by the call that placed the hold or by the job. Sealed data keys pass through and are not stored here.
 """
 
@@ -119,7 +120,7 @@ class HoldKeeper:
         settled = 0
         for hold_id in waiting:
             try:
-                hold = self.advance(hold_id, wait=False)
+                hold = self.advance(hold_id)
             except KeptError as error:
                 failure = failure or error
             else:
@@ -130,7 +131,7 @@ class HoldKeeper:
 
     def _end_by_itself(self, hold_id: str) -> None:
         with self._database.transaction() as tx:
-            hold = rows.lock(tx, hold_id, wait=False)
+            hold = rows.lock(tx, hold_id)
             if hold is not None:
                 self._leave(tx, hold)
 
@@ -147,33 +148,61 @@ class HoldKeeper:
 
     def _advance_or_keep(self, hold: Hold) -> Hold:
         try:
-            return self.advance(hold.hold_id, wait=True) or hold
+            return self.advance(hold.hold_id) or hold
         except KeptError as error:
             # The hold is written down and the job carries it on; whoever asked sees how far it is.
             _log.warning("hold.waits", hold_id=hold.hold_id, state=hold.state, reason=error.name)
             return hold
 
-    def advance(self, hold_id: str, *, wait: bool) -> Hold | None:
-        """Carries one hold a step further. None when it is not there, or another process has it and `wait` is false. Raises what the
-        other services answer with; nothing is changed then."""
+    def advance(self, hold_id: str) -> Hold | None:
+        """Carries one hold a step further; None when it is not there. Raises what the other services answer with; nothing is changed
+        then."""
         with self._database.transaction() as tx:
-            hold = rows.lock(tx, hold_id, wait=wait)
+            hold = rows.lock(tx, hold_id)
             if hold is None:
                 return None
             if hold.state is HoldState.PENDING:
-                return self._leave(tx, hold) or self._settle(tx, hold)
-            if hold.state is HoldState.RELEASING:
-                return self._end(tx, hold)
-            return hold
+                hold = self._leave(tx, hold) or hold
+        if hold.state is HoldState.PENDING:
+            return self._settle(hold)
+        if hold.state is HoldState.RELEASING:
+            return self._end(hold)
+        return hold
 
-    def _settle(self, tx: Tx, hold: Hold) -> Hold:
-        answer = self._peers.logging.HoldRecords(
-            lifecycle_pb2.HoldRecordsRequest(
-                hold_id=hold.hold_id, organization_id=hold.organization_id, record_ids=hold.record_ids
+    def _settle(self, hold: Hold) -> Hold:
+        protected = self._protect(hold)
+        if not protected:
+            # Rows whose keys are gone must not outlive their day for a hold that never was.
+            self._peers.logging.ReleaseRecords(lifecycle_pb2.ReleaseRecordsRequest(hold_id=hold.hold_id))
+        with self._database.transaction() as tx:
+            current = rows.lock(tx, hold.hold_id)
+            if current is None or current.state is not HoldState.PENDING:
+                return current or hold  # it was let go meanwhile, or another process was faster
+            settled = holds.settle(current, protected, self._clock.now())
+            rows.save(tx, settled)
+            kind = "hold.failed" if settled.state is HoldState.FAILED else "hold.activated"
+            self._audit(
+                tx,
+                settled,
+                kind,
+                _ACTOR,
+                subjects=tuple(sorted(settled.lost)),
+                kept=len(settled.kept),
+                lost=len(settled.lost),
             )
-        )
-        protected = {record.record_id for record in answer.held}
-        if protected:
+        return settled
+
+    def _protect(self, hold: Hold) -> set[bytes]:
+        """Has both services keep what is there; the records that both keep now. None for a hold that either has let go already: it was
+        released while we asked, or an earlier try found nothing to keep and broke off."""
+        try:
+            answer = self._peers.logging.HoldRecords(
+                lifecycle_pb2.HoldRecordsRequest(
+                    hold_id=hold.hold_id, organization_id=hold.organization_id, record_ids=hold.record_ids
+                )
+            )
+            if not answer.held:
+                return set()
             kept = self._peers.keys.RetainRecords(
                 keys_pb2.RetainRecordsRequest(
                     hold_id=hold.hold_id,
@@ -188,40 +217,29 @@ class HoldKeeper:
                     ],
                 )
             )
-            protected -= set(kept.lost)
-        settled = holds.settle(hold, protected, self._clock.now())
-        if settled.state is HoldState.FAILED and answer.held:
-            # Rows whose keys are gone must not outlive their day for a hold that never was.
-            self._peers.logging.ReleaseRecords(lifecycle_pb2.ReleaseRecordsRequest(hold_id=hold.hold_id))
-        rows.save(tx, settled)
-        kind = "hold.failed" if settled.state is HoldState.FAILED else "hold.activated"
-        self._audit(
-            tx,
-            settled,
-            kind,
-            _ACTOR,
-            subjects=tuple(sorted(settled.lost)),
-            kept=len(settled.kept),
-            lost=len(settled.lost),
-        )
-        return settled
-
-    def _end(self, tx: Tx, hold: Hold) -> Hold:
-        try:
-            answer = self._peers.keys.ReleaseRecords(keys_pb2.ReleaseRecordsRequest(hold_id=hold.hold_id))
-            destruction = destructions.from_message(answer.destruction.destruction_id, answer.destruction)
         except KeptError as error:
-            if error.reason != Reason.REASON_NOT_FOUND:
+            if error.reason != Reason.REASON_WRONG_STATE:
                 raise
-            destruction = destructions.Destruction("")  # it never kept a key for this hold
+            return set()
+        return {record.record_id for record in answer.held} - set(kept.lost)
+
+    def _end(self, hold: Hold) -> Hold:
+        answer = self._peers.keys.ReleaseRecords(
+            keys_pb2.ReleaseRecordsRequest(hold_id=hold.hold_id)
+        ).destruction
+        destruction = destructions.from_message(answer.destruction_id, answer)
         if destruction is None:
             return hold
         gone = self._peers.logging.ReleaseRecords(lifecycle_pb2.ReleaseRecordsRequest(hold_id=hold.hold_id))
-        ended = holds.end(hold, destruction, gone.removed, self._clock.now())
-        rows.save(tx, ended)
-        self._audit(
-            tx, ended, "hold.ended", _ACTOR, removed=gone.removed, root_key_id=destruction.root_key_id
-        )
+        with self._database.transaction() as tx:
+            current = rows.lock(tx, hold.hold_id)
+            if current is None or current.state is not HoldState.RELEASING:
+                return current or hold
+            ended = holds.end(current, destruction, gone.removed, self._clock.now())
+            rows.save(tx, ended)
+            self._audit(
+                tx, ended, "hold.ended", _ACTOR, removed=gone.removed, root_key_id=destruction.root_key_id
+            )
         return ended
 
     def _audit(

@@ -178,26 +178,40 @@ def end(hold: Hold, destruction: Destruction, removed: int, now: datetime) -> Ho
 
 
 _WHY: Final = {
-    HoldKind.LEGAL: "a legal hold",
-    HoldKind.FLAGGED: "a hold on flagged use",
+    HoldKind.LEGAL: ("a legal hold", "legal holds"),
+    HoldKind.FLAGGED: ("a hold on flagged use", "holds on flagged use"),
 }
-_SENTENCES: Final = 100
+# A sentence names so many holds; a certificate lists them all beside it.
+_NAMED: Final = 3
 
 
 def kept_sentences(holds: Sequence[Hold]) -> list[str]:
-    """What holds that are not over keep, one sentence each, the first hundred; then how many more there are."""
+    """What holds that are not over keep: a sentence for each reason, and one more for those that are being released."""
     standing = [hold for hold in holds if not hold.is_over]
-    sentences = []
-    for hold in standing[:_SENTENCES]:
-        count = len(hold.kept)
-        records = "1 record is" if count == 1 else f"{count} records are"
-        until = (
-            f"ends on {hold.review_at:%Y-%m-%d} at the latest"
-            if hold.kind is HoldKind.FLAGGED
-            else f"is reviewed on {hold.review_at:%Y-%m-%d}"
-        )
-        state = ", which is being released" if hold.state is HoldState.RELEASING else f", which {until}"
-        sentences.append(f"{records} kept by {_WHY[hold.kind]} ({hold.hold_id}){state}.")
-    if len(standing) > _SENTENCES:
-        sentences.append(f"{len(standing) - _SENTENCES} more holds keep something.")
-    return sentences
+    groups = [
+        [hold for hold in standing if hold.kind is kind and (hold.state is HoldState.RELEASING) is releasing]
+        for kind in HoldKind
+        for releasing in (False, True)
+    ]
+    return [_kept_sentence(group) for group in groups if group]
+
+
+def _kept_sentence(holds: Sequence[Hold]) -> str:
+    """holds: of one kind, and all or none of them being released."""
+    count = len({record_id for hold in holds for record_id in hold.kept})
+    records = "1 record is" if count == 1 else f"{count} records are"
+    one, many = _WHY[holds[0].kind]
+    named = f" ({', '.join(hold.hold_id for hold in holds)})" if len(holds) <= _NAMED else ""
+    why = f"{one}{named}" if len(holds) == 1 else f"{len(holds)} {many}{named}"
+    return f"{records} kept by {why}, {_until(holds)}."
+
+
+def _until(holds: Sequence[Hold]) -> str:
+    days = sorted(hold.review_at for hold in holds)
+    if holds[0].state is HoldState.RELEASING:
+        return "which is being released" if len(holds) == 1 else "which are being released"
+    if holds[0].kind is HoldKind.FLAGGED:
+        which = "which" if len(holds) == 1 else "the last of which"
+        return f"{which} ends on {days[-1]:%Y-%m-%d} at the latest"
+    which = "which" if len(holds) == 1 else "the first of which"
+    return f"{which} is reviewed on {days[0]:%Y-%m-%d}"

@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 
-from kept.access_control.v1 import audit_pb2, audit_pb2_grpc, keys_pb2_grpc
+from kept.access_control.v1 import audit_pb2_grpc, keys_pb2_grpc
 from kept.access_control.v1 import lifecycle_pb2_grpc as access_control_lifecycle
 from kept.logging.v1 import lifecycle_pb2_grpc as logging_lifecycle
 from kept.safety_review.v1 import lifecycle_pb2_grpc as safety_review_lifecycle
 from kept.settings.v1 import lifecycle_pb2_grpc as settings_lifecycle
 from shared.service import Connect
-
-# An entry may name 5,000 subjects; calls stay far below the limit of a message.
-_LARGEST_CALL = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -23,19 +20,6 @@ class Peers:
     access_control: access_control_lifecycle.LifecycleServiceStub
     keys: keys_pb2_grpc.KeyServiceStub
     audit: audit_pb2_grpc.AuditServiceStub
-
-    def append_entries(self, payloads: list[bytes]) -> None:
-        """Delivers audit entries from the outbox, in order."""
-        batch: list[audit_pb2.AuditEntry] = []
-        size = 0
-        for payload in payloads:
-            if batch and size + len(payload) > _LARGEST_CALL:
-                self.audit.AppendEntries(audit_pb2.AppendEntriesRequest(entries=batch))
-                batch, size = [], 0
-            batch.append(audit_pb2.AuditEntry.FromString(payload))
-            size += len(payload)
-        if batch:
-            self.audit.AppendEntries(audit_pb2.AppendEntriesRequest(entries=batch))
 
 
 def reach(connect: Connect) -> Peers:

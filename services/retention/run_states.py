@@ -5,7 +5,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from services.retention.destructions import Destruction
-from services.retention.rules import Rule
+from services.retention.rules import RuleInForce
 from shared.errors import wrong_state
 
 
@@ -37,7 +37,7 @@ class Run:
     through_day: date
     started_at: datetime
     started_by: str
-    rule: Rule
+    rule: RuleInForce
     ended_at: datetime | None = None
     epochs_destroyed: int = 0
     records_removed: int = 0

@@ -1,10 +1,11 @@
 """Carries a retention run: keys first, rows after, a check that nothing older is left, a signed certificate for each organization last.
 
-The run's row is locked while a step is done, so that replicas do not double; each step is one bounded piece of work whose calls are
-idempotent, so one that broke off anywhere is simply done again.
+Each step is one bounded piece of work whose calls are idempotent, so one that broke off anywhere is simply done again. No transaction is
+open during a call: what came of it is written if the run, locked now, is still as it was read; else another process was faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
@@ -50,6 +51,10 @@ class Plan:
     is_truncated: bool
 
 
+class _Overtaken(Exception):
+    """The run is not as it was read any more."""
+
+
 class Runs:
     """Plans, starts and carries runs; there is one at a time."""
 
@@ -86,44 +91,60 @@ class Runs:
     def start(self, actor: str) -> Run:
         """Starts a run over everything that is due now, or gives the one that is going on. Raises LEASE_LAPSED while no rule is in
         force."""
-        rule, through_day = self._rules.due_now()
-        now = self._clock.now()
-        run = Run(
-            run_id=new_id("run"),
-            state=RunState.DESTROYING_KEYS,
-            through_day=through_day,
-            started_at=now,
-            started_by=actor,
-            rule=rule,
-        )
         with self._database.transaction() as tx:
             # One may end between the attempt and the look at it; then the second attempt starts ours.
             for _ in range(3):
-                if rows.start(tx, run):
-                    self._audit(tx, run, "run.started", actor, through_day=run.through_day.isoformat())
-                    after_commit(tx, self.job.wake.set)
-                    return rows.get(tx, run.run_id) or run
-                if (other := rows.going_on(tx)) is not None:
-                    return other
+                run = self.start_in(tx, actor) or rows.going_on(tx)
+                if run is not None:
+                    return run
         raise KeptError(
             Reason.REASON_OVERLOADED, "Other runs start and end; retry.", retry_after=timedelta(seconds=1)
         )
 
+    def start_in(self, tx: Tx, actor: str) -> Run | None:
+        """Starts a run in the caller's transaction; None where one is going on. Raises as `start` does."""
+        rule, through_day = self._rules.due_in(tx)
+        run = Run(
+            run_id=new_id("run"),
+            state=RunState.DESTROYING_KEYS,
+            through_day=through_day,
+            started_at=self._clock.now(),
+            started_by=actor,
+            rule=rule,
+        )
+        if not rows.start(tx, run):
+            return None
+        self._audit(tx, run, "run.started", actor, through_day=run.through_day.isoformat())
+        after_commit(tx, self.job.wake.set)
+        return rows.get(tx, run.run_id) or run
+
     def step(self) -> bool:
         """The job: one step of the run that is going on. True when the next one can be done at once."""
         with self._database.transaction() as tx:
-            run = rows.lock_going_on(tx)
-            if run is None:
-                return False
+            run = rows.going_on(tx)
+        if run is None:
+            return False
+        try:
             match run.state:
                 case RunState.DESTROYING_KEYS:
-                    return self._destroy(tx, run)
+                    return self._destroy(run)
                 case RunState.DROPPING_ROWS:
-                    return self._drop(tx, run)
+                    return self._drop(run)
                 case _:
-                    return self._certify(tx, run)
+                    return self._certify(run)
+        except _Overtaken:
+            return True
 
-    def _destroy(self, tx: Tx, run: Run) -> bool:
+    @contextmanager
+    def _at(self, run: Run) -> Iterator[Tx]:
+        """A transaction in which the run is locked and still as it was read. Raises _Overtaken when it is not: another process was
+        faster, and what we have to write is written."""
+        with self._database.transaction() as tx:
+            if rows.lock(tx, run.run_id) != run:
+                raise _Overtaken
+            yield tx
+
+    def _destroy(self, run: Run) -> bool:
         answer = self._peers.keys.DestroyEpochs(
             keys_pb2.DestroyEpochsRequest(destruction_id=run.run_id, through_day=run.through_day.isoformat())
         ).destruction
@@ -131,34 +152,39 @@ class Runs:
         if destruction is None:
             return False
         destroyed = replace(run, destruction=destruction, epochs_destroyed=answer.epochs)
-        rows.save(tx, destroyed.to(RunState.DROPPING_ROWS))
+        with self._at(run) as tx:
+            rows.save(tx, destroyed.to(RunState.DROPPING_ROWS))
         return True
 
-    def _drop(self, tx: Tx, run: Run) -> bool:
+    def _drop(self, run: Run) -> bool:
         if not run.days_listed:
             page = self._peers.logging.ListStoredDays(
                 lifecycle_pb2.ListStoredDaysRequest(
                     through_day=run.through_day.isoformat(), page_size=_PAGE, page_token=run.days_token
                 )
             )
-            rows.add_days(tx, run.run_id, (date.fromisoformat(each.day) for each in page.days))
-            rows.save(tx, replace(run, days_token=page.next_page_token, days_listed=not page.next_page_token))
+            listed = replace(run, days_token=page.next_page_token, days_listed=not page.next_page_token)
+            with self._at(run) as tx:
+                rows.add_days(tx, run.run_id, (date.fromisoformat(each.day) for each in page.days))
+                rows.save(tx, listed)
             return True
-        day = rows.next_day(tx, run.run_id)
+        with self._database.transaction() as tx:
+            day = rows.next_day(tx, run.run_id)
         if day is not None:
-            self._drop_day(tx, run, day)
+            self._drop_day(run, day)
             return True
-        days = rows.days(tx, run.run_id)
-        dropped = replace(
-            run,
-            records_removed=sum(each.dropped - each.held for each in days),
-            records_held=sum(each.held for each in days),
-            late_seconds=self._late(run.destruction, run, days),
-        )
-        rows.save(tx, dropped.to(RunState.CERTIFYING))
+        with self._at(run) as tx:
+            days = rows.days(tx, run.run_id)
+            dropped = replace(
+                run,
+                records_removed=sum(each.dropped - each.held for each in days),
+                records_held=sum(each.held for each in days),
+                late_seconds=self._late(run.destruction, run, days),
+            )
+            rows.save(tx, dropped.to(RunState.CERTIFYING))
         return True
 
-    def _drop_day(self, tx: Tx, run: Run, day: RunDay) -> None:
+    def _drop_day(self, run: Run, day: RunDay) -> None:
         try:
             answer = self._peers.logging.DropExpired(
                 lifecycle_pb2.DropExpiredRequest(run_id=run.run_id, day=day.day.isoformat())
@@ -167,11 +193,12 @@ class Runs:
             if error.reason != Reason.REASON_NOT_DUE or self._clock.now() < run.started_at + _PATIENCE:
                 raise
             _log.error("run.day_refused", run_id=run.run_id, day=day.day.isoformat())
-            rows.save_day(tx, replace(day, is_refused=True))
-            return
-        rows.save_day(
-            tx, replace(day, dropped_at=self._clock.now(), dropped=answer.dropped, held=answer.held)
-        )
+            written = replace(day, is_refused=True)
+        else:
+            written = replace(day, dropped_at=self._clock.now(), dropped=answer.dropped, held=answer.held)
+        with self._at(run) as tx:
+            if rows.next_day(tx, run.run_id) == day:
+                rows.save_day(tx, written)
 
     @staticmethod
     def _late(destruction: Destruction, run: Run, days: Sequence[RunDay]) -> int:
@@ -179,106 +206,128 @@ class Runs:
         last_drop = max((day.dropped_at for day in days if day.dropped_at is not None), default=None)
         return late_seconds(run.rule, oldest, destruction.destroyed_at or last_drop)
 
-    def _certify(self, tx: Tx, run: Run) -> bool:
+    def _certify(self, run: Run) -> bool:
         if not run.is_checked:
-            return self._check(tx, run)
-        source = rows.next_source(tx, run.run_id)
+            return self._check(run)
+        with self._database.transaction() as tx:
+            source = rows.next_source(tx, run.run_id)
+            day = rows.next_uncounted(tx, run.run_id)
         if source is not None:
-            self._collect_epochs(tx, source)
+            self._collect_epochs(run, source)
             return True
-        day = rows.next_uncounted(tx, run.run_id)
         if day is not None:
-            self._collect_counts(tx, day)
+            self._collect_counts(run, day)
             return True
-        organizations = certificate_rows.uncertified(tx, run.run_id, _CERTIFICATES_A_STEP)
-        if organizations:
-            statements = RunStatements(tx, run)
-            for organization_id in organizations:
-                self._certifier.issue(tx, statements.of(organization_id))
-            return True
-        signed, incomplete = certificate_rows.count_of_act(tx, run.run_id)
-        if incomplete:
-            return False
-        done = replace(run, certificates=signed).to(RunState.DONE, self._clock.now())
-        rows.save(tx, done)
-        rows.mark_certified(tx, run.run_id)
-        certificate_rows.forget_act(tx, run.run_id)
-        self._audit(
-            tx,
-            done,
-            "run.ended",
-            _ACTOR,
-            through_day=done.through_day.isoformat(),
-            epochs_destroyed=done.epochs_destroyed,
-            records_removed=done.records_removed,
-            records_held=done.records_held,
-            certificates=done.certificates,
-            late_seconds=done.late_seconds,
-        )
-        if done.late_seconds:
-            _log.warning("run.late", run_id=run.run_id, late_seconds=done.late_seconds)
-        return False
+        return self._issue(run)
 
-    def _check(self, tx: Tx, run: Run) -> bool:
+    def _check(self, run: Run) -> bool:
+        """Whether nothing older is left, as logging sees it; a run that leaves something does not certify."""
         left = self._peers.logging.GetOldest(lifecycle_pb2.GetOldestRequest()).oldest_day
-        if left and date.fromisoformat(left) <= run.through_day:
-            failed = run.to(RunState.NOT_CERTIFIED, self._clock.now())
-            rows.save(tx, failed)
-            self._audit(
-                tx,
-                failed,
-                "run.not_certified",
-                _ACTOR,
-                through_day=run.through_day.isoformat(),
-                oldest_day=left,
-                records_removed=run.records_removed,
-            )
-            _log.error(
-                "run.not_certified",
-                run_id=run.run_id,
-                through_day=run.through_day.isoformat(),
-                oldest_day=left,
-            )
-            return False
-        rows.adopt(tx, run.run_id)
-        rows.save(tx, replace(run, is_checked=True))
+        oldest = date.fromisoformat(left) if left else None
+        with self._at(run) as tx:
+            refused = [day.day for day in rows.days(tx, run.run_id) if day.is_refused]
+            left_behind = [day for day in (oldest, *refused) if day is not None and day <= run.through_day]
+            if left_behind:
+                self._fail(tx, run, "rows_left", min(left_behind))
+                return False
+            rows.adopt(tx, run.run_id)
+            rows.save(tx, replace(run, is_checked=True))
         return True
 
-    def _collect_epochs(self, tx: Tx, source: RunSource) -> None:
+    def _fail(self, tx: Tx, run: Run, why: str, day: date) -> None:
+        failed = run.to(RunState.NOT_CERTIFIED, self._clock.now())
+        rows.save(tx, failed)
+        certificate_rows.forget_act(tx, run.run_id)
+        facts = {"through_day": run.through_day.isoformat(), "oldest_day": day.isoformat(), "why": why}
+        self._audit(tx, failed, "run.not_certified", _ACTOR, records_removed=run.records_removed, **facts)
+        _log.error("run.not_certified", run_id=run.run_id, **facts)
+
+    def _collect_epochs(self, run: Run, source: RunSource) -> None:
         page = self._peers.keys.ListDestroyedEpochs(
             keys_pb2.ListDestroyedEpochsRequest(
                 destruction_id=source.source_run_id, page_size=_PAGE, page_token=source.epochs_token
             )
         )
-        certificate_rows.add_epochs(
-            tx,
-            source.run_id,
-            source.source_run_id,
-            ((each.organization_id, date.fromisoformat(each.day), each.epoch_key_id) for each in page.epochs),
-        )
-        rows.save_source(
-            tx,
-            replace(source, epochs_token=page.next_page_token, epochs_listed=not page.next_page_token),
-        )
+        with self._at(run) as tx:
+            if rows.next_source(tx, run.run_id) != source:
+                return
+            certificate_rows.add_epochs(
+                tx,
+                source.run_id,
+                source.source_run_id,
+                (
+                    (each.organization_id, date.fromisoformat(each.day), each.epoch_key_id)
+                    for each in page.epochs
+                ),
+            )
+            rows.save_source(
+                tx,
+                replace(source, epochs_token=page.next_page_token, epochs_listed=not page.next_page_token),
+            )
 
-    def _collect_counts(self, tx: Tx, day: RunDay) -> None:
+    def _collect_counts(self, run: Run, day: RunDay) -> None:
         page = self._peers.logging.ListDroppedCounts(
             lifecycle_pb2.ListDroppedCountsRequest(
                 day=day.day.isoformat(), page_size=_PAGE, page_token=day.counts_token
             )
         )
-        certificate_rows.add_counts(
-            tx,
-            day.run_id,
-            (
-                (each.organization_id, day.day, each.records - each.held, each.held)
-                for each in page.days
-                if each.records or each.held
-            ),
-        )
-        rows.save_day(
-            tx, replace(day, counts_token=page.next_page_token, counts_listed=not page.next_page_token)
-        )
+        with self._at(run) as tx:
+            if rows.next_uncounted(tx, run.run_id) != day:
+                return
+            certificate_rows.add_counts(
+                tx,
+                day.run_id,
+                (
+                    (
+                        each.organization_id,
+                        day.day,
+                        each.records - each.held,
+                        each.held,
+                        each.records_with_content,
+                    )
+                    for each in page.days
+                    if each.records or each.held
+                ),
+            )
+            rows.save_day(
+                tx, replace(day, counts_token=page.next_page_token, counts_listed=not page.next_page_token)
+            )
+
+    def _issue(self, run: Run) -> bool:
+        """Signs the next certificates, and ends the run once all have their proof."""
+        with self._at(run) as tx:
+            signed, incomplete = certificate_rows.count_of_act(tx, run.run_id)
+            alive = None if signed else certificate_rows.dropped_with_a_living_key(tx, run.run_id)
+            if alive is not None:
+                self._fail(tx, run, "keys_left", alive)
+                return False
+            organizations = certificate_rows.uncertified(tx, run.run_id, _CERTIFICATES_A_STEP)
+            if organizations:
+                statements = RunStatements(tx, run)
+                for organization_id in organizations:
+                    self._certifier.issue(tx, statements.of(organization_id))
+                return True
+            if incomplete:
+                return False
+            done = replace(run, certificates=signed).to(RunState.DONE, self._clock.now())
+            rows.save(tx, done)
+            rows.mark_certified(tx, run.run_id)
+            certificate_rows.forget_act(tx, run.run_id)
+            self._audit(
+                tx,
+                done,
+                "run.ended",
+                _ACTOR,
+                through_day=done.through_day.isoformat(),
+                epochs_destroyed=done.epochs_destroyed,
+                records_removed=done.records_removed,
+                records_held=done.records_held,
+                certificates=done.certificates,
+                late_seconds=done.late_seconds,
+            )
+        if done.late_seconds:
+            _log.warning("run.late", run_id=run.run_id, late_seconds=done.late_seconds)
+        return False
 
     def _audit(self, tx: Tx, run: Run, kind: str, actor: str, **facts: str | int) -> None:
         self._outbox.audit(

@@ -16,6 +16,7 @@ from shared.errors import KeptError, Reason
 from shared.jobs import Job
 from shared.telemetry import ALERT
 
+_ACTOR: Final = "service:retention"
 # A run that left something behind is tried again after this, until one certifies.
 _RETRY: Final = timedelta(hours=1)
 
@@ -33,36 +34,46 @@ class Schedule:
 
     def step(self) -> bool:
         """The job: starts a run when one is needed."""
-        try:
-            _, through_day = self._rules.due_now()
-        except KeptError as error:
-            if error.reason == Reason.REASON_LEASE_LAPSED:  # the first rule is not in force yet
-                return False
-            raise
         now = self._clock.now()
         with self._database.transaction() as tx:
-            if not store.try_lock(tx, "schedule"):
-                return False
             last = rows.newest(tx)
-            self._alert(last)
-            if last is not None and not _is_another_needed(last, through_day, now):
-                return False
-            page = self._peers.logging.ListStoredDays(
-                lifecycle_pb2.ListStoredDaysRequest(through_day=through_day.isoformat(), page_size=1000)
-            )
-            if any(day.records for day in page.days) or page.next_page_token:
-                self._runs.start("service:retention")
+            try:
+                rule, through_day = self._rules.due_in(tx)
+            except KeptError as error:
+                if error.reason == Reason.REASON_LEASE_LAPSED:  # the first rule is not in force yet
+                    return False
+                raise
+        is_uncertified = last is not None and last.state is RunState.NOT_CERTIFIED
+        ALERT.labels("retention_run_not_certified").set(is_uncertified)
+        if last is not None and not last.is_over:
+            _alert_late(now >= last.rule.term_end(last.through_day))
+            return False
+        if last is not None and not _is_another_needed(last, through_day, now):
+            _alert_late(False)
+            return False
+        # What is due ought to be gone by now: an alert, unless logging can say that there is nothing.
+        is_late = now >= rule.term_end(through_day)
+        try:
+            is_needed = is_uncertified or self._is_anything_stored(through_day)
+        except KeptError:
+            _alert_late(is_late)
+            raise
+        _alert_late(is_late and is_needed)
+        if is_needed:
+            with self._database.transaction() as tx:
+                if store.try_lock(tx, "schedule") and rows.newest(tx) == last:
+                    self._runs.start_in(tx, _ACTOR)
         return False
 
-    def _alert(self, last: Run | None) -> None:
-        late = (
-            last is not None
-            and not last.is_over
-            and self._clock.now() >= last.rule.term_end(last.through_day)
+    def _is_anything_stored(self, through_day: date) -> bool:
+        page = self._peers.logging.ListStoredDays(
+            lifecycle_pb2.ListStoredDaysRequest(through_day=through_day.isoformat(), page_size=1)
         )
-        ALERT.labels("retention_run_late").set(int(late))
-        not_certified = last is not None and last.state is RunState.NOT_CERTIFIED
-        ALERT.labels("retention_run_not_certified").set(int(not_certified))
+        return bool(page.days or page.next_page_token)
+
+
+def _alert_late(is_late: bool) -> None:
+    ALERT.labels("retention_run_late").set(is_late)
 
 
 def _is_another_needed(last: Run, through_day: date, now: datetime) -> bool:

@@ -18,7 +18,7 @@ from services.retention.certification import Certifier
 from services.retention.config import RetentionConfig
 from services.retention.erasures import Erasures
 from services.retention.hold_keeping import HoldKeeper
-from services.retention.rules import RuleBook, Term, TermKind
+from services.retention.rules import RuleBook
 from services.retention.runs import Runs
 from services.retention.schedule import Schedule
 from services.retention.servicers.certificates import CertificateServicer
@@ -30,22 +30,22 @@ from shared.callers import RemoteAuthority
 from shared.change_feed import ChangeFeed
 from shared.clock import Clock
 from shared.database import Database
-from shared.outbox import AUDIT, Outbox
+from shared.outbox import Outbox
 from shared.service import Connect, Registrar, Service
+from shared.terms import Rule, Term, TermKind
 
 
 def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Connect) -> Service:
     """The service. Makes the signing key's file when there is none; raises ConfigError when it cannot be used."""
     key = signing.load_or_create(config.signing_key)
     others = peers.reach(connect)
-    outbox = Outbox(store.outbox, database, clock, {AUDIT: others.append_entries})
+    outbox = Outbox(store.outbox, database, clock, others.audit.AppendEntries)
     rules = RuleBook(
         ChangeFeed(store.rule_changes, database, clock),
         database,
         clock,
         outbox,
-        Term(TermKind.AT_MOST, config.default_term_days),
-        timedelta(hours=config.run_window_hours),
+        Rule(Term(TermKind.AT_MOST, config.default_term_days), timedelta(hours=config.run_window_hours)),
     )
     certifier = Certifier(database, clock, outbox, others, key)
     holds = HoldKeeper(database, clock, outbox, others)

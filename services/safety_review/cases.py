@@ -8,6 +8,7 @@ A claim that is over leaves no mark: such a case counts as OPEN everywhere (`as_
 that comes of it; what is not allowed raises KeptError and changes nothing.
 """
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -61,6 +62,20 @@ def as_of(case: Case, now: datetime) -> Case:
     if case.state == CLAIMED and not _claim_lasts(case, now):
         return replace(case, state=OPEN, claimed_by="", claimed_until=None)
     return case
+
+
+def etag(case: Case, now: datetime) -> str:
+    """What a decision has to show to prove that it is about the case as it is now: another flag, claim or decision changes it."""
+    case = as_of(case, now)
+    parts = (
+        case.state,
+        case.flag_count,
+        case.claimed_by,
+        case.decision,
+        case.decided_by,
+        case.decision_reason,
+    )
+    return "case-" + hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def claim(case: Case, person_id: str, now: datetime, lasts: timedelta) -> Case:

@@ -94,11 +94,7 @@ class Flags:
                     flag.hold_request_id, organization_id, flag.record_id, case.case_id, flag.hold_ends_at
                 ),
             )
-        self._outbox.put(
-            tx,
-            notices.CASE,
-            notices.open_case(case.case_id, organization_id, store.record_ids(tx, case.case_id)),
-        )
+        self._outbox.put(tx, notices.CASE, notices.open_case(case.case_id, organization_id))
         rules = Counter(rule_id for flag in flags for rule_id in flag.rule_ids)
         self._outbox.audit(
             tx,

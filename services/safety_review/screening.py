@@ -1,4 +1,5 @@
-"""Screening: each record gets one verdict for each version of the rules, the first, and what is flagged is filed with it.
+"""Screening: each record gets one verdict for each version of the rules, the first, and what is flagged is filed with it. INCOMPLETE
+says that there is none yet: whoever asks again has the record looked at again.
 
 A verdict, its flag, the hold and the case's message are one transaction: whoever gets an answer knows that all of it is durable, and
 whoever got none asks again and gets the same. Texts are looked at outside of any transaction and are never stored or logged.
@@ -81,7 +82,11 @@ class Screening:
             submissions.setdefault(submission.key, submission)
         with self._database.transaction() as tx:
             said = verdicts.find(tx, submissions, self.version)
-        seen = {key: self._look(submissions[key]) for key in submissions if key not in said}
+        seen = {
+            key: self._look(submissions[key])
+            for key in submissions
+            if said.get(key, INCOMPLETE) == INCOMPLETE
+        }
         if seen:
             said |= self._commit(seen)
         return [said[submission.key] for submission in batch]

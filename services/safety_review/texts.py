@@ -5,13 +5,13 @@ part is, or may be, JSON and holds a backslash, its unescaped form is looked at 
 linear, has no depth, and works for what was cut off in the middle.
 """
 
-import re
+import string
 from collections.abc import Iterator
 from typing import Final
 
 from kept.logging.v1 import interactions_pb2
 
-_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_HEX: Final = frozenset(string.hexdigits)
 _LETTERS: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 # Python knows some codecs that take quadratic time: only those that text comes in.
 _CHARSETS: Final = frozenset(
@@ -60,7 +60,19 @@ def _parameters(text: str) -> Iterator[tuple[str, str]]:
 
 def _unescape(text: str) -> str:
     """The text with JSON's escapes (RFC 8259 §7) as the characters they stand for; half a pair becomes U+FFFD."""
-    plain = _ESCAPE.sub(
-        lambda found: chr(int(found[1], 16)) if found[1] else _LETTERS.get(found[2], found[2]), text
-    )
-    return plain.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    first, *pieces = text.split("\\")
+    plain = [first]
+    is_escaped = True  # whether the backslash before the piece begins an escape
+    for number, piece in enumerate(pieces, start=1):
+        digits = piece[1:5]
+        if not is_escaped:
+            plain.append(piece)
+            is_escaped = True
+        elif not piece:  # two backslashes are one; the last of a text stands for itself
+            plain.append("\\")
+            is_escaped = number == len(pieces)
+        elif piece[0] == "u" and len(digits) == 4 and _HEX.issuperset(digits):
+            plain += chr(int(digits, 16)), piece[5:]
+        else:
+            plain += _LETTERS.get(piece[0], piece[0]), piece[1:]
+    return "".join(plain).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -53,8 +53,8 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         store.outbox,
         database,
         clock,
+        audit_pb2_grpc.AuditServiceStub(access_control).AppendEntries,
         handlers(
-            audit_pb2_grpc.AuditServiceStub(access_control),
             directory_pb2_grpc.DirectoryServiceStub(access_control),
             erasures_pb2_grpc.ErasureServiceStub(retention),
         ),

@@ -1,14 +1,19 @@
 """Time in a simulated world: one true clock, and what each process believes."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
+
+# How far, in seconds, a process's clock may be off: within the tolerance of shared.clock, and far beyond it.
+STEPS: Final = (0.0, 0.0, 0.5, -0.5, 2.0, -2.0, 20.0, -20.0)
+_FIRST_DAY: Final = datetime(2026, 1, 5, 0, 30, tzinfo=UTC)
 
 
 class WorldTime:
     """The true time. Boottime runs with it; nobody steps either."""
 
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 5, 0, 30, tzinfo=UTC)
-        self.boottime = 10_000.0
+    def __init__(self, now: datetime = _FIRST_DAY, boottime: float = 10_000.0) -> None:
+        self.now = now
+        self.boottime = boottime
 
     def advance(self, by: timedelta) -> None:
         """Time passes."""

@@ -5,69 +5,87 @@ from datetime import datetime
 
 from kept.access_control.v1 import grants_pb2
 
+# Content that the shipped rules flag.
+FLAGGED_TEXT = "zebracanary"
+
 
 @dataclass
 class SentRecord:
-    """A record that was sent, at least once. stored: acknowledged as stored, with or without content."""
+    """A record that was sent, at least once. stored: acknowledged as stored, with or without content. due_at: as the newest receipt says."""
 
     record_id: bytes
     organization_id: str
     created_at: datetime
+    first_sent_at: datetime
     text: str
     stored: bool = False
-    with_content: bool = False
     due_at: datetime | None = None
+
+    @property
+    def made_at(self) -> datetime:
+        """When its content came to be at the latest: an id may claim a time a little ahead of when it was sent."""
+        return min(self.created_at, self.first_sent_at)
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether misuse screening keeps it."""
+        return self.text == FLAGGED_TEXT
 
 
 @dataclass
 class Organization:
-    """One organization. zdr_from: content created from then on must not exist."""
+    """One organization. zdr_from: content made from then on must not exist. leaving_at: when its admin confirmed the deletion of the
+    account. training_allowed: as its admin was told last; None while that is open."""
 
     organization_id: str
     deployment: str
     admin_id: str
-    effective_at: datetime
     zdr_from: datetime | None = None
-    closed_at: datetime | None = None
-    erased: bool = False
+    training_allowed: bool | None = True
+    leaving_at: datetime | None = None
     claim: str = ""
+    erased: bool = False
 
 
 @dataclass
 class Grant:
-    """A grant of data, as its holder sees it."""
+    """A grant of data, as its holder sees it. read: records that came under it."""
 
     grant: grants_pb2.Grant
     holder: str
     revoked_at: datetime | None = None
+    read: set[bytes] = field(default_factory=set)
 
 
 @dataclass
 class Hold:
-    """A hold. active_at: since when it protects. released: somebody began to let it go."""
+    """A legal hold that two people agreed on. is_active: both services keep what it names. releasing: somebody began to let it go;
+    released: that was acknowledged."""
 
     hold_id: str
     organization_id: str
     record_ids: list[bytes]
-    active: bool = False
+    is_active: bool = False
+    releasing: bool = False
     released: bool = False
 
 
 @dataclass
 class Model:
-    """All of it."""
+    """All of it. head: the newest head of the audit log that anybody saw. certified: epochs whose destruction a certificate states."""
 
     organizations: dict[str, Organization] = field(default_factory=dict)
     records: dict[bytes, SentRecord] = field(default_factory=dict)
     grants: dict[str, Grant] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
-    heads: list[tuple[int, bytes]] = field(default_factory=list)
+    head: tuple[int, bytes] = (0, b"")
+    certified: set[str] = field(default_factory=set)
 
     def held(self) -> dict[bytes, Hold]:
-        """Records that a hold protects."""
+        """Records that a legal hold protects."""
         return {
             record_id: hold
             for hold in self.holds.values()
-            if hold.active and not hold.released
+            if hold.is_active and not hold.releasing
             for record_id in hold.record_ids
         }

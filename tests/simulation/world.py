@@ -2,72 +2,50 @@
 
 import hashlib
 import random
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import grpc
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
-import services.access_control.wiring
-import services.logging.wiring
-import services.retention.wiring
-import services.safety_review.wiring
-import services.settings.wiring
+import services.access_control.ended_grants
 from services.access_control.audit_log import AuditLog
 from services.access_control.bootstrap import First, bootstrap
-from services.access_control.config import AccessControlConfig
 from services.access_control.decision_log import DecisionLog
 from services.access_control.key_stores.files import FileKeyStore
-from services.logging.config import LoggingConfig
-from services.retention.config import RetentionConfig
-from services.safety_review.config import SafetyReviewConfig
-from services.settings.config import SettingsConfig
 from shared import ids
-from shared.database import Database, migrate
+from shared.database import Database
 from shared.errors import KeptError
 from shared.identity import Caller, CallerKind, IssuerKeys
 from shared.inprocess import InProcess
+from shared.jobs import Job
 from shared.redaction import Secret
-from shared.service import Service
+from shared.replica import Replica
 from tests.simulation.clocks import ProcessClock, WorldTime
 from tests.simulation.faults import Crash, Faults
+from tests.simulation.databases import Databases
 from tests.simulation.network import channel
-from tests.support.postgres import TestServer, database_name
+from tests.simulation.rooms import ISSUERS, PROCESSES, ROOMS, configuration
 
-_ROOMS = Path(services.settings.wiring.__file__).parents[1]
-_ISSUERS = {"workforce": "https://workforce.test", "customer": "https://customer.test"}
 _KEY = ECKey.generate_key("P-256", parameters={"kid": "sim"})
+# Jobs that listen, a heartbeat a step.
+_WATCHES = {"ended_grants"}
+_HOUSEKEEPING = {"partitions", "epoch_keys", "data_keys", "old_verdicts", "erased_cases", "rules"}
+# Jobs that ask other services how far they are.
+_FOLLOWING = {"holds", "runs", "erasures", "certificates"}
+# A quiet moment is this many steps at most, and so long each.
+_ROUNDS = 24
+_STEP = timedelta(seconds=0.5)
 
 
-@dataclass(frozen=True)
-class Room:
-    """A service: how it is configured and wired. config: what it needs beyond what every service does."""
-
-    config_class: Any
-    wire: Callable[..., Service]
-
-
-ROOMS: dict[str, Room] = {
-    "settings": Room(SettingsConfig, services.settings.wiring.wire),
-    "logging": Room(LoggingConfig, services.logging.wiring.wire),
-    "access_control": Room(AccessControlConfig, services.access_control.wiring.wire),
-    "retention": Room(RetentionConfig, services.retention.wiring.wire),
-    "safety_review": Room(SafetyReviewConfig, services.safety_review.wiring.wire),
-}
-# Two processes of logging share a database: what one acknowledged the other must know.
-PROCESSES = {
-    "settings": "settings",
-    "logging": "logging",
-    "logging_2": "logging",
-    "access_control": "access_control",
-    "retention": "retention",
-    "safety_review": "safety_review",
-}
+def _is_listening(job: Job) -> bool:
+    return job.name.startswith("replica:") or job.name in _WATCHES
 
 
 @dataclass
@@ -79,110 +57,108 @@ class Process:
     clock: ProcessClock
     database: Database
     server: InProcess
-
-
-class Templates:
-    """Migrated databases to copy from, made once for all seeds."""
-
-    def __init__(self, server: TestServer) -> None:
-        self.server = server
-        self.names: dict[str, str] = {}
-        for room in ROOMS:
-            url = server.fresh_database(f"{room}_template")
-            database = Database(url, pool=2)
-            migrate(database, _ROOMS / room / "migrations")
-            database.close()
-            self.names[room] = database_name(url)
+    lives: int
 
 
 class World:
     """One history's world."""
 
-    def __init__(self, seed: random.Random, templates: Templates, home: Path) -> None:
+    def __init__(self, seed: random.Random, databases: Databases, home: Path, time: WorldTime) -> None:
         self.seed = seed
-        self.time = WorldTime()
+        self.time = time
         self.faults = Faults(random.Random(seed.random()))
+        self.trace = hashlib.sha256()
+        self._cut_until: dict[str | None, float] = {}
         self._home = home
-        self._templates = templates
-        entropy = random.Random(seed.random())
-        ids.entropy = entropy.randbytes  # a seed replays exactly
-        self._patch_issuers()
-        self.urls = {
-            room: templates.server.fresh_database(room, template=templates.names[room]) for room in ROOMS
-        }
+        self.databases = databases
+        self._patches = ExitStack()
+        self._patch(random.Random(seed.random()))
         self.processes: dict[str, Process] = {}
         for name, room in PROCESSES.items():
-            self.processes[name] = self._start(name, room, ProcessClock(self.time))
+            self.processes[name] = self._start(name, room, ProcessClock(self.time), 1)
 
-    def close(self) -> None:
-        """Ends everything and removes what it left."""
-        for process in self.processes.values():
-            process.database.close()
-        for url in self.urls.values():
-            self._templates.server.drop(url)
-        shutil.rmtree(self._home, ignore_errors=True)
+    def _patch(self, entropy: random.Random) -> None:
+        """Replaces what reaches out of this world: chance, the issuers' keys, and waiting for the wire."""
 
-    def restart(self, name: str) -> None:
-        """The process died; another takes its place, with nothing but what is on disk."""
-        old = self.processes[name]
-        old.database.close()
-        was, self.faults.off = self.faults.off, True
-        try:
-            self.processes[name] = self._start(name, old.room, old.clock)
-        finally:
-            self.faults.off = was
-
-    def _start(self, name: str, room: str, clock: ProcessClock) -> Process:
-        database = Database(self.urls[room], pool=3, on_commit=lambda _: self.faults.step(name))
-        config = ROOMS[room].config_class.model_validate(self._configuration(room))
-        service = ROOMS[room].wire(
-            config,
-            clock,
-            database,
-            lambda peer: channel(
-                self, lambda: self._any_of(peer), lambda: Caller(CallerKind.SERVICE, name=room)
-            ),
-        )
-        return Process(name, room, clock, database, InProcess(service))
-
-    def _any_of(self, room: str) -> str:
-        names = [name for name, of in PROCESSES.items() if of == room]
-        return names[0] if len(names) == 1 else self.seed.choice(names)
-
-    def _configuration(self, room: str) -> dict[str, Any]:
-        nowhere = "127.0.0.1:1"
-        values: dict[str, Any] = {
-            "environment": "local",
-            "trust_domain": "sim.local",
-            "services_address": nowhere,
-            "people_address": nowhere,
-            "health_address": nowhere,
-            "metrics_address": nowhere,
-            "database_url": self.urls[room],
-            "tls": {"certificate": "/nowhere", "key": "/nowhere", "authority": "/nowhere"},
-            "issuers": [
-                {"kind": kind, "issuer": issuer, "jwks_url": f"{issuer}/jwks.json"}
-                for kind, issuer in _ISSUERS.items()
-            ],
-            "audience": f"kept:{room}",
-        }
-        if room == "access_control":
-            values["key_store"] = str(self._home / "key_store")
-            (self._home / "key_store").mkdir(mode=0o700, parents=True, exist_ok=True)
-        if room == "retention":
-            values["signing_key"] = str(self._home / "retention.key")
-        if room == "settings":
-            values["account_deletion_grace_days"] = 0
-            values["password_hashing"] = {"passes": 1, "memory_kib": 8, "lanes": 1}
-        return values
-
-    def _patch_issuers(self) -> None:
         def fetch(keys: IssuerKeys) -> None:
             keys._keys = KeySet([_KEY])
             keys._ids = frozenset({"sim"})
             keys._fetched = keys._clock.boottime()
 
-        IssuerKeys._fetch = fetch  # type: ignore[method-assign,assignment] # issuers are outside this world
+        monotonic = mock.Mock(monotonic=lambda: self.time.boottime)
+        for target, name, replacement in (
+            (ids, "entropy", entropy.randbytes),
+            (IssuerKeys, "_fetch", fetch),
+            # A heartbeat comes as soon as it is asked for; when it is asked for is for the seed to decide.
+            (services.access_control.ended_grants, "_wait", lambda is_active, _: is_active()),
+            (services.access_control.ended_grants, "time", monotonic),
+        ):
+            self._patches.enter_context(mock.patch.object(target, name, replacement))
+
+    def roots(self) -> list[str]:
+        """The root keys that are in the key store."""
+        return FileKeyStore(self._home / "key_store").root_ids()
+
+    def note(self, *event: object) -> None:
+        """Adds an event to the trace, whose digest says whether two histories are the same."""
+        self.trace.update(repr((event, self.time.boottime)).encode())
+
+    def close(self) -> None:
+        """Puts back what the world replaced in this process."""
+        self._patches.close()
+
+    def lives(self, name: str | None) -> int:
+        """Which of a process's lives this is; 0 for who is no process."""
+        return self.processes[name].lives if name in self.processes else 0
+
+    def step(self, name: str, lives: int) -> None:
+        """Called between any two steps of a process. Raises Crash: when the seed says so, and in what is left of an earlier life."""
+        if name in self.processes and (lives < self.lives(name) or self.faults.is_fatal()):
+            raise Crash(name, lives)
+
+    def restart(self, crash: Crash) -> None:
+        """The process died; another takes its place, with nothing but what is on disk."""
+        old = self.processes[crash.process]
+        if old.lives != crash.incarnation:
+            return  # it has been replaced
+        self.note("crashed", crash.process)
+        with self.quiet():
+            self.processes[old.name] = self._start(old.name, old.room, old.clock, old.lives + 1)
+
+    def cut_off(self, name: str, during: timedelta) -> None:
+        """What a process calls is lost for so long; others reach it."""
+        self._cut_until[name] = self.time.boottime + during.total_seconds()
+
+    def is_cut_off(self, name: str | None) -> bool:
+        """Whether what it calls is lost now."""
+        return not self.faults.off and self.time.boottime < self._cut_until.get(name, 0.0)
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Nothing goes wrong in this block."""
+        was, self.faults.off = self.faults.off, True
+        try:
+            yield
+        finally:
+            self.faults.off = was
+
+    def _start(self, name: str, room: str, clock: ProcessClock, lives: int) -> Process:
+        database = Database(self.databases.urls[room], on_commit=lambda _: self.step(name, lives))
+        database.engine = self.databases.engines[name]
+        config = ROOMS[room].config_class.model_validate(configuration(room, self.databases.urls[room], self._home))
+        service = ROOMS[room].wire(
+            config,
+            clock,
+            database,
+            lambda peer: channel(
+                self, lambda: self._any_of(peer), lambda: Caller(CallerKind.SERVICE, name=room), name
+            ),
+        )
+        return Process(name, room, clock, database, InProcess(service), lives)
+
+    def _any_of(self, room: str) -> str:
+        names = [name for name, of in PROCESSES.items() if of == room]
+        return names[0] if len(names) == 1 else self.seed.choice(names)
 
     def bootstrap(self) -> None:
         """The first two operators."""
@@ -196,7 +172,7 @@ class World:
             process.database,
             process.clock,
             DecisionLog(process.database, log, process.clock),
-            _ISSUERS["workforce"],
+            ISSUERS["workforce"],
             firsts,
             hashlib.sha256(b"agreement").digest(),
         )
@@ -206,7 +182,7 @@ class World:
     def token(self, kind: str, subject: str, room: str, organization_id: str = "") -> Secret:
         """A fresh token for one service."""
         now = int(self.time.now.timestamp())
-        claims = {"iss": _ISSUERS[kind], "sub": subject, "aud": f"kept:{room}", "iat": now, "exp": now + 900}
+        claims = {"iss": ISSUERS[kind], "sub": subject, "aud": f"kept:{room}", "iat": now, "exp": now + 900}
         if organization_id:
             claims["org"] = organization_id
         return Secret(jwt.encode({"alg": "ES256", "kid": "sim"}, claims, _KEY))
@@ -221,7 +197,7 @@ class World:
                 lambda: self._any_of(room),
                 lambda: Caller(
                     CallerKind.CUSTOMER if organization_id else CallerKind.STAFF,
-                    issuer=_ISSUERS[kind],
+                    issuer=ISSUERS[kind],
                     subject=subject,
                     token=self.token(kind, subject, room, organization_id),
                     organization_id=organization_id,
@@ -240,48 +216,75 @@ class World:
 
     # what processes do by themselves
 
-    def step_jobs(self, rounds: int = 1) -> None:
-        """Each process's jobs take a step each, a few times, in an order that the seed decides."""
-        for _ in range(rounds):
-            steps = [
-                (name, index)
-                for name, process in self.processes.items()
-                for index in range(len(process.server.service.jobs))
-            ]
-            self.seed.shuffle(steps)
-            for name, index in steps:
-                self.step_job(name, index)
+    def step_some_jobs(self) -> None:
+        """Some jobs take steps, in an order that the seed decides."""
+        jobs = self._jobs(lambda _: True)
+        for name, index in self.seed.sample(jobs, k=len(jobs) // 3):
+            self.step_job(name, index)
 
-    def step_job(self, name: str, index: int) -> None:
-        """One job takes steps until it says that there is no more to do."""
+    def _jobs(self, wanted: Callable[[Job], bool]) -> list[tuple[str, int]]:
+        return [
+            (name, index)
+            for name, process in self.processes.items()
+            for index, job in enumerate(process.server.service.jobs)
+            if wanted(job)
+        ]
+
+    def step_job(self, name: str, index: int) -> bool:
+        """One job takes steps until it says that there is no more to do; whether that was without a failure. A watch, which never says so,
+        takes one."""
         try:
             for _ in range(50):
-                if not self.processes[name].server.service.jobs[index].step():
-                    return
-        except KeptError:
-            return  # it says so in the log and tries again later
+                job = self.processes[name].server.service.jobs[index]
+                if not job.step() or job.name in _WATCHES:
+                    break
+            return True
+        except KeptError as error:
+            self.note("waits", name, index, error.name)  # it says so in the log and tries again later
         except Crash as crash:
-            self.restart(crash.process)
+            self.restart(crash)
+        return False
 
     def settle(self) -> None:
-        """Nothing goes wrong for a while, and everybody does what there is to do."""
-        was, self.faults.off = self.faults.off, True
-        try:
+        """Nothing goes wrong for a while, and everybody does what there is to do: each job once, and then, half a second at a time, the jobs that
+        a write since their last step may have given something to do."""
+        with self.quiet():
+            self._cut_until.clear()
             for process in self.processes.values():
                 process.clock.skew = timedelta(0)
-            for _ in range(4):
-                self.step_jobs()
-                self.time.advance(timedelta(seconds=1))
-                self.leases()
-        finally:
-            self.faults.off = was
+            self.leases()
+            jobs = self._jobs(lambda job: not _is_listening(job))
+            self.seed.shuffle(jobs)
+            seen: dict[tuple[str, int], int] = {}
+            for _ in range(_ROUNDS):
+                due = [job for job in jobs if seen.get(job) != self._writes_for(job)]
+                if not due:
+                    return
+                for job in due:
+                    before = self._writes_for(job)
+                    seen[job] = before if self.step_job(*job) else -1
+                self.time.advance(_STEP)
+                self.leases(often=0.0)
 
-    def leases(self) -> None:
-        """Every replica polls once."""
-        for name, process in list(self.processes.items()):
-            for index, job in enumerate(process.server.service.jobs):
-                if job.name.startswith("replica:"):
-                    self.step_job(name, index)
+    def _writes_for(self, job: tuple[str, int]) -> int:
+        """Grows when something is written that a job may act on: into its own database, or where it asks. What keeps house has
+        nothing more to do in the same moment."""
+        name, index = job
+        writes = self.databases.writes
+        job_name = self.processes[name].server.service.jobs[index].name
+        if job_name in _HOUSEKEEPING:
+            return 0
+        follows_others = name == "retention" and job_name in _FOLLOWING
+        return sum(writes.values()) if follows_others else writes[PROCESSES[name]]
+
+    def leases(self, *names: str, often: float = 0.2) -> None:
+        """Replicas (of these processes; of all) whose lease has run out poll, and now and then one whose lease has not; watches listen."""
+        for name, index in self._jobs(_is_listening):
+            if names and name not in names:
+                continue
+            replica = getattr(self.processes[name].server.service.jobs[index].step, "__self__", None)
+            if not isinstance(replica, Replica) or not replica.has_lease() or self.seed.random() < often:
+                self.step_job(name, index)
 
     def attempt(self, act: Callable[[], Any]) -> Any:
         """What an actor gets: an answer, or the error. A crash in the middle is an error to the actor too."""
@@ -290,5 +293,5 @@ class World:
         except KeptError as error:
             return error
         except Crash as crash:
-            self.restart(crash.process)
+            self.restart(crash)
             return None

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from kept.safety_review.v1 import cases_pb2_grpc
 
 _Case = Annotated[str, typer.Argument(metavar="CASE", help="Case id, case_….")]
+_Etag = Annotated[
+    str,
+    typer.Option(
+        "--etag", help="Only if nothing changed since `show` gave this etag. The current one without it."
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -88,6 +94,7 @@ def decide(
     reason: Annotated[
         str, typer.Option("--reason", "-r", metavar="TEXT", help="Why, in one line, quoting no content.")
     ],
+    etag: _Etag = "",
 ) -> None:
     """Decide a case that you have claimed. "no-violation" closes it at once; "violation" waits for a second person."""
     from kept.safety_review.v1 import cases_pb2
@@ -96,7 +103,10 @@ def decide(
         call,
         _stub(call).DecideCase(
             cases_pb2.DecideCaseRequest(
-                case_id=case, decision=enum_value(cases_pb2.Decision, "DECISION", finding), reason=reason
+                case_id=case,
+                decision=enum_value(cases_pb2.Decision, "DECISION", finding),
+                reason=reason,
+                etag=etag or _current(call, case),
             )
         ),
     )
@@ -106,6 +116,7 @@ def confirm(
     call: Invocation,
     case: _Case,
     send_back: Annotated[bool, typer.Option("--send-back", help="Do not confirm: open it again.")] = False,
+    etag: _Etag = "",
 ) -> None:
     """Confirm a violation, or send the case back.
 
@@ -115,8 +126,18 @@ def confirm(
 
     _show(
         call,
-        _stub(call).ConfirmDecision(cases_pb2.ConfirmDecisionRequest(case_id=case, confirm=not send_back)),
+        _stub(call).ConfirmDecision(
+            cases_pb2.ConfirmDecisionRequest(
+                case_id=case, confirm=not send_back, etag=etag or _current(call, case)
+            )
+        ),
     )
+
+
+def _current(call: Invocation, case: str) -> str:
+    from kept.safety_review.v1 import cases_pb2
+
+    return str(_stub(call).GetCase(cases_pb2.GetCaseRequest(case_id=case)).case.etag)
 
 
 def rules(call: Invocation) -> None:

@@ -103,10 +103,6 @@ class Custody:
         late_window: timedelta = timedelta(hours=24),
         pause: Callable[[str], None] | None = None,
     ) -> None:
-        if survivors_must_be_on == "archive":
-            raise ConfigError(
-                'survivors_must_be_on = "archive" is not supported yet; use "nowhere" or "standby".'
-            )
         self._database = database
         self._clock = clock
         self._key_store = key_store

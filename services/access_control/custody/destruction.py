@@ -25,7 +25,7 @@ _MARKS_A_STEP: Final = 100
 # Steps that a call takes before it answers PENDING; the job goes on.
 _STEPS_A_CALL: Final = 10
 
-SurvivorsMustBeOn = Literal["nowhere", "standby", "archive"]
+SurvivorsMustBeOn = Literal["nowhere", "standby"]
 TargetKind = Literal["through_day", "organization", "hold"]
 
 

@@ -24,13 +24,7 @@ class ReadServicer(read_pb2_grpc.ReadServiceServicer):
         self, request: read_pb2.ListInteractionsRequest, context: grpc.ServicerContext
     ) -> read_pb2.ListInteractionsResponse:
         """See the contract."""
-        question = Question(
-            token=caller_of(context).token,
-            grant_id=request.grant_id,
-            organization_id=request.organization_id,
-            detail=grants_pb2.DETAIL_METADATA,
-            asked=request.filter,
-        )
+        question = _question(request, grants_pb2.DETAIL_METADATA, context)
         after = pages.decode_record_id(request.page_token, "page_token")
         records, last = self._reading.page(question, after, request.page_size or _DEFAULT_PAGE)
         return read_pb2.ListInteractionsResponse(records=records, next_page_token=pages.encode(last or b""))
@@ -39,15 +33,23 @@ class ReadServicer(read_pb2_grpc.ReadServiceServicer):
         self, request: read_pb2.ReadInteractionsRequest, context: grpc.ServicerContext
     ) -> Iterator[read_pb2.ReadInteractionsResponse]:
         """See the contract."""
-        question = Question(
-            token=caller_of(context).token,
-            grant_id=request.grant_id,
-            organization_id=request.organization_id,
-            detail=request.detail,
-            asked=request.filter,
-        )
+        question = _question(request, request.detail, context)
         after = pages.decode_record_id(request.cursor, "cursor")
         for record in self._reading.stream(
             question, after, follow=request.follow, is_active=context.is_active
         ):
             yield read_pb2.ReadInteractionsResponse(record=record, cursor=pages.encode(record.record_id))
+
+
+def _question(
+    request: read_pb2.ListInteractionsRequest | read_pb2.ReadInteractionsRequest,
+    detail: "grants_pb2.Detail.ValueType",
+    context: grpc.ServicerContext,
+) -> Question:
+    return Question(
+        token=caller_of(context).token,
+        grant_id=request.grant_id,
+        organization_id=request.organization_id,
+        detail=detail,
+        asked=request.filter,
+    )

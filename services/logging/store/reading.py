@@ -71,7 +71,7 @@ def _select(tx: Connection, table: Table, span: Span, low: bytes, limit: int) ->
     if table is retained:
         columns.append(retained.c.sealed_data_key)
     query = _within(select(*columns), table, span, low).order_by(table.c.record_id).limit(limit)
-    return [_stored_row(row) for row in tx.execute(query).mappings()]
+    return [_stored_row(row, is_held=table is retained) for row in tx.execute(query).mappings()]
 
 
 def contents(tx: Connection, organization_id: str, record_ids: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -104,7 +104,7 @@ def _with_data_keys(tx: Connection, rows: Sequence[StoredRow]) -> list[StoredRow
     ]
 
 
-def _stored_row(row: RowMapping) -> StoredRow:
+def _stored_row(row: RowMapping, *, is_held: bool) -> StoredRow:
     return StoredRow(
         organization_id=row["organization_id"],
         record_id=row["record_id"].bytes,
@@ -119,5 +119,6 @@ def _stored_row(row: RowMapping) -> StoredRow:
         latency=None if row["latency_us"] is None else timedelta(microseconds=row["latency_us"]),
         data_key_id=None if row["data_key_id"] is None else row["data_key_id"].bytes,
         content_size=row["content_size"],
+        is_held=is_held,
         sealed_data_key=row.get("sealed_data_key"),
     )

@@ -6,7 +6,21 @@ from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Date, String, and_, cast, delete, exists, func, literal, select, tuple_
+from sqlalchemy import (
+    Connection,
+    Date,
+    String,
+    and_,
+    cast,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.store import partitions
@@ -19,14 +33,13 @@ from services.logging.store.tables import (
     holds,
     interactions,
     organization_fences,
+    released_holds,
     retained,
     stored_counts,
     unscreened,
 )
 from shared.ids import record_day
 
-# The writer under whose name the counts of an erased organization's held rows stand.
-_ERASURE_WRITER: Final = "erasure"
 _COPIED: Final = (*RECORD_COLUMNS, "verdict", "rules_version")
 
 
@@ -48,6 +61,32 @@ class DayCount:
     records: int
     records_with_content: int
     held: int
+
+
+def lock_hold(tx: Connection, hold_id: str) -> bool:
+    """One transaction at a time keeps or lets go for a hold. Whether it was let go."""
+    tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("hold:" + hold_id, 0))))
+    return tx.execute(select(exists().where(released_holds.c.hold_id == hold_id))).scalar_one()
+
+
+def bury_hold(tx: Connection, hold_id: str) -> None:
+    """Lets a locked hold go; what it kept is for `release`."""
+    tx.execute(insert(released_holds).values(hold_id=hold_id).on_conflict_do_nothing())
+
+
+def note_removed(tx: Connection, hold_id: str, removed: int) -> None:
+    """Adds to what was gone by the end of a hold."""
+    tx.execute(
+        update(released_holds)
+        .where(released_holds.c.hold_id == hold_id)
+        .values(removed=released_holds.c.removed + removed)
+    )
+
+
+def removed_by(tx: Connection, hold_id: str) -> int:
+    """How many rows are gone by the end of a hold."""
+    asked = select(released_holds.c.removed).where(released_holds.c.hold_id == hold_id)
+    return int(tx.execute(asked).scalar_one())
 
 
 def hold(tx: Connection, hold_id: str, organization_id: str, record_ids: Sequence[bytes]) -> list[HeldRow]:
@@ -103,8 +142,8 @@ def organizations_of_hold(tx: Connection, hold_id: str) -> list[str]:
 def release(tx: Connection, hold_id: str, organization_id: str) -> int:
     """Ends what a hold keeps of an organization; returns how many rows are gone for good by it.
 
-    A copy that no hold needs goes. The row in the partition stays until its day is dropped, unless its organization was erased: then it was
-    there for the hold alone. The caller holds the organization's stripe exclusively.
+    A copy that no hold needs goes. A row that is still in its partition stays there until its day is dropped. The caller holds the
+    organization's stripe exclusively.
     """
     released = list(
         tx.execute(
@@ -130,25 +169,14 @@ def release(tx: Connection, hold_id: str, organization_id: str) -> int:
     if not freed:
         return 0
     place = and_(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(freed))
-    erased = exists(
-        select(organization_fences).where(organization_fences.c.organization_id == organization_id)
-    )
-    if tx.execute(select(erased)).scalar_one():
-        tx.execute(delete(interactions).where(place))
-        _forget_unscreened(tx, organization_id, freed)
-        _recount_erased(tx, organization_id)
-        return len(freed)
     living = set(tx.execute(select(interactions.c.record_id).where(place)).scalars())
-    _forget_unscreened(tx, organization_id, [one for one in freed if one not in living])
-    return len(freed) - len(living)
-
-
-def _forget_unscreened(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> None:
     tx.execute(
         delete(unscreened).where(
-            unscreened.c.organization_id == organization_id, unscreened.c.record_id.in_(record_ids)
+            unscreened.c.organization_id == organization_id,
+            unscreened.c.record_id.in_([one for one in freed if one not in living]),
         )
     )
+    return len(freed) - len(living)
 
 
 def counts_of_day(tx: Connection, day: date) -> list[DayCount]:
@@ -166,16 +194,19 @@ def stored_days(tx: Connection, through: date, after: tuple[date, str] | None, l
     return _counts(tx, condition, limit)
 
 
-def _counts(tx: Connection, condition: Any, limit: int | None) -> list[DayCount]:
-    held = (
-        select(func.count())
-        .select_from(retained)
-        .where(
-            retained.c.day == stored_counts.c.day,
-            retained.c.organization_id == stored_counts.c.organization_id,
-        )
-        .scalar_subquery()
+# How many of the records that a row of `stored_counts` speaks of are kept by holds.
+_HELD: Final = (
+    select(func.count())
+    .select_from(retained)
+    .where(
+        retained.c.day == stored_counts.c.day,
+        retained.c.organization_id == stored_counts.c.organization_id,
     )
+    .scalar_subquery()
+)
+
+
+def _counts(tx: Connection, condition: Any, limit: int | None) -> list[DayCount]:
     rows = tx.execute(
         select(
             stored_counts.c.day,
@@ -184,7 +215,7 @@ def _counts(tx: Connection, condition: Any, limit: int | None) -> list[DayCount]
             cast(func.sum(stored_counts.c.records_with_content), stored_counts.c.records.type).label(
                 "content"
             ),
-            held.label("held"),
+            _HELD.label("held"),
         )
         .where(condition)
         .group_by(stored_counts.c.day, stored_counts.c.organization_id)
@@ -289,41 +320,18 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
         "dropped_counts": tx.execute(
             delete(dropped_counts).where(dropped_counts.c.organization_id == organization_id)
         ).rowcount,
-        "stored_counts": _recount_erased(tx, organization_id),
+        "stored_counts": tx.execute(
+            delete(stored_counts).where(stored_counts.c.organization_id == organization_id)
+        ).rowcount,
     }
+    # What holds keep lives on in `retained`, with its sealed data keys; it does not count as removed.
+    tx.execute(delete(interactions).where(mine))
     tx.execute(
         insert(erasure_receipts).values(
             organization_id=organization_id, erasure_id=erasure_id, erased_at=now, removed=removed
         )
     )
     return removed
-
-
-def _recount_erased(tx: Connection, organization_id: str) -> int:
-    """Counts of an erased organization are those of its held rows, for as long as these lie in partitions. Returns how many counts went."""
-    gone = tx.execute(
-        delete(stored_counts).where(stored_counts.c.organization_id == organization_id)
-    ).rowcount
-    left: dict[date, list[int]] = {}
-    for row in tx.execute(
-        select(interactions.c.record_id, interactions.c.data_key_id).where(
-            interactions.c.organization_id == organization_id
-        )
-    ):
-        numbers = left.setdefault(record_day(row.record_id.bytes), [0, 0])
-        numbers[0] += 1
-        numbers[1] += row.data_key_id is not None
-    for day, (records, with_content) in sorted(left.items()):
-        tx.execute(
-            insert(stored_counts).values(
-                day=day,
-                organization_id=organization_id,
-                writer=_ERASURE_WRITER,
-                records=records,
-                records_with_content=with_content,
-            )
-        )
-    return gone
 
 
 def held_of(tx: Connection, organization_id: str) -> int:
@@ -334,19 +342,10 @@ def held_of(tx: Connection, organization_id: str) -> int:
 
 def oldest_unheld_day(tx: Connection) -> date | None:
     """The oldest day whose partition has rows that nothing holds."""
-    held = (
-        select(func.count())
-        .select_from(retained)
-        .where(
-            retained.c.day == stored_counts.c.day,
-            retained.c.organization_id == stored_counts.c.organization_id,
-        )
-        .scalar_subquery()
-    )
     return tx.execute(
         select(stored_counts.c.day)
         .group_by(stored_counts.c.day, stored_counts.c.organization_id)
-        .having(func.sum(stored_counts.c.records) > held)
+        .having(func.sum(stored_counts.c.records) > _HELD)
         .order_by(stored_counts.c.day)
         .limit(1)
     ).scalar_one_or_none()
@@ -354,5 +353,7 @@ def oldest_unheld_day(tx: Connection) -> date | None:
 
 def held_beyond_their_day(tx: Connection) -> int:
     """How many records exist for holds alone."""
-    gone = exists().where(dropped_days.c.day == retained.c.day)
-    return int(tx.execute(select(func.count()).select_from(retained).where(gone)).scalar_one())
+    dropped_with_its_day = exists().where(dropped_days.c.day == retained.c.day)
+    erased = exists().where(organization_fences.c.organization_id == retained.c.organization_id)
+    asked = select(func.count()).select_from(retained).where(or_(dropped_with_its_day, erased))
+    return int(tx.execute(asked).scalar_one())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, delete, func, or_, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, exists, or_, select, tuple_, update
 
 from services.logging.records import Row
 from services.logging.store.tables import interactions, retained, unscreened
@@ -98,6 +98,20 @@ def give_up(tx: Connection, keys: Sequence[Key]) -> None:
         _at(tx, keys, given_up=True, claimed_until=None)
 
 
+def give_up_older(tx: Connection, created_from: bytes, *, received_before: datetime) -> None:
+    """Gives up everything that waits and whose id is below this one: nothing opens it any more. All of it was received before the given
+    instant, which keeps the search short."""
+    tx.execute(
+        update(unscreened)
+        .where(
+            ~unscreened.c.given_up,
+            unscreened.c.received_at < received_before,
+            unscreened.c.record_id < UUID(bytes=created_from),
+        )
+        .values(given_up=True, claimed_until=None)
+    )
+
+
 def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:
     """Writes verdicts on their records, wherever these lie. A final one ends the waiting, unless it is not a verdict on everything
     (`give_up` is for that)."""
@@ -129,13 +143,6 @@ def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:
         )
 
 
-def backlog(tx: Connection) -> tuple[int, int, datetime | None]:
-    """Records that wait, records that were given up, and when the oldest of both was received."""
-    row = tx.execute(
-        select(
-            func.count().filter(~unscreened.c.given_up).label("waiting"),
-            func.count().filter(unscreened.c.given_up).label("given_up"),
-            func.min(unscreened.c.received_at).label("oldest"),
-        )
-    ).one()
-    return row.waiting, row.given_up, row.oldest
+def has_given_up(tx: Connection) -> bool:
+    """Whether any record is left to a person."""
+    return bool(tx.execute(select(exists().where(unscreened.c.given_up))).scalar_one())

@@ -126,6 +126,14 @@ holds = Table(
     Index("holds_by_record", "organization_id", "record_id"),
 )
 
+# Tombstones of holds that were let go: nothing is kept for them again. removed: rows that were gone by it.
+released_holds = Table(
+    "released_holds",
+    metadata,
+    Column("hold_id", Text, primary_key=True),
+    Column("removed", BigInteger, nullable=False, server_default="0"),
+)
+
 # Fences: nothing is written behind them, ever again. They stay when what they fenced off is gone.
 organization_fences = Table(
     "organization_fences",

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, union, update
+from sqlalchemy import Row, exists, func, select, union, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.certificates import Certificate
+from services.retention.erasure_states import ErasureState
 from services.retention.signing import SigningKey
 from services.retention.store import Tx
-from services.retention.store.tables import act_counts, act_epochs, certificates, signing_keys
+from services.retention.store.tables import act_counts, act_epochs, certificates, erasures, signing_keys
 
 
 @dataclass(frozen=True)
@@ -163,14 +164,40 @@ def add_epochs(tx: Tx, act_id: str, destruction_id: str, epochs: Iterable[tuple[
         tx.execute(upsert(act_epochs).on_conflict_do_nothing(), values)
 
 
-def add_counts(tx: Tx, act_id: str, counts: Iterable[tuple[str, date, int, int]]) -> None:
-    """(organization, day, removed, held), for an act; what is known stays."""
+def add_counts(tx: Tx, act_id: str, counts: Iterable[tuple[str, date, int, int, int]]) -> None:
+    """(organization, day, removed, held, of both those with content), for an act; what is known stays."""
     values = [
-        {"act_id": act_id, "organization_id": organization_id, "day": day, "removed": removed, "held": held}
-        for organization_id, day, removed, held in counts
+        {
+            "act_id": act_id,
+            "organization_id": organization_id,
+            "day": day,
+            "removed": removed,
+            "held": held,
+            "with_content": with_content,
+        }
+        for organization_id, day, removed, held, with_content in counts
     ]
     if values:
         tx.execute(upsert(act_counts).on_conflict_do_nothing(), values)
+
+
+def dropped_with_a_living_key(tx: Tx, act_id: str) -> date | None:
+    """The oldest day of which the act dropped content whose key it did not destroy; None when there is none. The keys of an organization
+    that is erased are its erasure's to destroy and to certify."""
+    destroyed = exists().where(
+        act_epochs.c.act_id == act_id,
+        act_epochs.c.organization_id == act_counts.c.organization_id,
+        act_epochs.c.day == act_counts.c.day,
+    )
+    erased = exists().where(
+        erasures.c.organization_id == act_counts.c.organization_id, erasures.c.state != ErasureState.CLOSING
+    )
+    oldest: date | None = tx.execute(
+        select(func.min(act_counts.c.day)).where(
+            act_counts.c.act_id == act_id, act_counts.c.with_content > 0, ~destroyed, ~erased
+        )
+    ).scalar_one()
+    return oldest
 
 
 def uncertified(tx: Tx, act_id: str, limit: int) -> list[str]:

@@ -90,10 +90,8 @@ def by_claim(tx: Tx, claim_sha256: bytes) -> Erasure | None:
 
 
 def lock(tx: Tx, erasure_id: str) -> Erasure | None:
-    """One erasure, unless another process is at work on it."""
-    rows = tx.execute(
-        select(erasures).where(erasures.c.erasure_id == erasure_id).with_for_update(skip_locked=True)
-    ).all()
+    """One erasure; nobody else changes it before this transaction ends."""
+    rows = tx.execute(select(erasures).where(erasures.c.erasure_id == erasure_id).with_for_update()).all()
     made = _made(tx, rows)
     return made[0] if made else None
 

@@ -106,11 +106,9 @@ def get_by_request(tx: Tx, placed_by: str, request_id: str) -> Hold | None:
     return made[0] if made else None
 
 
-def lock(tx: Tx, hold_id: str, *, wait: bool = True) -> Hold | None:
-    """One hold; nobody else changes it before this transaction ends. None too when another one has it and `wait` is false."""
-    rows = tx.execute(
-        select(holds).where(holds.c.hold_id == hold_id).with_for_update(skip_locked=not wait)
-    ).all()
+def lock(tx: Tx, hold_id: str) -> Hold | None:
+    """One hold; nobody else changes it before this transaction ends."""
+    rows = tx.execute(select(holds).where(holds.c.hold_id == hold_id).with_for_update()).all()
     made = _made(tx, rows)
     return made[0] if made else None
 

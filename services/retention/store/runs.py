@@ -8,10 +8,11 @@ from sqlalchemy import Row, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.destructions import Destruction
-from services.retention.rules import Rule, Term, TermKind
+from services.retention.rules import RuleInForce
 from services.retention.run_states import Run, RunDay, RunSource, RunState
 from services.retention.store import Tx
 from services.retention.store.tables import run_days, run_sources, runs
+from shared.terms import Term, TermKind
 
 _OVER = (RunState.DONE, RunState.NOT_CERTIFIED)
 
@@ -23,7 +24,7 @@ def _made(row: Row[Any]) -> Run:
         through_day=row.through_day,
         started_at=row.started_at,
         started_by=row.started_by,
-        rule=Rule(
+        rule=RuleInForce(
             Term(TermKind(row.term_kind), row.term_days),
             timedelta(seconds=row.run_window_seconds),
             row.rule_version,
@@ -109,11 +110,9 @@ def going_on(tx: Tx) -> Run | None:
     return None if row is None else _made(row)
 
 
-def lock_going_on(tx: Tx) -> Run | None:
-    """The run that is not over, unless another process is at work on it."""
-    row = tx.execute(
-        select(runs).where(runs.c.state.not_in(_OVER)).with_for_update(skip_locked=True)
-    ).one_or_none()
+def lock(tx: Tx, run_id: str) -> Run | None:
+    """One run; nobody else changes it before this transaction ends."""
+    row = tx.execute(select(runs).where(runs.c.run_id == run_id).with_for_update()).one_or_none()
     return None if row is None else _made(row)
 
 

@@ -180,6 +180,8 @@ act_counts = Table(
     Column("day", Date, primary_key=True),
     _count("removed"),
     _count("held"),
+    # Of both, rows with content: their day's key has to be destroyed before this is certified.
+    _count("with_content"),
 )
 
 erasures = Table(

@@ -39,14 +39,16 @@ class CaseServicer(cases_pb2_grpc.CaseServiceServicer):
         self, request: cases_pb2.DecideCaseRequest, context: grpc.ServicerContext
     ) -> cases_pb2.DecideCaseResponse:
         """See the contract."""
-        review = self._reviews.decide(caller_of(context), request.case_id, request.decision, request.reason)
+        review = self._reviews.decide(
+            caller_of(context), request.case_id, request.etag, request.decision, request.reason
+        )
         return cases_pb2.DecideCaseResponse(case=_case(review))
 
     def ConfirmDecision(
         self, request: cases_pb2.ConfirmDecisionRequest, context: grpc.ServicerContext
     ) -> cases_pb2.ConfirmDecisionResponse:
         """See the contract."""
-        review = self._reviews.confirm(caller_of(context), request.case_id, request.confirm)
+        review = self._reviews.confirm(caller_of(context), request.case_id, request.etag, request.confirm)
         return cases_pb2.ConfirmDecisionResponse(case=_case(review))
 
 
@@ -63,6 +65,7 @@ def _case(review: Review) -> cases_pb2.Case:
         decided_by=case.decided_by,
         decision_reason=case.decision_reason,
         confirmed_by=case.confirmed_by,
+        etag=review.etag,
     )
     message.opened_at.FromDatetime(case.opened_at)
     if case.claimed_until is not None:

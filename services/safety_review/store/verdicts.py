@@ -1,4 +1,4 @@
-"""Verdicts: one for each record and version of the rules, the first."""
+"""Verdicts: one for each record and version of the rules, the first that is complete."""
 
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
@@ -27,7 +27,8 @@ _ADD: Final = text("""
     SELECT organization_id, record_id, :rules_version, verdict
     FROM unnest(CAST(:organizations AS text[]), CAST(:records AS bytea[]), CAST(:verdicts AS smallint[]))
         AS new (organization_id, record_id, verdict)
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (organization_id, record_id, rules_version) DO UPDATE SET verdict = excluded.verdict
+        WHERE verdicts.verdict = 3 AND excluded.verdict <> 3
     RETURNING organization_id, record_id
 """)
 _PRUNE: Final = text("""
@@ -60,7 +61,7 @@ def find(
 def add(
     tx: Connection, new: Mapping[RecordKey, "screening_pb2.Verdict.ValueType"], rules_version: str
 ) -> set[RecordKey]:
-    """Adds verdicts where there is none yet; returns for which. Waits for other transactions that add the same."""
+    """Adds verdicts where there is none yet, or an incomplete one; returns for which. Waits for other transactions that add the same."""
     keys = sorted(new)  # two transactions with the same records must not wait for each other
     rows = tx.execute(
         _ADD,

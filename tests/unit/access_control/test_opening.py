@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,9 @@ from kept.access_control.v1 import (
     lifecycle_pb2_grpc,
 )
 from kept.options.v1 import roles_pb2
-from kept.retention.v1 import rules_pb2
 from services.access_control.custody import EpochKey
 from services.access_control.custody.ladder import Ladder
 from services.access_control.key_stores.files import FileKeyStore
-from services.access_control.policies_replica import due_instant
 from services.access_control.try_open import try_open
 from shared.identity import Caller, CallerKind
 from shared.ids import new_id, new_record_id, record_day
@@ -260,19 +258,6 @@ def test_what_a_hold_keeps_is_read_past_its_due_instant(reading: World) -> None:
         opening(record, token=reading.token("eve"), grant_id=grant_id, detail=grants_pb2.DETAIL_MASKED)
     )
     assert len(answer.keys) == 1
-
-
-@pytest.mark.parametrize(
-    ("kind", "days", "due"),
-    [
-        (rules_pb2.TERM_KIND_AT_MOST, 30, datetime(2026, 3, 30, 22, tzinfo=UTC)),
-        (rules_pb2.TERM_KIND_AT_LEAST, 30, datetime(2026, 4, 1, tzinfo=UTC)),
-        (rules_pb2.TERM_KIND_AT_MOST, 36_500, datetime(2126, 2, 4, 22, tzinfo=UTC)),
-    ],
-)
-def test_due_instants(kind: "rules_pb2.TermKind.ValueType", days: int, due: datetime) -> None:
-    term = rules_pb2.Term(kind=kind, days=days)
-    assert due_instant(date(2026, 3, 1), term, timedelta(hours=2)) == due
 
 
 def test_screening_opens_each_record_once_and_only_while_it_is_young(world: World) -> None:

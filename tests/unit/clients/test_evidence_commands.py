@@ -169,11 +169,28 @@ def test_audit_list_shows_what_happened(
     assert main(["audit", "list"]) == 0
     shown = capsys.readouterr().out
     assert "grant.requested" in shown
-    assert "a b c and 1 more" in shown
+    assert "a b +2" in shown
     assert "(erased)" in shown
     assert main(["audit", "list", "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)["entries"]
     assert [entry.get("kind") for entry in entries] == ["grant.requested", None]
+
+
+@pytest.mark.parametrize("forger", ["somebody", "the audit log", "another label"])
+def test_a_certificate_that_the_log_vouches_for_still_needs_its_signature(
+    log: Log, tmp_path: Path, forger: str
+) -> None:
+    """The entry, its proof and the head are right; only who signed is not."""
+    file, envelope = tmp_path / "certificate.json", log.certificate()
+    key = {"somebody": Ed25519PrivateKey.generate(), "the audit log": log.log_key}.get(
+        forger, log.certificate_key
+    )
+    label = b"kept/tree-head/v1\0" if forger == "another label" else b"kept/certificate/v1\0"
+    envelope["signature"] = base64.b64encode(log.sign(key, label, envelope["body"])).decode()
+    for key_id in (envelope["key_id"], log.public(key)[0]):
+        envelope["key_id"] = key_id
+        file.write_text(json.dumps(envelope))
+        assert main(["certificates", "verify", str(file)]) == 4
 
 
 def test_certificate_verifies_with_pinned_keys_alone(

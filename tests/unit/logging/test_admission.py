@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
+from kept.retention.v1 import rules_pb2_grpc
+from kept.settings.v1 import organizations_pb2, policies_pb2_grpc
 from services.logging.admission import (
     STORE,
     STORE_WITHOUT_CONTENT,
@@ -17,10 +19,10 @@ from services.logging.admission import (
     refuse,
     span_of,
 )
-from services.logging.due import Rule, TermKind, due_at, first_living_day
+from services.logging.policies import Policies
 from shared.errors import Reason
-from tests.unit.logging.peers import NOON, ORG, OTHER
-from tests.unit.logging.world import at
+from tests.support.clocks import ManualClock
+from tests.unit.logging.peers import NOON, ORG, OTHER, Peers
 
 OPEN = OrganizationPolicy(records_here=True, zero_data_retention=False, closed=False)
 ZDR = OrganizationPolicy(records_here=True, zero_data_retention=True, closed=False)
@@ -78,27 +80,62 @@ def test_a_policy_must_allow_five_seconds_more_on_either_side() -> None:
     assert span_of(NOON - 900 * HOUR, NOON) == (NOON - 24 * HOUR - 5 * SECOND, NOON + 5 * SECOND)
 
 
+def known_to(*policies: tuple[float, OrganizationPolicy]) -> Policies:
+    """What logging knows after one poll, a minute later, of an organization whose policies count from so many seconds after noon."""
+    clock = ManualClock(NOON + timedelta(minutes=1))
+    peers = Peers(clock)  # type: ignore[abstract] # it answers what is asked here
+    peers.policies.changes.clear()
+    for seconds, policy in policies:
+        peers.set_organization(
+            ORG,
+            at=NOON + timedelta(seconds=seconds),
+            deployment=organizations_pb2.DEPLOYMENT_SAAS
+            if policy.records_here
+            else organizations_pb2.DEPLOYMENT_PRIVATE,
+            zero_data_retention=policy.zero_data_retention,
+            closed=policy.closed,
+        )
+    channel = peers.connect("settings")
+    made = Policies(
+        policies_pb2_grpc.PolicyServiceStub(channel), rules_pb2_grpc.RuleServiceStub(channel), clock
+    )
+    for job in made.jobs:
+        job.step()
+    return made
+
+
 @pytest.mark.parametrize(
-    ("day", "kind", "days", "expected"),
+    ("policies", "created", "received", "expected"),
     [
-        ("2026-03-10", TermKind.AT_MOST, 30, "2026-04-08T22:00:00"),
-        ("2026-03-10", TermKind.AT_LEAST, 30, "2026-04-10T00:00:00"),
-        # Around the clock changes of Europe, a leap day and a month's end days are days of 24 hours.
-        ("2025-03-29", TermKind.AT_MOST, 30, "2025-04-27T22:00:00"),
-        ("2025-10-25", TermKind.AT_MOST, 30, "2025-11-23T22:00:00"),
-        ("2028-02-28", TermKind.AT_MOST, 3, "2028-03-01T22:00:00"),
-        ("2026-01-31", TermKind.AT_LEAST, 30, "2026-03-03T00:00:00"),
+        # A first policy: before it nothing was promised, so the tolerance before a creation may reach back to before it.
+        ([(0, OPEN)], 0, 1, [OPEN]),
+        ([(0, OPEN)], 4.999, 6, [OPEN]),
+        ([(0, ZDR)], 2, 3, [ZDR]),
+        ([(0, ELSEWHERE)], 2, 3, [ELSEWHERE]),
+        # What was created before any policy is nobody's.
+        ([(0, OPEN)], -0.001, 1, [None, OPEN]),
+        ([(0, OPEN)], -10, -6, [None]),
+        # Received before any policy, by a clock that may be five seconds slow: the policy is the first one there is.
+        ([(0, OPEN)], 0, -3, [OPEN]),
+        # A later policy does reach five seconds back and forth: the strictest counts.
+        ([(-60, ZDR), (0, OPEN)], 4.999, 6, [ZDR, OPEN]),
+        ([(-60, ZDR), (0, OPEN)], 5.001, 6, [OPEN]),
+        ([(-60, OPEN), (0, ZDR)], -9, -5, [OPEN, ZDR]),
+        ([(-60, OPEN), (0, ZDR)], -9, -5.001, [OPEN]),
+        ([(0, OPEN), (1, ZDR), (2, OPEN)], 3, 4, [OPEN, ZDR, OPEN]),
+        # Both a first and a later one within the tolerance: the unknown before the first is left out, nothing else.
+        ([(0, ZDR), (3, OPEN)], 4, 5, [ZDR, OPEN]),
+        ([], 0, 1, [None]),
+        # From the future: which policy will count is nobody's to say, and admission refuses it by its time.
+        ([(0, OPEN)], -1, -9, [None]),
     ],
 )
-def test_due_instants(day: str, kind: TermKind, days: int, expected: str) -> None:
-    rule = Rule(kind, days, timedelta(hours=2))
-    due = due_at(at(day + "T00:00:00").date(), rule)
-    assert due == at(expected)
-    # The day lives until that very instant, and not at it.
-    assert first_living_day(due - timedelta(microseconds=1), rule) == at(day + "T00:00:00").date()
-    assert first_living_day(due, rule) == at(day + "T00:00:00").date() + timedelta(days=1)
-
-
-def test_a_term_that_no_calendar_holds_is_never_due() -> None:
-    rule = Rule(TermKind.AT_LEAST, 36_500, timedelta(0))
-    assert due_at(at("9990-01-01T00:00:00").date(), rule) == datetime.max.replace(tzinfo=NOON.tzinfo)
+def test_which_policies_count(
+    policies: list[tuple[float, OrganizationPolicy]],
+    created: float,
+    received: float,
+    expected: list[OrganizationPolicy | None],
+) -> None:
+    created_at, received_at = NOON + timedelta(seconds=created), NOON + timedelta(seconds=received)
+    begins, ends = span_of(created_at, received_at)
+    assert known_to(*policies).organization_throughout(ORG, begins, created_at, ends) == expected

@@ -125,13 +125,22 @@ def test_a_day_is_dropped_with_its_keys_and_counts_and_what_is_held_stays_readab
     )
     assert (release(world, HOLD), release(world, HOLD)) == (0, 0)
     assert readable(world) == ["kept"]
-    assert release(world, SECOND_HOLD) == 1
+    assert (release(world, SECOND_HOLD), release(world, SECOND_HOLD)) == (1, 1)
+    assert reason_of(lambda: hold(world, SECOND_HOLD, kept.record_id)) == "WRONG_STATE"
     assert readable(world) == []
     assert rows(world, retained, unscreened) == [0, 0]
     world.jobs["outbox"].step()
     kinds = [one.kind for one in world.peers.audited]
     assert kinds.count("partition.dropped") == 1
     assert kinds.count("rows.released") == 2
+
+
+def test_a_hold_that_was_let_go_before_it_came_keeps_nothing(world: World) -> None:
+    record = world.interaction()
+    world.record(record)
+    assert release(world, HOLD) == 0
+    assert reason_of(lambda: hold(world, HOLD, record.record_id)) == "WRONG_STATE"
+    assert rows(world, retained) == [0]
 
 
 def test_a_day_is_due_only_by_every_organizations_rule(world: World) -> None:
@@ -193,7 +202,8 @@ def test_a_hold_and_its_release_leave_the_living_row_alone(world: World) -> None
     assert rows(world, interactions, retained) == [1, 0]
     assert readable(world) == ["here"]
     # Another organization's hold does not reach it.
-    assert list(hold(world, HOLD, record.record_id, organization_id=OTHER).missing) == [record.record_id]
+    other = hold(world, SECOND_HOLD, record.record_id, organization_id=OTHER)
+    assert list(other.missing) == [record.record_id]
 
 
 def test_zero_data_retention_rows_are_held_without_keys(world: World) -> None:
@@ -212,7 +222,8 @@ def test_an_erasure_leaves_what_is_held_and_completes_with_the_last_hold(world: 
     again = erase(world)
     assert (again.erased_at, again.removed, again.held) == (first.erased_at, first.removed, 1)
     assert readable(world) == ["kept"]
-    assert stored_days(world)[0] == (DAY.isoformat(), ORG, 1, 1, 1)
+    assert stored_days(world) == [(DAY.isoformat(), OTHER, 1, 1, 0)]
+    assert world.lifecycle.GetOldest(lifecycle_pb2.GetOldestRequest()).held == 1
     # Nothing is written behind the fence, the erased record least of all.
     receipts = world.record(gone, world.interaction())
     assert [one.outcome for one in receipts] == [ingest_pb2.OUTCOME_REFUSED] * 2
@@ -230,7 +241,7 @@ def test_a_held_record_of_an_erased_organization_outlives_its_day(world: World) 
     hold(world, HOLD, kept.record_id)
     erase(world)
     world.travel(timedelta(days=40))
-    assert drop(world) == (2, 1)
+    assert drop(world) == (1, 0)
     assert readable(world) == ["kept"]
     assert release(world, HOLD) == 1
     assert readable(world) == []

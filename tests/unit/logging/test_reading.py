@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import select, update
 
 from kept.access_control.v1 import grants_pb2
-from kept.logging.v1 import interactions_pb2, read_pb2
+from kept.logging.v1 import interactions_pb2, lifecycle_pb2, read_pb2
 from services.logging.scope import extent_of
 from services.logging.showing import masked
 from services.logging.store.tables import interactions
 from shared.errors import KeptError
-from shared.ids import new_record_id
+from shared.ids import new_record_id, record_time
 from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER
 from tests.unit.logging.world import World
 
@@ -118,6 +118,26 @@ def test_named_records_outside_the_scope_or_absent_get_one_answer(world: World) 
     assert not world.peers.opened
     assert texts(world, filter=read_pb2.RecordFilter(record_ids=[inside])) == ["in"]
     assert texts(world) == ["in"]
+
+
+@pytest.mark.parametrize("bound", ["from", "until"])
+def test_a_named_record_outside_the_grants_span_is_refused_and_written_down(world: World, bound: str) -> None:
+    first, second = fill(world, "1", "2")
+    getattr(world.peers.scope, bound).FromDatetime(record_time(second))
+    inside, outside = (second, first) if bound == "from" else (first, second)
+    asked = read_pb2.RecordFilter(record_ids=[inside, outside])
+    assert reason_of(lambda: texts(world, filter=asked)) == "OUTSIDE_SCOPE"
+    assert world.peers.opened == {outside}  # the stand-in knows no spans; the real one writes a refusal down
+    assert len(texts(world, filter=read_pb2.RecordFilter(record_ids=[inside]))) == 1
+    assert len(texts(world)) == 1
+
+
+def test_what_the_question_itself_leaves_out_is_not_outside_the_grant(world: World) -> None:
+    first, second = fill(world, "1", "2")
+    wanted = read_pb2.RecordFilter(record_ids=[first, second])
+    wanted.until.FromDatetime(record_time(second))
+    assert texts(world, filter=wanted) == ["1"]
+    assert world.peers.opened == {first}
 
 
 def test_a_case_without_records_covers_none() -> None:
@@ -224,6 +244,28 @@ def test_due_records_are_not_shown_and_without_rules_none_is(world: World) -> No
     world.clock.advance(timedelta(seconds=3))
     world.jobs["ended_grants"].step()
     assert reason_of(lambda: texts(world)) == "LEASE_LAPSED"
+
+
+def test_what_becomes_due_while_a_reader_takes_her_time_is_not_sent(world: World) -> None:
+    ids = fill(world, "first", "due", "held", "due too")
+    world.lifecycle.HoldRecords(
+        lifecycle_pb2.HoldRecordsRequest(hold_id="hold_" + "h" * 26, organization_id=ORG, record_ids=[ids[2]])
+    )
+    world.clock.advance(timedelta(days=29, hours=9))
+    world.peers.expires_at = world.clock.now() + timedelta(days=2)
+    world.refresh()
+    stream = world.read.ReadInteractions(request())
+    assert next(stream).record.record_id == ids[0]
+    assert len(world.peers.opened) == 4  # all of them are decrypted as they are sent, not before
+    world.travel(timedelta(hours=1))  # 2026-04-08T22:00Z
+    assert [answer.record.record_id for answer in stream] == [ids[2]]
+
+
+def test_a_term_of_a_hundred_years_hides_nothing(world: World) -> None:
+    world.peers.set_rule("", days=36_500, at=NOON)
+    world.refresh()
+    fill(world, "one")
+    assert texts(world) == ["one"]
 
 
 def test_one_record_that_does_not_open_costs_no_other(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from datetime import timedelta
 
@@ -9,7 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from kept.safety_review.v1 import screening_pb2
-from services.logging.store.tables import interactions, unscreened
+from services.logging.store import retention, stripes
+from services.logging.store.tables import interactions, retained, unscreened
 from shared.errors import KeptError
 from tests.unit.logging.peers import ORG, OTHER, ZDR
 from tests.unit.logging.world import World
@@ -123,3 +125,28 @@ def test_a_record_that_may_not_be_opened_costs_no_other(world: World) -> None:
     with world.database.transaction() as tx:
         left = tx.execute(select(unscreened.c.organization_id, unscreened.c.given_up)).all()
     assert list(map(tuple, left)) == [(ORG, True)]
+
+
+def test_what_nobody_may_open_any_more_is_left_to_a_person(world: World) -> None:
+    """Opening ends 72 hours after creation: what waits longer would wait for ever, and nobody would know."""
+    world.record(world.interaction())
+    world.start()
+    world.travel(timedelta(hours=72))
+    step(world, "screening_backlog")
+    assert world.peers.screened == []
+    with world.database.transaction() as tx:
+        assert tx.execute(select(unscreened.c.given_up)).scalars().all() == [True]
+
+
+def test_a_hold_that_copies_a_record_while_it_is_screened_loses_no_verdict(world: World) -> None:
+    record = world.interaction()
+    world.record(record)
+    screening = threading.Thread(target=lambda: step(world, "screening"))
+    with world.database.transaction() as tx:
+        stripes.take(tx, ORG)
+        retention.hold(tx, "hold_" + "h" * 26, ORG, [record.record_id])
+        screening.start()
+        screening.join(1)  # the verdict has to wait: the copy is not to be seen yet
+    screening.join(10)
+    with world.database.transaction() as tx:
+        assert tx.execute(select(retained.c.verdict)).scalars().all() == [1]

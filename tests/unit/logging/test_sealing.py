@@ -20,6 +20,7 @@ from services.logging.sealing import (
 from shared.ids import new_record_id, record_day
 from tests.support.clocks import ManualClock
 from tests.unit.logging.peers import NOON, ORG, OTHER, new_epoch_key
+from tests.unit.logging.world import World
 
 RECORD = new_record_id(NOON)
 DAY = record_day(RECORD)
@@ -83,7 +84,7 @@ def test_data_keys_leave_memory_when_idle_and_when_old() -> None:
     clock.advance(timedelta(minutes=9))
     assert keys.for_writing(ORG, DAY) is first
     clock.advance(timedelta(minutes=10))
-    keys.forget_old()
+    keys.forget(lambda _: False)
     assert not keys._keys
     second = keys.for_writing(ORG, DAY)
     assert second.data_key_id != first.data_key_id
@@ -92,6 +93,17 @@ def test_data_keys_leave_memory_when_idle_and_when_old() -> None:
         assert keys.for_writing(ORG, DAY) is second
     clock.advance(timedelta(minutes=8))
     assert keys.for_writing(ORG, DAY) is not second
+
+
+def test_data_keys_of_a_closed_organization_leave_memory_at_once(world: World) -> None:
+    [ingest] = [job.step.__self__ for job in world.service.jobs if job.name == "data_keys"]  # type: ignore[attr-defined]
+    world.record(world.interaction(), world.interaction(OTHER))
+    world.jobs["data_keys"].step()
+    assert {organization_id for organization_id, _ in ingest._data_keys._keys} == {ORG, OTHER}
+    world.peers.set_organization(ORG, closed=True, at=world.clock.now())
+    world.refresh()
+    world.jobs["data_keys"].step()
+    assert {organization_id for organization_id, _ in ingest._data_keys._keys} == {OTHER}
 
 
 def test_keys_print_as_nothing() -> None:

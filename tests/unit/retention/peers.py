@@ -28,7 +28,7 @@ from kept.settings.v1 import lifecycle_pb2 as settings_pb2
 from kept.settings.v1 import lifecycle_pb2_grpc as settings_grpc
 from shared.callers import not_allowed
 from shared.clock import Clock
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
 from shared.ids import record_day
 from shared.service import Registrar, Service
@@ -56,6 +56,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     drops: Counter[date] = field(default_factory=Counter)
     not_due: set[date] = field(default_factory=set)
     erased: dict[str, dict[str, int]] = field(default_factory=dict)
+    released: dict[str, int] = field(default_factory=dict)
 
     def _held(self) -> dict[bytes, str]:
         return {record: owner for hold in self.holds.values() for record, owner in hold.items()}
@@ -112,6 +113,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
                 day=request.day,
                 organization_id=owner,
                 records=self.dropped[day][owner],
+                records_with_content=self.dropped[day][owner],
                 held=self.dropped_held[day][owner],
             )
             for owner in owners[start : start + 1]
@@ -124,6 +126,8 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     def HoldRecords(
         self, request: logging_pb2.HoldRecordsRequest, context: Any
     ) -> logging_pb2.HoldRecordsResponse:
+        if request.hold_id in self.released:
+            raise wrong_state("The hold was released.", "released")
         there = {
             record: request.organization_id
             for record in request.record_ids
@@ -142,7 +146,8 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         self, request: logging_pb2.ReleaseRecordsRequest, context: Any
     ) -> logging_pb2.ReleaseRecordsResponse:
         let_go = self.holds.pop(request.hold_id, {})
-        return logging_pb2.ReleaseRecordsResponse(removed=sum(record not in self.rows for record in let_go))
+        removed = self.released.setdefault(request.hold_id, sum(record not in self.rows for record in let_go))
+        return logging_pb2.ReleaseRecordsResponse(removed=removed)
 
     def EraseOrganization(
         self, request: logging_pb2.EraseOrganizationRequest, context: Any
@@ -173,7 +178,8 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
     asked: Counter[str] = field(default_factory=Counter)
     marks: Counter[tuple[str, date]] = field(default_factory=Counter)
     retained: dict[str, set[bytes]] = field(default_factory=dict)
-    marked_records: set[bytes] = field(default_factory=set)
+    released: set[str] = field(default_factory=set)
+    not_due: set[tuple[str, date]] = field(default_factory=set)
     takes: timedelta = timedelta(0)
     _done: dict[str, datetime] = field(default_factory=dict)
 
@@ -204,7 +210,7 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
             doomed = [epoch for epoch in self.epochs if epoch[0] == request.organization_id]
         else:
             through = date.fromisoformat(request.through_day)
-            doomed = [epoch for epoch in self.epochs if epoch[1] <= through]
+            doomed = [epoch for epoch in self.epochs if epoch[1] <= through and epoch not in self.not_due]
         return keys_pb2.DestroyEpochsResponse(
             destruction=self._destruction(request.destruction_id, sorted(doomed))
         )
@@ -227,6 +233,8 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
     def RetainRecords(
         self, request: keys_pb2.RetainRecordsRequest, context: Any
     ) -> keys_pb2.RetainRecordsResponse:
+        if request.hold_id in self.released:
+            raise wrong_state("The hold was released.", "released")
         lost = [
             record.record_id
             for record in request.records
@@ -241,6 +249,7 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
         self, request: keys_pb2.ReleaseRecordsRequest, context: Any
     ) -> keys_pb2.ReleaseRecordsResponse:
         self.retained.pop(request.hold_id, None)
+        self.released.add(request.hold_id)
         name = request.hold_id.replace("hold_", "release_")
         return keys_pb2.ReleaseRecordsResponse(destruction=self._destruction(name, []))
 

@@ -21,14 +21,15 @@ from kept.retention.v1 import certificates_pb2, erasures_pb2
 from services.retention import certificates, signing
 from services.retention.certificates import CONTEXT, CertifiedDay, HoldNamed, Receipt, Statement
 from services.retention.destructions import Destruction
-from services.retention.rules import Rule, Term, TermKind
+from services.retention.rules import RuleInForce
 from shared.config import ConfigError
 from shared.errors import Reason
 from shared.identity import Caller, CallerKind
+from shared.terms import Term, TermKind
 from tests.unit.retention.world import ONE, SETTINGS, START, TWO, World, admin, refused, staff
 
 NOW = datetime(2026, 3, 31, 22, 0, 7, 250_000, tzinfo=UTC)
-RULE = Rule(Term(TermKind.AT_MOST, 30), timedelta(hours=2), 4, datetime(2026, 1, 1, tzinfo=UTC))
+RULE = RuleInForce(Term(TermKind.AT_MOST, 30), timedelta(hours=2), 4, datetime(2026, 1, 1, tzinfo=UTC))
 STATEMENT = Statement(
     organization_id=ONE,
     act_id="run_" + "0" * 26,

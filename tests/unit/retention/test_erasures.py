@@ -83,8 +83,10 @@ def test_an_erasure_from_beginning_to_certificate(world: World) -> None:
     fill(world)
     begun = begin(world)
     assert begun.state == erasures_pb2.ERASURE_STATE_CLOSING
-    world.step()
-    assert not world.keys.marks  # nothing is destroyed before the organization is closed everywhere
+    for _ in range(5):
+        world.step()
+    assert world.settings.closed
+    assert not world.keys.asked  # nothing is destroyed before the organization is closed everywhere
     world.settle(60, until=is_done(world))
     check_erased(world)
     again = world.erasures(SETTINGS).EraseOrganization(order(claim="another-claim-of-the-same")).erasure

@@ -143,4 +143,11 @@ def test_sentences_say_what_is_kept_and_until_when() -> None:
         "3 records are kept by a legal hold (hold_1), which is reviewed on 2026-05-30.",
         "1 record is kept by a hold on flagged use (hold_1), which ends on 2026-05-30 at the latest.",
     ]
-    assert holds.kept_sentences([hold()] * 150)[-1] == "50 more holds keep something."
+    later = replace(hold(), hold_id="hold_2", record_ids=RECORDS[2:], review_at=NOW + timedelta(days=91))
+    assert holds.kept_sentences([later, hold(), hold(HoldState.RELEASING)]) == [
+        "3 records are kept by 2 legal holds (hold_2, hold_1), the first of which is reviewed on 2026-05-30.",
+        "3 records are kept by a legal hold (hold_1), which is being released.",
+    ]
+    assert holds.kept_sentences([one] * 150) == [
+        "1 record is kept by 150 holds on flagged use, the last of which ends on 2026-05-30 at the latest."
+    ]

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from kept.retention.v1 import holds_pb2
-from shared.errors import Reason
-from tests.unit.retention.world import ONE, SAFETY, START, TWO, World, admin, refused, staff
+from shared.errors import KeptError, Reason
+from tests.unit.retention.world import ONE, SAFETY, START, TWO, Crash, World, admin, refused, staff
 
 ALICE, BOB, SAM = staff(1, "LEGAL"), staff(2, "LEGAL"), staff(3, "SAFETY")
 FLAGGED = holds_pb2.HOLD_KIND_FLAGGED
@@ -111,6 +111,53 @@ def test_lost_calls_and_lost_answers_change_nothing_of_what_becomes_of_a_hold(wo
     assert not world.logging.holds
     for kind in ("hold.placed", "hold.activated", "hold.released", "hold.ended"):
         assert len(world.entries(kind)) == 1, kind
+
+
+@pytest.mark.parametrize("method", ["HoldRecords", "RetainRecords"])
+@pytest.mark.parametrize("is_called", [False, True])
+def test_a_hold_that_is_let_go_while_it_is_being_placed_keeps_nothing(
+    world: World, method: str, is_called: bool
+) -> None:
+    """The release comes when a call is on its way (or its answer is): neither service keeps anything in the end."""
+    order = world.order(world.record(ONE, START), kind=FLAGGED)
+
+    def let_go(name: str) -> None:
+        if name.endswith("/" + method):
+            world.during = world.afterwards = None
+            world.holds(SAFETY).ReleaseHold(holds_pb2.ReleaseHoldRequest(request_id="request-1", reason="No"))
+            world.settle(3)
+
+    world.during, world.afterwards = (None, let_go) if is_called else (let_go, None)
+    hold = world.holds(SAFETY).PlaceHold(order).hold
+    world.settle(3)
+    assert listed(world, hold.hold_id).state == holds_pb2.HOLD_STATE_RELEASED
+    assert not any(world.keys.retained.values())
+    assert not any(world.logging.holds.values())
+    assert not world.entries("hold.activated")
+    assert len(world.entries("hold.ended")) == 1
+
+
+def test_a_try_that_broke_off_after_it_found_nothing_to_keep_still_ends(world: World) -> None:
+    record = world.record(ONE, START)
+    world.keys.epochs.clear()
+    order = world.order(record)
+
+    def die(where: str) -> None:
+        raise Crash
+
+    def about_to_write(name: str) -> None:
+        if name.endswith("/ReleaseRecords"):
+            world.crash = die
+
+    world.afterwards = about_to_write
+    with pytest.raises(KeptError):
+        world.holds(ALICE).PlaceHold(order)
+    world.afterwards = world.crash = None
+    world.wire()
+    world.settle(2)
+    (hold,) = world.holds(ALICE).ListHolds(holds_pb2.ListHoldsRequest()).holds
+    assert (hold.state, list(hold.lost)) == (holds_pb2.HOLD_STATE_FAILED, [record])
+    assert not any(world.logging.holds.values())
 
 
 def test_release_waits_until_the_keys_are_destroyed(world: World) -> None:

@@ -6,16 +6,22 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from kept.retention.v1 import certificates_pb2, holds_pb2, runs_pb2
 from services.retention.destructions import Destruction
-from services.retention.rules import Rule, Term, TermKind
+from services.retention.rules import RuleInForce
 from services.retention.run_states import Run, RunState
 from shared.errors import KeptError, Reason
+from shared.terms import Term, TermKind
 from tests.unit.retention.world import ONE, START, TWO, Crashes, World, refused, staff
 
 OPERATOR, AUDITOR = staff(1, "OPERATOR"), staff(2, "AUDITOR")
 FIRST = START.date()
+
+
+def alert(name: str) -> float | None:
+    return REGISTRY.get_sample_value("kept_alert_active", {"alert": name})
 
 
 def runs_of(world: World) -> list[runs_pb2.Run]:
@@ -202,6 +208,82 @@ def test_what_is_left_behind_is_not_certified_and_certified_by_the_run_that_succ
     assert [each["destruction_id"] for each in one["destructions"]] == [run.run_id]
 
 
+def test_content_is_not_certified_as_gone_while_a_key_to_it_lives(world: World) -> None:
+    fill(world)
+    world.keys.not_due = {(ONE, FIRST)}  # access control knows another rule
+    travel_to_due(world, FIRST)
+    world.settle(6)
+    (run,) = runs_of(world)
+    assert run.state == runs_pb2.RUN_STATE_NOT_CERTIFIED
+    assert bodies(world) == []
+    (entry,) = world.entries("run.not_certified")
+    assert (entry.facts["why"], entry.facts["oldest_day"]) == ("keys_left", FIRST.isoformat())
+    assert alert("retention_run_not_certified") == 1
+
+    world.keys.not_due = set()
+    world.clock.advance(timedelta(hours=1))
+    world.settle(20, until=is_done(world))  # though logging has nothing left that is due
+    again, _ = runs_of(world)
+    assert alert("retention_run_not_certified") == 0
+    one, two = sorted(bodies(world), key=lambda body: str(body["organization_id"]))
+    assert [(day["records_removed"], day["destruction_ids"]) for day in one["days"]] == [(2, [again.run_id])]
+    assert [(day["records_removed"], day["destruction_ids"]) for day in two["days"]] == [(1, [run.run_id])]
+
+
+def test_an_alert_stands_when_what_is_due_outlives_its_term_even_if_no_run_ever_starts(world: World) -> None:
+    fill(world)
+    travel_to_due(world, FIRST)
+    world.down = {"ListStoredDays"}
+    world.settle(2)
+    assert (runs_of(world), alert("retention_run_late")) == ([], 0)
+    world.clock.advance(timedelta(hours=2))
+    world.settle(1)
+    assert alert("retention_run_late") == 1
+    world.down = {"DestroyEpochs"}
+    world.settle(2)
+    assert (len(runs_of(world)), alert("retention_run_late")) == (1, 1)
+    world.down = set()
+    world.settle(20, until=is_done(world))
+    world.settle(1)
+    assert alert("retention_run_late") == 0
+
+
+def test_two_processes_carry_one_run_and_certify_once(world: World) -> None:
+    """Whatever one does while the other is in the middle of a call, nothing is done or written twice."""
+    fill(world)
+    travel_to_due(world, FIRST)
+    first, second = world, world.twin()
+    busy = False
+
+    def in_the_middle(method: str) -> None:
+        nonlocal busy
+        if not busy and not method.endswith("/Check"):
+            busy = True
+            second.step()
+            busy = False
+
+    first.during = in_the_middle
+    first.settle(30, until=is_done(first))
+    first.during = None
+    check_first_day(first)
+
+
+def test_no_transaction_is_open_while_another_service_is_called(world: World) -> None:
+    def look(method: str) -> None:
+        with world.database.engine.connect() as connection:
+            idle = connection.exec_driver_sql(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND pid <> pg_backend_pid() AND starts_with(state, 'idle in transaction')"
+            ).scalar_one()
+        assert idle == 0, method
+
+    world.during = look
+    fill(world)
+    travel_to_due(world, FIRST)
+    world.settle(20, until=is_done(world))
+    check_first_day(world)
+
+
 def test_an_operator_starts_a_run_or_gets_the_one_that_goes_on(world: World) -> None:
     stub = world.runs(OPERATOR)
     started = stub.StartRun(runs_pb2.StartRunRequest()).run
@@ -243,7 +325,7 @@ STATES = {
 @pytest.mark.parametrize("before", RunState)
 @pytest.mark.parametrize("after", RunState)
 def test_a_run_goes_no_other_way(before: RunState, after: RunState) -> None:
-    rule = Rule(Term(TermKind.AT_MOST, 30), timedelta(hours=2), 1, START)
+    rule = RuleInForce(Term(TermKind.AT_MOST, 30), timedelta(hours=2), 1, START)
     run = Run("run_1", before, FIRST, START, "service:retention", rule, destruction=Destruction("run_1"))
     if after in STATES.get(before, ()):
         assert run.to(after, START).is_over is (after in (RunState.DONE, RunState.NOT_CERTIFIED))

@@ -1,5 +1,6 @@
 """The retention service in process, on a real database, between played services whose calls and answers can be lost."""
 
+import copy
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -83,7 +84,8 @@ class Crash(Exception):
 
 class World:
     """The service and everything around it. down: methods that cannot be reached; lose_first: whether the first call of every method
-    is lost, and of the second the answer; crash: called around every commit; raises Crash where the process dies."""
+    is lost, and of the second the answer; crash: called around every commit; raises Crash where the process dies; during, afterwards:
+    called with every call to another service before it is served, and before its answer arrives."""
 
     def __init__(self, url: str, home: Path) -> None:
         self.clock = ManualClock(START)
@@ -91,6 +93,9 @@ class World:
         self.down: set[str] = set()
         self.lose_first = False
         self.crash: Callable[[str], None] | None = None
+        self.during: Callable[[str], None] | None = None
+        self.afterwards: Callable[[str], None] | None = None
+        self.url = url
         self._calls: Counter[str] = Counter()
         self.database = Database(url, on_commit=self._on_commit)
         self.term_days = 30
@@ -155,12 +160,23 @@ class World:
         if name == "Check":  # asked before anything of ours is done
             return
         self._calls[name] += 1
+        if self.during is not None:
+            self.during(method)
         if name in self.down or (self.lose_first and self._calls[name] == 1):
             raise peer_unavailable("played")
 
     def _after(self, method: str) -> None:
+        if self.afterwards is not None:
+            self.afterwards(method)
         if self.lose_first and self._calls[method.rsplit("/", 1)[-1]] == 2:
             raise peer_unavailable("played")
+
+    def twin(self) -> "World":
+        """Another process of the service: the same database, key, clock and peers."""
+        other = copy.copy(self)
+        other.database = Database(self.url)
+        other.wire()
+        return other
 
     def step(self, *names: str) -> bool:
         """One step of each job, or of those named; a crash starts the service anew. Whether anything is left to do at once."""

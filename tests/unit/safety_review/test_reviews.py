@@ -78,6 +78,22 @@ def test_what_is_sent_back_can_be_decided_again(world: World, case_id: str) -> N
     assert world.decide(case_id, cases_pb2.DECISION_NO_VIOLATION).state == cases_pb2.CASE_STATE_DISMISSED
 
 
+def test_nothing_is_decided_that_was_not_seen(world: World, case_id: str) -> None:
+    seen = world.claim(case_id).etag
+    assert world.claim(case_id).etag == seen, "claimed again by the same person: nothing new to see"
+    world.screen(world.record(CANARY))
+    with refused(Reason.REASON_CONFLICT):
+        world.decide(case_id, cases_pb2.DECISION_NO_VIOLATION, etag=seen)
+    before = world.decide(case_id).etag
+    world.screen(world.record(CANARY))
+    with refused(Reason.REASON_CONFLICT):
+        world.confirm(case_id, etag=before)
+    world.confirm(case_id, confirm=False)
+    again = world.decide(case_id, reason="For another reason.").etag
+    assert again != before
+    assert world.confirm(case_id, etag=again).state == cases_pb2.CASE_STATE_UPHELD
+
+
 def test_a_claim_lasts_eight_hours(world: World, case_id: str) -> None:
     world.claim(case_id)
     with refused(Reason.REASON_WRONG_STATE, "CASE_STATE_CLAIMED"):

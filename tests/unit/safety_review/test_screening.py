@@ -62,8 +62,23 @@ def test_a_matcher_that_fails_costs_one_record_and_is_never_clean(
     with capture_logs() as logs:
         assert world.screen(bad, good) == ["INCOMPLETE", "CLEAN"]
     assert "zebra" not in str(logs)
+    assert world.screen(bad) == ["INCOMPLETE"]
     monkeypatch.undo()
-    assert world.screen(bad) == ["INCOMPLETE"], "the verdict it got first"
+    assert world.screen(bad) == ["CLEAN"], "looked at again"
+    monkeypatch.setattr(Matcher, "screen", _fail)
+    assert world.screen(bad) == ["CLEAN"], "and no more after that"
+    assert world.count("verdicts") == 2
+
+
+def test_what_was_incomplete_is_flagged_once_it_can_be_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = world.record(CANARY)
+    monkeypatch.setattr(Matcher, "screen", _fail)
+    assert world.screen(record) == ["INCOMPLETE"]
+    monkeypatch.undo()
+    assert world.screen(record) == world.screen(record) == ["FLAGGED"]
+    assert world.count("verdicts") == world.count("flags") == 1
 
 
 def test_what_is_flagged_is_held_and_its_case_made_known(world: World) -> None:
@@ -163,7 +178,7 @@ def test_flags_join_the_case_of_their_organization_and_category_until_it_is_clos
     assert [len(case.flags) for case in world.cases()] == [2, 4, 1], "a closed case takes no more"
     world.run_jobs()
     told = [one for one in world.peers.cases if one.case_id == test.case_id]
-    assert [len(one.record_ids) for one in told if isinstance(one, authz_pb2.OpenCaseRequest)] == [1, 2, 3, 4]
+    assert [len(one.record_ids) for one in told if isinstance(one, authz_pb2.OpenCaseRequest)] == [4] * 4
     assert told[-1] == authz_pb2.CloseCaseRequest(case_id=test.case_id, upheld=True)
 
 
@@ -245,13 +260,33 @@ def test_verdicts_on_what_is_clean_go_once_nobody_can_ask_again(world: World) ->
 
 
 def test_a_hold_that_comes_too_late_holds_up_nothing_and_is_written_down(world: World) -> None:
-    world.peers.refuse = KeptError(Reason.REASON_HOLD_TOO_LATE, "Gone.")
+    world.peers.refuse_hold = KeptError(Reason.REASON_HOLD_TOO_LATE, "Gone.")
     world.screen(world.record(CANARY))
     world.run_jobs()
-    world.peers.refuse = None
+    world.peers.refuse_hold = None
     world.screen(world.record(CANARY))
     assert world.kinds(ACME).count("hold.refused") == 1
     assert len(world.peers.holds) == 1
+    assert world.count("outbox") == 0
+
+
+def test_a_refusal_that_nobody_expects_is_kept_and_holds_up_nothing(world: World) -> None:
+    world.peers.refuse = KeptError(Reason.REASON_CALLER_NOT_ALLOWED, "A certificate of another name.")
+    first, second = world.record(CANARY), world.record(CANARY)
+    world.screen(first)
+    world.run_jobs()
+    world.peers.refuse = None
+    world.screen(second)
+    world.run_jobs()
+    assert len(world.peers.holds) == 1
+    world.clock.advance(timedelta(hours=1))
+    world.run_jobs()
+    assert len(world.peers.holds) == 2
+    *_, last = world.peers.cases
+    assert isinstance(last, authz_pb2.OpenCaseRequest)
+    assert set(last.record_ids) == {first.record_id, second.record_id}, (
+        "what was put aside takes nothing away"
+    )
     assert world.count("outbox") == 0
 
 

@@ -81,12 +81,14 @@ class Peers(
     authz_pb2_grpc.AuthzServiceServicer,
     holds_pb2_grpc.HoldServiceServicer,
 ):
-    """What access control and retention were told. A person's token is the person's id. `refuse` fails calls of holds and cases."""
+    """What access control and retention were told. A person's token is the person's id. `refuse` fails calls of holds and cases,
+    `refuse_hold` those of holds alone."""
 
     entries: list[audit_pb2.AuditEntry] = field(default_factory=list)
     holds: list[holds_pb2.PlaceHoldRequest | holds_pb2.ReleaseHoldRequest] = field(default_factory=list)
     cases: list[authz_pb2.OpenCaseRequest | authz_pb2.CloseCaseRequest] = field(default_factory=list)
     refuse: KeptError | None = None
+    refuse_hold: KeptError | None = None
 
     def _take(self, kept: list[Any], request: Any) -> None:
         if self.refuse is not None:
@@ -113,6 +115,8 @@ class Peers(
         return authz_pb2.CloseCaseResponse()
 
     def PlaceHold(self, request: holds_pb2.PlaceHoldRequest, context: Any) -> holds_pb2.PlaceHoldResponse:
+        if self.refuse_hold is not None:
+            raise self.refuse_hold
         self._take(self.holds, request)
         return holds_pb2.PlaceHoldResponse()
 
@@ -223,15 +227,24 @@ class World:
         decision: "cases_pb2.Decision.ValueType" = cases_pb2.DECISION_VIOLATION,
         who: int = 1,
         reason: str = "It asks for help with fraud.",
+        etag: str = "",
     ) -> cases_pb2.Case:
-        """Decides a case."""
-        request = cases_pb2.DecideCaseRequest(case_id=case_id, decision=decision, reason=reason)
+        """Decides a case, as it is now or as it was read with an etag."""
+        request = cases_pb2.DecideCaseRequest(
+            case_id=case_id, decision=decision, reason=reason, etag=etag or self.etag(case_id)
+        )
         return self.reviewer(who).DecideCase(request).case
 
-    def confirm(self, case_id: str, confirm: bool = True, who: int = 2) -> cases_pb2.Case:
-        """Confirms a decision, or sends it back."""
-        request = cases_pb2.ConfirmDecisionRequest(case_id=case_id, confirm=confirm)
+    def confirm(self, case_id: str, confirm: bool = True, who: int = 2, etag: str = "") -> cases_pb2.Case:
+        """Confirms a decision, or sends it back; as the case is now or was read with an etag."""
+        request = cases_pb2.ConfirmDecisionRequest(
+            case_id=case_id, confirm=confirm, etag=etag or self.etag(case_id)
+        )
         return self.reviewer(who).ConfirmDecision(request).case
+
+    def etag(self, case_id: str) -> str:
+        """Of the case as it is now."""
+        return self.reviewer().GetCase(cases_pb2.GetCaseRequest(case_id=case_id)).case.etag
 
     def dismiss(self, case_id: str) -> cases_pb2.Case:
         """Closes a case without a violation."""

@@ -1,75 +1,272 @@
-"""The outbox: nothing is lost, nothing overtakes, and one kind's trouble is not another's."""
+"""The outbox: nothing is lost, nothing overtakes, and no message's trouble is another's."""
 
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 import sqlalchemy
+from prometheus_client import REGISTRY
 
+from kept.access_control.v1 import audit_pb2
 from kept.replica.v1 import lease_pb2
 from shared.database import Database
-from shared.errors import KeptError, peer_unavailable
-from shared.outbox import Outbox, outbox_table
+from shared.errors import KeptError, Reason, invalid, peer_unavailable
+from shared.outbox import AUDIT, Outbox, outbox_table
 from tests.support.clocks import ManualClock
 from tests.support.postgres import FreshDatabase
 
 
 class Peer:
-    """Takes messages, or is down."""
+    """Takes messages, or is down (`error`), or refuses some. during: called while it has a message in hand."""
 
     def __init__(self) -> None:
-        self.down = False
+        self.error: KeptError | None = None
+        self.refused: dict[int, KeptError] = {}
         self.seen: list[int] = []
+        self.calls: list[int] = []
+        self.during: Callable[[], None] | None = None
 
-    def take(self, payloads: list[bytes]) -> None:
-        if self.down:
-            raise peer_unavailable("peer")
-        self.seen += [lease_pb2.Lease.FromString(payload).version for payload in payloads]
+    def _take(self, numbers: list[int]) -> None:
+        self.calls.append(len(numbers))
+        if self.during is not None:
+            self.during()
+        for error in [self.error, *(self.refused.get(number) for number in numbers)]:
+            if error is not None:
+                raise error
+        self.seen += numbers
+
+    def take(self, payload: bytes) -> None:
+        self._take([lease_pb2.Lease.FromString(payload).version])
+
+    def append(self, request: audit_pb2.AppendEntriesRequest) -> None:
+        self._take([int(entry.entry_id) for entry in request.entries])
+
+
+class Parts:
+    """An outbox and its two peers, on a database of their own."""
+
+    def __init__(self, url: str) -> None:
+        self.database, self.clock = Database(url), ManualClock()
+        self.audits, self.peer, self.other = Peer(), Peer(), Peer()
+        metadata = sqlalchemy.MetaData()
+        self.table = outbox_table(metadata)
+        metadata.create_all(self.database.engine)
+        self.outbox = self.process()
+
+    def process(self) -> Outbox:
+        """Another process on the same database."""
+        handlers = {"a": self.peer.take, "b": self.other.take}
+        return Outbox(self.table, self.database, self.clock, self.audits.append, handlers)
+
+    def put(self, kind: str, *numbers: int) -> None:
+        with self.database.transaction() as tx:
+            for number in numbers:
+                if kind == AUDIT:
+                    self.outbox.audit(tx, audit_pb2.AuditEntry(entry_id=str(number)))
+                else:
+                    self.outbox.put(tx, kind, lease_pb2.Lease(version=number))
+
+    def deliver(self) -> None:
+        """All that can be delivered now."""
+        while self.outbox.deliver():
+            pass
 
 
 @pytest.fixture
-def parts(fresh_database: FreshDatabase) -> tuple[Database, ManualClock, Peer, Peer, Outbox]:
-    database, clock, audit, other = Database(fresh_database("settings")), ManualClock(), Peer(), Peer()
-    metadata = sqlalchemy.MetaData()
-    table = outbox_table(metadata)
-    metadata.create_all(database.engine)
-    return database, clock, audit, other, Outbox(table, database, clock, {"a": audit.take, "b": other.take})
+def parts(fresh_database: FreshDatabase) -> Iterator[Parts]:
+    made = Parts(fresh_database("settings"))
+    yield made
+    made.database.close()
 
 
-def test_what_is_rolled_back_is_never_sent(parts: tuple[Database, ManualClock, Peer, Peer, Outbox]) -> None:
-    database, _, peer, _, outbox = parts
-    with pytest.raises(RuntimeError), database.transaction() as tx:
-        outbox.put(tx, "a", lease_pb2.Lease(version=1))
+def test_what_is_rolled_back_is_never_sent(parts: Parts) -> None:
+    with pytest.raises(RuntimeError), parts.database.transaction() as tx:
+        parts.outbox.put(tx, "a", lease_pb2.Lease(version=1))
         raise RuntimeError("crash")
-    with database.transaction() as tx:
-        outbox.put(tx, "a", lease_pb2.Lease(version=2))
-    outbox.deliver()
-    assert peer.seen == [2]
+    parts.put("a", 2)
+    parts.deliver()
+    assert parts.peer.seen == [2]
 
 
-def test_a_peer_that_is_down_gets_everything_later_in_order(
-    parts: tuple[Database, ManualClock, Peer, Peer, Outbox],
-) -> None:
-    database, clock, peer, other, outbox = parts
-    peer.down = True
-    with database.transaction() as tx:
-        for number in range(3):
-            outbox.put(tx, "a", lease_pb2.Lease(version=number))
-            outbox.put(tx, "b", lease_pb2.Lease(version=number))
+@pytest.mark.parametrize("kind", ["a", AUDIT])
+def test_a_peer_that_is_down_gets_everything_later_in_order(parts: Parts, kind: str) -> None:
+    peer = parts.audits if kind == AUDIT else parts.peer
+    peer.error = peer_unavailable("peer")
+    parts.put(kind, 0, 1, 2)
+    parts.put("b", 0, 1, 2)
     with pytest.raises(KeptError):
-        outbox.deliver()
-    assert other.seen == [0, 1, 2], "another kind is not held up"
-    peer.down = False
-    outbox.deliver()
-    assert peer.seen == [], "it waits a moment before it tries again"
-    clock.advance(timedelta(seconds=31))
-    outbox.deliver()
-    assert peer.seen == [0, 1, 2]
-    assert outbox.backlog() == 0
+        parts.outbox.deliver()
+    assert parts.other.seen == [0, 1, 2], "another kind is not held up"
+    peer.error = None
+    parts.put(kind, 3)
+    parts.deliver()
+    assert peer.seen == [], "it waits a moment before it tries again, and nothing overtakes"
+    parts.clock.advance(timedelta(seconds=31))
+    parts.deliver()
+    assert peer.seen == [0, 1, 2, 3]
+    assert parts.outbox.backlog() == 0
 
 
-def test_a_kind_that_nobody_delivers_is_refused_at_once(
-    parts: tuple[Database, ManualClock, Peer, Peer, Outbox],
+def test_entries_go_in_one_call_and_hundreds_in_order(parts: Parts) -> None:
+    parts.put(AUDIT, *range(450))
+    parts.deliver()
+    assert parts.audits.seen == list(range(450))
+    assert parts.audits.calls == [200, 200, 50]
+
+
+@pytest.mark.parametrize("kind", ["a", AUDIT])
+def test_a_refused_message_is_put_aside_and_taken_when_the_peer_has_changed_its_mind(
+    parts: Parts, kind: str
 ) -> None:
-    database, _, _, _, outbox = parts
-    with pytest.raises(KeyError), database.transaction() as tx:
-        outbox.put(tx, "unknown", lease_pb2.Lease())
+    peer = parts.audits if kind == AUDIT else parts.peer
+    peer.refused = {1: invalid("entries", "is not valid")}
+    parts.put(kind, 0, 1, 2)
+    parts.deliver()
+    assert peer.seen == [0, 2]
+    assert parts.outbox.backlog() == 1, "kept"
+    assert REGISTRY.get_sample_value("kept_outbox_refused_messages", {"kind": kind}) == 1
+    assert REGISTRY.get_sample_value("kept_alert_active", {"alert": "outbox_refused"}) == 1
+    parts.put(kind, 3)
+    parts.clock.advance(timedelta(minutes=59))
+    parts.deliver()
+    assert peer.seen == [0, 2, 3], "later ones go on, and it is not asked about at once again"
+    peer.refused = {}
+    parts.clock.advance(timedelta(minutes=1))
+    parts.deliver()
+    assert peer.seen == [0, 2, 3, 1]
+    assert parts.outbox.backlog() == 0
+    assert REGISTRY.get_sample_value("kept_alert_active", {"alert": "outbox_refused"}) == 0
+
+
+@pytest.mark.parametrize("kind", ["a", AUDIT])
+def test_a_receiver_that_stumbles_over_one_message_gets_the_others_in_the_end(
+    parts: Parts, kind: str
+) -> None:
+    peer = parts.audits if kind == AUDIT else parts.peer
+    peer.refused = {1: KeptError(Reason.REASON_INTERNAL, "A fault.")}
+    parts.put(kind, 0, 1, 2)
+    tries = 0
+    while 2 not in peer.seen:
+        tries += 1
+        with suppress(KeptError):
+            parts.outbox.deliver()
+        parts.clock.advance(timedelta(seconds=31))
+    assert 20 < tries < 60, "not at the first fault"
+    parts.deliver()
+    assert sorted(peer.seen) == [0, 2]
+    assert parts.outbox.backlog() == 1
+
+
+def test_what_a_peer_that_is_away_did_not_get_is_never_put_aside(parts: Parts) -> None:
+    parts.peer.error = peer_unavailable("peer")
+    parts.put("a", 0)
+    for _ in range(50):
+        with pytest.raises(KeptError):
+            parts.outbox.deliver()
+        parts.clock.advance(timedelta(seconds=31))
+    parts.peer.error = None
+    parts.deliver()
+    assert parts.peer.seen == [0]
+
+
+@pytest.mark.parametrize("kind", ["a", AUDIT])
+def test_a_process_that_dies_after_delivery_has_it_delivered_again(parts: Parts, kind: str) -> None:
+    peer = parts.audits if kind == AUDIT else parts.peer
+
+    def die() -> None:
+        raise RuntimeError("crash")
+
+    parts.put(kind, 0, 1)
+    peer.during = die
+    with pytest.raises(RuntimeError):
+        parts.outbox.deliver()
+    peer.during = None
+    successor = parts.process()
+    successor.deliver()
+    assert peer.seen == [], "perhaps it is still at work"
+    parts.clock.advance(timedelta(seconds=11))
+    successor.deliver()
+    assert peer.seen == [0, 1]
+    assert parts.outbox.backlog() == 0
+
+
+@pytest.mark.parametrize("kind", ["a", AUDIT])
+def test_two_processes_do_not_deliver_the_same_message_at_once(parts: Parts, kind: str) -> None:
+    peer, second = parts.audits if kind == AUDIT else parts.peer, parts.process()
+
+    def look_in() -> None:
+        peer.during = None
+        parts.put(kind, 1)
+        second.deliver()
+        assert peer.seen == [], "neither what the first has in hand nor what comes after it"
+
+    parts.put(kind, 0)
+    peer.during = look_in
+    parts.outbox.deliver()
+    assert peer.seen == [0]
+    second.deliver()
+    assert peer.seen == [0, 1]
+
+
+def test_a_process_whose_claim_ran_out_leaves_the_messages_to_whoever_has_them(parts: Parts) -> None:
+    second = parts.process()
+
+    def freeze() -> None:
+        parts.peer.during = None
+        parts.clock.advance(timedelta(seconds=11))
+        second.deliver()
+        raise peer_unavailable("peer")
+
+    parts.put("a", 0, 1)
+    parts.peer.during = freeze
+    with pytest.raises(KeptError):
+        parts.outbox.deliver()
+    assert parts.peer.seen == [0, 1]
+    assert parts.outbox.backlog() == 0
+
+
+def test_no_transaction_is_open_during_a_call(parts: Parts) -> None:
+    def look() -> None:
+        with parts.database.engine.connect() as connection:
+            open_ones = connection.execute(
+                sqlalchemy.text(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND state LIKE 'idle in transaction%'"
+                )
+            ).scalar_one()
+        assert open_ones == 0
+
+    parts.peer.during = parts.audits.during = look
+    parts.put("a", 0)
+    parts.put(AUDIT, 0)
+    parts.deliver()
+    assert parts.peer.seen == parts.audits.seen == [0]
+
+
+def test_a_slow_peer_gets_on_message_by_message(parts: Parts) -> None:
+    def linger() -> None:
+        parts.clock.advance(timedelta(seconds=3))
+
+    parts.peer.during = linger
+    parts.put("a", *range(5))
+    assert parts.outbox.deliver() is True
+    assert parts.peer.seen == [0, 1], "what was delivered in time is marked before the claim runs out"
+    parts.deliver()
+    assert parts.peer.seen == [0, 1, 2, 3, 4]
+
+
+def test_a_clock_that_is_set_back_stops_nothing(parts: Parts) -> None:
+    parts.peer.error = peer_unavailable("peer")
+    parts.put("a", 0)
+    with pytest.raises(KeptError):
+        parts.outbox.deliver()
+    parts.peer.error = None
+    parts.clock.step(timedelta(days=-31))
+    parts.deliver()
+    assert parts.peer.seen == [0]
+
+
+def test_a_kind_that_nobody_delivers_is_refused_at_once(parts: Parts) -> None:
+    with pytest.raises(KeyError), parts.database.transaction() as tx:
+        parts.outbox.put(tx, "unknown", lease_pb2.Lease())

@@ -53,13 +53,17 @@ def play(plot: Plot) -> None:
     case = reviewing.ClaimCase(cases_pb2.ClaimCaseRequest(case_id=case.case_id)).case
     tell.say(f"Sara claims the case of category {case.category}; it holds ids, and no content.")
     _read_under_case(plot, case)
+    seen = reviewing.GetCase(cases_pb2.GetCaseRequest(case_id=case.case_id)).case
     decided = reviewing.DecideCase(
         cases_pb2.DecideCaseRequest(
-            case_id=case.case_id, decision=cases_pb2.DECISION_VIOLATION, reason="the test word was asked for"
+            case_id=case.case_id,
+            decision=cases_pb2.DECISION_VIOLATION,
+            reason="the test word was asked for",
+            etag=seen.etag,
         )
     ).case
     tell.expect("Sara decides: a violation", decided.state == cases_pb2.CASE_STATE_DECIDED)
-    confirm = cases_pb2.ConfirmDecisionRequest(case_id=case.case_id, confirm=True)
+    confirm = cases_pb2.ConfirmDecisionRequest(case_id=case.case_id, confirm=True, etag=decided.etag)
     tell.refused(
         "she cannot confirm it herself", lambda: reviewing.ConfirmDecision(confirm), "SECOND_PERSON_REQUIRED"
     )

@@ -26,8 +26,11 @@ def upgrade() -> None:
         sa.Column("payload", sa.LargeBinary, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
         sa.Column("not_before", _TIME, nullable=False),
+        sa.Column("claimed_until", _TIME),
+        sa.Column("refused", sa.Text),
     )
     op.create_index("outbox_by_kind", "outbox", ["kind", "message_id"])
+    op.create_index("outbox_refused", "outbox", ["kind"], postgresql_where=sa.text("refused IS NOT NULL"))
 
 
 def _record_columns() -> list[sa.Column[Any]]:
@@ -123,6 +126,11 @@ def _lifecycle() -> None:
         sa.PrimaryKeyConstraint("hold_id", "organization_id", "record_id", name="holds_pkey"),
     )
     op.create_index("holds_by_record", "holds", ["organization_id", "record_id"])
+    op.create_table(
+        "released_holds",
+        sa.Column("hold_id", sa.Text, primary_key=True),
+        sa.Column("removed", sa.BigInteger, nullable=False, server_default="0"),
+    )
     op.create_table(
         "dropped_days",
         sa.Column("day", sa.Date, primary_key=True),

@@ -15,6 +15,7 @@ _STATEMENTS = (
         day DATE NOT NULL,
         removed BIGINT DEFAULT '0' NOT NULL,
         held BIGINT DEFAULT '0' NOT NULL,
+        with_content BIGINT DEFAULT '0' NOT NULL,
         PRIMARY KEY (act_id, organization_id, day)
     )
     """,
@@ -100,11 +101,16 @@ _STATEMENTS = (
         payload BYTEA NOT NULL,
         attempts INTEGER DEFAULT '0' NOT NULL,
         not_before TIMESTAMP WITH TIME ZONE NOT NULL,
+        claimed_until TIMESTAMP WITH TIME ZONE,
+        refused TEXT,
         PRIMARY KEY (message_id)
     )
     """,
     """
     CREATE INDEX outbox_by_kind ON outbox (kind, message_id)
+    """,
+    """
+    CREATE INDEX outbox_refused ON outbox (kind) WHERE refused IS NOT NULL
     """,
     """
     CREATE TABLE rule_changes (

@@ -70,10 +70,13 @@ _STATEMENTS = (
         kind text NOT NULL,
         payload bytea NOT NULL,
         attempts integer NOT NULL DEFAULT 0,
-        not_before timestamptz NOT NULL
+        not_before timestamptz NOT NULL,
+        claimed_until timestamptz,
+        refused text
     )
     """,
     "CREATE INDEX outbox_by_kind ON outbox (kind, message_id)",
+    "CREATE INDEX outbox_refused ON outbox (kind) WHERE refused IS NOT NULL",
 )
 
 

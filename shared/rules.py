@@ -1,0 +1,88 @@
+"""Retention's rules as a leased replica: which rule counts for an organization, and what is due by it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from kept.replica.v1 import lease_pb2
+from kept.retention.v1 import rules_pb2, rules_pb2_grpc
+from shared.clock import CLOCK_TOLERANCE, Clock
+from shared.errors import lease_lapsed
+from shared.jobs import Job
+from shared.replica import ReceivedChange, Replica
+from shared.terms import DEFAULT, Rule, rule_of
+
+_PAGE: Final = 1000
+# Questions are about now; the window only has to reach over a poll.
+_WINDOW: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """What a change states: a rule, or that the default counts again."""
+
+    rule: Rule | None
+
+
+class Rules:
+    """The rules, as far as a valid lease goes. Where not even a default rule is known it is not known what is due: LEASE_LAPSED."""
+
+    def __init__(self, stub: rules_pb2_grpc.RuleServiceStub, clock: Clock) -> None:
+        self._stub = stub
+        self._clock = clock
+        self._replica: Replica[_Stated] = Replica("rules", self._poll, clock, window=_WINDOW)
+
+    @property
+    def job(self) -> Job:
+        """Keeps the replica complete."""
+        return self._replica.job
+
+    def require_lease(self) -> None:
+        """Raises LEASE_LAPSED unless every rule that is in force now is known here."""
+        self._replica.require_lease()
+
+    def at(self, organization_id: str, instant: datetime) -> Rule:
+        """The rule that counts for an organization at an instant of the last minute. Says nothing about the lease. Raises LEASE_LAPSED
+        where none is known."""
+        for subject in (organization_id, DEFAULT):
+            stated = self._replica.at(subject, instant)
+            if stated is not None and stated.rule is not None:
+                return stated.rule
+        raise lease_lapsed()
+
+    def due_at(self, organization_id: str, day: date) -> datetime:
+        """From when on the organization's records of a UTC day may be read no more, by the rule in force now. Raises LEASE_LAPSED."""
+        self.require_lease()
+        return self.at(organization_id, self._clock.now()).due_at(day)
+
+    def is_due_by_all(self, organization_id: str, day: date) -> bool:
+        """Whether the organization's records of a UTC day are due by every rule that may count now, as far as clocks may be apart: what
+        is destroyed must be. Raises LEASE_LAPSED."""
+        self.require_lease()
+        now = self._clock.now()
+        begins, ends = now - CLOCK_TOLERANCE, now + CLOCK_TOLERANCE
+        rules: list[Rule | None] = []
+        for own in self._replica.throughout(organization_id, begins, ends):
+            if own is not None and own.rule is not None:
+                rules.append(own.rule)
+            else:
+                defaults = self._replica.throughout(DEFAULT, begins, ends)
+                rules += [None if default is None else default.rule for default in defaults]
+        if None in rules:
+            raise lease_lapsed()
+        return all(rule is not None and rule.due_at(day) <= now for rule in rules)
+
+    def _poll(self, since: int) -> tuple[Sequence[ReceivedChange[_Stated]], lease_pb2.Lease]:
+        answer = self._stub.ListRuleChanges(
+            rules_pb2.ListRuleChangesRequest(since_version=since, page_size=_PAGE)
+        )
+        return [
+            ReceivedChange(
+                change.version,
+                change.organization_id,
+                change.effective_at.ToDatetime(tzinfo=UTC),
+                _Stated(rule_of(change)),
+            )
+            for change in answer.changes
+        ], answer.lease

@@ -1,0 +1,142 @@
+"""Customers: their admins choose, and leave."""
+
+from datetime import UTC, timedelta
+from typing import Any
+
+from kept.retention.v1 import erasures_pb2, erasures_pb2_grpc
+from kept.settings.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    data_controls_pb2,
+    data_controls_pb2_grpc,
+    zero_data_retention_pb2,
+    zero_data_retention_pb2_grpc,
+)
+from shared.change_feed import LEASE_DURATION
+from shared.clock import CLOCK_TOLERANCE
+from tests.simulation.invariants import Broken
+from tests.simulation.model import Organization
+from tests.simulation.scene import Scene
+
+
+class Customers:
+    """The admins, and the two of compliance who decide on what they ask for."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._seed = scene.world.seed
+
+    def _admin(self, organization: Organization) -> Any:
+        return self._scene.world.person(organization.admin_id, organization.organization_id)("settings")
+
+    def _some_open(self, *, but: int) -> Organization | None:
+        """One that is still there, unless so few are left."""
+        choices = self._scene.open_organizations()
+        return self._seed.choice(choices) if len(choices) > but else None
+
+    def zero_data_retention(self) -> None:
+        """An admin asks for zero data retention, two people approve."""
+        choices = [one for one in self._scene.open_organizations() if one.zdr_from is None]
+        if len(choices) < 2:  # somebody's content should be left to look at
+            return
+        organization = self._seed.choice(choices)
+        asking = zero_data_retention_pb2_grpc.ZeroDataRetentionServiceStub(self._admin(organization))
+
+        def decided() -> zero_data_retention_pb2.ZeroDataRetentionRequest:
+            current = asking.GetAdditionalCommitments(
+                zero_data_retention_pb2.GetAdditionalCommitmentsRequest()
+            )
+            request = asking.RequestZeroDataRetention(
+                zero_data_retention_pb2.RequestZeroDataRetentionRequest(
+                    organization_id=organization.organization_id,
+                    commitments_version=current.version,
+                    accepted_commitments=[commitment.name for commitment in current.commitments],
+                )
+            ).request
+            for name in ("carla", "chen"):
+                deciding = zero_data_retention_pb2_grpc.ZeroDataRetentionServiceStub(
+                    self._scene.world.person(name)("settings")
+                )
+                request = deciding.DecideZeroDataRetention(
+                    zero_data_retention_pb2.DecideZeroDataRetentionRequest(
+                        zero_data_retention_request_id=request.zero_data_retention_request_id,
+                        approve=True,
+                        reason="fine",
+                    )
+                ).request
+            return request
+
+        request = self._scene.world.attempt(decided)
+        if isinstance(request, zero_data_retention_pb2.ZeroDataRetentionRequest) and request.HasField(
+            "effective_at"
+        ):
+            organization.zdr_from = request.effective_at.ToDatetime(tzinfo=UTC)
+            if abs(self._scene.world.processes["settings"].clock.skew) > CLOCK_TOLERANCE:
+                # An instant by a clock that is wrong; processes still had leases by the right one, for so long.
+                organization.zdr_from = max(organization.zdr_from, self._scene.now + LEASE_DURATION)
+
+    def training(self) -> None:
+        """An admin allows training use, or allows it no more; what the history says is what she was told."""
+        organization = self._some_open(but=0)
+        if organization is None:
+            return
+        controls = data_controls_pb2_grpc.DataControlsServiceStub(self._admin(organization))
+        wanted = self._seed.random() < 0.5
+
+        def changed() -> bool:
+            current = controls.GetDataControls(
+                data_controls_pb2.GetDataControlsRequest(organization_id=organization.organization_id)
+            ).controls
+            if organization.training_allowed not in (None, current.training_allowed):
+                raise Broken("8: training consent is not what the admin was told")
+            organization.training_allowed = None  # until we are told
+            controls.UpdateDataControls(
+                data_controls_pb2.UpdateDataControlsRequest(
+                    organization_id=organization.organization_id, etag=current.etag, training_allowed=wanted
+                )
+            )
+            return wanted
+
+        came = self._scene.world.attempt(changed)
+        if isinstance(came, bool):
+            organization.training_allowed = came
+
+    def leaves(self) -> None:
+        """An admin deletes the account."""
+        organization = self._some_open(but=1)
+        if organization is None:
+            return
+        account = account_pb2_grpc.AccountServiceStub(self._admin(organization))
+
+        def confirmed() -> account_pb2.ConfirmAccountDeletionResponse:
+            deletion = account.RequestAccountDeletion(
+                account_pb2.RequestAccountDeletionRequest(organization_id=organization.organization_id)
+            ).deletion
+            return account.ConfirmAccountDeletion(
+                account_pb2.ConfirmAccountDeletionRequest(
+                    account_deletion_id=deletion.account_deletion_id,
+                    confirmation_sentence=deletion.confirmation_sentence,
+                )
+            )
+
+        organization.leaving_at = self._scene.now
+        with self._scene.world.quiet():  # the claim is shown once; without it nobody here would follow the erasure
+            answer = self._scene.world.attempt(confirmed)
+        if isinstance(answer, account_pb2.ConfirmAccountDeletionResponse):
+            organization.claim = answer.claim
+
+    def follow_erasures(self) -> None:
+        """Who has left asks how far the erasure is."""
+        erasing = erasures_pb2_grpc.ErasureServiceStub(self._scene.world.public("retention"))
+        for organization in self._scene.model.organizations.values():
+            if organization.claim and not organization.erased:
+                request = erasures_pb2.GetErasureByClaimRequest(claim=organization.claim)
+                answer = self._scene.world.attempt(lambda asked=request: erasing.GetErasureByClaim(asked))
+                state = answer.erasure.state if hasattr(answer, "erasure") else None
+                organization.erased = state == erasures_pb2.ERASURE_STATE_DONE
+                if not organization.erased and self._is_overdue(organization):
+                    raise Broken(f"10: {organization.organization_id} left and is not erased")
+
+    def _is_overdue(self, organization: Organization) -> bool:
+        left = organization.leaving_at
+        return left is not None and self._scene.now > left + timedelta(days=14)

@@ -1,0 +1,83 @@
+"""Safeguards that can be taken out, to see that the simulation notices. Nothing here is part of any service."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+from unittest import mock
+
+from sqlalchemy import Connection, delete
+
+from services.access_control.custody.destruction import Destroyer
+from services.access_control.decision_log import DecisionLog
+from services.access_control.grants import Grant
+from services.access_control.key_stores.files import FileKeyStore
+from services.access_control.store import grants
+from services.logging import admission
+from services.logging.store import retention, tables, writing
+from shared.ids import new_id
+from shared.replica import Replica
+
+
+@dataclass(frozen=True)
+class Safeguard:
+    """One thing that a promise rests on. invariant: its number in the architecture; where, name, instead: what it is replaced by."""
+
+    invariant: int
+    where: Any
+    name: str
+    instead: Any
+
+
+def _drop_held_too(tx: Connection, day: date, run_id: str, now: datetime) -> tuple[int, int]:
+    dropped = _drop_day(tx, day, run_id, now)
+    tx.execute(delete(tables.retained).where(tables.retained.c.day == day))
+    return dropped
+
+
+def _load_without_end(tx: Connection, grant_id: str, *, lock: bool = False) -> Grant | None:
+    grant = _load(tx, grant_id, lock=lock)
+    if grant is None or grant.expires_at is None:
+        return grant
+    return replace(grant, expires_at=grant.expires_at + timedelta(days=1000))
+
+
+def _write_but_reads(log: DecisionLog, tx: Connection, kind: str, actor: str, **rest: Any) -> str:
+    return new_id("entry") if kind == "records.opened" else _write(log, tx, kind, actor, **rest)
+
+
+_drop_day = retention.drop_day
+_load = grants.load
+_write = DecisionLog.write
+
+SAFEGUARDS = {
+    # Content of zero data retention is dropped.
+    "zdr": Safeguard(1, admission, "STORE_WITHOUT_CONTENT", admission.STORE),
+    # Without a lease nothing is decided.
+    "lease": Safeguard(1, Replica, "require_lease", lambda replica: None),
+    # What is held outlives its day.
+    "hold": Safeguard(7, retention, "drop_day", _drop_held_too),
+    # Roots that were replaced are destroyed.
+    "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None),
+    # Epochs are marked before rows go.
+    "marks": Safeguard(3, Destroyer, "_is_doomed", lambda destroyer, row, organization_id, day: False),
+    # A grant is over at its end.
+    "expiry": Safeguard(5, grants, "load", _load_without_end),
+    # No audit entry, no key.
+    "audit": Safeguard(4, DecisionLog, "write", _write_but_reads),
+    # What is stored was not there before.
+    "duplicates": Safeguard(
+        8, writing, "_write_around_conflicts", lambda tx, rows: {row.key for row in rows}
+    ),
+}
+
+
+@contextmanager
+def without(safeguard: str | None) -> Iterator[None]:
+    """Takes one of SAFEGUARDS out of this process while the block runs."""
+    with ExitStack() as patches:
+        if safeguard is not None:
+            out = SAFEGUARDS[safeguard]
+            patches.enter_context(mock.patch.object(out.where, out.name, out.instead))
+        yield
