@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from tests.simulation.breakage import SAFEGUARDS, without
-from tests.simulation.invariants import Broken
+from tests.simulation.faults import Broken
 from tests.simulation.stage import Stage
 from tests.support.postgres import running_server
 
@@ -33,7 +33,10 @@ def main() -> int:
     options = parser.parse_args()
     # What goes wrong here is meant to.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    again = f"DAYS={options.days}" if not options.safeguard else f"DAYS={options.days} BREAK={options.safeguard}"
+    again = (
+        f"DAYS={options.days}" if not options.safeguard else f"DAYS={options.days} BREAK={options.safeguard}"
+    )
+    favoured = SAFEGUARDS[options.safeguard].favoured if options.safeguard else frozenset()
     begun = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="kept-simulation-") as home,
@@ -46,7 +49,7 @@ def main() -> int:
         for seed in range(options.first, options.first + options.seeds):
             started = time.monotonic()
             try:
-                told = stage.play(seed, options.days)
+                told = stage.play(seed, options.days, favoured)
             except Broken as broken:
                 print(f"seed {seed}: invariant {broken}")
                 print(f"again: make simulate SEEDS=1 FIRST={seed} {again}")
@@ -56,10 +59,14 @@ def main() -> int:
                 print(f"seed {seed}: a fault that nobody expected, above")
                 print(f"again: make simulate SEEDS=1 FIRST={seed} {again}")
                 return 1
-            print(f"seed {seed}: held in {time.monotonic() - started:.1f} s; {told.summary}; trace {told.trace[:16]}")
+            print(
+                f"seed {seed}: held in {time.monotonic() - started:.1f} s; {told.summary}; trace {told.trace[:16]}"
+            )
             sys.stdout.flush()
         stage.close()
-    print(f"{options.seeds} seeds of {options.days} days: every invariant held, in {time.monotonic() - begun:.0f} s")
+    print(
+        f"{options.seeds} seeds of {options.days} days: every invariant held, in {time.monotonic() - begun:.0f} s"
+    )
     return 0
 
 

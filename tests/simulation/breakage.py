@@ -15,19 +15,22 @@ from services.access_control.grants import Grant
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.store import grants
 from services.logging import admission
-from services.logging.store import retention, tables, writing
+from services.logging.store import retention, tables
 from shared.ids import new_id
 from shared.replica import Replica
 
 
 @dataclass(frozen=True)
 class Safeguard:
-    """One thing that a promise rests on. invariant: its number in the architecture; where, name, instead: what it is replaced by."""
+    """One thing that a promise rests on. invariant: its number in the architecture; where, name, instead: what it is replaced by. favoured:
+    the acts that its loss would show in; days: how long a history takes to get there."""
 
     invariant: int
     where: Any
     name: str
     instead: Any
+    favoured: frozenset[str]
+    days: int
 
 
 def _drop_held_too(tx: Connection, day: date, run_id: str, now: datetime) -> tuple[int, int]:
@@ -51,25 +54,25 @@ _drop_day = retention.drop_day
 _load = grants.load
 _write = DecisionLog.write
 
+_READING = frozenset({"records", "asks_for_access", "reads"})
+_HOLDING = frozenset({"records", "places_hold", "releases_hold"})
+_CHOOSING = frozenset({"joins", "chooses_unheard", "records"})
+
 SAFEGUARDS = {
     # Content of zero data retention is dropped.
-    "zdr": Safeguard(1, admission, "STORE_WITHOUT_CONTENT", admission.STORE),
+    "zdr": Safeguard(1, admission, "STORE_WITHOUT_CONTENT", admission.STORE, _CHOOSING, 10),
     # Without a lease nothing is decided.
-    "lease": Safeguard(1, Replica, "require_lease", lambda replica: None),
+    "lease": Safeguard(1, Replica, "require_lease", lambda replica: None, _CHOOSING, 10),
     # What is held outlives its day.
-    "hold": Safeguard(7, retention, "drop_day", _drop_held_too),
+    "hold": Safeguard(7, retention, "drop_day", _drop_held_too, frozenset({"records", "places_hold"}), 45),
     # Roots that were replaced are destroyed.
-    "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None),
+    "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None, _HOLDING, 10),
     # Epochs are marked before rows go.
-    "marks": Safeguard(3, Destroyer, "_is_doomed", lambda destroyer, row, organization_id, day: False),
+    "marks": Safeguard(3, Destroyer, "_is_doomed", lambda *_: False, frozenset({"records"}), 36),
     # A grant is over at its end.
-    "expiry": Safeguard(5, grants, "load", _load_without_end),
+    "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10),
     # No audit entry, no key.
-    "audit": Safeguard(4, DecisionLog, "write", _write_but_reads),
-    # What is stored was not there before.
-    "duplicates": Safeguard(
-        8, writing, "_write_around_conflicts", lambda tx, rows: {row.key for row in rows}
-    ),
+    "audit": Safeguard(4, DecisionLog, "write", _write_but_reads, _READING, 10),
 }
 
 

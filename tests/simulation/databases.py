@@ -65,9 +65,7 @@ class Databases:
             self.clear(name)
             for table, rows in tables:
                 self.looks.copy_in(name, table, rows)
-            self.looks.run(
-                name, *(f"SELECT setval('{sequence}', {last})" for sequence, last in sequences)
-            )
+            self.looks.run(name, *(f"SELECT setval('{sequence}', {last})" for sequence, last in sequences))
 
     def clear(self, name: str) -> None:
         """Empties a room's tables and forgets the days' partitions."""
@@ -82,9 +80,7 @@ class Databases:
         )
         self.looks.run(name, *(f"DROP TABLE {day}" for (day,) in days))
         if used:
-            self.looks.run(
-                name, f"TRUNCATE {', '.join(table for (table,) in used)} RESTART IDENTITY CASCADE"
-            )
+            self.looks.run(name, f"TRUNCATE {', '.join(table for (table,) in used)} RESTART IDENTITY CASCADE")
 
     def close(self) -> None:
         """Gives all connections back."""

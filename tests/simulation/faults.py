@@ -12,6 +12,10 @@ class Crash(BaseException):
         self.incarnation = incarnation
 
 
+class Broken(Exception):
+    """An invariant does not hold, or a service failed in a way that it has no name for."""
+
+
 class Faults:
     """Decides, by the seed, where the next process dies and which calls are lost or doubled. While `off`, nothing goes wrong."""
 

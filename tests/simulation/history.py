@@ -12,17 +12,18 @@ from tests.simulation.clocks import STEPS
 from tests.simulation.invariants import check, check_settled
 from tests.simulation.scene import Scene
 
-_ACTS_A_DAY = (0, 1, 1, 1, 2, 2)
+_ACTS_A_DAY = (0, 0, 1, 1, 1, 2)
+_ACTS_A_BUSY_DAY = (3, 4, 5)
 _PAUSES = (0.0, 0.1, 1.0, 30.0, 600.0, 7200.0)
 # A quiet moment is by far the longest part of a day to simulate, and most of it finds nothing to do: not every day has one.
-_QUIET = 0.15
+_QUIET = 0.12
 _MOST_ORGANIZATIONS = 6
 
 
 class History:
-    """A world, its actors, and what they know."""
+    """A world, its actors, and what they know. favoured: names of acts that come up much more often than usual, on busier days."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, favoured: frozenset[str] = frozenset()) -> None:
         self.scene = scene
         self.world = scene.world
         self.done: dict[str, int] = {}
@@ -44,8 +45,13 @@ class History:
             self.joins: 0.5,
             self.steps_clock: 2,
             self.cuts_off: 2,
+            self.chooses_unheard: 0.5,
             self.jobs: 3,
         }
+        for act in self._acts:
+            if act.__name__ in favoured:
+                self._acts[act] += 20
+        self._acts_a_day = _ACTS_A_BUSY_DAY if favoured else _ACTS_A_DAY
 
     def day(self) -> None:
         """One day: a few acts with time between them and things going wrong; on some days a quiet moment at its end, in which all that is
@@ -53,7 +59,7 @@ class History:
         seed, time = self.world.seed, self.world.time
         midnight = time.now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
         self.world.faults.off = False
-        for _ in range(seed.choice(_ACTS_A_DAY)):
+        for _ in range(seed.choice(self._acts_a_day)):
             (act,) = seed.choices(list(self._acts), weights=list(self._acts.values()))
             self.world.note("act", act.__name__)
             self.done[act.__name__] = self.done.get(act.__name__, 0) + 1
@@ -85,6 +91,18 @@ class History:
         """Some process reaches no other for a while."""
         name = self.world.seed.choice(list(self.world.processes))
         self.world.cut_off(name, timedelta(seconds=self.world.seed.choice((5, 600, 7200, 86_400))))
+
+    def chooses_unheard(self) -> None:
+        """A customer chooses zero data retention while a process that has just stored its content hears of nothing."""
+        organization = self._customers.some_without_zero_data_retention()
+        if organization is None:
+            return
+        process = self.world.seed.choice(("logging", "logging_2"))
+        self._gateway.records_of(organization, process)
+        self.world.cut_off(process, timedelta(hours=1))
+        self._customers.chooses_zero_data_retention(organization)
+        self.world.time.advance(timedelta(seconds=self.world.seed.choice((0.1, 1.0, 3.0, 30.0))))
+        self._gateway.records_of(organization, process)
 
     def joins(self) -> None:
         """A customer comes."""

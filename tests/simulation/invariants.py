@@ -1,8 +1,8 @@
 """The invariants of docs/architecture.md, checked on the databases as they are.
 
-After every act: what must hold at any instant (1, 2, 8). In quiet moments, when everything that was to be done by now has been: what has its
-time (3, 7, 9, 10); this reads whole tables and recomputes the tree from its leaves, too much to do after each act. Reads are checked as
-they come (3, 4, 5, 8, 11; actors/engineers.py). 6 and 12 are of services that are not here yet.
+After every act: what must hold at any instant (1, 2, 8). In quiet moments, when everything that was to be done by now has been: what
+has its time (3, 7, 9, 10); this reads whole tables and recomputes the tree from its leaves, too much to do after each act. Reads are
+checked as they come (3, 4, 5, 8, 11; actors/engineers.py). 6 and 12 are of services that are not here yet.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from itertools import chain
 
 from kept.client.record_ids import created_at
+from tests.simulation.faults import Broken
 from tests.simulation.looks import Looks
 from tests.simulation.model import Model
 from tests.simulation.scene import Scene
@@ -22,17 +23,15 @@ _EPOCH_ID = re.compile(rb"epoch_[0-9a-z]{26}")
 _Row = tuple[str, uuid.UUID, bool]
 
 
-class Broken(Exception):
-    """An invariant does not hold."""
-
-
 def check(scene: Scene) -> None:
     """What holds at any instant. Raises Broken."""
     rows, kept = _rows(scene, "interactions"), _rows(scene, "retained")
     _raise_first(
         chain(
             _policies(scene.model, [*rows, *kept]),
-            _acknowledged(scene, {(organization_id, record.bytes) for organization_id, record, _ in [*rows, *kept]}),
+            _acknowledged(
+                scene, {(organization_id, record.bytes) for organization_id, record, _ in [*rows, *kept]}
+            ),
         )
     )
 
@@ -140,7 +139,8 @@ def _let_go(looks: Looks) -> Iterator[str]:
 def _keys(scene: Scene) -> Iterator[str]:
     looks = scene.world.databases.looks
     living = looks.rows(
-        "access_control", "SELECT organization_id, day, epoch_key_id FROM epoch_keys WHERE wrapped IS NOT NULL"
+        "access_control",
+        "SELECT organization_id, day, epoch_key_id FROM epoch_keys WHERE wrapped IS NOT NULL",
     )
     newest_due = _due_day(scene)
     for organization_id, day, _ in living:
@@ -152,7 +152,9 @@ def _keys(scene: Scene) -> Iterator[str]:
     for organization_id, day, epoch_key_id in living:
         if epoch_key_id in scene.model.certified:
             yield f"10: a certificate says that {epoch_key_id} of {organization_id} for {day} is destroyed"
-    for (root_id,) in looks.rows("access_control", "SELECT root_id FROM custody_roots WHERE retired_at IS NOT NULL"):
+    for (root_id,) in looks.rows(
+        "access_control", "SELECT root_id FROM custody_roots WHERE retired_at IS NOT NULL"
+    ):
         if root_id in scene.world.roots():
             yield f"10: {root_id}, which opens what older backups hold, is still in the key store"
 

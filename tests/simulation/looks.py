@@ -23,15 +23,19 @@ class Looks:
 
     def copy_out(self, room: str, table: str) -> bytes:
         """All rows of a table."""
-        with self._connections[room].cursor() as cursor:
-            with cursor.copy(f"COPY {table} TO STDOUT (FORMAT BINARY)".encode()) as copy:
-                return b"".join(bytes(part) for part in copy)
+        with (
+            self._connections[room].cursor() as cursor,
+            cursor.copy(f"COPY {table} TO STDOUT (FORMAT BINARY)".encode()) as copy,
+        ):
+            return b"".join(bytes(part) for part in copy)
 
     def copy_in(self, room: str, table: str, rows: bytes) -> None:
         """Puts rows back into an empty table."""
-        with self._connections[room].cursor() as cursor:
-            with cursor.copy(f"COPY {table} FROM STDIN (FORMAT BINARY)".encode()) as copy:
-                copy.write(rows)
+        with (
+            self._connections[room].cursor() as cursor,
+            cursor.copy(f"COPY {table} FROM STDIN (FORMAT BINARY)".encode()) as copy,
+        ):
+            copy.write(rows)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -11,7 +11,7 @@ FLAGGED_TEXT = "zebracanary"
 
 @dataclass
 class SentRecord:
-    """A record that was sent, at least once. stored: acknowledged as stored, with or without content. due_at: as the newest receipt says."""
+    """A record that was sent, at least once. stored: acknowledged as stored, with or without content. due_at: as the last receipt says."""
 
     record_id: bytes
     organization_id: str

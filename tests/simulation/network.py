@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from shared.channels import TypedCalls
-from shared.errors import KeptError, peer_unavailable
+from shared.errors import KeptError, Reason, peer_unavailable
 from shared.identity import Caller
-from tests.simulation.faults import Crash
+from tests.simulation.faults import Broken, Crash
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -83,6 +83,8 @@ class _Routed(grpc.Channel):
             raise peer_unavailable(self._process) from None
         except KeptError as error:
             world.note("refused", method, error.name)
+            if error.reason == Reason.REASON_INTERNAL:
+                raise Broken(f"(none): {method} failed inside {self._process}") from error
             raise
         world.note("answered", method, self._process)
         if self._origin is not None and world.lives(self._origin) != self._origin_lives:

@@ -39,11 +39,36 @@ class Room:
 
 
 ROOMS: dict[str, Room] = {
-    "settings": Room(SettingsConfig, services.settings.wiring.wire, services.settings.store.metadata, _SERVICES / "settings" / "migrations"),
-    "logging": Room(LoggingConfig, services.logging.wiring.wire, services.logging.store.metadata, _SERVICES / "logging" / "migrations"),
-    "access_control": Room(AccessControlConfig, services.access_control.wiring.wire, services.access_control.store.metadata, _SERVICES / "access_control" / "migrations"),
-    "retention": Room(RetentionConfig, services.retention.wiring.wire, services.retention.store.metadata, _SERVICES / "retention" / "migrations"),
-    "safety_review": Room(SafetyReviewConfig, services.safety_review.wiring.wire, services.safety_review.store.metadata, _SERVICES / "safety_review" / "migrations"),
+    "settings": Room(
+        SettingsConfig,
+        services.settings.wiring.wire,
+        services.settings.store.metadata,
+        _SERVICES / "settings" / "migrations",
+    ),
+    "logging": Room(
+        LoggingConfig,
+        services.logging.wiring.wire,
+        services.logging.store.metadata,
+        _SERVICES / "logging" / "migrations",
+    ),
+    "access_control": Room(
+        AccessControlConfig,
+        services.access_control.wiring.wire,
+        services.access_control.store.metadata,
+        _SERVICES / "access_control" / "migrations",
+    ),
+    "retention": Room(
+        RetentionConfig,
+        services.retention.wiring.wire,
+        services.retention.store.metadata,
+        _SERVICES / "retention" / "migrations",
+    ),
+    "safety_review": Room(
+        SafetyReviewConfig,
+        services.safety_review.wiring.wire,
+        services.safety_review.store.metadata,
+        _SERVICES / "safety_review" / "migrations",
+    ),
 }
 # Two processes of logging share a database: what one acknowledged the other must know.
 PROCESSES = {

@@ -54,8 +54,8 @@ class Stage:
         finally:
             world.close()
 
-    def play(self, seed: int, days: int) -> Told:
-        """Plays one history. Raises Broken."""
+    def play(self, seed: int, days: int, favoured: frozenset[str] = frozenset()) -> Told:
+        """Plays one history. favoured: acts that come up more often. Raises Broken."""
         begun = self._beginning
         self._databases.restore(begun.rows)
         shutil.rmtree(self._home, ignore_errors=True)
@@ -63,7 +63,7 @@ class Stage:
         time = WorldTime(begun.now, begun.boottime)
         world = World(random.Random(seed), self._databases, self._home, time)
         try:
-            history = History(Scene(world, copy.deepcopy(begun.model), dict(begun.powers)))
+            history = History(Scene(world, copy.deepcopy(begun.model), dict(begun.powers)), favoured)
             for _ in range(days):
                 history.day()
             history.quiet_moment()

@@ -28,8 +28,8 @@ from shared.jobs import Job
 from shared.redaction import Secret
 from shared.replica import Replica
 from tests.simulation.clocks import ProcessClock, WorldTime
-from tests.simulation.faults import Crash, Faults
 from tests.simulation.databases import Databases
+from tests.simulation.faults import Crash, Faults
 from tests.simulation.network import channel
 from tests.simulation.rooms import ISSUERS, PROCESSES, ROOMS, configuration
 
@@ -145,7 +145,9 @@ class World:
     def _start(self, name: str, room: str, clock: ProcessClock, lives: int) -> Process:
         database = Database(self.databases.urls[room], on_commit=lambda _: self.step(name, lives))
         database.engine = self.databases.engines[name]
-        config = ROOMS[room].config_class.model_validate(configuration(room, self.databases.urls[room], self._home))
+        config = ROOMS[room].config_class.model_validate(
+            configuration(room, self.databases.urls[room], self._home)
+        )
         service = ROOMS[room].wire(
             config,
             clock,
@@ -246,8 +248,8 @@ class World:
         return False
 
     def settle(self) -> None:
-        """Nothing goes wrong for a while, and everybody does what there is to do: each job once, and then, half a second at a time, the jobs that
-        a write since their last step may have given something to do."""
+        """Nothing goes wrong for a while, and everybody does what there is to do: each job once, and then, half a second at a time, the
+        jobs that a write since their last step may have given something to do."""
         with self.quiet():
             self._cut_until.clear()
             for process in self.processes.values():

@@ -1,1 +1,4 @@
-"""Those who act in a history, through the contracts alone. What they are told goes into the model; whether it is true is for the invariants."""
+"""Those who act in a history, through the contracts alone.
+
+What they are told goes into the model; whether it is true is for the invariants.
+"""

@@ -1,6 +1,7 @@
 """Customers: their admins choose, and leave."""
 
 from datetime import UTC, timedelta
+from functools import partial
 from typing import Any
 
 from kept.retention.v1 import erasures_pb2, erasures_pb2_grpc
@@ -14,7 +15,7 @@ from kept.settings.v1 import (
 )
 from shared.change_feed import LEASE_DURATION
 from shared.clock import CLOCK_TOLERANCE
-from tests.simulation.invariants import Broken
+from tests.simulation.faults import Broken
 from tests.simulation.model import Organization
 from tests.simulation.scene import Scene
 
@@ -36,13 +37,20 @@ class Customers:
 
     def zero_data_retention(self) -> None:
         """An admin asks for zero data retention, two people approve."""
+        organization = self.some_without_zero_data_retention()
+        if organization is not None:
+            self.chooses_zero_data_retention(organization)
+
+    def some_without_zero_data_retention(self) -> Organization | None:
+        """A customer whose content is kept; None where it would be the last one: somebody's content should be left to look at."""
         choices = [one for one in self._scene.open_organizations() if one.zdr_from is None]
-        if len(choices) < 2:  # somebody's content should be left to look at
-            return
-        organization = self._seed.choice(choices)
+        return self._seed.choice(choices) if len(choices) > 1 else None
+
+    def chooses_zero_data_retention(self, organization: Organization) -> None:
+        """The same for one customer."""
         asking = zero_data_retention_pb2_grpc.ZeroDataRetentionServiceStub(self._admin(organization))
 
-        def decided() -> zero_data_retention_pb2.ZeroDataRetentionRequest:
+        def decided() -> Any:
             current = asking.GetAdditionalCommitments(
                 zero_data_retention_pb2.GetAdditionalCommitmentsRequest()
             )
@@ -108,7 +116,7 @@ class Customers:
             return
         account = account_pb2_grpc.AccountServiceStub(self._admin(organization))
 
-        def confirmed() -> account_pb2.ConfirmAccountDeletionResponse:
+        def confirmed() -> Any:
             deletion = account.RequestAccountDeletion(
                 account_pb2.RequestAccountDeletionRequest(organization_id=organization.organization_id)
             ).deletion
@@ -120,7 +128,9 @@ class Customers:
             )
 
         organization.leaving_at = self._scene.now
-        with self._scene.world.quiet():  # the claim is shown once; without it nobody here would follow the erasure
+        with (
+            self._scene.world.quiet()
+        ):  # the claim is shown once; without it nobody here would follow the erasure
             answer = self._scene.world.attempt(confirmed)
         if isinstance(answer, account_pb2.ConfirmAccountDeletionResponse):
             organization.claim = answer.claim
@@ -131,7 +141,7 @@ class Customers:
         for organization in self._scene.model.organizations.values():
             if organization.claim and not organization.erased:
                 request = erasures_pb2.GetErasureByClaimRequest(claim=organization.claim)
-                answer = self._scene.world.attempt(lambda asked=request: erasing.GetErasureByClaim(asked))
+                answer = self._scene.world.attempt(partial(erasing.GetErasureByClaim, request))
                 state = answer.erasure.state if hasattr(answer, "erasure") else None
                 organization.erased = state == erasures_pb2.ERASURE_STATE_DONE
                 if not organization.erased and self._is_overdue(organization):

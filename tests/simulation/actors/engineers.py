@@ -6,7 +6,8 @@ from typing import Any
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import read_pb2, read_pb2_grpc
 from shared.ids import new_id
-from tests.simulation.invariants import Broken, uuid_text
+from tests.simulation.faults import Broken
+from tests.simulation.invariants import uuid_text
 from tests.simulation.model import Grant, SentRecord
 from tests.simulation.scene import Scene
 
@@ -80,8 +81,8 @@ class Engineers:
         records: list[Any] = []
 
         def read() -> None:
-            for answer in reading.ReadInteractions(request):
-                records.append(answer.record)
+            # What came before a stream broke off counts too.
+            records.extend(answer.record for answer in reading.ReadInteractions(request))
 
         world.attempt(read)
         world.note("read", len(records))
@@ -142,7 +143,9 @@ class Engineers:
         sent = model.records.get(record.record_id)
         if sent is None or sent.organization_id != scope.organization_id:
             raise Broken("11: a record of another organization was read")
-        begins = getattr(scope, "from").ToDatetime(tzinfo=UTC) - timedelta(milliseconds=1)  # an id's precision
+        begins = getattr(scope, "from").ToDatetime(tzinfo=UTC) - timedelta(
+            milliseconds=1
+        )  # an id's precision
         if not begins <= sent.created_at < scope.until.ToDatetime(tzinfo=UTC):
             raise Broken(f"5: a record outside the span of {known.grant.grant_id}")
         is_kept = sent.is_flagged or any(sent.record_id in hold.record_ids for hold in model.holds.values())

@@ -5,8 +5,8 @@ from typing import Any
 
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
 from shared.ids import new_record_id
-from tests.simulation.invariants import Broken
-from tests.simulation.model import FLAGGED_TEXT, SentRecord
+from tests.simulation.faults import Broken
+from tests.simulation.model import FLAGGED_TEXT, Organization, SentRecord
 from tests.simulation.scene import Scene
 
 # Seconds between a record's creation and its sending: on time, late, much too late, from a clock that is ahead a little or very.
@@ -28,19 +28,22 @@ class Gateway:
 
     def records(self) -> None:
         """A batch of new records for anybody."""
-        batch = []
-        for _ in range(self._seed.randint(1, 12)):
-            organization = self._scene.some_organization()
-            now = self._scene.now
-            created = now - timedelta(seconds=self._seed.choice(_AGES))
-            record_id = new_record_id(created)
-            text = FLAGGED_TEXT if self._seed.random() < _FLAGGED else record_id.hex()
-            # What an id carries, to the millisecond.
-            created = created.replace(microsecond=created.microsecond // 1000 * 1000)
-            sent = SentRecord(record_id, organization.organization_id, created, now, text)
-            self._scene.model.records[record_id] = sent
-            batch.append(sent)
-        self._send(batch)
+        self._send([self._new(self._scene.some_organization()) for _ in range(self._seed.randint(1, 12))])
+
+    def records_of(self, organization: Organization, process: str) -> None:
+        """Some new records of one customer, through one process of logging."""
+        self._send([self._new(organization) for _ in range(3)], process)
+
+    def _new(self, organization: Organization) -> SentRecord:
+        now = self._scene.now
+        created = now - timedelta(seconds=self._seed.choice(_AGES))
+        record_id = new_record_id(created)
+        text = FLAGGED_TEXT if self._seed.random() < _FLAGGED else record_id.hex()
+        # What an id carries, to the millisecond.
+        created = created.replace(microsecond=created.microsecond // 1000 * 1000)
+        sent = SentRecord(record_id, organization.organization_id, created, now, text)
+        self._scene.model.records[record_id] = sent
+        return sent
 
     def sends_again(self) -> None:
         """Records that were sent before come again: nothing may be stored twice or anew."""
@@ -49,9 +52,9 @@ class Gateway:
             recent = self._seed.choice((known, known[-12:]))
             self._send(self._seed.choices(recent, k=self._seed.randint(1, 4)))
 
-    def _send(self, batch: list[SentRecord]) -> None:
+    def _send(self, batch: list[SentRecord], process: str = "") -> None:
         world = self._scene.world
-        process = self._seed.choice(("logging", "logging_2"))
+        process = process or self._seed.choice(("logging", "logging_2"))
         if self._seed.random() < 0.8:  # else with what it knows, however old that is
             world.leases(process, "access_control")
         request = ingest_pb2.RecordInteractionsRequest(
