@@ -5,6 +5,8 @@ INPUT ?=
 SEEDS ?= 20
 DAYS ?= 90
 FIRST ?= 1
+# A safeguard to take out of the simulation, to see that its loss is noticed, such as BREAK=hold.
+BREAK ?=
 # Test processes. More of them help only where there are cores to spare: each starts services of its own.
 WORKERS ?= 2
 # What `make test` runs, such as TESTS=tests/unit or TESTS="tests/unit -k merkle".
@@ -54,7 +56,7 @@ proto: setup ## compile the contracts again, changed or not
 	@$(PY) protos/generate.py --force
 
 simulate: setup ## random histories against the invariants: make simulate SEEDS=20 DAYS=90
-	@$(PY) -m tests.simulation --seeds $(SEEDS) --days $(DAYS) --first $(FIRST)
+	@$(PY) -m tests.simulation --seeds $(SEEDS) --days $(DAYS) --first $(FIRST) $(if $(BREAK),--break $(BREAK))
 
 bench: setup ## measure, and write build/bench.json
 	@$(PY) -m bench

@@ -64,11 +64,11 @@ SAFEGUARDS = {
     # Without a lease nothing is decided.
     "lease": Safeguard(1, Replica, "require_lease", lambda replica: None, _CHOOSING, 10),
     # What is held outlives its day.
-    "hold": Safeguard(7, retention, "drop_day", _drop_held_too, frozenset({"records", "places_hold"}), 45),
+    "hold": Safeguard(7, retention, "drop_day", _drop_held_too, frozenset({"records", "places_hold"}), 36),
     # Roots that were replaced are destroyed.
     "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None, _HOLDING, 10),
     # Epochs are marked before rows go.
-    "marks": Safeguard(3, Destroyer, "_is_doomed", lambda *_: False, frozenset({"records"}), 36),
+    "marks": Safeguard(3, Destroyer, "_is_doomed", lambda *_: False, frozenset({"records"}), 33),
     # A grant is over at its end.
     "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10),
     # No audit entry, no key.

@@ -28,15 +28,15 @@ class Faults:
 
     def is_fatal(self) -> bool:
         """Whether the process dies at this step."""
-        return self._happens(0.003, "crashes")
+        return self._happens(0.005, "crashes")
 
     def is_lost(self) -> bool:
         """Whether the call, or the answer, that is on its way now gets lost."""
-        return self._happens(0.006, "losses")
+        return self._happens(0.01, "losses")
 
     def is_doubled(self) -> bool:
         """Whether the call that was just answered arrives once more."""
-        return self._happens(0.02, "doubled")
+        return self._happens(0.03, "doubled")
 
     def one_of_two(self) -> bool:
         """Heads or tails."""

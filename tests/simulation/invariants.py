@@ -143,8 +143,12 @@ def _keys(scene: Scene) -> Iterator[str]:
         "SELECT organization_id, day, epoch_key_id FROM epoch_keys WHERE wrapped IS NOT NULL",
     )
     newest_due = _due_day(scene)
+    # A day of which nothing was stored is no reason for a run; its key goes with the next one.
+    used = {
+        (sent.organization_id, sent.created_at.date()) for sent in scene.model.records.values() if sent.stored
+    }
     for organization_id, day, _ in living:
-        if day <= newest_due:
+        if day <= newest_due and (organization_id, day) in used:
             yield f"3: the key of {organization_id} for {day} is older than its rule allows"
     bodies = looks.rows("retention", "SELECT body FROM certificates WHERE envelope IS NOT NULL")
     for (body,) in bodies:

@@ -53,8 +53,10 @@ class Scene:
         self.powers[asks, power] = self.now + _POWER_LASTS
 
     def some_organization(self) -> Organization:
-        """One of all customers."""
-        return self.world.seed.choice(list(self.model.organizations.values()))
+        """One of all customers, rather one whose content is recorded."""
+        everybody = list(self.model.organizations.values())
+        is_any = self.world.seed.random() < 0.2
+        return self.world.seed.choice(everybody if is_any else self.open_organizations() or everybody)
 
     def open_organizations(self) -> list[Organization]:
         """Customers whose content is recorded and that nobody has begun to delete."""

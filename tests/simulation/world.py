@@ -74,8 +74,12 @@ class World:
         self._patches = ExitStack()
         self._patch(random.Random(seed.random()))
         self.processes: dict[str, Process] = {}
-        for name, room in PROCESSES.items():
-            self.processes[name] = self._start(name, room, ProcessClock(self.time), 1)
+        try:
+            for name, room in PROCESSES.items():
+                self.processes[name] = self._start(name, room, ProcessClock(self.time), 1)
+        except BaseException:
+            self.close()
+            raise
 
     def _patch(self, entropy: random.Random) -> None:
         """Replaces what reaches out of this world: chance, the issuers' keys, and waiting for the wire."""
@@ -132,6 +136,12 @@ class World:
     def is_cut_off(self, name: str | None) -> bool:
         """Whether what it calls is lost now."""
         return not self.faults.off and self.time.boottime < self._cut_until.get(name, 0.0)
+
+    def mend(self) -> None:
+        """Clocks are set right, and everybody reaches everybody."""
+        self._cut_until.clear()
+        for process in self.processes.values():
+            process.clock.skew = timedelta(0)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -251,9 +261,7 @@ class World:
         """Nothing goes wrong for a while, and everybody does what there is to do: each job once, and then, half a second at a time, the
         jobs that a write since their last step may have given something to do."""
         with self.quiet():
-            self._cut_until.clear()
-            for process in self.processes.values():
-                process.clock.skew = timedelta(0)
+            self.mend()
             self.leases()
             jobs = self._jobs(lambda job: not _is_listening(job))
             self.seed.shuffle(jobs)
@@ -285,7 +293,10 @@ class World:
             if names and name not in names:
                 continue
             replica = getattr(self.processes[name].server.service.jobs[index].step, "__self__", None)
-            if not isinstance(replica, Replica) or not replica.has_lease() or self.seed.random() < often:
+            if not isinstance(replica, Replica):
+                # A watch that broke off is begun anew by the next step.
+                _ = self.step_job(name, index) or self.step_job(name, index)
+            elif not replica.has_lease() or self.seed.random() < often:
                 self.step_job(name, index)
 
     def attempt(self, act: Callable[[], Any]) -> Any:
@@ -293,6 +304,7 @@ class World:
         try:
             return act()
         except KeptError as error:
+            self.note("told", error.name)
             return error
         except Crash as crash:
             self.restart(crash)
