@@ -1,21 +1,14 @@
-"""`python -m tests.simulation --seeds N --days M [--first S] [--break SAFEGUARD]`: plays histories; prints the first broken invariant with
-its seed, and exits 1."""
+"""`python -m tests.simulation --seeds N --days M [--first S] [--workers W] [--break SAFEGUARD]`: plays histories; prints the first broken
+invariant with its seed, and exits 1."""
 
 import argparse
-import gc
 import os
 import sys
-import tempfile
 import time
-import traceback
-from pathlib import Path
+from contextlib import closing
 
-import structlog
-
-from tests.simulation.breakage import SAFEGUARDS, without
-from tests.simulation.faults import Broken
-from tests.simulation.stage import Stage
-from tests.support.postgres import running_server
+from tests.simulation.breakage import SAFEGUARDS
+from tests.simulation.workers import outcomes
 
 
 def main() -> int:
@@ -24,6 +17,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many histories")
     parser.add_argument("--days", type=int, default=90, help="how long each is")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="how many at once")
     parser.add_argument(
         "--break",
         dest="safeguard",
@@ -31,42 +25,19 @@ def main() -> int:
         help="take a safeguard out, to see that its loss is noticed",
     )
     options = parser.parse_args()
-    # What goes wrong here is meant to.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    again = (
-        f"DAYS={options.days}" if not options.safeguard else f"DAYS={options.days} BREAK={options.safeguard}"
-    )
-    favoured = SAFEGUARDS[options.safeguard].favoured if options.safeguard else frozenset()
+    seeds = range(options.first, options.first + options.seeds)
     begun = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory(prefix="kept-simulation-") as home,
-        running_server() as server,
-        without(options.safeguard),
-    ):
-        stage = Stage(server, Path(home))
-        gc.collect()
-        gc.freeze()  # what is here now stays; looking through it again and again takes a tenth of the time
-        for seed in range(options.first, options.first + options.seeds):
-            started = time.monotonic()
-            try:
-                told = stage.play(seed, options.days, favoured)
-            except Broken as broken:
-                print(f"seed {seed}: invariant {broken}")
-                print(f"again: make simulate SEEDS=1 FIRST={seed} {again}")
+    playing = outcomes(seeds, options.days, options.safeguard, max(1, min(options.workers, len(seeds))))
+    with closing(playing):
+        for outcome in playing:
+            if outcome.broken:
+                out = f" BREAK={options.safeguard}" if options.safeguard else ""
+                print(f"seed {outcome.seed}: {outcome.broken}")
+                print(f"again: make simulate SEEDS=1 FIRST={outcome.seed} DAYS={options.days}{out}")
                 return 1
-            except Exception:  # noqa: BLE001 - the seed has to be named, whatever it was
-                traceback.print_exc()
-                print(f"seed {seed}: a fault that nobody expected, above")
-                print(f"again: make simulate SEEDS=1 FIRST={seed} {again}")
-                return 1
-            print(
-                f"seed {seed}: held in {time.monotonic() - started:.1f} s; {told.summary}; trace {told.trace[:16]}"
-            )
-            sys.stdout.flush()
-        stage.close()
-    print(
-        f"{options.seeds} seeds of {options.days} days: every invariant held, in {time.monotonic() - begun:.0f} s"
-    )
+            print(f"seed {outcome.seed}: held in {outcome.seconds:.1f} s; {outcome.told}", flush=True)
+    seconds = time.monotonic() - begun
+    print(f"{options.seeds} seeds of {options.days} days: every invariant held, in {seconds:.0f} s")
     return 0
 
 
