@@ -100,8 +100,8 @@ class Ingest:
         self._policies.require_leases()
         received_at = self._clock.now()
         rules = {
-            one.organization_id: self._policies.rules.at(one.organization_id, received_at)
-            for one in interactions
+            organization_id: self._policies.rules.at(organization_id, received_at)
+            for organization_id in {one.organization_id for one in interactions}
         }
         arrivals = [_Arrival(interaction) for interaction in interactions]
         self._judge(arrivals, gateway, received_at)

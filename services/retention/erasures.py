@@ -5,8 +5,7 @@ written if the erasure, locked now, is still as it was read.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -21,6 +20,7 @@ from services.retention.erasure_states import Erasure, ErasureState
 from services.retention.holds import Hold, HoldState
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
+from services.retention.steps import Overtaken, unchanged
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import erasures as rows
@@ -56,10 +56,6 @@ class ErasureView:
     erasure: Erasure
     kept: tuple[str, ...]
     certificate: Certificate | None
-
-
-class _Overtaken(Exception):
-    """The erasure is not as it was read any more."""
 
 
 class Erasures:
@@ -166,17 +162,12 @@ class Erasures:
                     return self._certify(erasure)
                 case ErasureState.DONE:
                     return self._complete(erasure)
-        except _Overtaken:
+        except Overtaken:
             return True
 
-    @contextmanager
-    def _at(self, erasure: Erasure) -> Iterator[Tx]:
-        """A transaction in which the erasure is locked and still as it was read. Raises _Overtaken when it is not: another process was
-        faster, and what we have to write is written."""
-        with self._database.transaction() as tx:
-            if rows.lock(tx, erasure.erasure_id) != erasure:
-                raise _Overtaken
-            yield tx
+    def _at(self, erasure: Erasure) -> AbstractContextManager[Tx]:
+        """See `unchanged`."""
+        return unchanged(self._database, rows.lock, erasure.erasure_id, erasure)
 
     def _close(self, erasure: Erasure) -> bool:
         if erasure.closes_at is None:

@@ -4,8 +4,8 @@ Each step is one bounded piece of work whose calls are idempotent, so one that b
 open during a call: what came of it is written if the run, locked now, is still as it was read; else another process was faster.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
@@ -22,6 +22,7 @@ from services.retention.peers import Peers
 from services.retention.rules import RuleBook
 from services.retention.run_statements import RunStatements, oldest_with_rows
 from services.retention.run_states import Run, RunDay, RunSource, RunState
+from services.retention.steps import Overtaken, unchanged
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import runs as rows
@@ -49,10 +50,6 @@ class Plan:
     through_day: date
     days: tuple[tuple[str, date, int, int], ...]
     is_truncated: bool
-
-
-class _Overtaken(Exception):
-    """The run is not as it was read any more."""
 
 
 class Runs:
@@ -132,17 +129,12 @@ class Runs:
                     return self._drop(run)
                 case _:
                     return self._certify(run)
-        except _Overtaken:
+        except Overtaken:
             return True
 
-    @contextmanager
-    def _at(self, run: Run) -> Iterator[Tx]:
-        """A transaction in which the run is locked and still as it was read. Raises _Overtaken when it is not: another process was
-        faster, and what we have to write is written."""
-        with self._database.transaction() as tx:
-            if rows.lock(tx, run.run_id) != run:
-                raise _Overtaken
-            yield tx
+    def _at(self, run: Run) -> AbstractContextManager[Tx]:
+        """See `unchanged`."""
+        return unchanged(self._database, rows.lock, run.run_id, run)
 
     def _destroy(self, run: Run) -> bool:
         answer = self._peers.keys.DestroyEpochs(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sqlalchemy import MetaData
@@ -24,7 +25,6 @@ from services.safety_review.config import SafetyReviewConfig
 from services.settings.config import SettingsConfig
 from shared.service import Service
 
-_SERVICES = Path(services.settings.wiring.__file__).parents[1]
 ISSUERS = {"workforce": "https://workforce.test", "customer": "https://customer.test"}
 
 
@@ -38,37 +38,21 @@ class Room:
     migrations: Path
 
 
+def _room(package: ModuleType, config_class: Any) -> Room:
+    return Room(
+        config_class,
+        package.wiring.wire,
+        package.store.metadata,
+        Path(package.wiring.__file__).with_name("migrations"),
+    )
+
+
 ROOMS: dict[str, Room] = {
-    "settings": Room(
-        SettingsConfig,
-        services.settings.wiring.wire,
-        services.settings.store.metadata,
-        _SERVICES / "settings" / "migrations",
-    ),
-    "logging": Room(
-        LoggingConfig,
-        services.logging.wiring.wire,
-        services.logging.store.metadata,
-        _SERVICES / "logging" / "migrations",
-    ),
-    "access_control": Room(
-        AccessControlConfig,
-        services.access_control.wiring.wire,
-        services.access_control.store.metadata,
-        _SERVICES / "access_control" / "migrations",
-    ),
-    "retention": Room(
-        RetentionConfig,
-        services.retention.wiring.wire,
-        services.retention.store.metadata,
-        _SERVICES / "retention" / "migrations",
-    ),
-    "safety_review": Room(
-        SafetyReviewConfig,
-        services.safety_review.wiring.wire,
-        services.safety_review.store.metadata,
-        _SERVICES / "safety_review" / "migrations",
-    ),
+    "settings": _room(services.settings, SettingsConfig),
+    "logging": _room(services.logging, LoggingConfig),
+    "access_control": _room(services.access_control, AccessControlConfig),
+    "retention": _room(services.retention, RetentionConfig),
+    "safety_review": _room(services.safety_review, SafetyReviewConfig),
 }
 # Two processes of logging share a database: what one acknowledged the other must know.
 PROCESSES = {

@@ -93,5 +93,4 @@ class Plot:
 
     def poll(self, what: str, ready: Callable[[], Any], patience: float = 30.0) -> Any:
         """Waits for something that the stack does by itself."""
-        with self.tell.working(what):
-            return self.tell.until(what, ready, patience)
+        return self.tell.until(what, ready, patience)

@@ -34,10 +34,12 @@ def send(stack: Stack, organization_id: str, file: Path, limit: int | None, cons
         try:
             receipts = gateway.record(
                 [gateway.interaction(organization_id, sample) for sample in samples[:limit]],
-                lambda what, ready: narrator.until(what, ready),
+                narrator.until,
             )
-        except (Broken, KeptError) as error:
-            raise LocalStackError(f"Not all of it was recorded: {error}") from None
+        except Broken:
+            raise LocalStackError("Not all of it was recorded: logging gives no answer.") from None
+        except KeptError as error:
+            raise LocalStackError(f"Not all of it was recorded: {error.text}") from None
     outcomes = Counter(_words(receipt) for receipt in receipts)
     for words, count in outcomes.items():
         narrator.say(f"{count} {words}")

@@ -79,18 +79,19 @@ class Narrator:
         return None
 
     def until(self, what: str, ready: Callable[[], Any], patience: float = 30.0) -> Any:
-        """Waits until `ready` answers with something true, and gives that. Asks again with growing pauses; raises Broken when
-        patience ends."""
+        """Waits until `ready` answers with something true, showing progress, and gives that. Asks again with growing pauses;
+        raises Broken when patience ends."""
         ends, pause = time.monotonic() + patience, 0.05
-        while True:
-            found = ready()
-            if found:
-                return found
-            if time.monotonic() > ends:
-                self._fail(f"{what}: not within {patience:g} s")
-                raise Broken
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.5)
+        with self.working(what):
+            while True:
+                found = ready()
+                if found:
+                    return found
+                if time.monotonic() > ends:
+                    self._fail(f"{what}: not within {patience:g} s")
+                    raise Broken
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.5)
 
     def conclude(self) -> bool:
         """The end: True if everything held."""
