@@ -17,7 +17,7 @@ PY := $(VENV)/bin/python
 CODE := $(wildcard services shared clients/kept deploy tests bench protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop demo test lint proto simulate bench lock clean
+.PHONY: help setup run stop demo test fuzz lint proto simulate bench lock clean
 
 help: ## this list
 	@echo "Kept: promises about prompts, made true. Start with: make run"
@@ -40,6 +40,9 @@ demo: setup ## play the story and end the stack: make demo INPUT=file.jsonl (the
 
 test: setup ## all tests: make test TESTS=tests/unit WORKERS=4
 	@$(PY) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup) $(TESTS)
+
+fuzz: setup ## properties on new random examples, many: make fuzz TESTS=tests/unit/logging
+	@$(PY) -m pytest --hypothesis-profile=fuzz -m hypothesis $(TESTS)
 
 lint: setup ## style, types, who may import whom, contracts
 	@echo "lint: style (ruff)"

@@ -3,7 +3,8 @@
 A number is found when it is written as one: with a plus and a country code (E.164), with the prefix 00, with
 a trunk zero, with an area code in brackets; in a grouping that some country uses for nothing else; or in any
 grouping right after a word such as "phone", "Tel." or "電話". Other rows of digits are left alone: order
-numbers and amounts would go with them. Dates are never taken for numbers.
+numbers and amounts would go with them. A date is not taken for a number, except right after a plus and a
+country code.
 
 Works on the *shadow* that `masking` makes of a text: one ASCII character for each of the text's, digits of
 any script as 0-9. Positions are the same in both.
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from shared.linear_patterns import LinearPattern
 
 MOST_DIGITS = 15  # E.164, without the prefix 00
+_FEWEST_INTERNATIONAL = 8  # with the country code
 
 
 class Group(NamedTuple):
@@ -31,7 +33,7 @@ class Group(NamedTuple):
 def telephone_numbers(shadow: bytes, text: str) -> Iterator[tuple[int, int]]:
     """Spans of telephone numbers, which do not overlap; `text` is read for the words before a number only."""
     dates = list(_DATES.spans(shadow))
-    passed = 0
+    passed, no_date = 0, -1
     for start, end in _RUN.spans(shadow):
         while passed < len(dates) and dates[passed][1] <= start:
             passed += 1
@@ -40,7 +42,9 @@ def telephone_numbers(shadow: bytes, text: str) -> Iterator[tuple[int, int]]:
         for group_start, group_end in _groups(shadow, start, end):
             if passed < len(dates) and group_start >= dates[passed][1]:
                 passed += 1
-            in_date = passed < len(dates) and dates[passed][0] < group_end
+            in_date = passed < len(dates) and passed != no_date and dates[passed][0] < group_end
+            if in_date and _awaits_digits(shadow, run, group_start):
+                no_date, in_date = passed, False
             if in_date or _glued(shadow, group_start, group_end):
                 yield from _in_run(shadow, text, run)
                 run = []
@@ -73,6 +77,13 @@ def _glued(shadow: bytes, start: int, end: int) -> bool:
     before = shadow[start - 1] if start else 0
     after = shadow[end] if end < len(shadow) else 0
     return before in _LETTERS or after in _LETTERS
+
+
+def _awaits_digits(shadow: bytes, run: Sequence[Group], start: int) -> bool:
+    """Whether the digits at `start` belong to a number after a plus that is too short without them: "+49 12-12-1999" is no date."""
+    first = run[0].start if run else start
+    follows_plus = first > 0 and shadow[first - 1 : first] == b"+"
+    return follows_plus and sum(len(group.digits) for group in run) < _FEWEST_INTERNATIONAL
 
 
 def _in_run(shadow: bytes, text: str, run: Sequence[Group]) -> Iterator[tuple[int, int]]:
@@ -129,7 +140,7 @@ def _international(run: Sequence[Group], index: int) -> int | None:
         return None
     if first.startswith(("1", "7")):
         return _longest(run, index, 11, 11)
-    return _longest(run, index, 8, MOST_DIGITS)
+    return _longest(run, index, _FEWEST_INTERNATIONAL, MOST_DIGITS)
 
 
 def _with_exit_prefix(run: Sequence[Group], index: int) -> int | None:

@@ -1,9 +1,10 @@
 """What should be true, as the actors know it: what was sent and acknowledged, chosen, granted, held, erased."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 from kept.access_control.v1 import grants_pb2
+from tests.simulation.audit_witness import AuditWitness
 
 # Content that the shipped rules flag.
 FLAGGED_TEXT = "zebracanary"
@@ -72,14 +73,17 @@ class Hold:
 
 @dataclass
 class Model:
-    """All of it. head: the newest head of the audit log that anybody saw. certified: epochs whose destruction a certificate states."""
+    """All of it. certified: epochs whose destruction a certificate states. certified_through: the newest day of which a run certified that
+    nothing is left. last_certificate: the number of the newest one that was looked at."""
 
     organizations: dict[str, Organization] = field(default_factory=dict)
     records: dict[bytes, SentRecord] = field(default_factory=dict)
     grants: dict[str, Grant] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
-    head: tuple[int, bytes] = (0, b"")
+    witness: AuditWitness = field(default_factory=AuditWitness)
     certified: set[str] = field(default_factory=set)
+    certified_through: date = date.min
+    last_certificate: int = 0
 
     def held(self) -> dict[bytes, Hold]:
         """Records that a legal hold protects."""

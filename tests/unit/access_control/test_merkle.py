@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kept.evidence.merkle import verify_consistency, verify_inclusion
@@ -86,7 +86,6 @@ def test_known_lengths_of_consistency_proofs(first: int, second: int, length: in
     assert len(merkle.consistency_spans(first, second)) == length
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 64), st.integers(1, 9), st.data())
 def test_proofs_are_those_of_the_definition_and_verify(size: int, batch: int, data: st.DataObject) -> None:
     grown = tree(LEAVES[:size], batch)

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.logging import masking
@@ -77,6 +77,10 @@ FOUND = [
     ("फ़ोन नंबर 55512345", "फ़ोन नंबर [PHONE]"),
     ("هاتف ٥٥٥١٢٣٤٥", "هاتف [PHONE]"),
     ("+966 55 123 4567", "[PHONE]"),
+    ("+49 12-12-1999", "[PHONE]"),
+    ("+48 00-00-1900, +44/2012-12-12", "[PHONE], [PHONE]"),
+    ("+31-12-2012-345", "[PHONE]"),
+    ("call +49 30 1234567 01.02.2024", "call [PHONE] 01.02.2024"),
     ("on 2025-03-01 from 030 1234567", "on 2025-03-01 from [PHONE]"),
 ]
 
@@ -180,7 +184,6 @@ VALUES = {"[EMAIL]": emails(), "[CARD]": cards(), "[IBAN]": ibans(), "[PHONE]": 
 
 @pytest.mark.parametrize("marker", VALUES)
 @given(data=st.data())
-@settings(deadline=None)
 def test_every_value_becomes_the_same_marker_so_nothing_of_it_shows(marker: str, data: st.DataObject) -> None:
     value = data.draw(VALUES[marker])
     if marker == "[PHONE]":
@@ -200,21 +203,18 @@ pieces = st.one_of(
 
 
 @given(st.lists(pieces, max_size=8).map("".join))
-@settings(deadline=None, max_examples=400)
 def test_masking_what_is_masked_changes_nothing(text: str) -> None:
     once = mask(text)
     assert mask(once) == once
 
 
 @given(st.text(max_size=80))
-@settings(deadline=None)
 def test_text_without_digits_and_at_signs_is_unchanged(text: str) -> None:
     assume(not any(char.isnumeric() or char in "@＠﹫:" for char in text))
     assert mask(text) == text
 
 
 @given(st.lists(st.one_of(st.text(max_size=10), emails(), addresses()), max_size=6).map(" ".join))
-@settings(deadline=None)
 def test_no_address_survives(text: str) -> None:
     for word in mask(text).split():
         try:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.safety_review import matching
@@ -236,7 +236,6 @@ def test_work_grows_linearly_counted_in_bytes_handed_to_the_engine(
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-@settings(deadline=None)
 def test_any_text_can_be_folded_and_the_canary_is_found_inside_it(before: str, after: str) -> None:
     text = before + CANARY + after
     fold(text).encode("utf-8")
