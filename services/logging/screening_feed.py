@@ -340,7 +340,7 @@ def _screened(interaction: interactions_pb2.Interaction) -> screening_pb2.Screen
 def _question(organization_id: str, rows: Sequence[StoredRow]) -> authz_pb2.OpenRecordsRequest:
     sealed = {row.data_key_id or b"": row.sealed_data_key or b"" for row in rows}
     return authz_pb2.OpenRecordsRequest(
-        permission=authz_pb2.SERVICE_PERMISSION_SCREENING,
+        permission=grants_pb2.SERVICE_PERMISSION_SCREENING,
         organization_id=organization_id,
         detail=grants_pb2.DETAIL_FULL,
         records=[

@@ -89,4 +89,5 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         ],
         authority=LoggingAuthority(RemoteAuthority(authz), policies),
         leases=[policies.require_leases],
+        parts={"outbox": outbox.is_well},
     )

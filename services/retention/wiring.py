@@ -66,4 +66,5 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
         register=register,
         jobs=(rules.job, holds.job, schedule.job, runs.job, erasures.job, certifier.job, outbox.job),
         authority=RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(connect("access_control"))),
+        parts={"outbox": outbox.is_well},
     )

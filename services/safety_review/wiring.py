@@ -61,6 +61,7 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
             Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
         ),
         authority=RemoteAuthority(authz),
+        parts={"outbox": outbox.is_well},
     )
 
 

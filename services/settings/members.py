@@ -7,6 +7,7 @@ from kept.access_control.v1 import directory_pb2
 from kept.options.v1 import roles_pb2
 from services.settings.lifecycle import active
 from services.settings.passwords import Passwords
+from services.settings.sign_in_pace import SignInPace
 from services.settings.store import Tx, organizations
 from services.settings.store import members as store
 from services.settings.store.members import Invitation, Member
@@ -75,7 +76,10 @@ def _invitation_invalid() -> KeptError:
 class Members:
     """The members of all organizations."""
 
-    def __init__(self, database: Database, clock: Clock, outbox: Outbox, passwords: Passwords) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, outbox: Outbox, passwords: Passwords, pace: SignInPace
+    ) -> None:
+        self._pace = pace
         self._database = database
         self._clock = clock
         self._outbox = outbox
@@ -162,10 +166,11 @@ class Members:
         with self._database.transaction() as tx:
             return store.list_of(tx, organization_id, _MOST_LISTED)
 
-    def authenticate(self, email: str, password: Secret) -> Member:
+    def authenticate(self, email: str, password: Secret, source: str) -> Member:
         """The member with this e-mail and password. Raises SIGN_IN_FAILED, after equal work and with the same words whether the
-        address or the password is wrong."""
+        address or the password is wrong; with a delay, before any work, where it comes too soon after failures."""
         failed = KeptError(Reason.REASON_SIGN_IN_FAILED, "E-mail and password do not go together.")
+        tried = self._pace.begin(email, source)
         with self._database.transaction() as tx:
             member = store.find_by_email(tx, email) if email.isascii() else None
         if not self._passwords.matches(password, None if member is None else member.password_hash):
@@ -175,6 +180,7 @@ class Members:
             current = store.find(tx, member.member_id)
             if current is None or current.password_hash != member.password_hash:  # gone or changed meanwhile
                 raise failed
+            self._pace.succeeded(tx, tried)
             self._outbox.audit(
                 tx,
                 audit.entry(

@@ -37,6 +37,7 @@ from services.settings.servicers.members import MemberServicer
 from services.settings.servicers.organizations import OrganizationServicer
 from services.settings.servicers.policies import PolicyServicer
 from services.settings.servicers.zero_data_retention import ZeroDataRetentionServicer
+from services.settings.sign_in_pace import SignInPace
 from services.settings.zero_data_retention import ZeroDataRetention
 from shared.callers import RemoteAuthority, declared
 from shared.change_feed import ChangeFeed
@@ -64,7 +65,8 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     gateways = Gateways(database, clock, policies, outbox)
     data_controls = DataControls(database, clock, policies, outbox, support=config.support_contact)
     zero_data_retention = ZeroDataRetention(database, clock, policies, outbox, commitments.load())
-    members = Members(database, clock, outbox, Passwords(config.password_hashing))
+    pace = SignInPace(database, clock)
+    members = Members(database, clock, outbox, Passwords(config.password_hashing), pace)
     account_deletions = AccountDeletions(
         database, clock, outbox, grace=timedelta(days=config.account_deletion_grace_days)
     )
@@ -89,11 +91,12 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
 
     return Service(
         register=register,
-        jobs=(outbox.job, account_deletions.job),
+        jobs=(outbox.job, account_deletions.job, pace.job),
         authority=SettingsAuthority(
             database,
             RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(access_control)),
             declared,
             support=config.support_contact,
         ),
+        parts={"outbox": outbox.is_well},
     )

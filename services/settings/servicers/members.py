@@ -58,5 +58,5 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
     def AuthenticateMember(
         self, request: contract.AuthenticateMemberRequest, context: grpc.ServicerContext
     ) -> contract.AuthenticateMemberResponse:
-        member = self._members.authenticate(request.email, Secret(request.password))
+        member = self._members.authenticate(request.email, Secret(request.password), request.source)
         return contract.AuthenticateMemberResponse(member=_message(member))

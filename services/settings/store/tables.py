@@ -8,6 +8,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -86,6 +87,16 @@ members = Table(
     Column("revision", BigInteger, nullable=False),
     UniqueConstraint("email_key", name="members_email"),
     Index("members_by_organization", "organization_id", "registered_at", "member_id"),
+)
+
+# Failed sign-ins, by the SHA-256 of an address or of a source; both exist for people who do not.
+sign_in_failures = Table(
+    "sign_in_failures",
+    metadata,
+    Column("subject_sha256", LargeBinary, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", _Instant, nullable=False),
+    Index("sign_in_failures_by_time", "last_at"),
 )
 
 invitations = Table(

@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("message_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column("put_at", _TIME, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
         sa.Column("not_before", _TIME, nullable=False),
         sa.Column("claimed_until", _TIME),

@@ -99,6 +99,7 @@ _STATEMENTS = (
         message_id BIGINT GENERATED ALWAYS AS IDENTITY,
         kind TEXT NOT NULL,
         payload BYTEA NOT NULL,
+        put_at TIMESTAMP WITH TIME ZONE NOT NULL,
         attempts INTEGER DEFAULT '0' NOT NULL,
         not_before TIMESTAMP WITH TIME ZONE NOT NULL,
         claimed_until TIMESTAMP WITH TIME ZONE,

@@ -69,6 +69,7 @@ _STATEMENTS = (
         message_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         kind text NOT NULL,
         payload bytea NOT NULL,
+        put_at timestamptz NOT NULL,
         attempts integer NOT NULL DEFAULT 0,
         not_before timestamptz NOT NULL,
         claimed_until timestamptz,

@@ -67,6 +67,14 @@ _STATEMENTS = (
     """,
     "CREATE INDEX members_by_organization ON members (organization_id, registered_at, member_id)",
     """
+    CREATE TABLE sign_in_failures (
+        subject_sha256 bytea PRIMARY KEY,
+        failures integer NOT NULL,
+        last_at timestamptz NOT NULL
+    )
+    """,
+    "CREATE INDEX sign_in_failures_by_time ON sign_in_failures (last_at)",
+    """
     CREATE TABLE invitations (
         invitation_id text PRIMARY KEY,
         organization_id text NOT NULL REFERENCES organizations,
@@ -134,6 +142,7 @@ _STATEMENTS = (
         message_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         kind text NOT NULL,
         payload bytea NOT NULL,
+        put_at timestamptz NOT NULL,
         attempts integer NOT NULL DEFAULT 0,
         not_before timestamptz NOT NULL,
         claimed_until timestamptz,

@@ -1,8 +1,9 @@
-"""The outbox: what a transaction wants to tell another service, written in that same transaction and delivered after it.
+"""What a service has to tell other services.
 
 At least once, and each kind in the order of writing; receivers are idempotent (an audit entry's id, a hold's request id), which makes it
 exactly once. No transaction is open while a peer is called: messages are claimed for a few seconds in one, and marked in another. A
-process that dies in between leaves its claim to run out.
+process that dies in between leaves its claim to run out, and its kind waits up to ten seconds for that: nobody can tell a process that died
+from one that is slow, and what comes after must not overtake.
 
 A peer that cannot be reached holds up its own kind alone. A message that a peer refuses for good holds up nothing: it is put aside, kept,
 reported as an error and an alert, and tried again every hour until it is taken. Nothing is ever dropped.
@@ -17,35 +18,15 @@ from typing import Final
 import grpc
 import structlog
 from google.protobuf.message import Message
-from prometheus_client import Gauge
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    DateTime,
-    Identity,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
 
 from kept.access_control.v1 import audit_pb2
 from shared.channels import within
-from shared.clock import Clock
+from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database, after_commit
 from shared.errors import KeptError, Reason
 from shared.jobs import Job
-from shared.telemetry import ALERT
+from shared.outbox.table import Figures
 
 AUDIT: Final = "audit"
 _BATCH: Final = 200
@@ -78,29 +59,7 @@ _FOR_GOOD: Final = frozenset(
         grpc.StatusCode.UNIMPLEMENTED,
     }
 )
-
-_REFUSED: Final = Gauge(
-    "kept_outbox_refused_messages", "Messages that their receiver refused for good, by kind.", ["kind"]
-)
 _log = structlog.get_logger(__name__)
-
-
-def outbox_table(metadata: MetaData) -> Table:
-    """The table, for a service's metadata. claimed_until: a process is delivering it until then; refused: the reason for which the
-    receiver refused it."""
-    return Table(
-        "outbox",
-        metadata,
-        Column("message_id", BigInteger, Identity(always=True), primary_key=True),
-        Column("kind", Text, nullable=False),
-        Column("payload", LargeBinary, nullable=False),
-        Column("attempts", Integer, nullable=False, server_default="0"),
-        Column("not_before", DateTime(timezone=True), nullable=False),
-        Column("claimed_until", DateTime(timezone=True)),
-        Column("refused", Text),
-        Index("outbox_by_kind", "kind", "message_id"),
-        Index("outbox_refused", "kind", postgresql_where=text("refused IS NOT NULL")),
-    )
 
 
 @dataclass(frozen=True)
@@ -152,18 +111,17 @@ class Outbox:
         self._clock = clock
         self._append_entries = append_entries
         self._handlers = dict(handlers or {})
-        self._is_reported = False
+        self._has_changed = False
+        self._figures = Figures(table, database, clock, (AUDIT, *self._handlers))
         self.job = Job("outbox", timedelta(milliseconds=500), self.deliver)
 
     def put(self, tx: Connection, kind: str, message: Message) -> None:
         """Adds a message in the caller's transaction. Raises KeyError for a kind that nobody handles."""
         if kind != AUDIT:
             self._handlers[kind]
-        tx.execute(
-            insert(self._table).values(
-                kind=kind, payload=message.SerializeToString(), not_before=self._clock.now()
-            )
-        )
+        now = self._clock.now()
+        payload = message.SerializeToString()
+        tx.execute(insert(self._table).values(kind=kind, payload=payload, put_at=now, not_before=now))
         after_commit(tx, self.job.wake.set)
 
     def audit(self, tx: Connection, entry: audit_pb2.AuditEntry) -> None:
@@ -179,8 +137,8 @@ class Outbox:
                 more = self._deliver_kind(kind) or more
             except KeptError as error:
                 failure = failure or error
-        if not self._is_reported:
-            self._report()
+        self._figures.take(now=self._has_changed)
+        self._has_changed = False
         if failure is not None:
             raise failure
         return more
@@ -192,7 +150,7 @@ class Outbox:
         with within(_END_WITHIN):
             outcome = self._send(claim)
         self._settle(claim, outcome)
-        self._is_reported = False
+        self._has_changed = True
         if outcome.failure is not None:
             raise outcome.failure
         return len(claim.messages) == _BATCH or not all(map(outcome.is_settled, claim.messages))
@@ -219,7 +177,8 @@ class Outbox:
                 .limit(_BATCH)
             ).all()
             # A time that is further ahead than any we set was set before the clock was moved: it counts no more.
-            if any(row.claimed_until and now < row.claimed_until <= now + _LEASE for row in rows):
+            longest_claim = now + _LEASE + CLOCK_TOLERANCE  # set by whose clock is ahead of ours
+            if any(row.claimed_until and now < row.claimed_until <= longest_claim for row in rows):
                 return None
             taken: list[_Message] = []
             size = 0
@@ -293,24 +252,13 @@ class Outbox:
         for message_id, reason in outcome.refused.items():
             _log.error("outbox.refused", kind=claim.kind, message_id=message_id, reason=reason)
 
-    def _report(self) -> None:
-        table = self._table
-        with self._database.transaction() as tx:
-            rows = tx.execute(
-                select(table.c.kind, func.count().label("messages"))
-                .where(table.c.refused.is_not(None))
-                .group_by(table.c.kind)
-            ).all()
-        counts = {row.kind: row.messages for row in rows}
-        for kind in (AUDIT, *self._handlers):
-            _REFUSED.labels(kind).set(counts.get(kind, 0))
-        ALERT.labels("outbox_refused").set(bool(counts))
-        self._is_reported = True
-
     def backlog(self) -> int:
         """Messages that wait, those that were put aside included."""
-        with self._database.transaction() as tx:
-            return int(tx.execute(select(func.count()).select_from(self._table)).scalar_one())
+        return self._figures.waiting()
+
+    def is_well(self) -> bool:
+        """Whether no receiver refused anything, as of the last look."""
+        return self._figures.is_well()
 
 
 def _is_for_good(error: KeptError, attempts: int) -> bool:
