@@ -5,16 +5,19 @@ pinned list.
 What the person may do is not in the token; access control's directory (or settings, for its own members) says.
 """
 
+import hashlib
 import json
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import Enum
 from typing import Any, Final
 
 import grpc
+import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
@@ -29,10 +32,16 @@ from shared.redaction import Secret
 _KEYS_LIFETIME: Final = 3600.0
 # A token with an unknown key id makes us look again, at most this often.
 _KEYS_REFRESH: Final = 10.0
+# Without keys that count an issuer is asked at most this often.
+_KEYS_RETRY: Final = 2.0
 _FETCH_TIMEOUT: Final = 3.0
 _LONGEST_TOKEN: Final = 8192
+# Tokens whose signatures are known to be good; people show theirs again and again, as long as they last.
+_TOKENS_REMEMBERED: Final = 10_000
 # Tolerated difference between the issuer's clock and ours, in seconds, for "issued at" and "not before" only: expiry is exact.
 _LEEWAY: Final = 5
+
+_log = structlog.get_logger(__name__)
 
 
 class CallerKind(Enum):
@@ -87,8 +96,28 @@ class Caller:
             )
 
 
-def _unauthenticated(text: str) -> KeptError:
-    return KeptError(Reason.REASON_UNAUTHENTICATED, text)
+def _unauthenticated(text: str, problem: str) -> KeptError:
+    """problem: what is wrong with the token, in one word; kept.errors.v1 lists them."""
+    return KeptError(Reason.REASON_UNAUTHENTICATED, text, metadata={"problem": problem})
+
+
+class RefusedToken(KeptError):
+    """A token of no use whose signature is good. caller: whom it names, so that whose it was can be written down; nothing else follows.
+    actor: their id, once somebody has found it."""
+
+    def __init__(self, why: KeptError, caller: Caller) -> None:
+        super().__init__(why.reason, why.text, metadata=why.metadata)
+        self.caller = caller
+        self.actor = ""
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What an issuer listed, and when that was fetched, on the boot-time clock."""
+
+    keys: KeySet
+    ids: frozenset[str]
+    fetched: float
 
 
 class IssuerKeys:
@@ -98,23 +127,44 @@ class IssuerKeys:
         self._issuer = issuer
         self._clock = clock
         self._lock = threading.Lock()
-        self._keys: KeySet | None = None
-        self._ids: frozenset[str] = frozenset()
-        self._fetched = float("-inf")
+        self._listed: _Listed | None = None
+        self._tried = float("-inf")
 
     def find(self, key_id: str) -> KeySet:
         """The keys, with `key_id` among them. Raises UNAUTHENTICATED, or PEER_UNAVAILABLE when none can be had."""
+        listed = self._fresh()
+        if listed is None or key_id not in listed.ids:
+            listed = self._refreshed(key_id)
+        if listed is None:
+            raise KeptError(
+                Reason.REASON_PEER_UNAVAILABLE,
+                "The issuer's keys cannot be fetched.",
+                metadata={"service": "issuer"},
+                retry_after=timedelta(seconds=_KEYS_RETRY),
+            )
+        if key_id not in listed.ids:
+            raise _unauthenticated(
+                "The token is signed with a key that its issuer does not list.", "UNKNOWN_KEY"
+            )
+        return listed.keys
+
+    def _fresh(self) -> _Listed | None:
+        """What may be trusted now."""
+        listed = self._listed
+        if listed is None or self._clock.boottime() - listed.fetched > _KEYS_LIFETIME:
+            return None
+        return listed
+
+    def _refreshed(self, key_id: str) -> _Listed | None:
+        # Only who needs other keys waits for an issuer that is slow; and who shows made-up key ids cannot make us ask again and again.
         with self._lock:
-            age = self._clock.boottime() - self._fetched
-            if (
-                self._keys is None
-                or age > _KEYS_LIFETIME
-                or (key_id not in self._ids and age > _KEYS_REFRESH)
-            ):
+            listed = self._fresh()
+            if listed is not None and key_id in listed.ids:
+                return listed
+            if self._clock.boottime() - self._tried > (_KEYS_RETRY if listed is None else _KEYS_REFRESH):
+                self._tried = self._clock.boottime()
                 self._fetch()
-            if self._keys is None or key_id not in self._ids:
-                raise _unauthenticated("The token is signed with a key that its issuer does not list.")
-            return self._keys
+            return self._fresh()
 
     def _fetch(self) -> None:
         try:
@@ -122,17 +172,42 @@ class IssuerKeys:
                 raise ValueError("not https")
             with urllib.request.urlopen(self._issuer.jwks_url, timeout=_FETCH_TIMEOUT) as answer:  # noqa: S310 - scheme checked
                 listed = json.loads(answer.read(1_000_000))
-            self._keys = KeySet.import_key_set(listed)
-            self._ids = frozenset(str(key.get("kid")) for key in listed["keys"])
-            self._fetched = self._clock.boottime()
-        except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
-            if self._keys is None or self._clock.boottime() - self._fetched > _KEYS_LIFETIME:
-                self._keys, self._ids = None, frozenset()
-                raise KeptError(
-                    Reason.REASON_PEER_UNAVAILABLE,
-                    "The issuer's keys cannot be fetched.",
-                    metadata={"service": "issuer"},
-                ) from error
+            self._listed = _Listed(
+                # One that lists none has withdrawn all.
+                KeySet.import_key_set(listed) if listed["keys"] else KeySet([]),
+                frozenset(str(key.get("kid")) for key in listed["keys"]),
+                self._clock.boottime(),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, JoseError) as error:
+            _log.warning("issuer.unreachable", issuer=self._issuer.issuer, error=type(error).__name__)
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """What a token says that was signed with one of `keys`: as long as these are the issuer's keys, the signature need not be verified
+    again. Times, audience and the key's being listed are looked at each time."""
+
+    issuer: Issuer
+    key_id: str
+    keys: KeySet
+    claims: Mapping[str, Any]
+
+
+class _SignedTokens:
+    """Tokens with good signatures, by their SHA-256: the tokens themselves are not kept. The oldest make room."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[bytes, _Signed] = {}
+
+    def find(self, digest: bytes) -> _Signed | None:
+        return self._known.get(digest)
+
+    def add(self, digest: bytes, signed: _Signed) -> None:
+        with self._lock:
+            self._known[digest] = signed
+            if len(self._known) > _TOKENS_REMEMBERED:
+                del self._known[next(iter(self._known))]
 
 
 class TokenVerifier:
@@ -144,6 +219,7 @@ class TokenVerifier:
 
     def __init__(self, issuers: Sequence[Issuer], clock: Clock) -> None:
         self._clock = clock
+        self._signed = _SignedTokens()
         self._issuers: Mapping[str, tuple[Issuer, IssuerKeys]] = {
             issuer.issuer: (issuer, IssuerKeys(issuer, clock)) for issuer in issuers
         }
@@ -152,27 +228,41 @@ class TokenVerifier:
         """Raises KeptError UNAUTHENTICATED, saying what is wrong in general terms, or PEER_UNAVAILABLE without keys."""
         text = token.reveal()
         if not text or len(text) > _LONGEST_TOKEN or not text.isascii():
-            raise _unauthenticated("The token is missing or not a token; sign in.")
+            raise _unauthenticated("The token is missing or not a token; sign in.", "MALFORMED")
+        digest = hashlib.sha256(text.encode()).digest()
+        signed = self._signed.find(digest)
+        if signed is None or self._keys(signed.issuer, signed.key_id) is not signed.keys:
+            signed = self._verify_signature(text)
+            self._signed.add(digest, signed)
+        caller = _named(signed.issuer, signed.claims, token)
+        try:
+            self._check_claims(signed.claims, audience)
+        except KeptError as error:
+            raise RefusedToken(error, caller) from error
+        return caller
+
+    def _keys(self, issuer: Issuer, key_id: str) -> KeySet:
+        return self._issuers[issuer.issuer][1].find(key_id)
+
+    def _verify_signature(self, text: str) -> _Signed:
         header, claims = _peek(text)
         known = self._issuers.get(str(claims.get("iss")))
         if known is None:
-            raise _unauthenticated("The token comes from an issuer that is not trusted here.")
-        issuer, keys = known
+            raise _unauthenticated(
+                "The token comes from an issuer that is not trusted here.", "UNKNOWN_ISSUER"
+            )
+        issuer, _ = known
         if header.get("alg") not in issuer.algorithms:
-            raise _unauthenticated("The token's algorithm is not one that is allowed.")
+            raise _unauthenticated("The token's algorithm is not one that is allowed.", "ALGORITHM")
         key_id = header.get("kid")
         if not isinstance(key_id, str):
-            raise _unauthenticated("The token names no key.")
+            raise _unauthenticated("The token names no key.", "UNKNOWN_KEY")
+        keys = self._keys(issuer, key_id)
         try:
-            claims = jwt.decode(text, keys.find(key_id), algorithms=list(issuer.algorithms)).claims
-        except JoseError as error:
-            raise _unauthenticated("The token's signature does not verify.") from error
-        self._check_claims(claims, audience)
-        kind = CallerKind.STAFF if issuer.kind == "workforce" else CallerKind.CUSTOMER
-        organization = claims.get("org", "") if kind is CallerKind.CUSTOMER else ""
-        return Caller(
-            kind, issuer=issuer.issuer, subject=claims["sub"], token=token, organization_id=str(organization)
-        )
+            claims = jwt.decode(text, keys, algorithms=list(issuer.algorithms)).claims
+        except (JoseError, ValueError) as error:  # a key of another kind than the algorithm wants, too
+            raise _unauthenticated("The token's signature does not verify.", "SIGNATURE") from error
+        return _Signed(issuer, key_id, keys, claims)
 
     def _check_claims(self, claims: Mapping[str, Any], audience: str) -> None:
         now = self._clock.now().timestamp()
@@ -180,16 +270,30 @@ class TokenVerifier:
         if named != audience and named != [
             audience
         ]:  # one audience, this one: a token for several opens several
-            raise _unauthenticated("The token is for another service.")
+            raise _unauthenticated("The token is for another service.", "AUDIENCE")
         expires, issued, begins = (_time(claims.get(name)) for name in ("exp", "iat", "nbf"))
         if expires is None or issued is None or (begins is None and "nbf" in claims):
-            raise _unauthenticated("The token's times are not valid.")
+            raise _unauthenticated("The token's times are not valid.", "TIMES")
         if now >= expires:
-            raise _unauthenticated("The token has expired; sign in again.")
+            raise _unauthenticated("The token has expired; sign in again.", "EXPIRED")
         if issued > now + _LEEWAY or (begins or 0) > now + _LEEWAY:
-            raise _unauthenticated("The token is not valid yet; check the clocks.")
+            raise _unauthenticated("The token is not valid yet; check the clocks.", "NOT_YET_VALID")
         if not isinstance(claims.get("sub"), str) or not claims["sub"]:
-            raise _unauthenticated("The token names nobody.")
+            raise _unauthenticated("The token names nobody.", "NOBODY")
+
+
+def _named(issuer: Issuer, claims: Mapping[str, Any], token: Secret) -> Caller:
+    """Whom a signed token names; with an empty subject where it names nobody."""
+    kind = CallerKind.STAFF if issuer.kind == "workforce" else CallerKind.CUSTOMER
+    organization = claims.get("org", "") if kind is CallerKind.CUSTOMER else ""
+    subject = claims.get("sub")
+    return Caller(
+        kind,
+        issuer=issuer.issuer,
+        subject=subject if isinstance(subject, str) else "",
+        token=token,
+        organization_id=str(organization),
+    )
 
 
 def _time(value: object) -> float | None:
@@ -209,7 +313,7 @@ def _peek(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
         if not all(isinstance(part, dict) for part in decoded):
             raise ValueError("not objects")
     except (ValueError, RecursionError) as error:
-        raise _unauthenticated("The token is not a token; sign in.") from error
+        raise _unauthenticated("The token is not a token; sign in.", "MALFORMED") from error
     return decoded[0], decoded[1]
 
 
@@ -223,14 +327,14 @@ class CertificateIdentity:
         """Raises UNAUTHENTICATED without exactly one SPIFFE id of this trust domain."""
         ids: Any = context.auth_context().get("peer_spiffe_id", [])
         if len(ids) != 1:
-            raise _unauthenticated("The certificate carries no SPIFFE id.")
+            raise _unauthenticated("The certificate carries no SPIFFE id.", "CERTIFICATE")
         return self.name(ids[0].decode("ascii", "replace"))
 
     def name(self, spiffe_id: str) -> Caller:
         """The caller that a SPIFFE id names."""
         path = spiffe_id.removeprefix(self._prefix)
         if path == spiffe_id or not path:
-            raise _unauthenticated("The certificate is of another trust domain.")
+            raise _unauthenticated("The certificate is of another trust domain.", "CERTIFICATE")
         if path.startswith("gateway/"):
             return Caller(CallerKind.GATEWAY, name=path.removeprefix("gateway/"))
         return Caller(CallerKind.SERVICE, name=path)
@@ -250,7 +354,7 @@ class BearerIdentity:
             return Caller(CallerKind.PUBLIC)
         value = values[0]
         if len(values) != 1 or not isinstance(value, str) or not value.lower().startswith("bearer "):
-            raise _unauthenticated("The authorization is not one bearer token.")
+            raise _unauthenticated("The authorization is not one bearer token.", "MALFORMED")
         return self._verifier.verify(Secret(value[7:].strip()), self._audience)
 
 

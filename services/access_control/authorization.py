@@ -1,29 +1,30 @@
-"""Authorization by policy: the files in policies/*.cedar, evaluated by Cedar (https://docs.cedarpolicy.com).
+"""Authorization by policy: one set of Cedar files (https://docs.cedarpolicy.com), the package's own or an operator's.
 
-The rules in `grants` say why something is refused; these say, in a form that an auditor reads, what is allowed at all, and both must
-allow. Cedar skips a policy that fails to evaluate, a `forbid` too, so any error in its diagnostics is a denial here.
+The rules in `approval`, `grants` and `scope` say why something is refused; the policies say, in a form that an auditor reads, what is
+allowed at all, and both must allow. An error in any policy is a denial.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import cedarpy
+import structlog
 
 from kept.access_control.v1 import grants_pb2
 from kept.options.v1 import callers_pb2
-from services.access_control.grants import Approvals, Grant, not_authorized
+from kept.policies import Entity, Explanation, PolicyFolder, PolicySet
+from services.access_control.approval import Approvals
+from services.access_control.grants import Grant
 from services.access_control.people import Member, Person, customer_role_name, power_name, role_name
-from shared.config import ConfigError
+from services.access_control.scope import DataScope
+from shared.errors import KeptError, Reason
 
-_FOLDER: Final = Path(__file__).parent / "policies"
+# The policies that come with this version, their schema, and the cases that they are tested with.
+SHIPPED: Final = Path(__file__).parent / "policies"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-Entity = dict[str, Any]
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,55 +40,112 @@ class Decision:
         return {"policies": ",".join(self.policies), "policy_set": self.policy_set}
 
 
-class Authorization:
-    """The policies, read and checked once. Raises ConfigError where they do not fit their schema."""
+class Denied(KeptError):
+    """Policies do not allow it. facts: as the audit log has it. The metadata say what is missing and, to staff and services, which policies
+    ask for it."""
 
-    def __init__(self, text: str | None = None, schema: str | None = None) -> None:
-        text = read_policies() if text is None else text
-        schema = (_FOLDER / "schema.cedarschema").read_text() if schema is None else schema
-        checked = cedarpy.validate_policies(text, schema)
-        if not checked.validation_passed:
-            raise ConfigError(
-                "The policies do not fit their schema: " + "; ".join(str(e) for e in checked.errors)
-            )
-        self._policies = cedarpy.PolicySet.from_str(text)
-        self.policy_set = hashlib.sha256(text.encode()).hexdigest()
+    def __init__(self, metadata: Mapping[str, str], facts: Mapping[str, str]) -> None:
+        super().__init__(
+            Reason.REASON_NOT_AUTHORIZED,
+            "You are not authorized for this; the details say what is missing.",
+            metadata=metadata,
+        )
+        self.facts = dict(facts)
+
+
+def shipped_schema() -> str:
+    """What policies can speak of in this version. Raises PolicyError."""
+    return PolicyFolder(SHIPPED).schema() or ""
+
+
+def shipped_policies() -> PolicySet:
+    """The package's own policies. Raises PolicyError."""
+    return PolicyFolder(SHIPPED).load(shipped_schema())
+
+
+class Authorization:
+    """Decides by the set in use: the package's own until `use` is given another. Each decision is by one set, whole."""
+
+    def __init__(self, policies: PolicySet | None = None) -> None:
+        self._policies = shipped_policies() if policies is None else policies
+
+    @property
+    def policies(self) -> PolicySet:
+        """The set in use."""
+        return self._policies
+
+    @property
+    def policy_set(self) -> str:
+        """SHA-256 of the set in use, in hex."""
+        return self._policies.sha256
+
+    def use(self, policies: PolicySet) -> None:
+        """Decides by another set from now on."""
+        self._policies = policies
 
     def evaluate(
         self, principal: Entity, action: str, resource: Entity, context: Mapping[str, object] | None = None
     ) -> Decision | None:
         """The decision, or None where it is denied."""
-        entities = [principal, resource]
-        result = cedarpy.is_authorized(
-            {
-                "principal": principal["uid"],
-                "action": {"type": "Action", "id": action},
-                "resource": resource["uid"],
-                "context": dict(context or {}),
-            },
-            self._policies,
-            json.dumps(entities),
-        )
-        if result.diagnostics.errors or not result.allowed:
-            return None
-        names = result.diagnostics.id_annotations_by_reason
-        return Decision(
-            tuple(sorted(names.get(reason, reason) for reason in result.diagnostics.reasons)), self.policy_set
-        )
+        return _decide(self._policies, principal, action, resource, context)
 
     def require(
         self, principal: Entity, action: str, resource: Entity, context: Mapping[str, object] | None = None
     ) -> Decision:
-        """The decision. Raises NOT_AUTHORIZED where it is denied."""
-        decision = self.evaluate(principal, action, resource, context)
-        if decision is None:
-            raise not_authorized("a policy that allows it")
-        return decision
+        """The decision. Raises NOT_AUTHORIZED where it is denied, with what is missing: the conditions that did not hold, and no word about
+        anything but the request's own principal, resource and moment."""
+        policies = self._policies
+        decision = _decide(policies, principal, action, resource, context)
+        if decision is not None:
+            return decision
+        why = _explained(policies, principal, action, resource, context)
+        metadata = {"missing": why.missing}
+        if why.policies and principal["uid"]["type"] != "Member":
+            metadata["policy"] = ", ".join(why.policies)
+        if why.advice:
+            metadata["advice"] = why.advice
+        raise Denied(metadata, {"policies": ",".join(why.policies), "policy_set": policies.sha256})
+
+    def approves_by_rule(
+        self, grant: Grant, person: Person, customer_required: bool, now: datetime
+    ) -> Decision | None:
+        """The policies by which a person's grant of their own needs no colleague's approval; None where it does. customer_required: whether
+        the organization asked to approve each access itself."""
+        return self.evaluate(
+            person_entity(person, now),
+            "ApproveByRule",
+            grant_entity(grant, Approvals(0, False), now),
+            {"customer_required": customer_required},
+        )
 
 
-def read_policies() -> str:
-    """All policies as one text, in order of their files' names."""
-    return "\n".join(path.read_text() for path in sorted(_FOLDER.glob("*.cedar")))
+def _explained(
+    policies: PolicySet,
+    principal: Entity,
+    action: str,
+    resource: Entity,
+    context: Mapping[str, object] | None,
+) -> Explanation:
+    try:
+        return policies.explain(principal, action, resource, context)
+    except Exception as error:  # noqa: BLE001 - what is denied is denied and written down, whether it can be explained or not
+        _log.error(
+            "policy.unexplained", error=type(error).__name__, action=action, policy_set=policies.sha256
+        )
+        return Explanation((), (), "a policy that allows it")
+
+
+def _decide(
+    policies: PolicySet,
+    principal: Entity,
+    action: str,
+    resource: Entity,
+    context: Mapping[str, object] | None,
+) -> Decision | None:
+    verdict = policies.decide(principal, action, resource, context)
+    if verdict.errors:
+        _log.error("policy.failed", policies=list(verdict.errors), action=action, policy_set=policies.sha256)
+    return Decision(verdict.policies, policies.sha256) if verdict.allowed else None
 
 
 def _uid(kind: str, name: str) -> dict[str, str]:
@@ -111,7 +169,7 @@ def person_entity(person: Person, now: datetime, powers: frozenset[str] = frozen
         {
             "enabled": not person.disabled,
             "agreed": person.has_agreement(now),
-            "roles": sorted(role_name(role) for role in person.confirmed_roles),
+            "roles": sorted(role_name(role) for role in person.roles_held(now)),
             "powers": sorted(powers),
         },
     )
@@ -157,6 +215,13 @@ def what(grant: Grant) -> str:
     return "POWER_" + power_name(grant.power)
 
 
+def permission_name(data: DataScope) -> str:
+    """ "SCREENING" for SERVICE_PERMISSION_SCREENING; empty where a person reads."""
+    if not data.is_for_service:
+        return ""
+    return grants_pb2.ServicePermission.Name(data.permission).removeprefix("SERVICE_PERMISSION_")
+
+
 def grant_entity(grant: Grant, approvals: Approvals, now: datetime) -> Entity:
     """A grant at an instant."""
     return _entity(
@@ -172,8 +237,13 @@ def grant_entity(grant: Grant, approvals: Approvals, now: datetime) -> Entity:
             "expires_at": milliseconds(grant.expires_at),
             "detail": int(grant.data.detail) if grant.data is not None else 0,
             "for_case": bool(grant.data is not None and grant.data.case_id),
+            "for_service": permission_name(grant.data) if grant.data is not None else "",
+            "breaks_glass": grant.broken_glass is not None,
             "staff_approvals": approvals.staff,
             "staff_approvals_needed": grant.staff_approvals_needed,
             "customer_approved": approvals.customer,
+            "duration": grant.duration // timedelta(milliseconds=1),
+            "budget": grant.data.budget if grant.data is not None else 0,
+            "has_ticket": bool(grant.ticket),
         },
     )
