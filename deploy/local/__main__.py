@@ -142,6 +142,18 @@ def record(given: argparse.Namespace, console: Console) -> int:
     return sent
 
 
+def webhooks(given: argparse.Namespace, console: Console) -> int:
+    """Show the stack's notifications as they come, until Ctrl-C."""
+    receiving = importlib.import_module("deploy.local.webhooks")
+    layout = _running(given).layout
+    if receiving.prepare(layout):
+        _say(console, "The stack tells this receiver once it has been started anew: make stop && make run")
+    receiver = receiving.Receiver(layout, lambda message: console.print_json(data=message, indent=None))
+    _say(console, f"Listening on 127.0.0.1:{layout.webhook_port}; Ctrl-C ends it.")
+    receiver.serve_forever()
+    return 0
+
+
 def password(given: argparse.Namespace, console: Console) -> int:
     """The throwaway password of one of this stack's workforce, for a pipe or a variable."""
     try:
@@ -210,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
         (demo, "tell the story on a stack of its own that ends with it"),
         (travel, "move the stack's clock ahead, such as 31d"),
         (record, "record interactions for an organization, as the stack's model gateway does"),
+        (webhooks, "show notifications as they come; docs/notifications.md"),
         (password, "print the throwaway password of one of this stack's workforce"),
     ):
         command = commands.add_parser(act.__name__, help=text, description=text)

@@ -95,7 +95,7 @@ def boot_message(stack: Stack, *, found: bool) -> BootMessage:
     offset = stack.clock.offset()
     duties: dict[str, list[str]] = {}
     for person in WORKFORCE:
-        duties.setdefault(person.duty, []).append(person.username)
+        duties.setdefault(" and ".join(person.duties).replace("_", " "), []).append(person.username)
     readme = _shortest(Path(__file__).resolve().parents[2] / "README.md")
     own = ".venv/bin/python -m deploy.local"
     where = "" if layout.directory == default_directory() else f" --directory {shlex.quote(str(place))}"

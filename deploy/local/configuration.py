@@ -9,6 +9,7 @@ from typing import TypeAlias
 from deploy.local import private_files
 from deploy.local.authority import Identity
 from deploy.local.layout import ENVIRONMENT, SERVICES, TRUST_DOMAIN, Layout
+from deploy.local.ports import LOOPBACK
 
 Value: TypeAlias = str | bool | int | float | list[str]
 Section: TypeAlias = Mapping[str, Value]
@@ -53,7 +54,11 @@ def write_service(layout: Layout, service: str, identity: Identity, database_url
         }
         for kind in ("workforce", "customer")
     ]
-    private_files.write(layout.configuration(service), toml(settings, tables, {"issuers": issuers}))
+    arrays = {"issuers": issuers}
+    if service == "access_control" and layout.webhook_secret.exists():
+        url = f"http://{LOOPBACK}:{layout.webhook_port}/"
+        arrays["notifications"] = [{"name": "here", "url": url, "secret_files": [str(layout.webhook_secret)]}]
+    private_files.write(layout.configuration(service), toml(settings, tables, arrays))
 
 
 def write_issuer(layout: Layout, identity: Identity) -> None:

@@ -16,6 +16,8 @@ ENVIRONMENT = "local"
 TRUST_DOMAIN = "kept.local"
 DEFAULT_BASE_PORT = 7400
 
+# The receiver of webhooks, this far from the first port; no other part of the stack reaches so far.
+_WEBHOOKS = 59
 # What each service listens for, in the order of its ports.
 _DOORS = ("services", "people", "health", "metrics")
 
@@ -155,6 +157,11 @@ class Layout:
         return self.directory / "running.json"
 
     @property
+    def webhook_secret(self) -> Path:
+        """The signing secret of notifications; while it is there, the stack sends them to `webhook_port`."""
+        return self.directory / "webhook.secret"
+
+    @property
     def story(self) -> Path:
         """There once the story has been told on this stack, with every expectation met."""
         return self.directory / "story.json"
@@ -181,6 +188,11 @@ class Layout:
     def issuer_url(self, kind: str) -> str:
         """`kind` is "workforce" or "customer"."""
         return f"http://{self.issuer_address}/{kind}"
+
+    @property
+    def webhook_port(self) -> int:
+        """Where `python -m deploy.local webhooks` listens. The stack itself does not."""
+        return self.ports.first() + _WEBHOOKS
 
     # secrets
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from services.access_control.decision_log import DecisionLog
-from services.access_control.granting import end_grants
+from services.access_control.grant_acts import end_grants
 from services.access_control.store import cases as case_store
 from services.access_control.store import grants as store
 from shared.clock import Clock

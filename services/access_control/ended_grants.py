@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Final, Generic, TypeVar
 
-from services.access_control.granting import Granting, View
+from services.access_control.grant_acts import View
+from services.access_control.granting import Granting
 from services.access_control.store import grants as store
 from shared.clock import Clock
 from shared.database import Database
@@ -89,7 +90,13 @@ class GrantWatch:
         last: tuple[object, ...] | None = None
         while True:
             view = self._granting.get(caller, grant_id)
-            seen = (view.state, view.missing_staff, view.missing_customer)
+            seen = (
+                view.state,
+                view.missing_staff,
+                view.missing_customer,
+                view.grant.extension,
+                view.grant.expires_at,
+            )
             if seen != last:
                 last = seen
                 yield view

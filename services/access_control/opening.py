@@ -5,9 +5,11 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Final
 
-from kept.access_control.v1 import authz_pb2, grants_pb2
+from kept.access_control.v1 import grants_pb2
+from services.access_control.approval import require_usable
 from services.access_control.authorization import (
     Authorization,
     Decision,
@@ -19,36 +21,36 @@ from services.access_control.authorization import (
     what,
 )
 from services.access_control.custody import Custody
+from services.access_control.customer_approval import CustomerApproval
 from services.access_control.decision_log import DecisionLog, Question
-from services.access_control.granting import CustomerApproval, approvals_of
-from services.access_control.grants import (
+from services.access_control.grant_acts import approvals_of
+from services.access_control.grants import Grant, require_in_force
+from services.access_control.people import Person
+from services.access_control.scope import (
     DataScope,
-    Grant,
     budget_exhausted,
     case_not_open,
     created_at,
     outside_scope,
     require_covers,
     require_detail,
-    require_in_force,
-    require_usable,
+    span_of,
 )
-from services.access_control.people import Person
-from services.access_control.store import Connection
+from services.access_control.store import Connection, directory, opened_records
 from services.access_control.store import cases as case_store
 from services.access_control.store import grants as store
 from services.access_control.tokens import Tokens
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, invalid
-from shared.ids import derived_id
+from shared.ids import derived_id, record_day
 from shared.redaction import SecretBytes
 from shared.rules import Rules
 
 # How long after its creation the screening permission opens what was left unscreened.
 SCREENING_WINDOW: Final = timedelta(hours=72)
 _DENIED: Final = "access.denied"
-_SCREENING: Final = authz_pb2.SERVICE_PERMISSION_SCREENING
+_SCREENING: Final = grants_pb2.SERVICE_PERMISSION_SCREENING
 Detail = grants_pb2.Detail
 
 
@@ -61,7 +63,7 @@ class Wanted:
     records: Sequence[tuple[bytes, bytes]]
     sealed: Mapping[bytes, bytes]
 
-    @property
+    @cached_property
     def record_ids(self) -> list[bytes]:
         """The records, in order of id."""
         return sorted(record_id for record_id, _ in self.records)
@@ -139,7 +141,7 @@ class Opening:
             with self._database.transaction() as tx:
                 person = self._tokens.person(tx, caller)
                 question.actor = person.person_id
-                grant = self._held(tx, person, grant_id, lock=False)
+                grant = self._held(tx, person.person_id, grant_id, lock=False)
                 scope, decision = self._decide(tx, grant, person, organization_id, detail)
                 if scope.case_id and not scope.record_ids:
                     scope = replace(scope, record_ids=case_store.records_of_case(tx, scope.case_id))
@@ -161,17 +163,17 @@ class Opening:
             caller = self._tokens.verify(token, service)
             self._require_well_formed(wanted)
             with self._database.transaction() as tx:
-                question.actor = self._tokens.person(tx, caller).person_id
+                question.actor = self._tokens.person_id(tx, caller)
                 question.subjects = (*question.subjects, *wanted.record_ids)
                 # The lock comes before the questions: what is true of the grant now stays true until the count is committed.
-                grant = self._held(tx, self._tokens.person(tx, caller), grant_id, lock=True)
+                grant = self._held(tx, question.actor, grant_id, lock=True)
                 person = self._tokens.person(tx, caller)
                 scope, decision = self._decide(tx, grant, person, wanted.organization_id, wanted.detail)
                 self._require_records(tx, scope, wanted.record_ids)
                 keys = self._keys(tx, scope.organization_id, wanted)
                 now = self._clock.now()
                 require_in_force(grant, now)
-                if store.count_records(tx, grant.grant_id, wanted.record_ids, now) > scope.budget:
+                if opened_records.count_records(tx, grant.grant_id, wanted.record_ids, now) > scope.budget:
                     raise budget_exhausted(scope)
                 entry_id = self._decisions.write(
                     tx,
@@ -189,38 +191,90 @@ class Opening:
         return Opened(keys, entry_id)
 
     def open_for_service(
-        self, service: str, permission: "authz_pb2.ServicePermission.ValueType", wanted: Wanted
+        self,
+        service: str,
+        permission: "grants_pb2.ServicePermission.ValueType",
+        wanted: Wanted,
+        grant_id: str = "",
     ) -> Opened:
-        """The keys of records under a service's own permission: what was left unscreened, once a record, within 72 hours."""
-        question = self._question(service, wanted.organization_id, "", wanted.detail)
+        """The keys of records under a service's own permission: what was left unscreened, once a record, within 72 hours; or, under a grant
+        that people approved for that permission, what it covers."""
+        question = self._question(service, wanted.organization_id, grant_id, wanted.detail)
         question.facts["permission"] = "screening"
         with self._decisions.deciding(_DENIED, question):
             self._require_well_formed(wanted)
-            question.subjects = tuple(wanted.record_ids)
+            question.subjects = (*question.subjects, *wanted.record_ids)
             if permission != _SCREENING:
                 raise outside_scope()
             with self._database.transaction() as tx:
-                now = self._clock.now()
-                oldest = min(created_at(record_id) for record_id in wanted.record_ids)
-                self._require_not_due(tx, wanted.organization_id, wanted.record_ids)
-                decision = self._authorization.evaluate(
-                    service_entity(service),
-                    "OpenUnscreened",
-                    organization_entity(wanted.organization_id),
-                    {"age": milliseconds(now) - milliseconds(oldest)},
-                )
-                if decision is None or not store.claim_records(tx, permission, wanted.record_ids, now):
-                    raise outside_scope()
+                if grant_id:
+                    facts = self._rescreened(tx, service, permission, wanted, grant_id)
+                else:
+                    facts = self._unscreened(tx, service, permission, wanted)
                 keys = self._keys(tx, wanted.organization_id, wanted)
                 entry_id = self._decisions.write(
                     tx,
                     "records.opened",
                     "service:" + service,
                     organization_id=wanted.organization_id,
-                    subjects=wanted.record_ids,
-                    facts={**question.facts, **decision.facts, "records": len(wanted.records)},
+                    subjects=question.subjects,
+                    facts={**question.facts, **facts, "records": len(wanted.records)},
                 )
         return Opened(keys, entry_id)
+
+    def _unscreened(
+        self,
+        tx: Connection,
+        service: str,
+        permission: "grants_pb2.ServicePermission.ValueType",
+        wanted: Wanted,
+    ) -> Mapping[str, str | int | bool]:
+        now = self._clock.now()
+        oldest = min(created_at(record_id) for record_id in wanted.record_ids)
+        self._require_not_due(tx, wanted.organization_id, wanted.record_ids)
+        decision = self._authorization.evaluate(
+            service_entity(service),
+            "OpenUnscreened",
+            organization_entity(wanted.organization_id),
+            {"age": milliseconds(now) - milliseconds(oldest)},
+        )
+        if decision is None or not opened_records.claim_records(tx, permission, wanted.record_ids, now):
+            raise outside_scope()
+        return decision.facts
+
+    def _rescreened(
+        self,
+        tx: Connection,
+        service: str,
+        permission: "grants_pb2.ServicePermission.ValueType",
+        wanted: Wanted,
+        grant_id: str,
+    ) -> Mapping[str, str | int | bool]:
+        grant = store.load(tx, grant_id, lock=True)
+        if grant is None or grant.data is None or grant.data.permission != permission:
+            raise _grant_required()
+        scope, now = grant.data, self._clock.now()
+        requester = directory.person(tx, grant.requested_by)
+        if requester is None:
+            raise _grant_required()
+        approvals = approvals_of(tx, grant, now)
+        customer_required = self._customer_approval.required(tx, scope.organization_id)
+        require_usable(grant, requester, approvals, customer_required, now)
+        require_detail(scope, wanted.organization_id, wanted.detail)
+        decision = self._authorization.require(
+            service_entity(service),
+            "RescreenRecords",
+            grant_entity(grant, approvals, now),
+            {
+                "now": milliseconds(now),
+                "organization": wanted.organization_id,
+                "customer_required": customer_required,
+            },
+        )
+        self._require_records(tx, scope, wanted.record_ids)
+        if opened_records.count_records(tx, grant.grant_id, wanted.record_ids, now) > scope.budget:
+            raise budget_exhausted(scope)
+        return {**self._why(grant), **decision.facts}
 
     def authorize_screening(
         self, service: str, request_id: str, batches: Sequence[tuple[str, Sequence[bytes]]]
@@ -266,7 +320,7 @@ class Opening:
             "reason": grant.reason,
             "ticket": grant.ticket,
             "requester": grant.requested_by,
-            "approvers": ",".join(vote.approved_by for vote in grant.votes),
+            "approvers": ",".join(vote.approved_by for vote in grant.votes_in_force),
         }
 
     @staticmethod
@@ -280,10 +334,12 @@ class Opening:
                 raise invalid("data_keys", "do not hold every data key that the records name")
 
     @staticmethod
-    def _held(tx: Connection, person: Person, grant_id: str, *, lock: bool) -> Grant:
+    def _held(tx: Connection, person_id: str, grant_id: str, *, lock: bool) -> Grant:
         grant = store.load(tx, grant_id, lock=lock) if grant_id else None
-        # Another's grant is none, and so is a power: it opens no record.
-        if grant is None or grant.requested_by != person.person_id or grant.data is None:
+        # Another's grant is none, and so is a power, or a service's permission: neither opens a record to a person.
+        if grant is None or grant.requested_by != person_id or grant.data is None:
+            raise _grant_required()
+        if grant.data.is_for_service:
             raise _grant_required()
         return grant
 
@@ -301,6 +357,15 @@ class Opening:
         approvals = approvals_of(tx, grant, now)
         customer_required = self._customer_approval.required(tx, scope.organization_id)
         require_usable(grant, person, approvals, customer_required, now)
+        # A rule that approved is asked again, like a person.
+        if (
+            grant.rules
+            and self._authorization.approves_by_rule(grant, person, customer_required, now) is None
+        ):
+            raise KeptError(
+                Reason.REASON_GRANT_REVOKED,
+                "The policy that approved the grant would not approve it any more.",
+            )
         require_detail(scope, organization_id, detail)
         case_admits = not scope.case_id or self._case_admits(tx, scope)
         if not case_admits:
@@ -338,19 +403,15 @@ class Opening:
     def _require_not_due(self, tx: Connection, organization_id: str, record_ids: Collection[bytes]) -> None:
         """Records past their due instant are gone, whether a run came or not, unless a hold keeps them."""
         now = self._clock.now()
-        due_by_day = {}
-        late = []
-        for record_id in record_ids:
-            created = created_at(record_id)
-            if created > now + CLOCK_TOLERANCE:
-                raise outside_scope()
-            day = created.date()
-            if day not in due_by_day:
-                due_by_day[day] = self._rules.due_at(organization_id, day)
-            if now >= due_by_day[day]:
-                late.append(record_id)
-        if late and not set(late) <= self._custody.retained(tx, organization_id, late):
+        _, last = span_of(record_ids)
+        if last > now + CLOCK_TOLERANCE:
             raise outside_scope()
+        days = {record_day(record_id) for record_id in record_ids}
+        due = {day for day in days if now >= self._rules.due_at(organization_id, day)}
+        if due:
+            late = [record_id for record_id in record_ids if record_day(record_id) in due]
+            if not set(late) <= self._custody.retained(tx, organization_id, late):
+                raise outside_scope()
 
     def _keys(self, tx: Connection, organization_id: str, wanted: Wanted) -> dict[bytes, SecretBytes]:
         if not wanted.shows_content:

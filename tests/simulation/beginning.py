@@ -18,13 +18,14 @@ from tests.simulation.model import Organization
 from tests.simulation.scene import Scene, stamp
 
 _STAFF = {
-    "emma": roles_pb2.STAFF_ROLE_ENGINEER,
-    "elias": roles_pb2.STAFF_ROLE_ENGINEER,
-    "lena": roles_pb2.STAFF_ROLE_LEGAL,
-    "luca": roles_pb2.STAFF_ROLE_LEGAL,
-    "carla": roles_pb2.STAFF_ROLE_COMPLIANCE,
-    "chen": roles_pb2.STAFF_ROLE_COMPLIANCE,
+    "emma": (roles_pb2.STAFF_ROLE_ENGINEER, roles_pb2.STAFF_ROLE_ON_CALL),
+    "elias": (roles_pb2.STAFF_ROLE_ENGINEER,),
+    "lena": (roles_pb2.STAFF_ROLE_LEGAL,),
+    "luca": (roles_pb2.STAFF_ROLE_LEGAL,),
+    "carla": (roles_pb2.STAFF_ROLE_COMPLIANCE,),
+    "chen": (roles_pb2.STAFF_ROLE_COMPLIANCE,),
 }
+_KINDS = (directory_pb2.AGREEMENT_KIND_CONFIDENTIALITY, directory_pb2.AGREEMENT_KIND_SECURITY_CONTROLS)
 
 
 def begin(scene: Scene) -> None:
@@ -34,8 +35,8 @@ def begin(scene: Scene) -> None:
     scene.power("olga", "omar", roles_pb2.POWER_ROLE_ASSIGNMENT)
     scene.power("omar", "olga", roles_pb2.POWER_ROLE_ASSIGNMENT)
     scene.power("olga", "omar", roles_pb2.POWER_OPERATOR)
-    for name, role in _STAFF.items():
-        _hire(scene, name, role)
+    for name, roles in _STAFF.items():
+        _hire(scene, name, *roles)
     gateways = gateways_pb2_grpc.GatewayServiceStub(scene.world.person("olga")("settings"))
     gateways.RegisterGateway(gateways_pb2.RegisterGatewayRequest(name="sim", all_organizations=True))
     for deployment in ("SAAS", "SAAS", "PRIVATE"):
@@ -43,7 +44,7 @@ def begin(scene: Scene) -> None:
     scene.world.settle()
 
 
-def _hire(scene: Scene, name: str, role: "roles_pb2.StaffRole.ValueType") -> None:
+def _hire(scene: Scene, name: str, *roles: "roles_pb2.StaffRole.ValueType") -> None:
     directory = directory_pb2_grpc.DirectoryServiceStub(scene.world.person("olga")("access_control"))
     confirming = directory_pb2_grpc.DirectoryServiceStub(scene.world.person("omar")("access_control"))
     person = directory.CreatePerson(
@@ -51,13 +52,17 @@ def _hire(scene: Scene, name: str, role: "roles_pb2.StaffRole.ValueType") -> Non
             display_name=name.title(), email=f"{name}@vendor.example", subject=name
         )
     ).person
-    proposed = directory.AssignRole(directory_pb2.AssignRoleRequest(person_id=person.person_id, role=role))
-    confirming.ConfirmRole(
-        directory_pb2.ConfirmRoleRequest(role_assignment_id=proposed.role_assignment.role_assignment_id)
-    )
+    for role in roles:
+        proposed = directory.AssignRole(
+            directory_pb2.AssignRoleRequest(person_id=person.person_id, role=role)
+        )
+        confirming.ConfirmRole(
+            directory_pb2.ConfirmRoleRequest(role_assignment_id=proposed.role_assignment.role_assignment_id)
+        )
     directory.RecordAgreement(
         directory_pb2.RecordAgreementRequest(
             person_id=person.person_id,
+            kinds=_KINDS,
             document_sha256=hashlib.sha256(b"agreement").digest(),
             signed_at=stamp(scene.now),
             expires_at=stamp(scene.now + timedelta(days=365)),

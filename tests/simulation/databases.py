@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 from sqlalchemy import Engine, event
 
 from shared.database import Database, migrate
@@ -33,12 +34,22 @@ class Databases:
 
     def _engine(self, room: str) -> Engine:
         engine = Database(self.urls[room], pool=3).engine
+        writes = self.writes
 
-        def count(_: Any, cursor: Any, statement: str, *__: Any) -> None:
-            if cursor.rowcount > 0 and not statement.startswith("SELECT"):
-                self.writes[room] += 1
+        class Counting(psycopg.Cursor[Any]):
+            """Counts what changes rows, by SQLAlchemy or past it."""
 
-        event.listen(engine, "after_cursor_execute", count)
+            def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+                done = super().execute(query, *args, **kwargs)
+                if self.rowcount > 0 and self.statusmessage and not self.statusmessage.startswith("SELECT"):
+                    writes[room] += 1
+                return done
+
+            def executemany(self, *args: Any, **kwargs: Any) -> None:
+                super().executemany(*args, **kwargs)
+                writes[room] += 1
+
+        event.listen(engine, "connect", lambda made, _: setattr(made, "cursor_factory", Counting))
         return engine
 
     def save(self) -> Saved:

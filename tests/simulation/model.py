@@ -50,12 +50,14 @@ class Organization:
 
 @dataclass
 class Grant:
-    """A grant of data, as its holder sees it. read: records that came under it."""
+    """A grant of data, as its holder sees it. read: records that came under it. waits_for_review: it was taken, and nobody began to look at
+    that."""
 
     grant: grants_pb2.Grant
     holder: str
     revoked_at: datetime | None = None
     read: set[bytes] = field(default_factory=set)
+    waits_for_review: bool = False
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import gc
 import multiprocessing
+import queue
 import tempfile
 import time
 import traceback
@@ -47,13 +48,25 @@ def outcomes(
         early: dict[int, Outcome] = {}
         for seed in seeds:
             while seed not in early:
-                outcome = came.get()
+                outcome = _next(came, processes)
                 early[outcome.seed] = outcome
             yield early.pop(seed)
     finally:
         stop.set()
         for process in processes:
             process.join()
+
+
+def _next(came: Any, processes: Sequence[Any]) -> Outcome:
+    """What comes next. Raises RuntimeError when nobody is left who could send it; each has said on standard error why it ended."""
+    while True:
+        is_anybody_there = any(process.is_alive() for process in processes)
+        try:
+            outcome: Outcome = came.get(timeout=1.0)
+            return outcome
+        except queue.Empty:
+            if not is_anybody_there:
+                raise RuntimeError("no history can be played; what is above says why") from None
 
 
 def _work(waiting: Any, came: Any, stop: Any, days: int, safeguard: str | None) -> None:

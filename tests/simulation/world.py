@@ -23,6 +23,7 @@ from shared import ids
 from shared.database import Database
 from shared.errors import KeptError
 from shared.identity import Caller, CallerKind, IssuerKeys
+from shared.identity import _Listed as Listed
 from shared.inprocess import InProcess
 from shared.jobs import Job
 from shared.redaction import Secret
@@ -85,9 +86,7 @@ class World:
         """Replaces what reaches out of this world: chance, the issuers' keys, and waiting for the wire."""
 
         def fetch(keys: IssuerKeys) -> None:
-            keys._keys = KeySet([_KEY])
-            keys._ids = frozenset({"sim"})
-            keys._fetched = keys._clock.boottime()
+            keys._listed = Listed(KeySet([_KEY]), frozenset({"sim"}), keys._clock.boottime())
 
         monotonic = mock.Mock(monotonic=lambda: self.time.boottime)
         for target, name, replacement in (
@@ -126,6 +125,7 @@ class World:
         if old.lives != crash.incarnation:
             return  # it has been replaced
         self.note("crashed", crash.process)
+        old.database.close()  # its connections die with it; what it kept would be missing from the pool of the next
         with self.quiet():
             self.processes[old.name] = self._start(old.name, old.room, old.clock, old.lives + 1)
 

@@ -55,6 +55,9 @@ def add_to(app: typer.Typer) -> None:
     verb(access, "deny")(deny)
     verb(access, "cancel")(cancel)
     verb(access, "revoke")(revoke)
+    verb(access, "extend")(extend)
+    verb(access, "break-glass")(break_glass)
+    verb(access, "review")(review)
 
 
 def _stub(call: Invocation) -> "grants_pb2_grpc.GrantServiceStub":
@@ -90,6 +93,10 @@ def request(
     case: Annotated[
         str, typer.Option("--case", metavar="CASE", help="For the review of this case, case_….")
     ] = "",
+    screening: Annotated[
+        bool,
+        typer.Option("--screening", help="For screening to read again, not for you; needs --detail full."),
+    ] = False,
     ticket: Annotated[str, typer.Option("--ticket", help="The ticket it belongs to.")] = "",
     start: Annotated[
         datetime | None,
@@ -139,6 +146,9 @@ def request(
                 detail=enum_value(grants_pb2.Detail, "DETAIL", detail),
                 budget=budget,
                 case_id=case,
+                permission=grants_pb2.SERVICE_PERMISSION_SCREENING
+                if screening
+                else grants_pb2.SERVICE_PERMISSION_UNSPECIFIED,
                 **scope,
             )
         )
@@ -209,22 +219,52 @@ def show(call: Invocation, grant: _Grant) -> None:
     _show(call, _stub(call).GetGrant(grants_pb2.GetGrantRequest(grant_id=grant)))
 
 
-def approve(call: Invocation, grant: _Grant) -> None:
-    """Approve somebody else's request. It is active once every approval it needs is there."""
+def approve(
+    call: Invocation,
+    grant: _Grant,
+    detail: Annotated[
+        Detail | None, typer.Option("--detail", help="Grant less detail than was asked for.")
+    ] = None,
+    minutes: Annotated[
+        int | None, typer.Option("--minutes", min=1, max=480, help="Grant less time than was asked for.")
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option("--budget", min=1, help="Grant fewer records than were asked for.")
+    ] = None,
+    from_: From = None,
+    until: Until = None,
+    record: Records = None,
+) -> None:
+    """Approve somebody else's request, or less than that.
+
+    It is active once every approval it needs is there. Of an active grant that somebody asked to extend, it approves the extension.
+    """
+    from google.protobuf.duration_pb2 import Duration
+
     from kept.access_control.v1 import grants_pb2
 
-    _show(call, _stub(call).ApproveGrant(grants_pb2.ApproveGrantRequest(grant_id=grant)))
+    message = grants_pb2.ApproveGrantRequest(grant_id=grant)
+    if any((detail, minutes, budget, from_, until, record)):
+        less: dict[str, Any] = {"from": stamp(from_), "budget": budget}  # the first a keyword of Python's
+        if detail is not None:
+            less["detail"] = enum_value(grants_pb2.Detail, "DETAIL", detail)
+        if minutes is not None:
+            less["duration"] = Duration(seconds=60 * minutes)
+        message.narrowing.CopyFrom(
+            grants_pb2.Narrowing(until=stamp(until), record_ids=raw_ids(record), **less)
+        )
+    _show(call, _stub(call).ApproveGrant(message))
 
 
 def deny(call: Invocation, grant: _Grant, reason: Reason) -> None:
-    """Deny somebody else's request; the first denial ends it."""
+    """Deny somebody else's request, or the extension of an active grant; the first denial ends it."""
     from kept.access_control.v1 import grants_pb2
 
     _show(call, _stub(call).DenyGrant(grants_pb2.DenyGrantRequest(grant_id=grant, reason=reason)))
 
 
 def cancel(call: Invocation, grant: _Grant) -> None:
-    """Take your own undecided request back."""
+    """Take your own undecided request back, or the one for an extension."""
     from kept.access_control.v1 import grants_pb2
 
     _show(call, _stub(call).CancelGrant(grants_pb2.CancelGrantRequest(grant_id=grant)))
@@ -238,3 +278,91 @@ def revoke(call: Invocation, grant: _Grant, reason: Reason) -> None:
     from kept.access_control.v1 import grants_pb2
 
     _show(call, _stub(call).RevokeGrant(grants_pb2.RevokeGrantRequest(grant_id=grant, reason=reason)))
+
+
+def extend(
+    call: Invocation,
+    grant: _Grant,
+    reason: Reason,
+    minutes: Annotated[int, typer.Option("--minutes", min=1, max=480, help="How much longer.")] = 30,
+) -> None:
+    """Ask for more time under a grant of yours.
+
+    Somebody else has to approve that (`kept access approve`); otherwise it ends when it would have. A day is the most in all.
+    """
+    from google.protobuf.duration_pb2 import Duration
+
+    from kept.access_control.v1 import grants_pb2
+
+    message = grants_pb2.ExtendGrantRequest(
+        grant_id=grant, reason=reason, duration=Duration(seconds=60 * minutes)
+    )
+    _show(call, _stub(call).ExtendGrant(message))
+
+
+def break_glass(
+    call: Invocation,
+    reason: Reason,
+    organization: Annotated[
+        str, typer.Option("--organization", "-o", metavar="ORG", help="Whose records, org_….")
+    ],
+    ticket: Annotated[str, typer.Option("--ticket", help="The incident it belongs to.")],
+    purpose: Annotated[
+        Purpose, typer.Option("--purpose", help="What the access is for.")
+    ] = Purpose.ENGINEERING_SUPPORT,
+    detail: Annotated[
+        Detail, typer.Option("--detail", help="At most this much of each record.")
+    ] = Detail.MASKED,
+    minutes: Annotated[int, typer.Option("--minutes", min=1, max=60, help="How long, from now on.")] = 15,
+    budget: Annotated[
+        int, typer.Option("--budget", min=1, max=100_000, help="At most this many different records.")
+    ] = 100,
+    from_: From = None,
+    until: Until = None,
+    record: Records = None,
+    request_id: RequestId = "",
+) -> None:
+    """Open records at once, while you are on call.
+
+    Nobody has to approve, and everybody hears of it. Somebody else reviews it within a day, or you are granted nothing more. Not for
+    organizations that approve each access themselves.
+    """
+    from google.protobuf.duration_pb2 import Duration
+
+    from kept.access_control.v1 import grants_pb2
+
+    scope: dict[str, Any] = {"from": stamp(from_)}  # a keyword of Python's
+    message = grants_pb2.BreakGlassRequest(
+        request_id=call.request_id(request_id),
+        reason=reason,
+        ticket=ticket,
+        purpose=enum_value(grants_pb2.Purpose, "PURPOSE", purpose),
+        duration=Duration(seconds=60 * minutes),
+        data=grants_pb2.DataScope(
+            organization_id=organization,
+            until=stamp(until),
+            record_ids=raw_ids(record),
+            detail=enum_value(grants_pb2.Detail, "DETAIL", detail),
+            budget=budget,
+            **scope,
+        ),
+    )
+    _show(call, _stub(call).BreakGlass(message))
+
+
+def review(
+    call: Invocation,
+    grant: _Grant,
+    reason: Reason,
+    justified: Annotated[
+        bool, typer.Option("--justified/--unjustified", help="What you find; unjustified ends it at once.")
+    ],
+) -> None:
+    """Review an access that somebody took without asking."""
+    from kept.access_control.v1 import grants_pb2
+
+    verdict = (
+        grants_pb2.BREAK_GLASS_VERDICT_JUSTIFIED if justified else grants_pb2.BREAK_GLASS_VERDICT_UNJUSTIFIED
+    )
+    message = grants_pb2.ReviewBreakGlassRequest(grant_id=grant, verdict=verdict, reason=reason)
+    _show(call, _stub(call).ReviewBreakGlass(message))

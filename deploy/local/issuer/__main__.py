@@ -24,7 +24,7 @@ def build(config: IssuerConfig) -> Endpoint:
     clock = TravellingClock(Path(config.travelling_clock))
     workforce, customers = Workforce(Path(config.people)), Customers(config)
 
-    def employee(username: str, password: str) -> Subject | None:
+    def employee(username: str, password: str, _source: str) -> Subject | None:
         person = workforce.verify(username, password)
         return None if person is None else Subject(person.username, person.name, person.email)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 from typing import cast
@@ -21,6 +22,14 @@ class CannotTell(Exception):
     """Settings gave no answer: neither right nor wrong."""
 
 
+class TooSoon(Exception):
+    """Settings looks at no password before `seconds` have passed."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 class Customers:
     """Verifies customers' passwords over mTLS, as `spiffe://…/issuer`."""
 
@@ -30,10 +39,10 @@ class Customers:
         self._channel: grpc.Channel | None = None
         self._shown = 0
 
-    def verify(self, email: str, password: str) -> Subject | None:
-        """The person, or None if the e-mail or the password is wrong. Raises CannotTell."""
+    def verify(self, email: str, password: str, source: str) -> Subject | None:
+        """The person, or None if the e-mail or the password is wrong. Raises TooSoon, CannotTell."""
         try:
-            request = members_pb2.AuthenticateMemberRequest(email=email, password=password)
+            request = members_pb2.AuthenticateMemberRequest(email=email, password=password, source=source)
         except ValueError:  # not encodable as UTF-8
             return None
         stub = members_pb2_grpc.MemberServiceStub(self._connected())
@@ -67,10 +76,12 @@ class Customers:
 
 
 def _is_wrong(error: grpc.RpcError) -> bool:
-    """True if settings said that the e-mail or the password is wrong, or that they cannot even be one."""
+    """True if settings said that the e-mail or the password is wrong, or that they cannot even be one. Raises TooSoon."""
     status = rpc_status.from_call(cast("grpc.Call", error))  # what a stub raises is a call as well
     if status is None:
         return False
-    info = error_details_pb2.ErrorInfo()
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     reasons = [info.reason for detail in status.details if detail.Unpack(info)]
+    if "SIGN_IN_FAILED" in reasons and any(detail.Unpack(retry) for detail in status.details):
+        raise TooSoon(math.ceil(retry.retry_delay.ToTimedelta().total_seconds())) from None
     return "SIGN_IN_FAILED" in reasons or status.code == code_pb2.INVALID_ARGUMENT

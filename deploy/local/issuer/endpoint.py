@@ -15,13 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl
 
-from deploy.local.issuer.customers import CannotTell
+from deploy.local.issuer.customers import CannotTell, TooSoon
 from deploy.local.issuer.tokens import ACCESS_LIFE, Subject, TokenIssuer
 
 _LARGEST_BODY = 8 * 1024
 _log = logging.getLogger("issuer")
 
-Verify = Callable[[str, str], Subject | None]
+# Name, password, where the call comes from.
+Verify = Callable[[str, str, str], Subject | None]
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ class TokenError(Exception):
         self.status = status
 
 
-def answer(realm: Realm, form: Mapping[str, str], audiences: tuple[str, ...]) -> dict[str, Any]:
+def answer(realm: Realm, form: Mapping[str, str], audiences: tuple[str, ...], source: str) -> dict[str, Any]:
     """What the token endpoint answers to a form; raises TokenError."""
     audience = form.get("audience", "")
     if audience not in audiences:
         raise TokenError("invalid_target", f"Ask for one audience of: {', '.join(audiences)}.")  # RFC 8707 §2
     kind = form.get("grant_type")
     if kind == "password":
-        subject = _signed_in(realm, form)
+        subject = _signed_in(realm, form, source)
         refresh = realm.tokens.refresh_token(subject)
     elif kind == "refresh_token":
         refresh = form.get("refresh_token", "")
@@ -67,12 +68,16 @@ def answer(realm: Realm, form: Mapping[str, str], audiences: tuple[str, ...]) ->
     }
 
 
-def _signed_in(realm: Realm, form: Mapping[str, str]) -> Subject:
+def _signed_in(realm: Realm, form: Mapping[str, str], source: str) -> Subject:
     username, password = form.get("username"), form.get("password")
     if not username or not password:
         raise TokenError("invalid_request", "username and password are needed.")
     try:
-        subject = realm.verify(username, password)
+        subject = realm.verify(username, password, source)
+    except TooSoon as error:
+        raise TokenError(
+            "invalid_grant", f"There were too many failed sign-ins: wait {error.seconds} s before the next."
+        ) from None
     except CannotTell:
         raise TokenError(
             "temporarily_unavailable",
@@ -119,7 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.NOT_FOUND, {"error": "not_found"})
             return
         try:
-            self._send(HTTPStatus.OK, answer(realm, self._form(), self.server.audiences))
+            self._send(
+                HTTPStatus.OK, answer(realm, self._form(), self.server.audiences, self.client_address[0])
+            )
         except TokenError as refused:
             self._send(refused.status, {"error": refused.error, "error_description": refused.description})
 

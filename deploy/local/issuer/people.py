@@ -19,12 +19,12 @@ from deploy.local import private_files
 
 @dataclass(frozen=True)
 class Person:
-    """One of the workforce. `duty` is the role that the story gives to them; no token claims it."""
+    """One of the workforce. `duties` are the roles that the story gives to them; no token claims them."""
 
     username: str
     """What they sign in with, and the `sub` of their tokens."""
     name: str
-    duty: str
+    duties: tuple[str, ...]
 
     @property
     def email(self) -> str:
@@ -32,17 +32,17 @@ class Person:
 
 
 WORKFORCE = (
-    Person("olga", "Olga Operator", "operator"),
-    Person("omar", "Omar Operator", "operator"),
-    Person("emma", "Emma Engineer", "engineer"),
-    Person("elias", "Elias Engineer", "engineer"),
-    Person("sara", "Sara Safety", "safety"),
-    Person("samir", "Samir Safety", "safety"),
-    Person("lena", "Lena Legal", "legal"),
-    Person("luca", "Luca Legal", "legal"),
-    Person("carla", "Carla Compliance", "compliance"),
-    Person("chen", "Chen Compliance", "compliance"),
-    Person("ada", "Ada Auditor", "auditor"),
+    Person("olga", "Olga Operator", ("operator",)),
+    Person("omar", "Omar Operator", ("operator",)),
+    Person("emma", "Emma Engineer", ("engineer",)),
+    Person("elias", "Elias Engineer", ("engineer", "on_call")),
+    Person("sara", "Sara Safety", ("safety",)),
+    Person("samir", "Samir Safety", ("safety",)),
+    Person("lena", "Lena Legal", ("legal",)),
+    Person("luca", "Luca Legal", ("legal",)),
+    Person("carla", "Carla Compliance", ("compliance",)),
+    Person("chen", "Chen Compliance", ("compliance",)),
+    Person("ada", "Ada Auditor", ("auditor",)),
 )
 
 # 4 MiB and some 10 ms: the passwords are random (96 bits), so nothing has to be bought with time.

@@ -8,9 +8,8 @@ from kept.access_control.v1 import authz_pb2, authz_pb2_grpc
 from services.access_control.authority import Authority
 from services.access_control.cases import Cases
 from services.access_control.ended_grants import EndedGrants
+from services.access_control.messages import scope_message
 from services.access_control.opening import Opening, Wanted
-from services.access_control.servicers.grants import data_scope
-from shared.errors import invalid
 from shared.pipeline import caller_of
 
 
@@ -52,7 +51,7 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
         )
         answer = authz_pb2.AuthorizeResponse(
             person_id=authorized.person_id,
-            scope=data_scope(authorized.scope),
+            scope=scope_message(authorized.scope),
             remaining=authorized.remaining,
             audit_entry_id=authorized.audit_entry_id,
         )
@@ -72,9 +71,7 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
         if request.WhichOneof("principal") == "token":
             opened = self._opening.open_for_person(service, request.token, request.grant_id, wanted)
         else:
-            if request.grant_id:
-                raise invalid("grant_id", "is for people, not for a permission")
-            opened = self._opening.open_for_service(service, request.permission, wanted)
+            opened = self._opening.open_for_service(service, request.permission, wanted, request.grant_id)
         return authz_pb2.OpenRecordsResponse(
             keys=[
                 authz_pb2.RecordKey(record_id=record_id, key=key.reveal())

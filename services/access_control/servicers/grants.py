@@ -5,9 +5,16 @@ from collections.abc import Iterator
 import grpc
 
 from kept.access_control.v1 import grants_pb2, grants_pb2_grpc
+from kept.options.v1 import roles_pb2
+from services.access_control.asking import Asked, Asking
+from services.access_control.break_glass import BreakGlassReviews
 from services.access_control.ended_grants import GrantWatch
-from services.access_control.granting import Asked, Granting, View
-from services.access_control.grants import DataScope
+from services.access_control.grant_acts import View
+from services.access_control.granting import Granting
+from services.access_control.grants import BrokenGlass, Grant
+from services.access_control.messages import asked_message, scope_message, scope_of
+from services.access_control.narrowing import Narrowing
+from services.access_control.scope import DataScope
 from services.access_control.servicers.fields import PAGE, instant, page_number, span
 from shared.pipeline import caller_of
 
@@ -15,20 +22,25 @@ from shared.pipeline import caller_of
 class GrantServicer(grants_pb2_grpc.GrantServiceServicer):
     """Just-in-time access."""
 
-    def __init__(self, granting: Granting, watch: GrantWatch) -> None:
+    def __init__(
+        self, asking: Asking, granting: Granting, reviews: BreakGlassReviews, watch: GrantWatch
+    ) -> None:
+        self._asking = asking
         self._granting = granting
+        self._reviews = reviews
         self._watch = watch
 
     def RequestGrant(
         self, request: grants_pb2.RequestGrantRequest, context: grpc.ServicerContext
     ) -> grants_pb2.RequestGrantResponse:
-        view = self._granting.request(caller_of(context).person_id, _asked(request))
+        view = self._asking.ask(caller_of(context).person_id, _asked(request))
         return grants_pb2.RequestGrantResponse(grant=_grant(view))
 
     def ApproveGrant(
         self, request: grants_pb2.ApproveGrantRequest, context: grpc.ServicerContext
     ) -> grants_pb2.ApproveGrantResponse:
-        view = self._granting.approve(caller_of(context), request.grant_id)
+        narrowing = _narrowing(request.narrowing) if request.HasField("narrowing") else None
+        view = self._granting.approve(caller_of(context), request.grant_id, narrowing)
         return grants_pb2.ApproveGrantResponse(grant=_grant(view))
 
     def DenyGrant(
@@ -48,6 +60,25 @@ class GrantServicer(grants_pb2_grpc.GrantServiceServicer):
     ) -> grants_pb2.RevokeGrantResponse:
         view = self._granting.revoke(caller_of(context), request.grant_id, request.reason)
         return grants_pb2.RevokeGrantResponse(grant=_grant(view))
+
+    def ExtendGrant(
+        self, request: grants_pb2.ExtendGrantRequest, context: grpc.ServicerContext
+    ) -> grants_pb2.ExtendGrantResponse:
+        duration = span("duration", request.duration)
+        view = self._granting.extend(caller_of(context), request.grant_id, duration, request.reason)
+        return grants_pb2.ExtendGrantResponse(grant=_grant(view))
+
+    def BreakGlass(
+        self, request: grants_pb2.BreakGlassRequest, context: grpc.ServicerContext
+    ) -> grants_pb2.BreakGlassResponse:
+        view = self._asking.ask(caller_of(context).person_id, _taken(request))
+        return grants_pb2.BreakGlassResponse(grant=_grant(view))
+
+    def ReviewBreakGlass(
+        self, request: grants_pb2.ReviewBreakGlassRequest, context: grpc.ServicerContext
+    ) -> grants_pb2.ReviewBreakGlassResponse:
+        view = self._reviews.review(caller_of(context), request.grant_id, request.verdict, request.reason)
+        return grants_pb2.ReviewBreakGlassResponse(grant=_grant(view))
 
     def GetGrant(
         self, request: grants_pb2.GetGrantRequest, context: grpc.ServicerContext
@@ -83,53 +114,58 @@ class GrantServicer(grants_pb2_grpc.GrantServiceServicer):
 
 
 def _asked(request: grants_pb2.RequestGrantRequest) -> Asked:
-    data = None
-    if request.HasField("data"):
-        scope = request.data
-        data = DataScope(
-            scope.organization_id,
-            scope.detail,
-            scope.budget,
-            instant("data.from", getattr(scope, "from")) if scope.HasField("from") else None,
-            instant("data.until", scope.until) if scope.HasField("until") else None,
-            frozenset(scope.record_ids),
-            scope.case_id,
-        )
     return Asked(
         request.request_id,
-        data,
+        _scope(request.data) if request.HasField("data") else None,
         request.power,
         request.purpose,
         request.reason,
         request.ticket,
         span("duration", request.duration),
         instant("start_at", request.start_at) if request.HasField("start_at") else None,
-        # What this version of the contract knows, in order of its fields: a newer client's unknown fields tell nothing apart.
-        _known(request).SerializeToString(deterministic=True),
+        _known(request),
     )
 
 
-def _known(request: grants_pb2.RequestGrantRequest) -> grants_pb2.RequestGrantRequest:
-    copy = grants_pb2.RequestGrantRequest()
-    copy.CopyFrom(request)
+def _taken(request: grants_pb2.BreakGlassRequest) -> Asked:
+    return Asked(
+        request.request_id,
+        _scope(request.data),
+        roles_pb2.POWER_UNSPECIFIED,
+        request.purpose,
+        request.reason,
+        request.ticket,
+        span("duration", request.duration),
+        None,
+        b"break_glass" + _known(request),
+        breaks_glass=True,
+    )
+
+
+def _scope(scope: grants_pb2.DataScope) -> DataScope:
+    for name in ("from", "until"):
+        if scope.HasField(name):
+            instant(f"data.{name}", getattr(scope, name))
+    return scope_of(scope)
+
+
+def _narrowing(message: grants_pb2.Narrowing) -> Narrowing:
+    return Narrowing(
+        message.detail or None,
+        message.budget or None,
+        span("narrowing.duration", message.duration) if message.HasField("duration") else None,
+        instant("narrowing.from", getattr(message, "from")) if message.HasField("from") else None,
+        instant("narrowing.until", message.until) if message.HasField("until") else None,
+        frozenset(message.record_ids),
+    )
+
+
+def _known(request: grants_pb2.RequestGrantRequest | grants_pb2.BreakGlassRequest) -> bytes:
+    """What this version of the contract knows, in order of its fields: a newer client's unknown fields tell nothing apart."""
+    copy = type(request)()
+    copy.CopyFrom(request)  # type: ignore[arg-type] # of its own type
     copy.DiscardUnknownFields()
-    return copy
-
-
-def data_scope(data: DataScope) -> grants_pb2.DataScope:
-    """As the contract says it."""
-    scope = grants_pb2.DataScope(
-        organization_id=data.organization_id,
-        record_ids=sorted(data.record_ids),
-        detail=data.detail,
-        budget=data.budget,
-        case_id=data.case_id,
-    )
-    if data.start is not None:
-        getattr(scope, "from").FromDatetime(data.start)
-    if data.until is not None:
-        scope.until.FromDatetime(data.until)
-    return scope
+    return copy.SerializeToString(deterministic=True)
 
 
 def _grant(view: View) -> grants_pb2.Grant:
@@ -144,17 +180,40 @@ def _grant(view: View) -> grants_pb2.Grant:
         used=grant.used,
         missing_staff_approvals=view.missing_staff,
         missing_customer_approval=view.missing_customer,
+        approved_by_rule=grant.rules,
     )
     if grant.data is not None:
-        made.data.CopyFrom(data_scope(grant.data))
+        made.data.CopyFrom(scope_message(grant.data))
     else:
         made.power = grant.power
     made.requested_at.FromDatetime(grant.requested_at)
     made.request_expires_at.FromDatetime(grant.request_expires_at)
     made.duration.FromTimedelta(grant.duration)
-    for vote in grant.votes:
-        made.approvals.add(approved_by=vote.approved_by).approved_at.FromDatetime(vote.approved_at)
+    made.approvals.extend(_approvals(grant))
+    if grant.asked is not None:
+        made.asked.CopyFrom(asked_message(*grant.asked))
+    if grant.extension is not None:
+        made.extension.reason = grant.extension.reason
+        made.extension.duration.FromTimedelta(grant.extension.duration)
+        made.extension.requested_at.FromDatetime(grant.extension.requested_at)
+        made.extension.approvals.extend(_approvals(grant.next_round))
+    if grant.broken_glass is not None:
+        _fill(made.broken_glass, grant.broken_glass)
     if grant.valid_from is not None and grant.expires_at is not None:
         made.valid_from.FromDatetime(grant.valid_from)
         made.expires_at.FromDatetime(grant.expires_at)
     return made
+
+
+def _approvals(grant: Grant) -> Iterator[grants_pb2.Approval]:
+    for vote in grant.votes_in_force:
+        made = grants_pb2.Approval(approved_by=vote.approved_by)
+        made.approved_at.FromDatetime(vote.approved_at)
+        yield made
+
+
+def _fill(made: grants_pb2.BrokenGlass, glass: BrokenGlass) -> None:
+    made.verdict, made.reviewed_by, made.note = glass.verdict, glass.reviewed_by, glass.note
+    made.review_due_at.FromDatetime(glass.review_due_at)
+    if glass.reviewed_at is not None:
+        made.reviewed_at.FromDatetime(glass.reviewed_at)

@@ -1,6 +1,6 @@
-"""Tables and queries of grants, and of what they opened."""
+"""Tables and queries of grants."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,17 +27,28 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from kept.access_control.v1 import authz_pb2, grants_pb2
+from kept.access_control.v1 import grants_pb2
 from kept.options.v1 import roles_pb2
-from services.access_control.grants import APPROVED, EXPIRED, REQUESTED, REVOKED, DataScope, Grant, Vote
+from services.access_control.grants import (
+    APPROVED,
+    EXPIRED,
+    REQUESTED,
+    REVOKED,
+    BrokenGlass,
+    Extension,
+    Grant,
+    Vote,
+)
+from services.access_control.messages import asked_of
+from services.access_control.scope import DataScope
 from services.access_control.store import metadata
 
 # `number` is the order of requests. A grant of data has an organization, one of a power has none. `record_ids` is their concatenation,
-# 16 bytes each. `request_digest` tells a repeated request from a reused id.
+# 16 bytes each. `request_digest` tells a repeated request from a reused id. `asked`: what was asked for (a message of the contract) where
+# less was granted. `rules`: ids of policies, comma-separated. `review_due_at`: set where the glass was broken.
 grants = Table(
     "grants",
     metadata,
@@ -66,35 +77,40 @@ grants = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("ended_at", DateTime(timezone=True)),
     Column("used", Integer, nullable=False, server_default="0"),
+    Column("permission", Integer, nullable=False),
+    Column("asked", LargeBinary),
+    Column("round", Integer, nullable=False, server_default="0"),
+    Column("extension_duration", Interval),
+    Column("extension_reason", Text, nullable=False, server_default=""),
+    Column("extension_requested_at", DateTime(timezone=True)),
+    Column("rules", Text, nullable=False, server_default=""),
+    Column("review_due_at", DateTime(timezone=True)),
+    Column("review_reminded", Boolean, nullable=False, server_default="false"),
+    Column("review_verdict", Integer, nullable=False, server_default="0"),
+    Column("reviewed_by", Text, nullable=False, server_default=""),
+    Column("reviewed_at", DateTime(timezone=True)),
+    Column("review_note", Text, nullable=False, server_default=""),
     UniqueConstraint("requested_by", "request_id", name="grants_request"),
     UniqueConstraint("number", name="grants_number"),
     Index("grants_by_organization", "organization_id", "number"),
     Index("grants_by_case", "case_id", postgresql_where=text("case_id <> ''")),
     Index("grants_revoked", "ended_at", postgresql_where=text(f"state = {REVOKED}")),
     Index("grants_open", "requested_by", postgresql_where=text(f"state IN ({REQUESTED}, {APPROVED})")),
+    Index(
+        "grants_unreviewed",
+        "review_due_at",
+        postgresql_where=text("review_due_at IS NOT NULL AND review_verdict = 0"),
+    ),
 )
 approvals = Table(
     "approvals",
     metadata,
     Column("grant_id", Text, ForeignKey("grants.grant_id"), primary_key=True),
+    Column("round", Integer, primary_key=True),
     Column("approved_by", Text, primary_key=True),
     Column("by_customer", Boolean, nullable=False),
     Column("approved_at", DateTime(timezone=True), nullable=False),
     Index("approvals_by_approver", "approved_by"),
-)
-opened_records = Table(
-    "opened_records",
-    metadata,
-    Column("grant_id", Text, ForeignKey("grants.grant_id"), primary_key=True),
-    Column("record_id", LargeBinary, primary_key=True),
-    Column("opened_at", DateTime(timezone=True), nullable=False),
-)
-permission_records = Table(
-    "permission_records",
-    metadata,
-    Column("permission", Integer, primary_key=True),
-    Column("record_id", LargeBinary, primary_key=True),
-    Column("opened_at", DateTime(timezone=True), nullable=False),
 )
 _OPEN = grants.c.state.in_([REQUESTED, APPROVED])
 
@@ -136,6 +152,9 @@ def add_request(tx: Connection, grant: Grant, digest: bytes) -> bool:
                 request_expires_at=grant.request_expires_at,
                 duration=grant.duration,
                 start_at=grant.start_at,
+                permission=data.permission if data else 0,
+                rules="",
+                review_due_at=grant.broken_glass.review_due_at if grant.broken_glass else None,
             )
             .on_conflict_do_nothing(constraint="grants_request")
             .returning(grants.c.grant_id)
@@ -151,34 +170,35 @@ def by_request(tx: Connection, person_id: str, request_id: str) -> tuple[Grant, 
             grants.c.requested_by == person_id, grants.c.request_id == request_id
         )
     ).one_or_none()
-    return None if row is None else (_loaded(tx, grants.c.grant_id == row.grant_id)[0][1], row.request_digest)
+    return None if row is None else (loaded(tx, grants.c.grant_id == row.grant_id)[0][1], row.request_digest)
 
 
 def load(tx: Connection, grant_id: str, *, lock: bool = False) -> Grant | None:
     """A grant with its votes. lock: nobody else changes it, or counts records under it, until the transaction ends."""
-    if lock:
-        tx.execute(select(grants.c.grant_id).where(grants.c.grant_id == grant_id).with_for_update())
-    found = _loaded(tx, grants.c.grant_id == grant_id)
+    found = loaded(tx, grants.c.grant_id == grant_id, lock=lock)
     return found[0][1] if found else None
 
 
 def load_many(tx: Connection, grant_ids: Collection[str]) -> dict[str, Grant]:
     """Grants by id; unknown ids are left out."""
-    return {grant.grant_id: grant for _, grant in _loaded(tx, grants.c.grant_id.in_(list(grant_ids)))}
+    return {grant.grant_id: grant for _, grant in loaded(tx, grants.c.grant_id.in_(list(grant_ids)))}
 
 
-def _loaded(
-    tx: Connection, condition: ColumnElement[bool], limit: int | None = None
+def loaded(
+    tx: Connection, condition: ColumnElement[bool], limit: int | None = None, *, lock: bool = False
 ) -> list[tuple[int, Grant]]:
-    """Grants with their numbers, newest first."""
-    rows = tx.execute(select(grants).where(condition).order_by(grants.c.number.desc()).limit(limit)).all()
+    """Grants with their numbers, newest first. Votes are read after the grants are locked, so that they are those of the same state."""
+    statement = select(grants).where(condition).order_by(grants.c.number.desc()).limit(limit)
+    rows = tx.execute(statement.with_for_update() if lock else statement).all()
     votes: dict[str, list[Vote]] = {}
     for row in tx.execute(
         select(approvals)
         .where(approvals.c.grant_id.in_([row.grant_id for row in rows]))
         .order_by(approvals.c.approved_at, approvals.c.approved_by)
     ):
-        votes.setdefault(row.grant_id, []).append(Vote(row.approved_by, row.approved_at, row.by_customer))
+        votes.setdefault(row.grant_id, []).append(
+            Vote(row.approved_by, row.approved_at, row.by_customer, row.round)
+        )
     return [(row.number, _grant(row, tuple(votes.get(row.grant_id, ())))) for row in rows]
 
 
@@ -193,6 +213,7 @@ def _grant(row: Any, votes: tuple[Vote, ...]) -> Grant:
             row.covers_until,
             frozenset(row.record_ids[place : place + 16] for place in range(0, len(row.record_ids), 16)),
             row.case_id,
+            grants_pb2.ServicePermission.ValueType(row.permission),
         )
     return Grant(
         row.grant_id,
@@ -213,6 +234,29 @@ def _grant(row: Any, votes: tuple[Vote, ...]) -> Grant:
         row.expires_at,
         row.ended_at,
         row.used,
+        None if row.asked is None else asked_of(row.asked),
+        row.round,
+        _extension(row),
+        tuple(row.rules.split(",")) if row.rules else (),
+        _broken_glass(row),
+    )
+
+
+def _extension(row: Any) -> Extension | None:
+    if row.extension_duration is None:
+        return None
+    return Extension(row.extension_duration, row.extension_reason, row.extension_requested_at)
+
+
+def _broken_glass(row: Any) -> BrokenGlass | None:
+    if row.review_due_at is None:
+        return None
+    return BrokenGlass(
+        row.review_due_at,
+        grants_pb2.BreakGlassVerdict.ValueType(row.review_verdict),
+        row.reviewed_by,
+        row.reviewed_at,
+        row.review_note,
     )
 
 
@@ -251,41 +295,22 @@ def list_visible(
         conditions.append(and_(grants.c.state == state, ~lapsed))
     elif state:
         conditions.append(grants.c.state == state)
-    return _loaded(tx, and_(*conditions), limit)
-
-
-def add_vote(tx: Connection, grant_id: str, vote: Vote) -> None:
-    """Adds an approval; a second one of the same person changes nothing. The grant must be locked."""
-    tx.execute(
-        insert(approvals)
-        .values(
-            grant_id=grant_id,
-            approved_by=vote.approved_by,
-            by_customer=vote.by_customer,
-            approved_at=vote.approved_at,
-        )
-        .on_conflict_do_nothing()
-    )
-
-
-def set_state(tx: Connection, grant: Grant) -> None:
-    """Writes the grant's state and times. The grant must be locked."""
-    tx.execute(
-        update(grants)
-        .where(grants.c.grant_id == grant.grant_id)
-        .values(
-            state=grant.state,
-            valid_from=grant.valid_from,
-            expires_at=grant.expires_at,
-            ended_at=grant.ended_at,
-        )
-    )
+    return loaded(tx, and_(*conditions), limit)
 
 
 def open_of_person(tx: Connection, person_id: str) -> list[Grant]:
     """Undecided and approved grants that the person asked for or approved, locked, in order of id."""
     voted = exists().where(approvals.c.grant_id == grants.c.grant_id, approvals.c.approved_by == person_id)
     return _lock_open(tx, or_(grants.c.requested_by == person_id, voted))
+
+
+def open_of_people(tx: Connection, person_ids: Collection[str]) -> list[Grant]:
+    """Undecided and approved grants that one of the people asked for or approved, locked, in order of id."""
+    if not person_ids:
+        return []
+    ids = list(person_ids)
+    voted = exists().where(approvals.c.grant_id == grants.c.grant_id, approvals.c.approved_by.in_(ids))
+    return _lock_open(tx, or_(grants.c.requested_by.in_(ids), voted))
 
 
 def open_of_organization(tx: Connection, organization_id: str) -> list[Grant]:
@@ -310,7 +335,7 @@ def powers_of(tx: Connection, person_id: str, now: datetime) -> list[Grant]:
     """Grants of powers that the person holds and that this is the time of."""
     return [
         grant
-        for _, grant in _loaded(
+        for _, grant in loaded(
             tx,
             and_(
                 grants.c.requested_by == person_id,
@@ -330,41 +355,3 @@ def revoked_since(tx: Connection, since: datetime) -> frozenset[str]:
             select(grants.c.grant_id).where(grants.c.state == REVOKED, grants.c.ended_at >= since)
         ).scalars()
     )
-
-
-def count_records(tx: Connection, grant_id: str, record_ids: Iterable[bytes], at: datetime) -> int:
-    """Counts records as opened under a grant, each once, and returns how many different ones there are now. The grant must be locked."""
-    new = tx.execute(
-        insert(opened_records)
-        .values([{"grant_id": grant_id, "record_id": record_id, "opened_at": at} for record_id in record_ids])
-        .on_conflict_do_nothing()
-        .returning(opened_records.c.record_id)
-    ).all()
-    used: int = tx.execute(
-        update(grants)
-        .where(grants.c.grant_id == grant_id)
-        .values(used=grants.c.used + len(new))
-        .returning(grants.c.used)
-    ).scalar_one()
-    return used
-
-
-def claim_records(
-    tx: Connection,
-    permission: "authz_pb2.ServicePermission.ValueType",
-    record_ids: Collection[bytes],
-    at: datetime,
-) -> bool:
-    """Uses a service's permission up for these records. False where one of them was opened by it before; roll back then."""
-    claimed = tx.execute(
-        insert(permission_records)
-        .values(
-            [
-                {"permission": permission, "record_id": record_id, "opened_at": at}
-                for record_id in sorted(record_ids)
-            ]
-        )
-        .on_conflict_do_nothing()
-        .returning(permission_records.c.record_id)
-    ).all()
-    return len(claimed) == len(record_ids)

@@ -1,5 +1,6 @@
-"""Engineers: ask for access, approve each other's, read, and try to read more. What comes back is checked as it comes."""
+"""Engineers: ask for access, take it, approve each other's, read, and try to read more. What comes back is checked as it comes."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,14 +18,92 @@ TOLERANCE = timedelta(seconds=21)
 
 
 class Engineers:
-    """Emma, who reads; Elias and Olga, who approve."""
+    """Emma, who reads and is on call; Elias and Olga, who approve."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._seed = scene.world.seed
 
     def asks_for_access(self) -> None:
-        """Emma asks for a span of somebody's records; those who have to approve do."""
+        """Emma asks for a span of somebody's records; those who have to approve do, now and then less than she asked for."""
+        request = grants_pb2.RequestGrantRequest(
+            request_id=new_id("request"),
+            reason="answers are cut off",
+            ticket=self._seed.choice(("", "T-1")),
+            data=self._scope(),
+            purpose=grants_pb2.PURPOSE_ENGINEERING_SUPPORT,
+        )
+        request.duration.FromTimedelta(timedelta(minutes=self._seed.choice((1, 30, 480))))
+        approval = grants_pb2.ApproveGrantRequest()
+        if self._seed.random() < 0.2:
+            approval.narrowing.budget = 1
+            approval.narrowing.duration.FromTimedelta(timedelta(minutes=1))
+
+        def approved() -> grants_pb2.Grant:
+            grant = self._scene.grants("emma").RequestGrant(request).grant
+            for name in self._approvers(grant):
+                if grant.state == grants_pb2.GRANT_STATE_REQUESTED:
+                    approval.grant_id = grant.grant_id
+                    grant = self._scene.grants(name).ApproveGrant(approval).grant
+            return grant
+
+        self._granted(approved)
+
+    def takes_at_once(self) -> None:
+        """Emma, who is on call, waits for nobody."""
+        request = grants_pb2.BreakGlassRequest(
+            request_id=new_id("request"),
+            reason="everything is on fire",
+            ticket="INC-1",
+            data=self._scope(),
+            purpose=grants_pb2.PURPOSE_ENGINEERING_SUPPORT,
+        )
+        request.duration.FromTimedelta(timedelta(minutes=self._seed.choice((1, 60))))
+        self._granted(lambda: self._scene.grants("emma").BreakGlass(request).grant)
+
+    def reviews(self) -> None:
+        """Elias looks at what Emma took, and mostly finds it justified."""
+        waiting = [known for known in self._scene.model.grants.values() if known.waits_for_review]
+        if not waiting:
+            return
+        known = waiting[0]
+        is_justified = self._seed.random() < 0.8
+        request = grants_pb2.ReviewBreakGlassRequest(
+            grant_id=known.grant.grant_id,
+            verdict=grants_pb2.BREAK_GLASS_VERDICT_JUSTIFIED
+            if is_justified
+            else grants_pb2.BREAK_GLASS_VERDICT_UNJUSTIFIED,
+            reason="looked at it",
+        )
+        known.waits_for_review = False  # from the moment it is begun, nothing relies on its being undone
+        answer = self._scene.world.attempt(lambda: self._scene.grants("elias").ReviewBreakGlass(request))
+        if isinstance(answer, grants_pb2.ReviewBreakGlassResponse) and not is_justified:
+            known.revoked_at = known.revoked_at or self._scene.now
+
+    def extends(self) -> None:
+        """Emma asks for more time, and gets it."""
+        known = self._recent()
+        if known is None:
+            return
+        request = grants_pb2.ExtendGrantRequest(grant_id=known.grant.grant_id, reason="not found yet")
+        request.duration.FromTimedelta(timedelta(minutes=30))
+
+        def extended() -> grants_pb2.Grant:
+            grant = self._scene.grants("emma").ExtendGrant(request).grant
+            for name in self._approvers(grant):
+                approval = grants_pb2.ApproveGrantRequest(grant_id=grant.grant_id)
+                grant = self._scene.grants(name).ApproveGrant(approval).grant
+            return grant
+
+        self._scene.world.leases("access_control")
+        grant = self._scene.world.attempt(extended)
+        if isinstance(grant, grants_pb2.Grant):
+            known.grant.CopyFrom(grant)
+        else:  # it may be longer, and nobody was told
+            longer = known.grant.expires_at.ToDatetime(tzinfo=UTC) + timedelta(minutes=30)
+            known.grant.expires_at.FromDatetime(longer)
+
+    def _scope(self) -> grants_pb2.DataScope:
         now = self._scene.now
         scope = grants_pb2.DataScope(
             organization_id=self._scene.some_organization().organization_id,
@@ -35,27 +114,30 @@ class Engineers:
         ends = now - timedelta(days=self._seed.choice((0, 0, 0, 2))) + timedelta(hours=1)
         getattr(scope, "from").FromDatetime(begins)
         scope.until.FromDatetime(max(ends, begins + timedelta(hours=1)))
-        request = grants_pb2.RequestGrantRequest(
-            request_id=new_id("request"),
-            reason="answers are cut off",
-            data=scope,
-            purpose=grants_pb2.PURPOSE_ENGINEERING_SUPPORT,
+        return scope
+
+    @staticmethod
+    def _approvers(grant: grants_pb2.Grant) -> list[str]:
+        return ["elias", "olga"] if grant.data.detail == grants_pb2.DETAIL_FULL else ["elias"]
+
+    def _granted(self, act: Callable[[], grants_pb2.Grant]) -> None:
+        overdue = any(
+            known.waits_for_review
+            and known.grant.broken_glass.review_due_at.ToDatetime(tzinfo=UTC) + TOLERANCE <= self._scene.now
+            for known in self._scene.model.grants.values()
         )
-        request.duration.FromTimedelta(timedelta(minutes=self._seed.choice((1, 30, 480))))
-        approvers = ["elias", "olga"] if scope.detail == grants_pb2.DETAIL_FULL else ["elias"]
-
-        def approved() -> grants_pb2.Grant:
-            grant = self._scene.grants("emma").RequestGrant(request).grant
-            for name in approvers:
-                approval = grants_pb2.ApproveGrantRequest(grant_id=grant.grant_id)
-                grant = self._scene.grants(name).ApproveGrant(approval).grant
-            return grant
-
         self._scene.world.leases("access_control")
-        grant = self._scene.world.attempt(approved)
+        grant = self._scene.world.attempt(act)
         if isinstance(grant, grants_pb2.Grant):
-            self._scene.model.grants[grant.grant_id] = Grant(grant, "emma")
-            self.reads_under(self._scene.model.grants[grant.grant_id])
+            if overdue:
+                raise Broken("5: a grant for who took access that nobody looked at for a day")
+            known = Grant(grant, "emma", waits_for_review=grant.HasField("broken_glass"))
+            self._scene.model.grants[grant.grant_id] = known
+            self.reads_under(known)
+
+    def _recent(self) -> Grant | None:
+        known = list(self._scene.model.grants.values())[-3:]
+        return self._seed.choice(known) if known else None
 
     def reads(self) -> None:
         """Emma reads under a grant of hers, mostly a recent one."""
@@ -94,10 +176,9 @@ class Engineers:
 
     def revokes(self) -> None:
         """Emma gives a grant back."""
-        known = list(self._scene.model.grants.values())[-3:]
-        if not known:
+        chosen = self._recent()
+        if chosen is None:
             return
-        chosen = self._seed.choice(known)
         request = grants_pb2.RevokeGrantRequest(grant_id=chosen.grant.grant_id, reason="no longer needed")
         answer = self._scene.world.attempt(lambda: self._scene.grants("emma").RevokeGrant(request))
         if isinstance(answer, grants_pb2.RevokeGrantResponse) and chosen.revoked_at is None:
@@ -113,6 +194,10 @@ class Engineers:
             raise Broken(f"5: a read under {grant_id}, which was revoked")
         if known.grant.expires_at.ToDatetime(tzinfo=UTC) + TOLERANCE <= at:
             raise Broken(f"5: a read under {grant_id}, which had expired")
+        others = {approval.approved_by for approval in known.grant.approvals} - {known.grant.requested_by}
+        is_taken = known.grant.HasField("broken_glass")
+        if not others and not known.grant.approved_by_rule and not is_taken:
+            raise Broken(f"5: a read under {grant_id}, which nobody else approved")
         if detail > scope.detail:
             raise Broken(f"5: more detail than {grant_id} gives")
         if len(known.read) > scope.budget:

@@ -2,13 +2,16 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, directory_pb2, grants_pb2, grants_pb2_grpc
 from kept.options.v1 import roles_pb2
-from services.access_control.store import directory
+from services.access_control.people import Identity
+from services.access_control.store import identities
 from shared.errors import KeptError
 from shared.identity import Caller, CallerKind
 from shared.ids import new_id, new_record_id
@@ -94,10 +97,11 @@ def test_a_request_lapses_after_a_day(world: World) -> None:
 def test_nobody_approves_their_own_by_any_identity(world: World) -> None:
     person_id = world.person("eve", ENGINEER, OPERATOR)
     with world.database.transaction() as tx:
-        assert directory.add_identity(tx, person_id, WORKFORCE, "eve-admin")
-        assert not directory.add_identity(
-            tx, person_id, WORKFORCE, "EVE"
-        )  # a larger letter is no second person
+        further = Identity(new_id("identity"), person_id, WORKFORCE, "eve-admin", "x", world.clock.now(), "y")
+        assert identities.add_identity(tx, further)
+        # A larger letter is no second person.
+        again = replace(further, identity_id=new_id("identity"), subject="EVE")
+        assert not identities.add_identity(tx, again)
     grant = world.request("eve")
     assert refusal(lambda: world.approve("eve", grant)) == "SECOND_PERSON_REQUIRED"
     assert refusal(lambda: world.approve("eve-admin", grant)) == "SECOND_PERSON_REQUIRED"
@@ -373,3 +377,25 @@ def test_streams_tell_of_what_ended(world: World) -> None:
     assert next(watch).grant.state == REVOKED
     assert list(watch) == []
     beating.cancel()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"budget": 0}, "data.budget"),
+        ({"duration": timedelta(days=3650)}, "duration"),
+        ({"record_ids": [bytes(14) + n.to_bytes(2) for n in range(1001)]}, "data.record_ids"),
+        ({"organization_id": "org_\u0430" + "a" * 25}, "data.organization_id"),
+    ],
+)
+def test_what_the_contract_does_not_allow_is_in_the_audit_log_with_its_fields_and_no_more(
+    world: World, changes: dict[str, Any], field: str
+) -> None:
+    eve = world.person("eve", ENGINEER)
+
+    assert refusal(lambda: world.request("eve", **changes)) == "INVALID_ARGUMENT"
+    (entry,) = world.entries("request.refused")
+    assert (entry["actor"], entry["facts"]["refused"]) == (eve, "INVALID_ARGUMENT")
+    assert entry["facts"]["fields"] == field
+    assert entry["facts"]["method"] == "/kept.access_control.v1.GrantService/RequestGrant"
+    assert world.entries("grant.requested") == []

@@ -8,6 +8,13 @@ import pytest
 
 from kept.access_control.v1 import grants_pb2
 from kept.options.v1 import roles_pb2
+from services.access_control.approval import (
+    Approvals,
+    counted,
+    may_see,
+    require_approver,
+    require_usable,
+)
 from services.access_control.grants import (
     APPROVED,
     CANCELLED,
@@ -15,21 +22,13 @@ from services.access_control.grants import (
     EXPIRED,
     REQUESTED,
     REVOKED,
-    Approvals,
-    Case,
-    DataScope,
     Grant,
     Vote,
     activated,
-    counted,
-    may_see,
-    require_approver,
-    require_covers,
     require_sound,
-    require_usable,
-    rests_on_role,
 )
 from services.access_control.people import Member, Person, RoleAssignment
+from services.access_control.scope import Case, DataScope, require_covers
 from shared.errors import KeptError
 from shared.ids import new_record_id
 
@@ -279,22 +278,3 @@ def test_who_sees_a_grant(viewer: Person | Member, seen: bool) -> None:
 
 def test_a_customer_sees_no_power() -> None:
     assert not may_see(POWER, ADMIN, NOW)
-
-
-@pytest.mark.parametrize(
-    ("who", "role", "remaining", "falls"),
-    [
-        ("eve", ENGINEER, frozenset(), True),
-        ("eve", OPERATOR, frozenset({ENGINEER}), False),
-        ("colin", ENGINEER, frozenset(), True),
-        ("colin", ENGINEER, frozenset({OPERATOR}), False),  # could still approve
-        ("colin", LEGAL, frozenset(), False),
-    ],
-)
-def test_what_rests_on_a_role(
-    who: str,
-    role: "roles_pb2.StaffRole.ValueType",
-    remaining: "frozenset[roles_pb2.StaffRole.ValueType]",
-    falls: bool,
-) -> None:
-    assert rests_on_role(ASKED, who, role, remaining) is falls

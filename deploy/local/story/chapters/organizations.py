@@ -22,6 +22,7 @@ from kept.settings.v1 import (
 )
 
 _AGREEMENT = b"I keep what I see to myself, and I keep it safe."
+_KINDS = (directory_pb2.AGREEMENT_KIND_CONFIDENTIALITY, directory_pb2.AGREEMENT_KIND_SECURITY_CONTROLS)
 
 
 def play(plot: Plot) -> None:
@@ -109,22 +110,23 @@ def _staff(plot: Plot) -> None:
             )
         ).person
         plot.people[person.username] = made.person_id
-        role = roles_pb2.StaffRole.Value(f"STAFF_ROLE_{person.duty.upper()}")
-        proposed = directory.AssignRole(
-            directory_pb2.AssignRoleRequest(person_id=made.person_id, role=role)
-        ).role_assignment
-        if person.username == "emma":
-            own = directory_pb2.ConfirmRoleRequest(role_assignment_id=proposed.role_assignment_id)
-            plot.tell.refused(
-                "who proposes a role does not confirm it",
-                partial(directory.ConfirmRole, own),
-                "SECOND_PERSON_REQUIRED",
-            )
-        confirming.ConfirmRole(
-            directory_pb2.ConfirmRoleRequest(role_assignment_id=proposed.role_assignment_id)
-        )
+        for duty in person.duties:
+            role = roles_pb2.StaffRole.Value(f"STAFF_ROLE_{duty.upper()}")
+            proposed = directory.AssignRole(
+                directory_pb2.AssignRoleRequest(person_id=made.person_id, role=role)
+            ).role_assignment
+            confirmation = directory_pb2.ConfirmRoleRequest(role_assignment_id=proposed.role_assignment_id)
+            if person.username == "emma":
+                plot.tell.refused(
+                    "who proposes a role does not confirm it",
+                    partial(directory.ConfirmRole, confirmation),
+                    "SECOND_PERSON_REQUIRED",
+                )
+            confirming.ConfirmRole(confirmation)
         agreement = directory_pb2.RecordAgreementRequest(
-            person_id=made.person_id, document_sha256=hashlib.sha256(_AGREEMENT).digest()
+            person_id=made.person_id,
+            kinds=_KINDS,
+            document_sha256=hashlib.sha256(_AGREEMENT).digest(),
         )
         agreement.signed_at.FromDatetime(now)
         agreement.expires_at.FromDatetime(now + timedelta(days=365))
