@@ -52,6 +52,8 @@ lint: setup ## style, types, who may import whom, contracts
 	@$(VENV)/bin/mypy $(CODE)
 	@echo "lint: who may import whom (import-linter)"
 	@$(VENV)/bin/lint-imports --no-logo
+	@echo "lint: policies (Cedar)"
+	@$(VENV)/bin/kept policy test services/access_control/policies
 	@echo "lint: contracts (buf)"
 	@$(PY) protos/lint.py
 

@@ -8,42 +8,32 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import grpc
 
+from bench import empty_server
 from bench.figures import Figure, in_turns, median_ratio
 from deploy.local.ports import free_ports
-from kept.options.v1 import callers_pb2
 from kept.safety_review.v1 import detectors_pb2, detectors_pb2_grpc
-from shared import callers
 from shared.channels import client_credentials
 from shared.config import Tls
 from shared.server import server_credentials
 from tests.support.server import Rules, running
 
-_METHOD = "/kept.safety_review.v1.DetectorService/ListRules"
-
-
-def _answer(_context: Any) -> detectors_pb2.ListRulesResponse:
-    return detectors_pb2.ListRulesResponse()
-
 
 def measure(small: bool) -> Iterator[Figure]:
     """`empty_rpc_us` and `builder_ratio`."""
     calls = 300 if small else 3000
-    callers._cache[_METHOD] = callers_pb2.Callers(
-        services=["bench"]
-    )  # this process only: a service may call it here
+    empty_server.allow_caller()
     ports = free_ports(2)
     with (
         tempfile.TemporaryDirectory() as directory,
-        running(Path(directory), _answer, port=ports[0]) as server,
+        running(Path(directory), empty_server.answer, port=ports[0]) as server,
     ):
-        identity = server.authority.issue("bench", serves=False)
+        identity = server.authority.issue(empty_server.CALLER, serves=False)
         tls = Tls(certificate=identity.certificate, key=identity.key, authority=identity.authority)
         bare = grpc.server(ThreadPoolExecutor(4))
-        detectors_pb2_grpc.add_DetectorServiceServicer_to_server(Rules(_answer), bare)
+        detectors_pb2_grpc.add_DetectorServiceServicer_to_server(Rules(empty_server.answer), bare)
         bare.add_secure_port(
             f"127.0.0.1:{ports[1]}", server_credentials(server.config.tls, client_certificates=True)
         )

@@ -1,6 +1,5 @@
 """Audit entries: what happened, in ids and facts, never in content."""
 
-import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -29,9 +28,7 @@ def entry(
         organization_id=organization_id,
         kind=kind,
         actor=actor,
-        subjects=[
-            str(uuid.UUID(bytes=subject)) if isinstance(subject, bytes) else subject for subject in subjects
-        ],
+        subjects=[_as_uuid(subject) if isinstance(subject, bytes) else subject for subject in subjects],
         facts={
             name: str(value).lower() if isinstance(value, bool) else str(value)
             for name, value in (facts or {}).items()
@@ -39,3 +36,11 @@ def entry(
     )
     made.occurred_at.FromDatetime(at)
     return made
+
+
+def _as_uuid(record_id: bytes) -> str:
+    # By hand, for there may be hundreds: uuid.UUID takes three times as long.
+    digits = record_id.hex()
+    if len(digits) != 32:
+        raise ValueError("a record id is 16 bytes")
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -60,6 +60,31 @@ class Database:
             },
         )
         self._on_commit = on_commit
+        self._statements: list[Connection] = []
+
+    @contextmanager
+    def statement(self) -> Iterator[Connection]:
+        """A connection for one statement, which is a transaction of its own: durable when it returns, without the round trips that begin
+        and end one. One such connection is kept for the next. Raises as `transaction` does; there is no `after_commit`."""
+        with self._translated():
+            try:
+                connection = self._statements.pop()
+            except IndexError:
+                connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                if self._on_commit is not None:
+                    self._on_commit("before")
+                yield connection
+            except BaseException:
+                connection.invalidate()
+                connection.close()
+                raise
+            if self._statements:
+                connection.close()
+            else:
+                self._statements.append(connection)
+        if self._on_commit is not None:
+            self._on_commit("after")
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -68,19 +93,23 @@ class Database:
         Raises KeptError DATABASE_UNAVAILABLE when the database cannot be reached or gives up; OVERLOADED when no connection is free
         within five seconds.
         """
-        try:
-            with self.engine.connect() as connection:
-                connection.info.pop(_AFTERWARDS, None)  # left by a transaction that was rolled back
-                with connection.begin() as transaction:
-                    yield connection
-                    if self._on_commit is not None:
-                        self._on_commit("before")
-                    transaction.commit()
-                    afterwards = connection.info.pop(_AFTERWARDS, [])
+        with self._translated(), self.engine.connect() as connection:
+            connection.info.pop(_AFTERWARDS, None)  # left by a transaction that was rolled back
+            with connection.begin() as transaction:
+                yield connection
                 if self._on_commit is not None:
-                    self._on_commit("after")
-                for action in afterwards:
-                    action()
+                    self._on_commit("before")
+                transaction.commit()
+                afterwards = connection.info.pop(_AFTERWARDS, [])
+            if self._on_commit is not None:
+                self._on_commit("after")
+            for action in afterwards:
+                action()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
         except sql_errors.TimeoutError as error:
             raise KeptError(
                 Reason.REASON_OVERLOADED,
@@ -93,7 +122,9 @@ class Database:
             ):
                 raise _unavailable() from error
             raise
-        except psycopg.OperationalError as error:  # raised by COPY, which goes past SQLAlchemy
+        except (
+            psycopg.OperationalError
+        ) as error:  # raised by what goes past SQLAlchemy: COPY, and what is too frequent for it
             raise _unavailable() from error
 
     def is_reachable(self) -> bool:
@@ -107,6 +138,9 @@ class Database:
 
     def close(self) -> None:
         """Gives all connections back."""
+        for connection in self._statements:
+            connection.close()
+        self._statements.clear()
         self.engine.dispose()
 
 

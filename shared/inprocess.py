@@ -109,7 +109,12 @@ class InProcess:
 
     def channel(self, caller: Caller, name: str = "service") -> grpc.Channel:
         """A channel on which every call is `caller`'s: what certificate or token would have proven. `name` is for error texts."""
-        return TypedCalls(name, lambda: _Direct(self, Pipeline(lambda _: caller, self.service.authority)))
+        return TypedCalls(
+            name,
+            lambda: _Direct(
+                self, Pipeline(lambda _: caller, self.service.authority, refused=self.service.refused)
+            ),
+        )
 
     def handler(self, pipeline: Pipeline, method: str, metadata: Sequence[tuple[str, str]]) -> Any:
         """The handler of a method, wrapped. Raises RpcError UNIMPLEMENTED."""

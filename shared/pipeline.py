@@ -24,7 +24,7 @@ from shared.channels import within
 from shared.errors import KeptError, Reason, to_status
 from shared.identity import Caller, CallerKind, with_correlation
 from shared.ids import new_id
-from shared.service import CallerAuthority
+from shared.service import CallerAuthority, Refused
 from shared.telemetry import RPC_ACTIVE, RPC_REFUSED, RPC_SECONDS
 
 _log = structlog.get_logger(__name__)
@@ -94,15 +94,20 @@ class Pipeline(_Interceptor):
     """The pipeline of one port.
 
     identify: names the caller from certificate or token. authority: decides on people and gateways. long_streams: runs methods that
-    answer with a stream, so that they never use up the threads of the others.
+    answer with a stream, so that they never use up the threads of the others. refused: see shared.service.Service.
     """
 
     def __init__(
-        self, identify: Identify, authority: CallerAuthority, long_streams: StreamPool | None = None
+        self,
+        identify: Identify,
+        authority: CallerAuthority,
+        long_streams: StreamPool | None = None,
+        refused: Refused | None = None,
     ) -> None:
         self._identify = identify
         self._authority = authority
         self._long_streams = long_streams
+        self._refused = refused
 
     def intercept_service(
         self,
@@ -151,7 +156,9 @@ class Pipeline(_Interceptor):
             RPC_ACTIVE.labels("unary").inc()
             try:
                 caller = self._admit(method, context, correlation_id)
-                checked = _checked_stream(request) if request_streaming else _checked(request)
+                checked = (
+                    _checked_stream(request) if request_streaming else self._checked(caller, method, request)
+                )
                 with within(context.time_remaining()):
                     return behavior(checked, CallContext(context, caller))
             except Exception as error:  # noqa: BLE001 - the one place that turns any failure into a status
@@ -173,7 +180,11 @@ class Pipeline(_Interceptor):
             try:
                 with self._long_streams.place() if self._long_streams is not None else nullcontext():
                     caller = self._admit(method, context, correlation_id)
-                    checked = _checked_stream(request) if request_streaming else _checked(request)
+                    checked = (
+                        _checked_stream(request)
+                        if request_streaming
+                        else self._checked(caller, method, request)
+                    )
                     yield from behavior(checked, CallContext(context, caller))
             except GeneratorExit:
                 code = "CANCELLED"
@@ -187,6 +198,15 @@ class Pipeline(_Interceptor):
                 RPC_SECONDS.labels(method, code).observe(time.perf_counter() - started)
 
         return stream
+
+    def _checked(self, caller: Caller, method: str, request: Any) -> Any:
+        """The request, if its contract allows it; if not, whoever wants to know of people's mistakes is told before they are."""
+        try:
+            return _checked(request)
+        except KeptError as error:
+            if self._refused is not None and caller.kind in (CallerKind.STAFF, CallerKind.CUSTOMER):
+                self._refused(caller, method, error)
+            raise
 
     def _admit(self, method: str, context: grpc.ServicerContext, correlation_id: str) -> Caller:
         caller = with_correlation(self._identify(context), correlation_id)

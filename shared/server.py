@@ -114,7 +114,7 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     statuses = health.HealthServicer(
         experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(2)
     )
-    parts = {"": False, "database": False} | ({"leases": False} if service.leases else {})
+    parts = dict.fromkeys(("", "database", *(["leases"] if service.leases else []), *service.parts), False)
     for part in parts:
         statuses.set(part, health_pb2.HealthCheckResponse.NOT_SERVING)
     statuses.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
@@ -184,7 +184,7 @@ def _states(service: Service, database: Database, migrations: Path) -> dict[str,
     states = {"": has_database, "database": has_database}
     if service.leases:
         states["leases"] = all(_succeeds(require) for require in service.leases)
-    return states
+    return states | {part: _succeeds(is_well) for part, is_well in service.parts.items()}
 
 
 def _succeeds(check: Callable[[], bool | None]) -> bool:
@@ -207,7 +207,7 @@ def build(
     """A server on one port, not started. Raises RuntimeError when the port is taken."""
     server = grpc.server(
         ThreadPoolExecutor(config.worker_threads, thread_name_prefix="call"),
-        interceptors=[Pipeline(identify, service.authority, streams)],
+        interceptors=[Pipeline(identify, service.authority, streams, service.refused)],
         options=_SERVER_OPTIONS,
         # Beyond this the excess is refused at once; without it calls would queue for ever.
         maximum_concurrent_rpcs=config.worker_threads * 16 + config.stream_threads,

@@ -4,12 +4,13 @@ A service's `wiring.wire(config, clock, database, connect)` builds one of these.
 runs it in process, with a clock, a database and channels of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
 
+from shared.errors import KeptError
 from shared.identity import Caller
 from shared.jobs import Job
 
@@ -36,15 +37,22 @@ class CallerAuthority(Protocol):
         """The caller, if it is registered as a model gateway now. Raises GATEWAY_NOT_REGISTERED or LEASE_LAPSED."""
 
 
+Refused = Callable[[Caller, str, KeptError], None]
+
+
 @dataclass(frozen=True)
 class Service:
     """register: adds every servicer to a server. jobs: work it does by itself. authority: decides on people and gateways.
 
     leases: each raises LEASE_LAPSED unless what is leased from a peer is known now. Shown to operators, and no condition of readiness:
-    what needs a lapsed lease refuses by itself, and a peer's outage must not take this service away.
+    what needs a lapsed lease refuses by itself, and a peer's outage must not take this service away. parts: whether something else of it
+    is well, by the name that health has for it; shown to operators in the same way. refused: told of a person, a method and what was wrong
+    with the request, before the person is.
     """
 
     register: Callable[[Registrar], None]
     jobs: Sequence[Job]
     authority: CallerAuthority
     leases: Sequence[Callable[[], None]] = field(default_factory=tuple)
+    parts: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+    refused: Refused | None = None

@@ -7,15 +7,16 @@ from typing import Final
 
 import kept
 from kept.options.v1 import callers_pb2, roles_pb2
+from services.access_control.approval import counted, not_authorized, require_standing, require_usable
 from services.access_control.authorization import (
     Authorization,
     Decision,
     member_entity,
-    method_entity,
     person_entity,
 )
+from services.access_control.call_policy import CallPolicy
 from services.access_control.decision_log import DecisionLog, Question
-from services.access_control.grants import counted, not_authorized, require_standing, require_usable
+from services.access_control.known_callers import KnownCallers
 from services.access_control.people import Member, Person, power_name, role_name
 from services.access_control.store import Connection, directory
 from services.access_control.store import grants as store
@@ -46,7 +47,7 @@ def powers_in_force(tx: Connection, person: Person, clock: Clock) -> frozenset["
     """The powers that the person holds now, under grants whose approvals still count."""
     now = clock.now()
     held = store.powers_of(tx, person.person_id, now)
-    voters = directory.people_by_id(tx, {vote.approved_by for grant in held for vote in grant.votes})
+    voters = directory.people_by_id(tx, {vote.approved_by for grant in held for vote in grant.votes_in_force})
     powers = set()
     for grant in held:
         try:
@@ -80,9 +81,10 @@ class Authority:
     ) -> None:
         self._database = database
         self._clock = clock
-        self._authorization = authorization
+        self._call_policy = CallPolicy(authorization)
         self._decisions = decisions
         self._tokens = tokens
+        self._known = KnownCallers(tokens)
         self._support_contact = support_contact
         know_all_contracts()
 
@@ -100,6 +102,22 @@ class Authority:
         """Gateways have no business here."""
         raise not_allowed(method)
 
+    def refused(self, caller: Caller, method: str, error: KeptError) -> None:
+        """Writes down that somebody sent what the contract does not allow: which fields, and never what was in them. See
+        shared.service.Service."""
+        with self._database.transaction() as tx:
+            self._decisions.write(
+                tx,
+                "request.refused",
+                caller.actor,
+                organization_id=caller.organization_id,
+                facts={
+                    "method": method,
+                    "refused": error.name,
+                    "fields": ",".join(field for field, _ in error.fields)[:500],
+                },
+            )
+
     def check(self, service: str, token: str, method: str) -> Checked:
         """The answer to another service's question about one of its own methods; in the audit log in any case.
 
@@ -112,10 +130,32 @@ class Authority:
             # Before the transaction: it may have to fetch the issuer's keys.
             caller = self._tokens.verify(token, service)
             require_kind(caller, method)
+            checked = self._allowed_as_known(caller, method, replace(question))
+            if checked is not None:
+                return checked
             with self._database.transaction() as tx:
                 filled, decision = self._decide(tx, caller, method, question)
                 entry_id = self._allowed(tx, filled, decision, question)
             return Checked(filled, decision, entry_id)
+
+    def _allowed_as_known(self, caller: Caller, method: str, question: Question) -> Checked | None:
+        """The answer by what is known of somebody, if that allows it and is still so as the entry is written: one round trip to the
+        database. None in any other case: then it takes a look at the directory to say."""
+        known, callers = self._known.find(caller), declared(method)
+        if known is None or (callers.power and isinstance(known.who, Person)):
+            return None
+        try:
+            filled, decision = self._decide_on(caller, known.who, callers, method, question, None)
+        except KeptError:
+            return None  # it may be allowed by now
+        entry_id = self._decisions.write_where_unchanged(
+            _ALLOWED,
+            filled.actor,
+            known.basis,
+            organization_id=question.organization_id,
+            facts={**question.facts, **decision.facts},
+        )
+        return None if entry_id is None else Checked(filled, decision, entry_id)
 
     def _allowed(self, tx: Connection, caller: Caller, decision: Decision, question: Question) -> str:
         return self._decisions.write(
@@ -129,21 +169,29 @@ class Authority:
     def _decide(
         self, tx: Connection, caller: Caller, method: str, question: Question
     ) -> tuple[Caller, Decision]:
-        callers = declared(method)
-        if caller.kind is CallerKind.CUSTOMER:
-            member = self._tokens.member(tx, caller)
-            question.actor, question.organization_id = member.member_id, member.organization_id
-            self._require_member(tx, member, callers, method)
-            decision = self._authorization.require(
-                member_entity(member), "CallMethod", method_entity(method, callers)
-            )
-            return replace(caller, member_id=member.member_id, customer_role=member.role), decision
-        person = self._tokens.person(tx, caller)
-        question.actor = person.person_id
-        return self._decide_on_person(tx, caller, person, callers, method)
+        who = self._known.read(tx, caller)
+        return self._decide_on(caller, who, declared(method), method, question, tx)
+
+    def _decide_on(
+        self,
+        caller: Caller,
+        who: Person | Member,
+        callers: callers_pb2.Callers,
+        method: str,
+        question: Question,
+        tx: Connection | None,
+    ) -> tuple[Caller, Decision]:
+        """tx: None where nothing but `who` is known; what needs more is refused then."""
+        if isinstance(who, Member):
+            question.actor, question.organization_id = who.member_id, who.organization_id
+            self._require_member(tx, who, callers, method)
+            decision = self._call_policy.require(member_entity(who), method, callers)
+            return replace(caller, member_id=who.member_id, customer_role=who.role), decision
+        question.actor = who.person_id
+        return self._decide_on_person(tx, caller, who, callers, method)
 
     def _decide_on_person(
-        self, tx: Connection, caller: Caller, person: Person, callers: callers_pb2.Callers, method: str
+        self, tx: Connection | None, caller: Caller, person: Person, callers: callers_pb2.Callers, method: str
     ) -> tuple[Caller, Decision]:
         require_standing(person, self._clock.now())
         roles = person.roles_at(self._clock.now())
@@ -152,26 +200,24 @@ class Authority:
         if not callers.any_staff and not roles & frozenset(callers.roles):
             names = sorted(role_name(role) for role in callers.roles)
             raise not_authorized("one of the roles " + ", ".join(names))
-        powers = powers_in_force(tx, person, self._clock) if callers.power else frozenset()
+        powers = powers_in_force(tx, person, self._clock) if callers.power and tx is not None else frozenset()
         if callers.power and callers.power not in powers:
             raise KeptError(
                 Reason.REASON_POWER_REQUIRED,
                 "This needs a grant of a power that is in force; request one.",
                 metadata={"power": roles_pb2.Power.Name(callers.power)},
             )
-        decision = self._authorization.require(
-            person_entity(person, self._clock.now(), frozenset(power_name(power) for power in powers)),
-            "CallMethod",
-            method_entity(method, callers),
-        )
+        names_of_powers = frozenset(power_name(power) for power in powers)
+        principal = person_entity(person, self._clock.now(), names_of_powers)
+        decision = self._call_policy.require(principal, method, callers)
         return replace(caller, person_id=person.person_id, roles=roles), decision
 
     def _require_member(
-        self, tx: Connection, member: Member, callers: callers_pb2.Callers, method: str
+        self, tx: Connection | None, member: Member, callers: callers_pb2.Callers, method: str
     ) -> None:
         if member.role in callers.customers:
             return
-        if roles_pb2.CUSTOMER_ROLE_ADMIN not in callers.customers:
+        if tx is None or roles_pb2.CUSTOMER_ROLE_ADMIN not in callers.customers:
             raise not_allowed(method)
         names = ", ".join(admin.display_name for admin in directory.admins(tx, member.organization_id))
         raise KeptError(

@@ -2,6 +2,10 @@
 
 Every later role is proposed by one operator and confirmed by another. The first two have nobody, so they are made together, each as the
 other's second person, by whoever can reach the service's database and key store anyway.
+
+With `--recover` it works again where fewer than two operators are in force: all have left, or nobody confirmed their roles in time. Every
+receiver of notifications is told, and the audit log has how many there were. While two are in force it refuses: operators are made by
+operators.
 """
 
 import argparse
@@ -9,7 +13,7 @@ import hashlib
 import re
 import sys
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +21,14 @@ from kept.options.v1 import roles_pb2
 from services.access_control.audit_log import AuditLog
 from services.access_control.config import AccessControlConfig
 from services.access_control.decision_log import DecisionLog
-from services.access_control.directory import identity_taken
+from services.access_control.directory import add_person, identity_taken
+from services.access_control.ended_authority import end_lost
 from services.access_control.key_stores import KeyStoreError
-from services.access_control.key_stores.files import FileKeyStore
-from services.access_control.people import Person, RoleAssignment
+from services.access_control.key_stores.configured import open_key_store
+from services.access_control.notifications import Ids, Notifications
+from services.access_control.people import Identity, Person
+from services.access_control.standing import AGREEMENTS_NEEDED, Agreement, ReviewTerms, RoleAssignment
+from services.access_control.store import Connection, standing
 from services.access_control.store import directory as store
 from shared.clock import Clock
 from shared.config import ConfigError, load
@@ -54,44 +62,91 @@ def bootstrap(
     issuer: str,
     firsts: tuple[First, First],
     document_sha256: bytes,
+    *,
+    recover: bool = False,
+    terms: ReviewTerms | None = None,
 ) -> list[Person]:
-    """Makes the first two operators, each confirmed by the other, with the agreement that they signed. Raises WRONG_STATE where anybody
-    exists, ALREADY_EXISTS where the two are one and the same."""
+    """Makes two operators, each confirmed by the other, with the agreement that they signed. recover: also where there are people, of whom
+    fewer than two are operators in force. Raises WRONG_STATE where it is not the time for it, or one of the two is disabled;
+    ALREADY_EXISTS where they are one and the same, or somebody else has an address; CONFUSABLE."""
     now = clock.now()
-    people = [Person(new_id("person"), first.display_name, first.email) for first in firsts]
+    terms = terms or ReviewTerms()
     with database.transaction() as tx:
-        if not store.require_empty(tx):
-            raise wrong_state("There are people already; operators are made by operators.", "BOOTSTRAPPED")
-        for person, first in zip(people, firsts, strict=True):
-            if not store.add_person(tx, person, issuer, first.subject, now):
-                raise identity_taken()
+        everybody = store.lock_everybody(tx)
+        in_force = sum(roles_pb2.STAFF_ROLE_OPERATOR in person.roles_at(now) for person in everybody)
+        if in_force >= 2:
+            raise wrong_state("There are two operators; operators are made by operators.", "BOOTSTRAPPED")
+        if everybody and not recover:
+            raise wrong_state("There are people already; --recover makes operators again.", "BOOTSTRAPPED")
+        ids = [_person_id(tx, issuer, first) for first in firsts]
+        if ids[0] is not None and ids[0] == ids[1]:
+            raise identity_taken()
+        people = []
+        for first, known in zip(firsts, ids, strict=True):
+            person_id = known or new_id("person")
+            person = Person(person_id, first.display_name, first.email)
+            if known is None:
+                # Of the first two neither is there before the other, so each is the one that its own identity is confirmed by.
+                identity = Identity(
+                    new_id("identity"), person_id, issuer, first.subject, person_id, now, person_id
+                )
+                add_person(tx, person, identity, now)
+            people.append(person)
+        kind = "operator.recovered" if everybody else "operator.bootstrapped"
+        end_lost(tx, decisions, [person.person_id for person in people], people[0].person_id, kind, now)
         for person, other in zip(people, reversed(people), strict=True):
-            role = RoleAssignment(
-                new_id("role"),
-                person.person_id,
-                roles_pb2.STAFF_ROLE_OPERATOR,
-                other.person_id,
-                now,
-                other.person_id,
-            )
-            store.add_assignment(tx, role)
-            agreement_id = new_id("agreement")
-            expires_at = now + _AGREEMENT_LASTS
-            store.add_agreement(
-                tx, agreement_id, person.person_id, document_sha256, now, expires_at, other.person_id, now
-            )
-            decisions.write(
-                tx,
-                "operator.bootstrapped",
-                other.person_id,
-                subjects=[person.person_id, role.role_assignment_id, agreement_id],
-                facts={
-                    "role": "OPERATOR",
-                    "document_sha256": document_sha256.hex(),
-                    "expires_at": expires_at.isoformat(),
-                },
-            )
-    return people
+            facts: dict[str, str | int | bool] = {
+                "role": "OPERATOR",
+                "document_sha256": document_sha256.hex(),
+                "expires_at": (now + _AGREEMENT_LASTS).isoformat(),
+            }
+            if everybody:
+                facts["operators_in_force_before"] = in_force
+            subjects = _make_operator(tx, person.person_id, other.person_id, document_sha256, terms, now)
+            decisions.write(tx, kind, other.person_id, subjects=subjects, facts=facts)
+            if everybody:
+                decisions.tell(tx, kind, Ids(person_id=person.person_id, actor=other.person_id))
+        made = [store.person(tx, person.person_id) for person in people]
+        found = [person for person in made if person is not None]
+        if not all(roles_pb2.STAFF_ROLE_OPERATOR in person.roles_at(now) for person in found):
+            raise wrong_state("One of the two would not count: disabled, or of a provider.", "DISABLED")
+    return found
+
+
+def _person_id(tx: Connection, issuer: str, first: First) -> str | None:
+    """Who signs in with this identity already. Raises ALREADY_EXISTS where that is somebody with another address."""
+    person = store.person_of_identity(tx, issuer, first.subject)
+    if person is None:
+        return None
+    if person.email.casefold() != first.email.casefold():
+        raise identity_taken()
+    return person.person_id
+
+
+def _make_operator(
+    tx: Connection, person_id: str, other: str, document_sha256: bytes, terms: ReviewTerms, now: datetime
+) -> list[str]:
+    """The role and the agreement, by the other one. Returns the ids of what it is about."""
+    review = terms.confirmed(other, now)
+    known = store.person(tx, person_id, "update")
+    for held in known.roles if known is not None else ():
+        if held.role == roles_pb2.STAFF_ROLE_OPERATOR:
+            store.end_assignment(tx, held.role_assignment_id, other, now)
+    role = RoleAssignment(new_id("role"), person_id, roles_pb2.STAFF_ROLE_OPERATOR, other, now, other, review)
+    store.add_assignment(tx, role)
+    agreement = Agreement(
+        new_id("agreement"),
+        person_id,
+        AGREEMENTS_NEEDED,
+        document_sha256,
+        now,
+        now + _AGREEMENT_LASTS,
+        other,
+        now,
+        review,
+    )
+    standing.add_agreement(tx, agreement)
+    return [person_id, role.role_assignment_id, agreement.agreement_id]
 
 
 def _first(person: str, subject: str) -> First:
@@ -115,7 +170,7 @@ def main(arguments: list[str], migrations: Path) -> int:
     """The command. Returns the process's exit code; what goes wrong is one sentence on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m services.access_control bootstrap",
-        description="Makes the first two operators of an empty installation, each as the other's second person.",
+        description="Makes the first two operators of an installation, each as the other's second person.",
         epilog=f"Without --agreement-sha256 both sign this: {AGREEMENT}",
     )
     parser.add_argument("--config", type=Path, required=True, help="the service's TOML file")
@@ -128,6 +183,11 @@ def main(arguments: list[str], migrations: Path) -> int:
     parser.add_argument(
         "--agreement-sha256", metavar="HEX", help="SHA-256 of the confidentiality agreement that both signed"
     )
+    parser.add_argument(
+        "--recover",
+        action="store_true",
+        help="where there are people, and fewer than two operators whose role and agreement are in force",
+    )
     options = parser.parse_args(arguments)
     try:
         if len(options.person) != 2 or len(options.subject) != 2:
@@ -135,29 +195,40 @@ def main(arguments: list[str], migrations: Path) -> int:
         first, second = map(_first, options.person, options.subject)
         document = _document(options.agreement_sha256)
         config = load(AccessControlConfig, "access_control", options.config)
-        issuer = workforce_issuer(config)
+        issuer = workforce_issuers(config)[0]
         clock = clock_for(config)
         database = Database(config.database_url.get_secret_value(), pool=2)
         if config.migrate_at_start:
             migrate(database, migrations)
-        decisions = DecisionLog(database, AuditLog(database, clock, FileKeyStore(config.key_store)), clock)
-        for person in bootstrap(database, clock, decisions, issuer, (first, second), document):
+        notifications = Notifications.configured(config.notifications, database, clock)
+        audit_log = AuditLog(database, clock, open_key_store(config.key_store))
+        made = bootstrap(
+            database,
+            clock,
+            DecisionLog(database, audit_log, clock, notifications),
+            issuer,
+            (first, second),
+            document,
+            recover=options.recover,
+            terms=config.review_terms,
+        )
+        for person in made:
             sys.stdout.write(f"{person.person_id}  {person.display_name} <{person.email}>  operator\n")
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except KeptError as error:
-        sys.stderr.write(f"bootstrap: {error.text} [{error.name}]\n")
-        return 1
     except KeyStoreError as error:
         sys.stderr.write(f"bootstrap: {error}\n")
+        return 1
+    except KeptError as error:
+        sys.stderr.write(f"bootstrap: {error.text} [{error.name}]\n")
         return 1
     return 0
 
 
-def workforce_issuer(config: AccessControlConfig) -> str:
-    """The issuer of the workforce's tokens. Raises ConfigError unless there is exactly one."""
-    issuers = [issuer.issuer for issuer in config.issuers if issuer.kind == "workforce"]
-    if len(issuers) != 1:
-        raise ConfigError("issuers: exactly one of kind workforce is needed.")
-    return issuers[0]
+def workforce_issuers(config: AccessControlConfig) -> tuple[str, ...]:
+    """The issuers of the workforce's tokens, the usual one first. Raises ConfigError where there is none."""
+    issuers = tuple(issuer.issuer for issuer in config.issuers if issuer.kind == "workforce")
+    if not issuers:
+        raise ConfigError("issuers: one of kind workforce is needed.")
+    return issuers

@@ -1,15 +1,30 @@
-"""The directory's acts: people, roles, agreements, members. Each is one transaction with its audit entry, under the row lock of the person
-it is about; whoever loses authority loses the grants that rest on it in the same transaction."""
+"""The directory's acts: people, their roles and agreements; members. Each is one transaction with its audit entry, under the row lock of
+the person it is about; whoever loses authority loses the grants that rest on it in the same transaction (`ended_authority`).
 
+Providers have a module of their own, as have identities and reviews.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from kept.access_control.v1 import directory_pb2
 from kept.options.v1 import roles_pb2
 from services.access_control.decision_log import DecisionLog, Question
-from services.access_control.granting import end_grants
-from services.access_control.grants import rests_on_role, second_person
-from services.access_control.people import LONGEST_AGREEMENT, Member, Person, RoleAssignment, role_name
-from services.access_control.store import Connection
+from services.access_control.ended_authority import end_lost
+from services.access_control.grant_acts import end_grants
+from services.access_control.lookalikes import confusable, looks
+from services.access_control.people import Identity, Member, Person, role_name
+from services.access_control.second_person import require_other, require_outside, require_second
+from services.access_control.standing import (
+    LONGEST_AGREEMENT,
+    Agreement,
+    Kinds,
+    Provider,
+    ReviewTerms,
+    RoleAssignment,
+)
+from services.access_control.store import Connection, standing
 from services.access_control.store import directory as store
 from services.access_control.store import grants as grant_store
 from shared.clock import Clock
@@ -35,6 +50,12 @@ def identity_taken() -> KeptError:
     )
 
 
+def kind_names(kinds: Kinds) -> str:
+    """ "CONFIDENTIALITY, SECURITY_CONTROLS": as facts have them."""
+    names = (directory_pb2.AgreementKind.Name(kind) for kind in sorted(kinds))
+    return ", ".join(name.removeprefix("AGREEMENT_KIND_") for name in names)
+
+
 def require_agreement_times(signed_at: datetime, expires_at: datetime, now: datetime) -> None:
     """Raises INVALID_ARGUMENT for an agreement signed in the future, or in force for more than 400 days or none."""
     if signed_at > now:
@@ -43,37 +64,88 @@ def require_agreement_times(signed_at: datetime, expires_at: datetime, now: date
         raise invalid("expires_at", "is not within 400 days after signed_at")
 
 
-class Directory:
-    """The acts. actor: the canonical person who acts. issuer: the workforce's issuer, of whose tokens subjects are."""
+def add_person(tx: Connection, person: Person, identity: Identity, at: datetime) -> None:
+    """Adds a person that nobody looks like. Raises ALREADY_EXISTS, CONFUSABLE."""
+    if not store.add_person(tx, person, identity, at):
+        raise identity_taken()
+    for field, text in (("display_name", person.display_name), ("email", person.email)):
+        if not standing.claim_looks(tx, field, looks(text), person.person_id):
+            raise confusable(field)
 
-    def __init__(self, database: Database, clock: Clock, decisions: DecisionLog, issuer: str) -> None:
+
+def known_issuer(issuers: Sequence[str], issuer: str) -> str:
+    """The issuer, or the first where none is named. Raises INVALID_ARGUMENT for one that is not configured."""
+    if issuer and issuer not in issuers:
+        raise invalid("issuer", "is none of the workforce's")
+    return issuer or issuers[0]
+
+
+class Directory:
+    """The acts. actor: the canonical person who acts. issuers: the workforce's, of whose tokens subjects are."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        decisions: DecisionLog,
+        issuers: Sequence[str],
+        terms: ReviewTerms,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._decisions = decisions
-        self._issuer = issuer
+        self._issuers = issuers
+        self._terms = terms
 
-    def create_person(self, actor: str, display_name: str, email: str, subject: str) -> Person:
-        """Adds a person who can do nothing yet. Raises ALREADY_EXISTS."""
-        person = Person(new_id("person"), display_name, email)
-        with self._database.transaction() as tx:
-            if not store.add_person(tx, person, self._issuer, subject, self._clock.now()):
-                raise identity_taken()
-            self._decisions.write(tx, "person.created", actor, subjects=[person.person_id])
+    def create_person(
+        self,
+        actor: str,
+        display_name: str,
+        email: str,
+        subject: str,
+        *,
+        issuer: str = "",
+        provider_id: str = "",
+    ) -> Person:
+        """Adds a person who can do nothing yet. Raises ALREADY_EXISTS, CONFUSABLE, INVALID_ARGUMENT, NOT_FOUND, WRONG_STATE."""
+        issuer = known_issuer(self._issuers, issuer)
+        question = Question(actor, facts={"act": "create"})
+        with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
+            now = self._clock.now()
+            provider = self._provider(tx, provider_id) if provider_id else None
+            person = Person(new_id("person"), display_name, email, provider=provider)
+            identity = Identity(new_id("identity"), person.person_id, issuer, subject, actor, now, actor)
+            add_person(tx, person, identity, now)
+            self._decisions.write(
+                tx,
+                "person.created",
+                actor,
+                subjects=[person.person_id, identity.identity_id],
+                facts={"provider": provider_id} if provider_id else {},
+            )
         return person
 
     def assign_role(
         self, actor: str, person_id: str, role: "roles_pb2.StaffRole.ValueType"
     ) -> RoleAssignment:
-        """Proposes a role, or gives the one that is proposed or held. Raises SECOND_PERSON_REQUIRED, NOT_FOUND, WRONG_STATE."""
+        """Proposes a role, or gives the one that is proposed or held; one that has lapsed makes room. Raises SECOND_PERSON_REQUIRED,
+        NOT_FOUND, WRONG_STATE."""
         question = Question(actor, subjects=(person_id,), facts={"act": "assign", "role": role_name(role)})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
-            if person_id == actor:
-                raise second_person("Nobody proposes a role for themselves.")
+            require_other(actor, person_id)
             person = self._enabled(tx, person_id)
+            now = self._clock.now()
             for held in person.roles:
-                if held.role == role:
+                if held.role != role:
+                    continue
+                if not held.has_lapsed(now):
                     return held
-            made = RoleAssignment(new_id("role"), person_id, role, actor, self._clock.now())
+                end_lost(tx, self._decisions, [person_id], actor, "a role lapsed", now)
+                store.end_assignment(tx, held.role_assignment_id, actor, now)
+                self._written(tx, "role.ended", actor, held)
+            made = RoleAssignment(
+                new_id("role"), person_id, role, actor, now, review=self._terms.confirmed(actor, now)
+            )
             store.add_assignment(tx, made)
             self._written(tx, "role.proposed", actor, made)
         return made
@@ -84,15 +156,19 @@ class Directory:
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
             proposed = self._locked_assignment(tx, role_assignment_id)
             self._enabled(tx, proposed.person_id)
-            if actor in (proposed.assigned_by, proposed.person_id):
-                raise second_person("Neither who proposed a role nor who gets it confirms it.")
+            require_second(actor, proposed.assigned_by, proposed.person_id)
+            now = self._clock.now()
+            if proposed.has_lapsed(now):
+                raise wrong_state("The role has lapsed; it has to be proposed anew.", "LAPSED")
             if proposed.confirmed_by == actor:
                 return proposed
             if proposed.confirmed_by:
                 raise wrong_state("The role is confirmed already.", "CONFIRMED")
-            store.confirm_assignment(tx, role_assignment_id, actor, self._clock.now())
+            end_lost(tx, self._decisions, [proposed.person_id], actor, "it lapsed before this role", now)
+            review = self._terms.confirmed(actor, now)
+            store.confirm_assignment(tx, role_assignment_id, actor, review)
             self._written(tx, "role.confirmed", actor, proposed)
-        return replace(proposed, confirmed_by=actor)
+        return replace(proposed, confirmed_by=actor, review=review)
 
     def end_role(self, actor: str, role_assignment_id: str) -> int:
         """Ends a role and the grants that rest on it; returns how many. Raises NOT_FOUND."""
@@ -100,45 +176,67 @@ class Directory:
             ending = self._locked_assignment(tx, role_assignment_id)
             now = self._clock.now()
             store.end_assignment(tx, role_assignment_id, actor, now)
-            person = store.person(tx, ending.person_id)
-            assert person is not None
-            remaining = person.confirmed_roles
-            resting = [
-                grant
-                for grant in grant_store.open_of_person(tx, ending.person_id)
-                if rests_on_role(grant, ending.person_id, ending.role, remaining)
-            ]
-            ended = end_grants(tx, self._decisions, resting, actor, "a role that it rested on ended", now)
+            ended = end_lost(tx, self._decisions, [ending.person_id], actor, "a role ended", now)
             self._written(tx, "role.ended", actor, ending)
         return ended
 
     def record_agreement(
-        self, actor: str, person_id: str, document_sha256: bytes, signed_at: datetime, expires_at: datetime
+        self,
+        actor: str,
+        signer_id: str,
+        kinds: Kinds,
+        document_sha256: bytes,
+        signed_at: datetime,
+        expires_at: datetime,
     ) -> str:
-        """Writes a signed agreement down. Returns its id. Raises NOT_FOUND, WRONG_STATE, INVALID_ARGUMENT."""
-        agreement_id = new_id("agreement")
-        with self._database.transaction() as tx:
+        """Writes a signed agreement of a person or a provider down. Returns its id. Raises SECOND_PERSON_REQUIRED, NOT_FOUND, WRONG_STATE,
+        INVALID_ARGUMENT."""
+        question = Question(actor, subjects=(signer_id,), facts={"act": "record an agreement"})
+        with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
             now = self._clock.now()
             require_agreement_times(signed_at, expires_at, now)
-            self._enabled(tx, person_id)
-            store.add_agreement(
-                tx, agreement_id, person_id, document_sha256, signed_at, expires_at, actor, now
+            concerned = self._signer(tx, actor, signer_id)
+            end_lost(tx, self._decisions, concerned, actor, "an agreement ended before this one", now)
+            agreement = Agreement(
+                new_id("agreement"),
+                signer_id,
+                kinds,
+                document_sha256,
+                signed_at,
+                expires_at,
+                actor,
+                now,
+                self._terms.confirmed(actor, now),
             )
+            standing.add_agreement(tx, agreement)
             self._decisions.write(
                 tx,
                 "agreement.recorded",
                 actor,
-                subjects=[agreement_id, person_id],
-                facts={"document_sha256": document_sha256.hex(), "expires_at": expires_at.isoformat()},
+                subjects=[agreement.agreement_id, signer_id],
+                facts={
+                    "document_sha256": document_sha256.hex(),
+                    "expires_at": expires_at.isoformat(),
+                    "kinds": kind_names(kinds),
+                },
             )
-        return agreement_id
+        return agreement.agreement_id
+
+    def _signer(self, tx: Connection, actor: str, signer_id: str) -> list[str]:
+        """Locks who signed; gives the people whose standing rests on it."""
+        if signer_id.startswith("provider_"):
+            self._provider(tx, signer_id, "update")
+            require_outside(store.person(tx, actor), signer_id)
+            return store.lock_people_of(tx, signer_id)
+        require_other(actor, signer_id)
+        self._enabled(tx, signer_id)
+        return [signer_id]
 
     def disable_person(self, actor: str, person_id: str) -> int:
         """Ends what a person can do, and their grants; returns how many. Raises SECOND_PERSON_REQUIRED, NOT_FOUND."""
         question = Question(actor, subjects=(person_id,), facts={"act": "disable"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
-            if person_id == actor:
-                raise second_person("Nobody disables themselves.")
+            require_other(actor, person_id)
             person = store.person(tx, person_id, "update")
             if person is None:
                 raise not_found("person")
@@ -146,14 +244,7 @@ class Directory:
                 return 0
             now = self._clock.now()
             store.disable(tx, person_id, now)
-            ended = end_grants(
-                tx,
-                self._decisions,
-                grant_store.open_of_person(tx, person_id),
-                actor,
-                "a person that it rested on was disabled",
-                now,
-            )
+            ended = end_lost(tx, self._decisions, [person_id], actor, "the person was disabled", now)
             self._decisions.write(
                 tx, "person.disabled", actor, subjects=[person_id], facts={"ended_grants": ended}
             )
@@ -230,6 +321,14 @@ class Directory:
         if person.disabled:
             raise wrong_state("The person is disabled.", "DISABLED")
         return person
+
+    def _provider(self, tx: Connection, provider_id: str, lock: store.Lock = "share") -> Provider:
+        provider = standing.provider(tx, provider_id, lock)
+        if provider is None:
+            raise not_found("provider")
+        if provider.ended_at is not None:
+            raise wrong_state("The provider was ended.", "ENDED")
+        return provider
 
     def _locked_assignment(self, tx: Connection, role_assignment_id: str) -> RoleAssignment:
         """A role under its person's lock."""

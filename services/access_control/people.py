@@ -1,33 +1,57 @@
 """Who is who: people of the workforce, their roles and agreements, and customers' members. Plain data and the rules on it."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from kept.options.v1 import roles_pb2
+from services.access_control.standing import (
+    LONGEST_AGREEMENT,
+    Agreement,
+    Provider,
+    RoleAssignment,
+    agreed_until,
+)
 
-# A signed agreement is good for a year and a month, so that it is renewed in time.
-LONGEST_AGREEMENT: Final = timedelta(days=400)
+__all__ = [
+    "LONGEST_AGREEMENT",
+    "Agreement",
+    "CustomerRole",
+    "Identity",
+    "Member",
+    "Person",
+    "Provider",
+    "RoleAssignment",
+    "StaffRole",
+    "customer_role_name",
+    "power_name",
+    "role_name",
+]
 
 StaffRole = roles_pb2.StaffRole
 CustomerRole = roles_pb2.CustomerRole
+Roles = frozenset["roles_pb2.StaffRole.ValueType"]
+
+_NOBODY: Final[Roles] = frozenset()
 
 
 @dataclass(frozen=True)
-class RoleAssignment:
-    """A role of a person that has not ended. confirmed_by: empty while it is only proposed, and then it counts for nothing."""
+class Identity:
+    """A way to sign in, of one person for ever. confirmed_by: empty while it is only proposed, and then nobody signs in with it."""
 
-    role_assignment_id: str
+    identity_id: str
     person_id: str
-    role: "roles_pb2.StaffRole.ValueType"
-    assigned_by: str
-    assigned_at: datetime
+    issuer: str
+    subject: str
+    linked_by: str
+    linked_at: datetime
     confirmed_by: str = ""
 
 
 @dataclass(frozen=True)
 class Person:
-    """A person of the workforce, whatever number of identities they sign in with. agreement_until: None without an agreement."""
+    """A person of the workforce, whatever number of identities they sign in with. agreement_until: until when the agreements needed are in
+    force, the provider's included; None where one is missing. provider: None for the vendor's own."""
 
     person_id: str
     display_name: str
@@ -35,23 +59,32 @@ class Person:
     roles: tuple[RoleAssignment, ...] = ()
     agreement_until: datetime | None = None
     disabled: bool = False
+    provider: Provider | None = None
+    agreements: tuple[Agreement, ...] = ()
 
     def has_agreement(self, now: datetime) -> bool:
-        """Whether a signed agreement is in force: no longer at the instant at which it ends."""
+        """Whether what has to be signed is in force: no longer at the instant at which it ends."""
         return self.agreement_until is not None and now < self.agreement_until
 
-    @property
-    def confirmed_roles(self) -> frozenset["roles_pb2.StaffRole.ValueType"]:
-        """Roles that a second person confirmed."""
-        return frozenset(role.role for role in self.roles if role.confirmed_by)
+    def roles_held(self, now: datetime) -> Roles:
+        """Roles that a second person confirmed and that have not lapsed, whether the person counts or not."""
+        return frozenset(role.role for role in self.roles if role.counts(now))
 
     def counts(self, now: datetime) -> bool:
         """Whether the person may do anything at all now."""
         return not self.disabled and self.has_agreement(now)
 
-    def roles_at(self, now: datetime) -> frozenset["roles_pb2.StaffRole.ValueType"]:
+    def roles_at(self, now: datetime) -> Roles:
         """Roles that count now: none of a disabled person, or of one without an agreement."""
-        return self.confirmed_roles if self.counts(now) else frozenset()
+        return self.roles_held(now) if self.counts(now) else _NOBODY
+
+
+def signed_until(agreements: tuple[Agreement, ...], provider: Provider | None) -> datetime | None:
+    """Until when a person counts by what was signed: by the person and, where they come from one, by the provider."""
+    own = agreed_until(agreements)
+    if provider is None or own is None:
+        return own
+    return None if provider.until is None else min(own, provider.until)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Final
 
 from kept.options.v1 import roles_pb2
-from services.access_control.grants import not_authorized
+from services.access_control.approval import not_authorized
 from services.access_control.people import Member, Person
-from services.access_control.store import Connection, directory
-from shared.identity import Caller, CallerKind
+from services.access_control.store import Connection, directory, identities
+from shared.database import Database
+from shared.errors import KeptError
+from shared.identity import Caller, CallerKind, RefusedToken
 from shared.redaction import Secret
 
 # Verifies a token for an audience: shared.identity.TokenVerifier.verify.
@@ -19,21 +21,42 @@ _AUDIENCE: Final = "kept:"
 class Tokens:
     """Finds the person behind a token."""
 
-    def __init__(self, verify: Verify) -> None:
+    def __init__(self, database: Database, verify: Verify) -> None:
+        self._database = database
         self._verify = verify
 
     def verify(self, token: str, service: str) -> Caller:
         """The caller that a token proves, if it was made for the service that shows it. Raises UNAUTHENTICATED: a token for another
-        service opens nothing here."""
-        return self._verify(Secret(token), _AUDIENCE + service)
+        service opens nothing here. Whose it is, if it was signed for somebody whom we know, goes along for the audit log."""
+        try:
+            return self._verify(Secret(token), _AUDIENCE + service)
+        except RefusedToken as error:
+            error.actor = self._actor(error.caller)
+            raise
 
-    def person(self, tx: Connection, caller: Caller) -> Person:
-        """The person of the workforce, whichever of their identities it is. Raises NOT_AUTHORIZED for nobody that we know."""
-        person = (
-            directory.person_of_identity(tx, caller.issuer, caller.subject)
+    def _actor(self, caller: Caller) -> str:
+        with self._database.transaction() as tx:
+            try:
+                if caller.kind is CallerKind.CUSTOMER:
+                    return self.member(tx, caller).member_id
+                return self.person(tx, caller).person_id
+            except KeptError:
+                return ""
+
+    def person_id(self, tx: Connection, caller: Caller) -> str:
+        """The id of the person of the workforce, whichever of their identities it is. Raises NOT_AUTHORIZED for nobody that we know."""
+        person_id = (
+            identities.person_id_of(tx, caller.issuer, caller.subject)
             if caller.kind is CallerKind.STAFF and caller.subject.isprintable()
             else None
         )
+        if person_id is None:
+            raise not_authorized("an entry in the directory")
+        return person_id
+
+    def person(self, tx: Connection, caller: Caller) -> Person:
+        """The person, with what they hold. Raises NOT_AUTHORIZED for nobody that we know."""
+        person = directory.person(tx, self.person_id(tx, caller))
         if person is None:
             raise not_authorized("an entry in the directory")
         return person

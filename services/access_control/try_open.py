@@ -11,8 +11,8 @@ from typing import Final
 
 from services.access_control.config import AccessControlConfig
 from services.access_control.custody.ladder import Ladder, open_epoch
-from services.access_control.key_stores import KeyStoreError
-from services.access_control.key_stores.files import FileKeyStore
+from services.access_control.key_stores import DoesNotOpen, KeyStoreError, RootAbsent
+from services.access_control.key_stores.configured import open_key_store
 from services.access_control.store import Connection, custody, epochs, holds
 from shared.config import ConfigError, load
 from shared.database import Database
@@ -22,17 +22,14 @@ _PAGE: Final = 1000
 
 
 def try_open(tx: Connection, ladder: Ladder) -> tuple[int, int]:
-    """How many epoch and hold keys open, and how many are there. Destroyed ones, of which only a tombstone is left, are not there."""
+    """How many epoch and hold keys open, and how many are there. Destroyed ones, of which only a tombstone is left, are not there.
+    Raises KeyStoreError when the key store cannot be asked."""
     custody.lock_ladder(tx, exclusive=False)  # not while everything moves to a new root
     opened = total = 0
     after = ""
     while organizations := epochs.organizations_after(tx, after, _PAGE):
         for organization in organizations:
-            wrapped = [
-                epoch
-                for epoch in epochs.read_epochs(tx, organization.organization_id)
-                if epoch.wrapped is not None
-            ]
+            wrapped = epochs.living_epochs(tx, [organization.organization_id])
             total += len(wrapped)
             opened += _opened(ladder, organization, wrapped)
         after = organizations[-1].organization_id
@@ -44,23 +41,23 @@ def try_open(tx: Connection, ladder: Ladder) -> tuple[int, int]:
                 assert hold.root_id is not None
                 assert hold.wrapped is not None
                 ladder.open_hold(hold.hold_id, hold.root_id, hold.wrapped)
-            except KeyStoreError:
+            except (RootAbsent, DoesNotOpen):
                 continue
             opened += 1
         after = found[-1].hold_id
     return opened, total
 
 
-def _opened(ladder: Ladder, organization: epochs.OrganizationRow, wrapped: list[epochs.EpochRow]) -> int:
+def _opened(ladder: Ladder, organization: epochs.OrganizationRow, wrapped: list[epochs.LivingEpoch]) -> int:
     try:
         key = ladder.open_organization(organization)
-    except KeyStoreError:
+    except (RootAbsent, DoesNotOpen):
         return 0
     opened = 0
     for epoch in wrapped:
         try:
             open_epoch(key, epoch)
-        except KeyStoreError:
+        except DoesNotOpen:
             continue
         opened += 1
     return opened
@@ -81,15 +78,15 @@ def main(arguments: list[str]) -> int:
         config = load(AccessControlConfig, "access_control", options.config)
         database = Database(options.database or config.database_url.get_secret_value(), pool=1)
         with database.transaction() as tx:
-            opened, total = try_open(tx, Ladder(FileKeyStore(config.key_store)))
+            opened, total = try_open(tx, Ladder(open_key_store(config.key_store)))
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except KeptError as error:
-        sys.stderr.write(f"try-open: {error.text} [{error.name}]\n")
-        return 1
     except KeyStoreError as error:
         sys.stderr.write(f"try-open: {error}\n")
+        return 1
+    except KeptError as error:
+        sys.stderr.write(f"try-open: {error.text} [{error.name}]\n")
         return 1
     sys.stdout.write(f"{opened}/{total} keys open\n")
     return 0

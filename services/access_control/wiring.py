@@ -15,21 +15,30 @@ from kept.access_control.v1 import (
 )
 from kept.retention.v1 import rules_pb2_grpc
 from kept.settings.v1 import policies_pb2_grpc
+from services.access_control.asking import Asking
 from services.access_control.audit_log import AuditLog
 from services.access_control.authority import Authority
 from services.access_control.authorization import Authorization
-from services.access_control.bootstrap import workforce_issuer
+from services.access_control.bootstrap import workforce_issuers
+from services.access_control.break_glass import BreakGlassReviews
 from services.access_control.cases import Cases
 from services.access_control.config import AccessControlConfig
 from services.access_control.custody import Custody
+from services.access_control.customer_approval import CustomerApproval
 from services.access_control.decision_log import DecisionLog
 from services.access_control.directory import Directory
 from services.access_control.ended_grants import EndedGrants, GrantWatch
-from services.access_control.granting import CustomerApproval, Granting
+from services.access_control.grant_acts import GrantActs
+from services.access_control.granting import Granting
+from services.access_control.identities import Identities
 from services.access_control.key_stores import KeyStoreError
-from services.access_control.key_stores.files import FileKeyStore
+from services.access_control.key_stores.configured import open_key_store
+from services.access_control.notifications import Notifications
 from services.access_control.opening import Opening
 from services.access_control.policies_replica import Policies
+from services.access_control.policy_reload import PolicyReload
+from services.access_control.providers import Providers
+from services.access_control.reviews import Reviews
 from services.access_control.servicers.audit import AuditServicer
 from services.access_control.servicers.authz import AuthzServicer
 from services.access_control.servicers.directory import DirectoryServicer
@@ -61,7 +70,7 @@ def wire(
         return clock.now() >= rules.due_at(organization_id, day)
 
     try:
-        key_store = FileKeyStore(config.key_store)
+        key_store = open_key_store(config.key_store)
         audit_log = AuditLog(database, clock, key_store)
         audit_log.verify_at_start()
         custody = Custody(
@@ -78,11 +87,23 @@ def wire(
         raise ConfigError(f"key_store: {error}") from error
 
     authorization = Authorization()
-    decisions = DecisionLog(database, audit_log, clock)
-    tokens = Tokens(verify or TokenVerifier(config.issuers, clock).verify)
+    notifications = Notifications.configured(config.notifications, database, clock)
+    decisions = DecisionLog(
+        database, audit_log, clock, notifications, policy_set=lambda: authorization.policy_set
+    )
+    policy_reload = PolicyReload(database, clock, authorization, decisions, config.policies)
+    policy_reload.start()
+    tokens = Tokens(database, verify or TokenVerifier(config.issuers, clock).verify)
     customer_approval = CustomerApproval(policies)
-    directory = Directory(database, clock, decisions, workforce_issuer(config))
-    granting = Granting(database, clock, custody, authorization, decisions, customer_approval)
+    issuers = workforce_issuers(config)
+    directory = Directory(database, clock, decisions, issuers, config.review_terms)
+    identities = Identities(database, clock, decisions, issuers)
+    providers = Providers(database, clock, decisions, config.review_terms)
+    standing_reviews = Reviews(database, clock, decisions, config.review_terms)
+    acts = GrantActs(clock, decisions, customer_approval)
+    asking = Asking(database, clock, custody, authorization, decisions, customer_approval, acts)
+    granting = Granting(database, clock, authorization, acts)
+    reviews = BreakGlassReviews(database, clock, acts, decisions)
     opening = Opening(database, clock, custody, authorization, decisions, tokens, customer_approval, rules)
     authority = Authority(database, clock, authorization, decisions, tokens, config.support_contact)
     cases = Cases(database, clock, decisions)
@@ -90,9 +111,11 @@ def wire(
 
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
-        directory_pb2_grpc.add_DirectoryServiceServicer_to_server(DirectoryServicer(directory), server)
+        directory_pb2_grpc.add_DirectoryServiceServicer_to_server(
+            DirectoryServicer(directory, identities, providers, standing_reviews, clock), server
+        )
         grants_pb2_grpc.add_GrantServiceServicer_to_server(
-            GrantServicer(granting, GrantWatch(granting, clock)), server
+            GrantServicer(asking, granting, reviews, GrantWatch(granting, clock)), server
         )
         authz_pb2_grpc.add_AuthzServiceServicer_to_server(
             AuthzServicer(authority, opening, ended_grants, cases), server
@@ -103,7 +126,18 @@ def wire(
 
     return Service(
         register=register,
-        jobs=[policies.job, rules.job, audit_log.job, custody.job],
+        jobs=[
+            policies.job,
+            rules.job,
+            audit_log.job,
+            custody.job,
+            reviews.job,
+            standing_reviews.job,
+            policy_reload.job,
+            *notifications.jobs,
+        ],
         authority=authority,
         leases=[policies.require_lease, rules.require_lease],
+        parts={"outbox": notifications.are_well},
+        refused=authority.refused,
     )

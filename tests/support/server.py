@@ -71,6 +71,7 @@ def running(
     port: int,
     identify: Identify | None = None,
     client_certificates: bool | None = None,
+    worker_threads: int = 4,
 ) -> Iterator[Running]:
     """A server on a loopback port, stopped at the end. Without `identify` it asks for certificates, and they name the caller."""
     certificates = Authority(directory, trust_domain=TRUST_DOMAIN, environment="local")
@@ -86,7 +87,7 @@ def running(
         database_url="postgresql+psycopg://nobody:nothing@127.0.0.1:1/none",  # type: ignore[arg-type]
         tls=Tls(certificate=identity.certificate, key=identity.key, authority=identity.authority),
         audience="kept:safety_review",
-        worker_threads=4,
+        worker_threads=worker_threads,
         stream_threads=4,
     )
     service = Service(

@@ -10,10 +10,12 @@ from kept.cli import (
     controls,
     doctor,
     holds,
+    keys,
     logs,
     members,
     organizations,
     people,
+    policy,
     retention,
     signing_in,
 )
@@ -40,7 +42,7 @@ def kept() -> None:
       1  a service refused it, or failed: stderr says why and what to do next
       2  the command line was not understood, or the profile cannot be used
       3  nobody answered, or not at the moment: the same command may work later
-      4  a certificate or audit log did not verify
+      4  a certificate or audit log did not verify; policies do not hold their cases
     """
 
 
@@ -57,7 +59,9 @@ holds.add_to(app)
 cases.add_to(app)
 retention.add_to(app)
 certificates.add_to(app)
+keys.add_to(app)
 audit.add_to(app)
+policy.add_to(app)
 
 # Built once: what `main` runs, and what completion asks.
 command = typer.main.get_command(app)

@@ -113,6 +113,14 @@ class StaffRole(StrEnum):
     LEGAL = "legal"
     COMPLIANCE = "compliance"
     AUDITOR = "auditor"
+    ON_CALL = "on-call"
+
+
+class AgreementKind(StrEnum):
+    """What an agreement is about."""
+
+    CONFIDENTIALITY = "confidentiality"
+    SECURITY_CONTROLS = "security-controls"
 
 
 class CustomerRole(StrEnum):

@@ -9,7 +9,8 @@ import typer
 from kept.cli.arguments import Limit
 from kept.cli.invocation import Invocation, group, verb
 from kept.cli.retention import write_file
-from kept.cli.verification import head, verify_audit
+from kept.cli.verification import verify_audit
+from kept.cli.witness import head, witness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,10 @@ def add_to(app: typer.Typer) -> None:
     verb(audit, "export")(export)
     verb(audit, "verify")(verify_audit)
     verb(audit, "head")(head)
+    verb(audit, "witness")(witness)
+    verb(audit, "keys")(keys)
+    verb(audit, "replace-key")(replace_key)
+    verb(audit, "revoke-key")(revoke_key)
 
 
 def _stub(call: Invocation) -> "audit_pb2_grpc.AuditServiceStub":

@@ -1,4 +1,4 @@
-"""`kept certificates` and `kept keys`: proof that something was deleted, and what keys there are."""
+"""`kept certificates`: proof that something was deleted."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds both groups."""
+    """Adds the group."""
     certificates = group(app, "certificates", "Proof of deletion, verifiable offline.")
     verb(certificates, "list")(list_)
     verb(certificates, "get")(get)
     verb(certificates, "verify")(verify_certificate)
-    keys = group(app, "keys", "The keys that open content.")
-    verb(keys, "status")(status)
 
 
 def _stub(call: Invocation) -> "certificates_pb2_grpc.CertificateServiceStub":
@@ -62,16 +60,3 @@ def get(
 
     response = _stub(call).GetCertificate(certificates_pb2.GetCertificateRequest(certificate_id=certificate))
     write_file(call, output, response.envelope)
-
-
-def status(call: Invocation) -> None:
-    """How many keys of which kind there are.
-
-    And what the key store's destruction is worth. For operators and auditors.
-    """
-    from kept.access_control.v1 import keys_pb2, keys_pb2_grpc
-    from kept.cli.output import sheet
-
-    stub = keys_pb2_grpc.KeyServiceStub(call.channel("access_control"))
-    response = stub.GetKeyStatus(keys_pb2.GetKeyStatusRequest())
-    call.show(response, lambda: sheet(response))

@@ -202,6 +202,7 @@ def _document(key: "SigningKey", new: bool) -> dict[str, object]:
         "key_id": key.key_id,
         "public_key": key.public_key.hex(),
         "created_at": key.created_at.isoformat(),
+        "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
         "new": new,
     }
 
@@ -216,6 +217,13 @@ def _shown(published: "list[SigningKey]", pinned: "list[SigningKey]") -> "Render
             key.key_id,
             key.public_key.hex(),
             f"{key.created_at:%Y-%m-%d}",
-            "" if key in pinned else "new",
+            " ".join(_remarks(key, pinned)),
         )
     return shown
+
+
+def _remarks(key: "SigningKey", pinned: "list[SigningKey]") -> Iterable[str]:
+    if key.revoked_at is not None:
+        yield f"revoked {key.revoked_at:%Y-%m-%d}"
+    if key not in pinned:
+        yield "new"

@@ -1,17 +1,20 @@
-"""Offline verification: `kept certificates verify`, `kept audit verify`, and the tree head that both rest on.
+"""Offline verification: `kept certificates verify` and `kept audit verify`.
 
 Nothing here trusts the network: keys are the pinned ones (or --keys FILE), and a file is verified as it lies there.
 """
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kept.cli.exits import Exit
 from kept.cli.invocation import Invocation
 from kept.client.errors import KeptError
+
+if TYPE_CHECKING:
+    from kept.evidence import PinnedKeys
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="The file to verify.")]
 _Keys = Annotated[
@@ -22,12 +25,17 @@ _Keys = Annotated[
 ]
 
 
-def trusted(call: Invocation, file: Path | None, purpose: str) -> dict[str, bytes]:
-    """Key id -> public key, of "certificates" or "audit_log". Raises KeptError when none is pinned."""
+def trusted(call: Invocation, file: Path | None, purpose: str) -> "PinnedKeys":
+    """Key id -> public key, of "certificates" or "audit_log", revoked ones as such. Raises KeptError when none is pinned."""
     from kept.client.signing_keys import load
+    from kept.evidence import Revoked
 
     path = call.profile.signing_keys if file is None else file
-    keys = {key.key_id: key.public_key for key in load(path) if key.purpose == purpose}
+    keys = {
+        key.key_id: Revoked(f"{key.revoked_at:%Y-%m-%d}") if key.revoked_at else key.public_key
+        for key in load(path)
+        if key.purpose == purpose
+    }
     if not keys:
         raise KeptError("NO_KEYS", f"{path} names no key of the {purpose.replace('_', ' ')} to verify with.")
     return keys
@@ -134,39 +142,3 @@ def _not_continued(earlier: Any, later: Any) -> str | None:
     if found != known["last_leaf_hash"]:
         return "Entries of the earlier export were changed."
     return None
-
-
-def head(call: Invocation) -> None:
-    """The newest signed head of the log, checked.
-
-    Checked against the one that was seen here before. Needs no sign-in.
-
-    The head is remembered beside the profile. That the log only ever grows is checked each time: exit code 4 when the new head does not
-    continue the remembered one.
-    """
-    from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
-    from kept.cli.output import to_document
-    from kept.client import private_files
-    from kept.evidence.audit import verify_heads
-
-    stub = audit_pb2_grpc.AuditServiceStub(call.public_channel("access_control"))
-    log_keys = trusted(call, None, "audit_log")
-    newest = to_document(stub.GetTreeHead(audit_pb2.GetTreeHeadRequest()).head)
-    memory = call.profile.file.parent / "tree-head.json"
-    seen = read_evidence(memory) if memory.exists() else newest
-    sizes = int(seen["tree_size"]), int(newest["tree_size"])
-    if sizes[1] < sizes[0]:
-        problem: str | None = (
-            f"The log had {sizes[0]} entries and now has {sizes[1]}: entries were taken away."
-        )
-    else:
-        proof: list[str] = []
-        if sizes[0] < sizes[1]:
-            asked = audit_pb2.GetConsistencyProofRequest(first_size=sizes[0], second_size=sizes[1])
-            proof = to_document(stub.GetConsistencyProof(asked))["proof"]
-        result = verify_heads(seen, newest, proof, log_keys)
-        problem = None if result.ok else result.problem
-    if problem is None:
-        private_files.write(memory, json.dumps(newest) + "\n")
-    facts = {name: newest[name] for name in ("tree_size", "root_hash", "timestamp_ms", "key_id")}
-    verdict(call, "tree head", facts | {"seen_before": sizes[0]}, problem)

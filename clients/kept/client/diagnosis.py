@@ -86,7 +86,8 @@ def _certificate(profile: Profile, service: str) -> Finding:
 
 
 def _health(profile: Profile, channel: "grpc.Channel", service: str) -> Iterator[Finding]:
-    """Whether it serves, has its database, and holds its leases: by the names that servers report (shared/server.py)."""
+    """Whether it serves, has its database, holds its leases, and gets rid of its messages: by the names that servers report
+    (shared/server.py)."""
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     stub: Any = health_pb2_grpc.HealthStub(channel)  # its types come without its method
@@ -102,7 +103,7 @@ def _health(profile: Profile, channel: "grpc.Channel", service: str) -> Iterator
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     try:
-        whole, database, leases = (serves(part) for part in ("", "database", "leases"))
+        whole, database, leases, outbox = (serves(part) for part in ("", "database", "leases", "outbox"))
     except KeptError as error:
         yield Finding(service, "bad", error.text, "Check the address, and that the service runs.")
         return
@@ -127,6 +128,15 @@ def _health(profile: Profile, channel: "grpc.Channel", service: str) -> Iterator
             "bad",
             "lapsed: what needs them is refused",
             "Look whether settings and the others serve; leases come back by themselves within seconds.",
+        )
+    if outbox:
+        yield Finding(f"{service} outbox", "ok", "nothing is refused")
+    elif outbox is False:
+        yield Finding(
+            f"{service} outbox",
+            "bad",
+            "holds messages that their receiver does not take",
+            "Its log names receiver and reason (outbox.refused, webhook.endpoint_gone); they are kept and tried again.",
         )
 
 

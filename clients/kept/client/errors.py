@@ -60,7 +60,7 @@ class KeptError(Exception):
         """What to do next, in words; empty where there is nothing to add."""
         words = NEXT_STEPS.get(self.reason, "")
         for key, value in self.metadata.items():
-            words = words.replace("{" + key + "}", _as_typed(value) if key == "power" else value)
+            words = words.replace("{" + key + "}", _as_typed(value) if key == "power" else value.rstrip("."))
         # A key that the service did not send leaves the sentence that needs it unsaid.
         words = ". ".join(sentence for sentence in words.split(". ") if "{" not in sentence)
         if self.retry_after is not None:

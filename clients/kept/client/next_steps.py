@@ -17,10 +17,11 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "NO_KEYS": "Pin the keys with `kept trust`, or name a file of keys with --keys FILE.",
     "KEYS_CHANGED": "Ask the operator out of band whether the keys were changed, then pin them with `kept trust --replace`.",
     # callers
-    "UNAUTHENTICATED": "Sign in again with `kept login`; if that does not help, `kept doctor` shows clock and certificate faults.",
+    "UNAUTHENTICATED": "What is wrong with the token: {problem}. Sign in again with `kept login`; if that does not help, `kept doctor` "
+    "shows clock and certificate faults.",
     "CALLER_NOT_ALLOWED": "Use another identity (--as NAME); `kept status` shows who you are.",
-    "NOT_AUTHORIZED": "What is missing: {missing}. `kept status` shows your roles and agreement; an operator changes them with "
-    "`kept people`.",
+    "NOT_AUTHORIZED": "What is missing: {missing}. {advice}. The policy that asks for it: {policy}. `kept status` shows your roles and "
+    "agreement; an operator changes them with `kept people`.",
     "POWER_REQUIRED": "Request the power with `kept access request --power {power} --reason …` and have a colleague approve it.",
     "WRONG_ORGANIZATION": "Name your own organization, or use another identity (--as NAME).",
     "ADMIN_REQUIRED": "Ask one of your admins: {admins}. There is no admin to ask; write to {support}.",
@@ -33,11 +34,13 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "WRONG_STATE": "It is in state {state}, which does not allow this. Look at it again with the `show` or `list` command.",
     "SECOND_PERSON_REQUIRED": "Ask a colleague: nobody does both halves of an act that takes two.",
     "ALREADY_EXISTS": "Look with the `list` command at the one that is there, or choose another name.",
+    "CONFUSABLE": "Add what tells the two apart, such as a middle name; look with `kept people list` for who it looks like.",
     # grants
     "GRANT_REQUIRED": "Request access with `kept access request --organization … --purpose … --reason …`, then pass --grant.",
     "GRANT_NOT_ACTIVE": "The grant's state is {state}. See what it waits for with `kept access show GRANT`.",
     "GRANT_EXPIRED": "Request a new grant with `kept access request`.",
     "GRANT_REVOKED": "Ask whoever revoked it; if the need stands, request a new grant with `kept access request`.",
+    "BREAK_GLASS_UNREVIEWED": "Have a colleague look at {grant_id} with `kept access review`; then ask again.",
     "OUTSIDE_SCOPE": "Leave out what the grant does not cover (`kept access show GRANT`), or request one that does.",
     "BUDGET_EXHAUSTED": "Request a new grant with the number of records that you need (--budget).",
     "DETAIL_NOT_GRANTED": "The grant gives {detail}. Ask for less with --detail, or request a grant with more.",
@@ -47,6 +50,7 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "LEASE_LAPSED": _RETRY,
     "PEER_UNAVAILABLE": "It waits for the {service} service. " + _RETRY,
     "DATABASE_UNAVAILABLE": _RETRY,
+    "KEY_STORE_UNAVAILABLE": _RETRY + " If it stays so, an operator looks after access control's key store.",
     "OVERLOADED": _RETRY,
     "TOO_LARGE": "Send less at once; retrying the same does not help.",
     "SHUTTING_DOWN": _RETRY,

@@ -7,7 +7,7 @@ way could exchange keys too. They are taken at first sign-in, shown, and from th
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,12 +24,13 @@ SOURCES: Final = {"audit_log": "access_control", "certificates": "retention"}
 
 @dataclass(frozen=True, order=True)
 class SigningKey:
-    """One Ed25519 key. key_id: the first 16 bytes of SHA-256 of the key, in hex."""
+    """One Ed25519 key. key_id: the first 16 bytes of SHA-256 of the key, in hex. revoked_at: what it signed proves nothing any more."""
 
     purpose: str
     key_id: str
     public_key: bytes
     created_at: datetime
+    revoked_at: datetime | None = None
 
 
 def key_id_of(public_key: bytes) -> str:
@@ -49,7 +50,9 @@ def fetch(channel: Callable[[str], "grpc.Channel"]) -> list[SigningKey]:
         "certificates": certificates.ListSigningKeys(certificates_pb2.ListSigningKeysRequest()),
     }
     found = [
-        SigningKey(purpose, key.key_id, key.public_key, key.created_at.ToDatetime(UTC))
+        SigningKey(
+            purpose, key.key_id, key.public_key, key.created_at.ToDatetime(UTC), _revoked_at(purpose, key)
+        )
         for purpose, answer in answers.items()
         for key in answer.keys
     ]
@@ -62,6 +65,14 @@ def fetch(channel: Callable[[str], "grpc.Channel"]) -> list[SigningKey]:
     return sorted(found)
 
 
+def _revoked_at(purpose: str, key: Any) -> datetime | None:
+    # Keys of certificates have no such field yet.
+    if purpose != "audit_log" or not key.HasField("revoked_at"):
+        return None
+    revoked_at: datetime = key.revoked_at.ToDatetime(UTC)
+    return revoked_at
+
+
 def load(file: Path) -> list[SigningKey]:
     """The keys in a file; none when there is no file. Raises KeptError (UNREADABLE)."""
     try:
@@ -72,6 +83,7 @@ def load(file: Path) -> list[SigningKey]:
                 key["key_id"],
                 bytes.fromhex(key["public_key"]),
                 datetime.fromisoformat(key["created_at"]),
+                datetime.fromisoformat(key["revoked_at"]) if key.get("revoked_at") else None,
             )
             for purpose in SOURCES
             for key in content[purpose]
@@ -83,13 +95,14 @@ def load(file: Path) -> list[SigningKey]:
 
 
 def save(file: Path, keys: list[SigningKey]) -> None:
-    """Writes keys to a file that `load` reads: {"audit_log": [{"key_id", "public_key" in hex, "created_at"}], "certificates": […]}."""
+    """Writes keys to a file that `load` reads: {"audit_log": [{"key_id", "public_key" in hex, "created_at", "revoked_at"}], "certificates": […]}."""
     content = {
         purpose: [
             {
                 "key_id": key.key_id,
                 "public_key": key.public_key.hex(),
                 "created_at": key.created_at.isoformat(),
+                "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
             }
             for key in keys
             if key.purpose == purpose
@@ -100,13 +113,15 @@ def save(file: Path, keys: list[SigningKey]) -> None:
 
 
 def added(pinned: list[SigningKey], published: list[SigningKey]) -> list[SigningKey]:
-    """What a service publishes beyond what is pinned. Raises KeptError (KEYS_CHANGED) when a pinned key is published no more or
-    differently: past keys stay published, so that is a change of identity."""
+    """What a service publishes beyond what is pinned: new keys, and pinned ones that were revoked since. Raises KeptError (KEYS_CHANGED)
+    when a pinned key is published no more or differently, or one that was revoked as if it was not: past keys stay published and
+    revoked ones revoked, so that is a change of identity."""
     by_id = {(key.purpose, key.key_id): key for key in published}
     for key in pinned:
-        if key not in by_id.values():
-            raise KeptError(
-                "KEYS_CHANGED",
-                f"The pinned {key.purpose.replace('_', ' ')} key {key.key_id} is published no more.",
-            )
+        known = by_id.get((key.purpose, key.key_id))
+        name = f"The pinned {key.purpose.replace('_', ' ')} key {key.key_id}"
+        if known is None or known not in (key, replace(key, revoked_at=known.revoked_at)):
+            raise KeptError("KEYS_CHANGED", f"{name} is published no more.")
+        if key.revoked_at is not None and known.revoked_at is None:
+            raise KeptError("KEYS_CHANGED", f"{name} was revoked, and is published as if it was not.")
     return [key for key in published if key not in pinned]

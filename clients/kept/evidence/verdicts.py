@@ -12,9 +12,17 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 # Public keys, 32 bytes each, by key id: taken once from a source that the reader trusts, never out of the evidence itself.
-PinnedKeys = Mapping[str, bytes]
+# One that was revoked is among them too: what it signed is worth nothing, and it is told apart from a key that nobody knows.
+PinnedKeys = Mapping[str, "bytes | Revoked"]
 HASH_BYTES: Final = 32
 _DECIMAL: Final = re.compile("[0-9]{1,19}")
+
+
+@dataclass(frozen=True)
+class Revoked:
+    """In the place of a public key: it was revoked, on a day as people write it."""
+
+    on: str
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,10 @@ def check_signature(
     public_key = keys.get(key_id)
     if public_key is None:
         raise EvidenceError(f"{what} is signed with a key that is not pinned.")
+    if isinstance(public_key, Revoked):
+        raise EvidenceError(
+            f"{what} is signed with a key that was revoked on {public_key.on}: somebody else may have made it; get it anew."
+        )
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, label + message)
     except (InvalidSignature, ValueError):

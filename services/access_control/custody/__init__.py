@@ -8,7 +8,6 @@ from services.access_control.audit_log import AuditLog
 from services.access_control.custody.destruction import (
     ACTOR,
     Destroyer,
-    SurvivorsMustBeOn,
     destroyed_entry_id,
 )
 from services.access_control.custody.ladder import (
@@ -19,6 +18,8 @@ from services.access_control.custody.ladder import (
     wrap_record_key,
 )
 from services.access_control.custody.sealing import DoesNotUnseal, EpochPrivateKey, record_key
+from services.access_control.custody.status import KeyStatus, read_status
+from services.access_control.custody.survivors import SurvivorsMustBeOn
 from services.access_control.key_stores import KeyStore
 from services.access_control.store import Connection, epochs, holds
 from services.access_control.store import custody as store
@@ -72,16 +73,6 @@ class Retention:
     lost: Sequence[bytes]
 
 
-@dataclass(frozen=True)
-class KeyStatus:
-    """The current root, the other roots in the key store (none when all is well), counts, and the store's own statement."""
-
-    root: store.RootRow
-    other_root_ids: Sequence[str]
-    counts: store.Counts
-    key_store_statement: str
-
-
 class Custody:
     """Custody. job: carries destructions on, to be put among the service's jobs. `verify_at_start` is called once, in wire().
 
@@ -109,6 +100,7 @@ class Custody:
         self._audit_log = audit_log
         self._is_closed = is_closed
         self._late_window = late_window
+        self._survivors_must_be_on = survivors_must_be_on
         self._ladder = Ladder(key_store)
         self._destroyer = Destroyer(
             database,
@@ -155,14 +147,14 @@ class Custody:
         day that is over; INVALID_ARGUMENT for a day too far ahead; LEASE_LAPSED."""
         if self._is_closed(organization_id):
             raise _destroyed()
-        with self._database.transaction() as tx:
-            for epoch in epochs.read_epochs(tx, organization_id, [day]):
-                return _public(epoch)
         now = self._clock.now()
         if day < (now - self._late_window).date() - _DAY:
             raise _destroyed()
         if day > now.date() + _DAYS_AHEAD:
             raise invalid("day", "is more than two days ahead")
+        with self._database.transaction() as tx:
+            for epoch in epochs.read_epochs(tx, organization_id, [day]):
+                return _public(epoch)
         with self._database.transaction() as tx:
             store.lock_ladder(tx, exclusive=False)
             row = epochs.lock_organization(tx, organization_id)
@@ -233,18 +225,16 @@ class Custody:
         row = epochs.lock_organization(tx, organization_id, share=share)
         if row is None or row.wrapped is None:
             return {}
-        records = [record for record in records if _has_day(record[0])]
-        days = {record_day(record_id) for record_id, _, _ in records}
+        dated = [(day, *record) for record in records if (day := _day_of(record[0])) is not None]
+        days = {day for day, *_ in dated}
         organization_key = self._ladder.open_organization(row)
         private_keys = {
             epoch.day: open_epoch(organization_key, epoch)
-            for epoch in epochs.read_epochs(tx, organization_id, days)
-            if epoch.wrapped is not None
+            for epoch in epochs.living_epochs(tx, [organization_id], days)
         }
         data_keys: dict[tuple[date, bytes, bytes], bytes | None] = {}
         keys: dict[bytes, bytes] = {}
-        for record_id, data_key_id, sealed in records:
-            day = record_day(record_id)
+        for day, record_id, data_key_id, sealed in dated:
             if day not in private_keys:
                 continue
             which = (day, data_key_id, sealed)
@@ -351,12 +341,8 @@ class Custody:
             return epochs.destroyed_epochs(tx, destruction_id, after, limit)
 
     def status(self) -> KeyStatus:
-        """Where the keys are."""
-        with self._database.transaction() as tx:
-            root = self._ladder.current_root(tx)
-            counts = store.count(tx)
-        others = [root_id for root_id in self._key_store.root_ids() if root_id != root.root_id]
-        return KeyStatus(root, others, counts, self._key_store.statement)
+        """Where the keys are, what waits to be destroyed and why, and which backups open anything."""
+        return read_status(self._database, self._ladder, self._survivors_must_be_on)
 
 
 def _public(epoch: epochs.EpochRow) -> EpochKey:
@@ -372,11 +358,11 @@ def _destroyed() -> KeptError:
     )
 
 
-def _has_day(record_id: bytes) -> bool:
+def _day_of(record_id: bytes) -> date | None:
+    """None for what no record's id can be."""
     if not is_record_id(record_id):
-        return False
+        return None
     try:
-        record_day(record_id)
+        return record_day(record_id)
     except OverflowError:  # past the year 9999
-        return False
-    return True
+        return None

@@ -5,12 +5,12 @@ transaction; those that wrap under the root say that the ladder lock must be hel
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Final
 
 from services.access_control.custody.sealing import EpochPrivateKey
-from services.access_control.key_stores import Item, KeyStore, KeyStoreError, wrapping
+from services.access_control.key_stores import DoesNotOpen, Item, KeyStore, RootAbsent, wrapping
 from services.access_control.store import Connection, custody, epochs, holds
 from shared.errors import KeptError, Reason
 
@@ -41,18 +41,37 @@ class Ladder:
         self, tx: Connection, organization_id: str, generation: int
     ) -> tuple[bytes, epochs.OrganizationRow]:
         """A new key for an organization, and its row. Needs the ladder lock."""
+        return self.new_organization_keys(tx, {organization_id: generation})[0]
+
+    def new_organization_keys(
+        self, tx: Connection, generations: Mapping[str, int]
+    ) -> list[tuple[bytes, epochs.OrganizationRow]]:
+        """New keys for organizations, each of its generation, and their rows. Needs the ladder lock."""
         root_id = self.current_root(tx).root_id
-        key = wrapping.new_key()
-        [wrapped] = self.key_store.wrap(root_id, [Item(_organization(organization_id, generation), key)])
-        return key, epochs.OrganizationRow(organization_id, generation, root_id, wrapped, None)
+        keys = [wrapping.new_key() for _ in generations]
+        names = [_organization(*each) for each in generations.items()]
+        wrapped = self.key_store.wrap(
+            root_id, [Item(name, key) for name, key in zip(names, keys, strict=True)]
+        )
+        return [
+            (key, epochs.OrganizationRow(organization_id, generation, root_id, value, None))
+            for key, (organization_id, generation), value in zip(
+                keys, generations.items(), wrapped, strict=True
+            )
+        ]
 
     def open_organization(self, row: epochs.OrganizationRow) -> bytes:
         """An organization's key. Its row must be locked, or the ladder: else the root may be gone by now."""
-        assert row.root_id is not None
-        assert row.wrapped is not None
+        return self.open_organizations([row])[0]
+
+    def open_organizations(self, rows: Sequence[epochs.OrganizationRow]) -> list[bytes]:
+        """Organizations' keys, which all hang on one root, in order. Their rows must be locked, or the ladder."""
+        [root_id] = {row.root_id for row in rows}
+        assert root_id is not None
         return self.key_store.unwrap(
-            row.root_id, [Item(_organization(row.organization_id, row.generation), row.wrapped)]
-        )[0]
+            root_id,
+            [Item(_organization(row.organization_id, row.generation), row.wrapped or b"") for row in rows],
+        )
 
     def new_hold_key(self, tx: Connection, hold_id: str) -> tuple[bytes, holds.HoldRow]:
         """A new key for a hold, and its row. Needs the ladder lock."""
@@ -106,7 +125,8 @@ class Ladder:
 
     def opens_survivors(self, tx: Connection) -> bool:
         """Whether the current root is in the key store and opens what hangs on it: its canary, an organization's key with its
-        epochs, a hold's key, as far as there are such; and whether nothing hangs on another root. Needs the ladder lock."""
+        epochs, a hold's key, as far as there are such; and whether nothing hangs on another root. Needs the ladder lock.
+        Raises KeyStoreError when the key store cannot be asked."""
         root = self.current_root(tx)
         if custody.hangs_elsewhere(tx, root.root_id):
             return False
@@ -116,14 +136,15 @@ class Ladder:
                 return False
             for row in epochs.organizations_after(tx, "", 1):
                 key = self.open_organization(row)
-                for epoch in epochs.read_epochs(tx, row.organization_id):
-                    if epoch.wrapped is not None and open_epoch(key, epoch).public_bytes != epoch.public_key:
+                public_keys = epochs.public_keys(tx, row.organization_id)
+                for epoch in epochs.living_epochs(tx, [row.organization_id]):
+                    if open_epoch(key, epoch).public_bytes != public_keys[epoch.epoch_key_id]:
                         return False
             for held in holds.holds_after(tx, "", 1):
                 if held.root_id is None or held.wrapped is None:
                     return False
                 self.open_hold(held.hold_id, held.root_id, held.wrapped)
-        except KeyStoreError:
+        except (RootAbsent, DoesNotOpen):
             return False
         return True
 
@@ -149,16 +170,14 @@ def wrap_epoch(
     )
 
 
-def open_epoch(organization_key: bytes, row: epochs.EpochRow) -> EpochPrivateKey:
+def open_epoch(organization_key: bytes, row: epochs.LivingEpoch) -> EpochPrivateKey:
     """An epoch's private key. Raises DoesNotOpen."""
-    assert row.wrapped is not None
     name = _epoch(row.organization_id, row.day, row.epoch_key_id)
     return EpochPrivateKey.from_bytes(wrapping.unwrap(organization_key, name, row.wrapped))
 
 
-def rewrap_epoch(old: bytes, fresh: bytes, row: epochs.EpochRow) -> bytes:
+def rewrap_epoch(old: bytes, fresh: bytes, row: epochs.LivingEpoch) -> bytes:
     """An epoch's private key under another key of its organization."""
-    assert row.wrapped is not None
     name = _epoch(row.organization_id, row.day, row.epoch_key_id)
     return wrapping.wrap(fresh, name, wrapping.unwrap(old, name, row.wrapped))
 

@@ -27,11 +27,12 @@ class DoesNotUnseal(Exception):
 class EpochPrivateKey:
     """The private half of an epoch. Its bytes are ML-KEM seed (64) ‖ X25519 private key (32)."""
 
-    __slots__ = ("_mlkem", "_x25519")
+    __slots__ = ("_mlkem", "_private_key", "_x25519")
 
     def __init__(self, mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> None:
         self._mlkem = mlkem
         self._x25519 = x25519
+        self._private_key = hpke.MLKEM768X25519PrivateKey(mlkem, x25519)
 
     @classmethod
     def generate(cls) -> "EpochPrivateKey":
@@ -58,9 +59,10 @@ class EpochPrivateKey:
 
     def unseal(self, organization_id: str, day: date, data_key_id: bytes, sealed: bytes) -> bytes:
         """The data key, 32 bytes. Raises DoesNotUnseal."""
-        private_key = hpke.MLKEM768X25519PrivateKey(self._mlkem, self._x25519)
         try:
-            data_key = _SUITE.decrypt(sealed, private_key, data_key_info(organization_id, day, data_key_id))
+            data_key = _SUITE.decrypt(
+                sealed, self._private_key, data_key_info(organization_id, day, data_key_id)
+            )
         except (InvalidTag, ValueError):
             raise DoesNotUnseal from None
         if len(data_key) != _DATA_KEY_BYTES:

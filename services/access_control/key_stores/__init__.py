@@ -6,19 +6,40 @@ store's `destroy` is worth depends on the store, and each says so in a sentence 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from shared.errors import KeptError, Reason
+
+if TYPE_CHECKING:
+    from services.access_control.key_stores.signers import Signers
 
 
-class KeyStoreError(Exception):
-    """The key store cannot do what was asked: a root is absent, a file cannot be read, a wrapped key does not open. Holds no key."""
+class KeyStoreError(KeptError):
+    """The key store cannot do what was asked. Callers may retry: a token can be away for a while. detail: what is wrong, for the operator
+    (the text, which leaves the process, names no place). Holds no key."""
+
+    def __init__(self, detail: str, reason: "Reason.ValueType" = Reason.REASON_KEY_STORE_UNAVAILABLE) -> None:
+        retry_after = timedelta(seconds=1) if reason == Reason.REASON_KEY_STORE_UNAVAILABLE else None
+        super().__init__(reason, "The key store cannot do this now.", retry_after=retry_after)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 class RootAbsent(KeyStoreError):
-    """There is no such root in the key store."""
+    """There is no such root in the key store: no retry helps."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, Reason.REASON_INTERNAL)
 
 
 class DoesNotOpen(KeyStoreError):
-    """A wrapped key does not open under this root, or not under this name."""
+    """A wrapped key does not open under this root, or not under this name: no retry helps."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, Reason.REASON_INTERNAL)
 
 
 @dataclass(frozen=True)
@@ -56,6 +77,10 @@ class KeyStore(Protocol):
     """What custody and the audit log need of a key store. Every method raises KeyStoreError when the store cannot be used."""
 
     @property
+    def place(self) -> str:
+        """Where the roots are, in a few words."""
+
+    @property
     def statement(self) -> str:
         """What this store's `destroy` is worth, in a sentence."""
 
@@ -82,3 +107,13 @@ class KeyStore(Protocol):
 
     def signing_key(self) -> SigningKey:
         """The key that signs tree heads, made when first asked for."""
+
+    def signers(self) -> "Signers":
+        """All signing keys that there ever were here."""
+
+    def replace_signing_key(self, key_id: str, at: datetime) -> SigningKey:
+        """Makes a new signing key, durable before the one of this id is retired and its private half destroyed. Where another key signs by
+        now, nothing is done. Returns the one that signs."""
+
+    def revoke_signing_key(self, key_id: str, at: datetime) -> None:
+        """Remembers for ever that what a past key signed proves nothing. Raises ValueError for the current one, or an unknown one."""

@@ -5,24 +5,26 @@ Each write goes to a temporary file, is synced, renamed, and the directory synce
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.access_control.key_stores import Item, KeyStoreError, RememberedHead, RootAbsent, wrapping
+from services.access_control.key_stores.signers import Signer, Signers, key_id_of, parsed
 from shared.ids import new_id
 
 _ROOT_ID: Final = re.compile(r"^root_[0-9a-z]{26}$")
 _SUFFIX: Final = ".key"
-_SIGNING_KEY: Final = "signing.ed25519"
+_SIGNERS: Final = "signers.json"
+_SIGNER_SUFFIX: Final = ".ed25519"
 _HEAD: Final = "newest-head.json"
 _LOCK: Final = "lock"
 _STATEMENT: Final = (
@@ -45,7 +47,7 @@ class FileSigningKey:
     @property
     def key_id(self) -> str:
         """First 16 bytes of SHA-256 of the public key, in hex."""
-        return hashlib.sha256(self.public_key).digest()[:16].hex()
+        return key_id_of(self.public_key)
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes."""
@@ -66,6 +68,11 @@ class FileKeyStore:
             raise KeyStoreError(
                 f"the key store {directory} can be entered by others (mode {mode:o}); it must be 700"
             )
+
+    @property
+    def place(self) -> str:
+        """The directory."""
+        return f"files in {self._directory}"
 
     @property
     def statement(self) -> str:
@@ -94,20 +101,23 @@ class FileKeyStore:
         """Overwrites, syncs, unlinks, syncs the directory."""
         path = self._root_path(root_id)
         with self._locked():
-            try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                return
-            except OSError as error:
-                raise KeyStoreError(f"root {root_id} cannot be destroyed ({error.strerror})") from error
-            try:
-                size = os.fstat(descriptor).st_size
-                os.pwrite(descriptor, os.urandom(size), 0)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            path.unlink()
-            self._sync_directory()
+            self._overwrite(path)
+
+    def _overwrite(self, path: Path) -> None:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise KeyStoreError(f"{path.name} cannot be destroyed ({error.strerror})") from error
+        try:
+            size = os.fstat(descriptor).st_size
+            os.pwrite(descriptor, os.urandom(size), 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        path.unlink()
+        self._sync_directory()
 
     def root_ids(self) -> list[str]:
         """Ids of all roots."""
@@ -141,18 +151,63 @@ class FileKeyStore:
 
     def signing_key(self) -> FileSigningKey:
         """The key that signs tree heads, made when first asked for."""
-        path = self._directory / _SIGNING_KEY
         with self._locked():
-            try:
-                raw = path.read_bytes()
-            except FileNotFoundError:
-                raw = Ed25519PrivateKey.generate().private_bytes_raw()
-                self._write(_SIGNING_KEY, raw)
-            except OSError as error:
-                raise KeyStoreError(f"the signing key cannot be read ({error.strerror})") from error
+            return self._private_key(self._signers().current)
+
+    def signers(self) -> Signers:
+        """All signing keys that there ever were here."""
+        with self._locked():
+            return self._signers()
+
+    def replace_signing_key(self, key_id: str, at: datetime) -> FileSigningKey:
+        """The new key is written before it is the one that signs, and the old one destroyed after that: a crash leaves one that signs."""
+        with self._locked():
+            known = self._signers()
+            if known.current.key_id == key_id:
+                known = known.replaced_by(self._new_signer(), at)
+                self._write(_SIGNERS, known.as_text().encode())
+                self._destroy_past(known)
+            return self._private_key(known.current)
+
+    def revoke_signing_key(self, key_id: str, at: datetime) -> None:
+        """Remembered in the directory."""
+        with self._locked():
+            self._write(_SIGNERS, self._signers().revoked(key_id, at).as_text().encode())
+
+    def _signers(self) -> Signers:
+        try:
+            known = parsed((self._directory / _SIGNERS).read_text())
+        except FileNotFoundError:
+            known = Signers((self._new_signer(),))
+            self._write(_SIGNERS, known.as_text().encode())
+        except OSError as error:
+            raise KeyStoreError(f"the signing keys cannot be read ({error.strerror})") from error
+        self._destroy_past(known)  # what a crash left
+        return known
+
+    def _new_signer(self) -> Signer:
+        private_key = Ed25519PrivateKey.generate()
+        public_key = private_key.public_key().public_bytes_raw()
+        name = key_id_of(public_key) + _SIGNER_SUFFIX
+        self._write(name, private_key.private_bytes_raw())
+        return Signer(public_key, name)
+
+    def _destroy_past(self, known: Signers) -> None:
+        for path in self._directory.glob("*" + _SIGNER_SUFFIX):
+            if path.name != known.current.label:
+                self._overwrite(path)
+
+    def _private_key(self, signer: Signer) -> FileSigningKey:
+        try:
+            raw = (self._directory / signer.label).read_bytes()
+        except OSError as error:
+            raise KeyStoreError(f"the signing key cannot be read ({error.strerror})") from error
         if len(raw) != 32:
             raise KeyStoreError("the signing key is not 32 bytes")
-        return FileSigningKey(Ed25519PrivateKey.from_private_bytes(raw))
+        key = FileSigningKey(Ed25519PrivateKey.from_private_bytes(raw))
+        if key.public_key != signer.public_key:
+            raise KeyStoreError("the signing key is not the one that the list of signing keys names")
+        return key
 
     def _root_path(self, root_id: str) -> Path:
         if not _ROOT_ID.match(root_id):

@@ -34,11 +34,12 @@ def wrap(key: bytes, name: bytes, value: bytes) -> bytes:
 def wrap_all(key: bytes, items: Sequence[Item]) -> list[bytes]:
     """Many values wrapped under one key; its schedule is set up once."""
     cipher = AESGCM(key)
-    wrapped = []
-    for item in items:
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        wrapped.append(nonce + cipher.encrypt(nonce, item.value, item.name))
-    return wrapped
+    drawn = secrets.token_bytes(_NONCE_BYTES * len(items))
+    nonces = [drawn[at : at + _NONCE_BYTES] for at in range(0, len(drawn), _NONCE_BYTES)]
+    return [
+        nonce + cipher.encrypt(nonce, item.value, item.name)
+        for nonce, item in zip(nonces, items, strict=True)
+    ]
 
 
 def unwrap(key: bytes, name: bytes, wrapped: bytes) -> bytes:

@@ -1,9 +1,12 @@
 """AuditService: protobuf in, protobuf out."""
 
+from datetime import UTC
+
 import grpc
 
 from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
 from services.access_control.audit_log import AuditLog, EndOfList, EntryList, LoggedEntry, TreeHead
+from services.access_control.store.audit import SigningKeyRow
 from shared.errors import not_found
 from shared.pipeline import caller_of
 
@@ -54,7 +57,24 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     def ListSigningKeys(
         self, request: audit_pb2.ListSigningKeysRequest, context: grpc.ServicerContext
     ) -> audit_pb2.ListSigningKeysResponse:
-        return audit_pb2.ListSigningKeysResponse(keys=self._audit_log.signing_keys())
+        return audit_pb2.ListSigningKeysResponse(
+            keys=[signing_key(row) for row in self._audit_log.signing_keys.published()]
+        )
+
+    def ReplaceSigningKey(
+        self, request: audit_pb2.ReplaceSigningKeyRequest, context: grpc.ServicerContext
+    ) -> audit_pb2.ReplaceSigningKeyResponse:
+        keys, actor = self._audit_log.signing_keys, caller_of(context).actor
+        key_id = keys.replace(request.key_id, actor, request.reason)
+        return audit_pb2.ReplaceSigningKeyResponse(key_id=key_id)
+
+    def RevokeSigningKey(
+        self, request: audit_pb2.RevokeSigningKeyRequest, context: grpc.ServicerContext
+    ) -> audit_pb2.RevokeSigningKeyResponse:
+        keys, actor = self._audit_log.signing_keys, caller_of(context).actor
+        key_id = keys.revoke(request.key_id, actor, request.reason)
+        self._audit_log.integrate()  # the next head is signed by a key that is trusted
+        return audit_pb2.RevokeSigningKeyResponse(key_id=key_id)
 
 
 def entry_list(page: EntryList) -> audit_pb2.ListEntriesResponse:
@@ -76,6 +96,19 @@ def tree_head(head: TreeHead) -> audit_pb2.TreeHead:
         key_id=head.key_id,
         signature=head.signature,
     )
+
+
+def signing_key(row: SigningKeyRow) -> audit_pb2.SigningKey:
+    """As the contract says it."""
+    key = audit_pb2.SigningKey(key_id=row.key_id, public_key=row.public_key)
+    for field, instant in (
+        (key.created_at, row.created_at),
+        (key.retired_at, row.retired_at),
+        (key.revoked_at, row.revoked_at),
+    ):
+        if instant is not None:
+            field.FromDatetime(instant.astimezone(UTC))
+    return key
 
 
 def logged_entry(entry: LoggedEntry) -> audit_pb2.LoggedEntry:

@@ -7,10 +7,11 @@ from datetime import UTC, date
 import grpc
 
 from kept.access_control.v1 import keys_pb2, keys_pb2_grpc
-from services.access_control.custody import Custody, DestructionRow, ToRetain
+from services.access_control.custody import Custody, DestructionRow, KeyStatus, ToRetain
 from shared.errors import KeptError, Reason, invalid
 
 _PAGE = 1_000
+_WRAPPED = "access control's database, wrapped"
 
 
 class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
@@ -85,17 +86,51 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
     ) -> keys_pb2.GetKeyStatusResponse:
         status = self._custody.status()
         response = keys_pb2.GetKeyStatusResponse(
+            keys=_key_counts(status),
             root_key_id=status.root.root_id,
-            other_root_key_ids=status.other_root_ids,
-            organization_keys=status.counts.organization_keys,
-            epochs=status.counts.epochs,
-            destroyed_epochs=status.counts.destroyed_epochs,
-            holds=status.counts.holds,
-            retained_records=status.counts.retained_records,
             key_store_statement=status.key_store_statement,
+            survivors_must_be_on=status.survivors_must_be_on,
+            unused_root_key_ids=status.unused_root_ids,
         )
         response.root_created_at.FromDatetime(status.root.created_at.astimezone(UTC))
+        for root in status.retired_roots:
+            retired = response.retired_roots.add(root_key_id=root.root_id, waits_for=root.waits_for)
+            retired.retired_at.FromDatetime(root.retired_at.astimezone(UTC))
+        for row, waits_for in status.pending:
+            pending = response.pending_destructions.add(
+                destruction_id=row.destruction_id,
+                epochs=row.epochs,
+                organizations=row.organizations,
+                root_key_id=row.root_id or "",
+                waits_for=waits_for,
+            )
+            pending.begun_at.FromDatetime(row.begun_at.astimezone(UTC))
+        if status.usable_backups is not None:
+            response.usable_backups_from.FromDatetime(status.usable_backups.since.astimezone(UTC))
+            response.usable_backups_lsn = status.usable_backups.position
         return response
+
+
+def _key_counts(status: KeyStatus) -> list[keys_pb2.KeyCount]:
+    counts = status.counts
+    in_store = 1 + len(status.retired_roots) + len(status.unused_root_ids)
+    return [
+        keys_pb2.KeyCount(
+            kind=keys_pb2.KEY_KIND_ROOT,
+            living=in_store,
+            destroyed=counts.destroyed_roots,
+            place=status.key_store,
+        ),
+        *(
+            keys_pb2.KeyCount(kind=kind, living=living, destroyed=destroyed, place=_WRAPPED)
+            for kind, living, destroyed in (
+                (keys_pb2.KEY_KIND_ORGANIZATION, counts.organization_keys, counts.closed_organizations),
+                (keys_pb2.KEY_KIND_EPOCH, counts.epochs, counts.destroyed_epochs),
+                (keys_pb2.KEY_KIND_HOLD, counts.holds, counts.released_holds),
+                (keys_pb2.KEY_KIND_RECORD, counts.retained_records, 0),
+            )
+        ),
+    ]
 
 
 def _destruction(row: DestructionRow) -> keys_pb2.Destruction:

@@ -2,9 +2,35 @@
 
 from sqlalchemy import Connection, MetaData
 
+from shared.outbox import outbox_table
+
 metadata = MetaData()
+outbox = outbox_table(metadata)
 
 # After `metadata`, which they add their tables to.
-from services.access_control.store import audit, cases, custody, directory, grants  # noqa: E402
+from services.access_control.store import (  # noqa: E402
+    audit,
+    cases,
+    custody,
+    directory,
+    grants,
+    identities,
+    policy_sets,
+    reviews,
+    standing,
+)
 
-__all__ = ["Connection", "audit", "cases", "custody", "directory", "grants", "metadata"]
+__all__ = [
+    "Connection",
+    "audit",
+    "cases",
+    "custody",
+    "directory",
+    "grants",
+    "identities",
+    "metadata",
+    "outbox",
+    "policy_sets",
+    "reviews",
+    "standing",
+]

@@ -1,9 +1,11 @@
 """Tables and queries of the audit log: entries, chains, tree nodes, the newest head, public signing keys."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final, cast
 
+import psycopg
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -43,8 +45,15 @@ entries = Table(
     Column("previous_leaf_hash", LargeBinary),
     Column("leaf_index", BigInteger),
     UniqueConstraint("entry_id", name="audit_entries_id"),
-    UniqueConstraint("organization_id", "number", name="audit_entries_number"),
-    UniqueConstraint("leaf_index", name="audit_entries_leaf"),
+    # An entry that is appended touches no index but of its id and of what waits.
+    Index(
+        "audit_entries_number",
+        "organization_id",
+        "number",
+        unique=True,
+        postgresql_where=text("number IS NOT NULL"),
+    ),
+    Index("audit_entries_leaf", "leaf_index", unique=True, postgresql_where=text("leaf_index IS NOT NULL")),
     Index("audit_entries_waiting", "sequence", postgresql_where=text("leaf_index IS NULL")),
 )
 chains = Table(
@@ -78,6 +87,8 @@ signing_keys = Table(
     Column("key_id", Text, primary_key=True),
     Column("public_key", LargeBinary, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("retired_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
 )
 
 
@@ -90,6 +101,31 @@ class TreeRow:
     timestamp_ms: int
     key_id: str
     signature: bytes
+
+
+@dataclass(frozen=True)
+class NewEntry:
+    """An entry as it is inserted. commitment: HMAC-SHA-256(salt, body)."""
+
+    entry_id: str
+    organization_id: str
+    kind: str
+    body: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
+    commitment: bytes
+    appended_at: datetime
+
+    def values(self) -> tuple[str, str, str, bytes, bytes, bytes, datetime]:
+        """In the order of the columns of an insert."""
+        return (
+            self.entry_id,
+            self.organization_id,
+            self.kind,
+            self.body,
+            self.salt,
+            self.commitment,
+            self.appended_at,
+        )
 
 
 @dataclass(frozen=True)
@@ -134,11 +170,20 @@ class ChainRow:
 
 @dataclass(frozen=True)
 class SigningKeyRow:
-    """A public key that heads are or were signed with."""
+    """A public key that heads are or were signed with. retired_at: None for the one that signs. revoked_at: None for one that is
+    trusted."""
 
     key_id: str
     public_key: bytes
     created_at: datetime
+    retired_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+_INSERT: Final = (
+    "INSERT INTO audit_entries (entry_id, organization_id, kind, body, salt, commitment, appended_at) "
+    "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (entry_id) DO NOTHING"
+)
 
 
 def snapshot(tx: Connection) -> None:
@@ -146,33 +191,18 @@ def snapshot(tx: Connection) -> None:
     tx.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
 
 
-def add_entry(
-    tx: Connection,
-    *,
-    entry_id: str,
-    organization_id: str,
-    kind: str,
-    body: bytes,
-    salt: bytes,
-    commitment: bytes,
-    appended_at: datetime,
-) -> bool:
-    """Inserts an entry; False when its id is known."""
-    statement = (
-        insert(entries)
-        .values(
-            entry_id=entry_id,
-            organization_id=organization_id,
-            kind=kind,
-            body=body,
-            salt=salt,
-            commitment=commitment,
-            appended_at=appended_at,
-        )
-        .on_conflict_do_nothing(index_elements=["entry_id"])
-        .returning(entries.c.sequence)
-    )
-    return tx.execute(statement).first() is not None
+def add_entries(tx: Connection, rows: Sequence[NewEntry]) -> int:
+    """Inserts entries, in order; returns how many of their ids were new. What is there already stays as it is."""
+    if not rows:
+        return 0
+    # By the driver itself: this is in every act of every service, and SQLAlchemy would double what it costs.
+    driver = cast("psycopg.Connection[tuple[object, ...]]", tx.connection.driver_connection)
+    with driver.cursor() as cursor:
+        if len(rows) == 1:  # without the pipeline of many
+            cursor.execute(_INSERT, rows[0].values())
+        else:
+            cursor.executemany(_INSERT, [row.values() for row in rows])
+        return cursor.rowcount
 
 
 def is_anything_waiting(tx: Connection) -> bool:
@@ -342,16 +372,37 @@ def list_entries(
     return [EntryRow(*row) for row in rows]
 
 
-def add_signing_key(tx: Connection, row: SigningKeyRow) -> None:
-    """Registers a public key, once."""
-    tx.execute(
+def merge_signing_key(tx: Connection, row: SigningKeyRow) -> list[str]:
+    """Adds what is new about a public key, and takes nothing back. Returns what was: "created", "retired", "revoked"."""
+    news = []
+    added = (
         insert(signing_keys)
         .values(key_id=row.key_id, public_key=row.public_key, created_at=row.created_at)
         .on_conflict_do_nothing()
+        .returning(signing_keys.c.key_id)
     )
+    if tx.execute(added).first() is not None:
+        news.append("created")
+    for name, at in (("retired", row.retired_at), ("revoked", row.revoked_at)):
+        column = signing_keys.c[f"{name}_at"]
+        changed = (
+            update(signing_keys)
+            .where(signing_keys.c.key_id == row.key_id, column.is_(None))
+            .values({column: at})
+            .returning(signing_keys.c.key_id)
+        )
+        if at is not None and tx.execute(changed).first() is not None:
+            news.append(name)
+    return news
+
+
+def current_signing_key(tx: Connection) -> str | None:
+    """The id of the key that signs."""
+    statement = select(signing_keys.c.key_id).where(signing_keys.c.retired_at.is_(None))
+    return tx.execute(statement.order_by(signing_keys.c.created_at.desc()).limit(1)).scalar_one_or_none()
 
 
 def list_signing_keys(tx: Connection) -> list[SigningKeyRow]:
     """All public keys, newest first."""
     rows = tx.execute(select(signing_keys).order_by(signing_keys.c.created_at.desc(), signing_keys.c.key_id))
-    return [SigningKeyRow(row.key_id, row.public_key, row.created_at) for row in rows]
+    return [SigningKeyRow(*row) for row in rows]

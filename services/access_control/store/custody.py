@@ -7,8 +7,9 @@ ladder lock shared until its commit; who replaces the root holds it exclusively.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, LiteralString, cast
 
+import psycopg
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -23,12 +24,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    cast,
     func,
     select,
     text,
     update,
 )
+from sqlalchemy import cast as type_cast
 from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.store import metadata
@@ -52,6 +53,7 @@ roots = Table(
     Column("canary", LargeBinary, nullable=False),
     Column("retired_at", DateTime(timezone=True)),
     Column("retired_lsn", Text),
+    Column("superseded_at", DateTime(timezone=True)),
     Column("destroyed_at", DateTime(timezone=True)),
 )
 organization_keys = Table(
@@ -63,6 +65,8 @@ organization_keys = Table(
     Column("wrapped", LargeBinary),
     Column("made_at", DateTime(timezone=True), nullable=False),
     Column("closed_at", DateTime(timezone=True)),
+    # Every new root writes every row: half the page is left for that, so that it touches no index.
+    postgresql_with={"fillfactor": 45},
 )
 epoch_keys = Table(
     "epoch_keys",
@@ -76,8 +80,11 @@ epoch_keys = Table(
     Column("marked_at", DateTime(timezone=True)),
     Column("destruction_id", Text),
     UniqueConstraint("epoch_key_id", name="epoch_keys_id"),
-    Index("epoch_keys_by_day", "day", "organization_id"),
+    # Tombstones stay for ever: what lives is found without reading them.
+    Index("epoch_keys_living", "organization_id", "day", postgresql_where=text("marked_at IS NULL")),
     Index("epoch_keys_by_destruction", "destruction_id", "organization_id", "day"),
+    # Likewise, for every new key of the organization. The public half lies beside and is not written again (the migration says how).
+    postgresql_with={"fillfactor": 50, "toast_tuple_target": 128},
 )
 hold_keys = Table(
     "hold_keys",
@@ -118,36 +125,41 @@ destructions = Table(
 
 @dataclass(frozen=True)
 class RootRow:
-    """A root, as far as the database knows. canary: a known value wrapped under it."""
+    """A root, as far as the database knows. canary: a known value wrapped under it. retired_lsn, superseded_at: a WAL position and an
+    instant behind the commit in which it was retired."""
 
     root_id: str
     created_at: datetime
     canary: bytes
     retired_at: datetime | None
     retired_lsn: str | None
+    superseded_at: datetime | None
     destroyed_at: datetime | None
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many keys of which kind."""
+    """How many keys of which kind, and of how many only a tombstone is left."""
 
+    destroyed_roots: int
     organization_keys: int
+    closed_organizations: int
     epochs: int
     destroyed_epochs: int
     holds: int
+    released_holds: int
     retained_records: int
 
 
-def rewrap(tx: Connection, table: str, key: str, root_id: str, wrapped: Mapping[str, bytes]) -> None:
-    """Puts keys under another root, in one statement."""
-    tx.execute(
-        text(
-            f"UPDATE {table} SET wrapped = fresh.wrapped, root_id = :root_id "  # noqa: S608 - two names, both ours
-            f"FROM unnest(CAST(:ids AS text[]), CAST(:keys AS bytea[])) AS fresh(id, wrapped) WHERE {table}.{key} = fresh.id"
-        ),
-        {"root_id": root_id, "ids": list(wrapped), "keys": list(wrapped.values())},
-    )
+def execute_arrays(tx: Connection, statement: LiteralString, parameters: Mapping[str, object]) -> None:
+    """Runs a statement on many rows that come as arrays, by the driver itself and in its binary form (`%(name)b`): half of what re-wrapping
+    costs is else spent on writing keys as text."""
+    driver_of(tx).execute(statement, parameters)
+
+
+def driver_of(tx: Connection) -> "psycopg.Connection[tuple[Any, ...]]":
+    """The driver's own connection under a transaction, for what touches every organization."""
+    return cast("psycopg.Connection[tuple[Any, ...]]", tx.connection.driver_connection)
 
 
 def lock_ladder(tx: Connection, *, exclusive: bool) -> None:
@@ -208,37 +220,38 @@ def lock_retired_root(tx: Connection, root_id: str) -> bool:
     return row is not None
 
 
-def note_position(tx: Connection, root_id: str) -> None:
-    """Writes down a WAL position that lies behind the commit in which the root was retired, unless that was done."""
+def note_position(tx: Connection, root_id: str, at: datetime) -> None:
+    """Writes down a WAL position and an instant that lie behind the commit in which the root was retired, unless that was done."""
     tx.execute(
         update(roots)
         .where(roots.c.root_id == root_id, roots.c.retired_lsn.is_(None))
-        .values(retired_lsn=cast(func.pg_current_wal_insert_lsn(), Text))
+        .values(retired_lsn=type_cast(func.pg_current_wal_insert_lsn(), Text), superseded_at=at)
     )
 
 
-def is_on_standby(tx: Connection, root_id: str) -> bool:
-    """Whether a standby has flushed the commit in which the root was retired. A base backup's own connection is no standby. The role needs
-    pg_read_all_stats; without it no standby is seen."""
+def last_replaced_root(tx: Connection) -> RootRow | None:
+    """The root that the current one replaced, destroyed or not; None while the first one is current."""
     row = tx.execute(
-        text(
-            "SELECT EXISTS (SELECT FROM pg_stat_replication, custody_roots WHERE root_id = :root_id AND state = 'streaming' "
-            "AND application_name <> 'pg_basebackup' AND flush_lsn >= CAST(retired_lsn AS pg_lsn))"
-        ),
-        {"root_id": root_id},
-    )
-    return bool(row.scalar_one())
+        select(roots)
+        .where(roots.c.retired_at.is_not(None))
+        .order_by(roots.c.retired_at.desc(), roots.c.root_id.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else RootRow(*row)
 
 
 def count(tx: Connection) -> Counts:
     """How many keys of which kind there are."""
     row = tx.execute(
         select(
+            select(func.count()).where(roots.c.destroyed_at.is_not(None)).scalar_subquery(),
             select(func.count()).where(organization_keys.c.wrapped.is_not(None)).scalar_subquery(),
+            select(func.count()).where(organization_keys.c.wrapped.is_(None)).scalar_subquery(),
             select(func.count()).where(epoch_keys.c.marked_at.is_(None)).scalar_subquery(),
             select(func.count()).where(epoch_keys.c.marked_at.is_not(None)).scalar_subquery(),
             select(func.count()).where(hold_keys.c.wrapped.is_not(None)).scalar_subquery(),
-            select(func.count()).select_from(retained_records).scalar_subquery(),
+            select(func.count()).where(hold_keys.c.wrapped.is_(None)).scalar_subquery(),
+            select(func.count()).where(retained_records.c.wrapped.is_not(None)).scalar_subquery(),
         )
     ).one()
     return Counts(*row)

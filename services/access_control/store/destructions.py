@@ -65,6 +65,16 @@ def marking(tx: Connection) -> list[DestructionRow]:
     return [DestructionRow(*row) for row in rows]
 
 
+def unfinished(tx: Connection) -> list[DestructionRow]:
+    """Destructions that are not done, oldest first."""
+    rows = tx.execute(
+        select(destructions)
+        .where(destructions.c.state != "done")
+        .order_by(destructions.c.begun_at, destructions.c.destruction_id)
+    )
+    return [DestructionRow(*row) for row in rows]
+
+
 def is_anything_marked(tx: Connection) -> bool:
     """Whether a destruction waits for the root to be replaced."""
     statement = select(destructions.c.destruction_id).where(destructions.c.state == "marked").limit(1)

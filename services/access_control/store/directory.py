@@ -1,4 +1,4 @@
-"""Tables and queries of the directory: people, their identities, roles and agreements; customers' members; erased organizations."""
+"""Tables and queries of the directory: people and their roles; customers' members; erased organizations."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -13,7 +13,6 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    LargeBinary,
     Select,
     Table,
     Text,
@@ -26,12 +25,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from kept.options.v1 import roles_pb2
-from services.access_control.people import Member, Person, RoleAssignment
-from services.access_control.store import metadata
+from services.access_control.people import Identity as PersonIdentity
+from services.access_control.people import Member, Person, RoleAssignment, signed_until
+from services.access_control.standing import Review, ReviewTerms
+from services.access_control.store import identities, metadata, standing
 
 Lock = Literal["share", "update"]
 
-# `number` is the order of creation. `email_folded` and `subject_folded` make that nobody is two people by writing a letter larger.
+# `number` is the order of creation. `email_folded` makes that nobody is two people by writing a letter larger.
 people = Table(
     "people",
     metadata,
@@ -42,17 +43,10 @@ people = Table(
     Column("email_folded", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("disabled_at", DateTime(timezone=True)),
+    Column("provider_id", Text, ForeignKey("providers.provider_id")),
     UniqueConstraint("email_folded", name="people_email"),
     UniqueConstraint("number", name="people_number"),
-)
-identities = Table(
-    "identities",
-    metadata,
-    Column("issuer", Text, primary_key=True),
-    Column("subject", Text, primary_key=True),
-    Column("subject_folded", Text, nullable=False),
-    Column("person_id", Text, ForeignKey("people.person_id"), nullable=False),
-    UniqueConstraint("issuer", "subject_folded", name="identities_subject"),
+    Index("people_by_provider", "provider_id", postgresql_where=text("provider_id IS NOT NULL")),
 )
 role_assignments = Table(
     "role_assignments",
@@ -66,6 +60,7 @@ role_assignments = Table(
     Column("confirmed_at", DateTime(timezone=True)),
     Column("ended_by", Text, nullable=False, server_default=""),
     Column("ended_at", DateTime(timezone=True)),
+    *standing.review_columns(),
     Index(
         "role_assignments_standing",
         "person_id",
@@ -73,18 +68,6 @@ role_assignments = Table(
         unique=True,
         postgresql_where=text("ended_at IS NULL"),
     ),
-)
-agreements = Table(
-    "agreements",
-    metadata,
-    Column("agreement_id", Text, primary_key=True),
-    Column("person_id", Text, ForeignKey("people.person_id"), nullable=False),
-    Column("document_sha256", LargeBinary, nullable=False),
-    Column("signed_at", DateTime(timezone=True), nullable=False),
-    Column("expires_at", DateTime(timezone=True), nullable=False),
-    Column("recorded_by", Text, nullable=False),
-    Column("recorded_at", DateTime(timezone=True), nullable=False),
-    Index("agreements_by_person", "person_id"),
 )
 members = Table(
     "members",
@@ -107,13 +90,13 @@ erasures = Table(
 )
 
 
-def require_empty(tx: Connection) -> bool:
-    """Whether there is nobody yet; nobody can be added by another until the transaction ends."""
-    tx.execute(text("LOCK TABLE people IN SHARE ROW EXCLUSIVE MODE"))
-    return tx.execute(select(func.count()).select_from(people)).scalar_one() == 0
+def lock_everybody(tx: Connection) -> list[Person]:
+    """Everybody there is; nobody is added or changed until the transaction ends."""
+    tx.execute(text("LOCK TABLE people IN EXCLUSIVE MODE"))
+    return [found for _, found in list_people(tx, 0, None)]
 
 
-def add_person(tx: Connection, person: Person, issuer: str, subject: str, at: datetime) -> bool:
+def add_person(tx: Connection, person: Person, identity: PersonIdentity, at: datetime) -> bool:
     """Adds a person with one identity. False where the e-mail address or the identity is taken; roll back then."""
     added = tx.execute(
         insert(people)
@@ -123,31 +106,17 @@ def add_person(tx: Connection, person: Person, issuer: str, subject: str, at: da
             email=person.email,
             email_folded=person.email.casefold(),
             created_at=at,
+            provider_id=person.provider.provider_id if person.provider is not None else None,
         )
         .on_conflict_do_nothing()
         .returning(people.c.person_id)
     ).one_or_none()
-    return added is not None and add_identity(tx, person.person_id, issuer, subject)
-
-
-def add_identity(tx: Connection, person_id: str, issuer: str, subject: str) -> bool:
-    """Another way for the same person to sign in. False where it is taken."""
-    return (
-        tx.execute(
-            insert(identities)
-            .values(issuer=issuer, subject=subject, subject_folded=subject.casefold(), person_id=person_id)
-            .on_conflict_do_nothing()
-            .returning(identities.c.person_id)
-        ).one_or_none()
-        is not None
-    )
+    return added is not None and identities.add_identity(tx, identity)
 
 
 def person_of_identity(tx: Connection, issuer: str, subject: str) -> Person | None:
     """The one person behind an identity."""
-    found = tx.execute(
-        select(identities.c.person_id).where(identities.c.issuer == issuer, identities.c.subject == subject)
-    ).scalar_one_or_none()
+    found = identities.person_id_of(tx, issuer, subject)
     return None if found is None else person(tx, found)
 
 
@@ -171,7 +140,20 @@ def people_by_id(tx: Connection, person_ids: Collection[str]) -> dict[str, Perso
     }
 
 
-def list_people(tx: Connection, after: int, limit: int) -> list[tuple[int, Person]]:
+def lock_people_of(tx: Connection, provider_id: str) -> list[str]:
+    """Ids of the provider's people, whose standing nobody changes or decides on until the transaction ends. Lock the provider first, so
+    that none is added."""
+    return list(
+        tx.execute(
+            select(people.c.person_id)
+            .where(people.c.provider_id == provider_id)
+            .order_by(people.c.person_id)
+            .with_for_update()
+        ).scalars()
+    )
+
+
+def list_people(tx: Connection, after: int, limit: int | None) -> list[tuple[int, Person]]:
     """People in order of creation, each with its number, after that number."""
     return _people(tx, people.c.number > after, limit)
 
@@ -186,28 +168,21 @@ def _people(tx: Connection, condition: Any, limit: int | None) -> list[tuple[int
         .order_by(role_assignments.c.assigned_at, role_assignments.c.role_assignment_id)
     ):
         roles.setdefault(row.person_id, []).append(_assignment(row))
-    until: Mapping[str, datetime] = {
-        row.person_id: row.until
-        for row in tx.execute(
-            select(agreements.c.person_id, func.max(agreements.c.expires_at).label("until"))
-            .where(agreements.c.person_id.in_(ids))
-            .group_by(agreements.c.person_id)
+    signed = standing.agreements_of(tx, ids)
+    providers = standing.providers_by_id(tx, {row.provider_id for row in rows if row.provider_id is not None})
+    found = []
+    for row in rows:
+        own = tuple(signed.get(row.person_id, ()))
+        provider = providers.get(row.provider_id)
+        held = tuple(roles.get(row.person_id, ()))
+        until, disabled = signed_until(own, provider), row.disabled_at is not None
+        found.append(
+            (
+                row.number,
+                Person(row.person_id, row.display_name, row.email, held, until, disabled, provider, own),
+            )
         )
-    }
-    return [
-        (
-            row.number,
-            Person(
-                row.person_id,
-                row.display_name,
-                row.email,
-                tuple(roles.get(row.person_id, ())),
-                until.get(row.person_id),
-                row.disabled_at is not None,
-            ),
-        )
-        for row in rows
-    ]
+    return found
 
 
 def _assignments() -> Select[Any]:
@@ -222,6 +197,7 @@ def _assignment(row: Any) -> RoleAssignment:
         row.assigned_by,
         row.assigned_at,
         row.confirmed_by,
+        standing.review_of(row),
     )
 
 
@@ -236,7 +212,9 @@ def assignment(tx: Connection, role_assignment_id: str) -> RoleAssignment | None
 
 
 def add_assignment(tx: Connection, role: RoleAssignment) -> None:
-    """Adds a proposed or confirmed role; the person must be locked and must not have it."""
+    """Adds a proposed or confirmed role; the person must be locked and must not have it. Without a review it is confirmed by who made it,
+    for the time that is usual."""
+    review = role.review or ReviewTerms().confirmed(role.confirmed_by or role.assigned_by, role.assigned_at)
     tx.execute(
         insert(role_assignments).values(
             role_assignment_id=role.role_assignment_id,
@@ -246,16 +224,17 @@ def add_assignment(tx: Connection, role: RoleAssignment) -> None:
             assigned_at=role.assigned_at,
             confirmed_by=role.confirmed_by,
             confirmed_at=role.assigned_at if role.confirmed_by else None,
+            **standing.review_values(review),
         )
     )
 
 
-def confirm_assignment(tx: Connection, role_assignment_id: str, by: str, at: datetime) -> None:
+def confirm_assignment(tx: Connection, role_assignment_id: str, by: str, review: Review) -> None:
     """The role counts from now on."""
     tx.execute(
         update(role_assignments)
         .where(role_assignments.c.role_assignment_id == role_assignment_id)
-        .values(confirmed_by=by, confirmed_at=at)
+        .values(confirmed_by=by, confirmed_at=review.reviewed_at, **standing.review_values(review))
     )
 
 
@@ -265,30 +244,6 @@ def end_assignment(tx: Connection, role_assignment_id: str, by: str, at: datetim
         update(role_assignments)
         .where(role_assignments.c.role_assignment_id == role_assignment_id)
         .values(ended_by=by, ended_at=at)
-    )
-
-
-def add_agreement(
-    tx: Connection,
-    agreement_id: str,
-    person_id: str,
-    document_sha256: bytes,
-    signed_at: datetime,
-    expires_at: datetime,
-    by: str,
-    at: datetime,
-) -> None:
-    """Adds a signed agreement."""
-    tx.execute(
-        insert(agreements).values(
-            agreement_id=agreement_id,
-            person_id=person_id,
-            document_sha256=document_sha256,
-            signed_at=signed_at,
-            expires_at=expires_at,
-            recorded_by=by,
-            recorded_at=at,
-        )
     )
 
 

@@ -1,13 +1,18 @@
 """Queries of organizations' keys and their epochs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import Connection, and_, or_, select, text, update
+from sqlalchemy import Connection, and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.access_control.store.custody import epoch_keys, organization_keys, rewrap
+from services.access_control.store.custody import (
+    driver_of,
+    epoch_keys,
+    execute_arrays,
+    organization_keys,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,16 @@ class EpochRow:
     public_key: bytes
     wrapped: bytes | None
     marked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class LivingEpoch:
+    """An epoch that is not destroyed, without its public half."""
+
+    organization_id: str
+    day: date
+    epoch_key_id: str
+    wrapped: bytes
 
 
 _ORGANIZATION = (
@@ -73,35 +88,67 @@ def lock_organization(tx: Connection, organization_id: str, *, share: bool = Fal
     return None if row is None else OrganizationRow(*row)
 
 
-def replace_organization(tx: Connection, row: OrganizationRow, at: datetime) -> None:
-    """Gives an organization another key, or none."""
+def lock_organizations(
+    tx: Connection, organization_ids: Sequence[str], *, wait: bool
+) -> list[OrganizationRow]:
+    """Rows of organizations that have a key, locked exclusively; without `wait` only those that nobody else has locked."""
+    statement = (
+        select(*_ORGANIZATION)
+        .where(
+            organization_keys.c.organization_id.in_(organization_ids),
+            organization_keys.c.wrapped.is_not(None),
+        )
+        .order_by(organization_keys.c.organization_id)
+        .with_for_update(skip_locked=not wait)
+    )
+    return [OrganizationRow(*row) for row in tx.execute(statement)]
+
+
+def close_organization(tx: Connection, organization_id: str, at: datetime) -> None:
+    """Makes a tombstone of an organization's key."""
     tx.execute(
         update(organization_keys)
-        .where(organization_keys.c.organization_id == row.organization_id)
-        .values(
-            generation=row.generation,
-            root_id=row.root_id,
-            wrapped=row.wrapped,
-            closed_at=row.closed_at,
-            made_at=at,
-        )
+        .where(organization_keys.c.organization_id == organization_id)
+        .values(root_id=None, wrapped=None, closed_at=at, made_at=at)
+    )
+
+
+def replace_organizations(tx: Connection, rows: Sequence[OrganizationRow], at: datetime) -> None:
+    """Gives organizations other keys, which all hang on one root."""
+    execute_arrays(
+        tx,
+        "UPDATE organization_keys SET generation = fresh.generation, wrapped = fresh.wrapped, root_id = %(root_id)s, made_at = %(at)s "
+        "FROM unnest(%(ids)b::text[], %(generations)b::int[], %(keys)b::bytea[]) AS fresh(id, generation, wrapped) "
+        "WHERE organization_keys.organization_id = fresh.id",
+        {
+            "root_id": rows[0].root_id,
+            "at": at,
+            "ids": [row.organization_id for row in rows],
+            "generations": [row.generation for row in rows],
+            "keys": [row.wrapped for row in rows],
+        },
     )
 
 
 def organizations_after(tx: Connection, after: str, limit: int) -> list[OrganizationRow]:
     """Organizations that have a key, in order of id."""
-    rows = tx.execute(
-        select(*_ORGANIZATION)
-        .where(organization_keys.c.organization_id > after, organization_keys.c.wrapped.is_not(None))
-        .order_by(organization_keys.c.organization_id)
-        .limit(limit)
+    cursor = driver_of(tx).cursor(binary=True)
+    cursor.execute(
+        "SELECT organization_id, generation, root_id, wrapped, closed_at FROM organization_keys "
+        "WHERE organization_id > %s AND wrapped IS NOT NULL ORDER BY organization_id LIMIT %s",
+        (after, limit),
     )
-    return [OrganizationRow(*row) for row in rows]
+    return [OrganizationRow(*row) for row in cursor]
 
 
 def rewrap_organizations(tx: Connection, root_id: str, wrapped: Mapping[str, bytes]) -> None:
     """Puts organizations' keys under another root."""
-    rewrap(tx, "organization_keys", "organization_id", root_id, wrapped)
+    execute_arrays(
+        tx,
+        "UPDATE organization_keys SET wrapped = fresh.wrapped, root_id = %(root_id)s "
+        "FROM unnest(%(ids)b::text[], %(keys)b::bytea[]) AS fresh(id, wrapped) WHERE organization_keys.organization_id = fresh.id",
+        {"root_id": root_id, "ids": list(wrapped), "keys": list(wrapped.values())},
+    )
 
 
 def read_epochs(tx: Connection, organization_id: str, days: Iterable[date] | None = None) -> list[EpochRow]:
@@ -112,6 +159,29 @@ def read_epochs(tx: Connection, organization_id: str, days: Iterable[date] | Non
     if days is not None:
         statement = statement.where(epoch_keys.c.day.in_(sorted(days)))
     return [EpochRow(*row) for row in tx.execute(statement)]
+
+
+def living_epochs(
+    tx: Connection, organization_ids: Sequence[str], days: Collection[date] | None = None
+) -> list[LivingEpoch]:
+    """The epochs of organizations that are not destroyed, of these days or all, by organization and day."""
+    cursor = driver_of(tx).cursor(binary=True)
+    cursor.execute(
+        "SELECT organization_id, day, epoch_key_id, wrapped FROM epoch_keys WHERE organization_id = ANY(%(ids)s) "
+        "AND (%(days)s::date[] IS NULL OR day = ANY(%(days)s)) AND marked_at IS NULL ORDER BY organization_id, day",
+        {"ids": list(organization_ids), "days": None if days is None else list(days)},
+    )
+    return [LivingEpoch(*row) for row in cursor]
+
+
+def public_keys(tx: Connection, organization_id: str) -> dict[str, bytes]:
+    """The public halves of an organization's epochs that are not destroyed, by epoch key id."""
+    rows = tx.execute(
+        select(epoch_keys.c.epoch_key_id, epoch_keys.c.public_key).where(
+            epoch_keys.c.organization_id == organization_id, epoch_keys.c.marked_at.is_(None)
+        )
+    )
+    return {row.epoch_key_id: row.public_key for row in rows}
 
 
 def add_epoch(tx: Connection, row: EpochRow, at: datetime) -> None:
@@ -128,25 +198,34 @@ def add_epoch(tx: Connection, row: EpochRow, at: datetime) -> None:
     )
 
 
-def mark_epochs(
-    tx: Connection, organization_id: str, days: Sequence[date], destruction_id: str, at: datetime
-) -> None:
+def mark_epochs(tx: Connection, marked: Sequence[LivingEpoch], destruction_id: str, at: datetime) -> None:
     """Makes tombstones of epochs."""
-    tx.execute(
-        update(epoch_keys)
-        .where(epoch_keys.c.organization_id == organization_id, epoch_keys.c.day.in_(days))
-        .values(wrapped=None, marked_at=at, destruction_id=destruction_id)
+    execute_arrays(
+        tx,
+        "UPDATE epoch_keys SET wrapped = NULL, marked_at = %(at)s, destruction_id = %(destruction_id)s "
+        "FROM unnest(%(ids)b::text[], %(days)b::date[]) AS gone(id, day) "
+        "WHERE epoch_keys.organization_id = gone.id AND epoch_keys.day = gone.day",
+        {
+            "at": at,
+            "destruction_id": destruction_id,
+            "ids": [epoch.organization_id for epoch in marked],
+            "days": [epoch.day for epoch in marked],
+        },
     )
 
 
-def rewrap_epochs(tx: Connection, organization_id: str, wrapped: Mapping[date, bytes]) -> None:
-    """Puts an organization's surviving epochs under its new key."""
-    tx.execute(
-        text(
-            "UPDATE epoch_keys SET wrapped = fresh.wrapped FROM unnest(CAST(:days AS date[]), CAST(:keys AS bytea[])) "
-            "AS fresh(day, wrapped) WHERE epoch_keys.organization_id = :organization_id AND epoch_keys.day = fresh.day"
-        ),
-        {"organization_id": organization_id, "days": list(wrapped), "keys": list(wrapped.values())},
+def rewrap_epochs(tx: Connection, survivors: Sequence[tuple[LivingEpoch, bytes]]) -> None:
+    """Puts surviving epochs under the new keys of their organizations. survivors: with what they are wrapped to now."""
+    execute_arrays(
+        tx,
+        "UPDATE epoch_keys SET wrapped = fresh.wrapped "
+        "FROM unnest(%(ids)b::text[], %(days)b::date[], %(keys)b::bytea[]) AS fresh(id, day, wrapped) "
+        "WHERE epoch_keys.organization_id = fresh.id AND epoch_keys.day = fresh.day",
+        {
+            "ids": [epoch.organization_id for epoch, _ in survivors],
+            "days": [epoch.day for epoch, _ in survivors],
+            "keys": [wrapped for _, wrapped in survivors],
+        },
     )
 
 

@@ -9,9 +9,9 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.store.custody import (
+    execute_arrays,
     hold_keys,
     retained_records,
-    rewrap,
 )
 
 
@@ -73,7 +73,12 @@ def holds_after(tx: Connection, after: str, limit: int) -> list[HoldRow]:
 
 def rewrap_holds(tx: Connection, root_id: str, wrapped: Mapping[str, bytes]) -> None:
     """Puts holds' keys under another root."""
-    rewrap(tx, "hold_keys", "hold_id", root_id, wrapped)
+    execute_arrays(
+        tx,
+        "UPDATE hold_keys SET wrapped = fresh.wrapped, root_id = %(root_id)s "
+        "FROM unnest(%(ids)b::text[], %(keys)b::bytea[]) AS fresh(id, wrapped) WHERE hold_keys.hold_id = fresh.id",
+        {"root_id": root_id, "ids": list(wrapped), "keys": list(wrapped.values())},
+    )
 
 
 def bury_hold(tx: Connection, hold_id: str, at: datetime) -> dict[str, int]:

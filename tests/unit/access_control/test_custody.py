@@ -2,12 +2,16 @@
 
 import threading
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
+from typing import cast
 
+import grpc
 import pytest
 import sqlalchemy
 
+from kept.access_control.v1 import keys_pb2
 from services.access_control.key_stores import DoesNotOpen, Item, RootAbsent, wrapping
+from services.access_control.servicers.keys import KeyServicer
 from services.access_control.store import audit, custody
 from shared.config import ConfigError
 from shared.errors import KeptError
@@ -18,6 +22,7 @@ __all__ = ["make_vault", "migrated_vault", "vault"]
 
 ORG = "org_" + "a" * 26
 OTHER = "org_" + "b" * 26
+ANY_CONTEXT = cast(grpc.ServicerContext, None)
 CLOSED = "org_" + "c" * 26
 
 
@@ -163,49 +168,6 @@ def test_a_tombstone_is_set_where_there_never_was_a_key(vault: Vault) -> None:
     assert refusal(lambda: vault.custody.epoch_key(CLOSED, vault.clock.now().date())) == "KEY_DESTROYED"
 
 
-POINTS = [
-    "begun", "marked", "marked:2", "marked:3", "all-marked", "root-made", "rewrapped", "switched", "safe", "survivor-opened",
-    "root-destroyed", "done",
-    *(f"commit-before:{nth}" for nth in range(1, 14)), "commit-after:4", "commit-after:10", "commit-after:12",
-]  # fmt: skip
-
-
-def test_wherever_the_process_dies_the_survivors_live_and_the_rest_is_gone(
-    make_vault: Callable[[], Vault],
-) -> None:
-    vault = make_vault()
-    died = set()
-    for point in POINTS:
-        story = Story(vault)
-        vault.seen.clear()
-        vault.crash_at = point
-        try:
-            vault.custody.destroy_through(story.destruction_id, story.first_day)
-        except Crash:
-            died.add(point)
-        vault.restart()
-        # Before the destruction goes on, every survivor opens.
-        for (organization_id, day), record in story.records.items():
-            if day > 0:
-                assert vault.keys(organization_id, record), point
-        assert vault.keys(ORG, story.held), point
-        row = vault.custody.destroy_through(story.destruction_id, story.first_day)
-        while row.state != "done":
-            vault.custody.advance()
-            row = vault.custody.destroy_through(story.destruction_id, story.first_day)
-        assert row.epochs == 3, point
-        story.expect({(ORG, 0), (OTHER, 0), (CLOSED, 0)})
-        status = vault.custody.status()
-        # A root that was made and never used may be left; the old one is gone.
-        assert row.root_id not in vault.key_store.root_ids(), point
-        unused = 1 if point in ("root-made", "rewrapped") or point.startswith("commit-before") else 0
-        assert len(status.other_root_ids) <= unused, point
-        for root_id in status.other_root_ids:
-            vault.key_store.destroy(root_id)
-    assert died >= set(POINTS[:12])
-    assert vault.kinds("").count("keys.destroyed") == len(POINTS)
-
-
 def test_the_job_alone_ends_what_a_crash_interrupted(vault: Vault) -> None:
     story = Story(vault)
     vault.crash_at = "marked"
@@ -215,7 +177,7 @@ def test_the_job_alone_ends_what_a_crash_interrupted(vault: Vault) -> None:
     while vault.custody.advance():
         pass
     assert vault.custody.status().counts.destroyed_epochs == 3
-    assert vault.custody.status().other_root_ids == []
+    assert vault.custody.status().unused_root_ids == []
     story.expect({(ORG, 0), (OTHER, 0), (CLOSED, 0)})
 
 
@@ -416,7 +378,8 @@ def test_a_mark_waits_for_a_read_in_progress_and_for_a_hold_being_placed(vault: 
             with vault.database.engine.connect() as connection:
                 if connection.execute(waiting).scalar_one():
                     break
-        assert "marked" not in vault.seen
+        # Nobody else waits for this read: the others are marked by now.
+        assert closed_to(vault, OTHER, story.records[OTHER, 0])
         # The read goes on: what it was given is still what it would be given.
         assert vault.custody.record_keys(
             tx, ORG, [(record.record_id, record.data_key_id)], {record.data_key_id: record.sealed}
@@ -448,7 +411,7 @@ def test_two_destructions_at_once_both_end(vault: Vault) -> None:
     while vault.custody.advance():
         pass
     story.expect({(ORG, 0), (OTHER, 0), (CLOSED, 0), (CLOSED, 1), (CLOSED, 2)})
-    assert vault.custody.status().other_root_ids == []
+    assert vault.custody.status().unused_root_ids == []
 
 
 # --- start --------------------------------------------------------------------------------------------------------------
@@ -472,3 +435,64 @@ def test_a_restored_smaller_tree_refuses_to_start(vault: Vault) -> None:
         tx.execute(sqlalchemy.update(audit.tree).values(size=1))
     with pytest.raises(ConfigError, match="restored to an older state"):
         vault.restart()
+
+
+# --- status -------------------------------------------------------------------------------------------------------------
+
+
+def counted(vault: Vault) -> dict[str, tuple[int, int, str]]:
+    """Living and destroyed keys and their place, by kind, as the RPC answers."""
+    response = KeyServicer(vault.custody).GetKeyStatus(keys_pb2.GetKeyStatusRequest(), ANY_CONTEXT)
+    kinds = keys_pb2.KeyKind
+    return {
+        kinds.Name(each.kind).removeprefix("KEY_KIND_").lower(): (each.living, each.destroyed, each.place)
+        for each in response.keys
+    }
+
+
+def test_the_status_counts_keys_by_kind_and_place(vault: Vault) -> None:
+    story = Story(vault)
+    files, wrapped = f"files in {vault.directory}", "access control's database, wrapped"
+    assert counted(vault) == {
+        "root": (1, 0, files),
+        "organization": (3, 0, wrapped),
+        "epoch": (9, 0, wrapped),
+        "hold": (1, 0, wrapped),
+        "record": (1, 0, wrapped),
+    }
+    vault.custody.destroy_through(story.destruction_id, story.first_day)
+    vault.closed.add(CLOSED)
+    vault.custody.destroy_organization(new_id("erasure"), CLOSED)
+    vault.custody.release(story.hold_id)
+    assert counted(vault) == {
+        "root": (1, 3, files),
+        "organization": (2, 1, wrapped),
+        "epoch": (4, 5, wrapped),
+        "hold": (0, 1, wrapped),
+        "record": (0, 0, wrapped),
+    }
+
+
+def test_the_status_tells_what_waits_and_what_was_left_behind(vault: Vault) -> None:
+    vault.survivors_must_be_on = "standby"
+    vault.restart()
+    story = Story(vault)
+    [old_root] = vault.key_store.root_ids()
+    row = vault.custody.destroy_through(story.destruction_id, story.first_day)
+    left = vault.key_store.create()
+    response = KeyServicer(vault.custody).GetKeyStatus(keys_pb2.GetKeyStatusRequest(), ANY_CONTEXT)
+    [pending], [retired] = response.pending_destructions, response.retired_roots
+    assert row.state == "switched"
+    assert (pending.destruction_id, pending.epochs, pending.organizations) == (story.destruction_id, 3, 3)
+    assert retired.root_key_id == pending.root_key_id == old_root
+    assert (
+        retired.waits_for
+        == pending.waits_for
+        == ("The database role cannot see standbys: grant it pg_read_all_stats.")
+    )
+    assert list(response.unused_root_key_ids) == [left]
+    assert response.survivors_must_be_on == "standby"
+    assert response.key_store_statement == vault.key_store.statement
+    assert response.usable_backups_from.ToDatetime(UTC) == vault.clock.now()
+    assert "/" in response.usable_backups_lsn
+    assert counted(vault)["root"][:2] == (3, 0)

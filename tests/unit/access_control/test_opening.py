@@ -262,7 +262,7 @@ def test_what_a_hold_keeps_is_read_past_its_due_instant(reading: World) -> None:
 
 def test_screening_opens_each_record_once_and_only_while_it_is_young(world: World) -> None:
     screening: dict[str, Any] = {
-        "permission": authz_pb2.SERVICE_PERMISSION_SCREENING,
+        "permission": grants_pb2.SERVICE_PERMISSION_SCREENING,
         "detail": FULL,
     }
     young, old = sealed(world), sealed(world)

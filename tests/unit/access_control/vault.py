@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hpke
@@ -10,14 +11,18 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from services.access_control.audit_log import AuditLog
+from services.access_control.config import KeyStoreChoice, Pkcs11Token
 from services.access_control.custody import Custody, EpochKey, SurvivorsMustBeOn, ToRetain
 from services.access_control.custody.sealing import data_key_info
-from services.access_control.key_stores.files import FileKeyStore
+from services.access_control.key_stores import KeyStore
+from services.access_control.key_stores.configured import open_key_store
 from shared.database import Database, migrate
 from shared.ids import entropy, new_record_id, record_day
 from tests.support.clocks import ManualClock
 from tests.support.postgres import FreshDatabase, TestServer, database_name
+from tests.support.softhsm import SoftToken
 
+with_every_key_store = pytest.mark.parametrize("make_vault", ["files", "pkcs11"], indirect=True)
 MIGRATIONS = Path("services/access_control/migrations")
 SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
@@ -26,21 +31,49 @@ class Crash(BaseException):
     """The process dies here."""
 
 
-class Vault:
-    """custody and audit_log as wiring builds them; `restart` builds them again from database and key store."""
+class Interruptible:
+    """A key store whose every call may be where the process dies: `pause` is called before and after it."""
 
-    def __init__(self, url: str, directory: Path) -> None:
+    def __init__(self, store: KeyStore, pause: Callable[[str], None]) -> None:
+        self._store = store
+        self._pause = pause
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: object) -> object:
+            self._pause(f"{name}-before")
+            answer = found(*arguments)
+            self._pause(f"{name}-after")
+            return answer
+
+        return call
+
+
+class Vault:
+    """custody and audit_log as wiring builds them; `restart` builds them again from database and key store. directory: the key store's,
+    where it is one of files."""
+
+    def __init__(self, url: str, keys: KeyStoreChoice, pause: Callable[[str], None] | None = None) -> None:
         self.clock = ManualClock()
-        self.directory = directory
+        self.keys_are_in = keys
+        self.directory = keys if isinstance(keys, Path) else Path()
         self.closed: set[str] = set()
         self.due: set[date] = set()
         self.crash_at: str = ""
         self.seen: list[str] = []
+        self._pause = pause or self._die_if_here
         self.survivors_must_be_on: SurvivorsMustBeOn = "nowhere"
         self.database = Database(url, on_commit=lambda when: self.pause("commit-" + when))
         self.restart()
 
     def pause(self, point: str) -> None:
+        """Called between any two steps."""
+        self._pause(point)
+
+    def _die_if_here(self, point: str) -> None:
         """Dies at the n-th passing of a point: crash_at is "point" or "point:n"."""
         self.seen.append(point)
         name, _, nth = self.crash_at.partition(":")
@@ -49,7 +82,7 @@ class Vault:
 
     def restart(self) -> None:
         self.crash_at = ""
-        self.key_store = FileKeyStore(self.directory)
+        self.key_store = Interruptible(open_key_store(self.keys_are_in), self.pause)
         self.audit_log = AuditLog(self.database, self.clock, self.key_store)
         self.custody = Custody(
             self.database,
@@ -118,14 +151,20 @@ def migrated_vault(postgres_server: TestServer) -> str:
 
 @pytest.fixture
 def make_vault(
-    fresh_database: FreshDatabase, migrated_vault: str, tmp_path: Path
+    fresh_database: FreshDatabase,
+    migrated_vault: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Callable[[], Vault]]:
+    """Its key store is of files; of the kind that a test names with `with_every_key_store`."""
     made: list[Vault] = []
 
     def make() -> Vault:
-        vault = Vault(
-            fresh_database("access_control", template=migrated_vault), tmp_path / f"keys{len(made)}"
-        )
+        keys: KeyStoreChoice = tmp_path / f"keys{len(made)}"
+        if getattr(request, "param", "files") == "pkcs11":
+            token: SoftToken = request.getfixturevalue("soft_token")
+            keys = Pkcs11Token(module=token.module, token=token.label, pin_file=token.pin_file)
+        vault = Vault(fresh_database("access_control", template=migrated_vault), keys)
         made.append(vault)
         return vault
 

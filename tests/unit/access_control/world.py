@@ -13,8 +13,10 @@ from kept.options.v1 import roles_pb2
 from kept.retention.v1 import rules_pb2
 from kept.settings.v1 import policies_pb2
 from services.access_control.config import AccessControlConfig
-from services.access_control.people import Member, Person, RoleAssignment
-from services.access_control.store import directory
+from services.access_control.directory import add_person
+from services.access_control.people import Identity, Member, Person, RoleAssignment
+from services.access_control.standing import AGREEMENTS_NEEDED, Agreement, Kinds
+from services.access_control.store import directory, standing
 from services.access_control.wiring import wire
 from shared.database import Database
 from shared.errors import KeptError, Reason
@@ -67,9 +69,10 @@ class _Peer(grpc.Channel):
 
 
 class World:
-    """`staff` and `admin` give stubs as people have them; `logging` is the service; `token` is what people show to logging."""
+    """`staff` and `admin` give stubs as people have them; `logging` is the service; `token` is what people show to logging. settings: of the
+    configuration, beside what all tests need."""
 
-    def __init__(self, url: str, keys: Path) -> None:
+    def __init__(self, url: str, keys: Path, **settings: Any) -> None:
         self.clock = ManualClock()
         self.database = Database(url, pool=12)
         self.customer_approval: set[str] = set()
@@ -91,6 +94,7 @@ class World:
                 ],
                 "audience": "kept:access_control",
                 "key_store": keys,
+                **settings,
             }
         )
         self.service = wire(self.config, self.clock, self.database, self._connect, self._verify)
@@ -160,23 +164,25 @@ class World:
         now = self.clock.now()
         made = Person(new_id("person"), subject.title(), f"{subject}@vendor.test")
         with self.database.transaction() as tx:
-            assert directory.add_person(tx, made, WORKFORCE, subject, now)
+            identity = Identity(
+                new_id("identity"), made.person_id, WORKFORCE, subject, "person_x", now, "person_y"
+            )
+            add_person(tx, made, identity, now)
             for role in roles:
                 directory.add_assignment(
                     tx, RoleAssignment(new_id("role"), made.person_id, role, "person_x", now, "person_y")
                 )
             if days:
-                directory.add_agreement(
-                    tx,
-                    new_id("agreement"),
-                    made.person_id,
-                    bytes(32),
-                    now,
-                    now + days * DAY,
-                    "person_x",
-                    now,
-                )
+                standing.add_agreement(tx, self.agreement(made.person_id, days=days))
         return made.person_id
+
+    def agreement(self, signer_id: str, *, days: int = 365, kinds: Kinds = AGREEMENTS_NEEDED) -> Agreement:
+        """What somebody signed just now."""
+        now = self.clock.now()
+        review = self.config.review_terms.confirmed("person_x", now)
+        return Agreement(
+            new_id("agreement"), signer_id, kinds, bytes(32), now, now + days * DAY, "person_x", now, review
+        )
 
     def member(
         self, role: "roles_pb2.CustomerRole.ValueType" = roles_pb2.CUSTOMER_ROLE_ADMIN, org: str = ORG

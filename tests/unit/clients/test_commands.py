@@ -203,11 +203,57 @@ REQUESTS: list[tuple[str, Message]] = [
         f"people agreement person_1 --sha256 {'ab' * 32} --signed 2026-01-01 --expires 2027-01-01",
         directory_pb2.RecordAgreementRequest(
             person_id="person_1",
+            kinds=[
+                directory_pb2.AGREEMENT_KIND_CONFIDENTIALITY,
+                directory_pb2.AGREEMENT_KIND_SECURITY_CONTROLS,
+            ],
             document_sha256=b"\xab" * 32,
             signed_at=at(2026, 1, 1),
             expires_at=at(2027, 1, 1),
         ),
     ),
+    (
+        f"people agreement provider_1 --kind confidentiality --sha256 {'ab' * 32} --signed 2026-01-01 --expires 2027-01-01",
+        directory_pb2.RecordAgreementRequest(
+            provider_id="provider_1",
+            kinds=[directory_pb2.AGREEMENT_KIND_CONFIDENTIALITY],
+            document_sha256=b"\xab" * 32,
+            signed_at=at(2026, 1, 1),
+            expires_at=at(2027, 1, 1),
+        ),
+    ),
+    ("people review", directory_pb2.ListReviewsRequest(page_size=500)),
+    (
+        "people confirm role_1",
+        directory_pb2.ConfirmReviewRequest(subject_id="role_1", verdict=directory_pb2.REVIEW_VERDICT_KEEP),
+    ),
+    (
+        "people end agreement_1",
+        directory_pb2.ConfirmReviewRequest(
+            subject_id="agreement_1", verdict=directory_pb2.REVIEW_VERDICT_END
+        ),
+    ),
+    (
+        "people add --name Vi --email vi@provider.example --subject vi --issuer https://p.example --provider provider_1",
+        directory_pb2.CreatePersonRequest(
+            display_name="Vi",
+            email="vi@provider.example",
+            subject="vi",
+            issuer="https://p.example",
+            provider_id="provider_1",
+        ),
+    ),
+    (
+        "people identity link person_1 --subject bo-admin",
+        directory_pb2.LinkIdentityRequest(person_id="person_1", subject="bo-admin"),
+    ),
+    ("people identity confirm identity_1", directory_pb2.ConfirmIdentityRequest(identity_id="identity_1")),
+    ("people identity end identity_1", directory_pb2.EndIdentityRequest(identity_id="identity_1")),
+    ("people identity list person_1", directory_pb2.ListIdentitiesRequest(person_id="person_1")),
+    ("people provider add --name Acme", directory_pb2.CreateProviderRequest(name="Acme")),
+    ("people provider confirm provider_1", directory_pb2.ConfirmProviderRequest(provider_id="provider_1")),
+    ("people provider end provider_1", directory_pb2.EndProviderRequest(provider_id="provider_1")),
+    ("people provider list", directory_pb2.ListProvidersRequest(page_size=500)),
     ("people disable person_1", directory_pb2.DisablePersonRequest(person_id="person_1")),
     (
         f"holds place -o {ORG} --record {RECORD} --reference M-1 --review-at 2027-01-01 --request-id request-4",
@@ -300,6 +346,7 @@ def test_choices_are_the_contracts() -> None:
         (arguments.GrantState, grants_pb2.GrantState, "GRANT_STATE"),
         (arguments.Power, roles_pb2.Power, "POWER"),
         (arguments.StaffRole, roles_pb2.StaffRole, "STAFF_ROLE"),
+        (arguments.AgreementKind, directory_pb2.AgreementKind, "AGREEMENT_KIND"),
         (arguments.CustomerRole, roles_pb2.CustomerRole, "CUSTOMER_ROLE"),
         (arguments.Tier, organizations_pb2.Tier, "TIER"),
         (arguments.Deployment, organizations_pb2.Deployment, "DEPLOYMENT"),

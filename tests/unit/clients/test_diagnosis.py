@@ -58,16 +58,18 @@ def _found(tmp_path: Path, channel: Callable[[str], grpc.Channel]) -> dict[str, 
         ({"": _GOOD, "database": _GOOD, "leases": _GOOD}, {"": "ok", " database": "ok", " leases": "ok"}),
         ({"": _GOOD, "database": _GOOD, "leases": _BAD}, {"": "ok", " database": "ok", " leases": "bad"}),
         ({"": _BAD, "database": _BAD, "leases": _BAD}, {"": "bad", " database": "bad", " leases": "bad"}),
+        ({"": _GOOD, "database": _GOOD, "outbox": _GOOD}, {"": "ok", " database": "ok", " outbox": "ok"}),
+        ({"": _GOOD, "database": _GOOD, "outbox": _BAD}, {"": "ok", " database": "ok", " outbox": "bad"}),
     ],
 )
-def test_a_service_its_database_and_its_leases(
+def test_a_service_its_database_its_leases_and_its_outbox(
     tmp_path: Path, states: dict[str, Any], expected: dict[str, str]
 ) -> None:
     with reporting(states) as channel:
         found = _found(tmp_path, channel)
     said = {
         part: found["logging" + part].state
-        for part in ("", " database", " leases")
+        for part in ("", " database", " leases", " outbox")
         if "logging" + part in found
     }
     assert said == expected

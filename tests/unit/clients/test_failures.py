@@ -49,6 +49,22 @@ def test_people_are_told_everything(services: Services, capsys: pytest.CaptureFi
     ]
 
 
+def test_who_may_not_read_is_told_what_is_missing(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services.answers["ReadInteractions"] = KeptError(
+        "NOT_AUTHORIZED",
+        "You are not authorized for this; the details say what is missing.",
+        status="PERMISSION_DENIED",
+        metadata={"missing": "one of the roles ENGINEER", "policy": "records.role"},
+    )
+    assert main(["logs", "read", "-o", "org_1", "--detail", "masked", "--grant", "grant_1"]) == 1
+    assert (
+        "  next: What is missing: one of the roles ENGINEER. The policy that asks for it: records.role."
+        in capsys.readouterr().err
+    )
+
+
 def test_programs_are_told_everything(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
     services.answers["GetKeyStatus"] = KeptError(
         "LEASE_LAPSED",
@@ -88,6 +104,25 @@ def test_an_unanswered_change_names_its_request_id(
         (
             KeptError("ADMIN_REQUIRED", "x", metadata={"support": "help@kept.example"}),
             "There is no admin to ask; write to help@kept.example.",
+        ),
+        (
+            KeptError("NOT_AUTHORIZED", "x", metadata={"missing": "a signed agreement in force"}),
+            "What is missing: a signed agreement in force. `kept status` shows your roles and agreement; an operator changes them "
+            "with `kept people`.",
+        ),
+        (
+            KeptError(
+                "NOT_AUTHORIZED",
+                "x",
+                metadata={"missing": "a ticket", "policy": "own.tickets", "advice": "Open one first."},
+            ),
+            "What is missing: a ticket. Open one first. The policy that asks for it: own.tickets. `kept status` shows your roles "
+            "and agreement; an operator changes them with `kept people`.",
+        ),
+        (
+            KeptError("UNAUTHENTICATED", "x", metadata={"problem": "EXPIRED"}),
+            "What is wrong with the token: EXPIRED. Sign in again with `kept login`; if that does not help, `kept doctor` shows "
+            "clock and certificate faults.",
         ),
         (KeptError("SOMETHING_NEW", "x"), ""),
     ],

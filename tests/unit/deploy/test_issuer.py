@@ -18,7 +18,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from deploy.local.issuer import people
-from deploy.local.issuer.customers import CannotTell
+from deploy.local.issuer.customers import CannotTell, TooSoon
 from deploy.local.issuer.endpoint import Endpoint, Realm
 from deploy.local.issuer.people import WORKFORCE, Workforce
 from deploy.local.issuer.tokens import SigningKey, Subject, TokenIssuer
@@ -81,9 +81,12 @@ class Issuer:
             connection.close()
 
 
-def _customers(email: str, password: str) -> Subject | None:
+def _customers(email: str, password: str, source: str) -> Subject | None:
+    assert source == "127.0.0.1"
     if email == "nobody@knows.example":
         raise CannotTell
+    if email == "too@soon.example":
+        raise TooSoon(7)
     if (email, password) != ("ann@acme.example", "correct horse battery"):
         return None
     return Subject("member_ann", "Ann Admin", email, "org_acme")
@@ -101,7 +104,7 @@ def issuer(tmp_path: Path, workforce: tuple[Workforce, dict[str, str]]) -> Itera
     known, passwords = workforce
     clock = FakeClock()
 
-    def employee(username: str, password: str) -> Subject | None:
+    def employee(username: str, password: str, _source: str) -> Subject | None:
         person = known.verify(username, password)
         return None if person is None else Subject(person.username, person.name, person.email)
 
@@ -137,6 +140,12 @@ def test_one_of_the_workforce_gets_a_short_token_for_one_audience(issuer: Issuer
         "email": "olga@vendor.example",
         "name": "Olga Operator",
     }
+
+
+def test_who_guesses_is_told_to_wait(issuer: Issuer) -> None:
+    status, answer = issuer.sign_in("customer", "too@soon.example", "correct horse battery")
+    assert (status, answer["error"]) == (400, "invalid_grant")
+    assert "wait 7 s" in answer["error_description"]
 
 
 def test_a_customers_token_says_which_organization(issuer: Issuer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from grpc_status import rpc_status
 from deploy.local import ports
 from deploy.local.authority import Authority, Identity
 from deploy.local.issuer.config import IssuerConfig
-from deploy.local.issuer.customers import CannotTell, Customers
+from deploy.local.issuer.customers import CannotTell, Customers, TooSoon
 from kept.settings.v1 import members_pb2
 
 _PEOPLE = {("ann@acme.example", "right"): ("member_1", "org_1")}
@@ -27,16 +28,22 @@ class FakeMembers:
 
     def __init__(self) -> None:
         self.callers: list[str] = []
+        self.sources: list[str] = []
 
     def authenticate(
         self, request: members_pb2.AuthenticateMemberRequest, context: grpc.ServicerContext
     ) -> members_pb2.AuthenticateMemberResponse:
         spiffe_ids: Any = context.auth_context()["peer_spiffe_id"]
         self.callers += [each.decode() for each in spiffe_ids]
+        self.sources.append(request.source)
         if request.email == "busy":
             context.abort(grpc.StatusCode.UNAVAILABLE, "no")
         if request.email == "refused-by-the-caller-check":
             context.abort_with_status(_status(code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED"))
+        if request.email == "too-soon":
+            context.abort_with_status(
+                _status(code_pb2.UNAUTHENTICATED, "SIGN_IN_FAILED", timedelta(seconds=1.2))
+            )
         if request.email == "too-short":
             context.abort_with_status(_status(code_pb2.INVALID_ARGUMENT, "INVALID_ARGUMENT"))
         known = _PEOPLE.get((request.email, request.password))
@@ -53,10 +60,15 @@ class FakeMembers:
         return members_pb2.AuthenticateMemberResponse(member=member)
 
 
-def _status(code: int, reason: str) -> grpc.Status:
-    detail = any_pb2.Any()
-    detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain="kept"))
-    return rpc_status.to_status(status_pb2.Status(code=code, message="no", details=[detail]))
+def _status(code: int, reason: str, retry_after: timedelta | None = None) -> grpc.Status:
+    details = [any_pb2.Any()]
+    details[0].Pack(error_details_pb2.ErrorInfo(reason=reason, domain="kept"))
+    if retry_after is not None:
+        delay = error_details_pb2.RetryInfo()
+        delay.retry_delay.FromTimedelta(retry_after)
+        details.append(any_pb2.Any())
+        details[1].Pack(delay)
+    return rpc_status.to_status(status_pb2.Status(code=code, message="no", details=details))
 
 
 def _serve(members: FakeMembers, identity: Identity, port: int) -> grpc.Server:
@@ -120,26 +132,33 @@ def members(authority: Authority, port: int) -> Iterator[FakeMembers]:
 def test_a_customers_person_is_who_settings_says(
     authority: Authority, port: int, members: FakeMembers
 ) -> None:
-    subject = _customers(authority, port).verify("ann@acme.example", "right")
+    subject = _customers(authority, port).verify("ann@acme.example", "right", "192.0.2.1")
     assert subject is not None
     assert (subject.subject, subject.organization, subject.name) == ("member_1", "org_1", "Ann Admin")
     assert members.callers == ["spiffe://kept.local/issuer"]
+    assert members.sources == ["192.0.2.1"]
+
+
+def test_too_soon_is_neither_right_nor_wrong(authority: Authority, port: int, members: FakeMembers) -> None:
+    with pytest.raises(TooSoon) as caught:
+        _customers(authority, port).verify("too-soon", "right", "192.0.2.1")
+    assert caught.value.seconds == 2, "rounded up: in one it would still be too soon"
 
 
 @pytest.mark.parametrize("email", ["ann@acme.example", "nobody", "too-short", "\ud800"])
 def test_wrong_is_wrong(authority: Authority, port: int, members: FakeMembers, email: str) -> None:
-    assert _customers(authority, port).verify(email, "wrong") is None
+    assert _customers(authority, port).verify(email, "wrong", "192.0.2.1") is None
 
 
 @pytest.mark.parametrize("email", ["busy", "refused-by-the-caller-check"])
 def test_no_answer_is_not_wrong(authority: Authority, port: int, members: FakeMembers, email: str) -> None:
     with pytest.raises(CannotTell):
-        _customers(authority, port).verify(email, "right")
+        _customers(authority, port).verify(email, "right", "192.0.2.1")
 
 
 def test_nobody_there_is_not_wrong(authority: Authority, port: int) -> None:
     with pytest.raises(CannotTell):
-        _customers(authority, port).verify("ann@acme.example", "right")
+        _customers(authority, port).verify("ann@acme.example", "right", "192.0.2.1")
 
 
 def test_a_password_is_never_shown_to_another_service(authority: Authority, port: int) -> None:
@@ -147,7 +166,7 @@ def test_a_password_is_never_shown_to_another_service(authority: Authority, port
     server = _serve(impostor, authority.issue("logging", serves=True), port)
     try:
         with pytest.raises(CannotTell):
-            _customers(authority, port).verify("ann@acme.example", "right")
+            _customers(authority, port).verify("ann@acme.example", "right", "192.0.2.1")
     finally:
         server.stop(None).wait()
     assert impostor.callers == []
@@ -157,9 +176,9 @@ def test_a_new_certificate_is_shown_once_it_is_there(
     authority: Authority, port: int, members: FakeMembers, tmp_path: Path
 ) -> None:
     customers = _customers(authority, port)
-    assert customers.verify("ann@acme.example", "right") is not None
+    assert customers.verify("ann@acme.example", "right", "192.0.2.1") is not None
     other = authority.issue("gateway/renamed", serves=False)
     for old, new in (("tls.key", other.key), ("tls.crt", other.certificate)):
         new.replace(tmp_path / "issuer" / old)
-    assert customers.verify("ann@acme.example", "right") is not None
+    assert customers.verify("ann@acme.example", "right", "192.0.2.1") is not None
     assert members.callers == ["spiffe://kept.local/issuer", "spiffe://kept.local/gateway/renamed"]

@@ -75,6 +75,7 @@ class Peers(
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
+        self.denial: KeptError | None = None
         self.down: set[str] = set()
         self.calls: list[str] = []
         self.policies, self.rules = _Feed(clock), _Feed(clock)
@@ -195,6 +196,8 @@ class Peers(
         self, request: authz_pb2.AuthorizeRequest, context: grpc.ServicerContext
     ) -> authz_pb2.AuthorizeResponse:
         self._called("Authorize")
+        if self.denial is not None:
+            raise self.denial
         if request.grant_id != GRANT:
             raise KeptError(Reason.REASON_GRANT_REQUIRED, "no grant")
         answer = authz_pb2.AuthorizeResponse(scope=self.scope, remaining=self.budget - len(self.opened))

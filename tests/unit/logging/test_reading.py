@@ -16,7 +16,7 @@ from kept.logging.v1 import interactions_pb2, lifecycle_pb2, read_pb2
 from services.logging.scope import extent_of
 from services.logging.showing import masked
 from services.logging.store.tables import interactions
-from shared.errors import KeptError
+from shared.errors import KeptError, Reason
 from shared.ids import new_record_id, record_time
 from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER
 from tests.unit.logging.world import World
@@ -65,6 +65,14 @@ def test_nothing_is_looked_up_without_a_grant(world: World, monkeypatch: pytest.
         assert reason_of(partial(world.read.ListInteractions, listing)) == "GRANT_REQUIRED"
     # A grant for another organization than the one asked for opens nothing here, whatever access control said.
     assert reason_of(lambda: texts(world, organization_id=OTHER)) == "OUTSIDE_SCOPE"
+
+
+def test_who_is_denied_is_told_what_access_control_says(world: World) -> None:
+    said = {"missing": "one of the roles ENGINEER", "policy": "records.role", "advice": "Ask the desk"}
+    world.peers.denial = KeptError(Reason.REASON_NOT_AUTHORIZED, "denied", metadata=said)
+    with pytest.raises(KeptError) as denied:
+        texts(world)
+    assert (denied.value.name, denied.value.metadata) == ("NOT_AUTHORIZED", said)
 
 
 def test_what_is_covered_is_shown_oldest_first_at_the_level_asked_for(world: World) -> None:

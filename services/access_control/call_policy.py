@@ -1,0 +1,43 @@
+"""May somebody call a method, by policy? To the same question the same set gives the same answer, so an answer that allows is kept: the
+question is all there is to it, and it does not speak of time."""
+
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+from kept.options.v1 import callers_pb2
+from kept.policies import Entity, PolicySet
+from services.access_control.authorization import Authorization, Decision, method_entity
+
+_REMEMBERED: Final = 20_000
+
+
+@dataclass(frozen=True)
+class _Answer:
+    principal: Entity
+    policies: PolicySet
+    decision: Decision
+
+
+class CallPolicy:
+    """The policies' word on calls. The oldest answers make room."""
+
+    def __init__(self, authorization: Authorization) -> None:
+        self._authorization = authorization
+        self._lock = threading.Lock()
+        self._answers: dict[tuple[str, str], _Answer] = {}
+
+    def require(self, principal: Entity, method: str, callers: callers_pb2.Callers) -> Decision:
+        """The decision. Raises NOT_AUTHORIZED where it is denied."""
+        key, policies = (principal["uid"]["id"], method), self._authorization.policies
+        known = self._answers.get(key)
+        if known is not None and known.policies is policies and known.principal == principal:
+            return known.decision
+        decision = self._authorization.require(principal, "CallMethod", method_entity(method, callers))
+        if decision.policy_set == policies.sha256:  # another set may have come into use in between
+            with self._lock:
+                self._answers.pop(key, None)
+                self._answers[key] = _Answer(principal, policies, decision)
+                if len(self._answers) > _REMEMBERED:
+                    del self._answers[next(iter(self._answers))]
+        return decision

@@ -1,0 +1,128 @@
+"""Whether what was read about somebody is still so: a fingerprint of every row of the directory that says who a person or member is, and
+entries of the audit log that are inserted only where it has not changed.
+
+The fingerprint is made of the transactions that wrote the rows (`xmin`): whatever changes one, or adds or ends one, changes it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from typing import Final, LiteralString, cast
+
+import psycopg
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+from services.access_control.store import Connection
+from services.access_control.store.audit import NewEntry
+
+_STANDING: Final[LiteralString] = """coalesce(
+    (SELECT concat_ws('|', i.xmin, p.xmin,
+        coalesce((SELECT string_agg(r.xmin::text, ',' ORDER BY r.role_assignment_id) FROM role_assignments r
+         WHERE r.person_id = p.person_id AND r.ended_at IS NULL), '-'),
+        coalesce((SELECT string_agg(a.xmin::text, ',' ORDER BY a.agreement_id) FROM agreements a
+         WHERE a.person_id = p.person_id), '-'),
+        coalesce((SELECT concat_ws('/', v.xmin, (SELECT string_agg(a.xmin::text, ',' ORDER BY a.agreement_id)
+            FROM agreements a WHERE a.provider_id = v.provider_id))
+         FROM providers v WHERE v.provider_id = p.provider_id), '-'))
+     FROM identities i JOIN people p ON p.person_id = i.person_id WHERE i.issuer = {issuer} AND i.subject = {subject}),
+    (SELECT m.xmin::text FROM members m WHERE m.member_id = {member}),
+    '')"""
+_READ: Final = "SELECT " + _STANDING.format(issuer="%s", subject="%s", member="%s")
+_COLUMNS: Final = (
+    "text",
+    "text",
+    "text",
+    "bytea",
+    "bytea",
+    "bytea",
+    "timestamptz",
+    "text",
+    "text",
+    "text",
+    "text",
+)
+_INSERT: Final = """INSERT INTO audit_entries (entry_id, organization_id, kind, body, salt, commitment, appended_at)
+SELECT e.entry_id, e.organization_id, e.kind, e.body, e.salt, e.commitment, e.appended_at FROM (VALUES {rows})
+AS e(entry_id, organization_id, kind, body, salt, commitment, appended_at, issuer, subject, member, standing)
+WHERE e.standing = {standing}
+ON CONFLICT (entry_id) DO NOTHING RETURNING entry_id"""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """On what a decision rests. issuer, subject: of a person of the workforce; member_id: of a customer's member; the others None.
+    standing: the fingerprint of what was known of them."""
+
+    issuer: str | None
+    subject: str | None
+    member_id: str | None
+    standing: str
+
+
+def basis(tx: Connection, issuer: str | None, subject: str | None, member_id: str | None) -> Basis:
+    """The fingerprint as it is now; read it before what it stands for."""
+    row = _driver(tx).execute(_READ, (issuer, subject, member_id)).fetchone()
+    assert row is not None
+    return Basis(issuer, subject, member_id, row[0])
+
+
+def add_where_unchanged(tx: Connection, rows: Sequence[tuple[NewEntry, Basis]]) -> set[str]:
+    """Inserts each entry whose basis is unchanged as this statement sees the directory. Returns the ids of these.
+
+    Speaks to libpq itself: this is in the way of every call of every service, and a driver's cursor costs more than all the rest of it.
+    """
+    libpq = _driver(tx).pgconn
+    name = b"decisions_%d" % len(rows)
+    prepared: set[bytes] = tx.info.setdefault(
+        "kept.prepared", set()
+    )  # lives as long as the connection to the server
+    if name not in prepared:
+        _check(libpq, libpq.prepare(name, _statement(len(rows))))
+        prepared.add(name)
+    values = [
+        value if value is None or isinstance(value, bytes) else value.encode()
+        for entry, basis in rows
+        for value in (
+            entry.entry_id,
+            entry.organization_id,
+            entry.kind,
+            entry.body,
+            entry.salt,
+            entry.commitment,
+            entry.appended_at.isoformat(),
+            basis.issuer,
+            basis.subject,
+            basis.member_id,
+            basis.standing,
+        )
+    ]
+    formats = [int(column == "bytea") for column in _COLUMNS] * len(rows)
+    # Its types leave out that a value may be absent, which is NULL.
+    result = _check(libpq, libpq.exec_prepared(name, cast("list[bytes]", values), formats))
+    return {(result.get_value(row, 0) or b"").decode() for row in range(result.ntuples)}
+
+
+@lru_cache(maxsize=128)
+def _statement(rows: int) -> bytes:
+    # A statement for each number of rows: a list of values is quick to send and to plan, arrays are not.
+    number = count(1)
+    values = ", ".join(
+        "(" + ", ".join(f"${next(number)}::{column}" for column in _COLUMNS) + ")" for _ in range(rows)
+    )
+    standing = _STANDING.format(issuer="e.issuer", subject="e.subject", member="e.member")
+    return _INSERT.format(rows=values, standing=standing).encode()
+
+
+def _check(libpq: PGconn, result: PGresult) -> PGresult:
+    if result.status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        return result
+    state = result.error_field(DiagnosticField.SQLSTATE)
+    if state is None or libpq.status != ConnStatus.OK:  # the server is gone, and said nothing
+        raise psycopg.OperationalError("the connection to the database was lost")
+    raise psycopg.errors.lookup(state.decode())(f"statement failed ({state.decode()})")
+
+
+def _driver(tx: Connection) -> psycopg.Connection[tuple[str, ...]]:
+    return cast("psycopg.Connection[tuple[str, ...]]", tx.connection.driver_connection)
