@@ -7,6 +7,7 @@ from tests.simulation.actors.customers import Customers
 from tests.simulation.actors.engineers import Engineers
 from tests.simulation.actors.gateway import Gateway
 from tests.simulation.actors.legal import Legal
+from tests.simulation.actors.operators import Operators
 from tests.simulation.beginning import join
 from tests.simulation.clocks import STEPS
 from tests.simulation.invariants import check, check_settled
@@ -32,6 +33,7 @@ class History:
         self._gateway = Gateway(self.scene)
         self._engineers = Engineers(self.scene)
         self._legal = Legal(self.scene)
+        self._operators = Operators(self.scene)
         self._customers = Customers(self.scene)
         self._acts: dict[Callable[[], None], float] = {
             self._gateway.records: 12,
@@ -42,6 +44,7 @@ class History:
             self._engineers.extends: 1,
             self._engineers.takes_at_once: 1,
             self._engineers.reviews: 1,
+            self._operators.takes_role: 0.5,
             self._legal.places_hold: 3,
             self._legal.releases_hold: 1,
             self._customers.zero_data_retention: 1,
