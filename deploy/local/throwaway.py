@@ -14,16 +14,16 @@ from deploy.local.processes import Process, start_mark
 _OWNER = "owner.json"
 
 
-def make(prefix: str) -> Path:
-    """A new private directory in the system's place for temporary files; it is this process's to remove."""
-    home = Path(tempfile.mkdtemp(prefix=prefix))
+def make(prefix: str, place: Path | None = None) -> Path:
+    """A new private directory in the system's place for temporary files, or another; it is this process's to remove."""
+    home = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     private_files.write(home / _OWNER, json.dumps([os.getpid(), start_mark(os.getpid())]))
     return home
 
 
-def abandoned(prefix: str) -> Iterator[Path]:
+def abandoned(prefix: str, place: Path | None = None) -> Iterator[Path]:
     """Directories of processes that are no more. Another user's, or one that is being made, is not among them."""
-    for home in Path(tempfile.gettempdir()).glob(prefix + "*"):
+    for home in (place or Path(tempfile.gettempdir())).glob(prefix + "*"):
         try:
             if home.stat().st_uid != os.geteuid():
                 continue  # anybody may put a directory of this name there
