@@ -7,7 +7,15 @@ import os
 import sys
 from pathlib import Path
 
-PROGRAMS = ("empty_rpc", "bare_copy", "check_ratio", "check_throughput", "audit_growth")
+PROGRAMS = (
+    "empty_rpc",
+    "bare_copy",
+    "check_ratio",
+    "check_throughput",
+    "open_ratio",
+    "audit_growth",
+    "destroy_growth",
+)
 _RESULT = Path(__file__).parents[1] / "build" / "bench.json"
 
 

@@ -1,9 +1,9 @@
 """Settings and retention, as far as access control asks them: every poll of their feeds gets a lease on everything. No organization is
 known to settings, and all records are kept for thirty days."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
@@ -30,7 +30,11 @@ class _Policies(policies_pb2_grpc.PolicyServiceServicer):
         change = answer.changes.add(version=1)
         change.effective_at.FromDatetime(_CLOCK.now() - timedelta(days=90))
         change.organization.organization_id = self._organization_id
-        return _leased(answer)
+        _lease(answer)
+        return answer
+
+    def GetConsentHistory(self, request: Any, context: Any) -> policies_pb2.GetConsentHistoryResponse:
+        return policies_pb2.GetConsentHistoryResponse()
 
 
 class _Rules(rules_pb2_grpc.RuleServiceServicer):
@@ -40,17 +44,17 @@ class _Rules(rules_pb2_grpc.RuleServiceServicer):
         change.effective_at.FromDatetime(_CLOCK.now() - timedelta(days=90))
         change.term.kind, change.term.days = rules_pb2.TERM_KIND_AT_MOST, _TERM_DAYS
         change.run_window.FromTimedelta(timedelta(hours=2))
-        return _leased(answer)
+        _lease(answer)
+        return answer
 
 
-def _leased(answer: Any) -> Any:
+def _lease(answer: Any) -> None:
     answer.lease.version, answer.lease.complete, answer.lease.reset = 1, True, True
     answer.lease.answered_at.FromDatetime(_CLOCK.now())
     answer.lease.duration.FromTimedelta(timedelta(seconds=2))
-    return answer
 
 
-def leases_on(organization_id: str) -> Any:
+def leases_on(organization_id: str) -> Callable[[Authority], AbstractContextManager[Mapping[str, str]]]:
     """`leases` for bench.access_control.running, with settings knowing one organization."""
 
     @contextmanager

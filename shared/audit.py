@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from kept.access_control.v1 import audit_pb2
+from shared.audit_kinds import require_declared
 from shared.ids import new_id
 
 
@@ -19,10 +20,11 @@ def entry(
 ) -> audit_pb2.AuditEntry:
     """An entry for the audit log.
 
-    kind: "<noun>.<past participle>". actor: "person_…", "member_…" or "service:<name>". subjects: ids; record ids as 16 bytes are written
-    as UUIDs. facts: names of at most 40 lower-case letters, values of at most 1,000 characters. entry_id: given where the same act
-    may be reported twice.
+    kind, facts: as shared.audit_kinds declares them; anything else is a ValueError. actor: "person_…", "member_…" or "service:<name>".
+    subjects: ids; record ids as 16 bytes are written as UUIDs. facts: values of at most 1,000 characters. entry_id: given where the
+    same act may be reported twice.
     """
+    require_declared(kind, facts or ())
     made = audit_pb2.AuditEntry(
         entry_id=entry_id or new_id("entry"),
         organization_id=organization_id,

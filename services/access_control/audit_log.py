@@ -9,7 +9,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import rfc8785
@@ -20,12 +20,16 @@ from services.access_control.key_stores import KeyStore, RememberedHead, Signing
 from services.access_control.signing_keys import SigningKeys
 from services.access_control.store import Connection
 from services.access_control.store import audit as store
+from shared.audit_kinds import require_declared
 from shared.clock import Clock
 from shared.config import ConfigError
 from shared.database import Database
 from shared.errors import KeptError, Reason, invalid, not_found
+from shared.ids import new_id
 from shared.jobs import Job
 
+# Of an entry's body.
+_VERSION: Final = 1
 _LEAF: Final = b"kept/leaf/v1\0"
 _HEAD: Final = b"kept/tree-head/v1\0"
 _END: Final = b"kept/end-of-list/v1\0"
@@ -91,23 +95,52 @@ class EntryList:
 
 def entry_body(entry: audit_pb2.AuditEntry, service: str) -> bytes:
     """The entry as it is committed to: canonical JSON (RFC 8785), the reporting service included."""
+    return _body(
+        entry.entry_id,
+        entry.organization_id,
+        entry.kind,
+        entry.actor,
+        entry.occurred_at.ToJsonString(),
+        list(entry.subjects),
+        dict(entry.facts),
+        service,
+    )
+
+
+def _body(
+    entry_id: str,
+    organization_id: str,
+    kind: str,
+    actor: str,
+    occurred_at: str,
+    subjects: list[str],
+    facts: dict[str, str],
+    service: str,
+) -> bytes:
     return canonical(
         {
-            "entry_id": entry.entry_id,
-            "organization_id": entry.organization_id,
-            "kind": entry.kind,
-            "actor": entry.actor,
-            "occurred_at": entry.occurred_at.ToJsonString(),
-            "subjects": list(entry.subjects),
-            "facts": dict(entry.facts),
+            "version": _VERSION,
+            "entry_id": entry_id,
+            "organization_id": organization_id,
+            "kind": kind,
+            "actor": actor,
+            "occurred_at": occurred_at,
+            "subjects": subjects,
+            "facts": facts,
             "reported_by": service,
         }
     )
 
 
+def instant(at: datetime) -> str:
+    """RFC 3339 in UTC with 0, 3 or 6 digits of a second, as protobuf's JSON has it."""
+    text = at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="auto")
+    return (text.removesuffix("000") if at.microsecond else text) + "Z"
+
+
 def canonical(value: Mapping[str, object]) -> bytes:
-    """Canonical JSON (RFC 8785) of objects, lists and texts, with ASCII names: for these the standard library's encoder writes the same
-    bytes, ten times as fast."""
+    """Canonical JSON (RFC 8785) of objects, lists, texts and small integers, with ASCII names: for these the standard library's encoder
+    writes the same bytes, ten times as fast."""
     return _canonical.encode(value).encode()
 
 
@@ -166,16 +199,22 @@ class AuditLog:
 
     def committed(self, entry: audit_pb2.AuditEntry, *, service: str = "access_control") -> store.NewEntry:
         """The entry with its exact bytes and a salted commitment to them, to be inserted."""
-        body, salt = entry_body(entry, service), secrets.token_bytes(32)
-        return store.NewEntry(
-            entry.entry_id,
-            entry.organization_id,
-            entry.kind,
-            body,
-            salt,
-            hmac.digest(salt, body, "sha256"),
-            self._clock.now(),
-        )
+        body = entry_body(entry, service)
+        return self._committed(entry.entry_id, entry.organization_id, entry.kind, body)
+
+    def decided(
+        self, kind: str, actor: str, organization_id: str, facts: Mapping[str, str]
+    ) -> store.NewEntry:
+        """As `committed`, of a decision that this service made now, without the message by which others report."""
+        entry_id, at = new_id("entry"), instant(self._clock.now())
+        require_declared(kind, facts)
+        body = _body(entry_id, organization_id, kind, actor, at, [], dict(facts), "access_control")
+        return self._committed(entry_id, organization_id, kind, body)
+
+    def _committed(self, entry_id: str, organization_id: str, kind: str, body: bytes) -> store.NewEntry:
+        salt = secrets.token_bytes(32)
+        commitment = hmac.digest(salt, body, "sha256")
+        return store.NewEntry(entry_id, organization_id, kind, body, salt, commitment, self._clock.now())
 
     def integrate(self) -> bool:
         """Gives one batch of waiting entries their places and signs the new head. True when there is more."""

@@ -153,7 +153,7 @@ class Authority:
             filled.actor,
             known.basis,
             organization_id=question.organization_id,
-            facts={**question.facts, **decision.facts},
+            facts={name: str(fact) for name, fact in question.facts.items()} | decision.facts,
         )
         return None if entry_id is None else Checked(filled, decision, entry_id)
 

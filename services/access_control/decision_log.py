@@ -64,12 +64,12 @@ class DecisionLog:
         basis: Basis,
         *,
         organization_id: str,
-        facts: Mapping[str, str | int | bool],
+        facts: Mapping[str, str],
     ) -> str | None:
         """Appends the entry of a decision that rests on `basis` and changes nothing itself, together with those of other calls; durable
         when it returns. Returns its id, or None where the basis has changed: then nothing was written, and the decision is void."""
-        made = entry(kind, actor=actor, at=self._clock.now(), organization_id=organization_id, facts=facts)
-        return made.entry_id if self._group.submit((self._audit_log.committed(made), basis)) else None
+        decided = self._audit_log.decided(kind, actor, organization_id, facts)
+        return decided.entry_id if self._group.submit((decided, basis)) else None
 
     def _write_together(self, decided: Sequence[tuple[NewEntry, Basis]]) -> list[bool]:
         with self._database.statement() as tx:

@@ -33,12 +33,20 @@ class View:
     missing_customer: bool
 
 
-def approvals_of(tx: Connection, grant: Grant, now: datetime) -> Approvals:
-    """The approvals that count now."""
+def approvals_of(
+    tx: Connection, grant: Grant, now: datetime, people: Mapping[str, Person] | None = None
+) -> Approvals:
+    """The approvals that count now. people: whoever of the workforce approved, where they were read already."""
     votes = grant.votes_in_force
-    people = directory.people_by_id(tx, [vote.approved_by for vote in votes if not vote.by_customer])
+    if people is None:
+        people = directory.people_by_id(tx, approvers_of(grant))
     members = directory.members_by_id(tx, [vote.approved_by for vote in votes if vote.by_customer])
     return counted(grant, people, members, now)
+
+
+def approvers_of(grant: Grant) -> set[str]:
+    """Who of the workforce approved."""
+    return {vote.approved_by for vote in grant.votes_in_force if not vote.by_customer}
 
 
 def end_grants(

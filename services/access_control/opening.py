@@ -2,7 +2,8 @@
 cannot be committed."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -23,7 +24,7 @@ from services.access_control.authorization import (
 from services.access_control.custody import Custody
 from services.access_control.customer_approval import CustomerApproval
 from services.access_control.decision_log import DecisionLog, Question
-from services.access_control.grant_acts import approvals_of
+from services.access_control.grant_acts import approvals_of, approvers_of
 from services.access_control.grants import Grant, require_in_force
 from services.access_control.people import Person
 from services.access_control.scope import (
@@ -91,6 +92,15 @@ class Authorized:
     expires_at: datetime
     remaining: int
     audit_entry_id: str
+
+
+@contextmanager
+def _within(scope: DataScope, counting: AbstractContextManager[Callable[[], int]]) -> Iterator[None]:
+    """Raises BUDGET_EXHAUSTED at the end of the block when that many are more than the grant gives."""
+    with counting as used:
+        yield
+        if used() > scope.budget:
+            raise budget_exhausted(scope)
 
 
 def _grant_required() -> KeptError:
@@ -167,14 +177,14 @@ class Opening:
                 question.subjects = (*question.subjects, *wanted.record_ids)
                 # The lock comes before the questions: what is true of the grant now stays true until the count is committed.
                 grant = self._held(tx, question.actor, grant_id, lock=True)
-                person = self._tokens.person(tx, caller)
-                scope, decision = self._decide(tx, grant, person, wanted.organization_id, wanted.detail)
+                person, people = self._tokens.person_and(tx, caller, approvers_of(grant))
+                scope, decision = self._decide(
+                    tx, grant, person, wanted.organization_id, wanted.detail, people
+                )
                 self._require_records(tx, scope, wanted.record_ids)
-                keys = self._keys(tx, scope.organization_id, wanted)
-                now = self._clock.now()
-                require_in_force(grant, now)
-                if opened_records.count_records(tx, grant.grant_id, wanted.record_ids, now) > scope.budget:
-                    raise budget_exhausted(scope)
+                counting = opened_records.counting(tx, grant.grant_id, wanted.record_ids, self._clock.now())
+                keys = self._keys(tx, scope.organization_id, wanted, _within(scope, counting))
+                require_in_force(grant, self._clock.now())
                 entry_id = self._decisions.write(
                     tx,
                     "records.opened",
@@ -350,11 +360,12 @@ class Opening:
         person: Person,
         organization_id: str,
         detail: "grants_pb2.Detail.ValueType",
+        people: Mapping[str, Person] | None = None,
     ) -> tuple[DataScope, Decision]:
         scope = grant.data
         assert scope is not None
         now = self._clock.now()
-        approvals = approvals_of(tx, grant, now)
+        approvals = approvals_of(tx, grant, now, people)
         customer_required = self._customer_approval.required(tx, scope.organization_id)
         require_usable(grant, person, approvals, customer_required, now)
         # A rule that approved is asked again, like a person.
@@ -413,12 +424,20 @@ class Opening:
             if not set(late) <= self._custody.retained(tx, organization_id, late):
                 raise outside_scope()
 
-    def _keys(self, tx: Connection, organization_id: str, wanted: Wanted) -> dict[bytes, SecretBytes]:
+    def _keys(
+        self,
+        tx: Connection,
+        organization_id: str,
+        wanted: Wanted,
+        meanwhile: AbstractContextManager[object] | None = None,
+    ) -> dict[bytes, SecretBytes]:
+        """Keys by record id; none where none are wanted. meanwhile: what the database does in the time that the cryptography takes."""
+        meanwhile = meanwhile or nullcontext()
         if not wanted.shows_content:
-            return {}
-        records = sorted((record_id, data_key_id) for record_id, data_key_id in wanted.records if data_key_id)
+            with meanwhile:
+                return {}
         try:
-            found = self._custody.record_keys(tx, organization_id, records, wanted.sealed)
+            found = self._custody.record_keys(tx, organization_id, wanted.records, wanted.sealed, meanwhile)
         except KeptError as error:
             if error.reason == Reason.REASON_KEY_DESTROYED:
                 raise outside_scope() from error

@@ -1,10 +1,11 @@
 """Tokens of people, and who in the directory they stand for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from kept.options.v1 import roles_pb2
 from services.access_control.approval import not_authorized
+from services.access_control.known_people import KnownPeople
 from services.access_control.people import Member, Person
 from services.access_control.store import Connection, directory, identities
 from shared.database import Database
@@ -24,6 +25,7 @@ class Tokens:
     def __init__(self, database: Database, verify: Verify) -> None:
         self._database = database
         self._verify = verify
+        self._people = KnownPeople()
 
     def verify(self, token: str, service: str) -> Caller:
         """The caller that a token proves, if it was made for the service that shows it. Raises UNAUTHENTICATED: a token for another
@@ -60,6 +62,17 @@ class Tokens:
         if person is None:
             raise not_authorized("an entry in the directory")
         return person
+
+    def person_and(
+        self, tx: Connection, caller: Caller, others: Collection[str]
+    ) -> tuple[Person, Mapping[str, Person]]:
+        """The person, and in the same look others of the workforce by id; not for who changes people. Raises NOT_AUTHORIZED for nobody
+        that we know."""
+        person_id = self.person_id(tx, caller)
+        people = self._people.by_id(tx, {person_id, *others})
+        if person_id not in people:
+            raise not_authorized("an entry in the directory")
+        return people[person_id], people
 
     def member(self, tx: Connection, caller: Caller) -> Member:
         """The customer's member, of the organization that the issuer vouches for. Raises NOT_AUTHORIZED."""

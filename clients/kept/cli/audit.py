@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from kept.cli.arguments import Limit
+from kept.cli.arguments import Limit, Reason
 from kept.cli.invocation import Invocation, group, verb
 from kept.cli.retention import write_file
 from kept.cli.verification import verify_audit
@@ -148,6 +148,73 @@ def export(
     from kept.cli.output import to_document
 
     own = organization or str(call.session.claims().get("org", ""))
-    pages = [to_document(page) for page in _pages(call, own, 0, None)]
+    pages = [_readable(to_document(page)) for page in _pages(call, own, 0, None)]
     content = {"format": "kept-audit-export/1", "organization_id": own, "pages": pages}
     write_file(call, output, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _readable(page: dict[str, Any]) -> dict[str, Any]:
+    """What each entry says, beside its exact bytes; verification holds the two against each other."""
+    import base64
+
+    for entry in page["entries"]:
+        body = base64.b64decode(entry["body"])
+        entry["entry"] = json.loads(body) if body else None
+    return page
+
+
+def keys(call: Invocation) -> None:
+    """The public keys that the log is signed with: the one that signs, past ones, revoked ones."""
+    from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
+    from kept.cli.output import to_document
+
+    stub = audit_pb2_grpc.AuditServiceStub(call.public_channel("access_control"))
+    answer = stub.ListSigningKeys(audit_pb2.ListSigningKeysRequest())
+    if call.as_json:
+        call.show_document(to_document(answer))
+    else:
+        call.tell(lambda: _keys_table(to_document(answer)["keys"]))
+
+
+def _keys_table(listed: list[dict[str, Any]]) -> "RenderableType":
+    from rich.table import Table
+
+    shown = Table("key id", "since", "until", "", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for key in listed:
+        revoked = f"revoked {key['revoked_at'][:10]}" if key.get("revoked_at") else ""
+        until = key["retired_at"][:10] if key.get("retired_at") else "signs now"
+        shown.add_row(key["key_id"], key["created_at"][:10], until, revoked)
+    return shown
+
+
+_KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="As `kept audit keys` shows it.")]
+
+
+def replace_key(call: Invocation, key_id: _KeyId, reason: Reason) -> None:
+    """Have a new key sign the log from now on.
+
+    What the replaced key signed stays good; readers add the new key by `kept trust`. Needs the power of an operator.
+    """
+    from kept.access_control.v1 import audit_pb2
+
+    answer = _stub(call).ReplaceSigningKey(audit_pb2.ReplaceSigningKeyRequest(key_id=key_id, reason=reason))
+    _tell_signs(call, answer.key_id)
+
+
+def revoke_key(call: Invocation, key_id: _KeyId, reason: Reason) -> None:
+    """Trust a key no more, because somebody else may have it.
+
+    For ever, and for all that it signed: exports, heads and certificates that rest on it have to be fetched anew, and readers learn it by
+    `kept trust`. A key that signs now is replaced first. Needs the power of an operator.
+    """
+    from kept.access_control.v1 import audit_pb2
+
+    answer = _stub(call).RevokeSigningKey(audit_pb2.RevokeSigningKeyRequest(key_id=key_id, reason=reason))
+    _tell_signs(call, answer.key_id)
+
+
+def _tell_signs(call: Invocation, key_id: str) -> None:
+    if call.as_json:
+        call.show_document({"key_id": key_id})
+    else:
+        call.note(f"The log is signed with {key_id} now.")

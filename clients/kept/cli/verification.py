@@ -85,60 +85,34 @@ def verify_certificate(call: Invocation, file: _File, keys: _Keys = None) -> Non
 
 def verify_audit(
     call: Invocation,
-    file: _File,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE…", help="Exports, and heads as `kept audit head --json` shows them."),
+    ],
     keys: _Keys = None,
-    earlier: Annotated[
-        Path | None,
-        typer.Option(
-            "--earlier",
-            metavar="FILE",
-            help="An export of yours from before, which this one has to continue.",
-        ),
-    ] = None,
 ) -> None:
-    """Verify an export of the audit log, offline.
+    """Verify what was exported of the audit log, offline, and say the first thing that is wrong.
 
     Every entry is unchanged, none is missing, and the list reaches its signed end.
 
-    With --earlier FILE also: what that export held is still there, unchanged. Exit code 4 when it does not verify. Nothing is asked of
-    any service; the keys are those pinned by `kept login` or `kept trust`, or in --keys FILE.
+    Several files, oldest first, are also held against each other: an export has to continue the one before of its organization, and no
+    two heads of one size may differ.
+
+    Exit code 4 when something does not verify. Nothing is asked of any service; the keys are those pinned by `kept login` or `kept trust`,
+    or in --keys FILE.
     """
-    from kept.evidence.audit import verify_list
+    from kept.evidence.collection import verify_collection
 
-    export, log_keys = read_evidence(file), trusted(call, keys, "audit_log")
-    result = verify_list(export, log_keys)
-    problem = None if result.ok else result.problem
-    if problem is None and earlier is not None:
-        before = read_evidence(earlier)
-        of_before = verify_list(before, log_keys)
-        problem = _not_continued(before, export) if of_before.ok else f"{earlier}: {of_before.problem}"
+    log_keys = trusted(call, keys, "audit_log")
+    pieces = [(str(file), read_evidence(file)) for file in files]
+    result = verify_collection(pieces, log_keys)
     facts: dict[str, Any] = {}
-    if problem is None:
-        end = export["pages"][-1]["end"]
-        facts = {
-            "organization_id": export["organization_id"],
-            "last_number": int(end["last_number"]),
-            "tree_size": int(end["tree_size"]),
-        }
-    verdict(call, str(file), facts, problem)
-
-
-def _not_continued(earlier: Any, later: Any) -> str | None:
-    """Why a verified export does not continue an earlier verified one; None when it does. Both begin with number 1, and each entry is
-    chained to all before it: one hash says that everything before is the same."""
-    if earlier["organization_id"] != later["organization_id"]:
-        return "The earlier export is of another organization."
-    known, reached = earlier["pages"][-1]["end"], later["pages"][-1]["end"]
-    number = int(known["last_number"])
-    if int(reached["last_number"]) < number:
-        return f"The earlier export has {number} entries, this one fewer: entries were taken away."
-    if number == 0:
-        return None
-    found = reached["last_leaf_hash"]
-    for page in later["pages"]:
-        for entry in page["entries"]:
-            if int(entry["number"]) == number + 1:
-                found = entry["previous_leaf_hash"]
-    if found != known["last_leaf_hash"]:
-        return "Entries of the earlier export were changed."
-    return None
+    for _, piece in pieces if result.ok else ():
+        if "pages" in piece:
+            end = piece["pages"][-1]["end"]
+            facts = {
+                "organization_id": piece["organization_id"],
+                "last_number": int(end["last_number"]),
+                "tree_size": int(end["tree_size"]),
+            }
+    verdict(call, ", ".join(map(str, files)), facts, None if result.ok else result.problem)

@@ -32,12 +32,17 @@ def witness(
     ] = None,
     every: Annotated[
         float | None,
-        typer.Option("--every", metavar="SECONDS", min=1, help="Look again and again, until something is wrong."),
+        typer.Option(
+            "--every", metavar="SECONDS", min=1, help="Look again and again, until something is wrong."
+        ),
     ] = None,
     stale_after: Annotated[
         int,
         typer.Option(
-            "--stale-after", metavar="SECONDS", min=60, help="How old the newest head may be; a quiet log signs one every ten minutes."
+            "--stale-after",
+            metavar="SECONDS",
+            min=60,
+            help="How old the newest head may be; a quiet log signs one every ten minutes.",
         ),
     ] = _STALE_AFTER,
 ) -> None:

@@ -50,9 +50,7 @@ def fetch(channel: Callable[[str], "grpc.Channel"]) -> list[SigningKey]:
         "certificates": certificates.ListSigningKeys(certificates_pb2.ListSigningKeysRequest()),
     }
     found = [
-        SigningKey(
-            purpose, key.key_id, key.public_key, key.created_at.ToDatetime(UTC), _revoked_at(purpose, key)
-        )
+        SigningKey(purpose, key.key_id, key.public_key, key.created_at.ToDatetime(UTC), _revoked_at(key))
         for purpose, answer in answers.items()
         for key in answer.keys
     ]
@@ -65,9 +63,9 @@ def fetch(channel: Callable[[str], "grpc.Channel"]) -> list[SigningKey]:
     return sorted(found)
 
 
-def _revoked_at(purpose: str, key: Any) -> datetime | None:
+def _revoked_at(key: Any) -> datetime | None:
     # Keys of certificates have no such field yet.
-    if purpose != "audit_log" or not key.HasField("revoked_at"):
+    if "revoked_at" not in key.DESCRIPTOR.fields_by_name or not key.HasField("revoked_at"):
         return None
     revoked_at: datetime = key.revoked_at.ToDatetime(UTC)
     return revoked_at
@@ -95,7 +93,8 @@ def load(file: Path) -> list[SigningKey]:
 
 
 def save(file: Path, keys: list[SigningKey]) -> None:
-    """Writes keys to a file that `load` reads: {"audit_log": [{"key_id", "public_key" in hex, "created_at", "revoked_at"}], "certificates": […]}."""
+    """Writes keys to a file that `load` reads: {"audit_log": [{"key_id", "public_key" in hex, "created_at", "revoked_at"}], …}, by
+    purpose."""
     content = {
         purpose: [
             {

@@ -6,6 +6,7 @@ reordered or cut off.
 """
 
 import hmac
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -71,6 +72,27 @@ def _check_list(exported: Evidence, keys: PinnedKeys, known: Known) -> None:
         _check_end(page.nested("end"), organization_id, head, end, keys, is_last=page is pages[-1])
 
 
+def continues(later: Any, earlier: Any) -> Verdict:
+    """Whether a verified export continues an earlier verified one. Both begin with number 1, and each entry is chained to all before it:
+    one hash says that everything before is the same."""
+    if earlier["organization_id"] != later["organization_id"]:
+        return Verdict(False, "The earlier export is of another organization.")
+    known, reached = earlier["pages"][-1]["end"], later["pages"][-1]["end"]
+    number = int(known["last_number"])
+    if int(reached["last_number"]) < number:
+        return Verdict(
+            False, f"The earlier export has {number} entries, this one fewer: entries were taken away."
+        )
+    found = reached["last_leaf_hash"]
+    for page in later["pages"]:
+        for entry in page["entries"]:
+            if int(entry["number"]) == number + 1:
+                found = entry["previous_leaf_hash"]
+    if number > 0 and found != known["last_leaf_hash"]:
+        return Verdict(False, "Entries of the earlier export were changed.")
+    return Verdict(True)
+
+
 def _check_next(entry: Evidence, organization_id: str, head: Head, before: Known) -> Known:
     number = entry.number("number")
     if entry.text("organization_id") != organization_id:
@@ -134,6 +156,7 @@ def check_entry(entry: Evidence, head: Head) -> bytes:
     erased = not body and not salt
     if not erased and not hmac.compare_digest(hmac.digest(salt, body, "sha256"), commitment):
         raise EvidenceError(f"Entry {number} was changed: its text is not the one that was committed to.")
+    _check_readable(entry, body, number)
     organization_id = entry.text("organization_id").encode()
     if len(organization_id) >= 2**16:
         raise EvidenceError(f"Entry {number} names an organization of impossible length.")
@@ -148,6 +171,18 @@ def check_entry(entry: Evidence, head: Head) -> bytes:
             f"Entry {number} is not in the tree of the signed head: it was changed, or the proof is of another."
         )
     return leaf
+
+
+def _check_readable(entry: Evidence, body: bytes, number: int) -> None:
+    """What an export says in words beside an entry's bytes is what these bytes say."""
+    if "entry" not in entry.raw:
+        return
+    try:
+        said = json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        raise EvidenceError(f"The text of entry {number} is no JSON.") from None
+    if entry.raw["entry"] != said:
+        raise EvidenceError(f"Entry {number} reads otherwise than the text that was committed to.")
 
 
 def verify_heads(earlier: Any, later: Any, proof: Sequence[str], keys: PinnedKeys) -> Verdict:

@@ -1,4 +1,4 @@
-"""What a witness makes of the head that it is shown, given the last one that it saw. It needs no trust in the log, only a memory of its own.
+"""What a witness makes of the head that it is shown, given the last one that it saw. It needs no trust in the log, only its own memory.
 
 A log that rewrites its past, or shows different people different logs, shows a head that does not continue the one remembered; a log that
 is held back shows an old one.
@@ -24,8 +24,8 @@ def look(
     now_ms: int,
     stale_after_ms: int | None = None,
 ) -> Verdict:
-    """The verdict on the head `shown`. seen: the one remembered, None the first time. proof: asks the log. stale_after_ms: how old the newest
-    head may be by the witness's clock; None for any age."""
+    """The verdict on the head `shown`. seen: the one remembered, None the first time. proof: asks the log. stale_after_ms: how old the
+    newest head may be by the witness's clock; None for any age."""
     try:
         _look(seen, check_head(Evidence(shown, "the head shown now"), keys), proof, keys)
         _require_fresh(shown, now_ms, stale_after_ms)
@@ -49,12 +49,8 @@ def _look(seen: Any | None, head: Head, proof: Proof, keys: PinnedKeys) -> None:
                 f"Two heads of {head.tree_size} entries have different roots: the log shows two faces."
             )
     else:
-        path = [
-            decode(step, "the consistency proof") for step in proof(before.tree_size, head.tree_size)
-        ]
-        if not verify_consistency(
-            before.tree_size, head.tree_size, before.root_hash, head.root_hash, path
-        ):
+        path = [decode(step, "the consistency proof") for step in proof(before.tree_size, head.tree_size)]
+        if not verify_consistency(before.tree_size, head.tree_size, before.root_hash, head.root_hash, path):
             raise EvidenceError(
                 f"The log of {head.tree_size} entries does not continue the one of {before.tree_size}: it was rewritten, or it shows two "
                 "faces."

@@ -1,8 +1,10 @@
 """Custody of the keys that open content: what is made, released, kept for holds and destroyed. How it works: docs/keys.md."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import chain
 
 from services.access_control.audit_log import AuditLog
 from services.access_control.custody.destruction import (
@@ -192,21 +194,23 @@ class Custody:
         organization_id: str,
         records: Sequence[tuple[bytes, bytes]],
         sealed: Mapping[bytes, bytes],
+        meanwhile: AbstractContextManager[object] | None = None,
     ) -> dict[bytes, bytes]:
         """The keys of records, 32 bytes each, by record id; one without content (empty data key id) is left out.
 
         records: record id and data key id. sealed: data keys as stored, by id. The organization's marks are read under its row lock, held
         until the caller's transaction ends, so that a destruction comes before all of it or after. Where the epoch is gone, a hold's
-        key serves. Raises OUTSIDE_SCOPE for the whole call when one key cannot be had, whatever the cause.
+        key serves. meanwhile: entered for the time of the cryptography, in which the transaction is not used. Raises OUTSIDE_SCOPE for
+        the whole call when one key cannot be had, whatever the cause.
         """
-        wanted = [(record_id, data_key_id) for record_id, data_key_id in records if data_key_id]
-        keys = self._from_epochs(
-            tx, organization_id, [(r, d, sealed.get(d, b"")) for r, d in wanted], share=True
-        )
-        missing = [record_id for record_id, _ in wanted if record_id not in keys]
-        if missing:
+        together = _by_data_key((record, key, sealed.get(key, b"")) for record, key in records if key)
+        derive = self._from_epochs(tx, organization_id, together, share=True)
+        with meanwhile or nullcontext():
+            keys = derive()
+        wanted = set(chain.from_iterable(together.values()))
+        if missing := wanted - keys.keys():
             keys |= self._from_holds(tx, organization_id, missing)
-        if any(record_id not in keys for record_id, _ in wanted):
+        if not wanted <= keys.keys():
             raise KeptError(
                 Reason.REASON_OUTSIDE_SCOPE,
                 "A record lies outside the scope, is gone, or never existed; none was opened.",
@@ -217,36 +221,42 @@ class Custody:
         self,
         tx: Connection,
         organization_id: str,
-        records: Sequence[tuple[bytes, bytes, bytes]],
+        together: Mapping[tuple[bytes, bytes], Sequence[bytes]],
         *,
         share: bool,
-    ) -> dict[bytes, bytes]:
-        """Keys by record id of (record id, data key id, sealed data key), as far as their epochs live and the data keys open."""
+    ) -> Callable[[], dict[bytes, bytes]]:
+        """Keys by record id, as far as their epochs live and the data keys open. together: record ids by data key, (id, sealed).
+
+        Everything is read and locked now; what is returned does the cryptography, and needs no transaction.
+        """
         row = epochs.lock_organization(tx, organization_id, share=share)
         if row is None or row.wrapped is None:
-            return {}
-        dated = [(day, *record) for record in records if (day := _day_of(record[0])) is not None]
-        days = {day for day, *_ in dated}
+            return dict
+        by_day: dict[tuple[date, bytes, bytes], list[bytes]] = {}
+        for (data_key_id, sealed), record_ids in together.items():
+            for record_id in record_ids:
+                if (day := _day_of(record_id)) is not None:
+                    by_day.setdefault((day, data_key_id, sealed), []).append(record_id)
         organization_key = self._ladder.open_organization(row)
         private_keys = {
             epoch.day: open_epoch(organization_key, epoch)
-            for epoch in epochs.living_epochs(tx, [organization_id], days)
+            for epoch in epochs.living_epochs(tx, [organization_id], {day for day, _, _ in by_day})
         }
-        data_keys: dict[tuple[date, bytes, bytes], bytes | None] = {}
-        keys: dict[bytes, bytes] = {}
-        for day, record_id, data_key_id, sealed in dated:
-            if day not in private_keys:
-                continue
-            which = (day, data_key_id, sealed)
-            if which not in data_keys:
+
+        def derive() -> dict[bytes, bytes]:
+            keys: dict[bytes, bytes] = {}
+            for (day, data_key_id, sealed), record_ids in by_day.items():
+                if day not in private_keys:
+                    continue
                 try:
-                    data_keys[which] = private_keys[day].unseal(organization_id, day, data_key_id, sealed)
+                    data_key = private_keys[day].unseal(organization_id, day, data_key_id, sealed)
                 except DoesNotUnseal:
-                    data_keys[which] = None
-            data_key = data_keys[which]
-            if data_key is not None:
-                keys[record_id] = record_key(data_key, record_id)
-        return keys
+                    continue
+                for record_id in record_ids:
+                    keys[record_id] = record_key(data_key, record_id)
+            return keys
+
+        return derive
 
     # --- holds -----------------------------------------------------------------------------------------------------
 
@@ -282,9 +292,10 @@ class Custody:
             hold_key = self._hold_key(tx, hold_id)
             kept = holds.kept_by(tx, hold_id, [record.record_id for record in records])
             new = {record.record_id: record for record in records if record.record_id not in kept}
-            with_content = [(r.record_id, r.data_key_id, r.sealed) for r in new.values() if r.data_key_id]
-            keys = self._from_epochs(tx, organization_id, with_content, share=False)
-            missing = [record_id for record_id, _, _ in with_content if record_id not in keys]
+            with_content = [record for record in new.values() if record.data_key_id]
+            together = _by_data_key((each.record_id, each.data_key_id, each.sealed) for each in with_content)
+            keys = self._from_epochs(tx, organization_id, together, share=False)()
+            missing = [record.record_id for record in with_content if record.record_id not in keys]
             if missing:
                 keys |= self._from_holds(tx, organization_id, missing)
             lost = [record_id for record_id in missing if record_id not in keys]
@@ -356,6 +367,14 @@ def _destroyed() -> KeptError:
         Reason.REASON_KEY_DESTROYED,
         "This day's key was destroyed or its day is closed; it is never made again.",
     )
+
+
+def _by_data_key(records: Iterable[tuple[bytes, bytes, bytes]]) -> dict[tuple[bytes, bytes], list[bytes]]:
+    """Record ids by data key, (id, sealed), of (record id, data key id, sealed)."""
+    together: dict[tuple[bytes, bytes], list[bytes]] = {}
+    for record_id, data_key_id, sealed in records:
+        together.setdefault((data_key_id, sealed), []).append(record_id)
+    return together
 
 
 def _day_of(record_id: bytes) -> date | None:

@@ -72,13 +72,11 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
             opened = self._opening.open_for_person(service, request.token, request.grant_id, wanted)
         else:
             opened = self._opening.open_for_service(service, request.permission, wanted, request.grant_id)
-        return authz_pb2.OpenRecordsResponse(
-            keys=[
-                authz_pb2.RecordKey(record_id=record_id, key=key.reveal())
-                for record_id, key in opened.keys.items()
-            ],
-            audit_entry_id=opened.audit_entry_id,
-        )
+        answer = authz_pb2.OpenRecordsResponse(audit_entry_id=opened.audit_entry_id)
+        add = answer.keys.add  # in place: half of what it takes to make 500 messages and copy them
+        for record_id, key in opened.keys.items():
+            add(record_id=record_id, key=key.reveal())
+        return answer
 
     def AuthorizeScreening(
         self, request: authz_pb2.AuthorizeScreeningRequest, context: grpc.ServicerContext

@@ -404,5 +404,5 @@ def current_signing_key(tx: Connection) -> str | None:
 
 def list_signing_keys(tx: Connection) -> list[SigningKeyRow]:
     """All public keys, newest first."""
-    rows = tx.execute(select(signing_keys).order_by(signing_keys.c.created_at.desc(), signing_keys.c.key_id))
-    return [SigningKeyRow(*row) for row in rows]
+    newest_first = signing_keys.c.retired_at.desc().nulls_first(), signing_keys.c.created_at.desc()
+    return [SigningKeyRow(*row) for row in tx.execute(select(signing_keys).order_by(*newest_first))]

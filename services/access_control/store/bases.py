@@ -4,7 +4,7 @@ entries of the audit log that are inserted only where it has not changed.
 The fingerprint is made of the transactions that wrote the rows (`xmin`): whatever changes one, or adds or ends one, changes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
@@ -17,18 +17,28 @@ from psycopg.pq.abc import PGconn, PGresult
 from services.access_control.store import Connection
 from services.access_control.store.audit import NewEntry
 
-_STANDING: Final[LiteralString] = """coalesce(
-    (SELECT concat_ws('|', i.xmin, p.xmin,
+_PERSON: Final[LiteralString] = """p.xmin,
         coalesce((SELECT string_agg(r.xmin::text, ',' ORDER BY r.role_assignment_id) FROM role_assignments r
          WHERE r.person_id = p.person_id AND r.ended_at IS NULL), '-'),
         coalesce((SELECT string_agg(a.xmin::text, ',' ORDER BY a.agreement_id) FROM agreements a
          WHERE a.person_id = p.person_id), '-'),
         coalesce((SELECT concat_ws('/', v.xmin, (SELECT string_agg(a.xmin::text, ',' ORDER BY a.agreement_id)
             FROM agreements a WHERE a.provider_id = v.provider_id))
-         FROM providers v WHERE v.provider_id = p.provider_id), '-'))
+         FROM providers v WHERE v.provider_id = p.provider_id), '-')"""
+_PEOPLE: Final[LiteralString] = (
+    "SELECT p.person_id, concat_ws('|', "  # noqa: S608 - all of it is written here
+    + _PERSON
+    + ") FROM people p WHERE p.person_id = ANY(%s)"
+)
+_STANDING: Final[LiteralString] = (
+    """coalesce(
+    (SELECT concat_ws('|', i.xmin, """  # noqa: S608 - likewise
+    + _PERSON
+    + """)
      FROM identities i JOIN people p ON p.person_id = i.person_id WHERE i.issuer = {issuer} AND i.subject = {subject}),
     (SELECT m.xmin::text FROM members m WHERE m.member_id = {member}),
     '')"""
+)
 _READ: Final = "SELECT " + _STANDING.format(issuer="%s", subject="%s", member="%s")
 _COLUMNS: Final = (
     "text",
@@ -66,6 +76,12 @@ def basis(tx: Connection, issuer: str | None, subject: str | None, member_id: st
     row = _driver(tx).execute(_READ, (issuer, subject, member_id)).fetchone()
     assert row is not None
     return Basis(issuer, subject, member_id, row[0])
+
+
+def standings(tx: Connection, person_ids: Collection[str]) -> dict[str, str]:
+    """The fingerprints of people of the workforce as they are now, by id; unknown ids are left out."""
+    rows = _driver(tx).execute(_PEOPLE, (list(person_ids),)).fetchall()
+    return {row[0]: row[1] for row in rows}
 
 
 def add_where_unchanged(tx: Connection, rows: Sequence[tuple[NewEntry, Basis]]) -> set[str]:

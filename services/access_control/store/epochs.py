@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final, LiteralString
 
 from sqlalchemy import Connection, and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -55,6 +56,10 @@ _ORGANIZATION = (
     organization_keys.c.wrapped,
     organization_keys.c.closed_at,
 )
+_LOCK: Final[LiteralString] = (
+    "SELECT organization_id, generation, root_id, wrapped, closed_at FROM organization_keys WHERE organization_id = %s FOR UPDATE"
+)
+_LOCK_SHARED: Final[LiteralString] = _LOCK.replace("FOR UPDATE", "FOR SHARE")
 _EPOCH = (
     epoch_keys.c.organization_id,
     epoch_keys.c.day,
@@ -83,8 +88,9 @@ def add_organization(tx: Connection, row: OrganizationRow, at: datetime) -> None
 
 def lock_organization(tx: Connection, organization_id: str, *, share: bool = False) -> OrganizationRow | None:
     """An organization's row, locked: shared by who opens with its keys, exclusively by who changes them."""
-    statement = select(*_ORGANIZATION).where(organization_keys.c.organization_id == organization_id)
-    row = tx.execute(statement.with_for_update(read=share)).one_or_none()
+    cursor = driver_of(tx).cursor(binary=True)
+    cursor.execute(_LOCK_SHARED if share else _LOCK, (organization_id,))
+    row = cursor.fetchone()
     return None if row is None else OrganizationRow(*row)
 
 

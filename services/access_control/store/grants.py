@@ -3,8 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, LiteralString, cast
 
+import psycopg
+from psycopg.rows import namedtuple_row
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -173,10 +175,23 @@ def by_request(tx: Connection, person_id: str, request_id: str) -> tuple[Grant, 
     return None if row is None else (loaded(tx, grants.c.grant_id == row.grant_id)[0][1], row.request_digest)
 
 
+_LOAD: Final[LiteralString] = "SELECT * FROM grants WHERE grant_id = %s"
+_LOAD_LOCKED: Final[LiteralString] = _LOAD + " FOR UPDATE"
+_VOTES: Final[LiteralString] = (
+    "SELECT approved_by, approved_at, by_customer, round FROM approvals WHERE grant_id = %s ORDER BY approved_at, approved_by"
+)
+
+
 def load(tx: Connection, grant_id: str, *, lock: bool = False) -> Grant | None:
     """A grant with its votes. lock: nobody else changes it, or counts records under it, until the transaction ends."""
-    found = loaded(tx, grants.c.grant_id == grant_id, lock=lock)
-    return found[0][1] if found else None
+    # By the driver itself: this is in every read. Votes are read after the lock is had, so that they are those of the same state.
+    driver = cast("psycopg.Connection[Any]", tx.connection.driver_connection)
+    with driver.cursor(row_factory=namedtuple_row) as cursor:
+        row = cursor.execute(_LOAD_LOCKED if lock else _LOAD, (grant_id,)).fetchone()
+        if row is None:
+            return None
+        votes = cursor.execute(_VOTES, (grant_id,)).fetchall()
+    return _grant(row, tuple(_vote(vote) for vote in votes))
 
 
 def load_many(tx: Connection, grant_ids: Collection[str]) -> dict[str, Grant]:
@@ -185,21 +200,22 @@ def load_many(tx: Connection, grant_ids: Collection[str]) -> dict[str, Grant]:
 
 
 def loaded(
-    tx: Connection, condition: ColumnElement[bool], limit: int | None = None, *, lock: bool = False
+    tx: Connection, condition: ColumnElement[bool], limit: int | None = None
 ) -> list[tuple[int, Grant]]:
-    """Grants with their numbers, newest first. Votes are read after the grants are locked, so that they are those of the same state."""
-    statement = select(grants).where(condition).order_by(grants.c.number.desc()).limit(limit)
-    rows = tx.execute(statement.with_for_update() if lock else statement).all()
+    """Grants with their numbers, newest first."""
+    rows = tx.execute(select(grants).where(condition).order_by(grants.c.number.desc()).limit(limit)).all()
     votes: dict[str, list[Vote]] = {}
     for row in tx.execute(
         select(approvals)
         .where(approvals.c.grant_id.in_([row.grant_id for row in rows]))
         .order_by(approvals.c.approved_at, approvals.c.approved_by)
     ):
-        votes.setdefault(row.grant_id, []).append(
-            Vote(row.approved_by, row.approved_at, row.by_customer, row.round)
-        )
+        votes.setdefault(row.grant_id, []).append(_vote(row))
     return [(row.number, _grant(row, tuple(votes.get(row.grant_id, ())))) for row in rows]
+
+
+def _vote(row: Any) -> Vote:
+    return Vote(row.approved_by, row.approved_at, row.by_customer, row.round)
 
 
 def _grant(row: Any, votes: tuple[Vote, ...]) -> Grant:

@@ -1,8 +1,9 @@
 """Which records were opened, under which grant or permission: each counts once."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, LiteralString, cast
 
 import psycopg
 from sqlalchemy import Column, Connection, DateTime, Integer, LargeBinary, Table, Text
@@ -27,16 +28,39 @@ permission_records = Table(
 )
 
 
-def count_records(tx: Connection, grant_id: str, record_ids: Collection[bytes], at: datetime) -> int:
-    """Counts records as opened under a grant, each once, and returns how many different ones there are now. The grant must be locked."""
+_COUNT: Final[LiteralString] = """WITH known AS MATERIALIZED
+  (SELECT record_id FROM opened_records WHERE grant_id = %(grant_id)s AND record_id = ANY(%(ids)b::bytea[])),
+new AS
+  (INSERT INTO opened_records (grant_id, record_id, opened_at)
+   SELECT %(grant_id)s, id, %(at)s FROM unnest(%(ids)b::bytea[]) AS wanted(id)
+   WHERE id NOT IN (SELECT record_id FROM known) RETURNING 1)
+UPDATE grants SET used = used + (SELECT count(*) FROM new) WHERE grant_id = %(grant_id)s RETURNING used"""
+
+
+@contextmanager
+def counting(
+    tx: Connection, grant_id: str, record_ids: Collection[bytes], at: datetime
+) -> Iterator[Callable[[], int]]:
+    """Counts records as opened under a grant, each once. The database does so while the block goes on, which must not use the transaction;
+    what the block is given waits for the answer: how many different ones there are now. The grant must be locked: that keeps others away,
+    so that a look tells what is new, in half the time that ON CONFLICT takes."""
     driver = cast("psycopg.Connection[tuple[Any, ...]]", tx.connection.driver_connection)
-    used: int = driver.execute(
-        "WITH new AS (INSERT INTO opened_records (grant_id, record_id, opened_at) "
-        "SELECT %(grant_id)s, id, %(at)s FROM unnest(%(ids)b::bytea[]) AS wanted(id) ON CONFLICT DO NOTHING RETURNING 1) "
-        "UPDATE grants SET used = used + (SELECT count(*) FROM new) WHERE grant_id = %(grant_id)s RETURNING used",
-        {"grant_id": grant_id, "at": at, "ids": list(record_ids)},
-    ).fetchall()[0][0]
-    return used
+    with driver.pipeline() as pipeline:
+        cursor = driver.execute(_COUNT, {"grant_id": grant_id, "at": at, "ids": list(record_ids)})
+        pipeline.sync()  # sends it
+
+        def used() -> int:
+            row = cursor.fetchone()
+            assert row is not None
+            return int(row[0])
+
+        yield used
+
+
+def count_records(tx: Connection, grant_id: str, record_ids: Collection[bytes], at: datetime) -> int:
+    """The same, waited for."""
+    with counting(tx, grant_id, record_ids, at) as used:
+        return used()
 
 
 def claim_records(

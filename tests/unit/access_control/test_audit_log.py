@@ -4,9 +4,11 @@ import base64
 import copy
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.json_format import MessageToDict
 
 from kept.access_control.v1 import audit_pb2
+from kept.evidence import Revoked
 from kept.evidence.audit import Known, verify_heads, verify_list
 from kept.evidence.certificates import verify_certificate
 from kept.evidence.merkle import EMPTY_ROOT, verify_consistency, verify_inclusion
 from services.access_control import merkle
 from services.access_control.audit_log import AuditLog, leaf_data
+from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.servicers.audit import entry_list, logged_entry, tree_head
 from services.access_control.store import audit as store
 from shared.audit import entry
@@ -35,7 +39,11 @@ ORG, OTHER = "org_" + "a" * 26, "org_" + "b" * 26
 
 def happened(vault: Vault, organization_id: str = ORG, **facts: str) -> audit_pb2.AuditEntry:
     return entry(
-        "thing.done", actor="service:test", at=vault.clock.now(), organization_id=organization_id, facts=facts
+        "certificate.signed" if "certificate_sha256" in facts else "grant.denied",
+        actor="service:test",
+        at=vault.clock.now(),
+        organization_id=organization_id,
+        facts=facts,
     )
 
 
@@ -360,6 +368,123 @@ def test_another_database_or_a_changed_one_refuses_to_start(vault: Vault) -> Non
         tx.execute(sqlalchemy.update(store.nodes).where(store.nodes.c.level == 2).values(hash=bytes(32)))
     with pytest.raises(ConfigError, match="not the ones that the key store has seen"):
         vault.restart()
+
+
+# --- signing keys -------------------------------------------------------------------------------------------------------
+
+
+def as_head(vault: Vault) -> dict[str, Any]:
+    return MessageToDict(tree_head(vault.audit_log.head()), preserving_proto_field_name=True)
+
+
+def pinned(vault: Vault) -> dict[str, bytes | Revoked]:
+    """As a reader who asked just now has them."""
+    return {
+        key.key_id: Revoked(f"{key.revoked_at:%Y-%m-%d}") if key.revoked_at else key.public_key
+        for key in vault.audit_log.signing_keys.published()
+    }
+
+
+def signing_key_entries(vault: Vault) -> list[str]:
+    return [kind for kind in vault.kinds("") if kind.startswith("signing_key.")]
+
+
+def test_a_replaced_key_signs_nothing_more_and_what_it_signed_stays_good(vault: Vault) -> None:
+    log(vault, happened(vault))
+    earlier, first = as_head(vault), vault.audit_log.signing_keys.latest().key_id
+    replaced = vault.audit_log.signing_keys
+    second = replaced.replace(first, "person_a", "once a year")
+    assert replaced.replace(first, "person_a", "said again") == second != first
+    log(vault, happened(vault))
+    later = as_head(vault)
+    assert (earlier["key_id"], later["key_id"]) == (first, second)
+    proof = vault.audit_log.consistency_proof(int(earlier["tree_size"]), int(later["tree_size"]))
+    steps = [base64.b64encode(step).decode() for step in proof]
+    assert verify_heads(earlier, later, steps, pinned(vault)).ok
+    assert verify_list(export(vault), pinned(vault)).ok
+    assert signing_key_entries(vault) == [
+        "signing_key.created",
+        "signing_key.replacement_ordered",
+        "signing_key.retired",
+        "signing_key.created",
+    ]
+    with pytest.raises(KeptError) as refused:
+        replaced.replace("0" * 32, "person_a", "unknown")
+    assert refused.value.name == "NOT_FOUND"
+
+
+def test_another_process_signs_with_the_new_key_as_well(vault: Vault) -> None:
+    other = AuditLog(vault.database, vault.clock, FileKeyStore(vault.directory))
+    first = other.signing_keys.latest().key_id
+    second = vault.audit_log.signing_keys.replace(first, "person_a", "once a year")
+    log(vault, happened(vault))
+    assert other.head().key_id == second
+    assert other.list_entries(ORG, 0, 10).end.key_id == second
+
+
+def test_a_crash_in_the_middle_of_a_replacement_is_carried_to_its_end(vault: Vault) -> None:
+    first = vault.audit_log.signing_keys.latest().key_id
+    vault.seen.clear()
+    vault.crash_at = "commit-before:2"  # the first is the order's
+    with pytest.raises(Crash):
+        vault.audit_log.signing_keys.replace(first, "person_a", "once a year")
+    vault.restart()
+    (second, old) = vault.audit_log.signing_keys.published()
+    assert (old.key_id, old.retired_at is not None) == (first, True)
+    assert second.retired_at is None
+    log(vault, happened(vault))
+    assert as_head(vault)["key_id"] == second.key_id
+    assert signing_key_entries(vault)[1:] == [
+        "signing_key.replacement_ordered",
+        "signing_key.retired",
+        "signing_key.created",
+    ]
+
+
+def test_a_revoked_key_proves_nothing_whatever_the_database_says(vault: Vault) -> None:
+    log(vault, happened(vault))
+    vault.audit_log.integrate()
+    signed, head = export(vault), as_head(vault)
+    first = head["key_id"]
+    second = vault.audit_log.signing_keys.revoke(first, "person_a", "the machine was stolen")
+    assert second != first  # it was the one that signs
+    vault.audit_log.integrate()
+    assert as_head(vault)["key_id"] == second
+    for verdict in (verify_list(signed, pinned(vault)), verify_heads(head, head, [], pinned(vault))):
+        assert "was revoked on 2026-03-01" in verdict.problem
+    assert verify_list(export(vault), pinned(vault)).ok  # got anew
+    with pytest.raises(KeptError) as refused:
+        vault.audit_log.signing_keys.revoke(first, "person_a", "again")
+    assert refused.value.name == "INVALID_ARGUMENT"
+    # A database that was restored to before it knows nothing of it; the key store does.
+    with vault.database.transaction() as tx:
+        tx.execute(sqlalchemy.delete(store.signing_keys).where(store.signing_keys.c.key_id == second))
+        tx.execute(sqlalchemy.update(store.signing_keys).values(retired_at=None, revoked_at=None))
+    vault.restart()
+    assert isinstance(pinned(vault)[first], Revoked)
+    assert as_head(vault)["key_id"] == second
+    assert signing_key_entries(vault).count("signing_key.revoked") == 2
+
+
+def test_a_key_store_that_was_restored_does_not_sign_with_a_past_key(vault: Vault, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(vault.directory, older)
+    first = vault.audit_log.signing_keys.latest().key_id
+    vault.audit_log.signing_keys.replace(first, "person_a", "once a year")
+    shutil.rmtree(vault.directory)
+    shutil.copytree(older, vault.directory)
+    with pytest.raises(ConfigError, match="was replaced or revoked"):
+        vault.restart()
+
+
+def test_the_head_of_a_quiet_log_is_signed_anew(vault: Vault) -> None:
+    first = vault.audit_log.head()
+    vault.clock.advance(timedelta(minutes=9))
+    assert vault.audit_log.head() == first
+    vault.clock.advance(timedelta(minutes=1))
+    later = vault.audit_log.head()
+    assert (later.tree_size, later.root_hash) == (first.tree_size, first.root_hash)
+    assert later.timestamp_ms == first.timestamp_ms + 600_000
 
 
 # --- certificates -------------------------------------------------------------------------------------------------------

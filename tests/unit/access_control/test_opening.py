@@ -21,8 +21,10 @@ from kept.access_control.v1 import (
 from kept.options.v1 import roles_pb2
 from services.access_control.custody import EpochKey
 from services.access_control.custody.ladder import Ladder
+from services.access_control.key_stores import KeyStoreError
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.try_open import try_open
+from shared.errors import KeptError
 from shared.identity import Caller, CallerKind
 from shared.ids import new_id, new_record_id, record_day
 from tests.unit.access_control.test_granting import in_parallel
@@ -117,6 +119,29 @@ def test_no_line_no_key(reading: World) -> None:
     with reading.database.transaction() as tx:
         tx.execute(sqlalchemy.text("ALTER TABLE audit_entries DROP CONSTRAINT full_disk"))
     assert reading.authorize("eve", grant_id).remaining == 10
+
+
+def test_a_key_store_that_is_away_is_no_decision(reading: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    grant_id = granted(reading)
+    record = sealed(reading)
+    request = opening(record, token=reading.token("eve"), grant_id=grant_id, detail=grants_pb2.DETAIL_MASKED)
+    with monkeypatch.context() as away:
+        away.setattr(FileKeyStore, "unwrap", raising(KeyStoreError("the token secret-label refused")))
+        with pytest.raises(KeptError) as caught:
+            reading.authz.OpenRecords(request)
+    assert caught.value.name == "KEY_STORE_UNAVAILABLE"
+    assert caught.value.retry_after is not None
+    assert "secret-label" not in caught.value.text
+    assert reading.entries("access.denied") == []
+    assert reading.authorize("eve", grant_id).remaining == 10  # nothing was counted
+    assert reading.authz.OpenRecords(request).keys
+
+
+def raising(error: Exception) -> Any:
+    def call(*_: object) -> None:
+        raise error
+
+    return call
 
 
 def test_a_refusal_that_cannot_be_written_down_is_not_told(reading: World) -> None:
@@ -376,6 +401,7 @@ def test_an_older_revision_of_a_member_changes_nothing(world: World) -> None:
 
 def test_try_open_counts_what_the_key_store_opens(world: World, tmp_path: Path) -> None:
     sealed(world)
+    assert isinstance(world.config.key_store, Path)
     with world.database.transaction() as tx:
         assert try_open(tx, Ladder(FileKeyStore(world.config.key_store))) == (1, 1)
         assert try_open(tx, Ladder(FileKeyStore(tmp_path / "another"))) == (0, 1)

@@ -48,7 +48,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     note(grants, "load", lambda lock=False: "lock grant" if lock else "grant")
     note(Authorization, "require", "policies")
     note(Custody, "record_keys", "keys")
-    note(opened_records, "count_records", "count")
+    note(opened_records, "counting", "count")
     note(DecisionLog, "write", "audit entry")
     return done
 
@@ -67,7 +67,7 @@ def test_open_records(reading: World, request: pytest.FixtureRequest) -> None:
     reading.authz.OpenRecords(
         asking(record, token=reading.token("eve"), grant_id=grant_id, detail=grants_pb2.DETAIL_MASKED)
     )
-    assert steps == ["token", "begin", "lock grant", "policies", "keys", "count", "audit entry", "commit"]
+    assert steps == ["token", "begin", "lock grant", "policies", "count", "keys", "audit entry", "commit"]
 
 
 def test_a_refusal_is_written_down_in_a_transaction_of_its_own(

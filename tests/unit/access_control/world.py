@@ -69,8 +69,8 @@ class _Peer(grpc.Channel):
 
 
 class World:
-    """`staff` and `admin` give stubs as people have them; `logging` is the service; `token` is what people show to logging. settings: of the
-    configuration, beside what all tests need."""
+    """`staff` and `admin` give stubs as people have them; `logging` is the service; `token` is what people show to logging. settings: of
+    the configuration, beside what all tests need."""
 
     def __init__(self, url: str, keys: Path, **settings: Any) -> None:
         self.clock = ManualClock()

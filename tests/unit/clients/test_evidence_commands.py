@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,60 @@ def test_a_later_export_has_to_continue_an_earlier_one(
         ("other", "first", 4),  # its first entry is another
         ("rewritten", "first", 4),
     ):
-        assert main(["audit", "verify", files[later], "--earlier", files[earlier]]) == code, (later, earlier)
+        assert main(["audit", "verify", files[earlier], files[later]]) == code, (later, earlier)
+    capsys.readouterr()
+    assert main(["audit", "verify", files["first"], files["other"]]) == 4
+    said = capsys.readouterr().out
+    assert (
+        f"{files['other']}: Held against {files['first']}: Entries of the earlier export were changed" in said
+    )
+
+
+def test_heads_are_held_against_exports(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {}
+    for name, bodies in (("export", [FIRST, SECOND]), ("other", [SECOND, FIRST])):
+        services.answers["ListEntries"] = log.page(bodies)
+        files[name] = str(tmp_path / name)
+        assert main(["audit", "export", "--output", files[name]]) == 0
+        head = tmp_path / f"{name} head"
+        head.write_text(json.dumps({"head": to_document(log.page(bodies).head)}))
+        files[f"{name} head"] = str(head)
+    assert main(["audit", "verify", files["export head"], files["export"]]) == 0
+    capsys.readouterr()
+    assert main(["audit", "verify", files["export"], files["other head"]]) == 4
+    assert "two faces" in capsys.readouterr().out
+
+
+def test_what_an_export_says_in_words_is_what_was_committed_to(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services.answers["ListEntries"] = log.page([FIRST, SECOND])
+    file = tmp_path / "export.json"
+    assert main(["audit", "export", "--output", str(file)]) == 0
+    export = json.loads(file.read_text())
+    assert export["pages"][0]["entries"][1]["entry"] == json.loads(SECOND)
+    export["pages"][0]["entries"][1]["entry"]["actor"] = "person_3"
+    file.write_text(json.dumps(export))
+    assert main(["audit", "verify", str(file)]) == 4
+    assert "Entry 2 reads otherwise" in capsys.readouterr().out
+
+
+def test_what_a_revoked_key_signed_does_not_verify(
+    services: Services, log: Log, profile_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services.answers["ListEntries"] = log.page([FIRST])
+    file = tmp_path / "export.json"
+    assert main(["audit", "export", "--output", str(file)]) == 0
+    assert main(["audit", "verify", str(file)]) == 0
+    pinned = profile_file.parent / "signing-keys.json"
+    signing_keys.save(
+        pinned,
+        [replace(key, revoked_at=datetime(2026, 2, 3, tzinfo=UTC)) for key in signing_keys.load(pinned)],
+    )
+    assert main(["audit", "verify", str(file)]) == 4
+    assert "revoked on 2026-02-03" in capsys.readouterr().out
 
 
 def test_audit_list_shows_what_happened(
@@ -272,3 +326,9 @@ def test_keys_beyond_the_pinned_ones_are_new() -> None:
     assert signing_keys.added([old], [old, new]) == [new]
     with pytest.raises(KeptError):
         signing_keys.added([old], [new])
+    revoked = replace(old, revoked_at=made)
+    assert signing_keys.added([old], [revoked]) == [revoked]
+    with pytest.raises(KeptError, match="as if it was not"):
+        signing_keys.added([revoked], [old])
+    with pytest.raises(KeptError):
+        signing_keys.added([old], [replace(old, public_key=bytes(32) + b"1")])

@@ -1,0 +1,194 @@
+"""Every kind of audit entry that there is, what it says, and the facts that it may hold. Nothing else gets into the audit log.
+
+A kind is "<noun>.<past participle>". Its facts are ids, names of rules and states, counts, instants, and what a person wrote down as a
+reason: never content, never a name or an address of a person. docs/audit-log.md shows this table to auditors; a test compares the two.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Kind:
+    """meaning: what happened, for an auditor. facts: names that may come with it; each may be absent."""
+
+    meaning: str
+    facts: frozenset[str]
+
+
+def _kind(meaning: str, facts: str = "") -> Kind:
+    return Kind(meaning, frozenset(facts.split()))
+
+
+# Why something was refused, and by which policies.
+_REFUSAL: Final = " refused missing power state problem policies policy_set"
+_SCOPE: Final = " duration_seconds detail budget records covers_from covers_until case_id permission"
+_POLICIES: Final = " policies policy_set"
+_READ: Final = " detail service purpose reason ticket requester approvers permission" + _POLICIES
+_LAPSING: Final = " role kinds last_reviewed_by"
+_ORDERED: Final = "key_id reason"
+
+KINDS: Final[Mapping[str, Kind]] = {
+    # access control: decisions
+    "method.allowed": _kind("Somebody was allowed to call a method.", "method service" + _POLICIES),
+    "method.denied": _kind("Somebody was not allowed to call a method.", "method service" + _REFUSAL),
+    "request.refused": _kind("Somebody sent what the contract does not allow.", "method refused fields"),
+    "access.authorized": _kind("A read was allowed, before anything was looked up.", _READ),
+    "access.denied": _kind("A read was not allowed.", "detail service permission" + _REFUSAL),
+    "records.opened": _kind("Keys of records were released, or their log data.", "records" + _READ),
+    "records.screened": _kind("Records were handed to screening.", "records request_id" + _POLICIES),
+    # access control: grants
+    "grant.requested": _kind(
+        "A grant was asked for.", "what requester reason ticket start_at rules" + _SCOPE + _POLICIES
+    ),
+    "grant.approved": _kind(
+        "Somebody, or a rule, approved a grant.",
+        "what requester activated valid_from expires_at narrowed rules" + _SCOPE + _POLICIES,
+    ),
+    "grant.denied": _kind("A grant was denied.", "what requester why"),
+    "grant.cancelled": _kind("Who asked took the request back.", "what requester"),
+    "grant.revoked": _kind("A grant was ended before its time.", "what requester why"),
+    "grant.extension_requested": _kind(
+        "A longer time was asked for.", "what requester reason extension_seconds" + _POLICIES
+    ),
+    "grant.extension_approved": _kind(
+        "Somebody approved a longer time; others still have to.",
+        "what requester extension_seconds expires_at" + _POLICIES,
+    ),
+    "grant.extension_denied": _kind("A longer time was denied.", "what requester why extension_seconds"),
+    "grant.extension_cancelled": _kind(
+        "Who asked for a longer time took that back.", "what requester extension_seconds"
+    ),
+    "grant.extended": _kind(
+        "A grant got a longer time.", "what requester extension_seconds expires_at" + _POLICIES
+    ),
+    "grant.refused": _kind("An act on grants was refused.", "act" + _REFUSAL),
+    "break_glass.used": _kind(
+        "Somebody on call took access at once.", "what requester reason ticket" + _SCOPE + _POLICIES
+    ),
+    "break_glass.review_due": _kind("Nobody reviewed it within a day.", "what requester due_at"),
+    "break_glass.reviewed": _kind("Somebody else reviewed it.", "what requester verdict note late"),
+    "case.known": _kind("A case of safety review can be named in grants.", "records state"),
+    "case.closed": _kind("A case was closed.", "upheld ended_grants"),
+    # access control: people
+    "operator.bootstrapped": _kind(
+        "The first operators of an empty installation were made.", "role document_sha256 expires_at"
+    ),
+    "operator.recovered": _kind(
+        "Operators were made by command, for none was left.",
+        "role document_sha256 expires_at operators_in_force_before",
+    ),
+    "person.created": _kind("A person was entered in the directory.", "provider"),
+    "person.disabled": _kind("A person is nobody from now on.", "ended_grants"),
+    "identity.proposed": _kind("Another way to sign in was proposed for a person."),
+    "identity.confirmed": _kind("Another way to sign in counts from now on."),
+    "identity.ended": _kind("A way to sign in counts no more."),
+    "role.proposed": _kind("A role was proposed for a person.", "person role"),
+    "role.confirmed": _kind("A second person confirmed a role.", "person role"),
+    "role.ended": _kind("A role was ended.", "person ended_grants" + _LAPSING),
+    "agreement.recorded": _kind("A signed agreement was recorded.", "document_sha256 expires_at kinds"),
+    "agreement.ended": _kind("An agreement was ended.", "ended_grants" + _LAPSING),
+    "agreement.expired": _kind("An agreement reached its end.", "ended_grants" + _LAPSING),
+    "provider.proposed": _kind("A provider (sub-processor) was proposed."),
+    "provider.confirmed": _kind("A second person confirmed a provider."),
+    "provider.ended": _kind("A provider's people count no more.", "ended_grants" + _LAPSING),
+    "review.due": _kind("A role, agreement or provider is to be confirmed again.", "lapses_at" + _LAPSING),
+    "review.confirmed": _kind("It was confirmed again.", "lapses_at" + _LAPSING),
+    "review.lapsed": _kind("Nobody confirmed it in time; it counts no more.", "ended_grants" + _LAPSING),
+    "directory.refused": _kind("An act on the directory was refused.", "act role" + _REFUSAL),
+    # access control: policies
+    "policies.changed": _kind("Another set of policies decides.", "before after added removed altered"),
+    "policies.refused": _kind("A set of policies was not taken.", "in_use problem"),
+    # access control: keys
+    "root.created": _kind("A root key was made."),
+    "epoch.created": _kind("An organization's key pair of a day was made.", "day"),
+    "keys.marked": _kind(
+        "Keys were marked; they open nothing from now on.",
+        "destruction epochs first_day last_day hold records",
+    ),
+    "keys.destroyed": _kind(
+        "What was marked is gone from every copy.", "destruction epochs organizations key_store root"
+    ),
+    "keys.retained": _kind("Keys of records were kept for a hold.", "hold records lost"),
+    "signing_key.created": _kind("A key may sign heads of this log.", "key_id"),
+    "signing_key.retired": _kind("A key signs no more; what it signed stays good.", "key_id"),
+    "signing_key.revoked": _kind("What a key signed proves nothing any more.", "key_id"),
+    "signing_key.replacement_ordered": _kind("Somebody ordered another signing key.", _ORDERED),
+    "signing_key.revocation_ordered": _kind("Somebody ordered that a key be revoked.", _ORDERED),
+    # settings
+    "organization.created": _kind("A customer was entered.", "tier deployment training_allowed effective_at"),
+    "organization.closed": _kind("An organization sends nothing any more.", "effective_at"),
+    "organization.erased": _kind(
+        "A service removed what it had of an organization; numbers by what it was.",
+        "service grants members invitations data_controls_changes zero_data_retention_requests account_deletions "
+        "interactions data_keys stored_counts dropped_counts unscreened cases flags verdicts kept",
+    ),
+    "gateway.registered": _kind(
+        "A service identity may record for customers.", "all_organizations effective_at"
+    ),
+    "gateway.revoked": _kind("It may no more.", "effective_at"),
+    "data_controls.updated": _kind(
+        "A customer decided about its data.",
+        "training_allowed require_customer_approval accepted_at effective_at etag",
+    ),
+    "zero_data_retention.requested": _kind(
+        "A customer asked that nothing be kept.", "commitments_version copied"
+    ),
+    "zero_data_retention.approved": _kind("Somebody approved it.", "approvals needed"),
+    "zero_data_retention.denied": _kind("Somebody denied it."),
+    "zero_data_retention.decided": _kind("It is decided.", "approved effective_at"),
+    "member.invited": _kind("A customer's person was invited.", "role"),
+    "member.registered": _kind("A customer's person has an account.", "role"),
+    "member.signed_in": _kind("A customer's person signed in."),
+    "account_deletion.requested": _kind("An admin asked that the organization be deleted.", "erases_at"),
+    "account_deletion.confirmed": _kind("The admin confirmed it.", "erases_at"),
+    "account_deletion.cancelled": _kind("The admin took it back.", "erases_at"),
+    "account_deletion.handed_over": _kind("Its time came; retention erases.", "erases_at"),
+    # logging
+    "partition.dropped": _kind("A day's rows were dropped.", "day dropped held"),
+    "rows.released": _kind("Rows that a hold kept were removed.", "removed"),
+    # retention
+    "rule.changed": _kind("How long data live changed.", "term run_window_seconds effective_at version"),
+    "hold.placed": _kind("A hold was placed.", "hold_kind reference review_at"),
+    "hold.confirmed": _kind("A second person confirmed a hold.", "hold_kind"),
+    "hold.activated": _kind("A hold keeps what it names.", "hold_kind kept lost"),
+    "hold.failed": _kind("A hold came too late for what it names.", "hold_kind kept lost"),
+    "hold.released": _kind("A hold is let go.", "hold_kind reason"),
+    "hold.lapsed": _kind("Nobody confirmed a hold in time.", "hold_kind reason"),
+    "hold.ended": _kind("What a hold kept is gone.", "hold_kind removed root_key_id"),
+    "run.started": _kind("A retention run began.", "through_day"),
+    "run.ended": _kind(
+        "A retention run ended.",
+        "through_day certificates epochs_destroyed late_seconds records_held records_removed",
+    ),
+    "run.not_certified": _kind(
+        "A run left something older behind.", "through_day oldest_day records_removed why"
+    ),
+    "erasure.started": _kind("The erasure of an organization began.", "account_deletion_id confirmed_by"),
+    "erasure.ended": _kind("An organization is erased, but what holds keep.", "certificate_id kept"),
+    "erasure.completed": _kind("What holds had kept of it is gone too.", "certificate_id"),
+    "certificate.signed": _kind(
+        "A certificate of deletion was signed.", "certificate_id certificate_sha256 key_id"
+    ),
+    # safety review
+    "records.flagged": _kind("Rules matched records.", "category rules matches rules_version"),
+    "case.opened": _kind("A case was opened.", "category"),
+    "case.claimed": _kind("Somebody took a case.", "category until"),
+    "case.dismissed": _kind("No violation was found; the case is closed.", "category decision"),
+    "case.decided": _kind("Somebody found a violation; another has to confirm.", "category decision"),
+    "case.confirmed": _kind("A second person confirmed the violation.", "category decided_by"),
+    "case.returned": _kind("A second person did not confirm it.", "category decided_by"),
+    "cases.erased": _kind("Flags that a hold had kept were removed.", "cases flags verdicts"),
+    "hold.refused": _kind("A hold that safety review asked for was refused.", "reason request_id"),
+}
+
+
+def require_declared(kind: str, facts: Iterable[str]) -> None:
+    """Raises ValueError for a kind that is not declared, or a fact that is not declared for it."""
+    declared = KINDS.get(kind)
+    if declared is None:
+        raise ValueError(f"audit entries of kind {kind} are not declared in shared.audit_kinds")
+    if not declared.facts.issuperset(facts):
+        unknown = ", ".join(sorted(set(facts) - declared.facts))
+        raise ValueError(f"facts of {kind} that are not declared in shared.audit_kinds: {unknown}")

@@ -1,0 +1,222 @@
+"""Everything that changes something is in the audit log: each RPC says here which entries it leaves, or why it leaves none; each kind of
+entry is declared with its facts, written somewhere, and shown to auditors as it is declared."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from kept.access_control.v1 import audit_pb2
+from shared.audit import entry
+from shared.audit_kinds import KINDS, Kind
+from tests.support.clocks import ManualClock
+from tests.support.contracts import methods
+
+ROOT: Final = Path(__file__).parents[3]
+
+# Reading changes nothing. That it was allowed to a person is an entry of `method.allowed`, before it is done.
+_READS: Final = """
+settings.AccountService/GetAccountDeletion
+settings.DataControlsService/GetDataControls
+settings.DataControlsService/ListDataControlsHistory
+settings.GatewayService/ListGateways
+settings.MemberService/ListMembers
+settings.OrganizationService/GetOrganization
+settings.OrganizationService/ListOrganizations
+settings.PolicyService/GetConsentHistory
+settings.PolicyService/ListPolicyChanges
+settings.ZeroDataRetentionService/GetAdditionalCommitments
+settings.ZeroDataRetentionService/ListZeroDataRetentionRequests
+logging.LifecycleService/GetOldest
+logging.LifecycleService/ListDroppedCounts
+logging.LifecycleService/ListStoredDays
+access_control.AuditService/GetConsistencyProof
+access_control.AuditService/GetInclusionProof
+access_control.AuditService/GetTreeHead
+access_control.AuditService/ListEntries
+access_control.AuditService/ListSigningKeys
+access_control.AuthzService/WatchEndedGrants
+access_control.DirectoryService/GetMe
+access_control.DirectoryService/ListIdentities
+access_control.DirectoryService/ListPeople
+access_control.DirectoryService/ListProviders
+access_control.DirectoryService/ListReviews
+access_control.GrantService/GetGrant
+access_control.GrantService/ListGrants
+access_control.GrantService/WatchGrant
+access_control.KeyService/GetKeyStatus
+access_control.KeyService/ListDestroyedEpochs
+retention.CertificateService/GetCertificate
+retention.CertificateService/ListCertificates
+retention.CertificateService/ListSigningKeys
+retention.ErasureService/GetErasure
+retention.ErasureService/GetErasureByClaim
+retention.HoldService/ListHolds
+retention.RuleService/ListRuleChanges
+retention.RunService/GetRun
+retention.RunService/ListRuns
+retention.RunService/PlanRun
+safety_review.CaseService/GetCase
+safety_review.CaseService/ListCases
+safety_review.DetectorService/ListRules
+"""
+READS: Final = frozenset(_READS.split())
+# What changes something, or decides: the kinds of entries that it leaves, one or another.
+CHANGES: Final = {
+    name: tuple(kinds.split())
+    for name, kinds in {
+        "settings.AccountService/RequestAccountDeletion": "account_deletion.requested",
+        "settings.AccountService/ConfirmAccountDeletion": "account_deletion.confirmed",
+        "settings.AccountService/CancelAccountDeletion": "account_deletion.cancelled",
+        "settings.DataControlsService/UpdateDataControls": "data_controls.updated",
+        "settings.GatewayService/RegisterGateway": "gateway.registered",
+        "settings.GatewayService/RevokeGateway": "gateway.revoked",
+        "settings.LifecycleService/CloseOrganization": "organization.closed",
+        "settings.LifecycleService/EraseOrganization": "organization.erased",
+        "settings.MemberService/InviteMember": "member.invited",
+        "settings.MemberService/RegisterMember": "member.registered",
+        "settings.MemberService/AuthenticateMember": "member.signed_in",
+        "settings.OrganizationService/CreateOrganization": "organization.created member.invited",
+        "settings.ZeroDataRetentionService/RequestZeroDataRetention": "zero_data_retention.requested",
+        "settings.ZeroDataRetentionService/DecideZeroDataRetention": "zero_data_retention.approved zero_data_retention.denied "
+        "zero_data_retention.decided",
+        # Reads of content: decided on and written down by access control before anything leaves.
+        "logging.ReadService/ListInteractions": "access.authorized access.denied records.opened",
+        "logging.ReadService/ReadInteractions": "access.authorized access.denied records.opened",
+        "logging.LifecycleService/DropExpired": "partition.dropped",
+        "logging.LifecycleService/ReleaseRecords": "rows.released",
+        "logging.LifecycleService/EraseOrganization": "organization.erased",
+        "access_control.AuditService/ReplaceSigningKey": "signing_key.replacement_ordered signing_key.retired signing_key.created",
+        "access_control.AuditService/RevokeSigningKey": "signing_key.revocation_ordered signing_key.revoked",
+        "access_control.AuthzService/Check": "method.allowed method.denied",
+        "access_control.AuthzService/Authorize": "access.authorized access.denied",
+        "access_control.AuthzService/OpenRecords": "records.opened access.denied",
+        "access_control.AuthzService/AuthorizeScreening": "records.screened access.denied",
+        "access_control.AuthzService/OpenCase": "case.known",
+        "access_control.AuthzService/CloseCase": "case.closed",
+        "access_control.DirectoryService/CreatePerson": "person.created",
+        "access_control.DirectoryService/DisablePerson": "person.disabled",
+        "access_control.DirectoryService/LinkIdentity": "identity.proposed",
+        "access_control.DirectoryService/ConfirmIdentity": "identity.confirmed",
+        "access_control.DirectoryService/EndIdentity": "identity.ended",
+        "access_control.DirectoryService/AssignRole": "role.proposed",
+        "access_control.DirectoryService/ConfirmRole": "role.confirmed",
+        "access_control.DirectoryService/EndRole": "role.ended",
+        "access_control.DirectoryService/RecordAgreement": "agreement.recorded",
+        "access_control.DirectoryService/CreateProvider": "provider.proposed",
+        "access_control.DirectoryService/ConfirmProvider": "provider.confirmed",
+        "access_control.DirectoryService/EndProvider": "provider.ended",
+        "access_control.DirectoryService/ConfirmReview": "review.confirmed role.ended agreement.ended provider.ended",
+        "access_control.GrantService/RequestGrant": "grant.requested grant.approved",
+        "access_control.GrantService/ApproveGrant": "grant.approved grant.extended grant.extension_approved",
+        "access_control.GrantService/DenyGrant": "grant.denied grant.extension_denied",
+        "access_control.GrantService/CancelGrant": "grant.cancelled grant.extension_cancelled",
+        "access_control.GrantService/RevokeGrant": "grant.revoked",
+        "access_control.GrantService/ExtendGrant": "grant.extension_requested",
+        "access_control.GrantService/BreakGlass": "break_glass.used",
+        "access_control.GrantService/ReviewBreakGlass": "break_glass.reviewed",
+        "access_control.KeyService/GetEpochKey": "epoch.created",
+        "access_control.KeyService/DestroyEpochs": "keys.marked keys.destroyed",
+        "access_control.KeyService/RetainRecords": "keys.retained",
+        "access_control.KeyService/ReleaseRecords": "keys.marked keys.destroyed",
+        "access_control.LifecycleService/EraseOrganization": "organization.erased",
+        "retention.ErasureService/EraseOrganization": "erasure.started erasure.ended erasure.completed certificate.signed",
+        "retention.HoldService/PlaceHold": "hold.placed hold.activated hold.failed",
+        "retention.HoldService/ConfirmHold": "hold.confirmed",
+        "retention.HoldService/ReleaseHold": "hold.released hold.ended",
+        "retention.RunService/StartRun": "run.started run.ended run.not_certified certificate.signed",
+        "safety_review.CaseService/ClaimCase": "case.claimed",
+        "safety_review.CaseService/DecideCase": "case.dismissed case.decided",
+        "safety_review.CaseService/ConfirmDecision": "case.confirmed case.returned",
+        "safety_review.LifecycleService/EraseOrganization": "organization.erased",
+        "safety_review.ScreeningService/Screen": "records.flagged case.opened",
+    }.items()
+}
+# What leaves no entry of its own, and why.
+WITHOUT: Final = {
+    "access_control.AuditService/AppendEntries": "It is how entries of other services come here.",
+    "access_control.DirectoryService/SyncMember": "Settings has reported what changed.",
+    "logging.IngestService/RecordInteraction": "Records are stored and counted; nothing is decided about them.",
+    "logging.IngestService/RecordInteractions": "As RecordInteraction.",
+    "logging.LifecycleService/HoldRecords": "Retention reports what the hold keeps: hold.activated.",
+}
+# Kinds that no RPC leaves: acts of jobs and commands, and of what is decided about every call.
+_BY_ITSELF: Final = """
+request.refused grant.refused directory.refused agreement.expired review.due review.lapsed break_glass.review_due
+operator.bootstrapped operator.recovered policies.changed policies.refused root.created account_deletion.handed_over
+hold.lapsed hold.refused rule.changed cases.erased
+"""
+BY_ITSELF: Final = frozenset(_BY_ITSELF.split())
+
+
+def _name(path: str) -> str:
+    return path.removeprefix("/kept.").replace(".v1.", ".")
+
+
+def test_every_rpc_says_what_it_leaves_in_the_audit_log() -> None:
+    told = [*READS, *CHANGES, *WITHOUT]
+    assert len(told) == len(set(told))
+    assert {_name(method.path) for method in methods()} == set(told)
+
+
+def test_reads_are_called_so() -> None:
+    """A new RPC that changes something is not put among the reads by mistake: its name would have to be one of a read."""
+    assert [name for name in READS if not re.match(r".*/(Get|List|Watch|Plan)[A-Z]", name)] == []
+    changing = re.compile(r".*/(Get|List|Watch|Plan)[A-Z]")
+    assert {name for name in {*CHANGES, *WITHOUT} if changing.match(name)} == {
+        "access_control.KeyService/GetEpochKey",  # makes the key pair when it is first asked for
+        "logging.ReadService/ListInteractions",
+    }
+
+
+def test_every_kind_is_somebodys_and_no_other_is_named() -> None:
+    left = {kind for kinds in CHANGES.values() for kind in kinds}
+    assert left | BY_ITSELF == set(KINDS)
+    assert left & BY_ITSELF == set()
+
+
+def _texts(folder: Path) -> Iterator[str]:
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_every_declared_kind_is_written_somewhere() -> None:
+    written = {text for text in _texts(ROOT / "services") if text in KINDS}
+    # What is new about a key, and what a review ends.
+    put_together = {"signing_key.created", "signing_key.retired", "signing_key.revoked", "agreement.ended"}
+    assert set(KINDS) - written - put_together == set()
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_kinds_and_facts_fit_the_contract(kind: str) -> None:
+    fields = audit_pb2.AuditEntry.DESCRIPTOR.fields_by_name
+    assert {"kind", "facts"} <= set(fields)
+    assert re.fullmatch(r"[a-z_]+\.[a-z_]+", kind)
+    assert len(KINDS[kind].facts) <= 40
+    assert all(re.fullmatch(r"[a-z0-9_]{1,40}", fact) for fact in KINDS[kind].facts)
+    assert KINDS[kind].meaning.endswith(".")
+
+
+def test_what_is_not_declared_cannot_be_written() -> None:
+    now = ManualClock().now()
+    made = entry("hold.released", actor="service:retention", at=now, facts={"reason": "released"})
+    assert made.kind == "hold.released"
+    with pytest.raises(ValueError, match=r"hold\.lost are not declared"):
+        entry("hold.lost", actor="service:retention", at=now)
+    with pytest.raises(ValueError, match=r"not declared in shared\.audit_kinds: prompt"):
+        entry("hold.released", actor="service:retention", at=now, facts={"prompt": "hello"})
+
+
+def test_auditors_are_shown_the_same_table() -> None:
+    text = (ROOT / "docs" / "audit-log.md").read_text()
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (.+?) \| (.*?) \|$", text, re.MULTILINE)
+    shown = {
+        kind: Kind(meaning, frozenset(re.findall(r"[a-z0-9_]+", facts))) for kind, meaning, facts in rows
+    }
+    assert shown == dict(KINDS)
+    assert len(rows) == len(KINDS)
