@@ -149,7 +149,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "partition.dropped": _kind("A day's rows were dropped.", "day dropped held"),
     "rows.released": _kind("Rows that a hold kept were removed.", "removed"),
     # retention
-    "rule.changed": _kind("How long data live changed.", "term run_window_seconds effective_at version"),
+    "rule.changed": _kind(
+        "How long data live changed.",
+        "term run_window_seconds effective_at version term_before run_window_seconds_before",
+    ),
     "hold.placed": _kind("A hold was placed.", "hold_kind reference review_at"),
     "hold.confirmed": _kind("A second person confirmed a hold.", "hold_kind"),
     "hold.activated": _kind("A hold keeps what it names.", "hold_kind kept lost"),

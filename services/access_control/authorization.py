@@ -7,6 +7,7 @@ allowed at all, and both must allow. An error in any policy is a denial.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -58,8 +59,9 @@ def shipped_schema() -> str:
     return PolicyFolder(SHIPPED).schema() or ""
 
 
+@cache
 def shipped_policies() -> PolicySet:
-    """The package's own policies. Raises PolicyError."""
+    """The package's own policies, read once. Raises PolicyError."""
     return PolicyFolder(SHIPPED).load(shipped_schema())
 
 

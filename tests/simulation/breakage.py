@@ -1,6 +1,6 @@
 """Safeguards that can be taken out, to see that the simulation notices. Nothing here is part of any service."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -14,6 +14,7 @@ from services.access_control.decision_log import DecisionLog
 from services.access_control.grants import Grant
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.store import grants
+from services.access_control.store.destructions import DestructionRow
 from services.logging import admission
 from services.logging.store import retention, tables
 from shared.ids import new_id
@@ -50,6 +51,12 @@ def _write_but_reads(log: DecisionLog, tx: Connection, kind: str, actor: str, **
     return new_id("entry") if kind == "records.opened" else _write(log, tx, kind, actor, **rest)
 
 
+def _mark_nothing(
+    destroyer: Destroyer, row: DestructionRow, day: date, organization_ids: Sequence[str], *, wait: bool
+) -> set[str]:
+    return set(organization_ids)
+
+
 _drop_day = retention.drop_day
 _load = grants.load
 _write = DecisionLog.write
@@ -68,7 +75,7 @@ SAFEGUARDS = {
     # Roots that were replaced are destroyed.
     "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None, _HOLDING, 10),
     # Epochs are marked before rows go.
-    "marks": Safeguard(3, Destroyer, "_is_doomed", lambda *_: False, frozenset({"records"}), 33),
+    "marks": Safeguard(3, Destroyer, "_mark_days", _mark_nothing, frozenset({"records"}), 33),
     # A grant is over at its end.
     "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10),
     # No audit entry, no key.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,11 @@ class Sealed:
 
 @pytest.fixture(scope="session")
 def migrated_vault(postgres_server: TestServer) -> str:
+    return _template(postgres_server)
+
+
+@cache  # the fixture is another one in each module that imports it
+def _template(postgres_server: TestServer) -> str:
     url = postgres_server.fresh_database("access_control_template")
     database = Database(url)
     migrate(database, MIGRATIONS)
