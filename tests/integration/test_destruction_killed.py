@@ -177,7 +177,10 @@ def test_killed_between_any_two_steps(make_vault: Callable[[], Vault], method: s
     marked = points.index("all-marked") + 1
     first = 1 if isinstance(vault.keys_are_in, Path) else marked
     last = len(points) if method == "destroy_through" else marked
-    for die_at in range(first, last + 1):
+    # Every point once with files; with a token, whose steps are the same after the marks and slower, a quarter of them: what is left
+    # out dies in the process itself (tests/unit/access_control/test_custody.py).
+    dies_at = range(first, last + 1, 1 if isinstance(vault.keys_are_in, Path) else 4)
+    for die_at in dies_at:
         assert check_killed_at(vault, method, die_at) is None
     # Each is in the audit log once, however often it was begun again.
-    assert logged(vault, "keys.destroyed") == (last - first + 2) * (2 if method == "release" else 1)
+    assert logged(vault, "keys.destroyed") == (len(dies_at) + 1) * (2 if method == "release" else 1)
