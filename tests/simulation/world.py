@@ -107,7 +107,10 @@ class World:
         self.trace.update(repr((event, self.time.boottime)).encode())
 
     def close(self) -> None:
-        """Puts back what the world replaced in this process."""
+        """Puts back what the world replaced in this process, and gives back the connections that its processes kept: another world's
+        processes use the same engines."""
+        for process in self.processes.values():
+            process.database.close()
         self._patches.close()
 
     def lives(self, name: str | None) -> int:
