@@ -4,7 +4,7 @@
     AGAINST=v1.2.0 .venv/bin/python protos/lint.py      compares with that commit, tag or branch
 
 What has landed is, in this order: AGAINST; `origin/main` where it is not the commit that is checked out; else
-the newest commit that is half a day older than the one checked out, which leaves out the day's own drafts.
+the newest release that it descends from (a tag such as v1.2.0). How old a commit is says nothing: a draft may be days old.
 Where there is nothing to compare with, or buf cannot be had, that is said in so many words and is no failure.
 
 Exit codes: 0 nothing found, 1 something found or the check itself failed.
@@ -26,7 +26,6 @@ from protos.generate import GENERATED, IMAGE, PROTOS, contracts, image_options, 
 ROOT = PROTOS.parent
 BUF = ROOT / ".venv" / "bin" / "buf"
 CONFIGURATION = PROTOS / "buf.yaml"
-DRAFT_SECONDS = 12 * 3600
 
 
 class LintError(Exception):
@@ -68,11 +67,12 @@ def landed() -> tuple[str, str] | None:
     upstream = commit("origin/main")
     if upstream is not None and upstream != head:
         return upstream, "origin/main"
-    time = int(git("show", "--no-patch", "--format=%ct", head) or b"0")
-    older = git("rev-list", "--max-count=1", f"--before={time - DRAFT_SECONDS}", head)
-    if not older:
+    tag = git("describe", "--tags", "--abbrev=0", "--match", "v*", head)
+    if not tag:
         return None
-    return older.decode().strip(), f"commit {older.decode()[:12]}"
+    name = tag.decode().strip()
+    found = commit(name)
+    return None if found is None else (found, name)
 
 
 def buf(*arguments: str) -> bool:
