@@ -60,7 +60,7 @@ class Asker:
 @dataclass(frozen=True)
 class Running:
     """Where the two servers are, with what certificates to call them, and whom to ask about: operators; members of one organization;
-    members of as many organizations. service_pid: access control's. token: (service, subject) → a token of the workforce's issuer."""
+    members of as many organizations. service_pid: access control's. issuer_key: signs as the workforce's issuer."""
 
     empty_address: str
     address: str
@@ -72,7 +72,11 @@ class Running:
     people_address: str
     database_url: str
     workforce_issuer: str
-    token: Callable[[str, str], str]
+    issuer_key: Path
+
+    def token(self, service: str, subject: str) -> str:
+        """A token of the workforce's issuer."""
+        return _token(SigningKey(self.issuer_key), self.workforce_issuer, service, subject, "")
 
     def channel(self, name: str) -> grpc.Channel:
         """A channel as the caller of this name: the bench to the empty server, a service to access control."""
@@ -178,7 +182,7 @@ def running(people: int = 32, leases: Leases | None = None) -> Iterator[Running]
             people_address,
             url,
             f"http://{issuer}/workforce",
-            lambda service, subject: _token(key, f"http://{issuer}/workforce", service, subject, ""),
+            home / "issuer.pem",
         )
         _sync(there, members + scattered)
         yield there
