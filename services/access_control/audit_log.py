@@ -302,17 +302,17 @@ class AuditLog:
         chains = store.read_chains(tx, {row.organization_id for row in rows})
         placed: list[store.PlacedRow] = []
         leaves: list[merkle.Hash] = []
-        for leaf_index, row in enumerate(rows, start=tree.size):
+        for row in rows:
             chain = chains.get(row.organization_id, store.ChainRow(0, _NO_LEAF))
             number = chain.last_number + 1
             leaf = merkle.leaf_hash(
                 leaf_data(row.organization_id, number, chain.last_leaf_hash, row.commitment)
             )
             chains[row.organization_id] = store.ChainRow(number, leaf)
-            placed.append(store.PlacedRow(row.sequence, number, chain.last_leaf_hash, leaf_index))
+            placed.append(store.PlacedRow(row.sequence, number, chain.last_leaf_hash))
             leaves.append(leaf)
         grown = merkle.grow(tree.size, store.read_nodes(tx, merkle.covering((0, tree.size))), leaves)
-        store.place(tx, placed)
+        store.place(tx, tree.size, placed)
         store.write_chains(tx, chains)
         store.add_nodes(tx, grown.nodes)
         head = self._signed(self.signing_keys.current(tx), grown.size, grown.root_hash, tree.timestamp_ms)

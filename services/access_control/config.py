@@ -44,8 +44,6 @@ class AccessControlConfig(ServiceConfig):
         default=None,
         description="directory of Cedar policies, sealed by `kept policy test --seal`; the package's own without it",
     )
-    # Every call of a person anywhere asks here first, and most of that is waiting for a commit that many share.
-    worker_threads: int = Field(default=32, ge=2, le=200, description="calls served at once")
     database_pool: int = Field(default=40, ge=2, le=200, description="connections at most")
     support_contact: str = Field(
         default="support", max_length=200, description="named to members of an organization that has no admin"

@@ -139,12 +139,11 @@ class WaitingRow:
 
 @dataclass(frozen=True)
 class PlacedRow:
-    """The place that the sequencer gave to an entry."""
+    """The place that the sequencer gave to an entry in its organization's chain."""
 
     sequence: int
     number: int
     previous_leaf_hash: bytes
-    leaf_index: int
 
 
 @dataclass(frozen=True)
@@ -180,10 +179,17 @@ class SigningKeyRow:
     revoked_at: datetime | None = None
 
 
+# Hashes of 32 bytes go to the server as one string, and numbers as PostgreSQL writes arrays: a driver's arrays take an entry's time to
+# make for each of their items, and the sequencer makes them of every entry.
+_HASH: Final = "substr(CAST(:hashes AS bytea), CAST(32 * (place - 1) + 1 AS int), 32)"
 _INSERT: Final = (
     "INSERT INTO audit_entries (entry_id, organization_id, kind, body, salt, commitment, appended_at) "
     "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (entry_id) DO NOTHING"
 )
+
+
+def _array(numbers: Iterable[int]) -> str:
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def snapshot(tx: Connection) -> None:
@@ -265,20 +271,22 @@ def replace_tree(tx: Connection, known_size: int, row: TreeRow) -> bool:
     return result.rowcount == 1
 
 
-def place(tx: Connection, rows: Sequence[PlacedRow]) -> None:
-    """Writes down the places of entries."""
+def place(tx: Connection, first_leaf: int, rows: Sequence[PlacedRow]) -> None:
+    """Writes down the places of entries, which are leaves of the tree from `first_leaf` on, in order."""
     tx.execute(
         text(
             "UPDATE audit_entries SET number = placed.number, previous_leaf_hash = placed.previous, leaf_index = placed.leaf "
-            "FROM unnest(CAST(:sequences AS bigint[]), CAST(:numbers AS bigint[]), CAST(:previous AS bytea[]), "
-            "CAST(:leaves AS bigint[])) AS placed(sequence, number, previous, leaf) "
-            "WHERE audit_entries.sequence = placed.sequence AND audit_entries.leaf_index IS NULL"
+            "FROM (SELECT sequence, number, "
+            + _HASH
+            + " AS previous, :first_leaf + place - 1 AS leaf "
+            "FROM unnest(CAST(:sequences AS bigint[]), CAST(:numbers AS bigint[])) WITH ORDINALITY AS given(sequence, number, place)) "
+            "AS placed WHERE audit_entries.sequence = placed.sequence AND audit_entries.leaf_index IS NULL"
         ),
         {
-            "sequences": [row.sequence for row in rows],
-            "numbers": [row.number for row in rows],
-            "previous": [row.previous_leaf_hash for row in rows],
-            "leaves": [row.leaf_index for row in rows],
+            "sequences": _array(row.sequence for row in rows),
+            "numbers": _array(row.number for row in rows),
+            "hashes": b"".join(row.previous_leaf_hash for row in rows),
+            "first_leaf": first_leaf,
         },
     )
 
@@ -323,13 +331,15 @@ def add_nodes(tx: Connection, made: Mapping[tuple[int, int], bytes]) -> None:
     """Adds complete subtrees. One that is there already is an error: the tree never changes, it grows."""
     tx.execute(
         text(
-            "INSERT INTO audit_nodes (level, position, hash) SELECT * FROM unnest(CAST(:levels AS smallint[]), "
-            "CAST(:positions AS bigint[]), CAST(:hashes AS bytea[]))"
+            "INSERT INTO audit_nodes (level, position, hash) SELECT level, position, "
+            + _HASH
+            + " FROM unnest(CAST(:levels AS smallint[]), CAST(:positions AS bigint[])) "
+            "WITH ORDINALITY AS given(level, position, place)"
         ),
         {
-            "levels": [level for level, _ in made],
-            "positions": [position for _, position in made],
-            "hashes": list(made.values()),
+            "levels": _array(level for level, _ in made),
+            "positions": _array(position for _, position in made),
+            "hashes": b"".join(made.values()),
         },
     )
 

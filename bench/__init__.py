@@ -1,1 +1,0 @@
-"""Programs that measure. `make bench` runs them all and writes build/bench.json."""
