@@ -30,14 +30,23 @@ def entry(
         organization_id=organization_id,
         kind=kind,
         actor=actor,
-        subjects=[_as_uuid(subject) if isinstance(subject, bytes) else subject for subject in subjects],
-        facts={
-            name: str(value).lower() if isinstance(value, bool) else str(value)
-            for name, value in (facts or {}).items()
-        },
+        subjects=written_subjects(subjects),
+        facts=written_facts(facts or {}),
     )
     made.occurred_at.FromDatetime(at)
     return made
+
+
+def written_subjects(subjects: Iterable[str | bytes]) -> list[str]:
+    """Ids as an entry has them: record ids, 16 bytes, as UUIDs."""
+    return [_as_uuid(subject) if isinstance(subject, bytes) else subject for subject in subjects]
+
+
+def written_facts(facts: Mapping[str, str | int | bool]) -> dict[str, str]:
+    """Facts as an entry has them."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in facts.items()
+    }
 
 
 def _as_uuid(record_id: bytes) -> str:

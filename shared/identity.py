@@ -27,6 +27,7 @@ from shared.clock import Clock
 from shared.config import Issuer
 from shared.errors import KeptError, Reason
 from shared.redaction import Secret
+from shared.remembered import Remembered
 
 # Keys of an issuer are trusted this long after they were fetched; an issuer that is down longer fails closed.
 _KEYS_LIFETIME: Final = 3600.0
@@ -193,23 +194,6 @@ class _Signed:
     claims: Mapping[str, Any]
 
 
-class _SignedTokens:
-    """Tokens with good signatures, by their SHA-256: the tokens themselves are not kept. The oldest make room."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[bytes, _Signed] = {}
-
-    def find(self, digest: bytes) -> _Signed | None:
-        return self._known.get(digest)
-
-    def add(self, digest: bytes, signed: _Signed) -> None:
-        with self._lock:
-            self._known[digest] = signed
-            if len(self._known) > _TOKENS_REMEMBERED:
-                del self._known[next(iter(self._known))]
-
-
 class TokenVerifier:
     """Verifies tokens of the configured issuers.
 
@@ -219,7 +203,8 @@ class TokenVerifier:
 
     def __init__(self, issuers: Sequence[Issuer], clock: Clock) -> None:
         self._clock = clock
-        self._signed = _SignedTokens()
+        # By the tokens' SHA-256: the tokens themselves are not kept.
+        self._signed: Remembered[bytes, _Signed] = Remembered(_TOKENS_REMEMBERED)
         self._issuers: Mapping[str, tuple[Issuer, IssuerKeys]] = {
             issuer.issuer: (issuer, IssuerKeys(issuer, clock)) for issuer in issuers
         }
@@ -230,10 +215,10 @@ class TokenVerifier:
         if not text or len(text) > _LONGEST_TOKEN or not text.isascii():
             raise _unauthenticated("The token is missing or not a token; sign in.", "MALFORMED")
         digest = hashlib.sha256(text.encode()).digest()
-        signed = self._signed.find(digest)
+        signed = self._signed.get(digest)
         if signed is None or self._keys(signed.issuer, signed.key_id) is not signed.keys:
             signed = self._verify_signature(text)
-            self._signed.add(digest, signed)
+            self._signed.put(digest, signed)
         caller = _named(signed.issuer, signed.claims, token)
         try:
             self._check_claims(signed.claims, audience)

@@ -1,7 +1,7 @@
 """Ids: of resources ("grant_" and 26 characters) and of records (a UUIDv7, RFC 9562 §5.7, as 16 bytes)."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
@@ -53,6 +53,15 @@ def record_time(record_id: bytes) -> datetime:
 def record_day(record_id: bytes) -> date:
     """The UTC day of the record's creation, by its id. Raises OverflowError past the year 9999."""
     return _day(int.from_bytes(record_id[:6]) // _MILLISECONDS_A_DAY)
+
+
+def record_days(record_ids: Collection[bytes]) -> set[date]:
+    """The UTC days of records' creation. Raises OverflowError past the year 9999."""
+    if not record_ids:
+        return set()
+    # In order of ids is in order of time: where the first and the last agree, all do.
+    first, last = record_day(min(record_ids)), record_day(max(record_ids))
+    return {first} if first == last else {record_day(record_id) for record_id in record_ids}
 
 
 @lru_cache(maxsize=4096)

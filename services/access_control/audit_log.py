@@ -7,7 +7,7 @@ has no place yet its number, its chain and its leaf, one batch at a time under t
 import hmac
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -20,6 +20,7 @@ from services.access_control.key_stores import KeyStore, RememberedHead, Signing
 from services.access_control.signing_keys import SigningKeys
 from services.access_control.store import Connection
 from services.access_control.store import audit as store
+from shared.audit import written_facts, written_subjects
 from shared.audit_kinds import require_declared
 from shared.clock import Clock
 from shared.config import ConfigError
@@ -203,12 +204,27 @@ class AuditLog:
         return self._committed(entry.entry_id, entry.organization_id, entry.kind, body)
 
     def decided(
-        self, kind: str, actor: str, organization_id: str, facts: Mapping[str, str]
+        self,
+        kind: str,
+        actor: str,
+        organization_id: str,
+        facts: Mapping[str, str | int | bool],
+        subjects: Iterable[str | bytes] = (),
+        entry_id: str | None = None,
     ) -> store.NewEntry:
-        """As `committed`, of a decision that this service made now, without the message by which others report."""
-        entry_id, at = new_id("entry"), instant(self._clock.now())
+        """As `committed`, of a decision that this service made now, without the message by which others report: see shared.audit.entry."""
+        entry_id, at = entry_id or new_id("entry"), instant(self._clock.now())
         require_declared(kind, facts)
-        body = _body(entry_id, organization_id, kind, actor, at, [], dict(facts), "access_control")
+        body = _body(
+            entry_id,
+            organization_id,
+            kind,
+            actor,
+            at,
+            written_subjects(subjects),
+            written_facts(facts),
+            "access_control",
+        )
         return self._committed(entry_id, organization_id, kind, body)
 
     def _committed(self, entry_id: str, organization_id: str, kind: str, body: bytes) -> store.NewEntry:

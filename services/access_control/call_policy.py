@@ -1,13 +1,13 @@
 """May somebody call a method, by policy? To the same question the same set gives the same answer, so an answer that allows is kept: the
 question is all there is to it, and it does not speak of time."""
 
-import threading
 from dataclasses import dataclass
 from typing import Final
 
 from kept.options.v1 import callers_pb2
 from kept.policies import Entity, PolicySet
 from services.access_control.authorization import Authorization, Decision, method_entity
+from shared.remembered import Remembered
 
 _REMEMBERED: Final = 20_000
 
@@ -20,12 +20,11 @@ class _Answer:
 
 
 class CallPolicy:
-    """The policies' word on calls. The oldest answers make room."""
+    """The policies' word on calls."""
 
     def __init__(self, authorization: Authorization) -> None:
         self._authorization = authorization
-        self._lock = threading.Lock()
-        self._answers: dict[tuple[str, str], _Answer] = {}
+        self._answers: Remembered[tuple[str, str], _Answer] = Remembered(_REMEMBERED)
 
     def require(self, principal: Entity, method: str, callers: callers_pb2.Callers) -> Decision:
         """The decision. Raises NOT_AUTHORIZED where it is denied."""
@@ -35,9 +34,5 @@ class CallPolicy:
             return known.decision
         decision = self._authorization.require(principal, "CallMethod", method_entity(method, callers))
         if decision.policy_set == policies.sha256:  # another set may have come into use in between
-            with self._lock:
-                self._answers.pop(key, None)
-                self._answers[key] = _Answer(principal, policies, decision)
-                if len(self._answers) > _REMEMBERED:
-                    del self._answers[next(iter(self._answers))]
+            self._answers.put(key, _Answer(principal, policies, decision))
         return decision

@@ -13,9 +13,8 @@ from services.access_control.authorization import Denied
 from services.access_control.group_commit import GroupCommit
 from services.access_control.notifications import Ids, Notifications
 from services.access_control.store import Connection
-from services.access_control.store.audit import NewEntry
+from services.access_control.store.audit import NewEntry, add_entries
 from services.access_control.store.bases import Basis, add_where_unchanged
-from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError
@@ -88,17 +87,9 @@ class DecisionLog:
         entry_id: str | None = None,
     ) -> str:
         """Appends an entry in the act's own transaction. Returns its id."""
-        made = entry(
-            kind,
-            actor=actor,
-            at=self._clock.now(),
-            organization_id=organization_id,
-            subjects=subjects,
-            facts=facts,
-            entry_id=entry_id,
-        )
-        self._audit_log.append(tx, made)
-        return made.entry_id
+        decided = self._audit_log.decided(kind, actor, organization_id, facts or {}, subjects, entry_id)
+        add_entries(tx, [decided])
+        return decided.entry_id
 
     def tell(self, tx: Connection, event: str, ids: Ids) -> None:
         """Has every endpoint told that asked for the event, if the act's transaction commits. Raises KeyError for what is no event."""

@@ -1,7 +1,6 @@
 """Who somebody is, kept in memory from one decision to the next. What is kept is never trusted: a decision that rests on it is written
 down, and counts, only where the directory still says the same in the statement that writes it."""
 
-import threading
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +8,7 @@ from services.access_control.people import Member, Person
 from services.access_control.store import Connection, bases
 from services.access_control.tokens import Tokens
 from shared.identity import Caller, CallerKind
+from shared.remembered import Remembered
 
 _REMEMBERED: Final = 10_000
 
@@ -22,12 +22,11 @@ class Known:
 
 
 class KnownCallers:
-    """Who was read lately, by what their tokens prove. The oldest make room."""
+    """Who was read lately, by what their tokens prove."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        self._lock = threading.Lock()
-        self._known: dict[tuple[CallerKind, str, str, str], Known] = {}
+        self._known: Remembered[tuple[CallerKind, str, str, str], Known] = Remembered(_REMEMBERED)
 
     def find(self, caller: Caller) -> Known | None:
         """Who it was when last read, if that was lately."""
@@ -45,11 +44,7 @@ class KnownCallers:
             caller.subject if is_member else None,
         )
         found = Known(self._find(tx, caller), basis)
-        with self._lock:
-            self._known.pop(_key(caller), None)
-            self._known[_key(caller)] = found
-            if len(self._known) > _REMEMBERED:
-                del self._known[next(iter(self._known))]
+        self._known.put(_key(caller), found)
         return found.who
 
     def _find(self, tx: Connection, caller: Caller) -> Person | Member:

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Final
 
@@ -44,12 +44,10 @@ from services.access_control.tokens import Tokens
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, invalid
-from shared.ids import derived_id, record_day
+from shared.ids import derived_id, record_day, record_days
 from shared.redaction import SecretBytes
 from shared.rules import Rules
 
-# How long after its creation the screening permission opens what was left unscreened.
-SCREENING_WINDOW: Final = timedelta(hours=72)
 _DENIED: Final = "access.denied"
 _SCREENING: Final = grants_pb2.SERVICE_PERMISSION_SCREENING
 Detail = grants_pb2.Detail
@@ -110,6 +108,14 @@ def _grant_required() -> KeptError:
     )
 
 
+def _held(grant: Grant | None, person_id: str) -> Grant:
+    """The grant, if the person reads under it. Another's is none, and so is a power, or a service's permission: neither opens a record to a
+    person. Raises GRANT_REQUIRED."""
+    if grant is None or grant.requested_by != person_id or grant.data is None or grant.data.is_for_service:
+        raise _grant_required()
+    return grant
+
+
 class Opening:
     """Decides on reads."""
 
@@ -151,7 +157,7 @@ class Opening:
             with self._database.transaction() as tx:
                 person = self._tokens.person(tx, caller)
                 question.actor = person.person_id
-                grant = self._held(tx, person.person_id, grant_id, lock=False)
+                grant = _held(store.load(tx, grant_id) if grant_id else None, person.person_id)
                 scope, decision = self._decide(tx, grant, person, organization_id, detail)
                 if scope.case_id and not scope.record_ids:
                     scope = replace(scope, record_ids=case_store.records_of_case(tx, scope.case_id))
@@ -173,11 +179,13 @@ class Opening:
             caller = self._tokens.verify(token, service)
             self._require_well_formed(wanted)
             with self._database.transaction() as tx:
-                question.actor = self._tokens.person_id(tx, caller)
-                question.subjects = (*question.subjects, *wanted.record_ids)
                 # The lock comes before the questions: what is true of the grant now stays true until the count is committed.
-                grant = self._held(tx, question.actor, grant_id, lock=True)
-                person, people = self._tokens.person_and(tx, caller, approvers_of(grant))
+                locked = store.load(tx, grant_id, lock=True) if grant_id else None
+                concerned = {locked.requested_by, *approvers_of(locked)} if locked is not None else ()
+                question.actor, people = self._tokens.person_and(tx, caller, concerned)
+                question.subjects = (*question.subjects, *wanted.record_ids)
+                grant = _held(locked, question.actor)
+                person = people[question.actor]
                 scope, decision = self._decide(
                     tx, grant, person, wanted.organization_id, wanted.detail, people
                 )
@@ -335,23 +343,13 @@ class Opening:
 
     @staticmethod
     def _require_well_formed(wanted: Wanted) -> None:
-        if len({record_id for record_id, _ in wanted.records}) != len(wanted.records):
+        if len(set(wanted.record_ids)) != len(wanted.records):
             raise invalid("records", "name a record twice")
-        for _, data_key_id in wanted.records:
+        for data_key_id in {data_key_id for _, data_key_id in wanted.records}:
             if data_key_id and (
                 len(data_key_id) != 16 or (wanted.shows_content and data_key_id not in wanted.sealed)
             ):
                 raise invalid("data_keys", "do not hold every data key that the records name")
-
-    @staticmethod
-    def _held(tx: Connection, person_id: str, grant_id: str, *, lock: bool) -> Grant:
-        grant = store.load(tx, grant_id, lock=lock) if grant_id else None
-        # Another's grant is none, and so is a power, or a service's permission: neither opens a record to a person.
-        if grant is None or grant.requested_by != person_id or grant.data is None:
-            raise _grant_required()
-        if grant.data.is_for_service:
-            raise _grant_required()
-        return grant
 
     def _decide(
         self,
@@ -417,8 +415,7 @@ class Opening:
         _, last = span_of(record_ids)
         if last > now + CLOCK_TOLERANCE:
             raise outside_scope()
-        days = {record_day(record_id) for record_id in record_ids}
-        due = {day for day in days if now >= self._rules.due_at(organization_id, day)}
+        due = {day for day in record_days(record_ids) if now >= self._rules.due_at(organization_id, day)}
         if due:
             late = [record_id for record_id in record_ids if record_day(record_id) in due]
             if not set(late) <= self._custody.retained(tx, organization_id, late):

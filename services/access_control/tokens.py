@@ -53,26 +53,27 @@ class Tokens:
             else None
         )
         if person_id is None:
-            raise not_authorized("an entry in the directory")
+            raise _unknown()
         return person_id
 
     def person(self, tx: Connection, caller: Caller) -> Person:
         """The person, with what they hold. Raises NOT_AUTHORIZED for nobody that we know."""
         person = directory.person(tx, self.person_id(tx, caller))
         if person is None:
-            raise not_authorized("an entry in the directory")
+            raise _unknown()
         return person
 
     def person_and(
         self, tx: Connection, caller: Caller, others: Collection[str]
-    ) -> tuple[Person, Mapping[str, Person]]:
-        """The person, and in the same look others of the workforce by id; not for who changes people. Raises NOT_AUTHORIZED for nobody
-        that we know."""
-        person_id = self.person_id(tx, caller)
-        people = self._people.by_id(tx, {person_id, *others})
-        if person_id not in people:
-            raise not_authorized("an entry in the directory")
-        return people[person_id], people
+    ) -> tuple[str, Mapping[str, Person]]:
+        """The id of the person, and in the same look others of the workforce by id; not for who changes people. Raises NOT_AUTHORIZED for
+        nobody that we know."""
+        if caller.kind is not CallerKind.STAFF or not caller.subject.isprintable():
+            raise _unknown()
+        person_id, people = self._people.look(tx, caller.issuer, caller.subject, others)
+        if person_id is None:
+            raise _unknown()
+        return person_id, people
 
     def member(self, tx: Connection, caller: Caller) -> Member:
         """The customer's member, of the organization that the issuer vouches for. Raises NOT_AUTHORIZED."""
@@ -85,3 +86,7 @@ class Tokens:
         ):
             raise not_authorized("a membership")
         return member
+
+
+def _unknown() -> KeptError:
+    return not_authorized("an entry in the directory")

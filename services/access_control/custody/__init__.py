@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import chain
+from typing import Final
 
 from services.access_control.audit_log import AuditLog
 from services.access_control.custody.destruction import (
@@ -31,9 +32,11 @@ from shared.clock import Clock
 from shared.config import ConfigError
 from shared.database import Database
 from shared.errors import KeptError, Reason, invalid, wrong_state
-from shared.ids import is_record_id, new_id, record_day
+from shared.ids import is_record_id, new_id, record_day, record_days
 from shared.jobs import Job
 
+# How the ids of records begin that would be of the year 10000: no date is.
+_AFTER_ALL_DAYS: Final = (((date.max - date(1970, 1, 1)).days + 1) * 86_400_000).to_bytes(6)
 __all__ = [
     "Custody",
     "DestructionRow",
@@ -203,7 +206,11 @@ class Custody:
         key serves. meanwhile: entered for the time of the cryptography, in which the transaction is not used. Raises OUTSIDE_SCOPE for
         the whole call when one key cannot be had, whatever the cause.
         """
-        together = _by_data_key((record, key, sealed.get(key, b"")) for record, key in records if key)
+        of_keys: dict[bytes, list[bytes]] = {}
+        for record_id, data_key_id in records:
+            if data_key_id:
+                of_keys.setdefault(data_key_id, []).append(record_id)
+        together = {(key, sealed.get(key, b"")): record_ids for key, record_ids in of_keys.items()}
         derive = self._from_epochs(tx, organization_id, together, share=True)
         with meanwhile or nullcontext():
             keys = derive()
@@ -234,9 +241,8 @@ class Custody:
             return dict
         by_day: dict[tuple[date, bytes, bytes], list[bytes]] = {}
         for (data_key_id, sealed), record_ids in together.items():
-            for record_id in record_ids:
-                if (day := _day_of(record_id)) is not None:
-                    by_day.setdefault((day, data_key_id, sealed), []).append(record_id)
+            for day, of_day in _by_day(record_ids).items():
+                by_day[day, data_key_id, sealed] = of_day
         organization_key = self._ladder.open_organization(row)
         private_keys = {
             epoch.day: open_epoch(organization_key, epoch)
@@ -377,11 +383,13 @@ def _by_data_key(records: Iterable[tuple[bytes, bytes, bytes]]) -> dict[tuple[by
     return together
 
 
-def _day_of(record_id: bytes) -> date | None:
-    """None for what no record's id can be."""
-    if not is_record_id(record_id):
-        return None
-    try:
-        return record_day(record_id)
-    except OverflowError:  # past the year 9999
-        return None
+def _by_day(record_ids: Iterable[bytes]) -> dict[date, list[bytes]]:
+    """Record ids by day of creation; what no record's id can be is left out."""
+    real = [record_id for record_id in record_ids if is_record_id(record_id) and record_id < _AFTER_ALL_DAYS]
+    days = record_days(real)
+    if len(days) == 1:
+        return {days.pop(): real}
+    by_day: dict[date, list[bytes]] = {}
+    for record_id in real:
+        by_day.setdefault(record_day(record_id), []).append(record_id)
+    return by_day

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, cast
+from typing import Final
 
-import psycopg
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -28,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.store import metadata
+from services.access_control.store.driver import driver_of
 
 # `sequence` is the order of insertion, with gaps; `number` and `leaf_index` are given by the sequencer, without gaps.
 entries = Table(
@@ -179,9 +179,6 @@ class SigningKeyRow:
     revoked_at: datetime | None = None
 
 
-# Hashes of 32 bytes go to the server as one string, and numbers as PostgreSQL writes arrays: a driver's arrays take an entry's time to
-# make for each of their items, and the sequencer makes them of every entry.
-_HASH: Final = "substr(CAST(:hashes AS bytea), CAST(32 * (place - 1) + 1 AS int), 32)"
 _INSERT: Final = (
     "INSERT INTO audit_entries (entry_id, organization_id, kind, body, salt, commitment, appended_at) "
     "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (entry_id) DO NOTHING"
@@ -189,6 +186,8 @@ _INSERT: Final = (
 
 
 def _array(numbers: Iterable[int]) -> str:
+    """Numbers as PostgreSQL writes an array; hashes go to it as one string. A driver's arrays take long to make for each of their items,
+    and the sequencer makes them of every entry."""
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
@@ -201,9 +200,7 @@ def add_entries(tx: Connection, rows: Sequence[NewEntry]) -> int:
     """Inserts entries, in order; returns how many of their ids were new. What is there already stays as it is."""
     if not rows:
         return 0
-    # By the driver itself: this is in every act of every service, and SQLAlchemy would double what it costs.
-    driver = cast("psycopg.Connection[tuple[object, ...]]", tx.connection.driver_connection)
-    with driver.cursor() as cursor:
+    with driver_of(tx).cursor() as cursor:
         if len(rows) == 1:  # without the pipeline of many
             cursor.execute(_INSERT, rows[0].values())
         else:
@@ -276,11 +273,10 @@ def place(tx: Connection, first_leaf: int, rows: Sequence[PlacedRow]) -> None:
     tx.execute(
         text(
             "UPDATE audit_entries SET number = placed.number, previous_leaf_hash = placed.previous, leaf_index = placed.leaf "
-            "FROM (SELECT sequence, number, "
-            + _HASH
-            + " AS previous, :first_leaf + place - 1 AS leaf "
-            "FROM unnest(CAST(:sequences AS bigint[]), CAST(:numbers AS bigint[])) WITH ORDINALITY AS given(sequence, number, place)) "
-            "AS placed WHERE audit_entries.sequence = placed.sequence AND audit_entries.leaf_index IS NULL"
+            "FROM (SELECT sequence, number, substr(CAST(:hashes AS bytea), CAST(32 * (place - 1) + 1 AS int), 32) AS previous, "
+            ":first_leaf + place - 1 AS leaf FROM unnest(CAST(:sequences AS bigint[]), CAST(:numbers AS bigint[])) "
+            "WITH ORDINALITY AS given(sequence, number, place)) AS placed "
+            "WHERE audit_entries.sequence = placed.sequence AND audit_entries.leaf_index IS NULL"
         ),
         {
             "sequences": _array(row.sequence for row in rows),
@@ -331,10 +327,9 @@ def add_nodes(tx: Connection, made: Mapping[tuple[int, int], bytes]) -> None:
     """Adds complete subtrees. One that is there already is an error: the tree never changes, it grows."""
     tx.execute(
         text(
-            "INSERT INTO audit_nodes (level, position, hash) SELECT level, position, "
-            + _HASH
-            + " FROM unnest(CAST(:levels AS smallint[]), CAST(:positions AS bigint[])) "
-            "WITH ORDINALITY AS given(level, position, place)"
+            "INSERT INTO audit_nodes (level, position, hash) "
+            "SELECT level, position, substr(CAST(:hashes AS bytea), CAST(32 * (place - 1) + 1 AS int), 32) "
+            "FROM unnest(CAST(:levels AS smallint[]), CAST(:positions AS bigint[])) WITH ORDINALITY AS given(level, position, place)"
         ),
         {
             "levels": _array(level for level, _ in made),

@@ -10,12 +10,9 @@ from functools import lru_cache
 from itertools import count
 from typing import Final, LiteralString, cast
 
-import psycopg
-from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus
-from psycopg.pq.abc import PGconn, PGresult
-
 from services.access_control.store import Connection
 from services.access_control.store.audit import NewEntry
+from services.access_control.store.driver import checked, driver_of
 
 _PERSON: Final[LiteralString] = """p.xmin,
         coalesce((SELECT string_agg(r.xmin::text, ',' ORDER BY r.role_assignment_id) FROM role_assignments r
@@ -25,10 +22,14 @@ _PERSON: Final[LiteralString] = """p.xmin,
         coalesce((SELECT concat_ws('/', v.xmin, (SELECT string_agg(a.xmin::text, ',' ORDER BY a.agreement_id)
             FROM agreements a WHERE a.provider_id = v.provider_id))
          FROM providers v WHERE v.provider_id = p.provider_id), '-')"""
+# So many people are asked about in one statement. Their number is fixed, and they are no array, so that the server plans it once.
+_TOGETHER: Final = 4
 _PEOPLE: Final[LiteralString] = (
-    "SELECT p.person_id, concat_ws('|', "  # noqa: S608 - all of it is written here
+    "SELECT s.person_id, p.person_id, p.standing FROM (VALUES (1)) AS one LEFT JOIN "  # noqa: S608 - all of it is written here
+    "(SELECT person_id FROM identities WHERE issuer = %s AND subject = %s AND confirmed_by <> '' AND ended_at IS NULL) AS s ON true "
+    "LEFT JOIN (SELECT p.person_id, concat_ws('|', "
     + _PERSON
-    + ") FROM people p WHERE p.person_id = ANY(%s)"
+    + ") AS standing FROM people p WHERE p.person_id IN (%s, %s, %s, %s)) AS p ON true"
 )
 _STANDING: Final[LiteralString] = (
     """coalesce(
@@ -73,15 +74,23 @@ class Basis:
 
 def basis(tx: Connection, issuer: str | None, subject: str | None, member_id: str | None) -> Basis:
     """The fingerprint as it is now; read it before what it stands for."""
-    row = _driver(tx).execute(_READ, (issuer, subject, member_id)).fetchone()
+    row = driver_of(tx).execute(_READ, (issuer, subject, member_id)).fetchone()
     assert row is not None
     return Basis(issuer, subject, member_id, row[0])
 
 
-def standings(tx: Connection, person_ids: Collection[str]) -> dict[str, str]:
-    """The fingerprints of people of the workforce as they are now, by id; unknown ids are left out."""
-    rows = _driver(tx).execute(_PEOPLE, (list(person_ids),)).fetchall()
-    return {row[0]: row[1] for row in rows}
+def standings(
+    tx: Connection, issuer: str, subject: str, person_ids: Collection[str]
+) -> tuple[str | None, dict[str, str]]:
+    """Whose confirmed identity this is, and fingerprints of people of the workforce as they are now, by id; unknown ids are left out."""
+    whose, found, wanted = None, dict[str, str](), sorted(person_ids)
+    for start in range(0, len(wanted) or 1, _TOGETHER):
+        some = wanted[start : start + _TOGETHER]
+        some += ["" for _ in range(_TOGETHER - len(some))]  # is nobody
+        rows = driver_of(tx).execute(_PEOPLE, (issuer, subject, *some)).fetchall()
+        whose = rows[0][0]
+        found |= {person_id: standing for _, person_id, standing in rows if person_id is not None}
+    return whose, found
 
 
 def add_where_unchanged(tx: Connection, rows: Sequence[tuple[NewEntry, Basis]]) -> set[str]:
@@ -89,13 +98,13 @@ def add_where_unchanged(tx: Connection, rows: Sequence[tuple[NewEntry, Basis]]) 
 
     Speaks to libpq itself: this is in the way of every call of every service, and a driver's cursor costs more than all the rest of it.
     """
-    libpq = _driver(tx).pgconn
+    libpq = driver_of(tx).pgconn
     name = b"decisions_%d" % len(rows)
     prepared: set[bytes] = tx.info.setdefault(
         "kept.prepared", set()
     )  # lives as long as the connection to the server
     if name not in prepared:
-        _check(libpq, libpq.prepare(name, _statement(len(rows))))
+        checked(libpq, libpq.prepare(name, _statement(len(rows))))
         prepared.add(name)
     values = [
         value if value is None or isinstance(value, bytes) else value.encode()
@@ -116,7 +125,7 @@ def add_where_unchanged(tx: Connection, rows: Sequence[tuple[NewEntry, Basis]]) 
     ]
     formats = [int(column == "bytea") for column in _COLUMNS] * len(rows)
     # Its types leave out that a value may be absent, which is NULL.
-    result = _check(libpq, libpq.exec_prepared(name, cast("list[bytes]", values), formats))
+    result = checked(libpq, libpq.exec_prepared(name, cast("list[bytes]", values), formats))
     return {(result.get_value(row, 0) or b"").decode() for row in range(result.ntuples)}
 
 
@@ -129,16 +138,3 @@ def _statement(rows: int) -> bytes:
     )
     standing = _STANDING.format(issuer="e.issuer", subject="e.subject", member="e.member")
     return _INSERT.format(rows=values, standing=standing).encode()
-
-
-def _check(libpq: PGconn, result: PGresult) -> PGresult:
-    if result.status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
-        return result
-    state = result.error_field(DiagnosticField.SQLSTATE)
-    if state is None or libpq.status != ConnStatus.OK:  # the server is gone, and said nothing
-        raise psycopg.OperationalError("the connection to the database was lost")
-    raise psycopg.errors.lookup(state.decode())(f"statement failed ({state.decode()})")
-
-
-def _driver(tx: Connection) -> psycopg.Connection[tuple[str, ...]]:
-    return cast("psycopg.Connection[tuple[str, ...]]", tx.connection.driver_connection)

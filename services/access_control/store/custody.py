@@ -4,12 +4,10 @@ Locks are always taken in this order: the ladder lock, an organization's row, ho
 ladder lock shared until its commit; who replaces the root holds it exclusively.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, LiteralString, cast
+from typing import Final
 
-import psycopg
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -149,17 +147,6 @@ class Counts:
     holds: int
     released_holds: int
     retained_records: int
-
-
-def execute_arrays(tx: Connection, statement: LiteralString, parameters: Mapping[str, object]) -> None:
-    """Runs a statement on many rows that come as arrays, by the driver itself and in its binary form (`%(name)b`): half of what re-wrapping
-    costs is else spent on writing keys as text."""
-    driver_of(tx).execute(statement, parameters)
-
-
-def driver_of(tx: Connection) -> "psycopg.Connection[tuple[Any, ...]]":
-    """The driver's own connection under a transaction, for what touches every organization."""
-    return cast("psycopg.Connection[tuple[Any, ...]]", tx.connection.driver_connection)
 
 
 def lock_ladder(tx: Connection, *, exclusive: bool) -> None:

@@ -8,12 +8,8 @@ from typing import Final, LiteralString
 from sqlalchemy import Connection, and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.access_control.store.custody import (
-    driver_of,
-    epoch_keys,
-    execute_arrays,
-    organization_keys,
-)
+from services.access_control.store.custody import epoch_keys, organization_keys
+from services.access_control.store.driver import driver_of, execute_arrays
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final, LiteralString
 
-import psycopg
 from psycopg.rows import namedtuple_row
 from sqlalchemy import (
     BigInteger,
@@ -47,6 +46,7 @@ from services.access_control.grants import (
 from services.access_control.messages import asked_of
 from services.access_control.scope import DataScope
 from services.access_control.store import metadata
+from services.access_control.store.driver import driver_of
 
 # `number` is the order of requests. A grant of data has an organization, one of a power has none. `record_ids` is their concatenation,
 # 16 bytes each. `request_digest` tells a repeated request from a reused id. `asked`: what was asked for (a message of the contract) where
@@ -185,8 +185,7 @@ _VOTES: Final[LiteralString] = (
 def load(tx: Connection, grant_id: str, *, lock: bool = False) -> Grant | None:
     """A grant with its votes. lock: nobody else changes it, or counts records under it, until the transaction ends."""
     # By the driver itself: this is in every read. Votes are read after the lock is had, so that they are those of the same state.
-    driver = cast("psycopg.Connection[Any]", tx.connection.driver_connection)
-    with driver.cursor(row_factory=namedtuple_row) as cursor:
+    with driver_of(tx).cursor(row_factory=namedtuple_row) as cursor:
         row = cursor.execute(_LOAD_LOCKED if lock else _LOAD, (grant_id,)).fetchone()
         if row is None:
             return None

@@ -8,11 +8,8 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.access_control.store.custody import (
-    execute_arrays,
-    hold_keys,
-    retained_records,
-)
+from services.access_control.store.custody import hold_keys, retained_records
+from services.access_control.store.driver import execute_arrays
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """Table and queries of identities: how people sign in."""
 
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-import psycopg
 from sqlalchemy import (
     Column,
     Connection,
@@ -20,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.people import Identity
 from services.access_control.store import metadata
+from services.access_control.store.driver import driver_of
 
 # Rows stay for ever: an identity that was somebody's never becomes somebody else's. `subject_folded` makes that nobody is two people by
 # writing a letter larger.
@@ -80,11 +80,14 @@ def _identity(row: Any) -> Identity:
 def person_id_of(tx: Connection, issuer: str, subject: str) -> str | None:
     """Whose confirmed identity this is."""
     # By the driver itself: this is in every read of every person.
-    driver = cast("psycopg.Connection[tuple[str]]", tx.connection.driver_connection)
-    row = driver.execute(
-        "SELECT person_id FROM identities WHERE issuer = %s AND subject = %s AND confirmed_by <> '' AND ended_at IS NULL",
-        (issuer, subject),
-    ).fetchone()
+    row = (
+        driver_of(tx)
+        .execute(
+            "SELECT person_id FROM identities WHERE issuer = %s AND subject = %s AND confirmed_by <> '' AND ended_at IS NULL",
+            (issuer, subject),
+        )
+        .fetchone()
+    )
     return None if row is None else row[0]
 
 

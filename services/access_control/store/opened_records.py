@@ -1,15 +1,16 @@
 """Which records were opened, under which grant or permission: each counts once."""
 
+import struct
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final, LiteralString, cast
+from typing import Final, LiteralString
 
-import psycopg
 from sqlalchemy import Column, Connection, DateTime, Integer, LargeBinary, Table, Text
 
 from kept.access_control.v1 import grants_pb2
 from services.access_control.store import metadata
+from services.access_control.store.driver import driver_of, working
 
 opened_records = Table(
     "opened_records",
@@ -29,12 +30,16 @@ permission_records = Table(
 
 
 _COUNT: Final[LiteralString] = """WITH known AS MATERIALIZED
-  (SELECT record_id FROM opened_records WHERE grant_id = %(grant_id)s AND record_id = ANY(%(ids)b::bytea[])),
+  (SELECT record_id FROM opened_records WHERE grant_id = $1 AND record_id = ANY($2::bytea[])),
 new AS
   (INSERT INTO opened_records (grant_id, record_id, opened_at)
-   SELECT %(grant_id)s, id, %(at)s FROM unnest(%(ids)b::bytea[]) AS wanted(id)
+   SELECT $1, id, $3::timestamptz FROM unnest($2::bytea[]) AS wanted(id)
    WHERE id NOT IN (SELECT record_id FROM known) RETURNING 1)
-UPDATE grants SET used = used + (SELECT count(*) FROM new) WHERE grant_id = %(grant_id)s RETURNING used"""
+UPDATE grants SET used = used + (SELECT count(*) FROM new) WHERE grant_id = $1 RETURNING used"""
+# An array in the server's binary form: dimensions, whether there are nulls, the type of its items (bytea), how many, from which index.
+_ARRAY: Final = struct.Struct(">iiIii")
+_BYTEA: Final = 17
+_ID: Final = struct.pack(">i", 16)
 
 
 @contextmanager
@@ -44,17 +49,12 @@ def counting(
     """Counts records as opened under a grant, each once. The database does so while the block goes on, which must not use the transaction;
     what the block is given waits for the answer: how many different ones there are now. The grant must be locked: that keeps others away,
     so that a look tells what is new, in half the time that ON CONFLICT takes."""
-    driver = cast("psycopg.Connection[tuple[Any, ...]]", tx.connection.driver_connection)
-    with driver.pipeline() as pipeline:
-        cursor = driver.execute(_COUNT, {"grant_id": grant_id, "at": at, "ids": list(record_ids)})
-        pipeline.sync()  # sends it
-
-        def used() -> int:
-            row = cursor.fetchone()
-            assert row is not None
-            return int(row[0])
-
-        yield used
+    ids = _ARRAY.pack(1, 0, _BYTEA, len(record_ids), 1) + b"".join(
+        _ID + record_id for record_id in record_ids
+    )
+    values = [(grant_id.encode(), False), (ids, True), (at.isoformat().encode(), False)]
+    with working(tx, _COUNT, values) as result:
+        yield lambda: int(result().get_value(0, 0) or 0)
 
 
 def count_records(tx: Connection, grant_id: str, record_ids: Collection[bytes], at: datetime) -> int:
@@ -70,11 +70,14 @@ def claim_records(
     at: datetime,
 ) -> bool:
     """Uses a service's permission up for these records. False where one of them was opened by it before; roll back then."""
-    driver = cast("psycopg.Connection[tuple[Any, ...]]", tx.connection.driver_connection)
-    claimed = driver.execute(
-        "INSERT INTO permission_records (permission, record_id, opened_at) "
-        "SELECT %(permission)s, id, %(at)s FROM unnest(%(ids)b::bytea[]) AS wanted(id) ON CONFLICT DO NOTHING",
-        # In one order whoever comes: else two that want the same could wait for each other.
-        {"permission": int(permission), "at": at, "ids": sorted(record_ids)},
-    ).rowcount
+    claimed = (
+        driver_of(tx)
+        .execute(
+            "INSERT INTO permission_records (permission, record_id, opened_at) "
+            "SELECT %(permission)s, id, %(at)s FROM unnest(%(ids)b::bytea[]) AS wanted(id) ON CONFLICT DO NOTHING",
+            # In one order whoever comes: else two that want the same could wait for each other.
+            {"permission": int(permission), "at": at, "ids": sorted(record_ids)},
+        )
+        .rowcount
+    )
     return claimed == len(record_ids)

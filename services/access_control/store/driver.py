@@ -1,0 +1,73 @@
+"""The driver's own connection under a transaction, and libpq's under that, for what is in the way of every read or touches every
+organization: there SQLAlchemy, or the driver, costs more than the statement."""
+
+import select
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+from sqlalchemy import Connection
+
+
+def driver_of(tx: Connection) -> "psycopg.Connection[tuple[Any, ...]]":
+    """The driver's connection."""
+    return cast("psycopg.Connection[tuple[Any, ...]]", tx.connection.driver_connection)
+
+
+def execute_arrays(tx: Connection, statement: LiteralString, parameters: Mapping[str, object]) -> None:
+    """Runs a statement on many rows that come as arrays, in the driver's binary form (`%(name)b`): half of what re-wrapping costs is else
+    spent on writing keys as text."""
+    driver_of(tx).execute(statement, parameters)
+
+
+@contextmanager
+def working(
+    tx: Connection, statement: LiteralString, values: Sequence[tuple[bytes, bool]]
+) -> Iterator[Callable[[], PGresult]]:
+    """The server works on a statement while the block goes on, which must not use the transaction: a transaction that has begun. values: of
+    $1, $2, …, and whether in binary form. What the block is given waits for the result; raises psycopg.Error."""
+    libpq = driver_of(tx).pgconn
+    libpq.send_query_params(
+        statement.encode(),
+        [value for value, _ in values],
+        param_formats=[int(binary) for _, binary in values],
+    )
+    while libpq.flush():
+        select.select([libpq.socket], [libpq.socket], [])
+        libpq.consume_input()
+    results: list[PGresult] = []
+
+    def result() -> PGresult:
+        if not results:
+            results.extend(_results(libpq))
+        return checked(libpq, results[-1])
+
+    try:
+        yield result
+    finally:
+        if not results:  # nothing else can be said on the connection before
+            _results(libpq)
+
+
+def _results(libpq: PGconn) -> list[PGresult]:
+    results: list[PGresult] = []
+    while True:
+        while libpq.is_busy():
+            select.select([libpq.socket], [], [])
+            libpq.consume_input()
+        if (result := libpq.get_result()) is None:
+            return results
+        results.append(result)
+
+
+def checked(libpq: PGconn, result: PGresult) -> PGresult:
+    """The result of a statement that succeeded. Raises psycopg.Error."""
+    if result.status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        return result
+    state = result.error_field(DiagnosticField.SQLSTATE)
+    if state is None or libpq.status != ConnStatus.OK:  # the server is gone, and said nothing
+        raise psycopg.OperationalError("the connection to the database was lost")
+    raise psycopg.errors.lookup(state.decode())(f"statement failed ({state.decode()})")
