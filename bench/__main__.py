@@ -1,0 +1,42 @@
+"""`python -m bench [NAME …] [--scale small]`: runs the programs, prints their figures and writes build/bench.json."""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+PROGRAMS = (
+    "empty_rpc",
+    "bare_copy",
+    "check_ratio",
+    "check_throughput",
+    "open_ratio",
+    "audit_growth",
+    "destroy_growth",
+)
+_RESULT = Path(__file__).parents[1] / "build" / "bench.json"
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measures. Every ratio is of two things timed in turns."
+    )
+    parser.add_argument("names", nargs="*", choices=[[], *PROGRAMS], help="which programs; all without")
+    parser.add_argument("--scale", choices=["small", "full"], default=os.environ.get("SCALE", "full"))
+    options = parser.parse_args()
+    figures = []
+    for name in options.names or PROGRAMS:
+        sys.stderr.write(f"bench: {name}\n")
+        for figure in importlib.import_module(f"bench.{name}").measure(options.scale == "small"):
+            print(f"{figure.name:28} {figure.value:14,.3f} {figure.unit:14} {figure.detail}")
+            figures.append(figure.as_json())
+    _RESULT.parent.mkdir(exist_ok=True)
+    _RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
