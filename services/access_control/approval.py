@@ -121,6 +121,18 @@ def may_decide(grant: Grant, decider: Person | Member, now: datetime) -> bool:
     return decider.person_id != grant.requested_by and bool(approver_roles(grant) & decider.roles_at(now))
 
 
+def may_be_by_rule(grant: Grant, customer_required: bool) -> bool:
+    """Whether a policy may approve it at all, whoever wrote the policy: never all of a record's content, never a power or a service's
+    permission, and never past a customer who asked to approve each access."""
+    data = grant.data
+    return (
+        data is not None
+        and data.detail != grants_pb2.DETAIL_FULL
+        and not data.is_for_service
+        and not customer_required
+    )
+
+
 def may_see(grant: Grant, viewer: Person | Member, now: datetime) -> bool:
     """One's own, what one could decide, or what is on one's own organization."""
     own = isinstance(viewer, Person) and viewer.person_id == grant.requested_by

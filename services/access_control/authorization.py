@@ -16,10 +16,11 @@ import structlog
 from kept.access_control.v1 import grants_pb2
 from kept.options.v1 import callers_pb2
 from kept.policies import Entity, Explanation, PolicyFolder, PolicySet
-from services.access_control.approval import Approvals
+from services.access_control.approval import Approvals, may_be_by_rule
 from services.access_control.grants import Grant
 from services.access_control.people import Member, Person, customer_role_name, power_name, role_name
 from services.access_control.scope import DataScope
+from shared.enums import short_name
 from shared.errors import KeptError, Reason
 
 # The policies that come with this version, their schema, and the cases that they are tested with.
@@ -113,6 +114,8 @@ class Authorization:
     ) -> Decision | None:
         """The policies by which a person's grant of their own needs no colleague's approval; None where it does. customer_required: whether
         the organization asked to approve each access itself."""
+        if not may_be_by_rule(grant, customer_required):
+            return None
         return self.evaluate(
             person_entity(person, now),
             "ApproveByRule",
@@ -213,7 +216,7 @@ def method_entity(method: str, callers: callers_pb2.Callers) -> Entity:
 def what(grant: Grant) -> str:
     """What a grant is for, in one word: a purpose, or "POWER_" and a power."""
     if grant.data is not None:
-        return grants_pb2.Purpose.Name(grant.purpose).removeprefix("PURPOSE_")
+        return short_name(grants_pb2.Purpose, grant.purpose)
     return "POWER_" + power_name(grant.power)
 
 
@@ -221,7 +224,7 @@ def permission_name(data: DataScope) -> str:
     """ "SCREENING" for SERVICE_PERMISSION_SCREENING; empty where a person reads."""
     if not data.is_for_service:
         return ""
-    return grants_pb2.ServicePermission.Name(data.permission).removeprefix("SERVICE_PERMISSION_")
+    return short_name(grants_pb2.ServicePermission, data.permission)
 
 
 def grant_entity(grant: Grant, approvals: Approvals, now: datetime) -> Entity:
@@ -233,7 +236,7 @@ def grant_entity(grant: Grant, approvals: Approvals, now: datetime) -> Entity:
             "requester": {"__entity": _uid("Person", grant.requested_by)},
             "what": what(grant),
             "organization": grant.organization_id,
-            "state": grants_pb2.GrantState.Name(grant.state_at(now)).removeprefix("GRANT_STATE_"),
+            "state": short_name(grants_pb2.GrantState, grant.state_at(now)),
             # Without times it is worth nothing: it begins after it has ended.
             "valid_from": milliseconds(grant.valid_from, now + timedelta(days=1)),
             "expires_at": milliseconds(grant.expires_at),

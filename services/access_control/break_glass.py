@@ -18,6 +18,7 @@ from services.access_control.store import Connection, grant_changes
 from services.access_control.store import grants as store
 from shared.clock import Clock
 from shared.database import Database
+from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid, wrong_state
 from shared.identity import Caller
 from shared.jobs import Job
@@ -91,7 +92,7 @@ class BreakGlassReviews:
             glass = replace(glass, verdict=verdict, reviewed_by=caller.person_id, reviewed_at=now, note=note)
             grant = replace(grant, broken_glass=glass)
             grant_changes.set_review(tx, grant)
-            name = grants_pb2.BreakGlassVerdict.Name(verdict).removeprefix("BREAK_GLASS_VERDICT_")
+            name = short_name(grants_pb2.BreakGlassVerdict, verdict)
             self._acts.write(
                 tx,
                 "break_glass.reviewed",

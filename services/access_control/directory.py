@@ -29,6 +29,7 @@ from services.access_control.store import directory as store
 from services.access_control.store import grants as grant_store
 from shared.clock import Clock
 from shared.database import Database
+from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid, not_found, wrong_state
 from shared.ids import new_id
 
@@ -52,8 +53,7 @@ def identity_taken() -> KeptError:
 
 def kind_names(kinds: Kinds) -> str:
     """ "CONFIDENTIALITY, SECURITY_CONTROLS": as facts have them."""
-    names = (directory_pb2.AgreementKind.Name(kind) for kind in sorted(kinds))
-    return ", ".join(name.removeprefix("AGREEMENT_KIND_") for name in names)
+    return ", ".join(short_name(directory_pb2.AgreementKind, kind) for kind in sorted(kinds))
 
 
 def require_agreement_times(signed_at: datetime, expires_at: datetime, now: datetime) -> None:

@@ -17,6 +17,7 @@ from services.access_control.people import Member, Person
 from services.access_control.store import Connection, directory, grant_changes
 from services.access_control.store import grants as store
 from shared.clock import Clock
+from shared.enums import short_name
 from shared.errors import not_found
 from shared.identity import Caller
 
@@ -84,7 +85,7 @@ def scope_facts(grant: Grant) -> dict[str, str | int | bool]:
     facts: dict[str, str | int | bool] = {"duration_seconds": int(grant.duration.total_seconds())}
     data = grant.data
     if data is not None:
-        facts["detail"] = grants_pb2.Detail.Name(data.detail).removeprefix("DETAIL_")
+        facts["detail"] = short_name(grants_pb2.Detail, data.detail)
         facts["budget"] = data.budget
         facts["records"] = len(data.record_ids)
         facts["covers_from"] = data.start.isoformat() if data.start else ""

@@ -11,6 +11,7 @@ from typing import Final
 from kept.access_control.v1 import grants_pb2
 from kept.options.v1 import roles_pb2
 from services.access_control.scope import Case, DataScope, case_not_open, require_span
+from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid, wrong_state
 from shared.ids import is_record_id
 
@@ -159,7 +160,7 @@ def require_state(grant: Grant, wanted: "grants_pb2.GrantState.ValueType", now: 
     """Raises WRONG_STATE with the state that it is in: who comes second learns what the first did."""
     state = grant.state_at(now)
     if state != wanted:
-        name = State.Name(state).removeprefix("GRANT_STATE_")
+        name = short_name(State, state)
         raise wrong_state(f"The grant is {name.lower()} already.", name)
 
 
@@ -181,6 +182,6 @@ def require_in_force(grant: Grant, now: datetime) -> None:
     if state == EXPIRED:
         raise KeptError(Reason.REASON_GRANT_EXPIRED, "The grant's time is over; request a new one.")
     if state != APPROVED:
-        raise _not_active(State.Name(state).removeprefix("GRANT_STATE_"))
+        raise _not_active(short_name(State, state))
     if grant.valid_from is None or now < grant.valid_from:
         raise _not_active("NOT_BEGUN")

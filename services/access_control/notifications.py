@@ -16,6 +16,7 @@ from services.access_control.people import power_name
 from services.access_control.store import Connection, outbox
 from shared.clock import Clock
 from shared.database import Database
+from shared.enums import short_name
 from shared.jobs import Job
 from shared.webhooks import Endpoint, Message, Webhook
 
@@ -103,10 +104,10 @@ def of_grant(grant: Grant, actor: str) -> Ids:
         organization_id=grant.organization_id,
         actor=actor,
         requested_by=grant.requested_by,
-        purpose=grants_pb2.Purpose.Name(grant.purpose).removeprefix("PURPOSE_") if data is not None else "",
-        detail=grants_pb2.Detail.Name(data.detail).removeprefix("DETAIL_") if data is not None else "",
+        purpose=short_name(grants_pb2.Purpose, grant.purpose) if data is not None else "",
+        detail=short_name(grants_pb2.Detail, data.detail) if data is not None else "",
         power=power_name(grant.power),
-        state=grants_pb2.GrantState.Name(grant.state).removeprefix("GRANT_STATE_"),
+        state=short_name(grants_pb2.GrantState, grant.state),
         valid_from=grant.valid_from,
         expires_at=grant.expires_at,
         due_at=glass.review_due_at if glass is not None else None,

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Final
 
 from kept.access_control.v1 import grants_pb2
+from kept.policies import Entity
 from services.access_control.approval import require_usable
 from services.access_control.authorization import (
     Authorization,
@@ -43,6 +44,7 @@ from services.access_control.store import grants as store
 from services.access_control.tokens import Tokens
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
+from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid
 from shared.ids import derived_id, record_day, record_days
 from shared.redaction import SecretBytes
@@ -275,20 +277,10 @@ class Opening:
         requester = directory.person(tx, grant.requested_by)
         if requester is None:
             raise _grant_required()
-        approvals = approvals_of(tx, grant, now)
-        customer_required = self._customer_approval.required(tx, scope.organization_id)
-        require_usable(grant, requester, approvals, customer_required, now)
-        require_detail(scope, wanted.organization_id, wanted.detail)
-        decision = self._authorization.require(
-            service_entity(service),
-            "RescreenRecords",
-            grant_entity(grant, approvals, now),
-            {
-                "now": milliseconds(now),
-                "organization": wanted.organization_id,
-                "customer_required": customer_required,
-            },
+        resource, context = self._usable(
+            tx, grant, scope, requester, wanted.organization_id, wanted.detail, now
         )
+        decision = self._authorization.require(service_entity(service), "RescreenRecords", resource, context)
         self._require_records(tx, scope, wanted.record_ids)
         if opened_records.count_records(tx, grant.grant_id, wanted.record_ids, now) > scope.budget:
             raise budget_exhausted(scope)
@@ -327,7 +319,7 @@ class Opening:
     ) -> Question:
         facts: dict[str, str | int | bool] = {
             "service": service,
-            "detail": Detail.Name(detail).removeprefix("DETAIL_"),
+            "detail": short_name(Detail, detail),
         }
         return Question("service:" + service, organization_id, (grant_id,) if grant_id else (), facts)
 
@@ -363,35 +355,48 @@ class Opening:
         scope = grant.data
         assert scope is not None
         now = self._clock.now()
-        approvals = approvals_of(tx, grant, now, people)
-        customer_required = self._customer_approval.required(tx, scope.organization_id)
-        require_usable(grant, person, approvals, customer_required, now)
-        # A rule that approved is asked again, like a person.
-        if (
-            grant.rules
-            and self._authorization.approves_by_rule(grant, person, customer_required, now) is None
-        ):
-            raise KeptError(
-                Reason.REASON_GRANT_REVOKED,
-                "The policy that approved the grant would not approve it any more.",
-            )
-        require_detail(scope, organization_id, detail)
+        resource, context = self._usable(tx, grant, scope, person, organization_id, detail, now, people)
         case_admits = not scope.case_id or self._case_admits(tx, scope)
         if not case_admits:
             raise case_not_open()
         decision = self._authorization.require(
             person_entity(person, now),
             "ReadRecords",
-            grant_entity(grant, approvals, now),
-            {
-                "now": milliseconds(now),
-                "organization": organization_id,
-                "detail": int(detail),
-                "customer_required": customer_required,
-                "case_admits": case_admits,
-            },
+            resource,
+            {**context, "detail": int(detail), "case_admits": case_admits},
         )
         return scope, decision
+
+    def _usable(
+        self,
+        tx: Connection,
+        grant: Grant,
+        scope: DataScope,
+        holder: Person,
+        organization_id: str,
+        detail: "grants_pb2.Detail.ValueType",
+        now: datetime,
+        people: Mapping[str, Person] | None = None,
+    ) -> tuple[Entity, dict[str, object]]:
+        """The grant as policies see it, and what they are told besides, once the rules in code have let it pass. Raises what a grant can be
+        short of."""
+        approvals = approvals_of(tx, grant, now, people)
+        customer_required = self._customer_approval.required(tx, scope.organization_id)
+        require_usable(grant, holder, approvals, customer_required, now)
+        # A rule that approved is asked again, like a person.
+        by_rule = self._authorization.approves_by_rule
+        if grant.rules and by_rule(grant, holder, customer_required, now) is None:
+            raise KeptError(
+                Reason.REASON_GRANT_REVOKED,
+                "The policy that approved the grant would not approve it any more.",
+            )
+        require_detail(scope, organization_id, detail)
+        context = {
+            "now": milliseconds(now),
+            "organization": organization_id,
+            "customer_required": customer_required,
+        }
+        return grant_entity(grant, approvals, now), context
 
     def _case_admits(self, tx: Connection, scope: DataScope) -> bool:
         """An open case admits; an upheld one while its hold keeps something of it."""

@@ -12,6 +12,7 @@ from services.access_control.standing import (
     RoleAssignment,
     agreed_until,
 )
+from shared.enums import short_name
 
 __all__ = [
     "LONGEST_AGREEMENT",
@@ -105,14 +106,14 @@ class Member:
 
 def role_name(role: "roles_pb2.StaffRole.ValueType") -> str:
     """ "ENGINEER" for STAFF_ROLE_ENGINEER: as policies, facts and errors write it."""
-    return StaffRole.Name(role).removeprefix("STAFF_ROLE_")
+    return short_name(StaffRole, role)
 
 
 def customer_role_name(role: "roles_pb2.CustomerRole.ValueType") -> str:
     """ "ADMIN" for CUSTOMER_ROLE_ADMIN."""
-    return CustomerRole.Name(role).removeprefix("CUSTOMER_ROLE_")
+    return short_name(CustomerRole, role)
 
 
 def power_name(power: "roles_pb2.Power.ValueType") -> str:
     """ "LEGAL" for POWER_LEGAL; empty for none."""
-    return roles_pb2.Power.Name(power).removeprefix("POWER_") if power else ""
+    return short_name(roles_pb2.Power, power) if power else ""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kept.access_control.v1 import grants_pb2
+from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid
 from shared.ids import is_record_id, record_time
 
@@ -68,7 +69,7 @@ def require_detail(scope: DataScope, organization_id: str, detail: "grants_pb2.D
         raise KeptError(
             Reason.REASON_DETAIL_NOT_GRANTED,
             "The grant does not give that much detail.",
-            metadata={"detail": Detail.Name(scope.detail).removeprefix("DETAIL_")},
+            metadata={"detail": short_name(Detail, scope.detail)},
         )
 
 

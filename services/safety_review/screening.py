@@ -22,6 +22,7 @@ from services.safety_review.store import erasures, verdicts
 from services.safety_review.store.verdicts import RecordKey
 from shared.clock import Clock
 from shared.database import Database
+from shared.enums import short_name
 from shared.ids import lowest_record_id
 
 CLEAN: Final = screening_pb2.VERDICT_CLEAN
@@ -101,9 +102,7 @@ class Screening:
             findings = {key: found for key in added if (found := seen[key].finding) is not None}
             self._flags.file(tx, findings)
         for key in added:
-            _SCREENED.labels(
-                screening_pb2.Verdict.Name(seen[key].verdict).removeprefix("VERDICT_").lower()
-            ).inc()
+            _SCREENED.labels(short_name(screening_pb2.Verdict, seen[key].verdict).lower()).inc()
             for rule_id in seen[key].observed:
                 _OBSERVED.labels(rule_id).inc()
         if findings:

@@ -4,10 +4,11 @@ Training consent counts from the instant of acceptance and needs no other proces
 live in one history, to which rows are only ever added, under the lock of the organization's row.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from kept.options.v1 import roles_pb2
-from services.settings import pages
 from services.settings.consent import ConsentEntry, ConsentInterval, acceptance_instant, intervals
 from services.settings.lifecycle import active
 from services.settings.members import admin_required
@@ -21,6 +22,7 @@ from shared.database import Database
 from shared.errors import KeptError, Reason, not_found
 from shared.identity import Caller
 from shared.outbox import Outbox
+from shared.pages import page
 
 _LIST = "controls"
 
@@ -47,16 +49,14 @@ class DataControls:
         with self._database.transaction() as tx:
             return _newest(tx, organization_id)
 
-    def page(self, organization_id: str, page_size: int, page_token: str) -> tuple[list[ControlsChange], str]:
+    def page(
+        self, organization_id: str, page_size: int, page_token: str
+    ) -> tuple[Sequence[ControlsChange], str]:
         """A page of history, oldest first, and the token of the next; "" on the last. Raises NOT_FOUND."""
-        size = page_size or pages.DEFAULT_SIZE
-        after = pages.decode(_LIST, page_token)
         with self._database.transaction() as tx:
             _newest(tx, organization_id)
-            found = store.history(tx, organization_id, after, size + 1)
-        if len(found) <= size:
-            return found, ""
-        return found[:size], pages.encode(_LIST, found[size - 1].number)
+            read = partial(store.history, tx, organization_id)
+            return page(_LIST, page_size, page_token, read, lambda change: change.number)
 
     def consent(self, organization_id: str) -> list[ConsentInterval]:
         """When training was allowed. Raises NOT_FOUND, also once the organization is erased."""

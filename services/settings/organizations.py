@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 
 from kept.options.v1 import roles_pb2
 from kept.settings.v1 import organizations_pb2
-from services.settings import pages
 from services.settings.members import invite
 from services.settings.policies import Policies
 from services.settings.store import Tx, controls
@@ -21,6 +22,7 @@ from shared.errors import KeptError, Reason, not_found
 from shared.identity import Caller
 from shared.ids import new_id
 from shared.outbox import Outbox
+from shared.pages import page
 from shared.redaction import Secret
 
 _LIST = "organizations"
@@ -140,11 +142,7 @@ class Organizations:
             raise not_found("organization")
         return organization
 
-    def page(self, page_size: int, page_token: str) -> tuple[list[Organization], str]:
+    def page(self, page_size: int, page_token: str) -> tuple[Sequence[Organization], str]:
         """A page in order of creation, and the token of the next; "" on the last."""
-        size = page_size or pages.DEFAULT_SIZE
         with self._database.transaction() as tx:
-            found = store.list_after(tx, pages.decode(_LIST, page_token), size + 1)
-        if len(found) <= size:
-            return found, ""
-        return found[:size], pages.encode(_LIST, found[size - 1].number)
+            return page(_LIST, page_size, page_token, partial(store.list_after, tx), lambda one: one.number)

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Final
 
 import grpc
@@ -13,9 +14,10 @@ from services.access_control.people import Member
 from services.access_control.providers import Providers
 from services.access_control.reviews import Reviews
 from services.access_control.servicers import standing
-from services.access_control.servicers.fields import PAGE, instant, page_number
+from services.access_control.servicers.fields import instant
 from shared.clock import Clock
 from shared.errors import invalid
+from shared.pages import DEFAULT_SIZE, page
 from shared.pipeline import caller_of
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -136,19 +138,18 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
     def ListProviders(
         self, request: directory_pb2.ListProvidersRequest, context: grpc.ServicerContext
     ) -> directory_pb2.ListProvidersResponse:
-        size, now = request.page_size or PAGE, self._now()
-        found = self._providers.list(page_number(request.page_token) or 0, size + 1)
-        answer = directory_pb2.ListProvidersResponse(
-            providers=[standing.provider(provider, now) for _, provider in found[:size]]
+        now = self._now()
+        found, token = page(
+            "providers", request.page_size, request.page_token, self._providers.list, itemgetter(0)
         )
-        if len(found) > size:
-            answer.next_page_token = str(found[size - 1][0])
-        return answer
+        return directory_pb2.ListProvidersResponse(
+            providers=[standing.provider(provider, now) for _, provider in found], next_page_token=token
+        )
 
     def ListReviews(
         self, request: directory_pb2.ListReviewsRequest, context: grpc.ServicerContext
     ) -> directory_pb2.ListReviewsResponse:
-        size, now = request.page_size or PAGE, self._now()
+        size, now = request.page_size or DEFAULT_SIZE, self._now()
         found = self._reviews.list_due(_place(request.page_token), size + 1)
         answer = directory_pb2.ListReviewsResponse(
             reviews=[standing.review_item(item, now) for item in found[:size]]
@@ -173,14 +174,13 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
     def ListPeople(
         self, request: directory_pb2.ListPeopleRequest, context: grpc.ServicerContext
     ) -> directory_pb2.ListPeopleResponse:
-        size, now = request.page_size or PAGE, self._now()
-        found = self._directory.list_people(page_number(request.page_token) or 0, size + 1)
-        answer = directory_pb2.ListPeopleResponse(
-            people=[standing.person(person, now) for _, person in found[:size]]
+        now = self._now()
+        found, token = page(
+            "people", request.page_size, request.page_token, self._directory.list_people, itemgetter(0)
         )
-        if len(found) > size:
-            answer.next_page_token = str(found[size - 1][0])
-        return answer
+        return directory_pb2.ListPeopleResponse(
+            people=[standing.person(person, now) for _, person in found], next_page_token=token
+        )
 
     def GetMe(
         self, request: directory_pb2.GetMeRequest, context: grpc.ServicerContext

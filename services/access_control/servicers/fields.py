@@ -1,15 +1,11 @@
-"""Fields of messages that the contracts' rules cannot fully check: instants, spans and page tokens."""
+"""Fields of messages that the contracts' rules cannot fully check: instants and spans."""
 
-import re
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shared.errors import invalid
-
-PAGE = 100
-_LARGEST = 2**63 - 1
 
 
 def instant(field: str, value: Timestamp) -> datetime:
@@ -26,12 +22,3 @@ def span(field: str, value: Duration) -> timedelta:
         return value.ToTimedelta()
     except (ValueError, OverflowError) as error:
         raise invalid(field, "is no valid duration") from error
-
-
-def page_number(token: str) -> int | None:
-    """Where the page before ended; None for the first. Raises INVALID_ARGUMENT for what no list gave."""
-    if not token:
-        return None
-    if not re.fullmatch(r"[0-9]{1,19}", token) or int(token) > _LARGEST:
-        raise invalid("page_token", "is not one that this list gave")
-    return int(token)

@@ -1,6 +1,7 @@
 """GrantService: protobuf in, protobuf out."""
 
 from collections.abc import Iterator
+from operator import itemgetter
 
 import grpc
 
@@ -15,7 +16,8 @@ from services.access_control.grants import BrokenGlass, Grant
 from services.access_control.messages import asked_message, scope_message, scope_of
 from services.access_control.narrowing import Narrowing
 from services.access_control.scope import DataScope
-from services.access_control.servicers.fields import PAGE, instant, page_number, span
+from services.access_control.servicers.fields import instant, span
+from shared.pages import page
 from shared.pipeline import caller_of
 
 
@@ -93,18 +95,22 @@ class GrantServicer(grants_pb2_grpc.GrantServiceServicer):
         caller = caller_of(context)
         if request.organization_id:
             caller.require_organization(request.organization_id)
-        size = request.page_size or PAGE
-        found = self._granting.list(
-            caller,
-            state=request.state,
-            organization_id=request.organization_id,
-            before=page_number(request.page_token),
-            limit=size + 1,
+        found, token = page(
+            "grants",
+            request.page_size,
+            request.page_token,
+            lambda before, limit: self._granting.list(
+                caller,
+                state=request.state,
+                organization_id=request.organization_id,
+                before=before or None,
+                limit=limit,
+            ),
+            itemgetter(0),
         )
-        answer = grants_pb2.ListGrantsResponse(grants=[_grant(view) for _, view in found[:size]])
-        if len(found) > size:
-            answer.next_page_token = str(found[size - 1][0])
-        return answer
+        return grants_pb2.ListGrantsResponse(
+            grants=[_grant(view) for _, view in found], next_page_token=token
+        )
 
     def WatchGrant(
         self, request: grants_pb2.WatchGrantRequest, context: grpc.ServicerContext

@@ -7,6 +7,7 @@ from services.retention.servicers import messages
 from services.retention.store import certificates as rows
 from shared.database import Database
 from shared.errors import not_found
+from shared.pages import page
 from shared.pipeline import caller_of
 
 
@@ -20,13 +21,16 @@ class CertificateServicer(certificates_pb2_grpc.CertificateServiceServicer):
         self, request: certificates_pb2.ListCertificatesRequest, context: grpc.ServicerContext
     ) -> certificates_pb2.ListCertificatesResponse:
         caller_of(context).require_organization(request.organization_id)
-        size = request.page_size or messages.DEFAULT_PAGE
-        before = messages.page_before(request.page_token)
         with self._database.transaction() as tx:
-            found = rows.page(tx, request.organization_id, before, size + 1)
+            found, token = page(
+                "certificates",
+                request.page_size,
+                request.page_token,
+                lambda before, limit: rows.page(tx, request.organization_id, before or None, limit),
+                lambda one: one.number,
+            )
         return certificates_pb2.ListCertificatesResponse(
-            certificates=[messages.certificate(one) for one in found[:size]],
-            next_page_token=str(found[size - 1].number) if len(found) > size else "",
+            certificates=[messages.certificate(one) for one in found], next_page_token=token
         )
 
     def GetCertificate(

@@ -10,6 +10,7 @@ from services.retention.store import holds as rows
 from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.identity import Caller, CallerKind
+from shared.pages import page
 from shared.pipeline import caller_of
 
 
@@ -56,14 +57,15 @@ class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
         self, request: holds_pb2.ListHoldsRequest, context: grpc.ServicerContext
     ) -> holds_pb2.ListHoldsResponse:
         caller_of(context).require_organization(request.organization_id)
-        size = request.page_size or messages.DEFAULT_PAGE
-        before = messages.page_before(request.page_token)
         with self._database.transaction() as tx:
-            found = rows.page(tx, request.organization_id, before, size + 1)
-        return holds_pb2.ListHoldsResponse(
-            holds=[messages.hold(one) for one in found[:size]],
-            next_page_token=str(found[size - 1].number) if len(found) > size else "",
-        )
+            found, token = page(
+                "holds",
+                request.page_size,
+                request.page_token,
+                lambda before, limit: rows.page(tx, request.organization_id, before or None, limit),
+                lambda one: one.number,
+            )
+        return holds_pb2.ListHoldsResponse(holds=[messages.hold(one) for one in found], next_page_token=token)
 
 
 def _require_kind(caller: Caller, kind: HoldKind) -> None:

@@ -13,7 +13,6 @@ from services.retention.holds import Hold, HoldKind, HoldState
 from services.retention.run_states import Run, RunState
 from shared.errors import invalid
 
-DEFAULT_PAGE: Final = 100
 _LARGEST: Final = 2**63 - 1
 
 HOLD_KINDS: Final = {
@@ -50,15 +49,6 @@ def to_instant(message: Timestamp, field: str) -> datetime:
         return message.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise invalid(field, "is not an instant of the years 1 to 9999") from error
-
-
-def page_before(token: str) -> int | None:
-    """The number that the last page ended with; None for the first page. Raises INVALID_ARGUMENT."""
-    if not token:
-        return None
-    if not token.isascii() or not token.isdigit() or not 0 < int(token) <= _LARGEST:
-        raise invalid("page_token", "is not one that this list gave")
-    return int(token)
 
 
 def hold(held: Hold) -> holds_pb2.Hold:

@@ -8,6 +8,7 @@ from services.retention.servicers import messages
 from services.retention.store import runs as rows
 from shared.database import Database
 from shared.errors import not_found
+from shared.pages import page
 from shared.pipeline import caller_of
 
 
@@ -50,11 +51,12 @@ class RunServicer(runs_pb2_grpc.RunServiceServicer):
     def ListRuns(
         self, request: runs_pb2.ListRunsRequest, context: grpc.ServicerContext
     ) -> runs_pb2.ListRunsResponse:
-        size = request.page_size or messages.DEFAULT_PAGE
-        before = messages.page_before(request.page_token)
         with self._database.transaction() as tx:
-            found = rows.page(tx, before, size + 1)
-        return runs_pb2.ListRunsResponse(
-            runs=[messages.run(one) for one in found[:size]],
-            next_page_token=str(found[size - 1].number) if len(found) > size else "",
-        )
+            found, token = page(
+                "runs",
+                request.page_size,
+                request.page_token,
+                lambda before, limit: rows.page(tx, before or None, limit),
+                lambda one: one.number,
+            )
+        return runs_pb2.ListRunsResponse(runs=[messages.run(one) for one in found], next_page_token=token)

@@ -1,14 +1,22 @@
 """Requests that a policy approves at once, and what services may open again because people approved it."""
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kept.access_control.v1 import authz_pb2, grants_pb2
+from kept.options.v1 import roles_pb2
+from kept.policies import PolicyFolder
+from services.access_control.authorization import SHIPPED, shipped_schema
 from shared.ids import new_record_id
+from tests.support.postgres import FreshDatabase
 from tests.unit.access_control.world import (
     ENGINEER,
     MINUTE,
+    OPERATOR,
     ORG,
     SAFETY,
     World,
@@ -69,6 +77,63 @@ def test_it_gets_more_time_from_a_colleague_alone(world: World) -> None:
     longer = world.approve("ada", grant)
     assert list(longer.approved_by_rule) == []
     assert [one.approved_by for one in longer.approvals] != []
+
+
+# --- what no policy can waive
+
+
+@pytest.fixture
+def lax(fresh_database: FreshDatabase, migrated_vault: str, tmp_path: Path) -> Iterator[World]:
+    """An installation whose operator lets a policy approve everything."""
+    folder = Path(shutil.copytree(SHIPPED, tmp_path / "policies"))
+    folder.joinpath("by_rule.cedar").write_text(
+        '@id("own.everything") permit (principal is Person, action == Action::"ApproveByRule", resource is Grant);\n'
+    )
+    PolicyFolder(folder).write_seal(PolicyFolder(folder).load(shipped_schema()))
+    url = fresh_database("access_control", template=migrated_vault)
+    made = World(url, tmp_path / "keys", policies=folder)
+    yield made
+    made.database.close()
+
+
+def test_a_policy_approves_what_it_may(lax: World) -> None:
+    lax.person("eve", ENGINEER)
+
+    assert lax.request("eve", detail=grants_pb2.DETAIL_MASKED).approved_by_rule == ["own.everything"]
+
+
+@pytest.mark.parametrize(
+    ("role", "changes"),
+    [
+        pytest.param(ENGINEER, {"detail": grants_pb2.DETAIL_FULL}, id="content as it is"),
+        pytest.param(
+            SAFETY,
+            {
+                "purpose": grants_pb2.PURPOSE_SAFETY_AND_SECURITY,
+                "permission": grants_pb2.SERVICE_PERMISSION_SCREENING,
+                "detail": grants_pb2.DETAIL_FULL,
+            },
+            id="a service's permission",
+        ),
+        pytest.param(OPERATOR, {"power": roles_pb2.POWER_ROLE_ASSIGNMENT}, id="a power"),
+    ],
+)
+def test_no_policy_approves_what_needs_a_person(
+    lax: World, role: "roles_pb2.StaffRole.ValueType", changes: dict[str, Any]
+) -> None:
+    lax.person("eve", role)
+
+    grant = lax.request("eve", **changes)
+    assert (grant.state, list(grant.approved_by_rule)) == (REQUESTED, [])
+
+
+def test_no_policy_approves_for_the_customer(lax: World) -> None:
+    lax.person("eve", ENGINEER)
+    lax.customer_approval.add(ORG)
+    lax.renew()
+
+    grant = lax.request("eve", **SMALL)
+    assert (grant.state, grant.missing_customer_approval) == (REQUESTED, True)
 
 
 # --- what screening may read again
