@@ -53,7 +53,7 @@ lint: setup ## style, types, who may import whom, contracts
 	@echo "lint: who may import whom (import-linter)"
 	@$(VENV)/bin/lint-imports --no-logo
 	@echo "lint: policies (Cedar)"
-	@$(VENV)/bin/kept policy test services/access_control/policies
+	@$(VENV)/bin/kept policy test services/access_control/authorization/policies
 	@echo "lint: contracts (buf)"
 	@$(PY) protos/lint.py
 

@@ -28,9 +28,9 @@ from deploy.local.postgres import Postgres
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, directory_pb2, directory_pb2_grpc
 from kept.options.v1 import roles_pb2
 from kept.safety_review.v1 import detectors_pb2, detectors_pb2_grpc
-from services.access_control.people import Identity as PersonIdentity
-from services.access_control.people import Person, RoleAssignment
-from services.access_control.standing import AGREEMENTS_NEEDED, Agreement, ReviewTerms
+from services.access_control.people.person import Identity as PersonIdentity
+from services.access_control.people.person import Person, RoleAssignment
+from services.access_control.people.standing import AGREEMENTS_NEEDED, Agreement, ReviewTerms
 from services.access_control.store import directory, standing
 from shared.channels import client_credentials
 from shared.clock import SystemClock

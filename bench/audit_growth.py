@@ -15,7 +15,7 @@ from bench.figures import Figure, in_turns, median_ratio
 from deploy.local.ports import free_ports
 from deploy.local.postgres import Postgres
 from kept.access_control.v1 import audit_pb2
-from services.access_control.audit_log import AuditLog
+from services.access_control.audit.log import AuditLog
 from services.access_control.key_stores.files import FileKeyStore
 from shared.audit import entry
 from shared.clock import SystemClock

@@ -15,7 +15,7 @@ import psycopg
 from bench.figures import Figure, seconds
 from deploy.local.ports import free_ports
 from deploy.local.postgres import Postgres
-from services.access_control.audit_log import AuditLog
+from services.access_control.audit.log import AuditLog
 from services.access_control.custody import Custody
 from services.access_control.custody.ladder import Ladder, wrap_epoch
 from services.access_control.custody.sealing import EpochPrivateKey

@@ -4,8 +4,9 @@ open (`try-open`)."""
 import sys
 from pathlib import Path
 
-from services.access_control import bootstrap, try_open
 from services.access_control.config import AccessControlConfig
+from services.access_control.custody import try_open
+from services.access_control.people import bootstrap
 from services.access_control.wiring import wire
 from shared.server import main
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from services.access_control.notifications import EVENTS
-from services.access_control.standing import ReviewTerms
+from services.access_control.people.standing import ReviewTerms
 from shared.config import ServiceConfig
 from shared.webhooks import Endpoint, require_usable
 

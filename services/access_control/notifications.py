@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Final
 
 from kept.access_control.v1 import grants_pb2
-from services.access_control.grants import Grant
-from services.access_control.people import power_name
+from services.access_control.grants.grant import Grant
+from services.access_control.people.person import power_name
 from services.access_control.store import Connection, outbox
 from shared.clock import Clock
 from shared.database import Database

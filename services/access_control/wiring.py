@@ -15,37 +15,37 @@ from kept.access_control.v1 import (
 )
 from kept.retention.v1 import rules_pb2_grpc
 from kept.settings.v1 import policies_pb2_grpc
-from services.access_control.asking import Asking
-from services.access_control.audit_log import AuditLog
-from services.access_control.authority import Authority
-from services.access_control.authorization import Authorization
-from services.access_control.bootstrap import workforce_issuers
-from services.access_control.break_glass import BreakGlassReviews
-from services.access_control.cases import Cases
+from services.access_control.audit.decision_log import DecisionLog
+from services.access_control.audit.log import AuditLog
+from services.access_control.authorization.authority import Authority
+from services.access_control.authorization.policy import Authorization
+from services.access_control.authorization.policy_reload import PolicyReload
 from services.access_control.config import AccessControlConfig
 from services.access_control.custody import Custody
-from services.access_control.customer_approval import CustomerApproval
-from services.access_control.decision_log import DecisionLog
-from services.access_control.directory import Directory
-from services.access_control.ended_grants import EndedGrants, GrantWatch
-from services.access_control.grant_acts import GrantActs
-from services.access_control.granting import Granting
-from services.access_control.identities import Identities
+from services.access_control.grants.acts import GrantActs
+from services.access_control.grants.asking import Asking
+from services.access_control.grants.break_glass import BreakGlassReviews
+from services.access_control.grants.cases import Cases
+from services.access_control.grants.customer_approval import CustomerApproval
+from services.access_control.grants.ended import EndedGrants, GrantWatch
+from services.access_control.grants.granting import Granting
+from services.access_control.grants.opening import Opening
 from services.access_control.key_stores import KeyStoreError
 from services.access_control.key_stores.configured import open_key_store
 from services.access_control.notifications import Notifications
-from services.access_control.opening import Opening
-from services.access_control.policies_replica import Policies
-from services.access_control.policy_reload import PolicyReload
-from services.access_control.providers import Providers
-from services.access_control.reviews import Reviews
+from services.access_control.organization_policies import Policies
+from services.access_control.people.bootstrap import workforce_issuers
+from services.access_control.people.directory import Directory
+from services.access_control.people.identities import Identities
+from services.access_control.people.providers import Providers
+from services.access_control.people.reviews import Reviews
+from services.access_control.people.tokens import Tokens, Verify
 from services.access_control.servicers.audit import AuditServicer
 from services.access_control.servicers.authz import AuthzServicer
 from services.access_control.servicers.directory import DirectoryServicer
 from services.access_control.servicers.grants import GrantServicer
 from services.access_control.servicers.keys import KeyServicer
 from services.access_control.servicers.lifecycle import LifecycleServicer
-from services.access_control.tokens import Tokens, Verify
 from shared.clock import Clock
 from shared.config import ConfigError
 from shared.database import Database

@@ -10,10 +10,10 @@ import sqlalchemy
 
 from services.access_control.config import KeyStoreChoice, Pkcs11Token
 from services.access_control.custody.ladder import Ladder
+from services.access_control.custody.try_open import try_open
 from services.access_control.key_stores import DoesNotOpen, Item, KeyStore, wrapping
 from services.access_control.key_stores.configured import open_key_store
 from services.access_control.store import custody
-from services.access_control.try_open import try_open
 from shared.config import ConfigError
 from shared.database import Database
 from shared.errors import KeptError

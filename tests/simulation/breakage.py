@@ -9,9 +9,9 @@ from unittest import mock
 
 from sqlalchemy import Connection, delete
 
+from services.access_control.audit.decision_log import DecisionLog
 from services.access_control.custody.destruction import Destroyer
-from services.access_control.decision_log import DecisionLog
-from services.access_control.grants import Grant
+from services.access_control.grants.grant import Grant
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow

@@ -14,11 +14,11 @@ import grpc
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
-import services.access_control.ended_grants
-from services.access_control.audit_log import AuditLog
-from services.access_control.bootstrap import First, bootstrap
-from services.access_control.decision_log import DecisionLog
+import services.access_control.grants.ended
+from services.access_control.audit.decision_log import DecisionLog
+from services.access_control.audit.log import AuditLog
 from services.access_control.key_stores.files import FileKeyStore
+from services.access_control.people.bootstrap import First, bootstrap
 from shared import ids
 from shared.database import Database
 from shared.errors import KeptError
@@ -93,8 +93,8 @@ class World:
             (ids, "entropy", entropy.randbytes),
             (IssuerKeys, "_fetch", fetch),
             # A heartbeat comes as soon as it is asked for; when it is asked for is for the seed to decide.
-            (services.access_control.ended_grants, "_wait", lambda is_active, _: is_active()),
-            (services.access_control.ended_grants, "time", monotonic),
+            (services.access_control.grants.ended, "_wait", lambda is_active, _: is_active()),
+            (services.access_control.grants.ended, "time", monotonic),
         ):
             self._patches.enter_context(mock.patch.object(target, name, replacement))
 

@@ -48,7 +48,7 @@ def check(
     """Test a folder of policies, offline.
 
     They fit their schema, and every case in the table holds: who may do what, to what, by which policy, and what is told to whom it is
-    denied. Start from a copy of services/access_control/policies; docs/policies.md says how to go on.
+    denied. Start from a copy of services/access_control/authorization/policies; docs/policies.md says how to go on.
 
     Exit code 4 when they do not; 2 when the folder cannot be read as policies and cases. Nothing is asked of any service.
     """

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from itertools import chain
 from typing import Final
 
-from services.access_control.audit_log import AuditLog
+from services.access_control.audit.log import AuditLog
 from services.access_control.custody.destruction import (
     ACTOR,
     Destroyer,

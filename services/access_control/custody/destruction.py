@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import Final, Literal
 
 from kept.access_control.v1 import audit_pb2
-from services.access_control.audit_log import AuditLog
+from services.access_control.audit.log import AuditLog
 from services.access_control.custody.ladder import Ladder, rewrap_epoch
 from services.access_control.custody.survivors import SurvivorsMustBeOn, hasten, waits_for
 from services.access_control.store import Connection, audit, custody, destructions, epochs, holds

@@ -5,7 +5,7 @@ from datetime import UTC
 import grpc
 
 from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
-from services.access_control.audit_log import AuditLog, EndOfList, EntryList, LoggedEntry, TreeHead
+from services.access_control.audit.log import AuditLog, EndOfList, EntryList, LoggedEntry, TreeHead
 from services.access_control.store.audit import SigningKeyRow
 from shared.errors import not_found
 from shared.pipeline import caller_of

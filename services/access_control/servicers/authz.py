@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import grpc
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc
-from services.access_control.authority import Authority
-from services.access_control.cases import Cases
-from services.access_control.ended_grants import EndedGrants
-from services.access_control.messages import scope_message
-from services.access_control.opening import Opening, Wanted
+from services.access_control.authorization.authority import Authority
+from services.access_control.grants.cases import Cases
+from services.access_control.grants.ended import EndedGrants
+from services.access_control.grants.messages import scope_message
+from services.access_control.grants.opening import Opening, Wanted
 from shared.pipeline import caller_of
 
 

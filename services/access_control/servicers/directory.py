@@ -8,11 +8,11 @@ from typing import Final
 import grpc
 
 from kept.access_control.v1 import directory_pb2, directory_pb2_grpc
-from services.access_control.directory import Directory
-from services.access_control.identities import Identities
-from services.access_control.people import Member
-from services.access_control.providers import Providers
-from services.access_control.reviews import Reviews
+from services.access_control.people.directory import Directory
+from services.access_control.people.identities import Identities
+from services.access_control.people.person import Member
+from services.access_control.people.providers import Providers
+from services.access_control.people.reviews import Reviews
 from services.access_control.servicers import standing
 from services.access_control.servicers.fields import instant
 from shared.clock import Clock

@@ -7,15 +7,15 @@ import grpc
 
 from kept.access_control.v1 import grants_pb2, grants_pb2_grpc
 from kept.options.v1 import roles_pb2
-from services.access_control.asking import Asked, Asking
-from services.access_control.break_glass import BreakGlassReviews
-from services.access_control.ended_grants import GrantWatch
-from services.access_control.grant_acts import View
-from services.access_control.granting import Granting
-from services.access_control.grants import BrokenGlass, Grant
-from services.access_control.messages import asked_message, scope_message, scope_of
-from services.access_control.narrowing import Narrowing
-from services.access_control.scope import DataScope
+from services.access_control.grants.acts import View
+from services.access_control.grants.asking import Asked, Asking
+from services.access_control.grants.break_glass import BreakGlassReviews
+from services.access_control.grants.ended import GrantWatch
+from services.access_control.grants.grant import BrokenGlass, Grant
+from services.access_control.grants.granting import Granting
+from services.access_control.grants.messages import asked_message, scope_message, scope_of
+from services.access_control.grants.narrowing import Narrowing
+from services.access_control.grants.scope import DataScope
 from services.access_control.servicers.fields import instant, span
 from shared.pages import page
 from shared.pipeline import caller_of

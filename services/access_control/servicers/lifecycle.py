@@ -3,7 +3,7 @@
 import grpc
 
 from kept.access_control.v1 import lifecycle_pb2, lifecycle_pb2_grpc
-from services.access_control.directory import Directory
+from services.access_control.people.directory import Directory
 
 
 class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from kept.access_control.v1 import directory_pb2
-from services.access_control.people import Identity, Person
-from services.access_control.standing import Agreement, Provider, Review, RoleAssignment
+from services.access_control.people.person import Identity, Person
+from services.access_control.people.standing import Agreement, Provider, Review, RoleAssignment
 from services.access_control.store.reviews import Reviewed
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.access_control.scope import Case
+from services.access_control.grants.scope import Case
 from services.access_control.store import metadata
 
 cases = Table(

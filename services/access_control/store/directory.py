@@ -25,9 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from kept.options.v1 import roles_pb2
-from services.access_control.people import Identity as PersonIdentity
-from services.access_control.people import Member, Person, RoleAssignment, signed_until
-from services.access_control.standing import Review, ReviewTerms
+from services.access_control.people.person import Identity as PersonIdentity
+from services.access_control.people.person import Member, Person, RoleAssignment, signed_until
+from services.access_control.people.standing import Review, ReviewTerms
 from services.access_control.store import identities, metadata, standing
 
 Lock = Literal["share", "update"]

@@ -6,8 +6,8 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, delete, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.access_control.grants import Grant, Vote
-from services.access_control.messages import asked_message
+from services.access_control.grants.grant import Grant, Vote
+from services.access_control.grants.messages import asked_message
 from services.access_control.store.grants import approvals, grants, loaded
 
 

@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from kept.access_control.v1 import grants_pb2
 from kept.options.v1 import roles_pb2
-from services.access_control.grants import (
+from services.access_control.grants.grant import (
     APPROVED,
     EXPIRED,
     REQUESTED,
@@ -43,8 +43,8 @@ from services.access_control.grants import (
     Grant,
     Vote,
 )
-from services.access_control.messages import asked_of
-from services.access_control.scope import DataScope
+from services.access_control.grants.messages import asked_of
+from services.access_control.grants.scope import DataScope
 from services.access_control.store import metadata
 from services.access_control.store.driver import driver_of
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.access_control.people import Identity
+from services.access_control.people.person import Identity
 from services.access_control.store import metadata
 from services.access_control.store.driver import driver_of
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from kept.access_control.v1 import directory_pb2
 from kept.options.v1 import roles_pb2
-from services.access_control.standing import Kinds, Review
+from services.access_control.people.standing import Kinds, Review
 from services.access_control.store.directory import people, role_assignments
 from services.access_control.store.standing import agreements, providers, review_of, review_values
 

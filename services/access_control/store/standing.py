@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from kept.access_control.v1 import directory_pb2
-from services.access_control.standing import Agreement, Provider, Review
+from services.access_control.people.standing import Agreement, Provider, Review
 from services.access_control.store import metadata
 
 

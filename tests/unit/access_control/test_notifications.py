@@ -24,8 +24,8 @@ from services.access_control.store import directory
 from shared.ids import new_id
 from tests.support.postgres import FreshDatabase
 from tests.support.receiver import Receiver, receiving
-from tests.unit.access_control.test_break_glass import ON_CALL, review, take
-from tests.unit.access_control.test_extension import extend
+from tests.unit.access_control.grants.test_break_glass import ON_CALL, review, take
+from tests.unit.access_control.grants.test_extension import extend
 from tests.unit.access_control.world import (
     ENGINEER,
     OPERATOR,

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
-from services.access_control.audit_log import AuditLog
+from services.access_control.audit.log import AuditLog
 from services.access_control.config import KeyStoreChoice, Pkcs11Token
 from services.access_control.custody import Custody, EpochKey, SurvivorsMustBeOn, ToRetain
 from services.access_control.custody.sealing import data_key_info

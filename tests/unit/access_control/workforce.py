@@ -7,7 +7,7 @@ import pytest
 
 from kept.access_control.v1 import directory_pb2
 from kept.options.v1 import roles_pb2
-from services.access_control.standing import AGREEMENTS_NEEDED
+from services.access_control.people.standing import AGREEMENTS_NEEDED
 from tests.unit.access_control.world import DAY, ENGINEER, OPERATOR, World, migrated_vault, world
 
 __all__ = ["Workforce", "migrated_vault", "workforce", "world"]

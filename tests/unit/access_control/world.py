@@ -13,9 +13,9 @@ from kept.options.v1 import roles_pb2
 from kept.retention.v1 import rules_pb2
 from kept.settings.v1 import policies_pb2
 from services.access_control.config import AccessControlConfig
-from services.access_control.directory import add_person
-from services.access_control.people import Identity, Member, Person, RoleAssignment
-from services.access_control.standing import AGREEMENTS_NEEDED, Agreement, Kinds
+from services.access_control.people.directory import add_person
+from services.access_control.people.person import Identity, Member, Person, RoleAssignment
+from services.access_control.people.standing import AGREEMENTS_NEEDED, Agreement, Kinds
 from services.access_control.store import directory, standing
 from services.access_control.wiring import wire
 from shared.database import Database

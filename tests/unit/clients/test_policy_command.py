@@ -9,7 +9,7 @@ import pytest
 from kept.cli import main
 from kept.policies import PolicyFolder
 
-SHIPPED = Path(__file__).parents[3] / "services" / "access_control" / "policies"
+SHIPPED = Path(__file__).parents[3] / "services" / "access_control" / "authorization" / "policies"
 
 
 @pytest.fixture

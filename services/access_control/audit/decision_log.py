@@ -1,0 +1,121 @@
+"""Decisions in the audit log, and told to whom they have to be told. A refusal is written in a transaction of its own, for its act's is
+rolled back; if it cannot be written, the call fails with that, and nobody is told the decision."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from grpc import StatusCode
+
+from services.access_control.audit.group_commit import GroupCommit
+from services.access_control.audit.log import AuditLog
+from services.access_control.authorization.policy import Denied
+from services.access_control.notifications import Ids, Notifications
+from services.access_control.store import Connection
+from services.access_control.store.audit import NewEntry, add_entries
+from services.access_control.store.bases import Basis, add_where_unchanged
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import KeptError
+from shared.identity import RefusedToken
+
+# Not decisions: nothing is known or nothing works, and the caller tries again.
+_NO_DECISION: Final = frozenset({StatusCode.UNAVAILABLE, StatusCode.INTERNAL, StatusCode.RESOURCE_EXHAUSTED})
+
+
+@dataclass
+class Question:
+    """What is being decided, as far as it is known: filled in on the way, so that a refusal names whoever was identified by then.
+
+    actor: "service:<name>" until a person is identified. organization_id: empty for the vendor's own matters.
+    """
+
+    actor: str
+    organization_id: str = ""
+    subjects: tuple[str | bytes, ...] = ()
+    facts: dict[str, str | int | bool] = field(default_factory=dict)
+
+
+class DecisionLog:
+    """Writes decisions down. notifications: none where nobody is told, as at the bootstrap. policy_set: the hash of the policies in use;
+    empty where nothing is decided by any."""
+
+    def __init__(
+        self,
+        database: Database,
+        audit_log: AuditLog,
+        clock: Clock,
+        notifications: Notifications | None = None,
+        policy_set: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._database = database
+        self._audit_log = audit_log
+        self._clock = clock
+        self._notifications = notifications or Notifications(clock)
+        self._policy_set = policy_set
+        self._group: GroupCommit[tuple[NewEntry, Basis], bool] = GroupCommit(self._write_together)
+
+    def write_where_unchanged(
+        self,
+        kind: str,
+        actor: str,
+        basis: Basis,
+        *,
+        organization_id: str,
+        facts: Mapping[str, str],
+    ) -> str | None:
+        """Appends the entry of a decision that rests on `basis` and changes nothing itself, together with those of other calls; durable
+        when it returns. Returns its id, or None where the basis has changed: then nothing was written, and the decision is void."""
+        decided = self._audit_log.decided(kind, actor, organization_id, facts)
+        return decided.entry_id if self._group.submit((decided, basis)) else None
+
+    def _write_together(self, decided: Sequence[tuple[NewEntry, Basis]]) -> list[bool]:
+        with self._database.statement() as tx:
+            written = add_where_unchanged(tx, decided)
+        return [new.entry_id in written for new, _ in decided]
+
+    def write(
+        self,
+        tx: Connection,
+        kind: str,
+        actor: str,
+        *,
+        organization_id: str = "",
+        subjects: Iterable[str | bytes] = (),
+        facts: Mapping[str, str | int | bool] | None = None,
+        entry_id: str | None = None,
+    ) -> str:
+        """Appends an entry in the act's own transaction. Returns its id."""
+        decided = self._audit_log.decided(kind, actor, organization_id, facts or {}, subjects, entry_id)
+        add_entries(tx, [decided])
+        return decided.entry_id
+
+    def tell(self, tx: Connection, event: str, ids: Ids) -> None:
+        """Has every endpoint told that asked for the event, if the act's transaction commits. Raises KeyError for what is no event."""
+        self._notifications.emit(tx, event, ids)
+
+    @contextmanager
+    def deciding(self, refused_kind: str, question: Question) -> Iterator[None]:
+        """Around the transaction of an act: what is refused in it is in the audit log before the refusal goes on."""
+        try:
+            yield
+        except KeptError as error:
+            if error.status not in _NO_DECISION:
+                facts = {**question.facts, "refused": error.name}
+                for name in ("missing", "power", "state", "problem"):
+                    if name in error.metadata:
+                        facts[name] = error.metadata[name][:200]
+                # Which policies decided; of a rule's refusal, under which set it was made.
+                facts |= error.facts if isinstance(error, Denied) else {"policy_set": self._policy_set()}
+                named = error.actor if isinstance(error, RefusedToken) else ""
+                with self._database.transaction() as tx:
+                    self.write(
+                        tx,
+                        refused_kind,
+                        named or question.actor,
+                        organization_id=question.organization_id,
+                        subjects=question.subjects,
+                        facts=facts,
+                    )
+            raise

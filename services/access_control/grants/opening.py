@@ -1,0 +1,447 @@
+"""Opening records: the decision, the count, the line in the audit log, and only then the keys. One transaction; nothing is answered if it
+cannot be committed."""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Final
+
+from kept.access_control.v1 import grants_pb2
+from kept.policies import Entity
+from services.access_control.audit.decision_log import DecisionLog, Question
+from services.access_control.authorization.policy import (
+    Authorization,
+    Decision,
+    grant_entity,
+    milliseconds,
+    organization_entity,
+    person_entity,
+    service_entity,
+    what,
+)
+from services.access_control.custody import Custody
+from services.access_control.grants.acts import approvals_of, approvers_of
+from services.access_control.grants.approval import require_usable
+from services.access_control.grants.customer_approval import CustomerApproval
+from services.access_control.grants.grant import Grant, require_in_force
+from services.access_control.grants.scope import (
+    DataScope,
+    budget_exhausted,
+    case_not_open,
+    created_at,
+    outside_scope,
+    require_covers,
+    require_detail,
+    span_of,
+)
+from services.access_control.people.person import Person
+from services.access_control.people.tokens import Tokens
+from services.access_control.store import Connection, directory, opened_records
+from services.access_control.store import cases as case_store
+from services.access_control.store import grants as store
+from shared.clock import CLOCK_TOLERANCE, Clock
+from shared.database import Database
+from shared.enums import short_name
+from shared.errors import KeptError, Reason, invalid
+from shared.ids import derived_id, record_day, record_days
+from shared.redaction import SecretBytes
+from shared.rules import Rules
+
+_DENIED: Final = "access.denied"
+_SCREENING: Final = grants_pb2.SERVICE_PERMISSION_SCREENING
+Detail = grants_pb2.Detail
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Records that somebody wants opened. records: (record id, data key id; empty where there is no content). sealed: data keys by id."""
+
+    organization_id: str
+    detail: "grants_pb2.Detail.ValueType"
+    records: Sequence[tuple[bytes, bytes]]
+    sealed: Mapping[bytes, bytes]
+
+    @cached_property
+    def record_ids(self) -> list[bytes]:
+        """The records, in order of id."""
+        return sorted(record_id for record_id, _ in self.records)
+
+    @property
+    def shows_content(self) -> bool:
+        """Whether keys are wanted at all."""
+        return self.detail != grants_pb2.DETAIL_METADATA
+
+
+@dataclass(frozen=True)
+class Opened:
+    """keys: by record id, for records with content, empty for METADATA."""
+
+    keys: Mapping[bytes, SecretBytes]
+    audit_entry_id: str
+
+
+@dataclass(frozen=True)
+class Authorized:
+    """A read that may begin. scope: what may be looked up."""
+
+    person_id: str
+    scope: DataScope
+    expires_at: datetime
+    remaining: int
+    audit_entry_id: str
+
+
+@contextmanager
+def _within(scope: DataScope, counting: AbstractContextManager[Callable[[], int]]) -> Iterator[None]:
+    """Raises BUDGET_EXHAUSTED at the end of the block when that many are more than the grant gives."""
+    with counting as used:
+        yield
+        if used() > scope.budget:
+            raise budget_exhausted(scope)
+
+
+def _grant_required() -> KeptError:
+    return KeptError(
+        Reason.REASON_GRANT_REQUIRED,
+        "This needs a grant of your own; request one with `kept access request`.",
+    )
+
+
+def _held(grant: Grant | None, person_id: str) -> Grant:
+    """The grant, if the person reads under it. Another's is none, and so is a power, or a service's permission: neither opens a record to a
+    person. Raises GRANT_REQUIRED."""
+    if grant is None or grant.requested_by != person_id or grant.data is None or grant.data.is_for_service:
+        raise _grant_required()
+    return grant
+
+
+class Opening:
+    """Decides on reads."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        custody: Custody,
+        authorization: Authorization,
+        decisions: DecisionLog,
+        tokens: Tokens,
+        customer_approval: CustomerApproval,
+        rules: Rules,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._custody = custody
+        self._authorization = authorization
+        self._decisions = decisions
+        self._tokens = tokens
+        self._customer_approval = customer_approval
+        self._rules = rules
+
+    def authorize(
+        self,
+        service: str,
+        token: str,
+        grant_id: str,
+        organization_id: str,
+        detail: "grants_pb2.Detail.ValueType",
+    ) -> Authorized:
+        """Before anything is looked up: may this person read under this grant? Written down either way.
+
+        Raises UNAUTHENTICATED, NOT_AUTHORIZED, GRANT_REQUIRED and what a grant can be short of.
+        """
+        question = self._question(service, organization_id, grant_id, detail)
+        with self._decisions.deciding(_DENIED, question):
+            caller = self._tokens.verify(token, service)
+            with self._database.transaction() as tx:
+                person = self._tokens.person(tx, caller)
+                question.actor = person.person_id
+                grant = _held(store.load(tx, grant_id) if grant_id else None, person.person_id)
+                scope, decision = self._decide(tx, grant, person, organization_id, detail)
+                if scope.case_id and not scope.record_ids:
+                    scope = replace(scope, record_ids=case_store.records_of_case(tx, scope.case_id))
+                entry_id = self._decisions.write(
+                    tx,
+                    "access.authorized",
+                    person.person_id,
+                    organization_id=scope.organization_id,
+                    subjects=[grant.grant_id],
+                    facts={**question.facts, **self._why(grant), **decision.facts},
+                )
+        assert grant.expires_at is not None
+        return Authorized(person.person_id, scope, grant.expires_at, scope.budget - grant.used, entry_id)
+
+    def open_for_person(self, service: str, token: str, grant_id: str, wanted: Wanted) -> Opened:
+        """The keys of records under a grant, or leave to show their metadata. All or nothing."""
+        question = self._question(service, wanted.organization_id, grant_id, wanted.detail)
+        with self._decisions.deciding(_DENIED, question):
+            caller = self._tokens.verify(token, service)
+            self._require_well_formed(wanted)
+            with self._database.transaction() as tx:
+                # The lock comes before the questions: what is true of the grant now stays true until the count is committed.
+                locked = store.load(tx, grant_id, lock=True) if grant_id else None
+                concerned = {locked.requested_by, *approvers_of(locked)} if locked is not None else ()
+                question.actor, people = self._tokens.person_and(tx, caller, concerned)
+                question.subjects = (*question.subjects, *wanted.record_ids)
+                grant = _held(locked, question.actor)
+                person = people[question.actor]
+                scope, decision = self._decide(
+                    tx, grant, person, wanted.organization_id, wanted.detail, people
+                )
+                self._require_records(tx, scope, wanted.record_ids)
+                counting = opened_records.counting(tx, grant.grant_id, wanted.record_ids, self._clock.now())
+                keys = self._keys(tx, scope.organization_id, wanted, _within(scope, counting))
+                require_in_force(grant, self._clock.now())
+                entry_id = self._decisions.write(
+                    tx,
+                    "records.opened",
+                    person.person_id,
+                    organization_id=scope.organization_id,
+                    subjects=[grant.grant_id, *wanted.record_ids],
+                    facts={
+                        **question.facts,
+                        **self._why(grant),
+                        **decision.facts,
+                        "records": len(wanted.records),
+                    },
+                )
+        return Opened(keys, entry_id)
+
+    def open_for_service(
+        self,
+        service: str,
+        permission: "grants_pb2.ServicePermission.ValueType",
+        wanted: Wanted,
+        grant_id: str = "",
+    ) -> Opened:
+        """The keys of records under a service's own permission: what was left unscreened, once a record, within 72 hours; or, under a grant
+        that people approved for that permission, what it covers."""
+        question = self._question(service, wanted.organization_id, grant_id, wanted.detail)
+        question.facts["permission"] = "screening"
+        with self._decisions.deciding(_DENIED, question):
+            self._require_well_formed(wanted)
+            question.subjects = (*question.subjects, *wanted.record_ids)
+            if permission != _SCREENING:
+                raise outside_scope()
+            with self._database.transaction() as tx:
+                if grant_id:
+                    facts = self._rescreened(tx, service, permission, wanted, grant_id)
+                else:
+                    facts = self._unscreened(tx, service, permission, wanted)
+                keys = self._keys(tx, wanted.organization_id, wanted)
+                entry_id = self._decisions.write(
+                    tx,
+                    "records.opened",
+                    "service:" + service,
+                    organization_id=wanted.organization_id,
+                    subjects=question.subjects,
+                    facts={**question.facts, **facts, "records": len(wanted.records)},
+                )
+        return Opened(keys, entry_id)
+
+    def _unscreened(
+        self,
+        tx: Connection,
+        service: str,
+        permission: "grants_pb2.ServicePermission.ValueType",
+        wanted: Wanted,
+    ) -> Mapping[str, str | int | bool]:
+        now = self._clock.now()
+        oldest = min(created_at(record_id) for record_id in wanted.record_ids)
+        self._require_not_due(tx, wanted.organization_id, wanted.record_ids)
+        decision = self._authorization.evaluate(
+            service_entity(service),
+            "OpenUnscreened",
+            organization_entity(wanted.organization_id),
+            {"age": milliseconds(now) - milliseconds(oldest)},
+        )
+        if decision is None or not opened_records.claim_records(tx, permission, wanted.record_ids, now):
+            raise outside_scope()
+        return decision.facts
+
+    def _rescreened(
+        self,
+        tx: Connection,
+        service: str,
+        permission: "grants_pb2.ServicePermission.ValueType",
+        wanted: Wanted,
+        grant_id: str,
+    ) -> Mapping[str, str | int | bool]:
+        grant = store.load(tx, grant_id, lock=True)
+        if grant is None or grant.data is None or grant.data.permission != permission:
+            raise _grant_required()
+        scope, now = grant.data, self._clock.now()
+        requester = directory.person(tx, grant.requested_by)
+        if requester is None:
+            raise _grant_required()
+        resource, context = self._usable(
+            tx, grant, scope, requester, wanted.organization_id, wanted.detail, now
+        )
+        decision = self._authorization.require(service_entity(service), "RescreenRecords", resource, context)
+        self._require_records(tx, scope, wanted.record_ids)
+        if opened_records.count_records(tx, grant.grant_id, wanted.record_ids, now) > scope.budget:
+            raise budget_exhausted(scope)
+        return {**self._why(grant), **decision.facts}
+
+    def authorize_screening(
+        self, service: str, request_id: str, batches: Sequence[tuple[str, Sequence[bytes]]]
+    ) -> list[str]:
+        """Writes down that the content of these records goes from memory to screening: an entry an organization, in one transaction, the
+        same entries however often the request is sent. Raises INVALID_ARGUMENT for an organization that is named twice."""
+        if len({organization_id for organization_id, _ in batches}) != len(batches):
+            raise invalid("batches", "name an organization twice")
+        entry_ids = []
+        with self._database.transaction() as tx:
+            for organization_id, record_ids in batches:
+                decision = self._authorization.require(
+                    service_entity(service), "ScreenRecords", organization_entity(organization_id)
+                )
+                named = "\x00".join(("screening", service, request_id, organization_id)).encode()
+                entry_ids.append(
+                    self._decisions.write(
+                        tx,
+                        "records.screened",
+                        "service:" + service,
+                        organization_id=organization_id,
+                        subjects=record_ids,
+                        facts={**decision.facts, "records": len(record_ids), "request_id": request_id},
+                        entry_id=derived_id("entry", hashlib.sha256(named).digest()),
+                    )
+                )
+        return entry_ids
+
+    @staticmethod
+    def _question(
+        service: str, organization_id: str, grant_id: str, detail: "grants_pb2.Detail.ValueType"
+    ) -> Question:
+        facts: dict[str, str | int | bool] = {
+            "service": service,
+            "detail": short_name(Detail, detail),
+        }
+        return Question("service:" + service, organization_id, (grant_id,) if grant_id else (), facts)
+
+    @staticmethod
+    def _why(grant: Grant) -> dict[str, str | int | bool]:
+        return {
+            "purpose": what(grant),
+            "reason": grant.reason,
+            "ticket": grant.ticket,
+            "requester": grant.requested_by,
+            "approvers": ",".join(vote.approved_by for vote in grant.votes_in_force),
+        }
+
+    @staticmethod
+    def _require_well_formed(wanted: Wanted) -> None:
+        if len(set(wanted.record_ids)) != len(wanted.records):
+            raise invalid("records", "name a record twice")
+        for data_key_id in {data_key_id for _, data_key_id in wanted.records}:
+            if data_key_id and (
+                len(data_key_id) != 16 or (wanted.shows_content and data_key_id not in wanted.sealed)
+            ):
+                raise invalid("data_keys", "do not hold every data key that the records name")
+
+    def _decide(
+        self,
+        tx: Connection,
+        grant: Grant,
+        person: Person,
+        organization_id: str,
+        detail: "grants_pb2.Detail.ValueType",
+        people: Mapping[str, Person] | None = None,
+    ) -> tuple[DataScope, Decision]:
+        scope = grant.data
+        assert scope is not None
+        now = self._clock.now()
+        resource, context = self._usable(tx, grant, scope, person, organization_id, detail, now, people)
+        case_admits = not scope.case_id or self._case_admits(tx, scope)
+        if not case_admits:
+            raise case_not_open()
+        decision = self._authorization.require(
+            person_entity(person, now),
+            "ReadRecords",
+            resource,
+            {**context, "detail": int(detail), "case_admits": case_admits},
+        )
+        return scope, decision
+
+    def _usable(
+        self,
+        tx: Connection,
+        grant: Grant,
+        scope: DataScope,
+        holder: Person,
+        organization_id: str,
+        detail: "grants_pb2.Detail.ValueType",
+        now: datetime,
+        people: Mapping[str, Person] | None = None,
+    ) -> tuple[Entity, dict[str, object]]:
+        """The grant as policies see it, and what they are told besides, once the rules in code have let it pass. Raises what a grant can be
+        short of."""
+        approvals = approvals_of(tx, grant, now, people)
+        customer_required = self._customer_approval.required(tx, scope.organization_id)
+        require_usable(grant, holder, approvals, customer_required, now)
+        # A rule that approved is asked again, like a person.
+        by_rule = self._authorization.approves_by_rule
+        if grant.rules and by_rule(grant, holder, customer_required, now) is None:
+            raise KeptError(
+                Reason.REASON_GRANT_REVOKED,
+                "The policy that approved the grant would not approve it any more.",
+            )
+        require_detail(scope, organization_id, detail)
+        context = {
+            "now": milliseconds(now),
+            "organization": organization_id,
+            "customer_required": customer_required,
+        }
+        return grant_entity(grant, approvals, now), context
+
+    def _case_admits(self, tx: Connection, scope: DataScope) -> bool:
+        """An open case admits; an upheld one while its hold keeps something of it."""
+        case = case_store.case(tx, scope.case_id)
+        if case is None or case.organization_id != scope.organization_id:
+            return False
+        if case.state == "upheld":
+            records = case_store.records_of_case(tx, scope.case_id)
+            return bool(self._custody.retained(tx, scope.organization_id, records))
+        return case.state == "open"
+
+    def _require_records(self, tx: Connection, scope: DataScope, record_ids: Collection[bytes]) -> None:
+        require_covers(scope, record_ids)
+        if scope.case_id and not set(record_ids) <= case_store.records_of_case(tx, scope.case_id):
+            raise outside_scope()
+        self._require_not_due(tx, scope.organization_id, record_ids)
+
+    def _require_not_due(self, tx: Connection, organization_id: str, record_ids: Collection[bytes]) -> None:
+        """Records past their due instant are gone, whether a run came or not, unless a hold keeps them."""
+        now = self._clock.now()
+        _, last = span_of(record_ids)
+        if last > now + CLOCK_TOLERANCE:
+            raise outside_scope()
+        due = {day for day in record_days(record_ids) if now >= self._rules.due_at(organization_id, day)}
+        if due:
+            late = [record_id for record_id in record_ids if record_day(record_id) in due]
+            if not set(late) <= self._custody.retained(tx, organization_id, late):
+                raise outside_scope()
+
+    def _keys(
+        self,
+        tx: Connection,
+        organization_id: str,
+        wanted: Wanted,
+        meanwhile: AbstractContextManager[object] | None = None,
+    ) -> dict[bytes, SecretBytes]:
+        """Keys by record id; none where none are wanted. meanwhile: what the database does in the time that the cryptography takes."""
+        meanwhile = meanwhile or nullcontext()
+        if not wanted.shows_content:
+            with meanwhile:
+                return {}
+        try:
+            found = self._custody.record_keys(tx, organization_id, wanted.records, wanted.sealed, meanwhile)
+        except KeptError as error:
+            if error.reason == Reason.REASON_KEY_DESTROYED:
+                raise outside_scope() from error
+            raise
+        return {record_id: SecretBytes(key) for record_id, key in found.items()}

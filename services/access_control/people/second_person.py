@@ -1,0 +1,25 @@
+"""Nobody raises themselves: what makes somebody count is done by others, and takes two of them.
+
+People are compared, never identities: whatever somebody signs in with, it is the same person here.
+"""
+
+from services.access_control.grants.approval import second_person
+from services.access_control.people.person import Person
+
+
+def require_other(actor: str, person_id: str) -> None:
+    """Raises SECOND_PERSON_REQUIRED where somebody acts on their own standing."""
+    if actor == person_id:
+        raise second_person("Nobody does this for themselves.")
+
+
+def require_second(actor: str, proposed_by: str, person_id: str) -> None:
+    """Raises SECOND_PERSON_REQUIRED unless who confirms is neither who proposed nor whom it is about."""
+    if actor in (proposed_by, person_id):
+        raise second_person("Neither who proposed this nor whom it is about confirms it.")
+
+
+def require_outside(actor: Person | None, provider_id: str) -> None:
+    """Raises SECOND_PERSON_REQUIRED where one of a provider's own people acts on the provider's standing."""
+    if actor is not None and actor.provider is not None and actor.provider.provider_id == provider_id:
+        raise second_person("Nobody does this for the provider that they come from.")

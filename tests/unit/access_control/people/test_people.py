@@ -1,0 +1,250 @@
+"""Who is who: nobody raises themselves, nobody is two people, and nobody looks like somebody else."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from kept.access_control.v1 import directory_pb2, grants_pb2
+from kept.options.v1 import roles_pb2
+from tests.unit.access_control.grants.test_granting import in_parallel
+from tests.unit.access_control.workforce import END, KEEP, Workforce, migrated_vault, workforce, world
+from tests.unit.access_control.world import ENGINEER, LEGAL, MINUTE, OPERATOR, World, refusal
+
+__all__ = ["migrated_vault", "workforce", "world"]
+
+
+def role_of(workforce: Workforce, who: str) -> str:
+    return workforce.person(who).roles[0].role_assignment_id
+
+
+def agreement_of(workforce: Workforce, who: str) -> str:
+    return workforce.person(who).agreements[0].agreement_id
+
+
+def second_identity(workforce: Workforce, who: str) -> str:
+    """A further way for somebody to sign in."""
+    directory = workforce.world.directory
+    proposer, confirmer = ("bob", "cleo") if who == "ada" else ("ada", "cleo")
+    request = directory_pb2.LinkIdentityRequest(person_id=workforce.ids[who], subject=f"{who}-admin")
+    made = directory(proposer).LinkIdentity(request).identity
+    directory(confirmer).ConfirmIdentity(directory_pb2.ConfirmIdentityRequest(identity_id=made.identity_id))
+    return f"{who}-admin"
+
+
+# What somebody tries for themselves, as (workforce, who signs in).
+OWN: dict[str, Callable[[Workforce, str], object]] = {
+    "assign a role": lambda w, me: w.assign(me, "ada", LEGAL),
+    "confirm a role": lambda w, me: w.confirm(me, w.assign("bob", "ada", LEGAL)),
+    "link an identity": lambda w, me: w.world.directory(me).LinkIdentity(
+        directory_pb2.LinkIdentityRequest(person_id=w.ids["ada"], subject="ada-2")
+    ),
+    "confirm an identity": lambda w, me: w.world.directory(me).ConfirmIdentity(
+        directory_pb2.ConfirmIdentityRequest(
+            identity_id=w.world.directory("bob")
+            .LinkIdentity(directory_pb2.LinkIdentityRequest(person_id=w.ids["ada"], subject="ada-2"))
+            .identity.identity_id
+        )
+    ),
+    "record an agreement": lambda w, me: w.sign(me, w.ids["ada"]),
+    "confirm the review of a role": lambda w, me: w.verdict(me, role_of(w, "ada"), KEEP),
+    "confirm the review of an agreement": lambda w, me: w.verdict(me, agreement_of(w, "ada"), KEEP),
+    "end by review": lambda w, me: w.verdict(me, role_of(w, "ada"), END),
+    "disable": lambda w, me: w.world.directory(me).DisablePerson(
+        directory_pb2.DisablePersonRequest(person_id=w.ids["ada"])
+    ),
+    "approve a power": lambda w, me: w.world.approve(
+        me, w.world.request("ada", power=roles_pb2.POWER_OPERATOR)
+    ),
+    "approve a power asked for by the other identity": lambda w, me: w.world.approve(
+        "ada", w.world.request(me, power=roles_pb2.POWER_OPERATOR)
+    ),
+}
+# What takes two is done by one.
+BOTH_HALVES: dict[str, Callable[[Workforce, str], object]] = {
+    "a role": lambda w, me: w.confirm(me, w.assign("ada", "eve", LEGAL)),
+    "an identity": lambda w, me: w.world.directory(me).ConfirmIdentity(
+        directory_pb2.ConfirmIdentityRequest(
+            identity_id=w.world.directory("ada")
+            .LinkIdentity(directory_pb2.LinkIdentityRequest(person_id=w.ids["eve"], subject="eve-2"))
+            .identity.identity_id
+        )
+    ),
+    "a provider": lambda w, me: w.world.directory(me).ConfirmProvider(
+        directory_pb2.ConfirmProviderRequest(
+            provider_id=w.world.directory("ada")
+            .CreateProvider(directory_pb2.CreateProviderRequest(name="Acme"))
+            .provider.provider_id
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("identity", ["the first", "a second"])
+@pytest.mark.parametrize("act", [*OWN, *(f"both halves of {what}" for what in BOTH_HALVES)])
+def test_nobody_raises_themselves(workforce: Workforce, act: str, identity: str) -> None:
+    me = "ada" if identity == "the first" else second_identity(workforce, "ada")
+    before = workforce.person("ada")
+    attempt = OWN.get(act) or BOTH_HALVES[act.removeprefix("both halves of ")]
+    assert refusal(lambda: attempt(workforce, me)) == "SECOND_PERSON_REQUIRED"
+    kinds = ("directory.refused", "grant.refused")
+    (refused,) = (entry for kind in kinds for entry in workforce.world.entries(kind))
+    assert (refused["actor"], refused["facts"]["refused"]) == (
+        workforce.ids["ada"],
+        "SECOND_PERSON_REQUIRED",
+    )
+    after = workforce.person("ada")
+    assert [(r.role, r.review) for r in after.roles if r.confirmed_by] == [
+        (r.role, r.review) for r in before.roles
+    ]
+    assert after.agreements == before.agreements
+
+
+@pytest.mark.parametrize(
+    "act", ["confirm", "record an agreement", "review the provider", "review its agreement"]
+)
+def test_a_provider_s_people_do_not_raise_the_provider(workforce: Workforce, act: str) -> None:
+    w, directory = workforce, workforce.world.directory
+    provider_id = w.provider()
+    w.create("ada", "vera", provider_id=provider_id)
+    w.sign("ada", w.ids["vera"])
+    w.give("vera", OPERATOR)
+    power = w.world.request("vera", power=roles_pb2.POWER_ROLE_ASSIGNMENT)
+    w.world.approve("bob", power)
+    listed = directory("ada").ListProviders(directory_pb2.ListProvidersRequest()).providers[0]
+    attempts: dict[str, Callable[[], object]] = {
+        "confirm": lambda: directory("vera").ConfirmProvider(
+            directory_pb2.ConfirmProviderRequest(provider_id=provider_id)
+        ),
+        "record an agreement": lambda: w.sign("vera", provider_id),
+        "review the provider": lambda: w.verdict("vera", provider_id),
+        "review its agreement": lambda: w.verdict("vera", listed.agreements[0].agreement_id),
+    }
+    assert refusal(attempts[act]) == "SECOND_PERSON_REQUIRED"
+
+
+def test_a_power_is_needed_to_make_anybody_count(world: World) -> None:
+    for subject in ("ada", "bob", "eve"):
+        world.person(subject, OPERATOR)
+    request = directory_pb2.CreateProviderRequest(name="Acme")
+    assert refusal(lambda: world.directory("ada").CreateProvider(request)) == "POWER_REQUIRED"
+
+
+def test_a_further_identity_takes_two_and_is_one_persons_for_ever(workforce: Workforce) -> None:
+    w, directory = workforce, workforce.world.directory
+    w.world.advance(MINUTE)
+    request = directory_pb2.LinkIdentityRequest(person_id=w.ids["eve"], subject="eve-2")
+    made = directory("ada").LinkIdentity(request).identity
+    assert directory("ada").LinkIdentity(request).identity == made
+    assert refusal(lambda: w.person("eve-2")) == "NOT_AUTHORIZED"  # only proposed
+    confirm = directory_pb2.ConfirmIdentityRequest(identity_id=made.identity_id)
+    assert directory("bob").ConfirmIdentity(confirm).identity.confirmed_by == w.ids["bob"]
+    assert refusal(lambda: directory("cleo").ConfirmIdentity(confirm)) == "WRONG_STATE"
+    assert w.person("eve-2") == w.person("eve")
+    listed = directory("ada").ListIdentities(directory_pb2.ListIdentitiesRequest(person_id=w.ids["eve"]))
+    assert [identity.subject for identity in listed.identities] == ["eve", "eve-2"]
+    directory("cleo").EndIdentity(directory_pb2.EndIdentityRequest(identity_id=made.identity_id))
+    assert refusal(lambda: w.person("eve-2")) == "NOT_AUTHORIZED"
+    for subject in ("eve-2", "EVE-2", "eve"):
+        taken = directory_pb2.LinkIdentityRequest(person_id=w.ids["colin"], subject=subject)
+        assert refusal(partial(directory("ada").LinkIdentity, taken)) == "ALREADY_EXISTS"
+    assert refusal(lambda: w.create("ada", "zoe", subject="eve-2")) == "ALREADY_EXISTS"
+
+
+def test_an_identity_of_another_issuer_is_another_identity(workforce: Workforce) -> None:
+    unknown = directory_pb2.LinkIdentityRequest(
+        person_id=workforce.ids["eve"], issuer="https://elsewhere.test", subject="eve"
+    )
+    assert refusal(lambda: workforce.world.directory("ada").LinkIdentity(unknown)) == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("name", "email"),
+    [
+        ("Eve", "new@vendor.test"),
+        ("EVE", "new@vendor.test"),
+        ("\u0415ve", "new@vendor.test"),  # CYRILLIC CAPITAL LETTER IE
+        ("E\u200bve", "new@vendor.test"),
+        ("Somebody New", "c0lin@vendor.test"),
+        ("Somebody New", "co1in@vendor.test"),
+        ("Somebody New", "CoIin@vendor.test"),
+    ],
+)
+def test_nobody_looks_like_a_colleague(workforce: Workforce, name: str, email: str) -> None:
+    w = workforce
+    assert refusal(lambda: w.create("ada", "new", display_name=name, email=email)) == "CONFUSABLE"
+    (refused,) = w.world.entries("directory.refused")
+    assert (refused["actor"], refused["facts"]["refused"]) == (w.ids["ada"], "CONFUSABLE")
+    people = w.world.directory("ada").ListPeople(directory_pb2.ListPeopleRequest()).people
+    assert len(people) == 5
+    w.create("ada", "new")  # nothing was left of it
+
+
+def test_of_two_who_look_alike_one_is_registered(workforce: Workforce) -> None:
+    outcomes = in_parallel(
+        lambda: workforce.create("ada", "zoe", display_name="Zoe Kim", email="zoe@vendor.test"),
+        lambda: workforce.create("bob", "zoe2", display_name="Z\u043ee Kim", email="kim@vendor.test"),
+    )
+    assert sorted(outcomes) == ["", "CONFUSABLE"]
+
+
+def test_an_address_in_another_script_is_no_address(workforce: Workforce) -> None:
+    create = workforce.create
+    assert refusal(lambda: create("ada", "new", email="\u0435ve@vendor.test")) == "INVALID_ARGUMENT"
+    assert refusal(lambda: create("ada", "new", display_name="Eve\u202e")) == "INVALID_ARGUMENT"
+
+
+def test_a_person_needs_both_agreements(workforce: Workforce) -> None:
+    w = workforce
+    w.create("ada", "zoe")
+    w.give("zoe")
+    assert refusal(lambda: w.world.request("zoe")) == "NOT_AUTHORIZED"
+    w.sign("ada", w.ids["zoe"], directory_pb2.AGREEMENT_KIND_CONFIDENTIALITY)
+    assert refusal(lambda: w.world.request("zoe")) == "NOT_AUTHORIZED"
+    w.sign("ada", w.ids["zoe"], directory_pb2.AGREEMENT_KIND_SECURITY_CONTROLS, days=10)
+    assert w.world.request("zoe").state == grants_pb2.GRANT_STATE_REQUESTED
+    w.world.advance(MINUTE)
+
+
+def test_people_of_a_provider_count_while_the_provider_does(workforce: Workforce) -> None:
+    w, directory = workforce, workforce.world.directory
+    provider = directory("ada").CreateProvider(directory_pb2.CreateProviderRequest(name="Acme")).provider
+    confusable = directory_pb2.CreateProviderRequest(name="\u0410cme")
+    assert refusal(lambda: directory("ada").CreateProvider(confusable)) == "CONFUSABLE"
+    w.create("ada", "vera", provider_id=provider.provider_id)
+    w.sign("ada", w.ids["vera"])
+    w.give("vera")
+    reasons = [refusal(lambda: w.world.request("vera"))]  # the provider is only proposed
+    directory("bob").ConfirmProvider(directory_pb2.ConfirmProviderRequest(provider_id=provider.provider_id))
+    reasons.append(refusal(lambda: w.world.request("vera")))  # and has signed nothing
+    w.sign("ada", provider.provider_id, directory_pb2.AGREEMENT_KIND_CONFIDENTIALITY)
+    reasons.append(refusal(lambda: w.world.request("vera")))
+    w.sign("ada", provider.provider_id, directory_pb2.AGREEMENT_KIND_SECURITY_CONTROLS)
+    assert reasons == ["NOT_AUTHORIZED"] * 3
+    grant = w.world.request("vera")
+    w.world.approve("eve", grant)
+    of_another = w.world.request("eve")
+    w.world.approve("vera", of_another)
+    end = directory_pb2.EndProviderRequest(provider_id=provider.provider_id)
+    assert directory("cleo").EndProvider(end).ended_grants == 2
+    assert refusal(lambda: w.world.authorize("eve", of_another.grant_id)) == "GRANT_REVOKED"
+    assert refusal(lambda: w.world.request("vera")) == "NOT_AUTHORIZED"
+    assert refusal(lambda: w.create("ada", "vic", provider_id=provider.provider_id)) == "WRONG_STATE"
+    assert refusal(lambda: w.sign("ada", provider.provider_id)) == "WRONG_STATE"
+    listed = directory("ada").ListProviders(directory_pb2.ListProvidersRequest()).providers[0]
+    assert listed.ended_at.seconds
+    assert not listed.HasField("counts_until")
+
+
+def test_the_standing_of_a_provider_is_part_of_what_is_remembered(workforce: Workforce) -> None:
+    """Check answers from memory where nothing changed; a provider's agreement is part of that."""
+    w = workforce
+    provider_id = w.provider()
+    w.create("ada", "vera", provider_id=provider_id)
+    w.sign("ada", w.ids["vera"])
+    w.give("vera", ENGINEER)
+    for _ in range(2):
+        w.person("vera")
+    listed = w.world.directory("ada").ListProviders(directory_pb2.ListProvidersRequest()).providers[0]
+    w.verdict("bob", listed.agreements[0].agreement_id, END)
+    assert refusal(lambda: w.person("vera")) == "NOT_AUTHORIZED"
