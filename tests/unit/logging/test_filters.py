@@ -104,6 +104,7 @@ def shelf(world: World) -> Shelf:
     for number, (application, model, end_user, finish, tokens) in enumerate(shapes):
         one = world.interaction(age=timedelta(milliseconds=2000 - 40 * number))
         one.application, one.model, one.end_user, one.finish_reason = application, model, end_user, finish
+        one.api_key_kind = interactions_pb2.API_KEY_KIND_TRIAL
         one.prompt_tokens, one.generation_tokens = tokens, (number % 4) * 100
         made.append(one)
     # Ids are in order of time; what came first in the batch is not.
@@ -248,6 +249,8 @@ def test_what_is_flagged_follows_the_holds_of_safety_review(shelf: Shelf) -> Non
     world.travel(timedelta(days=31))
     world.peers.expires_at = world.clock.now() + timedelta(hours=1)
     assert shelf.pages(asked, 100) == [[first]]
+    [kept] = shelf.stream(asked)
+    assert kept.record.api_key_kind == interactions_pb2.API_KEY_KIND_TRIAL
 
 
 def test_a_following_read_sends_only_what_is_wanted(world: World) -> None:
