@@ -206,8 +206,9 @@ class Authority:
     def _decide_on_person(
         self, tx: Connection | None, caller: Caller, person: Person, callers: callers_pb2.Callers, method: str
     ) -> tuple[Caller, Decision]:
-        require_standing(person, self._clock.now())
-        roles = person.roles_at(self._clock.now())
+        now = self._clock.now()
+        require_standing(person, now)
+        roles = person.roles_at(now)
         if not callers.any_staff and not callers.roles:
             raise not_allowed(method)
         if not callers.any_staff and not roles & frozenset(callers.roles):
@@ -221,7 +222,7 @@ class Authority:
                 metadata={"power": roles_pb2.Power.Name(callers.power)},
             )
         names_of_powers = frozenset(power_name(power) for power in powers)
-        principal = person_entity(person, self._clock.now(), names_of_powers)
+        principal = person_entity(person, now, names_of_powers)
         decision = self._call_policy.require(principal, method, callers)
         return replace(caller, person_id=person.person_id, roles=roles), decision
 
