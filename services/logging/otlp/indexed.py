@@ -1,0 +1,58 @@
+"""The older form: an attribute for each field of each message, such as gen_ai.prompt.0.role and gen_ai.completion.0.tool_calls.1.name."""
+
+from typing import Any, Final
+
+from opentelemetry.proto.common.v1 import common_pb2
+
+from services.logging.otlp.messages import USER, Said
+from services.logging.otlp.values import plain
+
+PROMPT: Final = "gen_ai.prompt."
+COMPLETION: Final = "gen_ai.completion."
+_LONGEST_INDEX: Final = 6
+_NESTED: Final = "tool_calls"
+
+
+def read_indexed(
+    attributes: dict[str, common_pb2.AnyValue], said: Said, *, prompt: bool, generations: bool
+) -> None:
+    """Takes the messages out of the attributes, in the order of their numbers; which of the two is said."""
+    if prompt:
+        for message in _messages(attributes, PROMPT):
+            said.add_prompt(message, USER)
+    if generations:
+        for message in _messages(attributes, COMPLETION):
+            said.add_generation(message)
+
+
+def _messages(attributes: dict[str, common_pb2.AnyValue], prefix: str) -> list[dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for key in [key for key in attributes if key.startswith(prefix)]:
+        number, _, field = key[len(prefix) :].partition(".")
+        if not field or not _is_index(number):
+            continue
+        value = plain(attributes.pop(key))
+        message = found.setdefault(int(number), {})
+        group, _, rest = field.partition(".")
+        if group == _NESTED and rest:
+            which, _, name = rest.partition(".")
+            calls = message.setdefault(_NESTED, {})
+            if _is_index(which) and name and isinstance(calls, dict):
+                calls.setdefault(int(which), {})[name] = value
+                continue
+        elif group == "function_call" and rest:
+            call = message.setdefault(group, {})
+            if isinstance(call, dict):
+                call[rest] = value
+                continue
+        message[field] = value
+    messages = [message for _, message in sorted(found.items())]
+    for message in messages:
+        calls = message.get(_NESTED)
+        if isinstance(calls, dict) and all(isinstance(one, int) for one in calls):
+            message[_NESTED] = [call for _, call in sorted(calls.items())]
+    return messages
+
+
+def _is_index(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _LONGEST_INDEX
