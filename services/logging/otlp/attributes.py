@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from opentelemetry.proto.common.v1 import common_pb2
-
 from kept.logging.v1 import interactions_pb2
+from services.logging.otlp.facts import Attributes
 from services.logging.otlp.figures import ATTRIBUTES_LEFT_OUT
 from services.logging.otlp.values import plain, printed
 
@@ -29,8 +28,6 @@ _OPERATION: Final = "gen_ai.operation.name"
 _NO_CALLS: Final = frozenset({"invoke_agent", "create_agent", "execute_tool", "invoke_workflow"})
 _LONGEST_FINISH_REASON: Final = 64
 _MOST_TOKENS: Final = 2**31 - 1
-
-Attributes = dict[str, common_pb2.AnyValue]
 
 
 def take_names(attributes: Attributes, interaction: interactions_pb2.Interaction) -> None:

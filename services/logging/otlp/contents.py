@@ -9,11 +9,10 @@ from typing import Any, Final
 
 from opentelemetry.proto.common.v1 import common_pb2
 
+from services.logging.otlp.facts import Attributes
 from services.logging.otlp.indexed import COMPLETION, PROMPT, read_indexed
 from services.logging.otlp.messages import ASSISTANT, SYSTEM, TOOL, USER, Role, Said
 from services.logging.otlp.values import plain
-
-Attributes = dict[str, common_pb2.AnyValue]
 
 _INSTRUCTIONS: Final = "gen_ai.system_instructions"
 _INPUT: Final = "gen_ai.input.messages"
@@ -50,6 +49,13 @@ def read_attributes(attributes: Attributes, said: Said) -> int:
         said.read_generations(attributes.pop(_OUTPUT))
     if _ARGUMENTS in attributes or _RESULT in attributes:
         _read_tool(attributes, said)
+    # One look, for most spans have none of them.
+    if any(key.startswith((PROMPT, COMPLETION)) for key in attributes):
+        return _read_indexed(attributes, said)
+    return 0
+
+
+def _read_indexed(attributes: Attributes, said: Said) -> int:
     again = 0
     for prefix, known in ((PROMPT, said.content.prompt), (COMPLETION, said.content.generations)):
         # Instructions alone are no prompt: whoever sends them beside indexed messages means both.

@@ -44,8 +44,9 @@ def interaction_of(
 ) -> interactions_pb2.Interaction | None:
     """The interaction of a content event; None where it says nothing, as from programs that were told to send no content. See
     spans.interaction_of. Raises Rejected."""
-    organization_id = organization_of(facts, event.attributes, only)
-    kind = key_kind_of(facts, event.attributes)
+    attributes = {one.key: one.value for one in event.attributes}
+    organization_id = organization_of(facts, event.attributes, attributes, only)
+    kind = key_kind_of(facts, event.attributes, attributes)
     if event.trace_id and not is_id(event.trace_id, TRACE_ID_BYTES):
         raise Rejected(Fault.INVALID_TRACE_ID)
     if event.span_id and not is_id(event.span_id, SPAN_ID_BYTES):
@@ -54,7 +55,6 @@ def interaction_of(
     if not at:
         raise Rejected(Fault.NO_START_TIME)
 
-    attributes = {one.key: one.value for one in event.attributes}
     left_out = len(event.attributes) - len(attributes)
     attributes.pop(_NAME, None)
     interaction = interactions_pb2.Interaction(

@@ -15,6 +15,10 @@ ORGANIZATION: Final = "kept.organization_id"
 API_KEY_KIND: Final = "kept.api_key_kind"
 _APPLICATION: Final = "service.name"
 
+_NONE: Final[frozenset[str]] = frozenset()
+
+Attributes = dict[str, common_pb2.AnyValue]
+
 _KEY_KINDS: Final = {
     "production": interactions_pb2.API_KEY_KIND_PRODUCTION,
     "trial": interactions_pb2.API_KEY_KIND_TRIAL,
@@ -52,20 +56,27 @@ class Facts:
 
 def facts_of(resource: resource_pb2.Resource) -> Facts:
     """What this resource says."""
-    application = ""
-    for one in resource.attributes:
-        if one.key == _APPLICATION:
-            application = one.value.string_value
+    said = resource.attributes
+    attributes = {one.key: one.value for one in said}
+    application = attributes.get(_APPLICATION)
     return Facts(
-        application, _named(resource.attributes, ORGANIZATION), _named(resource.attributes, API_KEY_KIND)
+        "" if application is None else application.string_value,
+        _named(said, attributes, ORGANIZATION),
+        _named(said, attributes, API_KEY_KIND),
     )
 
 
-def organization_of(facts: Facts, attributes: Iterable[common_pb2.KeyValue], only: str) -> str:
-    """The organization that resource and span agree on; where neither names one, the one that the gateway is bound to alone (`only`,
-    empty where there is none). What comes from a customer's own program may set attributes of a span, so a span that names another
-    organization than its resource is not believed. Raises Rejected: ORGANIZATION_NOT_NAMED, ORGANIZATION_AMBIGUOUS."""
-    named = facts.organizations | _named(attributes, ORGANIZATION)
+def organization_of(
+    facts: Facts, said: Iterable[common_pb2.KeyValue], attributes: Attributes, only: str
+) -> str:
+    """The organization that resource and span agree on; where neither names one, the one that the gateway is bound to alone. What comes
+    from a customer's own program may set attributes of a span, so a span that names another organization than its resource is not
+    believed.
+
+    said, attributes: the span's, as a list and by name. only: empty where the gateway is bound to several. Raises Rejected:
+    ORGANIZATION_NOT_NAMED, ORGANIZATION_AMBIGUOUS.
+    """
+    named = facts.organizations | _named(said, attributes, ORGANIZATION)
     if len(named) > 1:
         raise Rejected(Fault.ORGANIZATION_AMBIGUOUS)
     organization = next(iter(named), only)
@@ -75,10 +86,10 @@ def organization_of(facts: Facts, attributes: Iterable[common_pb2.KeyValue], onl
 
 
 def key_kind_of(
-    facts: Facts, attributes: Iterable[common_pb2.KeyValue]
+    facts: Facts, said: Iterable[common_pb2.KeyValue], attributes: Attributes
 ) -> interactions_pb2.ApiKeyKind.ValueType:
     """Whose key it was. It selects the policy, so that an unknown kind, or two, are no guess either. Raises INVALID_API_KEY_KIND."""
-    named = facts.key_kinds | _named(attributes, API_KEY_KIND)
+    named = facts.key_kinds | _named(said, attributes, API_KEY_KIND)
     if not named:
         return interactions_pb2.API_KEY_KIND_UNSPECIFIED
     kind = _KEY_KINDS.get(next(iter(named)))
@@ -87,6 +98,8 @@ def key_kind_of(
     return kind
 
 
-def _named(attributes: Iterable[common_pb2.KeyValue], key: str) -> frozenset[str]:
+def _named(said: Iterable[common_pb2.KeyValue], attributes: Attributes, key: str) -> frozenset[str]:
     """Every value under a key, which OTLP allows once and senders repeat. What is no text counts as empty text: named, and nobody's."""
-    return frozenset(one.value.string_value for one in attributes if one.key == key)
+    if key not in attributes:
+        return _NONE
+    return frozenset(one.value.string_value for one in said if one.key == key)

@@ -2,8 +2,7 @@
 
 from typing import Any, Final
 
-from opentelemetry.proto.common.v1 import common_pb2
-
+from services.logging.otlp.facts import Attributes
 from services.logging.otlp.messages import USER, Said
 from services.logging.otlp.values import plain
 
@@ -13,9 +12,7 @@ _LONGEST_INDEX: Final = 6
 _NESTED: Final = "tool_calls"
 
 
-def read_indexed(
-    attributes: dict[str, common_pb2.AnyValue], said: Said, *, prompt: bool, generations: bool
-) -> None:
+def read_indexed(attributes: Attributes, said: Said, *, prompt: bool, generations: bool) -> None:
     """Takes the messages out of the attributes, in the order of their numbers; which of the two is said."""
     if prompt:
         for message in _messages(attributes, PROMPT):
@@ -25,7 +22,7 @@ def read_indexed(
             said.add_generation(message)
 
 
-def _messages(attributes: dict[str, common_pb2.AnyValue], prefix: str) -> list[dict[str, Any]]:
+def _messages(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for key in [key for key in attributes if key.startswith(prefix)]:
         number, _, field = key[len(prefix) :].partition(".")

@@ -43,8 +43,9 @@ def is_id(value: bytes, size: int) -> bool:
 def interaction_of(span: trace_pb2.Span, facts: Facts, only: str) -> interactions_pb2.Interaction:
     """The interaction of a GenAI span. facts: of its resource. only: the one organization that the gateway is bound to, or empty.
     Raises Rejected."""
-    organization_id = organization_of(facts, span.attributes, only)
-    kind = key_kind_of(facts, span.attributes)
+    attributes = {one.key: one.value for one in span.attributes}
+    organization_id = organization_of(facts, span.attributes, attributes, only)
+    kind = key_kind_of(facts, span.attributes, attributes)
     if not is_id(span.trace_id, TRACE_ID_BYTES):
         raise Rejected(Fault.INVALID_TRACE_ID)
     if not is_id(span.span_id, SPAN_ID_BYTES):
@@ -52,7 +53,6 @@ def interaction_of(span: trace_pb2.Span, facts: Facts, only: str) -> interaction
     if not span.start_time_unix_nano:
         raise Rejected(Fault.NO_START_TIME)
 
-    attributes = {one.key: one.value for one in span.attributes}
     interaction = interactions_pb2.Interaction(
         record_id=record_id_of(span, organization_id),
         organization_id=organization_id,

@@ -76,7 +76,8 @@ def to_json(value: object) -> str:
 def from_json(text: str) -> tuple[object, bool]:
     """What a JSON text says, and whether it had to be altered: half a surrogate pair is a character that no text can hold, so that
     U+FFFD stands in its place. Raises NotReadable."""
-    if text.count("{") + text.count("[") > _MAX_CONTAINERS:
+    containers = text.count("{") + text.count("[")
+    if containers > _MAX_CONTAINERS:
         raise NotReadable
     try:
         value = _decoder.decode(text)
@@ -90,7 +91,7 @@ def from_json(text: str) -> tuple[object, bool]:
                 value = _decoder.decode(mended)
     except (ValueError, RecursionError):
         raise NotReadable from None
-    if _is_deep(value):
+    if containers > MAX_DEPTH and _is_deep(value):
         raise NotReadable
     return value, altered
 
