@@ -26,6 +26,8 @@ from opentelemetry.trace import set_span_in_context
 
 from deploy.local.authority import Authority
 from deploy.local.ports import free_ports
+from services.logging.otlp.contents import CONTENT_EVENTS
+from services.logging.otlp.facts import API_KEY_KIND, ORGANIZATION, Fault
 from shared.channels import MAX_MESSAGE_BYTES
 from shared.config import Tls
 from shared.identity import CertificateIdentity
@@ -34,6 +36,8 @@ from shared.server import build
 from tests.unit.logging.otlp.exports import RESOURCE, STARTED, chat, nanoseconds, shown, spans_request, stored
 from tests.unit.logging.world import World, config
 
+GUIDE = Path("docs/otlp.md").read_text()
+RECIPE = GUIDE.split("```python\n")[1].split("```")[0]
 SPANS = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
@@ -43,6 +47,7 @@ class Door:
 
     port: int
     credentials: grpc.ChannelCredentials
+    files: dict[str, bytes]
     received: list[int]
 
     @property
@@ -70,11 +75,13 @@ def door(world: World, tmp_path: Path) -> Iterator[Door]:
         client_certificates=True,
     )
     server.start()
-    credentials = grpc.ssl_channel_credentials(
-        gateway.authority.read_bytes(), gateway.key.read_bytes(), gateway.certificate.read_bytes()
-    )
+    files = {
+        "ca_certificate": gateway.authority.read_bytes(),
+        "gateway_key": gateway.key.read_bytes(),
+        "gateway_certificate": gateway.certificate.read_bytes(),
+    }
     with relay(relayed, port) as received:
-        yield Door(relayed, credentials, received)
+        yield Door(relayed, grpc.ssl_channel_credentials(*files.values()), files, received)
     server.stop(1).wait()
 
 
@@ -107,13 +114,9 @@ def relay(port: int, to: int) -> Iterator[list[int]]:
 def test_what_a_real_sdk_exports_arrives_whole(world: World, door: Door) -> None:
     resource = Resource.create(RESOURCE)
     spans = TracerProvider(resource=resource)
-    spans.add_span_processor(
-        BatchSpanProcessor(
-            OTLPSpanExporter(
-                endpoint=door.endpoint, credentials=door.credentials, compression=grpc.Compression.Gzip
-            )
-        )
-    )
+    names: dict[str, Any] = {"grpc": grpc, "OTLPSpanExporter": OTLPSpanExporter, "provider": spans}
+    names |= {"BatchSpanProcessor": BatchSpanProcessor} | door.files
+    exec(RECIPE.replace("https://kept.example:8443", door.endpoint), names)
     events = LoggerProvider(resource=resource)
     events.add_log_record_processor(
         BatchLogRecordProcessor(
@@ -185,3 +188,10 @@ def test_what_gzip_blows_up_beyond_the_limit_is_refused(door: Door) -> None:
         ]  # no RetryInfo
         assert sum(door.received) < MAX_MESSAGE_BYTES
         assert send(spans_request(chat(2)).SerializeToString(), timeout=30) == b""
+
+
+def test_the_guide_names_every_reason_and_every_event() -> None:
+    assert [
+        one for one in (*Fault, *CONTENT_EVENTS, ORGANIZATION, API_KEY_KIND) if f"`{one}`" not in GUIDE
+    ] == []
+    assert RECIPE.count("\n") == 3
