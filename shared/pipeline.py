@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError, Message
 from shared.callers import is_public, require_kind
 from shared.channels import within
 from shared.errors import KeptError, Reason, to_status
-from shared.identity import Caller, CallerKind, with_correlation
+from shared.identity import Caller, CallerKind, RefusedToken, with_correlation
 from shared.ids import new_id
 from shared.service import CallerAuthority, Refused
 from shared.telemetry import RPC_ACTIVE, RPC_REFUSED, RPC_SECONDS
@@ -210,7 +210,13 @@ class Pipeline(_Interceptor):
             raise
 
     def _admit(self, method: str, context: grpc.ServicerContext, correlation_id: str) -> Caller:
-        caller = with_correlation(self._identify(context), correlation_id)
+        try:
+            identified = self._identify(context)
+        except RefusedToken as error:
+            if self._refused is not None:
+                self._refused(error.caller, method, error)
+            raise
+        caller = with_correlation(identified, correlation_id)
         require_kind(caller, method)
         if caller.kind is CallerKind.GATEWAY and not is_public(method):
             caller = self._authority.authorize_gateway(caller, method)

@@ -79,6 +79,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         read_pb2_grpc.add_ReadServiceServicer_to_server(ReadServicer(reading), server)
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 
+    remote = RemoteAuthority(authz)
     return Service(
         register=register,
         jobs=[
@@ -91,7 +92,8 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             feed.backlog_job,
             outbox.job,
         ],
-        authority=LoggingAuthority(RemoteAuthority(authz), policies),
+        authority=LoggingAuthority(remote, policies),
+        refused=remote.refused,
         leases=[policies.require_leases],
         parts={"outbox": outbox.is_well},
     )
