@@ -7,21 +7,18 @@ rejected; where a record is refused for a reason of the moment the whole Export 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, interactions_pb2
 from services.logging.ingest import MAX_BYTES, MAX_RECORDS, Ingest
 from services.logging.otlp import events, spans
 from services.logging.otlp.facts import Fault, Rejected, facts_of
 from services.logging.otlp.figures import LEFT_ASIDE, REJECTED
 from services.logging.policies import Policies
-from shared.errors import peer_unavailable
-
-_REASON_PREFIX: Final = "REASON_"
+from shared.enums import short_name
+from shared.errors import Reason, peer_unavailable
 
 # An interaction, or why there is none.
 _Read = Iterator[interactions_pb2.Interaction | Fault]
@@ -61,7 +58,7 @@ class Exporting:
             for receipt in self._ingest.record(one, gateway):
                 if receipt.outcome == ingest_pb2.OUTCOME_REFUSED:
                     is_retryable = is_retryable or receipt.retryable
-                    rejected[reasons_pb2.Reason.Name(receipt.reason).removeprefix(_REASON_PREFIX)] += 1
+                    rejected[short_name(Reason, receipt.reason)] += 1
         if is_retryable:
             raise peer_unavailable("access_control")
         for reason, count in rejected.items():

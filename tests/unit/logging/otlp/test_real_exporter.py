@@ -33,7 +33,16 @@ from shared.config import Tls
 from shared.identity import CertificateIdentity
 from shared.pipeline import StreamPool
 from shared.server import build
-from tests.unit.logging.otlp.exports import RESOURCE, STARTED, chat, nanoseconds, shown, spans_request, stored
+from tests.unit.logging.otlp.exports import (
+    RESOURCE,
+    STARTED,
+    chat,
+    nanoseconds,
+    shown,
+    span,
+    spans_request,
+    stored,
+)
 from tests.unit.logging.world import World, config
 
 GUIDE = Path("docs/otlp.md").read_text()
@@ -173,6 +182,23 @@ def test_what_a_real_sdk_exports_arrives_whole(world: World, door: Door) -> None
             assert shown(one.content.prompt) == [("user", ["in an event"])]
     # Compressed: what was said alone has more than 1.5 MB.
     assert 0 < sum(door.received) < 200_000
+
+
+def test_the_limit_of_an_export_is_in_bytes(door: Door) -> None:
+    def of_size(size: int) -> bytes:
+        aside = spans_request(span(1, {"http.response.body": "x" * (size - 200)}))
+        aside.resource_spans[0].scope_spans[0].scope.name = "s" * 50
+        aside.resource_spans[0].scope_spans[0].scope.name = "s" * (50 + size - aside.ByteSize())
+        return aside.SerializeToString()
+
+    with door.channel(options=(("grpc.max_send_message_length", -1),)) as channel:
+        send: Any = channel.unary_unary(SPANS, lambda data: data, lambda data: data)
+        for size in (MAX_MESSAGE_BYTES - 1, MAX_MESSAGE_BYTES):
+            sent = of_size(size)
+            assert (len(sent), send(sent, timeout=30)) == (size, b"")
+        with pytest.raises(grpc.RpcError) as refused:
+            send(of_size(MAX_MESSAGE_BYTES + 1), timeout=30)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_what_gzip_blows_up_beyond_the_limit_is_refused(door: Door) -> None:
