@@ -10,7 +10,7 @@ from typing import Any, Final
 from opentelemetry.proto.common.v1 import common_pb2
 
 from services.logging.otlp.facts import Attributes
-from services.logging.otlp.indexed import COMPLETION, PROMPT, read_indexed
+from services.logging.otlp.indexed import COMPLETION, PROMPT, take_messages
 from services.logging.otlp.messages import ASSISTANT, SYSTEM, TOOL, USER, Role, Said
 from services.logging.otlp.values import plain
 
@@ -41,7 +41,7 @@ CONTENT_EVENTS: Final = frozenset({_DETAILS, _CHOICE, *_MESSAGE_EVENTS, *_OLD_EV
 
 
 def read_attributes(attributes: Attributes, said: Said) -> int:
-    """Takes content out of a span's attributes. Returns how many attributes said again what another form had said."""
+    """Takes content out of a span's attributes. Returns how many messages said again what another form had said."""
     for key, role in ((_INSTRUCTIONS, SYSTEM), (_INPUT, USER)):
         if key in attributes:
             said.read_prompt(attributes.pop(key), role)
@@ -57,15 +57,19 @@ def read_attributes(attributes: Attributes, said: Said) -> int:
 
 def _read_indexed(attributes: Attributes, said: Said) -> int:
     again = 0
-    for prefix, known in ((PROMPT, said.content.prompt), (COMPLETION, said.content.generations)):
-        # Instructions alone are no prompt: whoever sends them beside indexed messages means both.
-        if any(one.role != SYSTEM for one in known):
-            doubles = [key for key in attributes if key.startswith(prefix)]
-            again += len(doubles)
-            for key in doubles:
-                del attributes[key]
-        else:
-            read_indexed(attributes, said, prompt=prefix == PROMPT, generations=prefix == COMPLETION)
+    # Instructions alone are no prompt: whoever sends them beside indexed messages means both.
+    has_prompt = any(one.role != SYSTEM for one in said.content.prompt)
+    has_generations = bool(said.content.generations)
+    for prefix, is_known in ((PROMPT, has_prompt), (COMPLETION, has_generations)):
+        messages = take_messages(attributes, prefix)
+        if is_known:
+            again += len(messages)
+            continue
+        for message in messages:
+            if prefix == PROMPT:
+                said.add_prompt(message, USER)
+            else:
+                said.add_generation(message)
     return again
 
 

@@ -16,5 +16,5 @@ REJECTED: Final = Counter(
 )
 ATTRIBUTES_LEFT_OUT: Final = Counter(
     "kept_otlp_attributes_left_out_total",
-    "Attributes of recorded spans and events that were beyond the limits, or said a second time what was recorded.",
+    "Attributes of recorded spans and events that were beyond the limits, and messages that said again what another form had said.",
 )

@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 from services.logging.otlp.facts import Attributes
-from services.logging.otlp.messages import USER, Said
 from services.logging.otlp.values import plain
 
 PROMPT: Final = "gen_ai.prompt."
@@ -12,17 +11,9 @@ _LONGEST_INDEX: Final = 6
 _NESTED: Final = "tool_calls"
 
 
-def read_indexed(attributes: Attributes, said: Said, *, prompt: bool, generations: bool) -> None:
-    """Takes the messages out of the attributes, in the order of their numbers; which of the two is said."""
-    if prompt:
-        for message in _messages(attributes, PROMPT):
-            said.add_prompt(message, USER)
-    if generations:
-        for message in _messages(attributes, COMPLETION):
-            said.add_generation(message)
-
-
-def _messages(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
+def take_messages(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
+    """Takes the messages under PROMPT or COMPLETION out of the attributes, as plain values in the order of their numbers. What is there and
+    belongs to no message stays."""
     found: dict[int, dict[str, Any]] = {}
     for key in [key for key in attributes if key.startswith(prefix)]:
         number, _, field = key[len(prefix) :].partition(".")
@@ -52,4 +43,5 @@ def _messages(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
 
 
 def _is_index(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= _LONGEST_INDEX
+    """Whether this is a number as a program counts: 0, 1, 2…, without zeros before it, so that no two texts are one number."""
+    return text.isascii() and text.isdecimal() and len(text) <= _LONGEST_INDEX and text == str(int(text))
