@@ -26,6 +26,9 @@ _FOREIGN: Final[Mapping[str, callers_pb2.Callers]] = {
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": callers_pb2.Callers(
         public=True, services=["*"]
     ),
+    # OTLP, which logging takes from whoever is registered as a gateway: a model gateway, or an OpenTelemetry Collector.
+    "/opentelemetry.proto.collector.trace.v1.TraceService/Export": callers_pb2.Callers(gateways=True),
+    "/opentelemetry.proto.collector.logs.v1.LogsService/Export": callers_pb2.Callers(gateways=True),
 }
 _NOBODY: Final = callers_pb2.Callers()
 _cache: dict[str, callers_pb2.Callers] = {}

