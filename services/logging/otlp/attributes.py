@@ -6,11 +6,12 @@ from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.facts import Attributes
 from services.logging.otlp.figures import ATTRIBUTES_LEFT_OUT
 from services.logging.otlp.values import plain, printed
+from services.logging.records import MAX_ATTRIBUTES_BYTES
 
 MAX_ATTRIBUTES: Final = 64
 MAX_NAME_BYTES: Final = 200
 MAX_VALUE_BYTES: Final = 4096
-MAX_BYTES: Final = 16 * 1024
+MAX_BYTES: Final = MAX_ATTRIBUTES_BYTES
 # Ours: read, or for others than us to say nothing under.
 OUR_PREFIX: Final = "kept."
 # So that events find their span and spans their trace.
