@@ -243,18 +243,16 @@ def test_pages_are_joined_up_to_the_limit() -> None:
 def test_an_empty_page_is_not_the_last_unless_it_says_so() -> None:
     """A filter may leave nothing of a page; what comes behind it is still asked for, and an empty list is one of a filter that matched
     nothing."""
-    answers = [
-        read_pb2.ListInteractionsResponse(next_page_token="a"),
-        read_pb2.ListInteractionsResponse(
-            records=[read_pb2.InteractionRecord(model="m")], next_page_token="b"
-        ),
-        read_pb2.ListInteractionsResponse(next_page_token="c"),
-        read_pb2.ListInteractionsResponse(),
+    page, one = read_pb2.ListInteractionsResponse, read_pb2.InteractionRecord(model="m")
+    left = [
+        page(next_page_token="a"),
+        page(records=[one], next_page_token="b"),
+        page(next_page_token="c"),
+        page(),
     ]
-    left = list(answers)
     whole = pages(lambda _: left.pop(0), read_pb2.ListInteractionsRequest(), 100)
     assert ([record.model for record in whole.records], whole.next_page_token, left) == (["m"], "", [])
-    left = [answers[0], answers[3]]
+    left = [page(next_page_token="a"), page()]
     assert not pages(lambda _: left.pop(0), read_pb2.ListInteractionsRequest(), 100).records
 
 
