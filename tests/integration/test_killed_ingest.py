@@ -22,7 +22,7 @@ from kept.logging.v1 import ingest_pb2, interactions_pb2
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("stack")]
 
-_KILLS = 4
+_KILLS = 6
 # Records that each sender has under way: one of them more than a batch holds, so that a stream breaks between two batches too.
 _UNDER_WAY = (40, 40, 700)
 _KEPT = {ingest_pb2.OUTCOME_STORED, ingest_pb2.OUTCOME_DUPLICATE}
