@@ -5,13 +5,12 @@ declared; people and gateways are decided on by the service's authority; the req
 goes wrong becomes a status with a reason. An exception's text never leaves the process.
 """
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import grpc
@@ -25,7 +24,7 @@ from shared.errors import KeptError, Reason, to_status
 from shared.identity import Caller, CallerKind, RefusedToken, with_correlation
 from shared.ids import new_id
 from shared.service import CallerAuthority, Refused
-from shared.telemetry import RPC_ACTIVE, RPC_REFUSED, RPC_SECONDS
+from shared.telemetry import CALLS, RPC_REFUSED
 
 _log = structlog.get_logger(__name__)
 _OURS: Final = "kept."
@@ -74,21 +73,26 @@ class StreamPool:
 
     def __init__(self, limit: int) -> None:
         self.threads = ThreadPoolExecutor(limit + 4, thread_name_prefix="stream")
-        self._free = threading.Semaphore(limit)
+        # A queue of places, for what a finalizer gives back must wait for no lock (see CallCounts); this one's `put` does not.
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(limit):
+            self._free.put(None)
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """A place for a stream. Raises OVERLOADED when all are taken."""
-        if not self._free.acquire(blocking=False):
+        try:
+            self._free.get_nowait()
+        except Empty:
             raise KeptError(
                 Reason.REASON_OVERLOADED,
                 "Too many streams are open; retry later.",
                 retry_after=timedelta(seconds=2),
-            )
+            ) from None
         try:
             yield
         finally:
-            self._free.release()
+            self._free.put(None)
 
 
 class Pipeline(_Interceptor):
@@ -153,8 +157,7 @@ class Pipeline(_Interceptor):
         self, method: str, behavior: Callable[[Any, Any], Any], request_streaming: bool
     ) -> Callable[[Any, grpc.ServicerContext], Any]:
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
-            started, correlation_id, code = time.perf_counter(), new_id("call"), "OK"
-            RPC_ACTIVE.labels("unary").inc()
+            call, correlation_id, code = CALLS.begin("unary", method), new_id("call"), "OK"
             try:
                 caller = self._admit(method, context, correlation_id)
                 checked = (
@@ -167,8 +170,7 @@ class Pipeline(_Interceptor):
                 code = failure.status.name
                 _abort(context, failure, method, correlation_id)
             finally:
-                RPC_ACTIVE.labels("unary").dec()
-                RPC_SECONDS.labels(method, code).observe(time.perf_counter() - started)
+                CALLS.end(call, code)
 
         return answer
 
@@ -176,8 +178,7 @@ class Pipeline(_Interceptor):
         self, method: str, behavior: Callable[[Any, Any], Iterator[Any]], request_streaming: bool
     ) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
         def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            started, correlation_id, code = time.perf_counter(), new_id("call"), "OK"
-            RPC_ACTIVE.labels("stream").inc()
+            call, correlation_id, code = CALLS.begin("stream", method), new_id("call"), "OK"
             try:
                 with self._long_streams.place() if self._long_streams is not None else nullcontext():
                     caller = self._admit(method, context, correlation_id)
@@ -188,15 +189,16 @@ class Pipeline(_Interceptor):
                     )
                     yield from behavior(checked, CallContext(context, caller))
             except GeneratorExit:
-                code = "CANCELLED"
+                code = ""
+                CALLS.left(call)
                 raise
             except Exception as error:  # noqa: BLE001 - as above
                 failure = _as_kept(error, method, correlation_id, context)
                 code = failure.status.name
                 _abort(context, failure, method, correlation_id)
             finally:
-                RPC_ACTIVE.labels("stream").dec()
-                RPC_SECONDS.labels(method, code).observe(time.perf_counter() - started)
+                if code:
+                    CALLS.end(call, code)
 
         return stream
 

@@ -2,6 +2,9 @@
 
 import logging
 import sys
+import time
+from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -20,6 +23,58 @@ RPC_REFUSED: Final = Counter(
 )
 RPC_ACTIVE: Final = Gauge("kept_rpc_active_calls", "Calls in progress.", ["kind"])
 ALERT: Final = Gauge("kept_alert_active", "1 while something needs a person: see docs/runbooks.", ["alert"])
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call in progress. kind: "unary" or "stream". method: its full name. begun: on the performance counter."""
+
+    kind: str
+    method: str
+    begun: float
+
+
+class CallCounts:
+    """Counts calls and their time.
+
+    The end of a stream may be told by a finalizer, when the collector finds a generator that nobody will ask again. That happens in the
+    middle of anything, also of another count, whose lock the finalizer would wait for for ever. So a finalizer only leaves word
+    (`left`: a deque's append takes no lock), and whoever counts next counts that too.
+    """
+
+    def __init__(self) -> None:
+        self._left: deque[tuple[Call, float]] = deque()
+
+    def begin(self, kind: str, method: str) -> Call:
+        """A call came."""
+        self._count_left()
+        RPC_ACTIVE.labels(kind).inc()
+        return Call(kind, method, time.perf_counter())
+
+    def end(self, call: Call, code: str) -> None:
+        """A call is over, with this status."""
+        self._count_left()
+        self._end(call, code, time.perf_counter())
+
+    def left(self, call: Call) -> None:
+        """A stream is not listened to any more. For finalizers."""
+        self._left.append((call, time.perf_counter()))
+
+    def _count_left(self) -> None:
+        while self._left:
+            try:
+                call, ended = self._left.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            self._end(call, "CANCELLED", ended)
+
+    @staticmethod
+    def _end(call: Call, code: str, ended: float) -> None:
+        RPC_ACTIVE.labels(call.kind).dec()
+        RPC_SECONDS.labels(call.method, code).observe(ended - call.begun)
+
+
+CALLS: Final = CallCounts()
 
 
 def configure_logging(service: str, level: str) -> None:
