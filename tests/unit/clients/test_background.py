@@ -273,26 +273,27 @@ def test_a_process_that_ends_sends_what_is_left(server: Serving, ingest: Ingest)
 
 
 def test_a_forked_child_sends_its_own_records_and_not_the_parents(server: Serving, ingest: Ingest) -> None:
-    """The parent forks with a full buffer, before it ever sent: as servers do that load the application and fork workers."""
+    """The parent forks after it sent and with more in its buffer, as servers do that load the application and fork workers."""
     script = """
-        import threading
-        recorder._start = lambda: None  # the parent's stays in the buffer
+        record('before')
+        assert recorder.flush(20)
+        recorder._next = lambda: (None, None)  # the parent's stays in the buffer
         record('parent')
         child = os.fork()
         if child == 0:
-            del recorder._start
+            del recorder._next
             counts = (recorder.waiting, recorder.delivered)
             record('child')
             done = recorder.flush(20)
             os._exit(0 if done and counts == (0, 0) and recorder.delivered == 1 else 1)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        del recorder._start
+        del recorder._next
         record('after')
         sys.exit(status)
     """
     ended = run(script, server)
-    assert (ended.returncode, models(ingest)) == (0, ["after", "child", "parent"]), ended.stderr
-    assert sum(ingest.batches) == 3
+    assert (ended.returncode, models(ingest)) == (0, ["after", "before", "child", "parent"]), ended.stderr
+    assert sum(ingest.batches) == 4
 
 
 # --- the same by a task ---
