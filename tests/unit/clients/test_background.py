@@ -125,7 +125,7 @@ def test_refusals_of_the_moment_go_again_and_final_ones_are_told(server: Serving
 
 
 def test_a_full_buffer_drops_at_once_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    gate, drops = Gate(), []
+    gate, drops = Gate(), list[int]()
     recorder = gated(gate, limits=Limits(records=2, batch_seconds=0.0), on_drop=drops.append)
     with caplog.at_level(logging.WARNING, "kept"):
         assert recorder.record(saying(MARKER))
@@ -177,7 +177,7 @@ def test_waiting_for_room_ends_by_the_clock_and_drops() -> None:
 
 
 def test_closing_counts_what_was_never_answered_and_takes_no_more(caplog: pytest.LogCaptureFixture) -> None:
-    gate, drops = Gate(), []
+    gate, drops = Gate(), list[int]()
     recorder = gated(gate, limits=QUICK, on_drop=drops.append)
     recorder.record(saying())
     assert gate.entered.acquire(timeout=20)

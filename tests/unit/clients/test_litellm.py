@@ -227,7 +227,7 @@ def test_behind_a_proxy_its_clients_choose_neither_organization_nor_key(
     recorder: WatchedRecorder, ingest: Ingest
 ) -> None:
     def resolve(metadata: Any) -> str | None:
-        return metadata.get("user_api_key_org_id")
+        return str(metadata["user_api_key_org_id"])
 
     metadata = {
         "user_api_key_hash": "h",
