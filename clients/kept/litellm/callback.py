@@ -35,6 +35,8 @@ _LONGEST: Final = timedelta(hours=24)
 # Bounds of the contract (interactions.proto), in characters.
 _NAME, _END_USER, _FINISH_REASON, _ATTRIBUTE = 200, 128, 64, 1000
 _EMBEDDINGS: Final = frozenset(("embedding", "aembedding"))
+_OF_PROXY: Final = "user_api_key"
+_JSON_TYPES: Final = (str, int, float, dict, list, type(None))
 # What a LiteLLM proxy says of the key that a call came with: set by who administers the proxy.
 _KEY_METADATA: Final = ("user_api_key_metadata", "user_api_key_auth_metadata", "user_api_key_team_metadata")
 
@@ -92,8 +94,11 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """By KEPT_LOGGING_ADDRESS, KEPT_GATEWAY_CERTIFICATE, KEPT_GATEWAY_KEY, KEPT_AUTHORITY, and KEPT_ORGANIZATION (an id) or
-        KEPT_ORGANIZATION_METADATA (the name of a field of the call's metadata, which must be one that only the gateway can set, such
-        as user_api_key_org_id of LiteLLM's proxy); KEPT_APPLICATION may be left out. Raises ValueError that names what is missing."""
+        KEPT_ORGANIZATION_METADATA; KEPT_APPLICATION may be left out. Raises ValueError that names what is missing.
+
+        KEPT_ORGANIZATION_METADATA is the name of a field. Behind LiteLLM's proxy it is one of the metadata of the call's key or its
+        team, or one that begins with user_api_key and that the proxy always sets; without a proxy one of the call's metadata.
+        """
         names = ("KEPT_LOGGING_ADDRESS", "KEPT_GATEWAY_CERTIFICATE", "KEPT_GATEWAY_KEY", "KEPT_AUTHORITY")
         missing = [name for name in names if not environment.get(name)]
         fixed, field = environment.get("KEPT_ORGANIZATION"), environment.get("KEPT_ORGANIZATION_METADATA")
@@ -170,6 +175,9 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
             choices = answer.get("choices") if isinstance(answer, Mapping) else None
             if isinstance(choices, list):
                 made.finish_reason = _line(messages.add_choices(made.content, choices), _FINISH_REASON)
+            elif isinstance(answer, Mapping) and isinstance(answer.get("output"), list):
+                made.finish_reason = _line(str(answer.get("status") or ""), _FINISH_REASON)
+                messages.add_output(made.content, answer["output"])
             elif answer is not None and call_type not in _EMBEDDINGS:
                 messages.add_response(made.content, answer, call_type)
             usage = answer.get("usage") if isinstance(answer, Mapping) else None
@@ -230,24 +238,41 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
 
 def _field(name: str) -> Resolver:
     def resolve(metadata: Mapping[str, Any]) -> str | None:
-        found = metadata.get(name)
+        found = metadata.get(name) if name.startswith(_OF_PROXY) else _of_the_gateway(metadata, name)
         return found if isinstance(found, str) else None
 
     return resolve
 
 
 def _metadata(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the call: LiteLLM has it in one of two places, by the kind of call."""
+    """Of the call. LiteLLM has two places for them, "metadata" and "litellm_metadata": its proxy writes what it knows of the key into one,
+    by the kind of call, and a client may have filled the other. What begins with "user_api_key" is therefore the proxy's alone."""
     parameters = kwargs.get("litellm_params") or {}
-    found: dict[str, Any] = {}
-    for name in ("metadata", "litellm_metadata"):
-        found.update(parameters.get(name) or {})
+    places = [parameters.get(name) for name in ("metadata", "litellm_metadata")]
+    told = [place for place in places if isinstance(place, Mapping)]
+    found = {name: value for place in told for name, value in place.items() if not name.startswith(_OF_PROXY)}
+    of_key = [place for place in told if any(name.startswith(_OF_PROXY) for name in place)]
+    if of_key:
+        found["user_api_key"] = None  # there is a proxy, whatever is believed of the rest
+        found.update(_believed(of_key))
     return found
+
+
+def _believed(places: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The proxy's fields. Its own place has the object that it made of the key, which no client can send; without one, where there are
+    two places only what both say is believed."""
+    made = [place for place in places if not isinstance(place.get("user_api_key_auth"), _JSON_TYPES)]
+    first, *others = made[:1] or places
+    return {
+        name: value
+        for name, value in first.items()
+        if name.startswith(_OF_PROXY) and all(name in other and other[name] == value for other in others)
+    }
 
 
 def _of_the_gateway(metadata: Mapping[str, Any], name: str) -> Any:
     """A field that the gateway's clients cannot set."""
-    if "user_api_key" not in metadata and "user_api_key_hash" not in metadata:
+    if "user_api_key" not in metadata:
         return metadata.get(name)  # no proxy: whoever makes the call is the gateway
     for place in _KEY_METADATA:
         of_key = metadata.get(place)

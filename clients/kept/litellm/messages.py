@@ -22,6 +22,8 @@ _ROLES: Final = {
     "tool": _Role.MESSAGE_ROLE_TOOL,
     "function": _Role.MESSAGE_ROLE_TOOL,
 }
+# Items of OpenAI's Responses that other formats have too.
+_ITEM_KINDS: Final = {"function_call": "tool_call", "function_call_output": "tool_result"}
 _JSON: Final = "application/json"
 # The encoding of text with lone surrogates, https://simonsapin.github.io/wtf-8/.
 _WTF_8: Final = "text/plain;charset=wtf-8"
@@ -33,7 +35,7 @@ def add_prompt(content: interactions_pb2.InteractionContent, messages: Any) -> N
         if one is None:
             continue
         if isinstance(one, Mapping):
-            _fill(content.prompt.add(), one)
+            _add_item(content.prompt.add(), one)
         else:
             message = content.prompt.add(role=_Role.MESSAGE_ROLE_USER)
             _add_part(message, one, "")
@@ -52,10 +54,31 @@ def add_choices(content: interactions_pb2.InteractionContent, choices: Any) -> s
     return reason
 
 
+def add_output(content: interactions_pb2.InteractionContent, output: Any) -> None:
+    """Adds what came out in the format of OpenAI's Responses: a list of items, each a message, a call or a thought."""
+    for item in output:
+        generation = content.generations.add(role=_Role.MESSAGE_ROLE_ASSISTANT)
+        if isinstance(item, Mapping):
+            _add_item(generation, item)
+        else:
+            _add_part(generation, item, "")
+
+
 def add_response(content: interactions_pb2.InteractionContent, response: Any, kind: str) -> None:
     """Adds an answer that has no choices, whole, as JSON."""
     generation = content.generations.add(role=_Role.MESSAGE_ROLE_ASSISTANT)
     _add_json(generation, response, kind)
+
+
+def _add_item(message: interactions_pb2.Message, item: Mapping[str, Any]) -> None:
+    """A message, or an item of the Responses format that is none."""
+    what = item.get("type")
+    if "role" in item or "content" in item or not isinstance(what, str):
+        _fill(message, item)
+        return
+    if what == "function_call_output":
+        message.role = _Role.MESSAGE_ROLE_TOOL
+    _add_json(message, item, _ITEM_KINDS.get(what, what))
 
 
 def _fill(message: interactions_pb2.Message, source: Mapping[str, Any]) -> None:
@@ -113,7 +136,7 @@ def _add_part(message: interactions_pb2.Message, part: Any, kind: str) -> None:
 
 def _says_only(part: Mapping[str, Any], field: str) -> bool:
     """Whether the part is its type and one text: what says more is kept as JSON."""
-    said = {key for key, value in part.items() if value is not None}
+    said = {key for key, value in part.items() if value is not None and value != []}
     return said == {"type", field} and isinstance(part[field], str)
 
 

@@ -244,6 +244,63 @@ def test_behind_a_proxy_its_clients_choose_neither_organization_nor_key(
     assert one.api_key_kind == interactions_pb2.API_KEY_KIND_UNSPECIFIED
 
 
+FORGED = "org_" + "b" * 26
+
+
+@pytest.mark.parametrize(
+    ("metadata", "litellm_metadata", "whose"),
+    [
+        # A client of the proxy fills the place that the proxy did not write to.
+        ({"user_api_key_auth": object(), "user_api_key_org_id": ORG}, {"user_api_key_org_id": FORGED}, ORG),
+        (
+            {"user_api_key_org_id": FORGED, "user_api_key_auth": {}},
+            {"user_api_key_auth": object(), "user_api_key_org_id": ORG},
+            ORG,
+        ),
+        ({"user_api_key_auth": object(), "user_api_key": "h"}, {"user_api_key_org_id": FORGED}, None),
+        # Nothing tells which is the proxy's: what they differ in is nobody's.
+        ({"user_api_key_org_id": ORG}, {"user_api_key_org_id": FORGED}, None),
+        ({"user_api_key": "h"}, {"user_api_key_org_id": FORGED}, None),
+        ({"user_api_key_org_id": ORG}, {"application": "a"}, ORG),
+        ({"user_api_key_org_id": ORG}, None, ORG),
+    ],
+)
+def test_no_client_of_the_proxy_can_record_for_another_organization(
+    recorder: WatchedRecorder, ingest: Ingest, metadata: Any, litellm_metadata: Any, whose: str | None
+) -> None:
+    logger = KeptLogger(recorder, lambda found: found.get("user_api_key_org_id"))
+    parameters = {"metadata": metadata, "litellm_metadata": litellm_metadata}
+    handed(logger, {"messages": "hi", "litellm_params": parameters})
+    assert recorder.flush(20)
+    assert [one.organization_id for one in ingest.stored.values()] == ([whose] if whose else [])
+    assert (logger.unattributed, logger.failed) == (0 if whose else 1, 0)
+
+
+def test_a_field_in_doubt_still_means_that_there_is_a_proxy(
+    recorder: WatchedRecorder, ingest: Ingest
+) -> None:
+    client = {"user_api_key": "other", "api_key_kind": "trial"}
+    parameters = {"metadata": {"user_api_key": "h"}, "litellm_metadata": client}
+    handed(KeptLogger(recorder, ORG), {"messages": "hi", "litellm_params": parameters})
+    recorder.wait()
+    assert only(ingest).api_key_kind == interactions_pb2.API_KEY_KIND_UNSPECIFIED
+
+
+def test_responses_are_messages_and_calls(
+    logger: KeptLogger, recorder: WatchedRecorder, ingest: Ingest
+) -> None:
+    litellm.responses(model="gpt-4o", input=[{"role": "user", "content": "hello"}], mock_response="hi")
+    recorder.wait()
+    one = only(ingest)
+    assert [(message.role, parts(message)[0]) for message in one.content.prompt] == [
+        (USER, ("", "hello", ""))
+    ]
+    assert [parts(message)[0] for message in one.content.generations] == [("", "hi", "")]
+    assert (one.finish_reason, one.prompt_tokens > 0) == ("completed", True)
+    call = {"type": "function_call_output", "call_id": "c", "output": "rain"}
+    assert prompt(call) == [[("tool_result", call, "application/json")]]
+
+
 def test_the_same_attempt_told_twice_is_one_record(recorder: WatchedRecorder, ingest: Ingest) -> None:
     logger = KeptLogger(recorder, ORG)
     for call in ("a", "a", "b"):
@@ -399,11 +456,17 @@ def test_three_lines_send(server: Serving, ingest: Ingest, monkeypatch: pytest.M
 def test_an_organization_by_the_name_of_its_field(server: Serving, ingest: Ingest) -> None:
     told = environment(server)
     del told["KEPT_ORGANIZATION"]
-    made = KeptLogger.from_environment(told | {"KEPT_ORGANIZATION_METADATA": "user_api_key_org_id"})
-    handed(made, {"messages": "hi", "litellm_params": {"metadata": {"user_api_key_org_id": ORG}}})
-    handed(made, {"messages": "hi", "litellm_params": {"metadata": {"user_api_key_org_id": None}}})
-    assert made.recorder.close(20)
-    assert (only(ingest).organization_id, made.unattributed) == (ORG, 1)
+    for name, whose, nobodys in (
+        ("user_api_key_org_id", {"user_api_key_org_id": ORG}, {"user_api_key_org_id": None}),
+        ("kept", {"user_api_key_metadata": {"kept": ORG}}, {"user_api_key": "h", "kept": FORGED}),
+        ("kept", {"kept": ORG}, {}),
+    ):
+        ingest.stored.clear()
+        made = KeptLogger.from_environment(told | {"KEPT_ORGANIZATION_METADATA": name})
+        handed(made, {"messages": "hi", "litellm_params": {"metadata": whose}})
+        handed(made, {"messages": "hi", "litellm_params": {"metadata": nobodys}})
+        assert made.recorder.close(20)
+        assert (only(ingest).organization_id, made.unattributed) == (ORG, 1)
 
 
 def test_what_is_missing_in_the_environment_is_named() -> None:
