@@ -243,6 +243,39 @@ def test_files_that_cannot_be_read_are_tried_again(caplog: pytest.LogCaptureFixt
     assert "sending fails (UNREADABLE) and is tried again" in caplog.text
 
 
+class Said(logging.Handler):
+    """Tells that something was said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.event.set()
+
+
+def test_closing_does_not_sit_through_a_long_pause() -> None:
+    calls: list[int] = []
+
+    def send(interactions: Sequence[interactions_pb2.Interaction]) -> list[ingest_pb2.Receipt]:
+        calls.append(len(interactions))
+        if len(calls) == 1:
+            raise KeptError("NOT_REACHABLE", "", status="UNAVAILABLE")
+        return [ingest_pb2.Receipt(outcome=ingest_pb2.OUTCOME_STORED)]
+
+    said = Said()
+    logging.getLogger("kept").addHandler(said)
+    try:
+        limits = Limits(batch_seconds=0.0, first_pause=600, longest_pause=600)
+        recorder = BackgroundRecorder(*NOWHERE, limits=limits, connect=lambda: (send, lambda: None))
+        recorder.record(saying())
+        assert said.event.wait(20)  # the failure is known, and the pause has begun
+        assert recorder.close(5)
+    finally:
+        logging.getLogger("kept").removeHandler(said)
+    assert (calls, recorder.delivered) == ([1, 1], 1)
+
+
 def run(script: str, server: Serving, **environment: str) -> subprocess.CompletedProcess[str]:
     start = f"""
         import os, sys

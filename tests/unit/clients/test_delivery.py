@@ -97,6 +97,8 @@ def test_a_batch_has_a_bound_of_bytes_and_one_record_may_pass_it() -> None:
     while batch := one.next_batch(1.0):
         batches.append(numbers(batch))
     assert batches == [[1, 2], [3], [4], [5]]
+    hold(one, 1, now=1.0, first=6)
+    assert one.next_batch(1.0) is None  # what has gone does not fill the next
 
 
 def test_the_buffer_is_bounded_by_records_until_they_are_answered() -> None:
@@ -115,6 +117,9 @@ def test_the_buffer_is_bounded_by_bytes() -> None:
     assert one.offer(interaction(1, half), 0.0)[0] is Offer.HELD
     assert one.offer(interaction(2, half), 0.0)[0] is Offer.FULL
     assert one.offer(interaction(3, 100), 0.0)[0] is Offer.HELD
+    batch = sent(one, 1.0)
+    one.answered(batch, stored(batch), 1.0)
+    assert [one.offer(interaction(number, half), 1.0)[0] for number in (4, 5)] == [Offer.HELD, Offer.FULL]
 
 
 def test_a_record_larger_than_any_batch_is_refused_and_holds_nothing() -> None:

@@ -381,6 +381,7 @@ def test_parts_are_kept_as_what_they_are(part: dict[str, Any], kept_as: tuple[st
     "part",
     [
         {"type": "image_url", "image_url": {"url": "https://a.example/b", "detail": "high"}},
+        {"type": "image_url", "image_url": {"url": "data:,a"}, "cache_control": {"type": "ephemeral"}},
         {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
         {"type": "file", "file": {"file_id": "f"}},
         {"type": "text", "text": ["no", "text"]},
