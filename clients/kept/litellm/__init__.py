@@ -5,7 +5,7 @@
     litellm.callbacks = [KeptLogger.from_environment()]
 
 In the proxy's config.yaml it is `callbacks: kept.litellm.handler`, which is made from the environment when it is first asked for.
-LiteLLM is not installed with this package; `pip install kept[litellm]` brings it.
+LiteLLM is not installed with this package, unless its extra `litellm` is asked for.
 """
 
 from typing import TYPE_CHECKING, Any
