@@ -15,6 +15,7 @@ PROGRAMS = (
     "open_ratio",
     "audit_growth",
     "destroy_growth",
+    "ingest_ratio",
 )
 _RESULT = Path(__file__).parents[1] / "build" / "bench.json"
 

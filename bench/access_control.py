@@ -60,7 +60,8 @@ class Asker:
 @dataclass(frozen=True)
 class Running:
     """Where the two servers are, with what certificates to call them, and whom to ask about: operators; members of one organization;
-    members of as many organizations. service_pid: access control's. issuer_key: signs as the workforce's issuer."""
+    members of as many organizations. service_pid: access control's. issuer_key: signs as the workforce's issuer. home: everything's folder,
+    with the certificate authority. peers: where access control finds settings and retention."""
 
     empty_address: str
     address: str
@@ -73,6 +74,12 @@ class Running:
     database_url: str
     workforce_issuer: str
     issuer_key: Path
+    home: Path
+    peers: Mapping[str, str]
+
+    def issuer(self, kind: str) -> str:
+        """The URL of an issuer, "workforce" or "customer", where its keys are too."""
+        return f"{self.workforce_issuer.rpartition('/')[0]}/{kind}"
 
     def token(self, service: str, subject: str) -> str:
         """A token of the workforce's issuer."""
@@ -153,11 +160,11 @@ def running(people: int = 32, leases: Leases | None = None) -> Iterator[Running]
             return Asker(*of, token)
 
         service = stack.enter_context(
-            _process("services.access_control", "--config", str(config), log=home / "service.log")
+            process("services.access_control", "--config", str(config), log=home / "service.log")
         )
-        _wait_until(lambda: health.serves(health_address), home / "service.log")
+        wait_until(lambda: health.serves(health_address), home / "service.log")
         beside = stack.enter_context(
-            _process(
+            process(
                 "bench.empty_server",
                 str(home / "authority"),
                 empty.rpartition(":")[2],
@@ -174,7 +181,7 @@ def running(people: int = 32, leases: Leases | None = None) -> Iterator[Running]
         there = Running(
             empty,
             address,
-            {name: authority.issue(name, serves=False) for name in callers},
+            {name: authority.issue(name, serves=name != empty_server.CALLER) for name in callers},
             [asker(_STAFF, "workforce", subject) for subject in subjects],
             [asker(_MEMBER, "customer", *member) for member in members],
             [asker(_MEMBER, "customer", *member) for member in scattered],
@@ -183,6 +190,8 @@ def running(people: int = 32, leases: Leases | None = None) -> Iterator[Running]
             url,
             f"http://{issuer}/workforce",
             home / "issuer.pem",
+            home,
+            tables["peers"],
         )
         _sync(there, members + scattered)
         yield there
@@ -267,7 +276,8 @@ def _sync(there: Running, members: Sequence[tuple[str, str]]) -> None:
 
 
 @contextmanager
-def _process(module: str, *arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(module: str, *arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of this project as long as the block runs. log: takes what it writes to stderr."""
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -284,7 +294,8 @@ def _process(module: str, *arguments: str, log: Path) -> Iterator[subprocess.Pop
         process.communicate(timeout=_PATIENCE)
 
 
-def _wait_until(ready: Callable[[], bool], log: Path) -> None:
+def wait_until(ready: Callable[[], bool], log: Path) -> None:
+    """Waits for a service to start. Raises RuntimeError with the end of its log when it does not."""
     until = time.monotonic() + _PATIENCE
     while not ready():
         if time.monotonic() > until:

@@ -33,13 +33,17 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def in_turns(
-    first: Callable[[], object], second: Callable[[], object], rounds: int
+    first: Callable[[], object],
+    second: Callable[[], object],
+    rounds: int,
+    between: Callable[[], object] = lambda: None,
 ) -> tuple[list[float], list[float]]:
-    """Seconds of both, measured in turns; one round before is not counted."""
-    seconds(first)
-    seconds(second)
-    pairs = [(seconds(first), seconds(second)) for _ in range(rounds)]
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    """Seconds of both, measured in turns; one round before is not counted. between: done after each round, and not counted."""
+    pairs = []
+    for _ in range(rounds + 1):
+        pairs.append((seconds(first), seconds(second)))
+        between()
+    return [pair[0] for pair in pairs[1:]], [pair[1] for pair in pairs[1:]]
 
 
 def median_ratio(over: list[float], under: list[float]) -> float:

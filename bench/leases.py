@@ -1,5 +1,5 @@
-"""Settings and retention, as far as access control asks them: every poll of their feeds gets a lease on everything. No organization is
-known to settings, and all records are kept for thirty days."""
+"""Settings and retention, as far as others ask them: every poll of their feeds gets a lease on everything. One organization is known to
+settings, with a gateway that may record for all, and all records are kept for thirty days."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +12,12 @@ import grpc
 from deploy.local.authority import Authority
 from deploy.local.ports import free_ports
 from kept.retention.v1 import rules_pb2, rules_pb2_grpc
-from kept.settings.v1 import policies_pb2, policies_pb2_grpc
+from kept.settings.v1 import organizations_pb2, policies_pb2, policies_pb2_grpc
 from shared.clock import SystemClock
 from shared.config import Tls
 from shared.server import server_credentials
 
+GATEWAY: Final = "bench"
 _TERM_DAYS: Final = 30
 _CLOCK: Final = SystemClock()
 
@@ -30,6 +31,10 @@ class _Policies(policies_pb2_grpc.PolicyServiceServicer):
         change = answer.changes.add(version=1)
         change.effective_at.FromDatetime(_CLOCK.now() - timedelta(days=90))
         change.organization.organization_id = self._organization_id
+        change.organization.deployment = organizations_pb2.DEPLOYMENT_SAAS
+        gateway = answer.changes.add(version=1)
+        gateway.effective_at.CopyFrom(change.effective_at)
+        gateway.gateway.name, gateway.gateway.all_organizations = GATEWAY, True
         _lease(answer)
         return answer
 

@@ -4,6 +4,7 @@ Methods that are not ours carry no option of ours; `_FOREIGN` is their one table
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +13,7 @@ from google.protobuf import descriptor_pool
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc
 from kept.options.v1 import callers_pb2, roles_pb2
 from shared.errors import KeptError, Reason
-from shared.identity import Caller, CallerKind
+from shared.identity import Caller, CallerKind, RefusedToken
 
 _FOREIGN: Final[Mapping[str, callers_pb2.Callers]] = {
     # Health says nothing but whether this server serves; probes and balancers bring no identity.
@@ -25,6 +26,9 @@ _FOREIGN: Final[Mapping[str, callers_pb2.Callers]] = {
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": callers_pb2.Callers(
         public=True, services=["*"]
     ),
+    # OTLP, which logging takes from whoever is registered as a gateway: a model gateway, or an OpenTelemetry Collector.
+    "/opentelemetry.proto.collector.trace.v1.TraceService/Export": callers_pb2.Callers(gateways=True),
+    "/opentelemetry.proto.collector.logs.v1.LogsService/Export": callers_pb2.Callers(gateways=True),
 }
 _NOBODY: Final = callers_pb2.Callers()
 _cache: dict[str, callers_pb2.Callers] = {}
@@ -107,3 +111,9 @@ class RemoteAuthority:
     def authorize_gateway(self, caller: Caller, method: str) -> Caller:
         """See shared.service.CallerAuthority."""
         raise not_allowed(method)
+
+    def refused(self, caller: Caller, method: str, error: KeptError) -> None:
+        """Has access control write down whose token was of no use here: shown to it, it is of none either. See shared.service.Service."""
+        if isinstance(error, RefusedToken):
+            with suppress(KeptError):
+                self._authz.Check(authz_pb2.CheckRequest(token=caller.token.reveal(), method=method))

@@ -40,6 +40,20 @@ def new_record_id(created_at: datetime) -> bytes:
     return number.to_bytes(16)
 
 
+def derived_record_id(milliseconds: int, digest: bytes) -> bytes:
+    """A record id that is a function of its creation time, in milliseconds since 1970 (48 bits), and the first 74 bits of `digest`, which
+    is uniformly distributed: the same call, the same id."""
+    tail = int.from_bytes(digest[:10]) >> 6
+    number = (
+        (milliseconds & (2**48 - 1)) << 80
+        | 0x7 << 76
+        | (tail >> 62) << 64
+        | 0b10 << 62
+        | (tail & (2**62 - 1))
+    )
+    return number.to_bytes(16)
+
+
 def is_record_id(record_id: bytes) -> bool:
     """Whether the bytes are laid out as a UUIDv7: 16 of them, version 7, variant 0b10."""
     return len(record_id) == 16 and record_id[6] >> 4 == 7 and record_id[8] >> 6 == 0b10

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import grpc
 import protovalidate
@@ -22,12 +22,13 @@ from google.protobuf.message import DecodeError, Message
 from shared.callers import is_public, require_kind
 from shared.channels import within
 from shared.errors import KeptError, Reason, to_status
-from shared.identity import Caller, CallerKind, with_correlation
+from shared.identity import Caller, CallerKind, RefusedToken, with_correlation
 from shared.ids import new_id
 from shared.service import CallerAuthority, Refused
 from shared.telemetry import RPC_ACTIVE, RPC_REFUSED, RPC_SECONDS
 
 _log = structlog.get_logger(__name__)
+_OURS: Final = "kept."
 
 if TYPE_CHECKING:
     _Interceptor = grpc.ServerInterceptor[Any, Any]
@@ -209,7 +210,13 @@ class Pipeline(_Interceptor):
             raise
 
     def _admit(self, method: str, context: grpc.ServicerContext, correlation_id: str) -> Caller:
-        caller = with_correlation(self._identify(context), correlation_id)
+        try:
+            identified = self._identify(context)
+        except RefusedToken as error:
+            if self._refused is not None:
+                self._refused(error.caller, method, error)
+            raise
+        caller = with_correlation(identified, correlation_id)
         require_kind(caller, method)
         if caller.kind is CallerKind.GATEWAY and not is_public(method):
             caller = self._authority.authorize_gateway(caller, method)
@@ -232,7 +239,8 @@ def _checked(request: Any) -> Any:
     """The request, if its contract allows it."""
     if isinstance(request, _Malformed):
         raise KeptError(Reason.REASON_MALFORMED_MESSAGE, "The message cannot be parsed as its declared type.")
-    if isinstance(request, Message):
+    # Contracts that are not ours (OTLP, health) hold no rules; looking for them costs 13 µs for each span.
+    if isinstance(request, Message) and request.DESCRIPTOR.full_name.startswith(_OURS):
         violations = protovalidate.collect_violations(request)
         if violations:
             raise KeptError(

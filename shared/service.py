@@ -47,7 +47,7 @@ class Service:
     leases: each raises LEASE_LAPSED unless what is leased from a peer is known now. Shown to operators, and no condition of readiness:
     what needs a lapsed lease refuses by itself, and a peer's outage must not take this service away. parts: whether something else of it
     is well, by the name that health has for it; shown to operators in the same way. refused: told of a person, a method and what was wrong
-    with the request, before the person is.
+    with the request, or with a token that was signed for them (RefusedToken), before the person is.
     """
 
     register: Callable[[Registrar], None]

@@ -96,12 +96,13 @@ class Postgres:
                 self.stop()
                 raise self._explained() from None
 
-    def stop(self) -> None:
-        """End the server, disconnecting who is connected (a "fast" shutdown); no-op if it does not run."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End the server, disconnecting who is connected (a "fast" shutdown); no-op if it does not run. at_once: without writing down
+        what is only in its log yet ("immediate"), for data that nobody will want."""
         process = self.process()
         if process is None:
             return
-        for mode, patience in (("fast", 30), ("immediate", 10)):
+        for mode, patience in (() if at_once else (("fast", 30),)) + (("immediate", 10),):
             with suppress(programs.ProgramFailed):
                 programs.run(
                     "pg_ctl", "stop", "-s", "-w", "-t", str(patience), "-m", mode, "-D", str(self.data)

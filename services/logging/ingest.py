@@ -164,6 +164,7 @@ class Ingest:
 
     def _seal(self, arrivals: list[_Arrival], gateway: str, received_at: datetime) -> None:
         failed: dict[tuple[str, date], reasons_pb2.Reason.ValueType] = {}
+        keys: dict[tuple[str, date], DataKey] = {}
         for arrival in arrivals:
             if arrival.refusal is not None or arrival.first is not None:
                 continue
@@ -171,8 +172,9 @@ class Ingest:
             if arrival.decision is Decision.STORE and interaction.HasField("content"):
                 place = (interaction.organization_id, record_day(interaction.record_id))
                 try:
-                    if place not in failed:
-                        arrival.data_key = self._data_keys.for_writing(*place)
+                    if place not in failed and place not in keys:
+                        keys[place] = self._data_keys.for_writing(*place)
+                    arrival.data_key = keys.get(place)
                 except KeptError as error:
                     failed[place] = _KEY_REFUSALS.get(error.reason, Reason.REASON_PEER_UNAVAILABLE)
                 if arrival.data_key is None:

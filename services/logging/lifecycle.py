@@ -45,15 +45,15 @@ class Lifecycle:
         self._outbox = outbox
 
     def hold(
-        self, hold_id: str, organization_id: str, record_ids: Sequence[bytes]
+        self, hold_id: str, organization_id: str, record_ids: Sequence[bytes], kind: int | None = None
     ) -> tuple[list[HeldRow], list[bytes]]:
         """Keeps rows beyond their day; those that are kept now, and the ids that are not there. Raises WRONG_STATE for a hold that was let
-        go: a call that was on its way for long brings nothing back."""
+        go: a call that was on its way for long brings nothing back. kind: kept.retention.v1.HoldKind; None where it is not known."""
         with self._database.transaction() as tx:
             if store.lock_hold(tx, hold_id):
                 raise wrong_state("The hold was released.", "released")
             stripes.take(tx, organization_id)
-            kept = store.hold(tx, hold_id, organization_id, record_ids)
+            kept = store.hold(tx, hold_id, organization_id, record_ids, kind)
         there = {row.record_id for row in kept}
         return kept, [one for one in record_ids if one not in there]
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from kept.retention.v1 import rules_pb2_grpc
 from kept.settings.v1 import organizations_pb2, policies_pb2, policies_pb2_grpc
 from services.logging.admission import LATE_WINDOW, GatewayPolicy, OrganizationPolicy
-from shared.clock import Clock
+from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.errors import KeptError, Reason
 from shared.identity import Caller
 from shared.jobs import Job
@@ -65,6 +65,21 @@ class Policies:
         """Every policy of a gateway in force at some instant of the span; None where none was known."""
         found = self._policies.throughout(gateway_subject(name), begins, ends)
         return [policy if isinstance(policy, GatewayPolicy) else None for policy in found]
+
+    def only_organization_of(self, name: str) -> str:
+        """The organization of a gateway that may record for that one alone, as it is known here; empty where it may for others too. Says
+        nothing about the lease."""
+        now = self._clock.now()
+        found = self.gateway_throughout(name, now, now + CLOCK_TOLERANCE)
+        bound = {policy.organization_ids for policy in found if policy is not None}
+        if (
+            None in found
+            or len(bound) != 1
+            or any(policy is None or policy.all_organizations for policy in found)
+        ):
+            return ""
+        ids = next(iter(bound))
+        return next(iter(ids)) if len(ids) == 1 else ""
 
     def require_gateway(self, name: str) -> None:
         """Raises GATEWAY_NOT_REGISTERED unless the gateway may record for somebody now, LEASE_LAPSED when that is not known."""

@@ -15,10 +15,10 @@ from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, grants_pb2
 from kept.logging.v1 import read_pb2
 from services.logging.ended_grants import EndedGrants
 from services.logging.records import StoredRow
-from services.logging.scope import Extent, extent_of, outside_scope
+from services.logging.scope import EVERYTHING, Extent, Selection, extent_of, outside_scope, selection_of
 from services.logging.showing import log_data_of, shown
 from services.logging.store import reading as store
-from services.logging.store.reading import Span
+from services.logging.store.reading import Page, Span
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
@@ -53,6 +53,7 @@ class _Read:
 
     question: Question
     extent: Extent
+    selection: Selection
     expires_at: datetime
 
 
@@ -76,13 +77,14 @@ class Reading:
     def page(
         self, question: Question, after: bytes | None, limit: int
     ) -> tuple[list[read_pb2.InteractionRecord], bytes | None]:
-        """Log data of up to `limit` records after an id, oldest first, and the id to go on after (None on the last page). Raises what
-        access control's decision raises, OUTSIDE_SCOPE, LEASE_LAPSED."""
+        """Log data of up to `limit` records after an id, oldest first, and the id to go on after (None on the last page). A filter may
+        leave a page short, or empty, that is not the last. Raises what access control's decision raises, INVALID_ARGUMENT,
+        OUTSIDE_SCOPE, LEASE_LAPSED."""
         read = self._authorize(question)
         self._require_all_there(read)
-        rows, more = self._rows(read, after, limit)
-        self._open(read, rows)
-        return [log_data_of(row) for row in rows], rows[-1].record_id if more else None
+        found = self._page(read, after, limit)
+        self._open(read, found.rows)
+        return [log_data_of(row) for row in found.rows], found.after
 
     def stream(
         self, question: Question, after: bytes | None, *, follow: bool, is_active: Callable[[], bool]
@@ -96,14 +98,15 @@ class Reading:
         self._require_standing(read)
         self._require_all_there(read)
         floor, recent = after, _Recent(self._clock)
-        while True:
-            rows, more = self._rows(read, after, _PAGE)
-            for record in self._shown(read, rows):
+        while is_active():
+            found = self._page(read, after, _PAGE)
+            for record in self._shown(read, found.rows):
                 recent.add(record.record_id)
                 yield record
-            if not more:
+            if found.after is None:
                 break
-            after = rows[-1].record_id
+            after = found.after
+            self._require_standing(read)  # a filter may leave nothing to show for long
         while follow and is_active():
             self._require_standing(read)
             fresh = self._fresh(read, floor, recent)
@@ -115,6 +118,7 @@ class Reading:
                 self._ended.wait(_FOLLOW_SECONDS)
 
     def _authorize(self, question: Question) -> _Read:
+        selection = selection_of(question.asked)
         decision = self._authz.Authorize(
             authz_pb2.AuthorizeRequest(
                 token=question.token.reveal(),
@@ -126,14 +130,14 @@ class Reading:
         if decision.scope.organization_id != question.organization_id:
             raise outside_scope()
         extent = extent_of(question.asked, decision.scope)
-        return _Read(question, extent, decision.expires_at.ToDatetime(tzinfo=UTC))
+        return _Read(question, extent, selection, decision.expires_at.ToDatetime(tzinfo=UTC))
 
     def _require_standing(self, read: _Read) -> None:
         self._ended.require(read.question.grant_id, read.expires_at)
 
     def _require_all_there(self, read: _Read) -> None:
-        """Raises OUTSIDE_SCOPE unless every record that was named is covered and there. What the grant does not cover is put to access
-        control all the same, so that the refusal is in the audit log."""
+        """Raises OUTSIDE_SCOPE unless every record that was named is covered and there, whatever else the filter wants of it. What the
+        grant does not cover is put to access control all the same, so that the refusal is in the audit log."""
         if read.extent.outside:
             outside = sorted(read.extent.outside)[:_OPEN_AT_ONCE]
             self._authz.OpenRecords(
@@ -148,7 +152,7 @@ class Reading:
             raise outside_scope()
         if not read.question.asked.record_ids:
             return
-        span = self._span(read)
+        span = replace(self._span(read), selection=EVERYTHING)
         with self._database.transaction() as tx:
             there = store.ids(tx, span, None)
         if len(there) < len(read.extent.record_ids or ()):
@@ -162,6 +166,7 @@ class Reading:
             high=read.extent.high,
             record_ids=read.extent.record_ids,
             living=self._living(read),
+            selection=read.selection,
         )
 
     def _living(self, read: _Read) -> bytes:
@@ -171,12 +176,10 @@ class Reading:
         newest_due = self._rules.at(read.question.organization_id, now).newest_due_day(now)
         return lowest_record_id(day_start(newest_due + timedelta(days=1)))
 
-    def _rows(self, read: _Read, after: bytes | None, limit: int) -> tuple[list[StoredRow], bool]:
-        """The next rows, and whether there are more after them."""
+    def _page(self, read: _Read, after: bytes | None, limit: int) -> Page:
         span = self._span(read)
         with self._database.transaction() as tx:
-            rows = store.page(tx, span, after, limit + 1)
-        return rows[:limit], len(rows) > limit
+            return store.page(tx, span, after, limit)
 
     def _fresh(self, read: _Read, floor: bytes | None, recent: "_Recent") -> list[bytes]:
         """Ids after `floor` that were not sent, of the moments since shortly before the last look."""
@@ -189,7 +192,7 @@ class Reading:
     def _rows_of(self, read: _Read, record_ids: list[bytes]) -> list[StoredRow]:
         span = self._span(read)
         with self._database.transaction() as tx:
-            return store.page(tx, replace(span, record_ids=frozenset(record_ids)), None, len(record_ids))
+            return store.page(tx, replace(span, record_ids=frozenset(record_ids)), None, len(record_ids)).rows
 
     def _shown(self, read: _Read, rows: list[StoredRow]) -> Iterator[read_pb2.InteractionRecord]:
         """Opens rows and gives them out, looking before each whether the grant still stands. A budget that does not

@@ -12,6 +12,10 @@ from shared.errors import Reason
 from shared.ids import is_record_id, record_day
 
 RECORD_ID_BYTES: Final = 16
+# Names and values of a record's attributes together.
+MAX_ATTRIBUTES_BYTES: Final = 16 * 1024
+# What is not said to be anything else is an organization's own key.
+PRODUCTION: Final[int] = interactions_pb2.API_KEY_KIND_PRODUCTION
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -19,7 +23,8 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 class Row:
     """A record as it is stored.
 
-    record_id: 16 bytes, UUIDv7. gateway: who recorded it. latency: None where none was sent. data_key_id: 16 bytes, and content:
+    record_id: 16 bytes, UUIDv7. gateway: who recorded it. latency: None where none was sent. api_key_kind: a value of
+    kept.logging.v1.ApiKeyKind, never 0. data_key_id: 16 bytes, and content:
     nonce and ciphertext; both None where nothing is sealed.
     """
 
@@ -34,6 +39,7 @@ class Row:
     generation_tokens: int
     finish_reason: str
     latency: timedelta | None
+    api_key_kind: int = PRODUCTION
     data_key_id: bytes | None = None
     content: bytes | None = field(default=None, repr=False)
 
@@ -89,13 +95,15 @@ def row_of(
         generation_tokens=interaction.generation_tokens,
         finish_reason=interaction.finish_reason,
         latency=latency,
+        api_key_kind=interaction.api_key_kind or PRODUCTION,
         data_key_id=data_key_id,
         content=content,
     )
 
 
 def fault_of(interaction: interactions_pb2.Interaction) -> "reasons_pb2.Reason.ValueType | None":
-    """Why this interaction cannot be recorded whatever the policy: INVALID_RECORD_ID, INVALID_ARGUMENT, or None.
+    """Why this interaction cannot be recorded whatever the policy: INVALID_RECORD_ID, INVALID_ARGUMENT, TOO_LARGE for more than 16 KiB of
+    attributes, or None.
 
     Says no field by name: a receipt has no place for it, and values are the customer's.
     """
@@ -107,4 +115,7 @@ def fault_of(interaction: interactions_pb2.Interaction) -> "reasons_pb2.Reason.V
         return Reason.REASON_INVALID_RECORD_ID
     if protovalidate.collect_violations(interaction):
         return Reason.REASON_INVALID_ARGUMENT
+    attributes = interaction.content.attributes
+    if sum(len(name.encode()) + len(attributes[name].encode()) for name in attributes) > MAX_ATTRIBUTES_BYTES:
+        return Reason.REASON_TOO_LARGE
     return None

@@ -1,4 +1,4 @@
-"""Which records a read may look at: what was asked for, as far as the grant covers it."""
+"""Which records a read may look at: what was asked for, as far as the grant covers it; and which of these it wants."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import read_pb2
-from shared.errors import KeptError, Reason
+from shared.errors import KeptError, Reason, invalid
 
 _LOWEST: Final = bytes(16)
 _HIGHEST: Final = b"\xff" * 16
@@ -23,6 +23,28 @@ class Extent:
     high: bytes
     record_ids: frozenset[bytes] | None
     outside: frozenset[bytes]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What must be true of a record's log data for it to be wanted. Texts: equal to these, where not empty. Tokens: at least and at most so
+    many; None: any number. flagged: held by safety review."""
+
+    application: str = ""
+    model: str = ""
+    end_user: str = ""
+    finish_reason: str = ""
+    prompt_tokens: tuple[int | None, int | None] = (None, None)
+    generation_tokens: tuple[int | None, int | None] = (None, None)
+    flagged: bool = False
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether it leaves nothing out."""
+        return self == EVERYTHING
+
+
+EVERYTHING: Final = Selection()
 
 
 def outside_scope() -> KeptError:
@@ -43,6 +65,27 @@ def extent_of(asked: read_pb2.RecordFilter, scope: grants_pb2.DataScope) -> Exte
     wanted = frozenset(asked.record_ids)
     inside = frozenset(one for one in wanted if first <= one < last and (covered is None or one in covered))
     return Extent(low, high, frozenset(one for one in inside if low <= one < high), wanted - inside)
+
+
+def selection_of(asked: read_pb2.RecordFilter) -> Selection:
+    """What the question asks of records. Raises INVALID_ARGUMENT for a range of tokens that ends before it begins."""
+    return Selection(
+        application=asked.application,
+        model=asked.model,
+        end_user=asked.end_user,
+        finish_reason=asked.finish_reason,
+        prompt_tokens=_range(asked.min_prompt_tokens, asked.max_prompt_tokens, "prompt_tokens"),
+        generation_tokens=_range(
+            asked.min_generation_tokens, asked.max_generation_tokens, "generation_tokens"
+        ),
+        flagged=asked.flagged,
+    )
+
+
+def _range(least: int, most: int, name: str) -> tuple[int | None, int | None]:
+    if most and most < least:
+        raise invalid(f"filter.max_{name}", f"must not be less than min_{name}")
+    return least or None, most or None
 
 
 def _bound(

@@ -153,7 +153,7 @@ class ScreeningFeed:
         organization_id, record_ids = keys[0][0], frozenset(record_id for _, record_id in keys)
         everything = Span(organization_id, bytes(16), b"\xff" * 16, record_ids, bytes(16))
         with self._database.transaction() as tx:
-            rows = reading.page(tx, everything, None, len(keys))
+            rows = reading.page(tx, everything, None, len(keys)).rows
         # What is gone from the tables or has lost its data key has nothing left that could be screened.
         readable = [row for row in rows if row.sealed_data_key is not None]
         self._give_up(sorted(set(keys) - {row.key for row in readable}))

@@ -6,7 +6,6 @@ HMAC-SHA-256(data key, label and record id), so that access control can give out
 compressed with zstd and encrypted with AES-256-GCM (NIST SP 800-38D) under a random 96-bit nonce; a record key seals one record once.
 """
 
-import hashlib
 import hmac
 import threading
 from collections.abc import Callable
@@ -41,6 +40,17 @@ _COMPRESSION_LEVEL: Final = 3
 
 # Gives an epoch's public key as 1,216 bytes. Raises KeptError.
 PublicKeySource = Callable[[str, date], bytes]
+
+
+class _Threads(threading.local):
+    """A thread's own contexts of zstd: to make one takes longer than to compress a record, and two threads may not share one."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_threads: Final = _Threads()
 
 
 class Unsealable(Exception):
@@ -87,7 +97,7 @@ def seal_data_key(
 
 def record_key(data_key: bytes, record_id: bytes) -> bytes:
     """The key of one record, 32 bytes."""
-    return hmac.new(data_key, _RECORD_KEY_LABEL + record_id, hashlib.sha256).digest()
+    return hmac.digest(data_key, _RECORD_KEY_LABEL + record_id, "sha256")
 
 
 def _associated(organization_id: str, record_id: bytes, data_key_id: bytes) -> bytes:
@@ -96,7 +106,7 @@ def _associated(organization_id: str, record_id: bytes, data_key_id: bytes) -> b
 
 def seal_content(content: interactions_pb2.InteractionContent, record_id: bytes, data_key: DataKey) -> bytes:
     """The content, compressed and encrypted: nonce (12 bytes) and ciphertext."""
-    packed = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(content.SerializeToString())
+    packed = _threads.compressor.compress(content.SerializeToString())
     nonce = ids.entropy(_NONCE_BYTES)
     key = record_key(data_key.key.reveal(), record_id)
     bound = _associated(data_key.organization_id, record_id, data_key.data_key_id)
@@ -110,7 +120,7 @@ def open_content(
     try:
         bound = _associated(organization_id, record_id, data_key_id)
         packed = AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
-        plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=_LARGEST_CONTENT)
+        plain = _threads.decompressor.decompress(packed, max_output_size=_LARGEST_CONTENT)
         content = interactions_pb2.InteractionContent()
         content.ParseFromString(plain)
     except (InvalidTag, zstandard.ZstdError, ValueError) as error:

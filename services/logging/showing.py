@@ -1,5 +1,6 @@
 """What a reader sees of a record at each level of detail: the least that does the job."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from kept.access_control.v1 import grants_pb2
@@ -25,6 +26,7 @@ def log_data_of(row: StoredRow) -> read_pb2.InteractionRecord:
         finish_reason=row.finish_reason,
         has_content=row.has_content,
         content_size=row.content_size,
+        api_key_kind=interactions_pb2.ApiKeyKind.ValueType(row.api_key_kind),
     )
     shown.created_at.FromDatetime(record_time(row.record_id))
     shown.received_at.FromDatetime(row.received_at)
@@ -56,7 +58,28 @@ def masked(content: interactions_pb2.InteractionContent) -> interactions_pb2.Int
     return interactions_pb2.InteractionContent(
         prompt=[_masked_message(message) for message in content.prompt],
         generations=[_masked_message(message) for message in content.generations],
+        attributes=_masked_attributes(content.attributes),
     )
+
+
+def _masked_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Names are as free as values: somebody will count by e-mail address. What becomes the same name is told apart by a number, given in
+    an order in which nothing of the names that were there shows."""
+    masked: dict[str, str] = {}
+    for name, value in sorted((mask(name), _masked_value(name, attributes[name])) for name in attributes):
+        free, number = name, 1
+        while free in masked:
+            number += 1
+            free = f"{name} ({number})"
+        masked[free] = value
+    return masked
+
+
+def _masked_value(name: str, value: str) -> str:
+    """A value with what its name gives away: a bare row of digits is a telephone number where the name says so."""
+    before = f"{name}: "
+    together = mask(before + value)
+    return mask(together.removeprefix(before) if together.startswith(before) else value)
 
 
 def _masked_message(message: interactions_pb2.Message) -> interactions_pb2.Message:

@@ -16,12 +16,14 @@ from services.logging.ended_grants import EndedGrants
 from services.logging.epoch_keys import EpochKeys
 from services.logging.ingest import Ingest
 from services.logging.lifecycle import Lifecycle
+from services.logging.otlp.exporting import Exporting
 from services.logging.partitions import Partitions
 from services.logging.policies import LoggingAuthority, Policies
 from services.logging.reading import Reading
 from services.logging.screening_feed import ScreeningFeed
 from services.logging.servicers.ingest import IngestServicer
 from services.logging.servicers.lifecycle import LifecycleServicer
+from services.logging.servicers.otlp import add_otlp_servicers
 from services.logging.servicers.read import ReadServicer
 from shared.callers import RemoteAuthority
 from shared.clock import Clock
@@ -63,6 +65,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         feed=feed,
         writer=new_id("writer"),
     )
+    exporting = Exporting(ingest, policies)
     ended = EndedGrants(authz, clock)
     reading = Reading(database, clock, policies.rules, authz, ended)
     lifecycle = Lifecycle(database, clock, policies.rules, outbox)
@@ -72,9 +75,11 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             "grpc.Server", registrar
         )  # generated code asks a server for no more than a Registrar has
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestServicer(ingest), server)
+        add_otlp_servicers(exporting, registrar)
         read_pb2_grpc.add_ReadServiceServicer_to_server(ReadServicer(reading), server)
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 
+    remote = RemoteAuthority(authz)
     return Service(
         register=register,
         jobs=[
@@ -87,7 +92,8 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             feed.backlog_job,
             outbox.job,
         ],
-        authority=LoggingAuthority(RemoteAuthority(authz), policies),
+        authority=LoggingAuthority(remote, policies),
+        refused=remote.refused,
         leases=[policies.require_leases],
         parts={"outbox": outbox.is_well},
     )

@@ -13,6 +13,7 @@ import structlog
 
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
+from kept.retention.v1 import holds_pb2
 from services.retention import destructions, holds
 from services.retention.holds import Hold, HoldKind, HoldOrder, HoldState
 from services.retention.peers import Peers
@@ -198,7 +199,10 @@ class HoldKeeper:
         try:
             answer = self._peers.logging.HoldRecords(
                 lifecycle_pb2.HoldRecordsRequest(
-                    hold_id=hold.hold_id, organization_id=hold.organization_id, record_ids=hold.record_ids
+                    hold_id=hold.hold_id,
+                    organization_id=hold.organization_id,
+                    record_ids=hold.record_ids,
+                    kind=holds_pb2.HoldKind.Value(f"HOLD_KIND_{hold.kind.value}"),
                 )
             )
             if not answer.held:

@@ -62,9 +62,11 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
         erasures_pb2_grpc.add_ErasureServiceServicer_to_server(ErasureServicer(erasures), server)
         certificates_pb2_grpc.add_CertificateServiceServicer_to_server(CertificateServicer(database), server)
 
+    remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(connect("access_control")))
     return Service(
         register=register,
         jobs=(rules.job, holds.job, schedule.job, runs.job, erasures.job, certifier.job, outbox.job),
-        authority=RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(connect("access_control"))),
+        authority=remote,
+        refused=remote.refused,
         parts={"outbox": outbox.is_well},
     )

@@ -1,4 +1,4 @@
-"""What of an interaction is text, in order: what people and models said, and what tools were told and gave back.
+"""What of an interaction is text, in order: what people and models said, what tools were told and gave back, and attributes.
 
 A JSON escape hides a word from whoever reads the bytes ("bo\\u006db"), and many libraries escape every letter outside ASCII. So where a
 part is, or may be, JSON and holds a backslash, its unescaped form is looked at as well. It is unescaped without being parsed: that is
@@ -20,7 +20,8 @@ _CHARSETS: Final = frozenset(
 
 
 def texts_of(content: interactions_pb2.InteractionContent) -> tuple[str, ...]:
-    """The texts of all parts of prompt and generations, in order; after them the unescaped forms of those that are JSON.
+    """The texts of all parts of prompt and generations, in order; then of attributes, each as "name: value", by name; after them the
+    unescaped forms of those that are JSON.
 
     Data counts as text if its media type says text or JSON, or says nothing. Bytes that are not what the charset wants become U+FFFD.
     """
@@ -42,6 +43,11 @@ def texts_of(content: interactions_pb2.InteractionContent) -> tuple[str, ...]:
             texts.append(text)
             if "\\" in text and (is_json or part.kind.startswith("tool")):
                 unescaped.append(_unescape(text))
+    for name in sorted(content.attributes):
+        text = f"{name}: {content.attributes[name]}"
+        texts.append(text)
+        if "\\" in text:
+            unescaped.append(_unescape(text))
     return (*texts, *unescaped)
 
 

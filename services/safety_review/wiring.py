@@ -53,6 +53,7 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
         detectors_pb2_grpc.add_DetectorServiceServicer_to_server(DetectorServicer(matcher.rules), server)
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 
+    remote = RemoteAuthority(authz)
     return Service(
         register=register,
         jobs=(
@@ -60,7 +61,8 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
             Job("old_verdicts", timedelta(minutes=10), screening.prune),
             Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
         ),
-        authority=RemoteAuthority(authz),
+        authority=remote,
+        refused=remote.refused,
         parts={"outbox": outbox.is_well},
     )
 

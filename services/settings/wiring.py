@@ -89,14 +89,16 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         policies_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyServicer(policies, data_controls), server)
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 
+    remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(access_control))
     return Service(
         register=register,
         jobs=(outbox.job, account_deletions.job, pace.job),
         authority=SettingsAuthority(
             database,
-            RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(access_control)),
+            remote,
             declared,
             support=config.support_contact,
         ),
+        refused=remote.refused,
         parts={"outbox": outbox.is_well},
     )

@@ -38,6 +38,7 @@ NUMBERS = {
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
     FieldDescriptor.CPPTYPE_ENUM: (0, 1, 99, -1),
     FieldDescriptor.CPPTYPE_BOOL: (False, True),
+    FieldDescriptor.CPPTYPE_DOUBLE: (0.0, -1.5, float("nan"), float("inf"), float("-inf")),
 }
 BYTES = (b"", b"\0" * 16, b"\xff" * 16, bytes.fromhex("ffffffffffff7fff8fffffffffffffff"), b"x" * 100_000)
 # A wire that is no message of any type here: a broken tag, text that is no UTF-8 in field 1, a length beyond the end.

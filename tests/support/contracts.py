@@ -8,10 +8,17 @@ from typing import Any
 
 from google.protobuf import descriptor, message_factory
 from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from kept.options.v1 import callers_pb2
+from shared.callers import declared
 
 _PROTOS = Path(__file__).parents[2] / "protos"
+_FOREIGN = (
+    ("logging", trace_service_pb2.DESCRIPTOR.services_by_name["TraceService"]),
+    ("logging", logs_service_pb2.DESCRIPTOR.services_by_name["LogsService"]),
+)
 SERVICES = ("settings", "logging", "access_control", "retention", "safety_review")
 
 
@@ -25,9 +32,12 @@ class Method:
 
     @property
     def callers(self) -> callers_pb2.Callers | None:
-        """What it declares; None when it declares nothing."""
+        """What it declares, or what is declared for it where its contract is another's; None when nothing is."""
         options = self.descriptor.GetOptions()
-        return options.Extensions[callers_pb2.callers] if options.HasExtension(callers_pb2.callers) else None
+        if options.HasExtension(callers_pb2.callers):
+            return options.Extensions[callers_pb2.callers]
+        foreign = declared(self.path)
+        return foreign if foreign.ListFields() else None
 
     def request(self) -> Message:
         """A new, empty request."""
@@ -56,16 +66,20 @@ class Method:
 
 
 def methods() -> list[Method]:
-    """Every method of every contract, by path."""
+    """Every method of every contract, by path; OTLP's too, which logging serves."""
     found = []
     for file in _files():
         for service in file.services_by_name.values():
             room = file.package.split(".")[1]
             if room in SERVICES:
-                found += [
-                    Method(room, f"/{service.full_name}/{method.name}", method) for method in service.methods
-                ]
+                found += _methods(room, service)
+    for room, service in _FOREIGN:
+        found += _methods(room, service)
     return sorted(found, key=lambda method: method.path)
+
+
+def _methods(room: str, service: Any) -> list[Method]:
+    return [Method(room, f"/{service.full_name}/{method.name}", method) for method in service.methods]
 
 
 def _files() -> Iterator[Any]:

@@ -82,13 +82,13 @@ def database_name(url: str) -> str:
 def running_server() -> Iterator[TestServer]:
     """A throwaway server as long as the block runs."""
     _sweep()
-    home = throwaway.make(_PREFIX, _place())
+    home = throwaway.make(_PREFIX, place())
     try:
         postgres = _started(home)
         try:
             yield TestServer(postgres)
         finally:
-            postgres.stop()
+            postgres.stop(at_once=True)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -115,7 +115,7 @@ def fresh_database(postgres_server: TestServer) -> Iterator[FreshDatabase]:
         postgres_server.drop(url)
 
 
-def _place() -> Path | None:
+def place() -> Path | None:
     """Where the server's files go: into memory, if there is room for them; None for the system's place."""
     is_there = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH
     return _MEMORY if is_there else None

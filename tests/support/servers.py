@@ -15,6 +15,7 @@ from deploy.local.ports import free_ports
 from deploy.local.postgres import SUPERUSER, Postgres
 from services.access_control.store import metadata as _  # noqa: F401 - so that migrations find their tables
 from shared.database import Database, migrate
+from tests.support.postgres import place
 
 _PREFIX = "kept-test-postgres-"
 _PATIENCE = 30.0
@@ -87,7 +88,7 @@ class CopiedServer:
     def stop(self) -> None:
         """Ends the server and its copies."""
         for server in (*self._copies, self.postgres):
-            server.stop()
+            server.stop(at_once=True)
 
     def _prepared(self, backup: Path, settings: dict[str, str]) -> Path:
         target = backup.with_name(f"{backup.name}-copy-{len(self._copies)}")
@@ -114,7 +115,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 @contextmanager
 def copied_server(migrations: Path) -> Iterator[CopiedServer]:
     """A server as long as the block runs."""
-    home = throwaway.make(_PREFIX)
+    home = throwaway.make(_PREFIX, place())
     server = None
     try:
         server = CopiedServer(home, migrations)

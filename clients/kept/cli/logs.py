@@ -1,7 +1,7 @@
 """`kept logs`: records, read under a grant."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -29,6 +29,60 @@ _Whose = Annotated[
         "--organization", "-o", metavar="ORG", help="Organization id, org_…. The grant's without it."
     ),
 ]
+# What the wire takes.
+_MOST_TOKENS: Final = 2**31 - 1
+_Application = Annotated[
+    str, typer.Option("--application", metavar="NAME", help="Only of this application, as it was recorded.")
+]
+_Model = Annotated[str, typer.Option("--model", metavar="NAME", help="Only of this model.")]
+_EndUser = Annotated[
+    str,
+    typer.Option("--end-user", metavar="NAME", help="Only of this end user, by the customer's pseudonym."),
+]
+_FinishReason = Annotated[
+    str, typer.Option("--finish-reason", metavar="WORD", help="Only where the model stopped for this reason.")
+]
+_MinPrompt = Annotated[
+    int | None,
+    typer.Option(
+        "--min-prompt-tokens",
+        metavar="N",
+        min=0,
+        max=_MOST_TOKENS,
+        help="Only with so many tokens in the prompt, or more.",
+    ),
+]
+_MaxPrompt = Annotated[
+    int | None,
+    typer.Option(
+        "--max-prompt-tokens",
+        metavar="N",
+        min=1,
+        max=_MOST_TOKENS,
+        help="Only with so many tokens in the prompt, or fewer.",
+    ),
+]
+_MinGeneration = Annotated[
+    int | None,
+    typer.Option(
+        "--min-generation-tokens",
+        metavar="N",
+        min=0,
+        max=_MOST_TOKENS,
+        help="Only with so many tokens generated, or more.",
+    ),
+]
+_MaxGeneration = Annotated[
+    int | None,
+    typer.Option(
+        "--max-generation-tokens",
+        metavar="N",
+        min=1,
+        max=_MOST_TOKENS,
+        help="Only with so many tokens generated, or fewer.",
+    ),
+]
+_Flagged = Annotated[bool, typer.Option("--flagged", help="Only what a hold of safety review keeps.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,11 +105,12 @@ def _granted(call: Invocation, grant: str) -> "grants_pb2.DataScope | None":
     return found.data
 
 
-def _filter(from_: Any, until: Any, record: Any) -> "read_pb2.RecordFilter":
+def _filter(from_: Any, until: Any, record: Any, **wanted: Any) -> "read_pb2.RecordFilter":
+    """wanted: fields of the contract, as they are."""
     from kept.logging.v1 import read_pb2
 
     start: dict[str, Any] = {"from": stamp(from_)}  # a keyword of Python's
-    return read_pb2.RecordFilter(until=stamp(until), record_ids=raw_ids(record), **start)
+    return read_pb2.RecordFilter(until=stamp(until), record_ids=raw_ids(record), **start, **wanted)
 
 
 def list_(
@@ -65,6 +120,15 @@ def list_(
     from_: From = None,
     until: Until = None,
     record: Records = None,
+    application: _Application = "",
+    model: _Model = "",
+    end_user: _EndUser = "",
+    finish_reason: _FinishReason = "",
+    min_prompt_tokens: _MinPrompt = None,
+    max_prompt_tokens: _MaxPrompt = None,
+    min_generation_tokens: _MinGeneration = None,
+    max_generation_tokens: _MaxGeneration = None,
+    flagged: _Flagged = False,
     limit: Limit = 100,
 ) -> None:
     """Log data of the records that a grant covers.
@@ -81,7 +145,22 @@ def list_(
         raise typer.BadParameter("name the organization (--organization ORG), or a grant (--grant GRANT).")
     stub = read_pb2_grpc.ReadServiceStub(call.channel("logging"))
     wanted = read_pb2.ListInteractionsRequest(
-        grant_id=grant, organization_id=organization, filter=_filter(from_, until, record)
+        grant_id=grant,
+        organization_id=organization,
+        filter=_filter(
+            from_,
+            until,
+            record,
+            application=application,
+            model=model,
+            end_user=end_user,
+            finish_reason=finish_reason,
+            min_prompt_tokens=min_prompt_tokens,
+            max_prompt_tokens=max_prompt_tokens,
+            min_generation_tokens=min_generation_tokens,
+            max_generation_tokens=max_generation_tokens,
+            flagged=flagged,
+        ),
     )
     response = pages(stub.ListInteractions, wanted, limit)
     columns = [
@@ -92,9 +171,14 @@ def list_(
         "end_user",
         ("prompt", "prompt_tokens"),
         ("generated", "generation_tokens"),
+        "finish_reason",
+        ("key", "api_key_kind"),
         ("content", "has_content"),
     ]
-    call.show(response, lambda: table(response.records, columns, "The grant covers no record that is there."))
+    call.show(
+        response,
+        lambda: table(response.records, columns, "Nothing that the grant covers is there, or matches."),
+    )
 
 
 def read(
@@ -108,6 +192,15 @@ def read(
     from_: From = None,
     until: Until = None,
     record: Records = None,
+    application: _Application = "",
+    model: _Model = "",
+    end_user: _EndUser = "",
+    finish_reason: _FinishReason = "",
+    min_prompt_tokens: _MinPrompt = None,
+    max_prompt_tokens: _MaxPrompt = None,
+    min_generation_tokens: _MinGeneration = None,
+    max_generation_tokens: _MaxGeneration = None,
+    flagged: _Flagged = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Stay, and show new records as they come.")
     ] = False,
@@ -134,7 +227,20 @@ def read(
     wanted = read_pb2.ReadInteractionsRequest(
         grant_id=grant,
         organization_id=organization,
-        filter=_filter(from_, until, record),
+        filter=_filter(
+            from_,
+            until,
+            record,
+            application=application,
+            model=model,
+            end_user=end_user,
+            finish_reason=finish_reason,
+            min_prompt_tokens=min_prompt_tokens,
+            max_prompt_tokens=max_prompt_tokens,
+            min_generation_tokens=min_generation_tokens,
+            max_generation_tokens=max_generation_tokens,
+            flagged=flagged,
+        ),
         detail=level,
         follow=follow,
     )
@@ -151,7 +257,7 @@ def read(
 
 
 def _record(record: "read_pb2.InteractionRecord") -> "Iterator[RenderableType]":
-    """Log data, then each message with who speaks; parts that are no text by kind and size."""
+    """Log data, then attributes, then each message with who speaks; parts that are no text by kind and size."""
     from rich.text import Text
 
     from kept.cli.output import enum_words, plain, sheet
@@ -160,6 +266,9 @@ def _record(record: "read_pb2.InteractionRecord") -> "Iterator[RenderableType]":
     yield sheet(record, skip=("content", "content_size", "unreadable"))
     if record.unreadable:
         yield Text("  its content cannot be opened any more", style="italic")
+    for attribute in sorted(record.content.attributes):
+        value = record.content.attributes[attribute]
+        yield Text(f"  {plain(attribute)}: {plain(value)}")
     for name, messages in (("prompt", record.content.prompt), ("generation", record.content.generations)):
         for message in messages:
             role = enum_words(interactions_pb2.MessageRole.DESCRIPTOR, message.role)

@@ -25,7 +25,7 @@ from shared.callers import declared, not_allowed, require_kind
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
-from shared.identity import Caller, CallerKind
+from shared.identity import Caller, CallerKind, RefusedToken
 
 _ALLOWED: Final = "method.allowed"
 _DENIED: Final = "method.denied"
@@ -103,8 +103,11 @@ class Authority:
         raise not_allowed(method)
 
     def refused(self, caller: Caller, method: str, error: KeptError) -> None:
-        """Writes down that somebody sent what the contract does not allow: which fields, and never what was in them. See
-        shared.service.Service."""
+        """Writes down that somebody sent what the contract does not allow: which fields, and never what was in them; or a token of theirs
+        that is of no use here. See shared.service.Service."""
+        if isinstance(error, RefusedToken):
+            self._refused_token(caller, method, error)
+            return
         with self._database.transaction() as tx:
             self._decisions.write(
                 tx,
@@ -117,6 +120,16 @@ class Authority:
                     "fields": ",".join(field for field, _ in error.fields)[:500],
                 },
             )
+
+    def _refused_token(self, caller: Caller, method: str, error: RefusedToken) -> None:
+        with self._database.transaction() as tx:
+            if actor := self._tokens.actor(tx, caller):
+                facts = {
+                    "method": method,
+                    "refused": error.name,
+                    "problem": error.metadata.get("problem", ""),
+                }
+                self._decisions.write(tx, _DENIED, actor, facts=facts)
 
     def check(self, service: str, token: str, method: str) -> Checked:
         """The answer to another service's question about one of its own methods; in the audit log in any case.
@@ -193,8 +206,9 @@ class Authority:
     def _decide_on_person(
         self, tx: Connection | None, caller: Caller, person: Person, callers: callers_pb2.Callers, method: str
     ) -> tuple[Caller, Decision]:
-        require_standing(person, self._clock.now())
-        roles = person.roles_at(self._clock.now())
+        now = self._clock.now()
+        require_standing(person, now)
+        roles = person.roles_at(now)
         if not callers.any_staff and not callers.roles:
             raise not_allowed(method)
         if not callers.any_staff and not roles & frozenset(callers.roles):
@@ -208,7 +222,7 @@ class Authority:
                 metadata={"power": roles_pb2.Power.Name(callers.power)},
             )
         names_of_powers = frozenset(power_name(power) for power in powers)
-        principal = person_entity(person, self._clock.now(), names_of_powers)
+        principal = person_entity(person, now, names_of_powers)
         decision = self._call_policy.require(principal, method, callers)
         return replace(caller, person_id=person.person_id, roles=roles), decision
 

@@ -33,17 +33,18 @@ class Tokens:
         try:
             return self._verify(Secret(token), _AUDIENCE + service)
         except RefusedToken as error:
-            error.actor = self._actor(error.caller)
+            with self._database.transaction() as tx:
+                error.actor = self.actor(tx, error.caller)
             raise
 
-    def _actor(self, caller: Caller) -> str:
-        with self._database.transaction() as tx:
-            try:
-                if caller.kind is CallerKind.CUSTOMER:
-                    return self.member(tx, caller).member_id
-                return self.person(tx, caller).person_id
-            except KeptError:
-                return ""
+    def actor(self, tx: Connection, caller: Caller) -> str:
+        """The id of the person or member, for the audit log; empty for nobody that we know."""
+        try:
+            if caller.kind is CallerKind.CUSTOMER:
+                return self.member(tx, caller).member_id
+            return self.person(tx, caller).person_id
+        except KeptError:
+            return ""
 
     def person_id(self, tx: Connection, caller: Caller) -> str:
         """The id of the person of the workforce, whichever of their identities it is. Raises NOT_AUTHORIZED for nobody that we know."""

@@ -57,7 +57,9 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         self, request: lifecycle_pb2.HoldRecordsRequest, context: grpc.ServicerContext
     ) -> lifecycle_pb2.HoldRecordsResponse:
         """See the contract."""
-        kept, missing = self._lifecycle.hold(request.hold_id, request.organization_id, request.record_ids)
+        kept, missing = self._lifecycle.hold(
+            request.hold_id, request.organization_id, request.record_ids, request.kind or None
+        )
         return lifecycle_pb2.HoldRecordsResponse(
             held=[
                 lifecycle_pb2.HeldRecord(

@@ -89,9 +89,11 @@ def removed_by(tx: Connection, hold_id: str) -> int:
     return int(tx.execute(asked).scalar_one())
 
 
-def hold(tx: Connection, hold_id: str, organization_id: str, record_ids: Sequence[bytes]) -> list[HeldRow]:
+def hold(
+    tx: Connection, hold_id: str, organization_id: str, record_ids: Sequence[bytes], kind: int | None
+) -> list[HeldRow]:
     """Copies rows with their sealed data keys to `retained` and writes the hold down; returns those that are kept now. Idempotent. The
-    caller holds the organization's stripe exclusively."""
+    caller holds the organization's stripe exclusively. kind: kept.retention.v1.HoldKind; None where it is not known."""
     wanted = [UUID(bytes=one) for one in sorted(record_ids)]
     columns: list[Any] = [interactions.c[name] for name in _COPIED]
     rows = tx.execute(
@@ -126,6 +128,7 @@ def hold(tx: Connection, hold_id: str, organization_id: str, record_ids: Sequenc
                     "hold_id": hold_id,
                     "organization_id": organization_id,
                     "record_id": UUID(bytes=row.record_id),
+                    "kind": kind,
                 }
                 for row in kept
             ],

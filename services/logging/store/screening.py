@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, delete, exists, or_, select, tuple_, update
+from sqlalchemy import Connection, delete, exists, or_, select, text, tuple_, update
 
 from services.logging.records import Row
-from services.logging.store.tables import interactions, retained, unscreened
+from services.logging.store.tables import unscreened
 from services.logging.store.writing import cursor_of
 
 Key = tuple[str, bytes]
@@ -112,30 +113,35 @@ def give_up_older(tx: Connection, created_from: bytes, *, received_before: datet
     )
 
 
+# The bounds name the partitions in which these may lie; without them all are looked through.
+_RECORD: Final = tuple(
+    text(
+        f"UPDATE {table} SET verdict = given.number, rules_version = given.version "  # noqa: S608 - of our own tables
+        "FROM unnest(CAST(:organizations AS text[]), CAST(:ids AS uuid[]), CAST(:numbers AS smallint[]), CAST(:versions AS text[])) "
+        f"AS given(organization_id, record_id, number, version) WHERE {table}.organization_id = given.organization_id "
+        f"AND {table}.record_id = given.record_id AND {table}.record_id BETWEEN :first AND :last"
+    )
+    for table in ("interactions", "retained")
+)
+
+
 def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:
     """Writes verdicts on their records, wherever these lie. A final one ends the waiting, unless it is not a verdict on everything
     (`give_up` is for that)."""
     if not verdicts:
         return
-    given = [
-        {
-            "in_organization": verdict.key[0],
-            "of_record": UUID(bytes=verdict.key[1]),
-            "number": verdict.number,
-            "version": verdict.rules_version,
-        }
-        for verdict in sorted(verdicts, key=lambda one: one.key)
-    ]
-    for table in (interactions, retained):
-        tx.execute(
-            update(table)
-            .where(
-                table.c.organization_id == bindparam("in_organization"),
-                table.c.record_id == bindparam("of_record"),
-            )
-            .values(verdict=bindparam("number"), rules_version=bindparam("version")),
-            given,
-        )
+    in_order = sorted(verdicts, key=lambda one: one.key)
+    ids = [UUID(bytes=verdict.key[1]) for verdict in in_order]
+    given = {
+        "organizations": [verdict.key[0] for verdict in in_order],
+        "ids": ids,
+        "numbers": [verdict.number for verdict in in_order],
+        "versions": [verdict.rules_version for verdict in in_order],
+        "first": min(ids),
+        "last": max(ids),
+    }
+    for statement in _RECORD:
+        tx.execute(statement, given)
     done = [(verdict.key[0], UUID(bytes=verdict.key[1])) for verdict in verdicts if verdict.final]
     if done:
         tx.execute(

@@ -41,6 +41,7 @@ RECORD_COLUMNS: Final = (
     "latency_us",
     "data_key_id",
     "content",
+    "api_key_kind",
 )
 # Their PostgreSQL types, which a binary COPY must be told.
 RECORD_TYPES: Final = (
@@ -57,6 +58,7 @@ RECORD_TYPES: Final = (
     "int8",
     "uuid",
     "bytea",
+    "int2",
 )
 
 
@@ -78,6 +80,9 @@ def _record_columns() -> list[Column[Any]]:
         # What screening said: kept.safety_review.v1.Verdict, and the version of its rules; NULL as long as nothing was said.
         Column("verdict", SmallInteger),
         Column("rules_version", Text),
+        # kept.logging.v1.ApiKeyKind. NULL where it was recorded before kinds were told apart, or by a process that does not tell them
+        # apart yet: a key of production. Without a default, so that such a process can still copy rows in.
+        Column("api_key_kind", SmallInteger),
     ]
 
 
@@ -122,6 +127,8 @@ holds = Table(
     Column("hold_id", Text, nullable=False),
     Column("organization_id", Text, nullable=False),
     Column("record_id", Uuid, nullable=False),
+    # kept.retention.v1.HoldKind; NULL where retention did not say.
+    Column("kind", SmallInteger),
     PrimaryKeyConstraint("hold_id", "organization_id", "record_id", name="holds_pkey"),
     Index("holds_by_record", "organization_id", "record_id"),
 )

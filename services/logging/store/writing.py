@@ -76,6 +76,7 @@ def _copy(tx: Connection, table: str, rows: Sequence[Row]) -> None:
                     latency,
                     None if row.data_key_id is None else UUID(bytes=row.data_key_id),
                     row.content,
+                    row.api_key_kind,
                 )
             )
 

@@ -32,6 +32,17 @@ from tests.unit.clients.conftest import ORG, Services
 GRANT = "grant_" + "b" * 26
 RECORD = "0198c5a0-1c2b-7d3e-8f40-5a6b7c8d9e0f"
 RAW = bytes.fromhex(RECORD.replace("-", ""))
+FILTER = read_pb2.RecordFilter(
+    application="support",
+    model="m-1",
+    end_user="u-17",
+    finish_reason="length",
+    min_prompt_tokens=10,
+    max_prompt_tokens=20,
+    min_generation_tokens=1,
+    max_generation_tokens=2,
+    flagged=True,
+)
 ZDR = "zdr_" + "c" * 26
 
 
@@ -92,6 +103,19 @@ REQUESTS: list[tuple[str, Message]] = [
         f"logs list --grant {GRANT} -o {ORG} --limit 5",
         read_pb2.ListInteractionsRequest(
             grant_id=GRANT, organization_id=ORG, filter=read_pb2.RecordFilter(), page_size=5
+        ),
+    ),
+    (
+        f"logs list --grant {GRANT} -o {ORG} --application support --model m-1 --end-user u-17 --finish-reason length "
+        "--min-prompt-tokens 10 --max-prompt-tokens 20 --min-generation-tokens 1 --max-generation-tokens 2 --flagged",
+        read_pb2.ListInteractionsRequest(grant_id=GRANT, organization_id=ORG, filter=FILTER, page_size=100),
+    ),
+    (
+        f"logs read --grant {GRANT} -o {ORG} --detail masked --application support --model m-1 --end-user u-17 "
+        "--finish-reason length --min-prompt-tokens 10 --max-prompt-tokens 20 --min-generation-tokens 1 "
+        "--max-generation-tokens 2 --flagged",
+        read_pb2.ReadInteractionsRequest(
+            grant_id=GRANT, organization_id=ORG, detail=grants_pb2.DETAIL_MASKED, filter=FILTER
         ),
     ),
     (  # without a grant it is the service that refuses, and audits that it did
@@ -322,6 +346,9 @@ def test_command_line_becomes_request(
         "access request --power king --reason why",
         f"logs list -o {ORG} --record 0198c5a0-1c2b-4d3e-8f40-5a6b7c8d9e0f",  # a UUID, but none of version 7
         f"logs list -o {ORG} --from yesterday",
+        f"logs list -o {ORG} --max-prompt-tokens 0",
+        f"logs read -o {ORG} --min-generation-tokens -1",
+        f"logs read -o {ORG} --min-prompt-tokens 3000000000",
         "logs read",
         "settings gateways register chat",
         "settings controls set",
@@ -390,11 +417,17 @@ def test_read_takes_organization_and_detail_from_the_grant(
                 role=interactions_pb2.MESSAGE_ROLE_USER,
                 parts=[interactions_pb2.Part(text="line\nanother\x1b[2J \u202e")],
             )
-        ]
+        ],
+        attributes={"ticket\u202e": "T-17\x1b[2J"},
     )
     services.answers["ReadInteractions"] = [
         read_pb2.ReadInteractionsResponse(
-            record=read_pb2.InteractionRecord(record_id=RAW, model="m\x1b]0;x\x07", content=content),
+            record=read_pb2.InteractionRecord(
+                record_id=RAW,
+                model="m\x1b]0;x\x07",
+                content=content,
+                api_key_kind=interactions_pb2.API_KEY_KIND_TRIAL,
+            ),
             cursor="c",
         )
     ]
@@ -404,6 +437,8 @@ def test_read_takes_organization_and_detail_from_the_grant(
     shown = capsys.readouterr().out
     assert RECORD in shown
     assert "another" in shown
+    assert "ticket\ufffd: T-17" in shown
+    assert "trial" in shown
     # What a record holds cannot drive the reader's terminal.
     assert not set(shown) & {"\x1b", "\x07", "\u202e"}
 

@@ -240,6 +240,22 @@ def test_pages_are_joined_up_to_the_limit() -> None:
     assert pages(call, grants_pb2.ListGrantsRequest(), 3).next_page_token == "4"
 
 
+def test_an_empty_page_is_not_the_last_unless_it_says_so() -> None:
+    """A filter may leave nothing of a page; what comes behind it is still asked for, and an empty list is one of a filter that matched
+    nothing."""
+    page, one = read_pb2.ListInteractionsResponse, read_pb2.InteractionRecord(model="m")
+    left = [
+        page(next_page_token="a"),
+        page(records=[one], next_page_token="b"),
+        page(next_page_token="c"),
+        page(),
+    ]
+    whole = pages(lambda _: left.pop(0), read_pb2.ListInteractionsRequest(), 100)
+    assert ([record.model for record in whole.records], whole.next_page_token, left) == (["m"], "", [])
+    left = [page(next_page_token="a"), page()]
+    assert not pages(lambda _: left.pop(0), read_pb2.ListInteractionsRequest(), 100).records
+
+
 class Ingest(ingest_pb2_grpc.IngestServiceServicer):
     """Stores; the first stream breaks after `answers` batches, the batch after that being stored and not answered."""
 

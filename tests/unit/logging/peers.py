@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -117,8 +117,17 @@ class Peers(
         )
         self._change_policy(policies_pb2.PolicyChange(organization=policy), at)
 
-    def set_gateway(self, name: str, *, everywhere: bool, at: datetime | None = None) -> None:
-        policy = policies_pb2.GatewayPolicy(name=name, all_organizations=everywhere)
+    def set_gateway(
+        self,
+        name: str,
+        *,
+        everywhere: bool,
+        organization_ids: Sequence[str] = (),
+        at: datetime | None = None,
+    ) -> None:
+        policy = policies_pb2.GatewayPolicy(
+            name=name, all_organizations=everywhere, organization_ids=organization_ids
+        )
         self._change_policy(policies_pb2.PolicyChange(gateway=policy), at)
 
     def _change_policy(self, change: policies_pb2.PolicyChange, at: datetime | None) -> None:

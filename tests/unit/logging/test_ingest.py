@@ -327,3 +327,78 @@ def test_partitions_on_both_sides_of_midnight(world: World) -> None:
     with world.database.transaction() as tx:
         days = tx.execute(select(stored_counts.c.day).order_by(stored_counts.c.day)).scalars().all()
     assert days == [NOON.date(), NOON.date() + timedelta(days=1)]
+
+
+def with_attributes(
+    world: World, attributes: dict[str, str], organization_id: str = ORG
+) -> interactions_pb2.Interaction:
+    made = world.interaction(organization_id)
+    made.content.attributes.update(attributes)
+    return made
+
+
+def test_attributes_beyond_a_stated_size_are_refused_by_name_and_cost_no_other_record(world: World) -> None:
+    cases: list[tuple[dict[str, str], str]] = [
+        ({str(number): "" for number in range(64)}, "STORED"),
+        ({str(number): "" for number in range(65)}, "INVALID_ARGUMENT"),
+        ({str(number): "" for number in range(1000)}, "INVALID_ARGUMENT"),
+        ({"n" * 200: "v" * 4096}, "STORED"),
+        ({"n" * 201: ""}, "INVALID_ARGUMENT"),
+        ({"": "nameless"}, "INVALID_ARGUMENT"),
+        ({"\u00e4" * 101: ""}, "INVALID_ARGUMENT"),  # bytes count, not characters
+        ({"n": "v" * 4097}, "INVALID_ARGUMENT"),
+        ({"n": "\u00e4" * 2049}, "INVALID_ARGUMENT"),
+        (dict.fromkeys("abcd", "v" * 4095), "STORED"),  # 16 KiB to the byte
+        ({"e": "", **dict.fromkeys("abcd", "v" * 4095)}, "TOO_LARGE"),
+        ({str(number): "v" * 4000 for number in range(64)}, "TOO_LARGE"),
+        ({"nul\0": "a\0b\u202e"}, "STORED"),
+    ]
+    receipts = world.record(*[with_attributes(world, attributes) for attributes, _ in cases])
+    assert outcomes(receipts) == [expected for _, expected in cases]
+    assert count(world, "interactions") == sum(expected == "STORED" for _, expected in cases)
+    assert not any(one.retryable for one in receipts)
+
+
+def test_attributes_are_dropped_with_content_and_never_written(world: World) -> None:
+    marker = "zebracanary"
+    dropped = with_attributes(world, {marker: marker}, ZDR)
+    beyond = with_attributes(world, {marker: marker * 1000}, ZDR)  # dropped before anything looks at it
+    sealed = with_attributes(world, {marker: marker})
+    refused = with_attributes(world, {marker: marker * 1000})
+    with structlog.testing.capture_logs() as logs:
+        assert outcomes(world.record(dropped, beyond, sealed, refused)) == [
+            "STORED_WITHOUT_CONTENT",
+            "STORED_WITHOUT_CONTENT",
+            "STORED",
+            "INVALID_ARGUMENT",
+        ]
+    assert marker not in whole_database(world) + str(logs)
+    assert marker.encode().hex() not in whole_database(world)
+
+
+def test_the_kind_of_key_is_stored_with_every_record_and_production_is_what_is_not_said(world: World) -> None:
+    kinds = (
+        (ORG, interactions_pb2.API_KEY_KIND_TRIAL, 2),
+        (ORG, interactions_pb2.API_KEY_KIND_PRODUCTION, 1),
+        (ORG, interactions_pb2.API_KEY_KIND_UNSPECIFIED, 1),
+        (
+            ZDR,
+            interactions_pb2.API_KEY_KIND_TRIAL,
+            2,
+        ),  # log data is kept for them too; content is not, whosever key it is
+    )
+    made = [world.interaction(organization_id) for organization_id, _, _ in kinds]
+    for one, (_, kind, _) in zip(made, kinds, strict=True):
+        one.api_key_kind = kind
+    unknown = world.interaction()
+    unknown.api_key_kind = 7  # type: ignore[assignment]
+    # Twice, so that both ways of writing carry it: the second batch meets the first.
+    first = outcomes(world.record(*made[:2], unknown))
+    assert first == ["STORED", "STORED", "INVALID_ARGUMENT"]
+    assert outcomes(world.record(*made)) == ["DUPLICATE", "DUPLICATE", "STORED", "STORED_WITHOUT_CONTENT"]
+    with world.database.transaction() as tx:
+        stored = {
+            row.record_id.bytes: row.api_key_kind
+            for row in tx.execute(select(interactions.c.record_id, interactions.c.api_key_kind))
+        }
+    assert stored == {one.record_id: number for one, (_, _, number) in zip(made, kinds, strict=True)}

@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import interactions_pb2, lifecycle_pb2, read_pb2
+from services.logging.ended_grants import EndedGrants
 from services.logging.scope import extent_of
 from services.logging.showing import masked
 from services.logging.store.tables import interactions
@@ -73,6 +74,58 @@ def test_who_is_denied_is_told_what_access_control_says(world: World) -> None:
     with pytest.raises(KeptError) as denied:
         texts(world)
     assert (denied.value.name, denied.value.metadata) == ("NOT_AUTHORIZED", said)
+
+
+def test_attributes_and_kind_of_key_are_shown_at_the_level_asked_for(world: World) -> None:
+    record = world.interaction()
+    record.api_key_kind = interactions_pb2.API_KEY_KIND_TRIAL
+    attributes = {"ticket": "T-17", "from ada@example.org": "10.0.0.1", "nul\0": "a\0b"}
+    record.content.attributes.update(attributes)
+    bare = world.interaction(age=timedelta(0))
+    bare.ClearField("content")
+    bare.content.attributes["only"] = "this"
+    world.record(record, bare)
+    whole, rest = world.read.ReadInteractions(request())
+    assert dict(whole.record.content.attributes) == attributes
+    assert dict(rest.record.content.attributes) == {"only": "this"}
+    hidden, _ = world.read.ReadInteractions(request(detail=MASKED))
+    assert dict(hidden.record.content.attributes) == {
+        "ticket": "T-17",
+        "from [EMAIL]": "[IP]",
+        "nul\0": "a\0b",
+    }
+    listing = read_pb2.ListInteractionsRequest(grant_id=GRANT, organization_id=ORG)
+    least, _ = world.read.ReadInteractions(request(detail=METADATA))
+    for shown in (least.record, world.read.ListInteractions(listing).records[0]):
+        assert not shown.HasField("content")
+        assert shown.has_content
+        assert shown.api_key_kind == interactions_pb2.API_KEY_KIND_TRIAL
+    assert rest.record.api_key_kind == interactions_pb2.API_KEY_KIND_PRODUCTION
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"a": "b"}, {"a": "b"}),
+        # Several names that become one: none is lost, and their order says nothing of what they were.
+        (
+            {"z@example.org": "1", "a@example.org": "2", "m@example.org": "2"},
+            {"[EMAIL]": "1", "[EMAIL] (2)": "2", "[EMAIL] (3)": "2"},
+        ),
+        (
+            {"a@example.org": "1", "b@example.org": "2", "[EMAIL] (2)": "0"},
+            {"[EMAIL]": "1", "[EMAIL] (2)": "2", "[EMAIL] (2) (2)": "0"},
+        ),
+        # A name says what a value is.
+        ({"phone": "5551234567"}, {"phone": "[PHONE]"}),
+        ({"order": "5551234567"}, {"order": "5551234567"}),
+        ({"phone": "see +49 30 1234567 or 4111 1111 1111 1111"}, {"phone": "see [PHONE] or [CARD]"}),
+        ({"4111 1111": "1111 1111"}, {"4111 1111": "1111 1111"}),  # two halves of nothing
+    ],
+)
+def test_masking_of_attributes(attributes: dict[str, str], expected: dict[str, str]) -> None:
+    shown = masked(interactions_pb2.InteractionContent(attributes=attributes))
+    assert dict(shown.attributes) == expected
 
 
 def test_what_is_covered_is_shown_oldest_first_at_the_level_asked_for(world: World) -> None:
@@ -199,17 +252,40 @@ def test_a_stream_in_progress_ends(world: World, how: str, expected: str) -> Non
     assert reason_of(lambda: next(stream)) == expected
 
 
-def test_an_idle_stream_ends_too(world: World) -> None:
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("revoked", "GRANT_REVOKED"), ("expired", "GRANT_EXPIRED"), ("silence", "PEER_UNAVAILABLE")],
+)
+@pytest.mark.parametrize("wanted", ["m-1", ""], ids=["filtered", "all"])
+def test_an_idle_stream_ends_too_within_a_second(
+    world: World, monkeypatch: pytest.MonkeyPatch, how: str, expected: str, wanted: str
+) -> None:
     fill(world, "1")
-    stream = world.read.ReadInteractions(request(follow=True))
+    waits = threading.Semaphore(0)
+    wait = EndedGrants.wait
+
+    def waited(self: EndedGrants, seconds: float) -> None:
+        waits.release()
+        wait(self, seconds)
+
+    monkeypatch.setattr(EndedGrants, "wait", waited)
+    stream = world.read.ReadInteractions(request(follow=True, filter=read_pb2.RecordFilter(model=wanted)))
     next(stream)
     ended: list[str] = []
     thread = threading.Thread(target=lambda: ended.append(reason_of(lambda: next(stream))))
     thread.start()
-    world.peers.ended.append(GRANT)
-    world.jobs["ended_grants"].step()
-    thread.join(5)
-    assert ended == ["GRANT_REVOKED"]
+    assert waits.acquire(timeout=5)
+    assert waits.acquire(timeout=5)  # it has nothing to do, and has looked again
+    if how == "revoked":
+        world.peers.ended.append(GRANT)
+        world.jobs["ended_grants"].step()
+    elif how == "expired":
+        world.clock.advance(timedelta(hours=1))
+        world.refresh()
+    else:
+        world.clock.advance(timedelta(seconds=1.1))
+    thread.join(1)
+    assert ended == [expected]
 
 
 def test_a_following_read_sends_what_comes_once(world: World) -> None:

@@ -144,7 +144,7 @@ def test_a_hold_that_copies_a_record_while_it_is_screened_loses_no_verdict(world
     screening = threading.Thread(target=lambda: step(world, "screening"))
     with world.database.transaction() as tx:
         stripes.take(tx, ORG)
-        retention.hold(tx, "hold_" + "h" * 26, ORG, [record.record_id])
+        retention.hold(tx, "hold_" + "h" * 26, ORG, [record.record_id], None)
         screening.start()
         screening.join(1)  # the verdict has to wait: the copy is not to be seen yet
     screening.join(10)

@@ -59,7 +59,7 @@ def test_what_is_written_is_read_back(tables: Database) -> None:
     with tables.transaction() as tx:
         assert writing.write(tx, rows) == {one.key for one in rows}
     with tables.transaction() as tx:
-        found = reading.page(tx, everything(ORG), None, 10)
+        found = reading.page(tx, everything(ORG), None, 10).rows
         contents = reading.contents(tx, ORG, [one.record_id for one in found])
     mine = [one for one in rows if one.organization_id == ORG]
     for one, stored in zip(mine, found, strict=True):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
+
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2, lifecycle_pb2_grpc, read_pb2_grpc
 from services.logging.config import LoggingConfig
 from services.logging.wiring import wire
@@ -65,6 +68,16 @@ class World:
     @property
     def ingest(self) -> Any:
         return ingest_pb2_grpc.IngestServiceStub(self._channel(GATEWAY))
+
+    @property
+    def otlp_spans(self) -> Any:
+        make: Any = trace_service_pb2_grpc.TraceServiceStub
+        return make(self._channel(GATEWAY))
+
+    @property
+    def otlp_events(self) -> Any:
+        make: Any = logs_service_pb2_grpc.LogsServiceStub
+        return make(self._channel(GATEWAY))
 
     @property
     def lifecycle(self) -> Any:

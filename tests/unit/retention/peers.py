@@ -51,6 +51,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     clock: Clock
     rows: dict[bytes, str] = field(default_factory=dict)
     holds: dict[str, dict[bytes, str]] = field(default_factory=dict)
+    hold_kinds: dict[str, int] = field(default_factory=dict)
     dropped: dict[date, Counter[str]] = field(default_factory=dict)
     dropped_held: dict[date, Counter[str]] = field(default_factory=dict)
     drops: Counter[date] = field(default_factory=Counter)
@@ -134,6 +135,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             if (self.rows | self._held()).get(record) == request.organization_id
         }
         self.holds.setdefault(request.hold_id, {}).update(there)
+        self.hold_kinds[request.hold_id] = request.kind
         return logging_pb2.HoldRecordsResponse(
             held=[
                 logging_pb2.HeldRecord(record_id=record, data_key_id=b"k" * 16, sealed_data_key=b"s" * 1168)

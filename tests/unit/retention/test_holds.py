@@ -65,6 +65,16 @@ def test_what_is_gone_is_named_and_when_all_is_gone_the_hold_fails(world: World)
     assert len(world.entries("hold.failed")) == 1
 
 
+def test_whoever_keeps_the_rows_is_told_why(world: World) -> None:
+    first, second = world.record(ONE, START), world.record(ONE, START)
+    legal = world.holds(ALICE).PlaceHold(world.order(first)).hold
+    flagged = world.holds(SAFETY).PlaceHold(world.order(second, kind=FLAGGED)).hold
+    assert world.logging.hold_kinds == {
+        legal.hold_id: holds_pb2.HOLD_KIND_LEGAL,
+        flagged.hold_id: holds_pb2.HOLD_KIND_FLAGGED,
+    }
+
+
 def test_a_request_id_places_one_hold(world: World) -> None:
     first, second = world.record(ONE, START), world.record(ONE, START)
     request = world.order(first, second)

@@ -45,3 +45,15 @@ def _content(*parts: Part) -> interactions_pb2.InteractionContent:
 )
 def test_texts_are_all_that_was_said(parts: list[Part], texts: list[str]) -> None:
     assert list(texts_of(_content(*parts))) == texts
+
+
+def test_attributes_are_looked_at_after_what_was_said_with_their_names() -> None:
+    content = _content(Part(text=r"\x", kind="tool_call"))
+    content.attributes.update({"z": "last", "note": r'{"a": "bo\u006db"}'})
+    assert list(texts_of(content)) == [
+        r"\x",
+        r'note: {"a": "bo\u006db"}',
+        "z: last",
+        "x",
+        'note: {"a": "bomb"}',
+    ]

@@ -141,6 +141,8 @@ WITHOUT: Final = {
     "access_control.DirectoryService/SyncMember": "Settings has reported what changed.",
     "logging.IngestService/RecordInteraction": "Records are stored and counted; nothing is decided about them.",
     "logging.IngestService/RecordInteractions": "As RecordInteraction.",
+    "opentelemetry.proto.collector.logs.LogsService/Export": "As RecordInteraction.",
+    "opentelemetry.proto.collector.trace.TraceService/Export": "As RecordInteraction.",
     "logging.LifecycleService/HoldRecords": "Retention reports what the hold keeps: hold.activated.",
 }
 # Kinds that no RPC leaves: acts of jobs and commands, and of what is decided about every call.
@@ -153,7 +155,7 @@ BY_ITSELF: Final = frozenset(_BY_ITSELF.split())
 
 
 def _name(path: str) -> str:
-    return path.removeprefix("/kept.").replace(".v1.", ".")
+    return path.removeprefix("/kept.").removeprefix("/").replace(".v1.", ".")
 
 
 def test_every_rpc_says_what_it_leaves_in_the_audit_log() -> None:

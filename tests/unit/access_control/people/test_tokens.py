@@ -58,7 +58,7 @@ class Issuers:
                 pass
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=self._server.serve_forever, daemon=True).start()
+        Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/jwks.json"
 
     def close(self) -> None:

@@ -1,0 +1,123 @@
+"""Log data from a span's attributes, and whatever else they say, within the limits of InteractionContent.attributes."""
+
+from typing import Final
+
+from kept.logging.v1 import interactions_pb2
+from services.logging.otlp.facts import Attributes
+from services.logging.otlp.figures import ATTRIBUTES_LEFT_OUT
+from services.logging.otlp.values import plain, printed
+from services.logging.records import MAX_ATTRIBUTES_BYTES
+
+MAX_ATTRIBUTES: Final = 64
+MAX_NAME_BYTES: Final = 200
+MAX_VALUE_BYTES: Final = 4096
+MAX_BYTES: Final = MAX_ATTRIBUTES_BYTES
+# Ours: read, or for others than us to say nothing under.
+OUR_PREFIX: Final = "kept."
+# So that events find their span and spans their trace.
+TRACE_ID: Final = "otel.trace_id"
+SPAN_ID: Final = "otel.span_id"
+ALTERED: Final = "kept.altered"
+
+_MODEL: Final = ("gen_ai.response.model", "gen_ai.request.model")
+_END_USER: Final = ("enduser.pseudo.id", "user.id")
+_PROMPT_TOKENS: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
+_GENERATION_TOKENS: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
+_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+_OPERATION: Final = "gen_ai.operation.name"
+# Spans around calls of a model repeat the tokens of the calls within them.
+_NO_CALLS: Final = frozenset({"invoke_agent", "create_agent", "execute_tool", "invoke_workflow"})
+_LONGEST_FINISH_REASON: Final = 64
+_MOST_TOKENS: Final = 2**31 - 1
+
+
+def take_names(attributes: Attributes, interaction: interactions_pb2.Interaction) -> None:
+    """Takes model and end user out. The model that answered comes before the one that was asked for, which then stays an attribute."""
+    interaction.model = _take_text(attributes, _MODEL)
+    interaction.end_user = _take_text(attributes, _END_USER)
+
+
+def take_tokens(attributes: Attributes, interaction: interactions_pb2.Interaction) -> None:
+    """Takes token counts out, of calls of a model only; a count that is none stays an attribute."""
+    operation = attributes.get(_OPERATION)
+    if operation is None or operation.string_value not in _NO_CALLS:
+        interaction.prompt_tokens = _take_count(attributes, _PROMPT_TOKENS)
+        interaction.generation_tokens = _take_count(attributes, _GENERATION_TOKENS)
+
+
+def take_finish_reason(attributes: Attributes, said: list[str]) -> str:
+    """The finish reason: of the attribute, or those that the generations said. Several are joined by commas, once where all are the same,
+    and the different ones, or the first alone, where they are too long together."""
+    reasons = said
+    value = attributes.get(_FINISH_REASONS)
+    if value is not None:
+        found = plain(value)
+        listed = found if isinstance(found, list) else [found]
+        texts = [one for one in listed if isinstance(one, str)]
+        if texts and len(texts) == len(listed):
+            del attributes[_FINISH_REASONS]
+            reasons = texts
+    different = list(dict.fromkeys(reasons))
+    for choice in (different if len(different) < 2 else reasons, different):
+        joined = ",".join(choice)
+        if len(joined) <= _LONGEST_FINISH_REASON:
+            return joined
+    return different[0]
+
+
+def take_rest(
+    attributes: Attributes, interaction: interactions_pb2.Interaction, ours: dict[str, str], left_out: int
+) -> None:
+    """What else is said, in the order it came in, as far as it fits; what does not is counted. ours: what comes first. left_out: what is to
+    be counted beside."""
+    kept = interaction.content.attributes
+    size = 0
+    for name, text in ours.items():
+        kept[name] = text
+        size += len(name) + len(text)
+    count = len(ours)
+    for name, value in attributes.items():
+        if name.startswith(OUR_PREFIX):
+            continue
+        if count < MAX_ATTRIBUTES and name and name not in ours and value.WhichOneof("value") is not None:
+            text = printed(value)
+            name_bytes, text_bytes = _size(name), _size(text)
+            if (
+                name_bytes <= MAX_NAME_BYTES
+                and text_bytes <= MAX_VALUE_BYTES
+                and size + name_bytes + text_bytes <= MAX_BYTES
+            ):
+                kept[name] = text
+                size += name_bytes + text_bytes
+                count += 1
+                continue
+        left_out += 1
+    if left_out:
+        ATTRIBUTES_LEFT_OUT.inc(left_out)
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _take_text(attributes: Attributes, names: tuple[str, ...]) -> str:
+    for name in names:
+        value = attributes.get(name)
+        if value is not None and value.string_value:
+            del attributes[name]
+            return value.string_value
+    return ""
+
+
+def _take_count(attributes: Attributes, names: tuple[str, ...]) -> int:
+    for name in names:
+        value = attributes.get(name)
+        if value is None:
+            continue
+        number = plain(value)
+        if isinstance(number, float) and number.is_integer():
+            number = int(number)
+        if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _MOST_TOKENS:
+            del attributes[name]
+            return number
+    return 0

@@ -1,0 +1,151 @@
+"""Which attributes and events carry content: message attributes, the older indexed ones, and events, on a span or as log records.
+
+Instrumentations move from one form to the next and send two at a time meanwhile; so of each side, prompt and generations, the first form
+that is there counts, and the others say it again.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from opentelemetry.proto.common.v1 import common_pb2
+
+from services.logging.otlp.facts import Attributes
+from services.logging.otlp.indexed import COMPLETION, PROMPT, take_messages
+from services.logging.otlp.messages import ASSISTANT, SYSTEM, TOOL, USER, Role, Said
+from services.logging.otlp.values import plain
+
+_INSTRUCTIONS: Final = "gen_ai.system_instructions"
+_INPUT: Final = "gen_ai.input.messages"
+_OUTPUT: Final = "gen_ai.output.messages"
+# A tool's own span carries what it was called with and what it answered.
+_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
+_RESULT: Final = "gen_ai.tool.call.result"
+_DETAILS: Final = "gen_ai.client.inference.operation.details"
+_MESSAGE_EVENTS: Final[Mapping[str, "Role.ValueType"]] = {
+    "gen_ai.system.message": SYSTEM,
+    "gen_ai.user.message": USER,
+    "gen_ai.assistant.message": ASSISTANT,
+    "gen_ai.tool.message": TOOL,
+}
+_CHOICE: Final = "gen_ai.choice"
+_OLD_EVENTS: Final[Mapping[str, str]] = {
+    "gen_ai.content.prompt": "gen_ai.prompt",
+    "gen_ai.content.completion": "gen_ai.completion",
+}
+# A span event has no body: what would be in it is one attribute as JSON, or each field an attribute.
+_EVENT_CONTENT: Final = "gen_ai.event.content"
+_FIELDS: Final = ("role", "content", "id", "name", "tool_calls", "index", "finish_reason", "message")
+_STRUCTURES: Final = frozenset({"tool_calls", "message"})
+_ANSWERS: Final = frozenset({_CHOICE, "gen_ai.content.completion"})
+CONTENT_EVENTS: Final = frozenset({_DETAILS, _CHOICE, *_MESSAGE_EVENTS, *_OLD_EVENTS})
+
+
+def read_attributes(attributes: Attributes, said: Said) -> int:
+    """Takes content out of a span's attributes. Returns how many messages said again what another form had said."""
+    for key, role in ((_INSTRUCTIONS, SYSTEM), (_INPUT, USER)):
+        if key in attributes:
+            said.read_prompt(attributes.pop(key), role)
+    if _OUTPUT in attributes:
+        said.read_generations(attributes.pop(_OUTPUT))
+    if _ARGUMENTS in attributes or _RESULT in attributes:
+        _read_tool(attributes, said)
+    # One look, for most spans have none of them.
+    if any(key.startswith((PROMPT, COMPLETION)) for key in attributes):
+        return _read_indexed(attributes, said)
+    return 0
+
+
+def _read_indexed(attributes: Attributes, said: Said) -> int:
+    again = 0
+    # Instructions alone are no prompt: whoever sends them beside indexed messages means both.
+    has_prompt = any(one.role != SYSTEM for one in said.content.prompt)
+    has_generations = bool(said.content.generations)
+    for prefix, is_known in ((PROMPT, has_prompt), (COMPLETION, has_generations)):
+        messages = take_messages(attributes, prefix)
+        if is_known:
+            again += len(messages)
+            continue
+        for message in messages:
+            if prefix == PROMPT:
+                said.add_prompt(message, USER)
+            else:
+                said.add_generation(message)
+    return again
+
+
+def _read_tool(attributes: Attributes, said: Said) -> None:
+    names = {"name": "gen_ai.tool.name", "id": "gen_ai.tool.call.id"}
+    about = {name: plain(attributes[key]) for name, key in names.items() if key in attributes}
+    if _ARGUMENTS in attributes:
+        call = about | {"arguments": plain(attributes.pop(_ARGUMENTS))}
+        said.add_prompt({"tool_calls": [call]}, ASSISTANT)
+    if _RESULT in attributes:
+        said.add_generation({"role": "tool", "content": plain(attributes.pop(_RESULT))} | about)
+
+
+def read_event(name: str, body: common_pb2.AnyValue | None, attributes: Attributes, said: Said) -> None:
+    """Takes content out of an event that is one of CONTENT_EVENTS. body: a log record's; None for a span event, which has none."""
+    if name == _DETAILS:
+        read_attributes(attributes, said)
+        return
+    if name in _OLD_EVENTS:
+        value = attributes.pop(_OLD_EVENTS[name], None) or body
+        if value is not None and value.WhichOneof("value") is not None:
+            if name == "gen_ai.content.prompt":
+                said.read_prompt(value, USER)
+            else:
+                said.read_generations(value)
+        return
+    fields = _fields(body, attributes, said)
+    if not fields:
+        return
+    if name == _CHOICE:
+        message = fields.pop("message", None)
+        if isinstance(message, dict):
+            fields = message | fields
+        elif message is not None:
+            fields = {"content": message} | fields
+        if fields.get("index") == len(said.content.generations):
+            del fields["index"]  # its place says so
+        said.add_generation(fields)
+    else:
+        said.add_prompt(fields, _MESSAGE_EVENTS[name])
+
+
+def _fields(body: common_pb2.AnyValue | None, attributes: Attributes, said: Said) -> dict[str, Any]:
+    """The fields of the message that an event is."""
+    whole = body if body is not None and body.WhichOneof("value") is not None else None
+    if whole is None:
+        whole = attributes.pop(_EVENT_CONTENT, None)
+    if whole is None:
+        # What somebody said stays the text that it is; structures may come as JSON, for attributes of events held no structures once.
+        return {
+            key: said.parsed(attributes.pop(key)) if key in _STRUCTURES else plain(attributes.pop(key))
+            for key in _FIELDS
+            if key in attributes
+        }
+    was_altered = said.altered
+    found = said.parsed(whole)
+    if isinstance(found, dict) and any(key in found for key in _FIELDS):
+        return dict(found)
+    if whole.WhichOneof("value") == "string_value":
+        said.altered = was_altered
+        return {"content": whole.string_value}
+    return {"content": found} if found else {}
+
+
+def read_events(events: list[tuple[str, Attributes]], said: Said) -> int:
+    """Takes content out of the events of a span, in their order. Returns how many said again what its attributes had said."""
+    has_prompt = any(one.role != SYSTEM for one in said.content.prompt)
+    has_generations = bool(said.content.generations)
+    again = 0
+    for name, attributes in events:
+        if name == _DETAILS:
+            is_known = has_prompt or has_generations
+        else:
+            is_known = has_generations if name in _ANSWERS else has_prompt
+        if is_known:
+            again += 1
+        else:
+            read_event(name, None, attributes, said)
+    return again

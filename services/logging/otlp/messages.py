@@ -1,0 +1,214 @@
+"""Messages and their parts, in the forms in use: with "parts" (the GenAI semantic conventions), with "content" and "tool_calls" (the
+older events, and what model vendors' own interfaces look like).
+
+Nothing that came is lost: a part of a kind that is not known stays as its JSON, and what a message says beside role and parts stays in a
+last part of the kind "message_fields".
+"""
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry.proto.common.v1 import common_pb2
+
+from kept.logging.v1 import interactions_pb2
+from services.logging.otlp.values import NotReadable, from_json, plain, to_json
+
+Role = interactions_pb2.MessageRole
+
+SYSTEM: Final = interactions_pb2.MESSAGE_ROLE_SYSTEM
+USER: Final = interactions_pb2.MESSAGE_ROLE_USER
+ASSISTANT: Final = interactions_pb2.MESSAGE_ROLE_ASSISTANT
+TOOL: Final = interactions_pb2.MESSAGE_ROLE_TOOL
+_ROLES: Final = {
+    "system": SYSTEM,
+    "developer": SYSTEM,
+    "user": USER,
+    "human": USER,
+    "assistant": ASSISTANT,
+    "model": ASSISTANT,
+    "ai": ASSISTANT,
+    "tool": TOOL,
+    "function": TOOL,
+}
+_KINDS: Final = {"tool_call_response": "tool_result"}
+_JSON: Final = "application/json"
+# The one field of each kind of part that is a text.
+_TEXTS: Final = {"text": ("content", "text"), "reasoning": ("content", "text")}
+# At least one of these is in every message or part; a JSON without them is somebody's text that happens to be JSON.
+_MARKS: Final = ("role", "parts", "content", "type")
+
+
+class Said:
+    """Reads what an interaction says into its content. finish_reasons: what the generations said of it. altered: a character that no text
+    can hold was replaced."""
+
+    def __init__(self, content: interactions_pb2.InteractionContent) -> None:
+        self.content = content
+        self.finish_reasons: list[str] = []
+        self.altered = False
+
+    def read_prompt(self, value: common_pb2.AnyValue, role: "Role.ValueType") -> None:
+        """Adds the messages of an attribute to the prompt. role: whose they are where they do not say."""
+        self._read(value, role, self.content.prompt.add)
+
+    def read_generations(self, value: common_pb2.AnyValue) -> None:
+        """Adds the messages of an attribute to the generations."""
+        self._read(value, ASSISTANT, self.content.generations.add)
+
+    def add_prompt(self, message: dict[str, Any], role: "Role.ValueType") -> None:
+        """Adds one message, as a plain value, to the prompt."""
+        self._add(message, role, self.content.prompt.add)
+
+    def add_generation(self, message: dict[str, Any]) -> None:
+        """Adds one message, as a plain value, to the generations."""
+        self._add(message, ASSISTANT, self.content.generations.add)
+
+    def parsed(self, value: common_pb2.AnyValue) -> object:
+        """A structure, or the one that a text holds as JSON; the text where it holds none."""
+        if value.WhichOneof("value") != "string_value":
+            return plain(value)
+        text = value.string_value
+        if text.lstrip()[:1] not in ("[", "{"):
+            return text
+        try:
+            found, altered = from_json(text)
+        except NotReadable:
+            return text
+        self.altered = self.altered or altered
+        return found
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether anything was said."""
+        return any(one.parts for one in self.content.prompt) or any(
+            one.parts for one in self.content.generations
+        )
+
+    def _read(
+        self, value: common_pb2.AnyValue, role: "Role.ValueType", add: Callable[..., interactions_pb2.Message]
+    ) -> None:
+        was_altered = self.altered
+        found = self.parsed(value)
+        items = found if isinstance(found, list) else [found]
+        if value.WhichOneof("value") == "string_value" and not all(_is_ours(one) for one in items):
+            self.altered = was_altered
+            add(role=role).parts.add(text=value.string_value)
+            return
+        loose: interactions_pb2.Message | None = None
+        for item in items:
+            if isinstance(item, dict) and _is_message(item):
+                self._add(item, role, add)
+                loose = None
+            elif item is not None:
+                loose = add(role=role) if loose is None else loose
+                rest: dict[str, Any] = {}
+                _add_part(loose, item, rest)
+                _add_rest(loose, rest)
+
+    def _add(
+        self, said: dict[str, Any], role: "Role.ValueType", add: Callable[..., interactions_pb2.Message]
+    ) -> None:
+        rest = dict(said)
+        message = add(role=_role(rest, role))
+        finish_reason = rest.pop("finish_reason", None)
+        if isinstance(finish_reason, str):
+            self.finish_reasons.append(finish_reason)
+        elif finish_reason is not None:
+            rest["finish_reason"] = finish_reason
+        parts = rest.pop("parts", None)
+        if isinstance(parts, list):
+            for part in parts:
+                _add_part(message, part, rest)
+        elif parts is not None:
+            _add_part(message, parts, rest)
+        if message.role == TOOL and rest.get("content") is not None:
+            result = {key: rest.pop(key) for key in ("id", "tool_call_id", "name", "content") if key in rest}
+            _add_json(message, result, "tool_result")
+        else:
+            content = rest.pop("content", None)
+            for part in content if isinstance(content, list) else [content]:
+                if part is not None:
+                    _add_part(message, part, rest)
+        for call in _calls(rest):
+            _add_json(message, call, "tool_call")
+        _add_rest(message, rest)
+
+
+def _is_ours(item: object) -> bool:
+    return isinstance(item, dict) and any(mark in item for mark in _MARKS)
+
+
+def _is_message(item: dict[str, Any]) -> bool:
+    return "role" in item or "parts" in item or ("content" in item and "type" not in item)
+
+
+def _role(rest: dict[str, Any], default: "Role.ValueType") -> "Role.ValueType":
+    """Takes the role out, unless it is one that has no number here: that stays with the rest."""
+    name = rest.get("role")
+    if name is None:
+        rest.pop("role", None)
+        return default
+    role = _ROLES.get(name.lower()) if isinstance(name, str) else None
+    if role is None:
+        return interactions_pb2.MESSAGE_ROLE_UNSPECIFIED
+    del rest["role"]
+    return role
+
+
+def _calls(rest: dict[str, Any]) -> list[object]:
+    calls = rest.pop("tool_calls", None)
+    found = list(calls) if isinstance(calls, list) else [] if calls is None else [calls]
+    single = rest.pop("function_call", None)
+    return found if single is None else [*found, single]
+
+
+def _add_part(message: interactions_pb2.Message, part: object, rest: dict[str, Any]) -> None:
+    """Adds one part. A text with more fields than its text is a text, and what else it says goes to the message's rest."""
+    if isinstance(part, str):
+        message.parts.add(text=part)
+        return
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(part, dict) or not isinstance(kind, str):
+        _add_json(message, part, "")
+        return
+    for field in _TEXTS.get(kind, ()):
+        text = part.get(field)
+        if isinstance(text, str):
+            more = {key: value for key, value in part.items() if key not in ("type", field)}
+            if more:
+                rest.setdefault("parts", {})[str(len(message.parts))] = more
+            message.parts.add(text=text, kind="" if kind == "text" else kind)
+            return
+    blob = _blob(part) if kind == "blob" else None
+    if blob is not None:
+        message.parts.add(data=blob, media_type=part["mime_type"], kind=part.get("modality", kind))
+        return
+    _add_json(message, part, _KINDS.get(kind, kind))
+
+
+def _blob(part: dict[str, Any]) -> bytes | None:
+    """The bytes of a part that carries them as base64 and says nothing that would be lost; None where it is kept as JSON."""
+    content = part.get("content")
+    if (
+        not isinstance(content, str)
+        or not isinstance(part.get("mime_type"), str)
+        or not isinstance(part.get("modality", ""), str)
+        or part.keys() - {"type", "mime_type", "modality", "content"}
+    ):
+        return None
+    try:
+        data = base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return data if base64.b64encode(data) == content.encode() else None
+
+
+def _add_json(message: interactions_pb2.Message, value: object, kind: str) -> None:
+    message.parts.add(data=to_json(value).encode(), media_type=_JSON, kind=kind)
+
+
+def _add_rest(message: interactions_pb2.Message, rest: dict[str, Any]) -> None:
+    if rest:
+        _add_json(message, rest, "message_fields")

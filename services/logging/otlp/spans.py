@@ -1,0 +1,94 @@
+"""A span as an interaction: the call of a model, with its time, its tokens, and what was said."""
+
+import hashlib
+from typing import Final
+
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+from kept.logging.v1 import interactions_pb2
+from services.logging.otlp.attributes import (
+    ALTERED,
+    SPAN_ID,
+    TRACE_ID,
+    take_finish_reason,
+    take_names,
+    take_rest,
+    take_tokens,
+)
+from services.logging.otlp.contents import CONTENT_EVENTS, read_attributes, read_events
+from services.logging.otlp.facts import Facts, Fault, Rejected, key_kind_of, organization_of
+from services.logging.otlp.messages import Said
+from shared.ids import derived_record_id
+
+GENAI: Final = "gen_ai."
+TRACE_ID_BYTES: Final = 16
+SPAN_ID_BYTES: Final = 8
+NANOSECONDS_A_MILLISECOND: Final = 10**6
+_NANOSECONDS_A_SECOND: Final = 10**9
+_LONGEST: Final = 86_400 * _NANOSECONDS_A_SECOND
+
+
+def is_genai(span: trace_pb2.Span) -> bool:
+    """Whether the span says anything under the names of the GenAI conventions."""
+    return any(one.key.startswith(GENAI) for one in span.attributes) or any(
+        event.name in CONTENT_EVENTS for event in span.events
+    )
+
+
+def is_id(value: bytes, size: int) -> bool:
+    """Whether this is a trace or span id: of the right length, not all zeros (OTLP, trace.proto)."""
+    return len(value) == size and any(value)
+
+
+def interaction_of(span: trace_pb2.Span, facts: Facts, only: str) -> interactions_pb2.Interaction:
+    """The interaction of a GenAI span. facts: of its resource. only: the one organization that the gateway is bound to, or empty.
+    Raises Rejected."""
+    attributes = {one.key: one.value for one in span.attributes}
+    organization_id = organization_of(facts, span.attributes, attributes, only)
+    kind = key_kind_of(facts, span.attributes, attributes)
+    if not is_id(span.trace_id, TRACE_ID_BYTES):
+        raise Rejected(Fault.INVALID_TRACE_ID)
+    if not is_id(span.span_id, SPAN_ID_BYTES):
+        raise Rejected(Fault.INVALID_SPAN_ID)
+    if not span.start_time_unix_nano:
+        raise Rejected(Fault.NO_START_TIME)
+
+    interaction = interactions_pb2.Interaction(
+        record_id=record_id_of(span, organization_id),
+        organization_id=organization_id,
+        application=facts.application,
+        api_key_kind=kind,
+    )
+    said = Said(interaction.content)
+    left_out = len(span.attributes) - len(attributes) + read_attributes(attributes, said)
+    left_out += read_events(
+        [
+            (event.name, {one.key: one.value for one in event.attributes})
+            for event in span.events
+            if event.name in CONTENT_EVENTS
+        ],
+        said,
+    )
+    take_names(attributes, interaction)
+    take_tokens(attributes, interaction)
+    interaction.finish_reason = take_finish_reason(attributes, said.finish_reasons)
+    took = span.end_time_unix_nano - span.start_time_unix_nano
+    if 0 <= took <= _LONGEST:  # anything else is a clock that was set, or no end at all
+        interaction.latency.seconds, interaction.latency.nanos = divmod(took, _NANOSECONDS_A_SECOND)
+    take_rest(attributes, interaction, marks(span.trace_id, span.span_id, said), left_out)
+    return interaction
+
+
+def record_id_of(span: trace_pb2.Span, organization_id: str) -> bytes:
+    """The id of a span's record: its start, and the SHA-256 of organization, trace id and span id. Sent again, it is the same record.
+    No two of them share an input: trace and span ids have one length, and so has every organization's id that is taken."""
+    digest = hashlib.sha256(organization_id.encode() + span.trace_id + span.span_id).digest()
+    return derived_record_id(span.start_time_unix_nano // NANOSECONDS_A_MILLISECOND, digest)
+
+
+def marks(trace_id: bytes, span_id: bytes, said: Said) -> dict[str, str]:
+    """What we add to the attributes: where the record belongs, and whether a character of it had to be replaced."""
+    found = {TRACE_ID: trace_id.hex(), SPAN_ID: span_id.hex()}
+    if said.altered:
+        found[ALTERED] = "U+FFFD stands for half a surrogate pair"
+    return {name: text for name, text in found.items() if text}

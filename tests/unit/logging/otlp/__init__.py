@@ -1,0 +1,1 @@
+"""OTLP: what GenAI spans and events become."""

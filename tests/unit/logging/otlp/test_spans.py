@@ -1,0 +1,376 @@
+"""What a GenAI span becomes: every form of content that is in use, and the log data."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from kept.logging.v1 import interactions_pb2
+from services.logging.otlp.attributes import take_finish_reason
+from services.logging.otlp.facts import Facts
+from services.logging.otlp.spans import interaction_of
+from shared.ids import is_record_id, record_time
+from tests.unit.logging.otlp.exports import (
+    STARTED,
+    any_value,
+    chat,
+    export,
+    key_values,
+    nanoseconds,
+    shown,
+    span,
+    stored,
+)
+from tests.unit.logging.peers import ORG, OTHER
+from tests.unit.logging.world import World
+
+CALL = {"type": "tool_call", "id": "c1", "name": "weather", "arguments": {"city": "Paris", "days": [1, 2]}}
+RESULT = {"type": "tool_call_response", "id": "c1", "response": [{"sky": "clear"}]}
+PIXEL = b"\x89PNG\0\xff"
+INPUT = [
+    {
+        "role": "system",
+        "parts": [{"type": "text", "content": "Be brief."}, {"type": "text", "content": "Be kind."}],
+    },
+    {
+        "role": "user",
+        "parts": [
+            {"type": "text", "content": "Weather?\n"},
+            {
+                "type": "uri",
+                "modality": "image",
+                "mime_type": "image/png",
+                "uri": "https://example.org/a.png",
+            },
+            {
+                "type": "blob",
+                "modality": "image",
+                "mime_type": "image/png",
+                "content": base64.b64encode(PIXEL).decode(),
+            },
+            {"type": "x_future", "nested": {"a": [None, True, 1.5]}},
+        ],
+    },
+    {"role": "assistant", "parts": [CALL]},
+    {"role": "tool", "parts": [RESULT]},
+]
+OUTPUT = [
+    {
+        "role": "assistant",
+        "parts": [{"type": "reasoning", "content": "think"}, {"type": "text", "content": "Clear."}],
+        "finish_reason": "stop",
+    }
+]
+SHOWN_INPUT = [
+    ("system", ["Be brief.", "Be kind."]),
+    (
+        "user",
+        [
+            "Weather?\n",
+            ("uri", INPUT[1]["parts"][1]),  # type: ignore[index]
+            ("image", "image/png", PIXEL),
+            ("x_future", INPUT[1]["parts"][3]),  # type: ignore[index]
+        ],
+    ),
+    ("assistant", [("tool_call", CALL)]),
+    ("tool", [("tool_result", RESULT)]),
+]
+SHOWN_OUTPUT = [("assistant", [("reasoning", "think"), "Clear."])]
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "structures"])
+def test_message_attributes_come_whole_and_in_order(world: World, as_json: bool) -> None:
+    write: Any = json.dumps if as_json else any_value
+    instructions = [{"type": "text", "content": "You are a bot."}, {"type": "text", "content": "In French."}]
+    assert export(
+        world,
+        span(
+            1,
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.system_instructions": write(instructions),
+                "gen_ai.input.messages": write(INPUT),
+                "gen_ai.output.messages": write(OUTPUT),
+            },
+        ),
+    ) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [("system", ["You are a bot.", "In French."]), *SHOWN_INPUT]
+    assert shown(record.content.generations) == SHOWN_OUTPUT
+    assert record.finish_reason == "stop"
+
+
+def test_the_older_indexed_attributes_come_whole(world: World) -> None:
+    said = {
+        "gen_ai.prompt.1.role": "user",
+        "gen_ai.prompt.1.content": "Weather?",
+        "gen_ai.prompt.0.role": "system",
+        "gen_ai.prompt.0.content": "Be brief.",
+        "gen_ai.prompt.2.role": "assistant",
+        "gen_ai.prompt.2.tool_calls.1.name": "second",
+        "gen_ai.prompt.2.tool_calls.0.id": "c1",
+        "gen_ai.prompt.2.tool_calls.0.name": "weather",
+        "gen_ai.prompt.2.tool_calls.0.arguments": '{"city":"Paris"}',
+        "gen_ai.prompt.10.role": "tool",
+        "gen_ai.prompt.10.tool_call_id": "c1",
+        "gen_ai.prompt.10.content": "clear",
+        "gen_ai.prompt.prompt_filter_results": "[]",
+        "gen_ai.prompt.00.content": "no number",
+        "gen_ai.completion.0.role": "assistant",
+        "gen_ai.completion.0.content": "Clear.",
+        "gen_ai.completion.0.finish_reason": "stop",
+        "gen_ai.completion.1.content": "",
+        "gen_ai.completion.1.finish_reason": "length",
+        "gen_ai.usage.prompt_tokens": 7,
+        "gen_ai.usage.completion_tokens": 9,
+    }
+    assert export(world, span(1, said)) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [
+        ("system", ["Be brief."]),
+        ("user", ["Weather?"]),
+        (
+            "assistant",
+            [
+                ("tool_call", {"id": "c1", "name": "weather", "arguments": '{"city":"Paris"}'}),
+                ("tool_call", {"name": "second"}),
+            ],
+        ),
+        ("tool", [("tool_result", {"tool_call_id": "c1", "content": "clear"})]),
+    ]
+    assert shown(record.content.generations) == [("assistant", ["Clear."]), ("assistant", [""])]
+    assert (record.prompt_tokens, record.generation_tokens, record.finish_reason) == (7, 9, "stop,length")
+    others = {
+        key: value for key, value in record.content.attributes.items() if key.startswith("gen_ai.prompt.")
+    }
+    assert others == {"gen_ai.prompt.prompt_filter_results": "[]", "gen_ai.prompt.00.content": "no number"}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [
+            (
+                "gen_ai.content.prompt",
+                {"gen_ai.prompt": json.dumps([{"role": "user", "content": "Weather?"}])},
+            ),
+            (
+                "gen_ai.content.completion",
+                {"gen_ai.completion": json.dumps([{"role": "assistant", "content": "Clear."}])},
+            ),
+        ],
+        [
+            (
+                "gen_ai.user.message",
+                {"gen_ai.event.content": json.dumps({"role": "user", "content": "Weather?"})},
+            ),
+            (
+                "gen_ai.choice",
+                {
+                    "gen_ai.event.content": json.dumps(
+                        {"index": 0, "finish_reason": "stop", "message": {"content": "Clear."}}
+                    )
+                },
+            ),
+        ],
+        [
+            ("gen_ai.user.message", {"gen_ai.system": "x", "content": "Weather?"}),
+            ("gen_ai.choice", {"index": 0, "message": json.dumps({"content": "Clear."})}),
+        ],
+        [
+            (
+                "gen_ai.client.inference.operation.details",
+                {
+                    "gen_ai.input.messages": [
+                        {"role": "user", "parts": [{"type": "text", "content": "Weather?"}]}
+                    ],
+                    "gen_ai.output.messages": [{"role": "assistant", "parts": ["Clear."]}],
+                },
+            )
+        ],
+        [
+            ("gen_ai.content.prompt", {"gen_ai.prompt": "Weather?"}),
+            ("gen_ai.content.completion", {"gen_ai.completion": "Clear."}),
+            ("exception", {"exception.message": "nothing of the model's"}),
+        ],
+    ],
+    ids=["content events", "content in one attribute", "a field an attribute", "details", "plain text"],
+)
+def test_content_in_events_of_the_span_is_the_spans(world: World, events: list[Any]) -> None:
+    assert export(world, span(1, {}, events=events)) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [("user", ["Weather?"])]
+    assert shown(record.content.generations) == [("assistant", ["Clear."])]
+
+
+def test_what_two_forms_say_is_kept_once(world: World) -> None:
+    twice = {
+        "gen_ai.prompt.0.role": "user",
+        "gen_ai.prompt.0.content": "hello",
+        "gen_ai.completion.0.content": "only here",
+    }
+    event = ("gen_ai.user.message", {"content": "hello"})
+    assert export(world, chat(1, "hello", twice, events=[event])) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [("user", ["hello"])]
+    assert shown(record.content.generations) == [("assistant", ["only here"])]
+
+
+def test_a_message_keeps_what_it_says_beside_its_parts(world: World) -> None:
+    said = [
+        {"role": "critic", "name": "ada", "parts": [{"type": "text", "content": "no", "cite": [1]}]},
+        {"role": "user", "content": [{"type": "text", "text": "a"}, "b", 7, {"no": "type"}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": {"name": "f"}}]},
+        {"role": "assistant", "function_call": {"name": "g", "arguments": "{}"}},
+        {"role": "user", "parts": "a text where a list is expected"},
+    ]
+    assert export(world, chat(1, more={"gen_ai.input.messages": json.dumps(said)})) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [
+        (
+            "unspecified",
+            ["no", ("message_fields", {"role": "critic", "name": "ada", "parts": {"0": {"cite": [1]}}})],
+        ),
+        ("user", ["a", "b", ("", 7), ("", {"no": "type"})]),
+        ("assistant", [("tool_call", {"id": "c", "function": {"name": "f"}})]),
+        ("assistant", [("tool_call", {"name": "g", "arguments": "{}"})]),
+        ("user", ["a text where a list is expected"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "just text",
+        "[",
+        '{"a":1}',
+        '["a"]',
+        "42",
+        '[{"role":"user","parts":[NaN]}]',
+        '[{"content":1e999}]',
+        "",
+    ],
+)
+def test_what_is_no_message_in_json_stays_the_text_that_it_is(world: World, raw: str) -> None:
+    assert export(world, chat(1, more={"gen_ai.input.messages": raw}), chat(2, "good")) == (0, "")
+    records = stored(world)
+    assert sorted(str(shown(one.content.prompt)) for one in records) == sorted(
+        [str([("user", [raw])]), str([("user", ["good"])])]
+    )
+
+
+def test_a_tools_own_span_keeps_call_and_result(world: World) -> None:
+    said = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "weather",
+        "gen_ai.tool.call.arguments": '{"city":"Paris"}',
+        "gen_ai.tool.call.result": {"sky": "clear"},
+        "gen_ai.usage.input_tokens": 5,
+    }
+    assert export(world, span(1, said)) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [
+        ("assistant", [("tool_call", {"name": "weather", "arguments": '{"city":"Paris"}'})])
+    ]
+    assert shown(record.content.generations) == [
+        ("tool", [("tool_result", {"content": {"sky": "clear"}, "name": "weather"})])
+    ]
+    # Its tokens are those of the calls of the model within it.
+    assert record.prompt_tokens == 0
+
+
+def test_log_data_comes_from_the_attributes(world: World) -> None:
+    said = {
+        "gen_ai.request.model": "m-1",
+        "gen_ai.response.model": "m-1-2026",
+        "gen_ai.usage.input_tokens": 12,
+        "gen_ai.usage.output_tokens": 34.0,
+        "gen_ai.response.finish_reasons": ["stop", "stop"],
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.stream": True,
+        "gen_ai.request.stop_sequences": ["a", "b"],
+        "user.id": "someone",
+        "enduser.pseudo.id": "pseudonym-1",
+        "server.port": 443,
+        "kept.other": "ours alone",
+    }
+    assert export(world, chat(0xABC, more=said)) == (0, "")
+    [record] = stored(world)
+    assert (record.application, record.model, record.end_user) == ("assistant", "m-1-2026", "pseudonym-1")
+    assert (record.prompt_tokens, record.generation_tokens, record.finish_reason) == (12, 34, "stop")
+    assert record.latency.ToTimedelta().total_seconds() == 1.5
+    assert record.created_at.ToDatetime(STARTED.tzinfo) == STARTED
+    assert dict(record.content.attributes) == {
+        "otel.trace_id": "0" * 29 + "abc",
+        "otel.span_id": "0" * 13 + "abc",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m-1",
+        "gen_ai.request.temperature": "0.5",
+        "gen_ai.request.stream": "true",
+        "gen_ai.request.stop_sequences": '["a","b"]',
+        "user.id": "someone",
+        "server.port": "443",
+    }
+
+
+def test_the_id_is_the_spans_start_and_a_hash_of_whose_it_is(world: World) -> None:
+    assert export(world, chat(7)) == (0, "")
+    [record] = stored(world)
+    digest = hashlib.sha256(ORG.encode() + (7).to_bytes(16) + (7).to_bytes(8)).digest()
+    bits = int.from_bytes(digest) >> (256 - 74)
+    number = int.from_bytes(record.record_id)
+    assert is_record_id(record.record_id)
+    assert record_time(record.record_id) == STARTED
+    assert ((number >> 64 & 0xFFF) << 62) | (number & (2**62 - 1)) == bits
+    assert int.from_bytes(record.record_id[:6]) == nanoseconds(STARTED) // 10**6
+
+
+def test_a_retry_stores_nothing_twice_and_two_customers_ids_are_two_records(world: World) -> None:
+    one = chat(1, "first")
+    assert export(world, one, one) == (0, "")
+    world.start()
+    assert export(world, chat(1, "first, and longer")) == (0, "")
+    assert export(world, one, resource={"kept.organization_id": OTHER}) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [("user", ["first"])]
+    [others] = stored(world, OTHER)
+    assert others.record_id != record.record_id
+
+
+def test_what_is_no_genai_span_is_left_aside(world: World) -> None:
+    plain = span(1, {"http.request.method": "GET", "url.path": "/"}, events=[("exception", {"a": "b"})])
+    assert export(world, plain, chat(2)) == (0, "")
+    assert len(stored(world)) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ([], ""),
+        (["stop"], "stop"),
+        (["stop", "stop"], "stop"),
+        (["stop", "length", "stop"], "stop,length,stop"),
+        (["stop"] * 20 + ["length"], "stop,length"),
+        (["a" * 40, "b" * 40], "a" * 40),
+    ],
+)
+def test_several_finish_reasons_are_one_line(said: list[str], reason: str) -> None:
+    assert take_finish_reason({}, said) == reason
+    attributes = {one.key: one.value for one in key_values({"gen_ai.response.finish_reasons": said})}
+    assert take_finish_reason(attributes, ["other"] if said else []) == reason
+
+
+def test_the_kind_of_key_goes_with_it() -> None:
+    kinds = [
+        interaction_of(chat(1, more=said), Facts(organizations=frozenset({ORG})), "").api_key_kind
+        for said in ({"kept.api_key_kind": "trial"}, {"kept.api_key_kind": "production"}, {})
+    ]
+    assert kinds == [
+        interactions_pb2.API_KEY_KIND_TRIAL,
+        interactions_pb2.API_KEY_KIND_PRODUCTION,
+        interactions_pb2.API_KEY_KIND_UNSPECIFIED,
+    ]
