@@ -7,6 +7,7 @@ own sockets do, httpx and urllib included; gRPC's and libpq's sockets are C and 
 from __future__ import annotations
 
 import ipaddress
+import os
 import sys
 
 CONNECTIONS = frozenset({"socket.connect", "socket.sendto"})
@@ -39,4 +40,6 @@ def refuse(event: str, arguments: tuple[object, ...]) -> None:
 
 
 def pytest_configure() -> None:
+    # LiteLLM asks the network for a list of prices when it is imported, whoever imports it first.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     sys.addaudithook(refuse)

@@ -23,11 +23,37 @@ from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
 
 # The contract takes 6 MiB and 5,000 records a batch; smaller batches are answered sooner and cost less when they are sent again.
-_BATCH_RECORDS: Final = 500
-_BATCH_BYTES: Final = 4 * 1024 * 1024
-_LARGEST_RECORD: Final = 6 * 1024 * 1024 - 1024
+BATCH_RECORDS: Final = 500
+BATCH_BYTES: Final = 4 * 1024 * 1024
+LARGEST_RECORD: Final = 6 * 1024 * 1024 - 1024
 # A tag and a length before each record of a batch.
-_FRAMING_BYTES: Final = 8
+FRAMING_BYTES: Final = 8
+
+
+class GatewayFiles:
+    """The PEM files that a gateway proves itself with. They are replaced in place when certificates are renewed."""
+
+    def __init__(self, certificate: Path, key: Path, authority: Path) -> None:
+        self._files = (authority, key, certificate)
+
+    def version(self) -> tuple[int, ...]:
+        """Another value when one of the files was replaced. Raises KeptError UNREADABLE."""
+        try:
+            return tuple(file.stat().st_mtime_ns for file in self._files)
+        except OSError as error:
+            raise _unreadable(error) from None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """By the files as they are now. Raises KeptError UNREADABLE."""
+        try:
+            authority, key, certificate = (file.read_bytes() for file in self._files)
+        except OSError as error:
+            raise _unreadable(error) from None
+        return grpc.ssl_channel_credentials(authority, key, certificate)
+
+
+def _unreadable(error: OSError) -> KeptError:
+    return KeptError("UNREADABLE", f"{error.filename} cannot be read: {error.strerror}.")
 
 
 class Recorder:
@@ -35,6 +61,7 @@ class Recorder:
 
     address: logging's mTLS port, "host:port". certificate, key: PEM files of the gateway's identity. authority: PEM file of who signed
     the services' certificates. The channel is made anew when one of the files changed. now: the clock that record ids are minted by.
+    deadline: seconds for one stream; None waits as long as the connection lives.
     """
 
     def __init__(
@@ -47,12 +74,14 @@ class Recorder:
         now: Callable[[], datetime] = system_now,
         pauses: Iterable[float] = PAUSES,
         wait: Callable[[float], object] = time.sleep,
+        deadline: float | None = None,
     ) -> None:
         self._address = address
-        self._files = (authority, key, certificate)
+        self._files = GatewayFiles(certificate, key, authority)
         self._ids = RecordIds(now)
         self._pauses = tuple(pauses)
         self._wait = wait
+        self._deadline = deadline
         self._lock = threading.Lock()
         self._made: tuple[tuple[int, ...], grpc.Channel] | None = None
 
@@ -74,8 +103,8 @@ class Recorder:
         receipts: list[ingest_pb2.Receipt | None] = [None] * len(everything)
         sendable: list[int] = []
         for index, interaction in enumerate(everything):
-            if interaction.ByteSize() > _LARGEST_RECORD:
-                receipts[index] = _too_large(interaction.record_id)  # it would end the stream for all others
+            if interaction.ByteSize() > LARGEST_RECORD:
+                receipts[index] = too_large(interaction.record_id)  # it would end the stream for all others
             else:
                 sendable.append(index)
         waiting = list(batches([(index, everything[index].ByteSize()) for index in sendable]))
@@ -101,8 +130,11 @@ class Recorder:
         """The answers to as many batches as are answered before the stream ends."""
         stub = ingest_pb2_grpc.IngestServiceStub(self._channel())
         answers = stub.RecordInteractions(
-            ingest_pb2.RecordInteractionsRequest(interactions=[everything[index] for index in batch])
-            for batch in waiting
+            (
+                ingest_pb2.RecordInteractionsRequest(interactions=[everything[index] for index in batch])
+                for batch in waiting
+            ),
+            timeout=self._deadline,
         )
         count = 0
         for batch, answer in zip(waiting, answers, strict=False):
@@ -120,18 +152,12 @@ class Recorder:
     def _channel(self) -> grpc.Channel:
         """The channel by the files as they are now: a channel keeps the certificate that it was made with."""
         with self._lock:
-            try:
-                version = tuple(file.stat().st_mtime_ns for file in self._files)
-                if self._made is not None and self._made[0] == version:
-                    return self._made[1]
-                authority, key, certificate = (file.read_bytes() for file in self._files)
-            except OSError as error:
-                raise KeptError("UNREADABLE", f"{error.filename} cannot be read: {error.strerror}.") from None
+            version = self._files.version()
+            if self._made is not None and self._made[0] == version:
+                return self._made[1]
             channel = grpc.intercept_channel(
                 grpc.secure_channel(
-                    target(self._address),
-                    grpc.ssl_channel_credentials(authority, key, certificate),
-                    options=channel_options("logging"),
+                    target(self._address), self._files.credentials(), options=channel_options("logging")
                 ),
                 Calls("logging", None),
             )
@@ -158,16 +184,17 @@ def batches(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
     batch: list[int] = []
     total = 0
     for index, size in sizes:
-        if batch and (len(batch) == _BATCH_RECORDS or total + size > _BATCH_BYTES):
+        if batch and (len(batch) == BATCH_RECORDS or total + size > BATCH_BYTES):
             yield batch
             batch, total = [], 0
         batch.append(index)
-        total += size + _FRAMING_BYTES
+        total += size + FRAMING_BYTES
     if batch:
         yield batch
 
 
-def _too_large(record_id: bytes) -> ingest_pb2.Receipt:
+def too_large(record_id: bytes) -> ingest_pb2.Receipt:
+    """The receipt of a record that no batch can hold; made here, for sending it would end the stream for all others."""
     return ingest_pb2.Receipt(
         record_id=record_id,
         outcome=ingest_pb2.OUTCOME_REFUSED,

@@ -1,0 +1,312 @@
+"""The callback that LiteLLM calls after each call of a model: success or failure, with or without an event loop, streamed or not.
+
+It never raises into the gateway and never makes it wait: an interaction is made and handed to a BackgroundRecorder. What it cannot
+record it counts and warns of, at most once a second and without content.
+
+The organization decides under whose policy a record is kept. It comes from the gateway's configuration or from metadata that the
+gateway itself sets; metadata that the gateway's own clients can send must not choose it.
+"""
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Self
+
+from litellm.integrations.custom_logger import CustomLogger
+
+from kept.client.background import BackgroundRecorder
+from kept.client.clock import system_now
+from kept.client.record_ids import derived
+from kept.litellm import messages
+from kept.logging.v1 import interactions_pb2
+
+_LOG: Final = logging.getLogger("kept")
+_KINDS: Final = {
+    "production": interactions_pb2.API_KEY_KIND_PRODUCTION,
+    "trial": interactions_pb2.API_KEY_KIND_TRIAL,
+}
+_MOST_TOKENS: Final = 2**31 - 1
+_LONGEST: Final = timedelta(hours=24)
+# Bounds of the contract (interactions.proto), in characters.
+_NAME, _END_USER, _FINISH_REASON, _ATTRIBUTE = 200, 128, 64, 1000
+_EMBEDDINGS: Final = frozenset(("embedding", "aembedding"))
+_OF_PROXY: Final = "user_api_key"
+_JSON_TYPES: Final = (str, int, float, dict, list, type(None))
+# What a LiteLLM proxy says of the key that a call came with: set by who administers the proxy.
+_KEY_METADATA: Final = ("user_api_key_metadata", "user_api_key_auth_metadata", "user_api_key_team_metadata")
+
+# Metadata of a call in, the organization's id out; None where it has none.
+Resolver = Callable[[Mapping[str, Any]], str | None]
+
+
+class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not read
+    """Records every call that LiteLLM makes.
+
+    recorder: where to. organization: the id that all calls are recorded for, or a function of a call's metadata. application: for calls
+    whose metadata name none. The metadata "application" and "api_key_kind" ("production" or "trial") are taken from the metadata of
+    the proxy's key, which its administrator sets; "application" else from the call's own. Without a proxy the call's metadata are the
+    gateway's, and both are taken from there.
+
+    unattributed: calls that were not recorded because nothing said whose they are. failed: calls that could not be made into a record.
+    What became of the rest the recorder counts.
+    """
+
+    def __init__(
+        self,
+        recorder: BackgroundRecorder,
+        organization: str | Resolver,
+        *,
+        application: str = "",
+        now: Callable[[], datetime] = system_now,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.recorder = recorder
+        self.unattributed = 0
+        self.failed = 0
+        self._organization = organization
+        self._application = application
+        self._now = now
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._said_at = float("-inf")
+
+    @classmethod
+    def connect(
+        cls,
+        address: str,
+        certificate: Path | str,
+        key: Path | str,
+        authority: Path | str,
+        organization: str | Resolver,
+        *,
+        application: str = "",
+    ) -> Self:
+        """With a recorder of its own. address: logging's mTLS port, "host:port"; the files are PEM, as for BackgroundRecorder."""
+        recorder = BackgroundRecorder(address, Path(certificate), Path(key), Path(authority))
+        return cls(recorder, organization, application=application)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """By KEPT_LOGGING_ADDRESS, KEPT_GATEWAY_CERTIFICATE, KEPT_GATEWAY_KEY, KEPT_AUTHORITY, and KEPT_ORGANIZATION (an id) or
+        KEPT_ORGANIZATION_METADATA; KEPT_APPLICATION may be left out. Raises ValueError that names what is missing.
+
+        KEPT_ORGANIZATION_METADATA is the name of a field. Behind LiteLLM's proxy it is one of the metadata of the call's key or its
+        team, or one that begins with user_api_key and that the proxy always sets; without a proxy one of the call's metadata.
+        """
+        names = ("KEPT_LOGGING_ADDRESS", "KEPT_GATEWAY_CERTIFICATE", "KEPT_GATEWAY_KEY", "KEPT_AUTHORITY")
+        missing = [name for name in names if not environment.get(name)]
+        fixed, field = environment.get("KEPT_ORGANIZATION"), environment.get("KEPT_ORGANIZATION_METADATA")
+        if bool(fixed) == bool(field):
+            missing.append("one of KEPT_ORGANIZATION and KEPT_ORGANIZATION_METADATA")
+        if missing:
+            raise ValueError(f"recording needs in the environment: {', '.join(missing)}")
+        address, certificate, key, authority = (environment[name] for name in names)
+        return cls.connect(
+            address,
+            certificate,
+            key,
+            authority,
+            fixed or _field(str(field)),
+            application=environment.get("KEPT_APPLICATION", ""),
+        )
+
+    # LiteLLM calls these by the names of their parameters.
+
+    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """A call without an event loop; a stream once it is whole."""
+        self._take(kwargs, response_obj, start_time, end_time, succeeded=True)
+
+    def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """A call that failed: what went in is recorded, and that nothing came out."""
+        self._take(kwargs, None, start_time, end_time, succeeded=False)
+
+    async def async_log_success_event(
+        self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """A call of an event loop; a stream once it is whole."""
+        self._take(kwargs, response_obj, start_time, end_time, succeeded=True)
+
+    async def async_log_failure_event(
+        self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """A call that failed."""
+        self._take(kwargs, None, start_time, end_time, succeeded=False)
+
+    def _take(self, kwargs: Any, response: Any, start: Any, end: Any, *, succeeded: bool) -> None:
+        try:
+            metadata = _metadata(kwargs)
+            organization = self._organization
+            organization_id = organization if isinstance(organization, str) else organization(metadata)
+            if not organization_id:
+                self._complain(unattributed=1)
+                return
+            made = self._interaction(kwargs, metadata, response, succeeded=succeeded)
+            made.organization_id = organization_id
+            self._set_times(made, kwargs, start, end, succeeded=succeeded)
+            self.recorder.record(made)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a record, the gateway's call is not
+            self._complain(failed=1, what=type(error).__name__)
+
+    def _interaction(
+        self, kwargs: Mapping[str, Any], metadata: Mapping[str, Any], response: Any, *, succeeded: bool
+    ) -> interactions_pb2.Interaction:
+        summary = kwargs.get("standard_logging_object") or {}
+        made = interactions_pb2.Interaction(
+            application=_line(_application(metadata) or self._application, _NAME),
+            model=_line(str(kwargs.get("model") or ""), _NAME),
+            end_user=_pseudonym(kwargs, summary),
+            api_key_kind=_KINDS.get(
+                str(_of_the_gateway(metadata, "api_key_kind")), interactions_pb2.API_KEY_KIND_UNSPECIFIED
+            ),
+        )
+        call_type = str(kwargs.get("call_type") or "")
+        prompt = kwargs.get("messages")
+        messages.add_prompt(made.content, kwargs.get("input") if prompt is None else prompt)
+        if not succeeded:
+            made.finish_reason = "error"
+        else:
+            answer = _dumped(response)
+            choices = answer.get("choices") if isinstance(answer, Mapping) else None
+            if isinstance(choices, list):
+                made.finish_reason = _line(messages.add_choices(made.content, choices), _FINISH_REASON)
+            elif isinstance(answer, Mapping) and isinstance(answer.get("output"), list):
+                made.finish_reason = _line(str(answer.get("status") or ""), _FINISH_REASON)
+                messages.add_output(made.content, answer["output"])
+            elif answer is not None and call_type not in _EMBEDDINGS:
+                messages.add_response(made.content, answer, call_type)
+            usage = answer.get("usage") if isinstance(answer, Mapping) else None
+            usage = usage if isinstance(usage, Mapping) else {}
+            made.prompt_tokens = _tokens(summary.get("prompt_tokens"), usage.get("prompt_tokens"))
+            made.generation_tokens = _tokens(summary.get("completion_tokens"), usage.get("completion_tokens"))
+        # The text of an error is left out: providers repeat keys in theirs.
+        error = (summary.get("error_information") or {}) if not succeeded else {}
+        for name, value in (
+            ("litellm.call_id", kwargs.get("litellm_call_id")),
+            ("litellm.call_type", call_type),
+            ("litellm.provider", kwargs.get("custom_llm_provider")),
+            ("error.type", error.get("error_class")),
+            ("error.code", error.get("error_code")),
+        ):
+            if value:
+                made.content.attributes[name] = _line(str(value), _ATTRIBUTE)
+        return made
+
+    def _set_times(
+        self,
+        made: interactions_pb2.Interaction,
+        kwargs: Mapping[str, Any],
+        start: Any,
+        end: Any,
+        *,
+        succeeded: bool,
+    ) -> None:
+        """Latency, and an id that is the same when LiteLLM tells of the same attempt twice."""
+        now = self._now()
+        # LiteLLM's datetimes are of the machine's zone and say nothing of it.
+        started = start.astimezone(UTC) if isinstance(start, datetime) else now
+        if isinstance(start, datetime) and isinstance(end, datetime):
+            made.latency.FromTimedelta(min(max(end - start, timedelta(0)), _LONGEST))
+        made.record_id = derived(
+            min(started, now),
+            made.organization_id,
+            str(kwargs.get("litellm_call_id") or ""),
+            started.isoformat(),
+            "success" if succeeded else "failure",
+        )
+
+    def _complain(self, *, unattributed: int = 0, failed: int = 0, what: str = "") -> None:
+        with self._lock:
+            self.unattributed += unattributed
+            self.failed += failed
+            now = self._clock()
+            if now - self._said_at < 1.0:
+                return
+            self._said_at = now
+        _LOG.warning(
+            "kept: calls NOT recorded so far: %d that nothing says whose they are, %d that could not be made into a record%s",
+            self.unattributed,
+            self.failed,
+            f" (last: {what})" if what else "",
+        )
+
+
+def _field(name: str) -> Resolver:
+    def resolve(metadata: Mapping[str, Any]) -> str | None:
+        found = metadata.get(name) if name.startswith(_OF_PROXY) else _of_the_gateway(metadata, name)
+        return found if isinstance(found, str) else None
+
+    return resolve
+
+
+def _metadata(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the call. LiteLLM has two places for them, "metadata" and "litellm_metadata": its proxy writes what it knows of the key into one,
+    by the kind of call, and a client may have filled the other. What begins with "user_api_key" is therefore the proxy's alone."""
+    parameters = kwargs.get("litellm_params") or {}
+    places = [parameters.get(name) for name in ("metadata", "litellm_metadata")]
+    told = [place for place in places if isinstance(place, Mapping)]
+    found = {name: value for place in told for name, value in place.items() if not name.startswith(_OF_PROXY)}
+    of_key = [place for place in told if any(name.startswith(_OF_PROXY) for name in place)]
+    if of_key:
+        found["user_api_key"] = None  # there is a proxy, whatever is believed of the rest
+        found.update(_believed(of_key))
+    return found
+
+
+def _believed(places: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The proxy's fields. Its own place has the object that it made of the key, which no client can send; without one, where there are
+    two places only what both say is believed."""
+    made = [place for place in places if not isinstance(place.get("user_api_key_auth"), _JSON_TYPES)]
+    first, *others = made[:1] or places
+    return {
+        name: value
+        for name, value in first.items()
+        if name.startswith(_OF_PROXY) and all(name in other and other[name] == value for other in others)
+    }
+
+
+def _of_the_gateway(metadata: Mapping[str, Any], name: str) -> Any:
+    """A field that the gateway's clients cannot set."""
+    if "user_api_key" not in metadata:
+        return metadata.get(name)  # no proxy: whoever makes the call is the gateway
+    for place in _KEY_METADATA:
+        of_key = metadata.get(place)
+        if isinstance(of_key, Mapping) and of_key.get(name) is not None:
+            return of_key[name]
+    return None
+
+
+def _application(metadata: Mapping[str, Any]) -> str:
+    return str(_of_the_gateway(metadata, "application") or metadata.get("application") or "")
+
+
+def _pseudonym(kwargs: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """The end user as the caller named it; one that the contract has no room for by its SHA-256, so that it stays one and the same."""
+    optional = kwargs.get("optional_params") or {}
+    user = str(kwargs.get("user") or optional.get("user") or summary.get("end_user") or "")
+    if user == _line(user, _END_USER):
+        return user
+    return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _line(text: str, most: int) -> str:
+    """One line of so many characters, as the contract wants names: anything else would cost the whole record."""
+    valid = text.encode("utf-8", "replace").decode()
+    return "".join(one if one.isprintable() or one == " " else " " for one in valid)[:most]
+
+
+def _tokens(*counts: Any) -> int:
+    for count in counts:
+        if isinstance(count, int) and count > 0:
+            return min(count, _MOST_TOKENS)
+    return 0
+
+
+def _dumped(response: Any) -> Any:
+    dump = getattr(response, "model_dump", None)
+    return dump() if callable(dump) else response
