@@ -52,12 +52,12 @@ def test_a_seed_replays_exactly(stage: Stage) -> None:
 
 
 def test_the_program_names_the_invariant_the_seed_and_how_to_see_it_again() -> None:
-    program = [sys.executable, "-m", "tests.simulation", "--seeds", "1", "--days", "4", "--break", "zdr"]
+    program = [sys.executable, "-m", "tests.simulation", "--seeds", "1", "--days", "8", "--break", "zdr"]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
 
     assert ended.returncode == 1
     assert "invariant 1: content of org_" in ended.stdout
-    assert "again: make simulate SEEDS=1 FIRST=1 DAYS=4 BREAK=zdr" in ended.stdout
+    assert "again: make simulate SEEDS=1 FIRST=1 DAYS=8 BREAK=zdr" in ended.stdout
 
 
 @pytest.mark.parametrize("name", SAFEGUARDS)
