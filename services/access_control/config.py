@@ -44,6 +44,9 @@ class AccessControlConfig(ServiceConfig):
         default=None,
         description="directory of Cedar policies, sealed by `kept policy test --seal`; the package's own without it",
     )
+    # Threads that wait for the same interpreter and the same commit cost each other more than they do: with 32 of them a busy Check took
+    # half as long again (`make bench`, check_throughput_ratio).
+    worker_threads: int = Field(default=6, ge=2, le=200, description="calls served at once")
     database_pool: int = Field(default=40, ge=2, le=200, description="connections at most")
     support_contact: str = Field(
         default="support", max_length=200, description="named to members of an organization that has no admin"

@@ -20,7 +20,7 @@ from services.access_control.custody.ladder import (
     wrap_epoch,
     wrap_record_key,
 )
-from services.access_control.custody.sealing import DoesNotUnseal, EpochPrivateKey, record_key
+from services.access_control.custody.sealing import DoesNotUnseal, EpochPrivateKey, record_keys
 from services.access_control.custody.status import KeyStatus, read_status
 from services.access_control.custody.survivors import SurvivorsMustBeOn
 from services.access_control.key_stores import KeyStore
@@ -258,8 +258,7 @@ class Custody:
                     data_key = private_keys[day].unseal(organization_id, day, data_key_id, sealed)
                 except DoesNotUnseal:
                     continue
-                for record_id in record_ids:
-                    keys[record_id] = record_key(data_key, record_id)
+                keys |= record_keys(data_key, record_ids)
             return keys
 
         return derive

@@ -5,6 +5,7 @@ organization, the day and the data key's id. A record's key is HMAC-SHA-256(data
 """
 
 import hmac
+from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
@@ -78,3 +79,9 @@ def data_key_info(organization_id: str, day: date, data_key_id: bytes) -> bytes:
 def record_key(data_key: bytes, record_id: bytes) -> bytes:
     """The key of one record, 32 bytes."""
     return hmac.digest(data_key, _RECORD_KEY + record_id, "sha256")
+
+
+def record_keys(data_key: bytes, record_ids: Iterable[bytes]) -> dict[bytes, bytes]:
+    """The keys of records, 32 bytes each, by record id."""
+    digest = hmac.digest
+    return {record_id: digest(data_key, _RECORD_KEY + record_id, "sha256") for record_id in record_ids}

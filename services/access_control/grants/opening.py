@@ -4,7 +4,7 @@ cannot be committed."""
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Final
@@ -47,7 +47,6 @@ from shared.database import Database
 from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid
 from shared.ids import derived_id, record_day, record_days
-from shared.redaction import SecretBytes
 from shared.rules import Rules
 
 _DENIED: Final = "access.denied"
@@ -79,7 +78,7 @@ class Wanted:
 class Opened:
     """keys: by record id, for records with content, empty for METADATA."""
 
-    keys: Mapping[bytes, SecretBytes]
+    keys: Mapping[bytes, bytes] = field(repr=False)
     audit_entry_id: str
 
 
@@ -432,16 +431,15 @@ class Opening:
         organization_id: str,
         wanted: Wanted,
         meanwhile: AbstractContextManager[object] | None = None,
-    ) -> dict[bytes, SecretBytes]:
+    ) -> dict[bytes, bytes]:
         """Keys by record id; none where none are wanted. meanwhile: what the database does in the time that the cryptography takes."""
         meanwhile = meanwhile or nullcontext()
         if not wanted.shows_content:
             with meanwhile:
                 return {}
         try:
-            found = self._custody.record_keys(tx, organization_id, wanted.records, wanted.sealed, meanwhile)
+            return self._custody.record_keys(tx, organization_id, wanted.records, wanted.sealed, meanwhile)
         except KeptError as error:
             if error.reason == Reason.REASON_KEY_DESTROYED:
                 raise outside_scope() from error
             raise
-        return {record_id: SecretBytes(key) for record_id, key in found.items()}
