@@ -4,7 +4,7 @@ entries of the audit log that are inserted only where it has not changed.
 The fingerprint is made of the transactions that wrote the rows (`xmin`): whatever changes one, or adds or ends one, changes it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
@@ -31,16 +31,19 @@ _PEOPLE: Final[LiteralString] = (
     + _PERSON
     + ") AS standing FROM people p WHERE p.person_id IN (%s, %s, %s, %s)) AS p ON true"
 )
-_STANDING: Final[LiteralString] = (
-    """coalesce(
-    (SELECT concat_ws('|', i.xmin, """  # noqa: S608 - likewise
+_OF_PERSON: Final[LiteralString] = (
+    "(SELECT concat_ws('|', i.xmin, "  # noqa: S608 - likewise
     + _PERSON
-    + """)
-     FROM identities i JOIN people p ON p.person_id = i.person_id WHERE i.issuer = {issuer} AND i.subject = {subject}),
-    (SELECT m.xmin::text FROM members m WHERE m.member_id = {member}),
-    '')"""
+    + ") FROM identities i JOIN people p ON p.person_id = i.person_id WHERE i.issuer = {issuer} AND i.subject = {subject})"
 )
-_READ: Final = "SELECT " + _STANDING.format(issuer="%s", subject="%s", member="%s")
+_OF_MEMBER: Final[LiteralString] = "(SELECT m.xmin::text FROM members m WHERE m.member_id = {member})"
+# By whom a statement is about: what is in it is made ready for each run of it, asked for or not.
+_STANDING: Final[Mapping[str, LiteralString]] = {
+    "people": "coalesce(" + _OF_PERSON + ", '')",
+    "members": "coalesce(" + _OF_MEMBER + ", '')",
+    "both": "coalesce(" + _OF_PERSON + ", " + _OF_MEMBER + ", '')",
+}
+_READ: Final = "SELECT " + _STANDING["both"].format(issuer="%s", subject="%s", member="%s")
 _COLUMNS: Final = (
     "text",
     "text",
@@ -57,8 +60,7 @@ _COLUMNS: Final = (
 _INSERT: Final = """INSERT INTO audit_entries (entry_id, organization_id, kind, body, salt, commitment, appended_at)
 SELECT e.entry_id, e.organization_id, e.kind, e.body, e.salt, e.commitment, e.appended_at FROM (VALUES {rows})
 AS e(entry_id, organization_id, kind, body, salt, commitment, appended_at, issuer, subject, member, standing)
-WHERE e.standing = {standing}
-ON CONFLICT (entry_id) DO NOTHING RETURNING entry_id"""
+WHERE e.standing = {standing} RETURNING entry_id"""
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,14 @@ def add_where_unchanged(tx: Connection, rows: Sequence[tuple[NewEntry, Basis]]) 
     Speaks to libpq itself: this is in the way of every call of every service, and a driver's cursor costs more than all the rest of it.
     """
     libpq = driver_of(tx).pgconn
-    name = b"decisions_%d" % len(rows)
+    members = sum(basis.member_id is not None for _, basis in rows)
+    whose = "people" if not members else "members" if members == len(rows) else "both"
+    name = f"decisions_{whose}_{len(rows)}".encode()
     prepared: set[bytes] = tx.info.setdefault(
         "kept.prepared", set()
     )  # lives as long as the connection to the server
     if name not in prepared:
-        checked(libpq, libpq.prepare(name, _statement(len(rows))))
+        checked(libpq, libpq.prepare(name, _statement(whose, len(rows))))
         prepared.add(name)
     values = [
         value if value is None or isinstance(value, bytes) else value.encode()
@@ -129,12 +133,12 @@ def add_where_unchanged(tx: Connection, rows: Sequence[tuple[NewEntry, Basis]]) 
     return {(result.get_value(row, 0) or b"").decode() for row in range(result.ntuples)}
 
 
-@lru_cache(maxsize=128)
-def _statement(rows: int) -> bytes:
+@lru_cache(maxsize=256)
+def _statement(whose: str, rows: int) -> bytes:
     # A statement for each number of rows: a list of values is quick to send and to plan, arrays are not.
     number = count(1)
     values = ", ".join(
         "(" + ", ".join(f"${next(number)}::{column}" for column in _COLUMNS) + ")" for _ in range(rows)
     )
-    standing = _STANDING.format(issuer="e.issuer", subject="e.subject", member="e.member")
+    standing = _STANDING[whose].format(issuer="e.issuer", subject="e.subject", member="e.member")
     return _INSERT.format(rows=values, standing=standing).encode()
