@@ -118,7 +118,9 @@ def check_signature(
     """Ed25519 over label ‖ message by a pinned key. Raises EvidenceError."""
     public_key = keys.get(key_id)
     if public_key is None:
-        raise EvidenceError(f"{what} is signed with a key that is not pinned.")
+        raise EvidenceError(
+            f"{what} is signed with a key that is not pinned; `kept trust` shows which keys are new."
+        )
     if isinstance(public_key, Revoked):
         raise EvidenceError(
             f"{what} is signed with a key that was revoked on {public_key.on}: somebody else may have made it; get it anew."
