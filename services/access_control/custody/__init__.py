@@ -32,7 +32,7 @@ from shared.clock import Clock
 from shared.config import ConfigError
 from shared.database import Database
 from shared.errors import KeptError, Reason, invalid, wrong_state
-from shared.ids import is_record_id, new_id, record_day, record_days
+from shared.ids import are_record_ids, is_record_id, new_id, record_day, record_days
 from shared.jobs import Job
 
 # How the ids of records begin that would be of the year 10000: no date is.
@@ -382,9 +382,11 @@ def _by_data_key(records: Iterable[tuple[bytes, bytes, bytes]]) -> dict[tuple[by
     return together
 
 
-def _by_day(record_ids: Iterable[bytes]) -> dict[date, list[bytes]]:
+def _by_day(record_ids: Collection[bytes]) -> dict[date, list[bytes]]:
     """Record ids by day of creation; what no record's id can be is left out."""
-    real = [record_id for record_id in record_ids if is_record_id(record_id) and record_id < _AFTER_ALL_DAYS]
+    real = list(record_ids)
+    if not are_record_ids(real) or max(real, default=b"") >= _AFTER_ALL_DAYS:
+        real = [each for each in real if is_record_id(each) and each < _AFTER_ALL_DAYS]
     days = record_days(real)
     if len(days) == 1:
         return {days.pop(): real}

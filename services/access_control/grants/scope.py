@@ -7,7 +7,7 @@ from datetime import datetime
 from kept.access_control.v1 import grants_pb2
 from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid
-from shared.ids import is_record_id, record_time
+from shared.ids import are_record_ids, is_record_id, record_time
 
 Detail = grants_pb2.Detail
 
@@ -98,7 +98,7 @@ def require_covers(scope: DataScope, record_ids: Collection[bytes]) -> None:
 
 def span_of(record_ids: Collection[bytes]) -> tuple[datetime, datetime]:
     """When the first and the last of records were created: ids are ordered by time. Raises OUTSIDE_SCOPE for what no record's id can be."""
-    if not all(map(is_record_id, record_ids)):
+    if not are_record_ids(record_ids):
         raise outside_scope()
     return created_at(min(record_ids)), created_at(max(record_ids))
 
