@@ -16,6 +16,7 @@ PROGRAMS = (
     "audit_growth",
     "destroy_growth",
     "ingest_ratio",
+    "record_unary_ratio",
 )
 _RESULT = Path(__file__).parents[1] / "build" / "bench.json"
 
