@@ -37,7 +37,7 @@ def measure(small: bool) -> Iterator[Figure]:
         statistics.median(recorded) / statistics.median(plain),
         "ratio",
         False,
-        f"median RecordInteraction of {CONTENT_BYTES} bytes, sealed, durable, ÷ median empty RPC; {calls} of each in turns, one caller, mTLS",
+        f"median RecordInteraction of {CONTENT_BYTES} bytes, sealed and durable, ÷ median empty RPC; {calls} of each in turns, mTLS",
     )
     yield Figure(
         "record_us", statistics.median(recorded) * 1e6, "microseconds", False, "the median call of it"
