@@ -12,6 +12,7 @@ from bench.figures import Figure, in_turns, median_ratio
 from bench.logging_service import CONTENT_BYTES, Logging, logging_running
 from kept.logging.v1 import ingest_pb2
 from shared.clock import SystemClock
+from shared.ids import new_record_id
 
 _STREAMS: Final = 4
 _BATCH: Final = 500
@@ -60,8 +61,6 @@ class Streams:
         ]
 
     def _batch(self, one: Any, size: int) -> bytes:
-        from shared.ids import new_record_id
-
         request = ingest_pb2.RecordInteractionsRequest()
         now = SystemClock().now()
         for _ in range(size):

@@ -15,7 +15,6 @@ from deploy.local.authority import Authority, Identity
 from deploy.local.configuration import Section, toml
 from deploy.local.ports import free_ports
 from deploy.local.postgres import Postgres
-from kept.client.recorder import Recorder
 from kept.logging.v1 import interactions_pb2
 from shared.channels import MAX_MESSAGE_BYTES, client_credentials
 from shared.config import Tls
@@ -28,20 +27,13 @@ CONTENT_BYTES = 1_500
 
 @dataclass(frozen=True)
 class Logging:
-    """Where logging is. address: for gateways and services; people_address: for readers. gateway: the identity of one that may record.
-    postgres, database: logging's own."""
+    """Where logging is. address: for gateways and services. gateway: the identity of one that may record. postgres: logging's own."""
 
     address: str
-    people_address: str
     organization_id: str
     gateway: Identity
     access_control: Running
     postgres: Postgres
-    database: str
-
-    def recorder(self) -> Recorder:
-        """A gateway's client."""
-        return Recorder(self.address, self.gateway.certificate, self.gateway.key, self.gateway.authority)
 
     def channel(self) -> grpc.Channel:
         """A gateway's channel."""
@@ -121,12 +113,10 @@ def logging_running() -> Iterator[Logging]:
         wait_until(lambda: health.serves(health_address), log)
         yield Logging(
             address,
-            people_address,
             organization_id,
             authority.issue(f"gateway/{GATEWAY}", serves=False),
             access_control,
             postgres,
-            "logging",
         )
 
 

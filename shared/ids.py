@@ -29,15 +29,7 @@ def derived_id(kind: str, digest: bytes) -> str:
 def new_record_id(created_at: datetime) -> bytes:
     """A new record id that carries its creation time to the millisecond."""
     milliseconds = (created_at - _EPOCH) // _MILLISECOND
-    tail = int.from_bytes(entropy(10))
-    number = (
-        (milliseconds & (2**48 - 1)) << 80
-        | 0x7 << 76
-        | (tail >> 68 & 0xFFF) << 64
-        | 0b10 << 62
-        | (tail & (2**62 - 1))
-    )
-    return number.to_bytes(16)
+    return derived_record_id(milliseconds, entropy(10))
 
 
 def derived_record_id(milliseconds: int, digest: bytes) -> bytes:

@@ -13,7 +13,7 @@ from kept.client import lifetimes
 from kept.client.background import DEADLINE_SECONDS
 from kept.client.clock import system_now
 from kept.client.connection import channel_options, target
-from kept.client.delivery import Batch, Delivery, Limits, Offer
+from kept.client.delivery import Batch, Counted, Delivery, Limits, Offer
 from kept.client.errors import KeptError, from_rpc_error
 from kept.client.record_ids import RecordIds
 from kept.client.recorder import GatewayFiles
@@ -29,7 +29,7 @@ AsyncSend = Callable[[Sequence[interactions_pb2.Interaction]], Awaitable[list[in
 AsyncClose = Callable[[], Awaitable[object]]
 
 
-class AsyncRecorder:
+class AsyncRecorder(Counted):
     """Records for one gateway, in the background of one event loop. Close it, or use it in an `async with`; at exit a loop is gone, and
     what was not flushed is dropped, and said.
 
@@ -81,26 +81,6 @@ class AsyncRecorder:
 
     def __repr__(self) -> str:
         return f"AsyncRecorder({self._address!r})"
-
-    @property
-    def delivered(self) -> int:
-        """Records that have their receipt."""
-        return self._delivery.delivered
-
-    @property
-    def refused(self) -> int:
-        """Records that were finally refused."""
-        return self._delivery.refused
-
-    @property
-    def dropped(self) -> int:
-        """Records that are lost."""
-        return self._delivery.dropped
-
-    @property
-    def waiting(self) -> int:
-        """Records that are held: waiting or under way."""
-        return self._delivery.waiting
 
     async def record(self, interaction: interactions_pb2.Interaction) -> bytes | None:
         """Takes a copy, to be sent soon. Returns its record id, a new one where it has none; None when it was dropped: no room, or

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from kept.client import lifetimes
 from kept.client.clock import system_now
-from kept.client.delivery import Batch, Delivery, Limits, News, Offer
+from kept.client.delivery import Batch, Counted, Delivery, Limits, News, Offer
 from kept.client.errors import KeptError
 from kept.client.record_ids import RecordIds
 from kept.client.recorder import Recorder
@@ -28,7 +28,7 @@ _JOIN_SECONDS: Final = 2.0
 Send = Callable[[Sequence[interactions_pb2.Interaction]], list[ingest_pb2.Receipt]]
 
 
-class BackgroundRecorder:
+class BackgroundRecorder(Counted):
     """Records for one gateway, in the background. Thread-safe and safe to fork; close it, or use it in a `with`.
 
     address, certificate, key, authority: as for Recorder. limits: buffer, batches, pauses. wait_when_full: seconds that `record` waits
@@ -90,26 +90,6 @@ class BackgroundRecorder:
 
     def __repr__(self) -> str:
         return f"BackgroundRecorder({self._address!r})"
-
-    @property
-    def delivered(self) -> int:
-        """Records that have their receipt."""
-        return self._delivery.delivered
-
-    @property
-    def refused(self) -> int:
-        """Records that were finally refused."""
-        return self._delivery.refused
-
-    @property
-    def dropped(self) -> int:
-        """Records that are lost."""
-        return self._delivery.dropped
-
-    @property
-    def waiting(self) -> int:
-        """Records that are held: waiting or under way."""
-        return self._delivery.waiting
 
     def record(self, interaction: interactions_pb2.Interaction) -> bytes | None:
         """Takes a copy, to be sent soon. Returns its record id, a new one where it has none; None when it was dropped: no room, or

@@ -361,3 +361,29 @@ def _reason_name(reason: int) -> str:
     """Without its prefix; the number of one that is newer than this client."""
     found = reasons_pb2.Reason.DESCRIPTOR.values_by_number.get(reason)
     return str(reason) if found is None else found.name.removeprefix("REASON_")
+
+
+class Counted:
+    """What a recorder tells of its delivery."""
+
+    _delivery: Delivery
+
+    @property
+    def delivered(self) -> int:
+        """Records that have their receipt."""
+        return self._delivery.delivered
+
+    @property
+    def refused(self) -> int:
+        """Records that were finally refused."""
+        return self._delivery.refused
+
+    @property
+    def dropped(self) -> int:
+        """Records that are lost."""
+        return self._delivery.dropped
+
+    @property
+    def waiting(self) -> int:
+        """Records that are held: waiting or under way."""
+        return self._delivery.waiting

@@ -35,8 +35,6 @@ from shared.errors import KeptError, Reason, invalid, wrong_state
 from shared.ids import are_record_ids, is_record_id, new_id, record_day, record_days
 from shared.jobs import Job
 
-# How the ids of records begin that would be of the year 10000: no date is.
-_AFTER_ALL_DAYS: Final = (((date.max - date(1970, 1, 1)).days + 1) * 86_400_000).to_bytes(6)
 __all__ = [
     "Custody",
     "DestructionRow",
@@ -47,6 +45,8 @@ __all__ = [
     "ToRetain",
     "destroyed_entry_id",
 ]
+# How the ids of records begin that would be of the year 10000: no date is.
+_AFTER_ALL_DAYS: Final = (((date.max - date(1970, 1, 1)).days + 1) * 86_400_000).to_bytes(6)
 
 # How far ahead an epoch's public half is handed out, so that writers can fetch tomorrow's today.
 _DAYS_AHEAD = timedelta(days=2)

@@ -13,7 +13,7 @@ from kept.options.v1 import roles_pb2
 from services.access_control.grants.scope import Case, DataScope, case_not_open, require_span
 from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid, wrong_state
-from shared.ids import is_record_id
+from shared.ids import are_record_ids
 
 # An undecided request lapses after this long.
 TIME_TO_DECIDE: Final = timedelta(hours=24)
@@ -147,7 +147,7 @@ def require_sound(grant: Grant, case: Case | None, now: datetime) -> None:
             raise invalid("purpose", "must be safety and security for screening")
         if data.detail != grants_pb2.DETAIL_FULL or data.case_id:
             raise invalid("data", "must be in full, and for no case, where a service screens it")
-    if not all(is_record_id(record_id) for record_id in data.record_ids):
+    if not are_record_ids(data.record_ids):
         raise invalid("data.record_ids", "are not all laid out as UUIDv7")
     if data.case_id:
         if grant.purpose != grants_pb2.PURPOSE_SAFETY_AND_SECURITY:

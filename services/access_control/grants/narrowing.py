@@ -9,7 +9,7 @@ from kept.access_control.v1 import grants_pb2
 from services.access_control.grants.grant import Grant
 from services.access_control.grants.scope import DataScope, require_covers, require_span
 from shared.errors import KeptError, invalid
-from shared.ids import is_record_id
+from shared.ids import are_record_ids
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Narrowing:
         )
         require_span(narrowed)
         if self.record_ids:
-            if not all(is_record_id(record_id) for record_id in self.record_ids):
+            if not are_record_ids(self.record_ids):
                 raise invalid("narrowing.record_ids", "are not all laid out as UUIDv7")
             try:
                 require_covers(narrowed, self.record_ids)

@@ -1,7 +1,7 @@
 """Tokens of people, and who in the directory they stand for."""
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from kept.options.v1 import roles_pb2
 from services.access_control.grants.approval import not_authorized
@@ -17,6 +17,8 @@ from shared.redaction import Secret
 Verify = Callable[[Secret, str], Caller]
 
 _AUDIENCE: Final = "kept:"
+_ENTRY: Final = "an entry in the directory"
+Found = TypeVar("Found")
 
 
 class Tokens:
@@ -48,33 +50,21 @@ class Tokens:
 
     def person_id(self, tx: Connection, caller: Caller) -> str:
         """The id of the person of the workforce, whichever of their identities it is. Raises NOT_AUTHORIZED for nobody that we know."""
-        person_id = (
-            identities.person_id_of(tx, caller.issuer, caller.subject)
-            if caller.kind is CallerKind.STAFF and caller.subject.isprintable()
-            else None
-        )
-        if person_id is None:
-            raise _unknown()
-        return person_id
+        _require_staff(caller)
+        return _known(identities.person_id_of(tx, caller.issuer, caller.subject))
 
     def person(self, tx: Connection, caller: Caller) -> Person:
         """The person, with what they hold. Raises NOT_AUTHORIZED for nobody that we know."""
-        person = directory.person(tx, self.person_id(tx, caller))
-        if person is None:
-            raise _unknown()
-        return person
+        return _known(directory.person(tx, self.person_id(tx, caller)))
 
     def person_and(
         self, tx: Connection, caller: Caller, others: Collection[str]
     ) -> tuple[str, Mapping[str, Person]]:
         """The id of the person, and in the same look others of the workforce by id; not for who changes people. Raises NOT_AUTHORIZED for
         nobody that we know."""
-        if caller.kind is not CallerKind.STAFF or not caller.subject.isprintable():
-            raise _unknown()
+        _require_staff(caller)
         person_id, people = self._people.look(tx, caller.issuer, caller.subject, others)
-        if person_id is None:
-            raise _unknown()
-        return person_id, people
+        return _known(person_id), people
 
     def member(self, tx: Connection, caller: Caller) -> Member:
         """The customer's member, of the organization that the issuer vouches for. Raises NOT_AUTHORIZED."""
@@ -89,5 +79,13 @@ class Tokens:
         return member
 
 
-def _unknown() -> KeptError:
-    return not_authorized("an entry in the directory")
+def _require_staff(caller: Caller) -> None:
+    # The database would not take every character, and nobody is called so.
+    if caller.kind is not CallerKind.STAFF or not caller.subject.isprintable():
+        raise not_authorized(_ENTRY)
+
+
+def _known(found: Found | None) -> Found:
+    if found is None:
+        raise not_authorized(_ENTRY)
+    return found
