@@ -21,6 +21,7 @@ from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
 from services.logging.screening_feed import ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, seal_content
 from services.logging.store import screening, stripes, writing
+from services.logging.subjects import behind_fences
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
@@ -192,8 +193,10 @@ class Ingest:
             stripes.share(tx, {one.interaction.organization_id for one in waiting})
             closed = stripes.closed_organizations(tx, {one.interaction.organization_id for one in waiting})
             closed_days = stripes.closed_days(tx, {record_day(one.interaction.record_id) for one in waiting})
+            erased = behind_fences(tx, [one.row for one in waiting if one.row is not None], self._clock)
             for one in waiting:
-                if one.interaction.organization_id in closed or record_day(one.key[1]) in closed_days:
+                in_closed = one.interaction.organization_id in closed or record_day(one.key[1]) in closed_days
+                if in_closed or one.key in erased:
                     one.refuse(Reason.REASON_CLOSED)
             rows = [one.row for one in waiting if one.row is not None]
             used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}

@@ -25,6 +25,7 @@ from services.logging.servicers.ingest import IngestServicer
 from services.logging.servicers.lifecycle import LifecycleServicer
 from services.logging.servicers.otlp import add_otlp_servicers
 from services.logging.servicers.read import ReadServicer
+from services.logging.subjects import Subjects
 from shared.callers import RemoteAuthority
 from shared.clock import Clock
 from shared.database import Database
@@ -69,6 +70,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
     ended = EndedGrants(authz, clock)
     reading = Reading(database, clock, policies.rules, authz, ended)
     lifecycle = Lifecycle(database, clock, policies.rules, outbox)
+    subjects = Subjects(database, clock, policies, outbox)
 
     def register(registrar: Registrar) -> None:
         server = cast(
@@ -77,7 +79,9 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestServicer(ingest), server)
         add_otlp_servicers(exporting, registrar)
         read_pb2_grpc.add_ReadServiceServicer_to_server(ReadServicer(reading), server)
-        lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
+        lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(
+            LifecycleServicer(lifecycle, subjects), server
+        )
 
     remote = RemoteAuthority(authz)
     return Service(
@@ -90,6 +94,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             ingest.job,
             feed.job,
             feed.backlog_job,
+            subjects.job,
             outbox.job,
         ],
         authority=LoggingAuthority(remote, policies),

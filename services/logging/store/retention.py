@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.logging.store import partitions
+from services.logging.store import partitions, subjects
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     data_keys,
@@ -145,8 +145,8 @@ def organizations_of_hold(tx: Connection, hold_id: str) -> list[str]:
 def release(tx: Connection, hold_id: str, organization_id: str) -> int:
     """Ends what a hold keeps of an organization; returns how many rows are gone for good by it.
 
-    A copy that no hold needs goes. A row that is still in its partition stays there until its day is dropped. The caller holds the
-    organization's stripe exclusively.
+    A copy that no hold needs goes. A row that is still in its partition stays there until its day is dropped, unless the erasure of its end
+    user waits for it. The caller holds the organization's stripe exclusively.
     """
     released = list(
         tx.execute(
@@ -179,7 +179,7 @@ def release(tx: Connection, hold_id: str, organization_id: str) -> int:
             unscreened.c.record_id.in_([one for one in freed if one not in living]),
         )
     )
-    return len(freed) - len(living)
+    return len(freed) - len(living) + subjects.remove_let_go(tx, organization_id, living)
 
 
 def counts_of_day(tx: Connection, day: date) -> list[DayCount]:
