@@ -1,11 +1,12 @@
 """The erasure of one end user: a fence first, rows piece by piece after it, and ids for the services that have to forget them too.
 
-The fence. Its bound is the first id that a record created ε (5 s) after the fence's instant could have: gateways' clocks may be that far
-ahead, and what is refused for it is refused by name. It is raised while no writer of the organization writes, and each writer looks at it
-in the transaction in which it writes; so what was created before is either there, and goes, or is not written any more, whatever a
-process had in hand. A fence names the pseudonym in clear, because writers must find it, and is taken away when nothing older can come:
-after the late window, and `_AT_REST` more. A writer that has had its batch in hand for longer than `_IN_HAND` gives it back, so none is
-left that judged its records not late before that and would write them after; the act itself stays, without the pseudonym.
+The fence. Its bound is the first id that a record created 2 ε (10 s) after the fence's instant could have, for the gateway's clock may be
+ε ahead and ours ε behind; or lies above every record that is there, whatever its id says. What is refused for it is refused by name. It is
+raised while no writer of the organization writes, and each writer looks at it in the transaction in which it writes; so what was created
+before is either there, and goes, or is not written any more, whatever a process had in hand. A fence names the pseudonym in clear, because
+writers must find it, and is taken away when nothing older can come: after the late window, and `_AT_REST` more. A writer that has had its
+batch in hand for longer than `_IN_HAND` gives it back, so none is left that judged its records not late before that and would write them
+after; the act itself stays, without the pseudonym.
 """
 
 from collections.abc import Sequence
@@ -96,7 +97,8 @@ class Subjects:
             if act is None:
                 # Read behind the lock: who wrote before has committed, and is seen by what follows.
                 now = self._clock.now()
-                bound = lowest_record_id(now + CLOCK_TOLERANCE)
+                bound = lowest_record_id(now + 2 * CLOCK_TOLERANCE)
+                bound = store.bound_above(tx, organization_id, end_user, bound)
                 store.begin(tx, erasure_id, organization_id, end_user, bound, now)
                 self._outbox.audit(
                     tx,

@@ -50,6 +50,7 @@ class History:
             self._customers.zero_data_retention: 1,
             self._customers.training: 1,
             self._customers.leaves: 0.5,
+            self._customers.passes_erasure_on: 1,
             self.joins: 0.5,
             self.steps_clock: 2,
             self.cuts_off: 2,
@@ -85,6 +86,7 @@ class History:
         """All that is due by now gets done, and is looked at."""
         self.world.settle()
         self._customers.follow_erasures()
+        self._customers.follow_subjects()
         check(self.scene)
         check_settled(self.scene)
 

@@ -36,6 +36,7 @@ def check(scene: Scene) -> None:
             scene.model.witness.look(looks),
             _certified(scene, rows),
             _erased(scene.model, looks, rows, kept),
+            _subjects_erased(scene.model, looks, rows, kept),
         )
     )
 
@@ -84,6 +85,8 @@ def _acknowledged(scene: Scene, present: set[tuple[str, bytes]]) -> Iterator[str
     for sent in scene.model.records.values():
         organization = scene.model.organizations[sent.organization_id]
         if not sent.stored or organization.leaving_at is not None or sent.due_at is None:
+            continue
+        if any(subject.covers(sent) for subject in scene.model.subjects):
             continue
         if sent.due_at > scene.now and (sent.organization_id, sent.record_id) not in present:
             yield f"8: acknowledged record {uuid_text(sent.record_id)} of {sent.organization_id} is not there"
@@ -199,3 +202,31 @@ def _erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> I
         for (organization_id,) in looks.rows(room, f"SELECT organization_id FROM {table} WHERE {condition}"):
             if organization_id in gone:
                 yield f"10: the erased {organization_id} is in {room}'s {table}"
+
+
+def _subjects_erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> Iterator[str]:
+    """Whether anything of an erased end user is there that no hold keeps, or would open although it is gone."""
+    done = [subject for subject in model.subjects if subject.done]
+    if not done:
+        return
+    held = {record.bytes for _, record, _ in kept}
+    present = {record.bytes for _, record, _ in rows} | held
+    withheld = {
+        bytes(found) for (found,) in looks.rows("access_control", "SELECT record_id FROM withheld_records")
+    }
+    living = {(organization_id, day) for organization_id, day, _ in _living_epochs(looks)}
+    # What a hold had kept is withheld a moment after it has ended.
+    complete = {
+        request_id
+        for (request_id,) in looks.rows(
+            "retention", "SELECT request_id FROM subject_erasures WHERE is_complete"
+        )
+    }
+    for sent in model.records.values():
+        erasures = [subject for subject in done if subject.covers(sent)]
+        if erasures and sent.record_id in present - held:
+            yield f"10: {uuid_text(sent.record_id)} is there, its end user was erased, and no hold asks for it"
+        is_gone = sent.stored and sent.record_id not in present
+        opens = (sent.organization_id, sent.created_at.date()) in living and sent.record_id not in withheld
+        if is_gone and opens and any(one.request_id in complete for one in erasures):
+            yield f"10: {uuid_text(sent.record_id)} is erased with its end user, and access control would open a copy of it"

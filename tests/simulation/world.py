@@ -37,7 +37,15 @@ from tests.simulation.rooms import ISSUERS, PROCESSES, ROOMS, configuration
 _KEY = ECKey.generate_key("P-256", parameters={"kid": "sim"})
 # Jobs that listen, a heartbeat a step.
 _WATCHES = {"ended_grants"}
-_HOUSEKEEPING = {"partitions", "epoch_keys", "data_keys", "old_verdicts", "erased_cases", "rules", "subject_fences"}
+_HOUSEKEEPING = {
+    "partitions",
+    "epoch_keys",
+    "data_keys",
+    "old_verdicts",
+    "erased_cases",
+    "rules",
+    "subject_fences",
+}
 # Jobs that ask other services how far they are.
 _FOLLOWING = {"holds", "runs", "erasures", "subject_erasures", "certificates"}
 # A quiet moment is this many steps at most, and so long each.
@@ -224,6 +232,10 @@ class World:
     def public(self, room: str) -> grpc.Channel:
         """A channel for nobody."""
         return channel(self, lambda: self._any_of(room), lambda: Caller(CallerKind.PUBLIC))
+
+    def service(self, name: str, room: str) -> grpc.Channel:
+        """A channel for a service, for what no process of its own does yet."""
+        return channel(self, lambda: self._any_of(room), lambda: Caller(CallerKind.SERVICE, name=name))
 
     def gateway(self, process: str) -> grpc.Channel:
         """The gateway's channel to one process of logging."""

@@ -94,6 +94,22 @@ def find(tx: Connection, erasure_id: str, *, lock: bool = False) -> SubjectAct |
     return None if row is None else _made(row)
 
 
+def bound_above(tx: Connection, organization_id: str, end_user: str, bound: bytes) -> bytes:
+    """A bound for record ids at least this high, and above every record of the end user. Few ids are as high as that: of clocks that are
+    wrong."""
+    highest = tx.execute(
+        select(interactions.c.record_id)
+        .where(
+            interactions.c.organization_id == organization_id,
+            interactions.c.record_id >= UUID(bytes=bound),
+            interactions.c.end_user == end_user,
+        )
+        .order_by(interactions.c.record_id.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return bound if highest is None else (highest.int + 1).to_bytes(16)
+
+
 def begin(
     tx: Connection, erasure_id: str, organization_id: str, end_user: str, below: bytes, now: datetime
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
 from shared.ids import new_record_id
 from tests.simulation.faults import Broken
-from tests.simulation.model import FLAGGED_TEXT, Organization, SentRecord
+from tests.simulation.model import END_USERS, FLAGGED_TEXT, Organization, SentRecord
 from tests.simulation.scene import Scene
 
 # Seconds between a record's creation and its sending: on time, late, much too late, from a clock that is ahead a little or very.
@@ -41,7 +41,8 @@ class Gateway:
         text = FLAGGED_TEXT if self._seed.random() < _FLAGGED else record_id.hex()
         # What an id carries, to the millisecond.
         created = created.replace(microsecond=created.microsecond // 1000 * 1000)
-        sent = SentRecord(record_id, organization.organization_id, created, now, text)
+        end_user = self._seed.choice(END_USERS)
+        sent = SentRecord(record_id, organization.organization_id, created, now, text, end_user)
         self._scene.model.records[record_id] = sent
         return sent
 
@@ -63,6 +64,7 @@ class Gateway:
                     record_id=sent.record_id,
                     organization_id=sent.organization_id,
                     application="simulation",
+                    end_user=sent.end_user,
                     content=interactions_pb2.InteractionContent(
                         prompt=[interactions_pb2.Message(parts=[interactions_pb2.Part(text=sent.text)])]
                     ),
@@ -89,6 +91,8 @@ class Gateway:
             organization = self._scene.model.organizations[sent.organization_id]
             if organization.erased:
                 raise Broken(f"10: {sent.record_id.hex()} was stored for an erased organization")
+            if any(subject.done and subject.covers(sent) for subject in self._scene.model.subjects):
+                raise Broken(f"10: {sent.record_id.hex()} was stored behind its end user's erasure")
             if sent.stored:
                 raise Broken(f"8: {sent.record_id.hex()} was stored twice")
         sent.stored = True

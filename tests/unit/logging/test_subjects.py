@@ -221,9 +221,16 @@ def test_a_fence_goes_when_nothing_older_can_come_and_no_sleeper_gets_past_it(
 
 def test_a_record_of_a_clock_that_is_ahead_goes_and_stays_out(world: World) -> None:
     ahead = said(world, "ahead", age=-4)
+    far_ahead = said(world, "far ahead", age=-14)
     world.record(copy(ahead))
-    assert erase(world).removed["interactions"] == 1
+    world.travel(timedelta(seconds=10))  # as a process whose clock is ahead of this one's
+    world.record(copy(far_ahead))
+    world.travel(timedelta(seconds=-10))
+    assert erase(world).removed["interactions"] == 2
     assert outcomes(world.record(ahead)) == ["CLOSED"]
+    world.travel(timedelta(seconds=20))
+    new = said(world, "new", age=1)
+    assert outcomes(world.record(far_ahead, new)) == ["CLOSED", "STORED"]
 
 
 def test_what_a_hold_keeps_stays_and_goes_with_its_last_hold(world: World) -> None:
@@ -298,6 +305,7 @@ def test_an_erasure_goes_piece_by_piece_and_on_in_another_process(
     world.record(*mine, *(said(world, "theirs", f"user-{number}", age=number + 1) for number in range(3)))
     hold(world, HOLD, mine[1].record_id)
     left = []
+    erasure = lifecycle_pb2.SubjectErasure()
     for number in range(20):
         process = World(world.database) if number % 2 else world
         erasure = ask(process)
