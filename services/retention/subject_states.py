@@ -91,7 +91,7 @@ def kept_sentences(erasure: SubjectErasure, named: Sequence[Hold]) -> list[str]:
 
 
 def unreadable_by(rule: Rule, day: date) -> datetime:
-    """When the key of a UTC day is destroyed at the latest, by a rule: a run that is later says so, and does so in public."""
+    """When the key of a UTC day is destroyed at the latest, by a rule. When it really was stands in the certificate of that day's run."""
     if rule.term.kind is TermKind.AT_MOST:
         return rule.term_end(day)
     due = rule.due_at(day)

@@ -32,7 +32,7 @@ COPIES: Final = "copies"
 DONE: Final = "done"
 FORGOTTEN: Final = "forgotten"
 # Who counts in `stored_counts` what erasures took away: below zero, so that the sum is what is there.
-_WRITER: Final = "erasure"
+WRITER: Final = "erasure"
 Tx = Connection
 Key = tuple[str, bytes]
 
@@ -321,7 +321,7 @@ def _count_off(tx: Connection, organization_id: str, gone: Mapping[bytes, bool])
         taken = insert(stored_counts).values(
             day=day,
             organization_id=organization_id,
-            writer=_WRITER,
+            writer=WRITER,
             records=-records[day],
             records_with_content=-with_content[day],
         )

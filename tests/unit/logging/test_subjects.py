@@ -289,11 +289,14 @@ def test_a_day_that_is_dropped_later_counts_what_was_left_of_it(world: World) ->
     assert {one.organization_id: one.records for one in counts.days} == {ORG: 1, ZDR: 1}
 
 
-def test_a_day_of_which_all_was_erased_is_empty(world: World) -> None:
+def test_a_day_of_which_all_was_erased_is_empty_and_still_needs_its_run(world: World) -> None:
     world.record(said(world, "gone"))
     erase(world)
-    assert stored_days(world) == []
+    assert stored_days(world) == [(DAY.isoformat(), ORG, 0, 0, 0)]  # for its key
     assert world.lifecycle.GetOldest(lifecycle_pb2.GetOldestRequest()).oldest_day == ""
+    world.travel(timedelta(days=30))
+    assert drop(world) == (0, 0)
+    assert stored_days(world) == []
 
 
 def test_an_erasure_goes_piece_by_piece_and_on_in_another_process(
