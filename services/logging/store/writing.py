@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select, text, tuple_
 from services.logging.records import Row
 from services.logging.sealing import DataKey
 from services.logging.store.tables import RECORD_COLUMNS, RECORD_TYPES, interactions, retained
-from shared.driver import copy_binary, execute
+from shared.driver import Uuid, copy_binary, execute
 
 _COLUMNS: Final = ", ".join(RECORD_COLUMNS)
 _COPY: Final = f"COPY {{table}} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
@@ -89,7 +89,7 @@ def write_data_keys(tx: Connection, keys: Iterable[DataKey]) -> None:
             "INSERT INTO data_keys (data_key_id, organization_id, day, sealed) "
             "SELECT * FROM unnest(%b::uuid[], %b::text[], %b::date[], %b::bytea[]) ON CONFLICT DO NOTHING",
             (
-                [UUID(bytes=key.data_key_id) for key in ordered],
+                [Uuid(key.data_key_id) for key in ordered],
                 [key.organization_id for key in ordered],
                 [key.day for key in ordered],
                 [key.sealed for key in ordered],
