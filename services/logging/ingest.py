@@ -222,8 +222,7 @@ class Ingest:
         self._partitions.require(days)
         with self._database.transaction() as tx:
             stripes.share(tx, organization_ids)
-            closed = stripes.closed_organizations(tx, organization_ids)
-            closed_days = stripes.closed_days(tx, days)
+            closed, closed_days = stripes.closed(tx, organization_ids, days)
             if closed or closed_days:
                 for one in waiting:
                     if one.key[0] in closed or record_day(one.key[1]) in closed_days:

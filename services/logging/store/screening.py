@@ -11,7 +11,7 @@ from sqlalchemy import Connection, exists, or_, select, tuple_, update
 from kept.safety_review.v1 import screening_pb2
 from services.logging.records import Row
 from services.logging.store.tables import unscreened
-from shared.driver import Uuid, copy_binary, execute
+from shared.driver import Uuid, execute
 
 Key = tuple[str, bytes]
 _FLAGGED: Final[int] = screening_pb2.VERDICT_FLAGGED
@@ -28,13 +28,19 @@ class Verdict:
 
 
 def expect(tx: Connection, rows: Iterable[Row]) -> None:
-    """Writes down, with the rows themselves, that these with content are to be screened."""
-    copy_binary(
-        tx,
-        "COPY unscreened (organization_id, record_id, received_at) FROM STDIN (FORMAT BINARY)",
-        ("text", "uuid", "timestamptz"),
-        ((row.organization_id, row.record_id, row.received_at) for row in rows if row.content is not None),
-    )
+    """Writes down, with the rows themselves, that these with content are to be screened. All of them were received at one instant."""
+    waiting = [row for row in rows if row.content is not None]
+    if waiting:
+        execute(
+            tx,
+            "INSERT INTO unscreened (organization_id, record_id, received_at) SELECT organization_id, record_id, %b "
+            "FROM unnest(%b::text[], %b::uuid[]) AS waiting(organization_id, record_id)",
+            (
+                waiting[0].received_at,
+                [row.organization_id for row in waiting],
+                [Uuid(row.record_id) for row in waiting],
+            ),
+        )
 
 
 def claim(
