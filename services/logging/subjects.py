@@ -49,16 +49,21 @@ class SubjectErased:
     days: Sequence[DayErased] = ()
 
 
-def behind_fences(tx: Tx, rows: Sequence[Row], clock: Clock) -> set[Key]:
-    """Keys of rows that may not be written any more because their end user was erased after they were created. The caller holds the
-    organizations' stripes shared. Raises OVERLOADED, and nothing is written, for rows that were received too long ago: see above."""
-    if rows and clock.now() - rows[0].received_at > _IN_HAND:
+def require_young(received_at: datetime, clock: Clock) -> None:
+    """Raises OVERLOADED, and nothing is written, for a batch that was received too long ago: see above. Asked under the organizations'
+    stripes."""
+    if clock.now() - received_at > _IN_HAND:
         raise KeptError(
             Reason.REASON_OVERLOADED,
             "The batch was under way for too long.",
             retry_after=timedelta(seconds=1),
         )
-    return store.fenced(tx, rows)
+
+
+def behind_fences(tx: Tx, rows: Sequence[Row], are_any: bool) -> set[Key]:
+    """Keys of rows that may not be written any more because their end user was erased after they were created. are_any: what
+    `stripes.closed` said of fences."""
+    return store.fenced(tx, rows) if are_any else set()
 
 
 class Subjects:

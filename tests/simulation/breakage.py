@@ -85,7 +85,7 @@ SAFEGUARDS = {
     # Epochs are marked before rows go.
     "marks": Safeguard(3, Destroyer, "_mark_days", _mark_nothing, frozenset({"records"}), 33),
     # What an erased end user left before is not written any more.
-    "fence": Safeguard(10, ingest, "behind_fences", lambda tx, rows, clock: set(), _FORGETTING, 10),
+    "fence": Safeguard(10, ingest, "behind_fences", lambda tx, rows, are_any: set(), _FORGETTING, 10),
     # Copies of what went with an end user open nowhere.
     "withheld": Safeguard(10, Custody, "withhold", _withhold_nothing, _FORGETTING, 10),
     # A grant is over at its end.

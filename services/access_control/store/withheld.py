@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.store import metadata
 from services.access_control.store.custody import organization_keys
-from services.access_control.store.driver import driver_of
 from services.access_control.store.epochs import LivingEpoch
+from shared.driver import driver_of
 from shared.ids import day_start, lowest_record_id
 
 withheld_records = Table(

@@ -155,9 +155,6 @@ def is_fenced(tx: Connection, act: SubjectAct, end_user: str) -> bool:
     )
 
 
-_ANY: Final = text(
-    "SELECT EXISTS (SELECT 1 FROM subject_fences WHERE organization_id = ANY(:organizations) AND below > :lowest)"
-)
 _BOUNDS: Final = text(
     "SELECT organization_id, end_user, below FROM subject_fences "
     "JOIN unnest(CAST(:organizations AS text[]), CAST(:end_users AS text[])) AS asked (organization_id, end_user) "
@@ -166,14 +163,8 @@ _BOUNDS: Final = text(
 
 
 def fenced(tx: Connection, rows: Sequence[Row]) -> set[Key]:
-    """Keys of rows that lie behind the fence of their end user. One statement, unless there is a fence that is younger than the oldest of
-    them; then one more. Asked under the stripes of the organizations, the answer stays true until the transaction ends."""
-    if not rows:
-        return set()
-    organizations = sorted({row.organization_id for row in rows})
-    lowest = UUID(bytes=min(row.record_id for row in rows))
-    if not tx.execute(_ANY, {"organizations": organizations, "lowest": lowest}).scalar_one():
-        return set()
+    """Keys of rows that lie behind the fence of their end user. Asked under the stripes of the organizations, the answer stays true until
+    the transaction ends. `stripes.closed` says whether there is any use in asking."""
     asked = sorted({(row.organization_id, row.end_user) for row in rows})
     bounds = {
         (found.organization_id, found.end_user): found.below.bytes

@@ -1,0 +1,64 @@
+"""The driver's own connection under a transaction, for what is in the way of every call or touches very many rows: there SQLAlchemy costs
+more than the statement."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, LiteralString, cast
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from sqlalchemy import Connection
+
+_UUID_OID: Final = psycopg.adapters.types["uuid"].oid
+
+
+class Uuid(bytes):
+    """A uuid as the 16 bytes that it is in PostgreSQL's binary form. Record ids are 16 bytes here; to make an object of each, and 16 bytes
+    of that again, takes longer than to encrypt a record."""
+
+
+class _UuidDumper(Dumper):
+    format = Format.BINARY
+    oid = _UUID_OID
+
+    def dump(self, obj: bytes) -> Buffer | None:
+        return obj
+
+
+def driver_of(tx: Connection) -> "psycopg.Connection[tuple[Any, ...]]":
+    """The driver's connection."""
+    return cast("psycopg.Connection[tuple[Any, ...]]", tx.connection.driver_connection)
+
+
+def execute(
+    tx: Connection, statement: LiteralString, parameters: Sequence[object] | Mapping[str, object]
+) -> None:
+    """Runs a statement whose rows nobody wants. What it says `%b` or `%(name)b` for goes in the driver's binary form: of many rows that
+    come as arrays, half the cost is else in writing them as text."""
+    with _cursor(tx) as cursor:
+        cursor.execute(statement, parameters)
+
+
+def rows(
+    tx: Connection, statement: LiteralString, parameters: Sequence[object] | Mapping[str, object]
+) -> list[tuple[Any, ...]]:
+    """The rows that a statement gives; see `execute`."""
+    with _cursor(tx) as cursor:
+        return cursor.execute(statement, parameters).fetchall()
+
+
+def _cursor(tx: Connection) -> "psycopg.Cursor[tuple[Any, ...]]":
+    cursor = driver_of(tx).cursor()
+    cursor.adapters.register_dumper(Uuid, _UuidDumper)
+    return cursor
+
+
+def copy_binary(
+    tx: Connection, statement: LiteralString, types: Sequence[str], values: Iterable[Sequence[object]]
+) -> None:
+    """A binary COPY. values: row by row. types: PostgreSQL's names of the columns' types; of a uuid its 16 bytes."""
+    with _cursor(tx) as cursor, cursor.copy(statement) as copy:
+        copy.set_types(types)
+        for row in values:
+            copy.write_row(row)
