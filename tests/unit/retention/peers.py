@@ -64,6 +64,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     pieces: int = 2
     subjects: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgotten: Counter[str] = field(default_factory=Counter)
+    emptied: set[tuple[date, str]] = field(default_factory=set)
 
     def _held(self) -> dict[bytes, str]:
         return {record: owner for hold in self.holds.values() for record, owner in hold.items()}
@@ -78,6 +79,9 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             if record_day(record) <= through:
                 counts[record_day(record), owner] += 1
                 held[record_day(record), owner] += record in self._held()
+        for day, owner in self.emptied:
+            if day <= through and day not in self.dropped:
+                counts[day, owner] += 0
         lines = [
             logging_pb2.StoredDay(
                 day=day.isoformat(), organization_id=owner, records=count, held=held[day, owner]
@@ -191,6 +195,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             }
             gone = mine - set(self._held())
             subject |= {"records": mine, "removed": len(gone), "done": self.clock.now()}
+            self.emptied |= {(record_day(record), request.organization_id) for record in gone}
             self.rows = {record: owner for record, owner in self.rows.items() if record not in gone}
         return logging_pb2.EraseSubjectResponse(erasure=self._subject(request.erasure_id))
 

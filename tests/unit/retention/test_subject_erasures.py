@@ -136,6 +136,28 @@ def test_the_certificate_says_when_sealed_copies_close_and_what_stays_open(world
     assert "is not sealed" in open_
 
 
+def test_the_key_of_a_day_that_was_emptied_goes_by_the_day_that_the_certificate_says(world: World) -> None:
+    mine = world.record(ONE, START)
+    world.logging.end_users[mine] = WHO
+    begin(world)
+    world.settle(60, until=is_done(world))
+    said = body(world, begin(world).erasure.certificate_id)
+    by = datetime.fromisoformat(said["subject"]["sealed_copies_unreadable_by"])
+    assert not world.logging.rows
+    world.clock.advance(by - timedelta(hours=2) - world.clock.now() - timedelta(minutes=1))
+    world.settle(5)
+    assert world.keys.epochs == {(ONE, START.date())}  # not before it is due
+    world.clock.advance(timedelta(minutes=2))
+    world.settle(60, until=lambda: bool(world.entries("run.ended")))
+    assert not world.keys.epochs
+    assert world.clock.now() < by
+    listed = world.certificates(staff(1, "AUDITOR")).ListCertificates(
+        certificates_pb2.ListCertificatesRequest(organization_id=ONE)
+    )
+    run = body(world, listed.certificates[0].certificate_id)
+    assert [(day["day"], len(day["epoch_key_ids"])) for day in run["days"]] == [(START.date().isoformat(), 1)]
+
+
 def test_nobody_learns_whose_erasure_it_is_but_who_has_the_salt(world: World) -> None:
     fill(world)
     begun = begin(world)
