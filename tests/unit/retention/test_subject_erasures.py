@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 
+from kept.evidence.certificates import verify_subject
 from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2
 from services.retention.subject_states import sealed_copies, unreadable_by
 from shared.errors import Reason
@@ -168,6 +169,13 @@ def test_nobody_learns_whose_erasure_it_is_but_who_has_the_salt(world: World) ->
     for text in (everything(world), json.dumps(said), str(erasure), str(world.audit.entries)):
         assert WHO not in text
         assert hashlib.sha256(WHO.encode()).hexdigest() not in text
+    envelope = {"body": said}
+    assert verify_subject(envelope, begun.subject_salt, WHO).ok
+    for salt, end_user in ((begun.subject_salt, WHO + "8"), (bytes(32), WHO), (b"", WHO)):
+        assert "another" in verify_subject(envelope, salt, end_user).problem
+    moved = {"body": said | {"organization_id": TWO}}
+    assert not verify_subject(moved, begun.subject_salt, WHO).ok
+    assert "subject" in verify_subject({"body": {"organization_id": ONE}}, bytes(32), WHO).problem
     message = b"kept/subject/v1\0" + ONE.encode() + b"\0" + WHO.encode()
     opened = hmac.digest(begun.subject_salt, message, "sha256")
     assert base64.b64decode(said["subject"]["commitment"]) == opened == erasure.subject_commitment
