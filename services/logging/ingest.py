@@ -21,6 +21,8 @@ from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
 from services.logging.screening_feed import ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, seal_content
 from services.logging.store import screening, stripes, writing
+from services.logging.usage.counting import Counting
+from services.logging.usage.features import features_of
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
@@ -41,7 +43,7 @@ _KEY_REFUSALS: Final = {Reason.REASON_KEY_DESTROYED: Reason.REASON_CLOSED}
 @dataclass
 class _Arrival:
     """A record on its way through. refusal: why it is not stored. data_key: what its content is sealed with. first: the index of an earlier
-    record of the batch with the same key. is_duplicate: stored before."""
+    record of the batch with the same key. is_duplicate: stored before. features: what was used in it (usage/features.py)."""
 
     interaction: interactions_pb2.Interaction = field(repr=False)
     decision: Decision = Decision.REFUSE
@@ -50,6 +52,7 @@ class _Arrival:
     data_key: DataKey | None = None
     first: int | None = None
     is_duplicate: bool = False
+    features: int = 0
 
     @property
     def key(self) -> tuple[str, bytes]:
@@ -72,6 +75,7 @@ class Ingest:
         partitions: Partitions,
         epoch_keys: EpochKeys,
         feed: ScreeningFeed,
+        usage: Counting,
         writer: str,
     ) -> None:
         self._database = database
@@ -79,6 +83,7 @@ class Ingest:
         self._policies = policies
         self._partitions = partitions
         self._feed = feed
+        self._usage = usage
         self._writer = writer
         self._data_keys = DataKeys(epoch_keys.public_key, clock)
         self.job = Job("data_keys", timedelta(seconds=5), self.forget_keys)
@@ -89,10 +94,10 @@ class Ingest:
         return False
 
     def record(
-        self, interactions: Sequence[interactions_pb2.Interaction], gateway: str
+        self, interactions: Sequence[interactions_pb2.Interaction], gateway: str, *, is_usage: bool = True
     ) -> list[ingest_pb2.Receipt]:
         """Stores what may be stored; a receipt for each, in order. The interactions are the callee's from here on: content is taken out of
-        them.
+        them. is_usage: each is a call, to be counted; False for content that came apart from its call.
 
         Raises LEASE_LAPSED when policies or rules are not known for sure, DATABASE_UNAVAILABLE when nothing was committed or nobody
         knows, OVERLOADED.
@@ -107,7 +112,7 @@ class Ingest:
         self._judge(arrivals, gateway, received_at)
         self._find_late(arrivals)
         self._seal(arrivals, gateway, received_at)
-        self._write(arrivals)
+        self._write(arrivals, is_usage)
         self._feed.offer(
             [one.interaction for one in arrivals if _is_stored(one) and one.data_key is not None]
         )
@@ -119,6 +124,8 @@ class Ingest:
         registered = self._policies.gateway_throughout(gateway, received_at, received_at + CLOCK_TOLERANCE)
         for index, arrival in enumerate(arrivals):
             decided = self._admit(arrival.interaction, registered, received_at)
+            if decided.decision is not Decision.REFUSE:
+                arrival.features = features_of(arrival.interaction)
             if decided.decision is not Decision.STORE:
                 arrival.interaction.ClearField("content")
             arrival.decision, arrival.refusal = decided.decision, decided.reason
@@ -182,7 +189,7 @@ class Ingest:
                     continue
             arrival.row = _row(arrival, gateway, received_at)
 
-    def _write(self, arrivals: list[_Arrival]) -> None:
+    def _write(self, arrivals: list[_Arrival], is_usage: bool) -> None:
         """One transaction for the batch. Returns once it is committed."""
         waiting = [one for one in arrivals if one.row is not None]
         if not waiting:
@@ -202,6 +209,10 @@ class Ingest:
             fresh = [row for row in rows if row.key in stored]
             screening.expect(tx, fresh)
             writing.count(tx, fresh, self._writer)
+            if is_usage:
+                self._usage.count(
+                    tx, [(one.row, one.features) for one in waiting if one.row and one.key in stored]
+                )
         for key in used.values():
             key.stored = True
         for one in waiting:
