@@ -22,7 +22,7 @@ from services.logging.screening_feed import ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, seal_content
 from services.logging.store import screening, stripes, writing
 from services.logging.usage.counting import Counting
-from services.logging.usage.features import features_of
+from services.logging.usage.features import shape_of
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
@@ -43,7 +43,7 @@ _KEY_REFUSALS: Final = {Reason.REASON_KEY_DESTROYED: Reason.REASON_CLOSED}
 @dataclass
 class _Arrival:
     """A record on its way through. refusal: why it is not stored. data_key: what its content is sealed with. first: the index of an earlier
-    record of the batch with the same key. is_duplicate: stored before. features: what was used in it (usage/features.py)."""
+    record of the batch with the same key. is_duplicate: stored before. shape: of its content (usage/features.py)."""
 
     interaction: interactions_pb2.Interaction = field(repr=False)
     decision: Decision = Decision.REFUSE
@@ -52,7 +52,7 @@ class _Arrival:
     data_key: DataKey | None = None
     first: int | None = None
     is_duplicate: bool = False
-    features: int = 0
+    shape: int = 0
 
     @property
     def key(self) -> tuple[str, bytes]:
@@ -125,7 +125,7 @@ class Ingest:
         for index, arrival in enumerate(arrivals):
             decided = self._admit(arrival.interaction, registered, received_at)
             if decided.decision is not Decision.REFUSE:
-                arrival.features = features_of(arrival.interaction)
+                arrival.shape = shape_of(arrival.interaction)
             if decided.decision is not Decision.STORE:
                 arrival.interaction.ClearField("content")
             arrival.decision, arrival.refusal = decided.decision, decided.reason
@@ -211,7 +211,7 @@ class Ingest:
             writing.count(tx, fresh, self._writer)
             if is_usage:
                 self._usage.count(
-                    tx, [(one.row, one.features) for one in waiting if one.row and one.key in stored]
+                    tx, [(one.row, one.shape) for one in waiting if one.row and one.key in stored]
                 )
         for key in used.values():
             key.stored = True

@@ -98,7 +98,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             epoch_keys.job,
             ingest.job,
             Job("usage_periods", timedelta(minutes=1), counting.periods.close),
-            Job("usage_reports", timedelta(hours=1), reports.forget),
+            Job("reported_usage", timedelta(hours=1), reports.forget),
             feed.job,
             feed.backlog_job,
             outbox.job,

@@ -74,8 +74,9 @@ def take_report(
             reported_at=now,
         )
         .on_conflict_do_nothing()
-    )
-    if added.rowcount:
+        .returning(table.c.request_id)
+    ).one_or_none()
+    if added is not None:
         return None
     asked = select(table.c.content_sha256).where(
         table.c.organization_id == organization_id, table.c.request_id == request_id

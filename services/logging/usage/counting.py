@@ -12,7 +12,7 @@ from typing import Final
 from services.logging.records import Row
 from services.logging.store import Tx, analytics, billing
 from services.logging.store.billing import Place
-from services.logging.usage.features import PLACES
+from services.logging.usage.features import PLACES, features_of
 from services.logging.usage.fields import (
     CALLS,
     DURATION_LIMITS,
@@ -49,8 +49,7 @@ class Counting:
         self._analytics_writer = new_id("writer")
 
     def count(self, tx: Tx, stored: Iterable[tuple[Row, int]]) -> None:
-        """Counts calls whose records this transaction stores: rows that were not there before, and what was used in each (bits of
-        features.features_of)."""
+        """Counts calls whose records this transaction stores: rows that were not there before, each with its shape (features.shape_of)."""
         self.add(tx, cells_of(stored))
 
     def add(self, tx: Tx, cells: Cells) -> None:
@@ -77,7 +76,7 @@ def cells_of(stored: Iterable[tuple[Row, int]]) -> Cells:
     """The figures of calls, by organization, hour, application and model."""
     cells: Cells = {}
     names: Counter[tuple[str, int]] = Counter()
-    for row, features in stored:
+    for row, shape in stored:
         hour = int.from_bytes(row.record_id[:6]) // MILLISECONDS_AN_HOUR
         place = (row.organization_id, hour, row.application, row.model)
         figures = cells.get(place)
@@ -95,6 +94,6 @@ def cells_of(stored: Iterable[tuple[Row, int]]) -> Cells:
             milliseconds = row.latency // _MILLISECOND
             figures[DURATION_MILLISECONDS] += milliseconds
             figures[FIRST_DURATION + bisect_right(DURATION_LIMITS, milliseconds)] += 1
-        for feature in PLACES[features]:
+        for feature in PLACES[features_of(row, shape)]:
             figures[feature] += 1
     return cells

@@ -1,13 +1,14 @@
 """What was used in a call, as marks of the fixed list in fields.FEATURES.
 
 Read off the shape of an interaction: whether parts of a kind are there, how many generations. No text is looked at, and nothing of it is
-kept; so it is done before content is dropped, for zero data retention does not affect usage data (C17).
+kept; so it is done before content is dropped, for zero data retention does not affect usage data (C17). Of a prompt it is the last message
+that is looked at: what came before was counted with the calls before, and a conversation of any length costs the same.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
 from kept.logging.v1 import interactions_pb2
+from services.logging.records import Row
 from services.logging.usage.fields import FEATURES, FIRST_FEATURE
 
 _BIT: Final = {name: 1 << index for index, name in enumerate(FEATURES)}
@@ -34,41 +35,42 @@ _FINISHED: Final = {
 _NO_FEATURE: Final = frozenset(("text", "message_fields"))
 _TOOL_KINDS: Final = ("tool_call", "tool_use", "function_call")
 _ANSWERS: Final = ("_output", "_response", "_result")
-_TRIAL: Final = interactions_pb2.API_KEY_KIND_TRIAL
+_TRIAL: Final[int] = interactions_pb2.API_KEY_KIND_TRIAL
 _TOOL: Final = interactions_pb2.MESSAGE_ROLE_TOOL
-_IN_PROMPTS: Final = ~(_TOOL_CALLS | _REASONING)  # there they are of calls before this one
+_IN_PROMPTS: Final = ~(_TOOL_CALLS | _REASONING)  # there they are of a call before this one
 _IN_GENERATIONS: Final = ~_TOOL_RESULTS
 
 
-def features_of(interaction: interactions_pb2.Interaction) -> int:
-    """What was used, as bits in the order of fields.FEATURES."""
-    found = _FINISHED.get(interaction.finish_reason, 0)
-    if interaction.end_user:
-        found |= _END_USERS
-    if interaction.api_key_kind == _TRIAL:
-        found |= _TRIAL_KEYS
-    if not interaction.HasField("content"):
-        return found
+def shape_of(interaction: interactions_pb2.Interaction) -> int:
+    """What was used, by the shape of its content, as bits in the order of fields.FEATURES."""
     content = interaction.content
-    if len(content.generations) > 1:
-        found |= _SEVERAL
-    if content.attributes:
-        found |= _ATTRIBUTES
-    return (
-        found
-        | _of_messages(content.prompt) & _IN_PROMPTS
-        | _of_messages(content.generations) & _IN_GENERATIONS
-    )
+    found = _ATTRIBUTES if content.attributes else 0
+    prompt, generations = content.prompt, content.generations
+    if prompt:
+        found |= _of_message(prompt[-1]) & _IN_PROMPTS
+    if generations:
+        if len(generations) > 1:
+            found |= _SEVERAL
+        for generation in generations:
+            found |= _of_message(generation) & _IN_GENERATIONS
+    return found
 
 
-def _of_messages(messages: Iterable[interactions_pb2.Message]) -> int:
-    found = 0
-    for message in messages:
-        if message.role == _TOOL:
-            found |= _TOOL_RESULTS
-        for part in message.parts:
-            if part.kind or part.media_type:
-                found |= _of_part(part)
+def features_of(row: Row, shape: int) -> int:
+    """What was used, by its log data and its shape."""
+    found = shape | _FINISHED.get(row.finish_reason, 0)
+    if row.end_user:
+        found |= _END_USERS
+    if row.api_key_kind == _TRIAL:
+        found |= _TRIAL_KEYS
+    return found
+
+
+def _of_message(message: interactions_pb2.Message) -> int:
+    found = _TOOL_RESULTS if message.role == _TOOL else 0
+    for part in message.parts:
+        if part.kind or part.media_type:
+            found |= _of_part(part)
     return found
 
 

@@ -4,7 +4,7 @@ Nothing but the receipt says whose they were: no log line, no metric and no trac
 """
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from kept.errors.v1 import reasons_pb2
@@ -123,14 +123,15 @@ def _cells_of(report: ingest_pb2.ReportUsageRequest, now: datetime) -> Cells:
 
 
 def _hour_of(counts: usage_pb2.UsageCounts, field: str, now: datetime) -> int:
-    hour = counts.hour.ToDatetime(tzinfo=UTC)
-    if counts.hour.seconds % _HOUR or counts.hour.nanos:
+    # As seconds: what is no time at all is no hour of these either.
+    seconds = counts.hour.seconds
+    if seconds % _HOUR or counts.hour.nanos:
         raise invalid(field, "must be on the hour")
-    if hour > now + CLOCK_TOLERANCE:
+    if seconds > (now + CLOCK_TOLERANCE).timestamp():
         raise invalid(field, "must have begun")
-    if hour < now - REPORT_WINDOW:
+    if seconds < (now - REPORT_WINDOW).timestamp():
         raise invalid(field, f"must be at most {REPORT_WINDOW.days} days past")
-    return counts.hour.seconds // _HOUR
+    return seconds // _HOUR
 
 
 def _figures_of(said: usage_pb2.UsageFigures, field: str) -> list[int]:
