@@ -16,7 +16,7 @@ from services.logging.store import analytics, billing
 from services.logging.usage.counting import MOST_NAMES, OTHER, cells_of
 from services.logging.usage.fields import CALLS, DURATIONS, FIRST_DURATION, FIRST_FEATURE
 from shared.database import Database
-from shared.errors import KeptError
+from shared.errors import KeptError, Reason
 from tests.unit.logging.otlp.exports import chat, event, export, export_events
 from tests.unit.logging.peers import NOON, ORG, PRIVATE, ZDR
 from tests.unit.logging.peers import OTHER as OTHER_ORG
@@ -79,7 +79,7 @@ def test_what_is_rolled_back_does_not_count_and_its_retry_does(
     one = interaction(world)
 
     def fail(*_: object) -> None:
-        raise KeptError(14, "the connection broke")
+        raise KeptError(Reason.REASON_DATABASE_UNAVAILABLE, "the connection broke")
 
     with monkeypatch.context() as patch:
         patch.setattr(analytics, "add", fail)

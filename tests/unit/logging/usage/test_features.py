@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from kept.logging.v1 import interactions_pb2
+from kept.logging.v1.interactions_pb2 import Message, Part
 from services.logging.records import row_of
 from services.logging.usage.features import PLACES, features_of, shape_of
 from services.logging.usage.fields import FIGURES
 from shared.ids import new_record_id
 from tests.unit.logging.peers import NOON, ORG
 
-Part, Message = interactions_pb2.Part, interactions_pb2.Message
 USER, TOOL = interactions_pb2.MESSAGE_ROLE_USER, interactions_pb2.MESSAGE_ROLE_TOOL
 WORDS = Part(text="image/png tool_call reasoning audio")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from uuid import UUID
 
 import pytest
 
@@ -184,7 +185,7 @@ def test_erasure_takes_billing_and_leaves_no_way_back_to_analytics(world: World)
     assert pseudonyms(world) == after
 
 
-def _keys(world: World) -> list[tuple[object, bytes]]:
+def _keys(world: World) -> list[tuple[UUID, bytes]]:
     with world.database.transaction() as tx:
         return list(analytics.keys(tx))
 

@@ -94,6 +94,11 @@ def test_spans_that_cannot_be_are_refused(
     assert (error.name, [name for name, _ in error.fields]) == ("INVALID_ARGUMENT", [field])
 
 
+def test_names_of_two_lines_are_refused(world: World) -> None:
+    error = reason_of(lambda: billed(world, application="a\0b", model="two\nlines"))
+    assert [name for name, _ in error.fields] == ["application", "model"]
+
+
 def test_a_time_must_be_named(world: World) -> None:
     asked = question()
     asked.ClearField("until_hour")
