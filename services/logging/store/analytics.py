@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.store import figures
 from services.logging.store.tables import analytics_cells, analytics_keys, analytics_usage
-from services.logging.store.writing import cursor_of
+from shared.driver import execute
 
 _HOUR: Final = 3600
 _ADD: Final = f"""
@@ -60,18 +60,18 @@ class Cell:
 def add(tx: Connection, cells: Sequence[tuple[Place, Sequence[int]]], writer: str) -> None:
     """Adds to the counts, in one statement. cells, writer: see store.billing.add; the writer is another one, for a name that stood in both
     stores would join them."""
-    with cursor_of(tx) as cursor:
-        cursor.execute(
-            _ADD.encode(),
-            {
-                "figures": figures.array_of(one for _, one in cells),
-                "writer": writer,
-                "hours": figures.numbers_of(place[0] for place, _ in cells),
-                "models": [place[1] for place, _ in cells],
-                "keys": [place[2] for place, _ in cells],
-                "pseudonyms": [place[3] for place, _ in cells],
-            },
-        )
+    execute(
+        tx,
+        _ADD,
+        {
+            "figures": figures.array_of(one for _, one in cells),
+            "writer": writer,
+            "hours": figures.numbers_of(place[0] for place, _ in cells),
+            "models": [place[1] for place, _ in cells],
+            "keys": [place[2] for place, _ in cells],
+            "pseudonyms": [place[3] for place, _ in cells],
+        },
+    )
 
 
 def key_of(tx: Connection, day: date, proposed: tuple[UUID, bytes]) -> tuple[UUID, bytes]:

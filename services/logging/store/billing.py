@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.store import figures
 from services.logging.store.tables import billing_usage, usage_reports
-from services.logging.store.writing import cursor_of
 from services.logging.usage.fields import FIGURES
+from shared.driver import execute
 
 _HOUR: Final = 3600
 _ADD: Final = f"""
@@ -45,18 +45,18 @@ class Counted:
 def add(tx: Connection, cells: Sequence[tuple[Place, Sequence[int]]], writer: str) -> None:
     """Adds to the counts, in one statement. cells: in order of their places, so that no two transactions wait for each other in a circle.
     writer: this process's name; each adds to rows of its own, so that none waits for another."""
-    with cursor_of(tx) as cursor:
-        cursor.execute(
-            _ADD.encode(),
-            {
-                "figures": figures.array_of(one for _, one in cells),
-                "writer": writer,
-                "organizations": [place[0] for place, _ in cells],
-                "hours": figures.numbers_of(place[1] for place, _ in cells),
-                "applications": [place[2] for place, _ in cells],
-                "models": [place[3] for place, _ in cells],
-            },
-        )
+    execute(
+        tx,
+        _ADD,
+        {
+            "figures": figures.array_of(one for _, one in cells),
+            "writer": writer,
+            "organizations": [place[0] for place, _ in cells],
+            "hours": figures.numbers_of(place[1] for place, _ in cells),
+            "applications": [place[2] for place, _ in cells],
+            "models": [place[3] for place, _ in cells],
+        },
+    )
 
 
 def take_report(

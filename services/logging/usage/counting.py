@@ -5,7 +5,7 @@ So a record is counted when it is stored, once, whatever is retried; and what is
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -48,9 +48,10 @@ class Counting:
         self._billing_writer = new_id("writer")
         self._analytics_writer = new_id("writer")
 
-    def count(self, tx: Tx, stored: Iterable[tuple[Row, int]]) -> None:
-        """Counts calls whose records this transaction stores: rows that were not there before, each with its shape (features.shape_of)."""
-        self.add(tx, cells_of(stored))
+    def count(self, tx: Tx, stored: Iterable[Row], shapes: Mapping[tuple[str, bytes], int]) -> None:
+        """Counts calls whose records this transaction stores. stored: rows that were not there before. shapes: of their content, by key
+        (features.shape_of)."""
+        self.add(tx, cells_of(stored, shapes))
 
     def add(self, tx: Tx, cells: Cells) -> None:
         """Adds figures to both stores. Rows are written in one order, so that no two transactions wait for each other in a circle."""
@@ -72,11 +73,11 @@ class Counting:
             analytics.add(tx, sorted(grouped.items()), self._analytics_writer)
 
 
-def cells_of(stored: Iterable[tuple[Row, int]]) -> Cells:
+def cells_of(stored: Iterable[Row], shapes: Mapping[tuple[str, bytes], int]) -> Cells:
     """The figures of calls, by organization, hour, application and model."""
     cells: Cells = {}
     names: Counter[tuple[str, int]] = Counter()
-    for row, shape in stored:
+    for row in stored:
         hour = int.from_bytes(row.record_id[:6]) // MILLISECONDS_AN_HOUR
         place = (row.organization_id, hour, row.application, row.model)
         figures = cells.get(place)
@@ -94,6 +95,6 @@ def cells_of(stored: Iterable[tuple[Row, int]]) -> Cells:
             milliseconds = row.latency // _MILLISECOND
             figures[DURATION_MILLISECONDS] += milliseconds
             figures[FIRST_DURATION + bisect_right(DURATION_LIMITS, milliseconds)] += 1
-        for feature in PLACES[features_of(row, shape)]:
+        for feature in PLACES[features_of(row, shapes[row.key])]:
             figures[feature] += 1
     return cells

@@ -156,8 +156,8 @@ def test_who_makes_up_names_makes_no_more_rows_than_others(world: World) -> None
     made = [interaction(world) for _ in range(MOST_NAMES + 3)]
     for number, one in enumerate(made):
         one.application = f"app-{number}"
-    stored = [(row_of(one, received_at=NOON, gateway="edge"), 0) for one in made]
-    cells = cells_of(stored)
+    stored = [row_of(one, received_at=NOON, gateway="edge") for one in made]
+    cells = cells_of(stored, {row.key: 0 for row in stored})
     assert len(cells) == MOST_NAMES + 1
     assert [figures[CALLS] for place, figures in cells.items() if place[2:] == (OTHER, OTHER)] == [3]
 
@@ -170,8 +170,8 @@ def test_durations_fall_into_one_bucket_each(took: list[int | None]) -> None:
         made.ClearField("latency")
         if milliseconds is not None:
             made.latency.FromMilliseconds(milliseconds)
-        stored.append((row_of(made, received_at=NOON, gateway="edge"), 0))
-    [figures] = cells_of(stored).values()
+        stored.append(row_of(made, received_at=NOON, gateway="edge"))
+    [figures] = cells_of(stored, {stored[0].key: 0}).values()
     histogram = figures[FIRST_DURATION:FIRST_FEATURE]
     assert sum(histogram) == figures[CALLS] == len(took)
     known = [one for one in took if one is not None]
