@@ -22,7 +22,7 @@ _ADD: Final = f"""
     WITH given AS MATERIALIZED (SELECT %(figures)t::bigint[] AS f)
     INSERT INTO analytics_usage AS had (hour, model, key_id, pseudonym, writer, {figures.COLUMNS})
     SELECT to_timestamp(hour * {_HOUR}), model, key_id, pseudonym, %(writer)s, {figures.SELECTED}
-    FROM given, unnest(%(hours)t::bigint[], %(models)s::text[], %(keys)s::uuid[], %(pseudonyms)s::uuid[])
+    FROM given, unnest(%(hours)t::bigint[], %(models)b::text[], %(keys)b::uuid[], %(pseudonyms)b::uuid[])
         WITH ORDINALITY AS rows (hour, model, key_id, pseudonym, i)
     ORDER BY i
     ON CONFLICT (hour, model, key_id, pseudonym, writer) DO UPDATE SET {figures.ADDED}

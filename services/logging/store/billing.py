@@ -22,7 +22,7 @@ _ADD: Final = f"""
     WITH given AS MATERIALIZED (SELECT %(figures)t::bigint[] AS f)
     INSERT INTO billing_usage AS had (organization_id, hour, application, model, writer, {figures.COLUMNS})
     SELECT organization_id, to_timestamp(hour * {_HOUR}), application, model, %(writer)s, {figures.SELECTED}
-    FROM given, unnest(%(organizations)s::text[], %(hours)t::bigint[], %(applications)s::text[], %(models)s::text[])
+    FROM given, unnest(%(organizations)b::text[], %(hours)t::bigint[], %(applications)b::text[], %(models)b::text[])
         WITH ORDINALITY AS rows (organization_id, hour, application, model, i)
     ORDER BY i
     ON CONFLICT (organization_id, hour, application, model, writer) DO UPDATE SET {figures.ADDED}

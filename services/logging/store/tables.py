@@ -232,6 +232,7 @@ billing_usage = Table(
     PrimaryKeyConstraint(
         "organization_id", "hour", "application", "model", "writer", name="billing_usage_pkey"
     ),
+    postgresql_with={"fillfactor": 50},  # rows are updated in their page, over and over
 )
 
 # Reports of deployments that send counts only, so that each counts once.
@@ -268,6 +269,7 @@ analytics_usage = Table(
     *figure_columns(),
     PrimaryKeyConstraint("hour", "model", "key_id", "pseudonym", "writer", name="analytics_usage_pkey"),
     Index("analytics_usage_by_pseudonym", "pseudonym"),
+    postgresql_with={"fillfactor": 50},
 )
 
 # What is left of a day that is over: hours and models over groups of organizations.

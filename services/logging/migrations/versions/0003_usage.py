@@ -63,6 +63,7 @@ def _billing() -> None:
         sa.PrimaryKeyConstraint(
             "organization_id", "hour", "application", "model", "writer", name="billing_usage_pkey"
         ),
+        postgresql_with={"fillfactor": 50},
     )
     op.create_table(
         "usage_reports",
@@ -94,6 +95,7 @@ def _analytics() -> None:
         sa.PrimaryKeyConstraint(
             "hour", "model", "key_id", "pseudonym", "writer", name="analytics_usage_pkey"
         ),
+        postgresql_with={"fillfactor": 50},
     )
     op.create_index("analytics_usage_by_pseudonym", "analytics_usage", ["pseudonym"])
     op.create_table(
