@@ -55,7 +55,8 @@ class Reports:
         content = hashlib.sha256(report.SerializeToString(deterministic=True)).digest()
         with self._database.transaction() as tx:
             stripes.share(tx, {report.organization_id})
-            if stripes.closed_organizations(tx, {report.organization_id}):
+            closed, _ = stripes.closed(tx, {report.organization_id}, ())
+            if closed:
                 raise _refusal(Reason.REASON_CLOSED)
             before = billing.take_report(tx, report.organization_id, report.request_id, content, now)
             if before is not None and before != content:
