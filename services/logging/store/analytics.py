@@ -9,7 +9,7 @@ from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, func, literal, select, text, tuple_, update
+from sqlalchemy import Connection, exists, func, literal, select, text, tuple_, update
 from sqlalchemy import types as sql
 from sqlalchemy.dialects.postgresql import insert
 
@@ -40,8 +40,6 @@ _FOLD: Final = text(f"""
     ON CONFLICT (hour, model) DO UPDATE
     SET organizations = greatest(had.organizations, excluded.organizations), {figures.ADDED}
 """)  # noqa: S608 - constants
-# The class of our advisory locks, and the one under which keys are taken out (see store/stripes.py for the others).
-_LOCK: Final = (7301, 100)
 
 # Hour since 1970, model, id of the key, pseudonym.
 Place = tuple[int, str, UUID, UUID]
@@ -93,20 +91,23 @@ def keys(tx: Connection) -> list[tuple[UUID, bytes]]:
     return [(row.key_id, bytes(row.key)) for row in tx.execute(select(table.c.key_id, table.c.key))]
 
 
-def destroy_keys(tx: Connection, before: date) -> int:
-    """Takes out the keys of days before that one; how many. The table is made anew without them: what is only deleted stays in its file."""
+def has_keys(tx: Connection, before: date) -> bool:
+    """Whether there are keys of days before that one."""
+    return tx.execute(select(exists().where(analytics_keys.c.day < before))).scalar_one()
+
+
+def destroy_keys(tx: Connection, before: date) -> None:
+    """Takes out the keys of days before that one. The table is made anew without them: what is only deleted stays in its file. Locks first
+    and reads after, in a transaction that has done nothing yet: two that are at it wait for each other, in no circle."""
     table = analytics_keys
-    if not tx.execute(select(func.count()).where(table.c.day < before)).scalar_one():
-        return 0
-    tx.execute(text("SET LOCAL lock_timeout = '250ms'"))  # writers who ask for a key must not wait longer
-    tx.execute(text("SELECT pg_advisory_xact_lock(:class, :lock)"), {"class": _LOCK[0], "lock": _LOCK[1]})
+    tx.execute(text("SET LOCAL lock_timeout = '250ms'"))  # who counts and asks for a key must not wait longer
     tx.execute(text("LOCK TABLE analytics_keys IN ACCESS EXCLUSIVE MODE"))
     rows = tx.execute(select(table)).mappings().all()
     living = [dict(row) for row in rows if row["day"] >= before]
-    tx.execute(text("TRUNCATE analytics_keys"))
-    if living:
-        tx.execute(insert(table), living)
-    return len(rows) - len(living)
+    if len(living) < len(rows):
+        tx.execute(text("TRUNCATE analytics_keys"))
+        if living:
+            tx.execute(insert(table), living)
 
 
 def rename(tx: Connection, key_id: UUID, pseudonym: UUID, new: UUID) -> None:

@@ -88,7 +88,10 @@ class Periods:
         for day in [one for one in self._keys if one < oldest]:
             self._keys.pop(day, None)
         with self._database.transaction() as tx:
-            analytics.destroy_keys(tx, oldest)
+            has_old = analytics.has_keys(tx, oldest)
+        if has_old:
+            with self._database.transaction() as tx:
+                analytics.destroy_keys(tx, oldest)
         with self._database.transaction() as tx:
             hour = analytics.oldest_hour(tx, day_start(oldest))
             if hour is not None:

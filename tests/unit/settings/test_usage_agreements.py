@@ -139,3 +139,19 @@ def test_what_is_closed_is_changed_no_more_and_erasure_takes_the_history(world: 
     )
     assert receipt.removed["usage_agreements"] == 2
     assert history(world, organization_id) == []
+
+
+def test_what_the_version_before_wrote_and_still_writes_is_not_agreed(world: World) -> None:
+    organization_id = "org_" + "b" * 26
+    with world.database.transaction() as tx:
+        tx.exec_driver_sql(
+            "INSERT INTO organizations (organization_id, request_id, display_name, tier, deployment, sales_representative, state, "
+            f"zero_data_retention, created_at) VALUES ('{organization_id}', 'old', 'Old', 1, {PRIVATE}, '', 1, false, now())"
+        )
+    found = world.staff().organizations.GetOrganization(
+        organizations_pb2.GetOrganizationRequest(organization_id=organization_id)
+    )
+    assert not found.organization.usage_agreed
+    assert history(world, organization_id) == []
+    assert update(world, found.organization, True).organization.usage_agreed
+    assert history(world, organization_id) == [(True, person(1))]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import date, timedelta
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from kept.logging.v1 import usage_pb2
 from services.logging.store import analytics
@@ -145,25 +147,90 @@ def test_a_crash_that_takes_a_key_makes_no_group_of_fewer(world: World) -> None:
     assert rows(world, "SELECT * FROM analytics_cells") == []
 
 
+def _wait_for_a_waiter(database: Database) -> None:
+    """Until some transaction waits for another."""
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with database.engine.connect() as observer:
+        for _ in range(10_000):
+            if observer.execute(waits).scalar_one():
+                return
+            observer.rollback()
+    raise AssertionError("nobody waited")
+
+
 def test_processes_that_make_a_days_key_at_once_make_one(world: World, database: Database) -> None:
     one, two = (periods.Periods(database, world.clock) for _ in range(2))
+    found: list[object] = []
+
+    def ask() -> None:
+        with database.transaction() as tx:
+            found.append(two.keys(tx, {NOON.date()}))
+
     with database.transaction() as tx:
         first = one.keys(tx, {NOON.date()})
-    with database.transaction() as tx:
-        assert two.keys(tx, {NOON.date()}) == first
+        other = threading.Thread(target=ask)
+        other.start()
+        _wait_for_a_waiter(database)
+    other.join(20)
+    assert found == [first]
 
-    # What was rolled back is remembered by nobody.
+
+def test_a_key_that_was_rolled_back_is_remembered_by_nobody(world: World, database: Database) -> None:
     class Undone(Exception):
         pass
 
-    tomorrow = NOON.date() + DAY
+    one, two = (periods.Periods(database, world.clock) for _ in range(2))
     with pytest.raises(Undone), database.transaction() as tx:
-        lost = one.keys(tx, {tomorrow})
+        lost = one.keys(tx, {NOON.date()})
         raise Undone
     with database.transaction() as tx:
-        assert two.keys(tx, {tomorrow}) != lost
+        assert two.keys(tx, {NOON.date()}) != lost
     with database.transaction() as tx:
-        assert one.keys(tx, {tomorrow}) == two.keys(tx, {tomorrow})
+        assert one.keys(tx, {NOON.date()}) == two.keys(tx, {NOON.date()})
+
+
+def test_processes_that_end_a_day_at_once_count_it_once(world: World, database: Database) -> None:
+    group = organizations(world, MINIMUM_GROUP)
+    use(world, *group)
+    world.travel(timedelta(hours=2))
+    use(world, *group)
+    world.travel(3 * DAY)
+    failed: list[BaseException] = []
+    start = threading.Barrier(4)
+
+    def close(one: periods.Periods) -> None:
+        start.wait()
+        try:
+            while one.close():
+                pass
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            failed.append(error)
+
+    threads = [
+        threading.Thread(target=close, args=(periods.Periods(database, world.clock),)) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert failed == []
+    assert [one.figures.calls for one in cells(world)] == [MINIMUM_GROUP] * 2
+    assert rows(world, "SELECT * FROM analytics_keys") == []
+
+
+def test_who_counts_does_not_wait_long_for_keys_that_go(world: World, database: Database) -> None:
+    """A reader that is slow keeps the job from its lock; the job lets go of its place in the queue."""
+    use(world, ORG)
+    world.travel(3 * DAY)
+    with database.transaction() as slow:
+        slow.exec_driver_sql("SELECT * FROM analytics_keys")
+        with pytest.raises(KeptError) as waited:
+            world.jobs["usage_periods"].step()
+        assert waited.value.name == "DATABASE_UNAVAILABLE"
+        world.refresh()
+        use(world, ORG)
+    close_days(world)
+    assert len(rows(world, "SELECT * FROM analytics_keys")) == 1
 
 
 def test_erasure_takes_billing_and_leaves_no_way_back_to_analytics(world: World) -> None:
