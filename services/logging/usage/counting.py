@@ -26,6 +26,7 @@ from services.logging.usage.fields import (
 from services.logging.usage.periods import Periods, day_of
 from shared.clock import Clock
 from shared.database import Database
+from shared.driver import together
 from shared.ids import new_id
 
 MILLISECONDS_AN_HOUR: Final = 3_600_000
@@ -58,7 +59,6 @@ class Counting:
         if not cells:
             return
         keys = self.periods.keys(tx, {day_of(hour) for _, hour, _, _ in cells})
-        billing.add(tx, sorted(cells.items()), self._billing_writer)
         grouped: dict[analytics.Place, list[int]] = {}
         for (organization_id, hour, _, model), figures in cells.items():
             key = keys.get(day_of(hour))
@@ -69,8 +69,10 @@ class Counting:
             grouped[place] = (
                 figures if known is None else [one + more for one, more in zip(known, figures, strict=True)]
             )
-        if grouped:
-            analytics.add(tx, sorted(grouped.items()), self._analytics_writer)
+        with together(tx):
+            billing.add(tx, sorted(cells.items()), self._billing_writer)
+            if grouped:
+                analytics.add(tx, sorted(grouped.items()), self._analytics_writer)
 
 
 def cells_of(stored: Iterable[Row], shapes: Mapping[tuple[str, bytes], int]) -> Cells:
