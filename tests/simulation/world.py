@@ -45,6 +45,8 @@ _HOUSEKEEPING = {
     "erased_cases",
     "rules",
     "subject_fences",
+    "usage_periods",
+    "reported_usage",
 }
 # Jobs that ask other services how far they are.
 _FOLLOWING = {"holds", "runs", "erasures", "subject_erasures", "certificates"}

@@ -24,10 +24,11 @@ _SHARE: Final = "SELECT count(pg_advisory_xact_lock_shared(%b::int, stripe)) FRO
 _TAKE: Final = "SELECT count(pg_advisory_xact_lock(%b::int, stripe)) FROM unnest(%b::int[]) AS stripe"
 _CLOSED: Final = (
     "SELECT organization_id, NULL::date FROM organization_fences WHERE organization_id = ANY(%b) "
-    "UNION ALL SELECT NULL, day FROM day_fences WHERE day = ANY(%b) "
-    # Are there end users whose fence is younger than the oldest of the batch? Mostly there are none, and this is all that it costs.
-    "UNION ALL SELECT NULL, NULL WHERE EXISTS (SELECT FROM subject_fences WHERE organization_id = ANY(%b) AND below > %b)"
+    "UNION ALL SELECT NULL, day FROM day_fences WHERE day = ANY(%b)"
 )
+# Are there end users whose fence is younger than the oldest of the batch? Mostly there are none, and this is all that it costs.
+_ERASED: Final = "SELECT NULL, NULL WHERE EXISTS (SELECT FROM subject_fences WHERE organization_id = ANY(%b) AND below > %b)"
+_FENCES: Final = f"{_CLOSED} UNION ALL {_ERASED}"
 
 
 def stripe_of(organization_id: str) -> int:
@@ -55,13 +56,21 @@ def _take(tx: Connection, statement: LiteralString, stripes: Iterable[int]) -> N
 
 
 def closed(
+    tx: Connection, organization_ids: Iterable[str], days: Iterable[date]
+) -> tuple[set[str], set[date]]:
+    """Which of these organizations, and which of these days, are fenced off. Asked under the organizations' stripes, the answer stays true
+    until the transaction ends."""
+    found = rows(tx, _CLOSED, (sorted(organization_ids), sorted(days)))
+    return {one for one, _ in found if one is not None}, {day for _, day in found if day is not None}
+
+
+def fences(
     tx: Connection, organization_ids: Iterable[str], days: Iterable[date], lowest: bytes
 ) -> tuple[set[str], set[date], bool]:
-    """Which of these organizations, and which of these days, are fenced off; and whether end users of theirs are whose fence reaches above
-    the lowest record id (16 bytes): `store.subjects.fenced` tells which. Asked under the organizations' stripes, the answer stays true
-    until the transaction ends."""
+    """The same, and whether there are end users of these organizations whose fence reaches above the lowest record id (16 bytes):
+    `store.subjects.fenced` tells whose records it stops."""
     names = sorted(organization_ids)
-    found = rows(tx, _CLOSED, (names, sorted(days), names, Uuid(lowest)))
+    found = rows(tx, _FENCES, (names, sorted(days), names, Uuid(lowest)))
     return (
         {one for one, _ in found if one is not None},
         {day for _, day in found if day is not None},

@@ -22,7 +22,6 @@ from tests.support.clocks import ManualClock
 from tests.unit.logging.peers import NOON, ORG, OTHER
 
 DAY = NOON.date()
-LOWEST = bytes(16)
 
 
 def row(organization_id: str = ORG, record_id: bytes | None = None, content: bytes | None = b"sealed") -> Row:
@@ -123,15 +122,14 @@ def test_a_fence_waits_for_writers_and_stands_before_the_next(tables: Database) 
     thread.start()
     with tables.transaction() as tx:
         stripes.share(tx, [ORG, OTHER])
-        assert stripes.closed(tx, [ORG, OTHER], [DAY], LOWEST) == (set(), set(), False)
+        assert stripes.closed(tx, [ORG, OTHER], [DAY]) == (set(), set())
         writing_now.set()
         assert not fenced.wait(0.3)  # the writer is waited for
-        assert stripes.closed(tx, [ORG], [], LOWEST) == (set(), set(), False)
+        assert stripes.closed(tx, [ORG], []) == (set(), set())
     thread.join(10)
     with tables.transaction() as tx:
         stripes.share(tx, [ORG, OTHER])
-        days = [DAY, DAY + timedelta(days=1)]
-        assert stripes.closed(tx, [ORG, OTHER], days, LOWEST) == ({ORG}, {DAY}, False)
+        assert stripes.closed(tx, [ORG, OTHER], [DAY, DAY + timedelta(days=1)]) == ({ORG}, {DAY})
 
 
 def test_a_partition_holds_the_24_hours_of_its_utc_day(database: Database) -> None:
