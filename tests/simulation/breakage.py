@@ -70,7 +70,7 @@ _write = DecisionLog.write
 
 _READING = frozenset({"records", "asks_for_access", "reads"})
 _HOLDING = frozenset({"records", "places_hold", "releases_hold"})
-_FORGETTING = frozenset({"records", "sends_again", "passes_erasure_on"})
+_FORGETTING = frozenset({"records", "sends_again", "forgets"})
 _CHOOSING = frozenset({"joins", "chooses_unheard", "records"})
 
 SAFEGUARDS = {

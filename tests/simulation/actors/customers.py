@@ -17,7 +17,7 @@ from shared.change_feed import LEASE_DURATION
 from shared.clock import CLOCK_TOLERANCE
 from shared.ids import new_id
 from tests.simulation.faults import Broken
-from tests.simulation.model import END_USERS, Organization, Subject
+from tests.simulation.model import Organization, Subject
 from tests.simulation.scene import Scene
 
 
@@ -136,18 +136,15 @@ class Customers:
         if isinstance(answer, account_pb2.ConfirmAccountDeletionResponse):
             organization.claim = answer.claim
 
-    def passes_erasure_on(self) -> None:
+    def some_end_users_customer(self) -> Organization | None:
+        """A customer that is still there."""
+        return self._some_open(but=0)
+
+    def passes_erasure_on(self, organization: Organization, end_user: str) -> None:
         """An end user asks to be forgotten; the customer passes it on."""
-        organization = self._some_open(but=0)
-        if organization is not None:
-            subject = Subject(
-                organization.organization_id,
-                self._seed.choice(END_USERS),
-                new_id("request"),
-                self._scene.now,
-            )
-            self._scene.model.subjects.append(subject)
-            self._asks_for_erasure(subject)
+        subject = Subject(organization.organization_id, end_user, new_id("request"), self._scene.now)
+        self._scene.model.subjects.append(subject)
+        self._asks_for_erasure(subject)
 
     def _asks_for_erasure(self, subject: Subject) -> None:
         """As settings does until it is answered; what it is answered."""

@@ -30,9 +30,15 @@ class Gateway:
         """A batch of new records for anybody."""
         self._send([self._new(self._scene.some_organization()) for _ in range(self._seed.randint(1, 12))])
 
-    def records_of(self, organization: Organization, process: str) -> None:
+    def records_of(self, organization: Organization, process: str) -> list[SentRecord]:
         """Some new records of one customer, through one process of logging."""
-        self._send([self._new(organization) for _ in range(3)], process)
+        batch = [self._new(organization) for _ in range(3)]
+        self._send(batch, process)
+        return batch
+
+    def repeats(self, batch: list[SentRecord]) -> None:
+        """The same records once more."""
+        self._send(batch)
 
     def _new(self, organization: Organization) -> SentRecord:
         now = self._scene.now
@@ -91,7 +97,7 @@ class Gateway:
             organization = self._scene.model.organizations[sent.organization_id]
             if organization.erased:
                 raise Broken(f"10: {sent.record_id.hex()} was stored for an erased organization")
-            if any(subject.done and subject.covers(sent) for subject in self._scene.model.subjects):
+            if any(one.fenced_at is not None and one.covers(sent) for one in self._scene.model.subjects):
                 raise Broken(f"10: {sent.record_id.hex()} was stored behind its end user's erasure")
             if sent.stored:
                 raise Broken(f"8: {sent.record_id.hex()} was stored twice")
