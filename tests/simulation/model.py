@@ -80,13 +80,13 @@ class Hold:
 
 @dataclass
 class Subject:
-    """An end user whose erasure a customer passed on. fenced_at: from when on, as the answer says; done: that it is certified; kept: that
-    holds keep something."""
+    """An end user whose erasure a customer passed on. begun_at: when that was first acknowledged. fenced_at: from when on, as the answer
+    says; done: that it is certified; kept: that holds keep something."""
 
     organization_id: str
     end_user: str
     request_id: str
-    asked_at: datetime
+    begun_at: datetime | None = None
     fenced_at: datetime | None = None
     done: bool = False
     kept: bool = False

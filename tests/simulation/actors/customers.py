@@ -142,7 +142,7 @@ class Customers:
 
     def passes_erasure_on(self, organization: Organization, end_user: str) -> None:
         """An end user asks to be forgotten; the customer passes it on."""
-        subject = Subject(organization.organization_id, end_user, new_id("request"), self._scene.now)
+        subject = Subject(organization.organization_id, end_user, new_id("request"))
         self._scene.model.subjects.append(subject)
         self._asks_for_erasure(subject)
 
@@ -159,6 +159,7 @@ class Customers:
         if not isinstance(answer, erasures_pb2.EraseSubjectResponse):
             return
         erasure = answer.erasure
+        subject.begun_at = subject.begun_at or self._scene.now
         if erasure.HasField("fenced_at"):
             fenced_at = erasure.fenced_at.ToDatetime(tzinfo=UTC)
             if subject.fenced_at not in (None, fenced_at):
@@ -168,11 +169,14 @@ class Customers:
         subject.kept = bool(erasure.kept)
 
     def follow_subjects(self) -> None:
-        """Customers ask how far the erasures of their end users are: in a quiet moment all are done."""
+        """Customers ask how far the erasures of their end users are: in a quiet moment those that were begun before are done."""
         for subject in self._scene.model.subjects:
+            was_begun = subject.begun_at is not None and subject.begun_at < self._scene.now - timedelta(
+                days=1
+            )
             if not subject.done or subject.kept:
                 self._asks_for_erasure(subject)
-            if not subject.done and self._scene.now > subject.asked_at + timedelta(days=14):
+            if not subject.done and was_begun:
                 raise Broken(f"10: {subject.end_user} of {subject.organization_id} is not erased")
 
     def follow_erasures(self) -> None:
