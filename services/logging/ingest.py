@@ -28,6 +28,7 @@ from services.logging.usage.counting import Counting
 from services.logging.usage.features import shape_of
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
+from shared.driver import together
 from shared.errors import KeptError, Reason
 from shared.ids import record_day, record_days
 from shared.jobs import Job
@@ -243,10 +244,13 @@ class Ingest:
             used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}
             writing.write_data_keys(tx, [key for key in used.values() if not key.stored])
             fresh = writing.write(tx, rows)
-            screening.expect(tx, fresh)
-            writing.count(tx, fresh, self._writer)
-            if is_usage:
-                self._usage.count(tx, fresh, {one.key: one.shape for one in waiting})
+            count_usage = self._usage.counting(
+                tx, fresh if is_usage else [], {one.key: one.shape for one in waiting}
+            )
+            with together(tx):
+                screening.expect(tx, fresh)
+                writing.count(tx, fresh, self._writer)
+                count_usage()
         for key in used.values():
             key.stored = True
         if len(fresh) < len(rows):
