@@ -126,7 +126,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "organization.erased": _kind(
         "A service removed what it had of an organization; numbers by what it was.",
         "service grants members invitations data_controls_changes zero_data_retention_requests account_deletions "
-        "usage_agreements interactions data_keys stored_counts dropped_counts unscreened billing_usage usage_reports "
+        "usage_agreements subject_requests interactions data_keys stored_counts dropped_counts unscreened billing_usage usage_reports "
         "cases flags verdicts kept",
     ),
     "gateway.registered": _kind(
@@ -150,6 +150,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "account_deletion.confirmed": _kind("The admin confirmed it.", "erases_at"),
     "account_deletion.cancelled": _kind("The admin took it back.", "erases_at"),
     "account_deletion.handed_over": _kind("Its time came; retention erases.", "erases_at"),
+    "subject_request.created": _kind("A customer passed a data subject's request on.", "subject_kind due_at"),
+    "subject_request.handed_over": _kind("Retention erases the end user.", "erasure_id"),
+    "subject_request.extended": _kind("Its deadline was put off.", "due_at why"),
+    "subject_request.reminded": _kind("Somebody was reminded of its deadline.", "due_at overdue"),
+    "subject_request.exported": _kind("An admin took along what is known of it."),
+    "subject_request.ended": _kind("It has its answer.", "outcome late certificate_id"),
+    "subject_request.completed": _kind("What holds had kept is gone too.", "certificate_id"),
     # logging
     "partition.dropped": _kind("A day's rows were dropped.", "day dropped held"),
     "rows.released": _kind("Rows that a hold kept were removed.", "removed"),

@@ -2,7 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from services.settings.notifications import EVENTS
 from shared.config import ServiceConfig
+from shared.webhooks import Endpoint, require_usable
 
 _SUPPORT_LOCALLY = "support@kept.local"
 # What OWASP's password storage guidance calls the least that is safe with argon2id; the defaults below are RFC 9106's.
@@ -40,6 +42,28 @@ class SettingsConfig(ServiceConfig):
         description="whom customers without an admin are sent to",
     )
     password_hashing: PasswordHashing = Field(default_factory=PasswordHashing)
+    subject_request_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=28,
+        description="days in which a data subject's request has to be answered; a calendar month (GDPR Art. 12(3)) without it",
+    )
+    subject_request_reminder_days: tuple[int, ...] = Field(
+        default=(14, 3),
+        max_length=10,
+        description="how many days before that deadline somebody is reminded; at the deadline always",
+    )
+    notifications: tuple[Endpoint, ...] = Field(
+        default=(),
+        description="endpoints that are told of what customers ask for; docs/settings-notifications.md",
+    )
+
+    @model_validator(mode="after")
+    def _has_usable_endpoints(self) -> "SettingsConfig":
+        require_usable(self.notifications, self.environment, EVENTS)
+        if any(not 1 <= days <= 90 for days in self.subject_request_reminder_days):
+            raise ValueError("subject_request_reminder_days are 1 to 90 each")
+        return self
 
     @model_validator(mode="after")
     def _fit_for_customers(self) -> "SettingsConfig":

@@ -15,6 +15,7 @@ from services.settings.store import (
     controls,
     members,
     organizations,
+    subject_requests,
     usage_agreements,
     zero_data_retention,
 )
@@ -106,6 +107,7 @@ class Lifecycle:
                 "zero_data_retention_requests": zero_data_retention.erase(tx, organization_id),
                 "account_deletions": account_deletions.erase(tx, organization_id),
                 "usage_agreements": usage_agreements.erase(tx, organization_id),
+                "subject_requests": subject_requests.erase(tx, organization_id),
             }
             erased_at = self._clock.now()
             organizations.erase(tx, organization_id, erased_at, removed)

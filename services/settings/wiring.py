@@ -15,6 +15,7 @@ from kept.settings.v1 import (
     members_pb2_grpc,
     organizations_pb2_grpc,
     policies_pb2_grpc,
+    subject_requests_pb2_grpc,
     zero_data_retention_pb2_grpc,
 )
 from services.settings import commitments, store
@@ -26,6 +27,7 @@ from services.settings.deliveries import handlers
 from services.settings.gateways import Gateways
 from services.settings.lifecycle import Lifecycle
 from services.settings.members import Members
+from services.settings.notifications import Notifications
 from services.settings.organizations import Organizations
 from services.settings.passwords import Passwords
 from services.settings.policies import Policies
@@ -36,8 +38,10 @@ from services.settings.servicers.lifecycle import LifecycleServicer
 from services.settings.servicers.members import MemberServicer
 from services.settings.servicers.organizations import OrganizationServicer
 from services.settings.servicers.policies import PolicyServicer
+from services.settings.servicers.subject_requests import SubjectRequestServicer
 from services.settings.servicers.zero_data_retention import ZeroDataRetentionServicer
 from services.settings.sign_in_pace import SignInPace
+from services.settings.subject_requests import SubjectRequests
 from services.settings.usage_agreements import UsageAgreements
 from services.settings.zero_data_retention import ZeroDataRetention
 from shared.callers import RemoteAuthority, declared
@@ -51,6 +55,7 @@ from shared.service import Connect, Registrar, Service
 def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Connect) -> Service:
     """The service; everything that lasts is in the database."""
     access_control, retention = connect("access_control"), connect("retention")
+    erasures = erasures_pb2_grpc.ErasureServiceStub(retention)
     outbox = Outbox(
         store.outbox,
         database,
@@ -58,9 +63,10 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         audit_pb2_grpc.AuditServiceStub(access_control).AppendEntries,
         handlers(
             directory_pb2_grpc.DirectoryServiceStub(access_control),
-            erasures_pb2_grpc.ErasureServiceStub(retention),
+            erasures,
         ),
     )
+    notifications = Notifications.configured(config.notifications, database, clock)
     policies = Policies(ChangeFeed(store.policy_changes, database, clock))
     organizations = Organizations(database, clock, policies, outbox)
     usage_agreements = UsageAgreements(database, clock, policies, outbox)
@@ -71,6 +77,16 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     members = Members(database, clock, outbox, Passwords(config.password_hashing), pace)
     account_deletions = AccountDeletions(
         database, clock, outbox, grace=timedelta(days=config.account_deletion_grace_days)
+    )
+    promised = config.subject_request_days
+    subject_requests = SubjectRequests(
+        database,
+        clock,
+        outbox,
+        notifications,
+        erasures,
+        promised=None if promised is None else timedelta(days=promised),
+        reminders=[timedelta(days=days) for days in config.subject_request_reminder_days],
     )
     lifecycle = Lifecycle(database, clock, policies, outbox)
 
@@ -89,12 +105,15 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         members_pb2_grpc.add_MemberServiceServicer_to_server(MemberServicer(members), server)
         account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(account_deletions), server)
         policies_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyServicer(policies, data_controls), server)
+        subject_requests_pb2_grpc.add_SubjectRequestServiceServicer_to_server(
+            SubjectRequestServicer(subject_requests), server
+        )
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 
     remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(access_control))
     return Service(
         register=register,
-        jobs=(outbox.job, account_deletions.job, pace.job),
+        jobs=(outbox.job, account_deletions.job, pace.job, subject_requests.job, *notifications.jobs),
         authority=SettingsAuthority(
             database,
             remote,
@@ -102,5 +121,5 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             support=config.support_contact,
         ),
         refused=remote.refused,
-        parts={"outbox": outbox.is_well},
+        parts={"outbox": outbox.is_well, "notifications": notifications.are_well},
     )

@@ -18,6 +18,7 @@ from kept.cli import (
     policy,
     retention,
     signing_in,
+    subjects,
     usage,
 )
 from kept.cli.invocation import group
@@ -56,6 +57,7 @@ settings = group(app, "settings", "Customers, and what they decide about their d
 organizations.add_to(settings)
 controls.add_to(settings)
 members.add_to(settings)
+subjects.add_to(settings)
 people.add_to(app)
 holds.add_to(app)
 cases.add_to(app)

@@ -169,6 +169,21 @@ class Finding(StrEnum):
     NO_VIOLATION = "no-violation"
 
 
+class SubjectRequestKind(StrEnum):
+    """What an end user asks for."""
+
+    FIND = "find"
+    EXPORT = "export"
+    ERASE = "erase"
+
+
+class SubjectRequestExtension(StrEnum):
+    """Why a data subject's request takes longer than a month."""
+
+    COMPLEX = "complex"
+    MANY = "many"
+
+
 # Options that several commands share.
 Organization = Annotated[
     str, typer.Option("--organization", "-o", metavar="ORG", help="Organization id, org_….")

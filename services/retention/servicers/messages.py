@@ -110,6 +110,7 @@ def erasure(view: ErasureView) -> erasures_pb2.Erasure:
         state=_ERASURE_STATES[one.state],
         kept=view.kept,
         certificate_id="" if view.certificate is None else view.certificate.certificate_id,
+        complete=one.is_complete,
     )
     message.started_at.FromDatetime(one.started_at)
     if one.ended_at is not None:
@@ -127,6 +128,7 @@ def subject_erasure(view: SubjectView) -> erasures_pb2.Erasure:
         state=_SUBJECT_STATES[one.state],
         kept=view.kept,
         certificate_id="" if view.certificate is None else view.certificate.certificate_id,
+        complete=one.is_complete,
         subject_commitment=one.commitment,
     )
     message.started_at.FromDatetime(one.started_at)

@@ -178,5 +178,42 @@ account_deletions = Table(
     Index("account_deletions_due", "erases_at", postgresql_where=text("state = 2")),
 )
 
+# end_user: the pseudonym, as long as somebody needs it. remind_at, look_at: when the job has something to do with it.
+subject_requests = Table(
+    "subject_requests",
+    metadata,
+    Column("subject_request_id", Text, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("end_user", Text),
+    Column("content_salt", LargeBinary, nullable=False),
+    Column("content_digest", LargeBinary, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("created_at", _Instant, nullable=False),
+    Column("received_at", _Instant, nullable=False),
+    Column("due_at", _Instant, nullable=False),
+    Column("remind_at", _Instant),
+    Column("look_at", _Instant),
+    Column("extension", SmallInteger, nullable=False, server_default="0"),
+    Column("reminders", Integer, nullable=False, server_default="0"),
+    Column("ended_at", _Instant),
+    Column("erasure_id", Text),
+    # Retention's: with the salt a certificate is shown to be of this end user.
+    Column("salt", LargeBinary),
+    Column("commitment", LargeBinary),
+    Column("certificate_id", Text),
+    Column("kept", ARRAY(Text), nullable=False, server_default="{}"),
+    UniqueConstraint("number", name="subject_requests_number"),
+    UniqueConstraint("organization_id", "request_id", name="subject_requests_request"),
+    Index("subject_requests_by_organization", "organization_id", "number"),
+    Index("subject_requests_to_remind", "remind_at", postgresql_where=text("remind_at IS NOT NULL")),
+    Index("subject_requests_to_look", "look_at", postgresql_where=text("look_at IS NOT NULL")),
+    Index("subject_requests_unanswered", "kind", "due_at", postgresql_where=text("state IN (1, 2)")),
+)
+
 policy_changes = change_table(metadata, "policy_changes")
 outbox = outbox_table(metadata)

@@ -31,6 +31,7 @@ from kept.settings.v1 import (
     organizations_pb2,
     organizations_pb2_grpc,
     policies_pb2_grpc,
+    subject_requests_pb2_grpc,
     zero_data_retention_pb2_grpc,
 )
 from services.settings.config import PasswordHashing, SettingsConfig
@@ -86,6 +87,14 @@ class Peers(
     entries: list[audit_pb2.AuditEntry] = field(default_factory=list)
     members: list[directory_pb2.SyncMemberRequest] = field(default_factory=list)
     erasures: list[erasures_pb2.EraseOrganizationRequest] = field(default_factory=list)
+    # What retention was asked about end users; what it says of their erasure, or why it says nothing.
+    subjects: list[erasures_pb2.EraseSubjectRequest] = field(default_factory=list)
+    subject_erasure: erasures_pb2.Erasure = field(
+        default_factory=lambda: erasures_pb2.Erasure(
+            erasure_id=ERASURE, state=erasures_pb2.ERASURE_STATE_ERASING, subject_commitment=bytes(range(32))
+        )
+    )
+    failing: KeptError | None = None
 
     def Check(self, request: authz_pb2.CheckRequest, context: Any) -> authz_pb2.CheckResponse:
         return authz_pb2.CheckResponse(person_id=request.token)
@@ -108,6 +117,20 @@ class Peers(
         self.erasures.append(request)
         return erasures_pb2.EraseOrganizationResponse()
 
+    def EraseSubject(
+        self, request: erasures_pb2.EraseSubjectRequest, context: Any
+    ) -> erasures_pb2.EraseSubjectResponse:
+        if self.failing is not None:
+            raise self.failing
+        self.subjects.append(request)
+        return erasures_pb2.EraseSubjectResponse(erasure=self.subject_erasure, subject_salt=b"s" * 32)
+
+    def GetErasure(
+        self, request: erasures_pb2.GetErasureRequest, context: Any
+    ) -> erasures_pb2.GetErasureResponse:
+        assert request.erasure_id == self.subject_erasure.erasure_id
+        return erasures_pb2.GetErasureResponse(erasure=self.subject_erasure)
+
     def register(self, registrar: Registrar) -> None:
         """Adds all of them to a server."""
         server = cast(grpc.Server, registrar)
@@ -127,6 +150,7 @@ class Stubs:
         self.zdr = zero_data_retention_pb2_grpc.ZeroDataRetentionServiceStub(channel)
         self.members = members_pb2_grpc.MemberServiceStub(channel)
         self.account = account_pb2_grpc.AccountServiceStub(channel)
+        self.subjects = subject_requests_pb2_grpc.SubjectRequestServiceStub(channel)
         self.policies = policies_pb2_grpc.PolicyServiceStub(channel)
         self.lifecycle = lifecycle_pb2_grpc.LifecycleServiceStub(channel)
 
@@ -134,7 +158,7 @@ class Stubs:
 class World:
     """One settings service with everything around it."""
 
-    def __init__(self, url: str, *, grace_days: int = 14) -> None:
+    def __init__(self, url: str, *, grace_days: int = 14, **told: Any) -> None:
         self.clock = ManualClock()
         self.database = Database(url)
         self.peers = Peers()  # type: ignore[abstract]  # the stubs ask for every method
@@ -154,6 +178,7 @@ class World:
             account_deletion_grace_days=grace_days,
             support_contact="help@vendor.test",
             password_hashing=PasswordHashing(passes=1, memory_kib=8, lanes=1),
+            **told,
         )
         settings = Caller(CallerKind.SERVICE, name="settings")
         self.service = wire(config, self.clock, self.database, lambda name: played.channel(settings, name))

@@ -29,6 +29,8 @@ settings.OrganizationService/ListOrganizations
 settings.OrganizationService/ListUsageAgreements
 settings.PolicyService/GetConsentHistory
 settings.PolicyService/ListPolicyChanges
+settings.SubjectRequestService/GetSubjectRequest
+settings.SubjectRequestService/ListSubjectRequests
 settings.ZeroDataRetentionService/GetAdditionalCommitments
 settings.ZeroDataRetentionService/ListZeroDataRetentionRequests
 logging.LifecycleService/GetOldest
@@ -86,6 +88,10 @@ CHANGES: Final = {
         "settings.MemberService/AuthenticateMember": "member.signed_in",
         "settings.OrganizationService/CreateOrganization": "organization.created member.invited",
         "settings.OrganizationService/UpdateOrganization": "organization.updated",
+        "settings.SubjectRequestService/CreateSubjectRequest": "subject_request.created",
+        "settings.SubjectRequestService/ExportSubjectRequest": "subject_request.exported",
+        "settings.SubjectRequestService/CompleteSubjectRequest": "subject_request.ended",
+        "settings.SubjectRequestService/ExtendSubjectRequest": "subject_request.extended",
         "settings.ZeroDataRetentionService/RequestZeroDataRetention": "zero_data_retention.requested",
         "settings.ZeroDataRetentionService/DecideZeroDataRetention": "zero_data_retention.approved zero_data_retention.denied "
         "zero_data_retention.decided",
@@ -162,6 +168,7 @@ WITHOUT: Final = {
 _BY_ITSELF: Final = """
 request.refused grant.refused directory.refused agreement.expired review.due review.lapsed break_glass.review_due
 operator.bootstrapped operator.recovered policies.changed policies.refused root.created account_deletion.handed_over
+subject_request.handed_over subject_request.reminded subject_request.completed
 hold.lapsed hold.refused rule.changed cases.erased
 """
 BY_ITSELF: Final = frozenset(_BY_ITSELF.split())

@@ -1,0 +1,95 @@
+"""Notifications of settings: what customers asked for and what is due, told to whoever an operator configured, as signed webhooks.
+
+A message is written in the transaction of what it tells of and carries ids, names of the contract's enums and instants, never a name, an
+address or a pseudonym. It says whom to tell; the receiver looks addresses up with the rights it has. docs/settings-notifications.md is for
+receivers.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Final
+
+from services.settings.store import Tx, outbox
+from shared.clock import Clock
+from shared.database import Database
+from shared.jobs import Job
+from shared.webhooks import Endpoint, Message, Webhook
+
+# Every event there is, and when it happens.
+EVENTS: Final[Mapping[str, str]] = {
+    "subject_request.due_soon": "a data subject's request has no answer yet, and its deadline comes near",
+    "subject_request.overdue": "a data subject's request has no answer, and its deadline is past",
+}
+
+_ID: Final = re.compile(
+    r"(person|member|org|subject|zdr|optout|deletion)_[0-9a-z]{1,40}|service:[a-z_]{1,40}"
+)
+_WORD: Final = re.compile(r"[A-Z][A-Z_]{0,39}")
+_WORDS: Final = frozenset({"tell", "state"})
+
+
+@dataclass(frozen=True)
+class Ids:
+    """What a message may say; what is empty is left out.
+
+    organization_id: whom it is about. subject_id: what it is about (a request, a deletion). actor: whose act. tell: who should hear of
+    it, CUSTOMER, SALES_REPRESENTATIVE or VENDOR. state: where the thing is now. due_at, effective_at: when it has to be done; when it
+    counts everywhere.
+    """
+
+    organization_id: str
+    subject_id: str = ""
+    actor: str = ""
+    tell: str = ""
+    state: str = ""
+    due_at: datetime | None = None
+    effective_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for anything that is neither an id, nor a word of ours, nor an instant: a slip of ours must not become a
+        message that says more than it should."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            pattern = _WORD if field.name in _WORDS else _ID
+            if isinstance(value, str) and value and pattern.fullmatch(value) is None:
+                raise ValueError(f"{field.name} is not what a notification may carry")
+
+    @property
+    def data(self) -> dict[str, str | int | bool]:
+        """As it is sent: by name, instants as RFC 3339 in UTC."""
+        data: dict[str, str | int | bool] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, datetime):
+                data[field.name] = value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            elif value:
+                data[field.name] = value
+        return data
+
+
+class Notifications:
+    """Tells. Without endpoints it tells nobody."""
+
+    def __init__(self, clock: Clock, webhooks: Sequence[Webhook] = ()) -> None:
+        self._clock = clock
+        self._webhooks = tuple(webhooks)
+        self.jobs: Sequence[Job] = [webhook.job for webhook in webhooks]
+
+    @classmethod
+    def configured(cls, endpoints: Sequence[Endpoint], database: Database, clock: Clock) -> "Notifications":
+        """Tells these endpoints, by way of the outbox. Raises ConfigError for secrets that cannot be used."""
+        return cls(clock, [Webhook(endpoint, outbox, database, clock) for endpoint in endpoints])
+
+    def emit(self, tx: Tx, event: str, ids: Ids) -> None:
+        """Has every endpoint told that asked for the event, if the caller's transaction commits. Raises KeyError for what is no event."""
+        EVENTS[event]
+        message = Message.of(event, self._clock.now(), ids.data)
+        for webhook in self._webhooks:
+            if webhook.takes(event):
+                webhook.put(tx, message)
+
+    def are_well(self) -> bool:
+        """Whether every endpoint takes what it is sent, as far as anybody knows."""
+        return all(webhook.is_well() for webhook in self._webhooks)

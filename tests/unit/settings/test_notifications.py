@@ -1,0 +1,97 @@
+"""What settings tells receivers: in the transaction of what it tells of, in ids alone, and as the guide says."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.settings.notifications import EVENTS, Ids, Notifications
+from tests.unit.settings.test_subject_requests import ERASE, ask
+from tests.unit.settings.world import World
+
+GUIDE = Path("docs/settings-notifications.md").read_text()
+ORG = "org_" + "a" * 26
+
+
+@pytest.fixture
+def told(url: str, tmp_path: Path) -> Iterator[World]:
+    """With a receiver that nobody serves: what it would get waits in the outbox."""
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_" + "A" * 43 + "=")
+    endpoint = {"name": "desk", "url": "http://127.0.0.1:9/", "secret_files": [str(secret)]}
+    made = World(url, notifications=[endpoint])
+    yield made
+    made.database.close()
+
+
+def messages(world: World) -> list[dict[str, Any]]:
+    """What waits for the receiver."""
+    with world.database.engine.connect() as connection:
+        payloads = connection.exec_driver_sql(
+            "SELECT payload FROM outbox WHERE kind = 'webhook:desk' ORDER BY message_id"
+        ).scalars()
+        return [json.loads(bytes(payload).partition(b"\n")[2]) for payload in payloads]
+
+
+def test_deadlines_are_told_with_ids_alone(told: World) -> None:
+    admin = told.admin()
+    asked = [ask(told, admin).request, ask(told, admin, ERASE, request_id="r-2").request]
+    [job] = [job for job in told.service.jobs if job.name == "subject_requests"]
+    for days in (17, 14):
+        told.clock.advance(timedelta(days=days))
+        job.step()
+    sent = messages(told)
+    assert [message["type"].removeprefix("subject_request.") for message in sent] == [
+        "due_soon",
+        "due_soon",
+        "overdue",
+        "overdue",
+    ]
+    assert sent[3]["data"] == {
+        "organization_id": admin.organization_id,
+        "subject_id": asked[1].subject_request_id,
+        "actor": "service:settings",
+        "tell": "VENDOR",
+        "state": "ERASING",
+        "due_at": "2026-04-01T12:00:00.000000Z",
+    }
+    assert sent[0]["data"]["tell"] == "CUSTOMER"
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        {"subject_id": "DSR-7"},
+        {"actor": "ada@acme.test"},
+        {"tell": "sally@vendor.test"},
+        {"state": "since Monday"},
+        {"organization_id": "Acme Ltd"},
+    ],
+)
+def test_a_slip_of_ours_becomes_no_message(ids: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="not what a notification may carry"):
+        Ids(**{"organization_id": ORG} | ids)  # type: ignore[arg-type]
+
+
+def test_what_is_no_event_cannot_be_told(world: World) -> None:
+    with pytest.raises(KeyError), world.database.transaction() as tx:
+        Notifications(world.clock).emit(tx, "subject_request.forgotten", Ids(ORG))
+
+
+def test_the_guide_names_every_event_and_every_field_and_no_other() -> None:
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.+) \|$", GUIDE, re.MULTILINE))
+    assert {row: text for row, text in rows.items() if "." in row} == EVENTS
+    table = GUIDE.partition("| in `data` | |")[2].partition("\n\n")[0]
+    named = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(field.name for field in fields(Ids))
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_is_told_by_somebody(event: str) -> None:
+    code = Path("services/settings").rglob("*.py")
+    assert [file for file in code if file.name != "notifications.py" and f'"{event}"' in file.read_text()]
