@@ -143,6 +143,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "zero_data_retention.approved": _kind("Somebody approved it.", "approvals needed"),
     "zero_data_retention.denied": _kind("Somebody denied it."),
     "zero_data_retention.decided": _kind("It is decided.", "approved effective_at"),
+    "zero_data_retention.withdrawn": _kind("The customer took the request back."),
+    "zero_data_retention.end_approved": _kind(
+        "One of the vendor's people wants it to end.", "approvals needed ends_at"
+    ),
+    "zero_data_retention.ended": _kind("Content is logged again.", "effective_at"),
     "member.invited": _kind("A customer's person was invited.", "role"),
     "member.registered": _kind("A customer's person has an account.", "role"),
     "member.signed_in": _kind("A customer's person signed in."),

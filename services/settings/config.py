@@ -42,6 +42,12 @@ class SettingsConfig(ServiceConfig):
         description="whom customers without an admin are sent to",
     )
     password_hashing: PasswordHashing = Field(default_factory=PasswordHashing)
+    zero_data_retention_notice_days: int = Field(
+        default=30,
+        ge=0,
+        le=365,
+        description="days before the vendor's end of zero data retention in which the customer knows of it",
+    )
     subject_request_days: int | None = Field(
         default=None,
         ge=1,

@@ -21,6 +21,10 @@ from shared.webhooks import Endpoint, Message, Webhook
 EVENTS: Final[Mapping[str, str]] = {
     "subject_request.due_soon": "a data subject's request has no answer yet, and its deadline comes near",
     "subject_request.overdue": "a data subject's request has no answer, and its deadline is past",
+    "zero_data_retention.requested": "an admin asked for zero data retention; the sales representative gets a copy, where there is one",
+    "zero_data_retention.decided": "it was approved by two people, or denied by one: `state`; `effective_at` is since when it counts",
+    "zero_data_retention.ending": "two of the vendor's people gave notice of its end; `due_at` is when it ends",
+    "zero_data_retention.ended": "it has ended, or its request was taken back; `effective_at` is since when content is logged again",
 }
 
 _ID: Final = re.compile(

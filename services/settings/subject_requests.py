@@ -23,6 +23,7 @@ from services.settings.store import Tx, organizations
 from services.settings.store import subject_requests as store
 from services.settings.store.subject_requests import SubjectRequest
 from services.settings.subject_deadlines import due_at, next_reminder
+from services.settings.zero_data_retention import content_note
 from shared import audit, ids
 from shared.clock import Clock
 from shared.database import Database, after_commit
@@ -164,6 +165,11 @@ class SubjectRequests:
         """One of the caller's organization. Raises NOT_FOUND."""
         with self._database.transaction() as tx:
             return _own(store.find(tx, subject_request_id), caller)
+
+    def content_note(self, request: SubjectRequest) -> str:
+        """What the records will not show, and why; "" where there is nothing to say."""
+        with self._database.transaction() as tx:
+            return content_note(tx, request.organization_id)
 
     def export(self, caller: Caller, subject_request_id: str) -> SubjectRequest:
         """As `get`, for who takes the salt along; written down. Raises NOT_FOUND."""

@@ -72,7 +72,15 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     usage_agreements = UsageAgreements(database, clock, policies, outbox)
     gateways = Gateways(database, clock, policies, outbox)
     data_controls = DataControls(database, clock, policies, outbox, support=config.support_contact)
-    zero_data_retention = ZeroDataRetention(database, clock, policies, outbox, commitments.load())
+    zero_data_retention = ZeroDataRetention(
+        database,
+        clock,
+        policies,
+        outbox,
+        commitments.load(),
+        notifications,
+        notice=timedelta(days=config.zero_data_retention_notice_days),
+    )
     pace = SignInPace(database, clock)
     members = Members(database, clock, outbox, Passwords(config.password_hashing), pace)
     account_deletions = AccountDeletions(
@@ -113,7 +121,14 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(access_control))
     return Service(
         register=register,
-        jobs=(outbox.job, account_deletions.job, pace.job, subject_requests.job, *notifications.jobs),
+        jobs=(
+            outbox.job,
+            account_deletions.job,
+            pace.job,
+            subject_requests.job,
+            zero_data_retention.job,
+            *notifications.jobs,
+        ),
         authority=SettingsAuthority(
             database,
             remote,

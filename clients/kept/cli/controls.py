@@ -20,8 +20,10 @@ def add_to(settings: typer.Typer) -> None:
     verb(controls, "consent")(consent)
     zdr = group(settings, "zdr", "Zero data retention: no prompt or generation is logged.")
     verb(zdr, "commitments")(commitments)
+    verb(zdr, "limits")(limits)
     verb(zdr, "request")(request)
     verb(zdr, "decide")(decide)
+    verb(zdr, "end")(end)
     verb(zdr, "list")(list_)
 
 
@@ -138,19 +140,26 @@ _ZDR_COLUMNS = [
     "requested_at",
     "approved_by",
     "effective_at",
+    "ends_at",
+    ("ended from", "end_effective_at"),
 ]
 
 
-def commitments(call: Invocation) -> None:
+def commitments(
+    call: Invocation,
+    version: Annotated[
+        str, typer.Option("--version", help="An earlier version. The one now in force without it.")
+    ] = "",
+) -> None:
     """The commitments that come with zero data retention.
 
-    In the version now in force. Needs no sign-in.
+    In the version now in force, or in the one that you accepted. Needs no sign-in.
     """
     from kept.cli.output import table
     from kept.settings.v1 import zero_data_retention_pb2
 
     response = _zdr(call, public=True).GetAdditionalCommitments(
-        zero_data_retention_pb2.GetAdditionalCommitmentsRequest()
+        zero_data_retention_pb2.GetAdditionalCommitmentsRequest(version=version)
     )
     call.show(
         response,
@@ -159,6 +168,17 @@ def commitments(call: Invocation) -> None:
             table(response.commitments, ["name", "text"], "There are none."),
         ],
     )
+
+
+def limits(call: Invocation) -> None:
+    """What is not to be had while zero data retention is in force, and why. Needs no sign-in."""
+    from kept.cli.output import table
+    from kept.settings.v1 import zero_data_retention_pb2
+
+    response = _zdr(call, public=True).GetAdditionalCommitments(
+        zero_data_retention_pb2.GetAdditionalCommitmentsRequest()
+    )
+    call.show(response, lambda: table(response.limits, ["name", "text"], "Everything is."))
 
 
 def request(
@@ -222,6 +242,27 @@ def decide(
     response = _zdr(call).DecideZeroDataRetention(
         zero_data_retention_pb2.DecideZeroDataRetentionRequest(
             zero_data_retention_request_id=request_id, approve=approve, reason=reason
+        )
+    )
+    call.show(response, lambda: sheet(response.request))
+
+
+def end(
+    call: Invocation,
+    request_id: Annotated[str, typer.Argument(metavar="REQUEST", help="Request id, zdr_….")],
+    reason: Reason,
+) -> None:
+    """End zero data retention, or take a request back.
+
+    An admin ends it at once: content is logged again from "end effective at" on. For compliance it takes two people and a notice to the
+    customer: it ends when "ends at" comes.
+    """
+    from kept.cli.output import sheet
+    from kept.settings.v1 import zero_data_retention_pb2
+
+    response = _zdr(call).EndZeroDataRetention(
+        zero_data_retention_pb2.EndZeroDataRetentionRequest(
+            zero_data_retention_request_id=request_id, reason=reason
         )
     )
     call.show(response, lambda: sheet(response.request))

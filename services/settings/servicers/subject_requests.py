@@ -14,18 +14,6 @@ from services.settings.subject_requests import Passed, SubjectRequests
 from shared.pipeline import caller_of
 
 
-def _records(request: SubjectRequest) -> contract.SubjectRecords | None:
-    """The ready filter; None once it is not to be read any more."""
-    if request.state != contract.SUBJECT_REQUEST_STATE_OPEN or request.end_user is None:
-        return None
-    is_find = request.kind == contract.SUBJECT_REQUEST_KIND_FIND
-    return contract.SubjectRecords(
-        organization_id=request.organization_id,
-        filter=read_pb2.RecordFilter(end_user=request.end_user),
-        detail=grants_pb2.DETAIL_METADATA if is_find else grants_pb2.DETAIL_FULL,
-    )
-
-
 class SubjectRequestServicer(contract_grpc.SubjectRequestServiceServicer):
     """See the contract."""
 
@@ -50,13 +38,13 @@ class SubjectRequestServicer(contract_grpc.SubjectRequestServiceServicer):
                 ),
             ),
         )
-        return contract.CreateSubjectRequestResponse(request=self._message(made), records=_records(made))
+        return contract.CreateSubjectRequestResponse(request=self._message(made), records=self._records(made))
 
     def GetSubjectRequest(
         self, request: contract.GetSubjectRequestRequest, context: grpc.ServicerContext
     ) -> contract.GetSubjectRequestResponse:
         found = self._subject_requests.get(caller_of(context), request.subject_request_id)
-        return contract.GetSubjectRequestResponse(request=self._message(found), records=_records(found))
+        return contract.GetSubjectRequestResponse(request=self._message(found), records=self._records(found))
 
     def ListSubjectRequests(
         self, request: contract.ListSubjectRequestsRequest, context: grpc.ServicerContext
@@ -75,7 +63,7 @@ class SubjectRequestServicer(contract_grpc.SubjectRequestServiceServicer):
         found = self._subject_requests.export(caller_of(context), request.subject_request_id)
         return contract.ExportSubjectRequestResponse(
             request=self._message(found),
-            records=_records(found),
+            records=self._records(found),
             subject_salt=found.salt or b"",
             subject_commitment=found.commitment or b"",
         )
@@ -114,4 +102,16 @@ class SubjectRequestServicer(contract_grpc.SubjectRequestServiceServicer):
             erasure_id=request.erasure_id or "",
             certificate_id=request.certificate_id or "",
             kept=request.kept,
+        )
+
+    def _records(self, request: SubjectRequest) -> contract.SubjectRecords | None:
+        """The ready filter; None once it is not to be read any more."""
+        if request.state != contract.SUBJECT_REQUEST_STATE_OPEN or request.end_user is None:
+            return None
+        is_find = request.kind == contract.SUBJECT_REQUEST_KIND_FIND
+        return contract.SubjectRecords(
+            organization_id=request.organization_id,
+            filter=read_pb2.RecordFilter(end_user=request.end_user),
+            detail=grants_pb2.DETAIL_METADATA if is_find else grants_pb2.DETAIL_FULL,
+            note="" if is_find else self._subject_requests.content_note(request),
         )

@@ -1,9 +1,12 @@
 """ZeroDataRetentionService."""
 
+from collections.abc import Sequence
+
 import grpc
 
 from kept.settings.v1 import zero_data_retention_pb2 as contract
 from kept.settings.v1 import zero_data_retention_pb2_grpc as contract_grpc
+from services.settings.commitments import Commitment
 from services.settings.servicers.instants import timestamp
 from services.settings.store.zero_data_retention import ZdrRequest
 from services.settings.zero_data_retention import ZeroDataRetention
@@ -21,7 +24,16 @@ def _message(request: ZdrRequest) -> contract.ZeroDataRetentionRequest:
         requested_at=timestamp(request.requested_at),
         approved_by=request.approved_by,
         effective_at=timestamp(request.effective_at),
+        copied_to=request.copied_to,
+        end_approved_by=request.end_approved_by,
+        ends_at=timestamp(request.ends_at),
+        end_reason=request.end_reason,
+        end_effective_at=timestamp(request.end_effective_at),
     )
+
+
+def _named(commitments: Sequence[Commitment]) -> list[contract.AdditionalCommitment]:
+    return [contract.AdditionalCommitment(name=each.name, text=each.text) for each in commitments]
 
 
 class ZeroDataRetentionServicer(contract_grpc.ZeroDataRetentionServiceServicer):
@@ -34,12 +46,11 @@ class ZeroDataRetentionServicer(contract_grpc.ZeroDataRetentionServiceServicer):
         self, request: contract.GetAdditionalCommitmentsRequest, context: grpc.ServicerContext
     ) -> contract.GetAdditionalCommitmentsResponse:
         current = self._zero_data_retention.commitments
+        asked = current.of(request.version)
         return contract.GetAdditionalCommitmentsResponse(
-            version=current.version,
-            commitments=[
-                contract.AdditionalCommitment(name=commitment.name, text=commitment.text)
-                for commitment in current.commitments
-            ],
+            version=asked.version,
+            commitments=_named(asked.commitments),
+            limits=_named(current.limits),
         )
 
     def RequestZeroDataRetention(
@@ -59,6 +70,14 @@ class ZeroDataRetentionServicer(contract_grpc.ZeroDataRetentionServiceServicer):
             caller_of(context), request.zero_data_retention_request_id, request.approve, request.reason
         )
         return contract.DecideZeroDataRetentionResponse(request=_message(decided))
+
+    def EndZeroDataRetention(
+        self, request: contract.EndZeroDataRetentionRequest, context: grpc.ServicerContext
+    ) -> contract.EndZeroDataRetentionResponse:
+        ended = self._zero_data_retention.end(
+            caller_of(context), request.zero_data_retention_request_id, request.reason
+        )
+        return contract.EndZeroDataRetentionResponse(request=_message(ended))
 
     def ListZeroDataRetentionRequests(
         self, request: contract.ListZeroDataRetentionRequestsRequest, context: grpc.ServicerContext

@@ -130,9 +130,9 @@ def set_known_from(tx: Connection, organization_id: str, instant: datetime) -> N
     _update(tx, organization_id, known_from=instant)
 
 
-def set_zero_data_retention(tx: Connection, organization_id: str) -> None:
-    """Zero data retention is approved."""
-    _update(tx, organization_id, zero_data_retention=True)
+def set_zero_data_retention(tx: Connection, organization_id: str, is_on: bool) -> None:
+    """Zero data retention is approved, or has ended."""
+    _update(tx, organization_id, zero_data_retention=is_on)
 
 
 def set_usage_agreed(tx: Connection, organization_id: str, agreed: bool, revision: int) -> None:

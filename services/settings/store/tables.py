@@ -139,6 +139,13 @@ zero_data_retention_requests = Table(
     Column("requested_by", Text, nullable=False),
     Column("requested_at", _Instant, nullable=False),
     Column("effective_at", _Instant),
+    # Who was sent a copy, by address.
+    Column("copied_to", Text, nullable=False, server_default=""),
+    Column("end_approved_by", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("ends_at", _Instant),
+    Column("end_reason", Text, nullable=False, server_default=""),
+    Column("end_effective_at", _Instant),
+    Index("zero_data_retention_requests_ending", "ends_at", postgresql_where=text("state = 2")),
     # At most one that waits for a decision.
     Index(
         "zero_data_retention_requests_open",

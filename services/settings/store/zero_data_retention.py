@@ -14,7 +14,8 @@ from services.settings.store.tables import zero_data_retention_requests as reque
 
 @dataclass(frozen=True)
 class ZdrRequest:
-    """One request. approved_by: people in the order in which they approved."""
+    """One request. approved_by, end_approved_by: people in the order in which they approved it, and its end. ends_at: when the vendor's
+    notice is over."""
 
     request_id: str
     organization_id: str
@@ -24,6 +25,11 @@ class ZdrRequest:
     requested_at: datetime
     effective_at: datetime | None = None
     approved_by: tuple[str, ...] = ()
+    copied_to: str = ""
+    end_approved_by: tuple[str, ...] = ()
+    ends_at: datetime | None = None
+    end_reason: str = ""
+    end_effective_at: datetime | None = None
 
 
 def add(tx: Connection, request: ZdrRequest) -> None:
@@ -36,6 +42,7 @@ def add(tx: Connection, request: ZdrRequest) -> None:
             commitments_version=request.commitments_version,
             requested_by=request.requested_by,
             requested_at=request.requested_at,
+            copied_to=request.copied_to,
         )
     )
 
@@ -89,7 +96,16 @@ def _with_approvals(tx: Connection, rows: Iterable[Row[Any]]) -> list[ZdrRequest
             .order_by(decisions.c.request_id, decisions.c.number)
         ):
             approvals[row.request_id].append(row.decided_by)
-    return [ZdrRequest(**row._mapping, approved_by=tuple(approvals[row.request_id])) for row in found]
+    return [
+        ZdrRequest(
+            **dict(row._mapping)
+            | {
+                "approved_by": tuple(approvals[row.request_id]),
+                "end_approved_by": tuple(row.end_approved_by),
+            }
+        )
+        for row in found
+    ]
 
 
 def add_decision(
@@ -120,6 +136,35 @@ def end(
         .where(requests.c.request_id == request_id)
         .values(state=state, effective_at=effective_at)
     )
+
+
+def change(tx: Connection, request: ZdrRequest) -> None:
+    """Stores how far its end is; the organization's row is locked."""
+    tx.execute(
+        update(requests)
+        .where(requests.c.request_id == request.request_id)
+        .values(
+            state=request.state,
+            end_approved_by=list(request.end_approved_by),
+            ends_at=request.ends_at,
+            end_reason=request.end_reason,
+            end_effective_at=request.end_effective_at,
+        )
+    )
+
+
+def list_ending(tx: Connection, now: datetime, limit: int) -> list[ZdrRequest]:
+    """Those in force whose notice is over by now."""
+    rows = tx.execute(
+        select(requests)
+        .where(
+            requests.c.state == zero_data_retention_pb2.ZERO_DATA_RETENTION_STATE_APPROVED,
+            requests.c.ends_at <= now,
+        )
+        .order_by(requests.c.ends_at, requests.c.request_id)
+        .limit(limit)
+    ).all()
+    return _with_approvals(tx, rows)
 
 
 def erase(tx: Connection, organization_id: str) -> int:

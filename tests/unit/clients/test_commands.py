@@ -219,6 +219,17 @@ REQUESTS: list[tuple[str, Message]] = [
     ("settings controls consent", policies_pb2.GetConsentHistoryRequest(organization_id=ORG)),
     ("settings zdr commitments", zero_data_retention_pb2.GetAdditionalCommitmentsRequest()),
     (
+        "settings zdr commitments --version 2025-01",
+        zero_data_retention_pb2.GetAdditionalCommitmentsRequest(version="2025-01"),
+    ),
+    ("settings zdr limits", zero_data_retention_pb2.GetAdditionalCommitmentsRequest()),
+    (
+        f"settings zdr end {ZDR} --reason over",
+        zero_data_retention_pb2.EndZeroDataRetentionRequest(
+            zero_data_retention_request_id=ZDR, reason="over"
+        ),
+    ),
+    (
         "settings zdr request --version v1 --accept one --accept two",
         zero_data_retention_pb2.RequestZeroDataRetentionRequest(
             organization_id=ORG, commitments_version="v1", accepted_commitments=["one", "two"]

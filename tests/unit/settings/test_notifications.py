@@ -12,6 +12,7 @@ import pytest
 
 from services.settings.notifications import EVENTS, Ids, Notifications
 from tests.unit.settings.test_subject_requests import ERASE, ask
+from tests.unit.settings.test_zero_data_retention import approved, end
 from tests.unit.settings.world import World
 
 GUIDE = Path("docs/settings-notifications.md").read_text()
@@ -61,6 +62,23 @@ def test_deadlines_are_told_with_ids_alone(told: World) -> None:
         "due_at": "2026-04-01T12:00:00.000000Z",
     }
     assert sent[0]["data"]["tell"] == "CUSTOMER"
+
+
+def test_a_request_for_zero_data_retention_is_told_as_it_goes(told: World) -> None:
+    admin = told.admin()
+    request = approved(told, admin)
+    end(told, 4, request)
+    end(told, 5, request)
+    end(told, admin, request)
+    sent = [(message["type"].partition(".")[2], message["data"]) for message in messages(told)]
+    assert [(event, data["tell"], data["state"]) for event, data in sent] == [
+        ("requested", "SALES_REPRESENTATIVE", "REQUESTED"),
+        ("decided", "CUSTOMER", "APPROVED"),
+        ("ending", "CUSTOMER", "APPROVED"),
+        ("ended", "CUSTOMER", "ENDED"),
+    ]
+    assert "due_at" in sent[2][1]
+    assert "sally" not in str(sent)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,18 @@
-"""Zero data retention: who can ask, what has to be accepted, and that two different people decide."""
+"""Zero data retention: who can ask, what has to be accepted, that two different people decide, and how it ends."""
+
+from collections.abc import Iterator
+from datetime import UTC, timedelta
+from pathlib import Path
 
 import pytest
 
 from kept.errors.v1 import reasons_pb2
-from kept.settings.v1 import members_pb2, organizations_pb2, policies_pb2
+from kept.settings.v1 import lifecycle_pb2, members_pb2, organizations_pb2, policies_pb2
 from kept.settings.v1 import zero_data_retention_pb2 as contract
 from services.settings.commitments import Commitment, Commitments, load
-from tests.unit.settings.world import World, person, refused
+from tests.unit.settings.test_subject_requests import EXPORT, FIND
+from tests.unit.settings.test_subject_requests import ask as ask_for_subject
+from tests.unit.settings.world import ERASURE, World, person, refused
 
 CURRENT = load()
 NAMES = [commitment.name for commitment in CURRENT.commitments]
@@ -157,4 +163,166 @@ def test_anybody_can_read_the_commitments(world: World) -> None:
     answer = world.public().zdr.GetAdditionalCommitments(contract.GetAdditionalCommitmentsRequest())
     assert [commitment.name for commitment in answer.commitments] == NAMES
     assert all(commitment.text for commitment in answer.commitments)
+    assert {limit.name for limit in answer.limits} >= {"training", "support", "subject-requests", "export"}
+    with refused(reasons_pb2.REASON_NOT_FOUND):
+        world.public().zdr.GetAdditionalCommitments(
+            contract.GetAdditionalCommitmentsRequest(version="1999-01")
+        )
     Commitments("v", (Commitment("a", "A."),)).require_accepted("v", ["a"])
+
+
+def end(
+    world: World, by: members_pb2.Member | int, request: contract.ZeroDataRetentionRequest
+) -> contract.ZeroDataRetentionRequest:
+    stubs = world.staff(by) if isinstance(by, int) else world.customer(by)
+    return stubs.zdr.EndZeroDataRetention(
+        contract.EndZeroDataRetentionRequest(
+            zero_data_retention_request_id=request.zero_data_retention_request_id, reason="not needed"
+        )
+    ).request
+
+
+def approved(world: World, admin: members_pb2.Member) -> contract.ZeroDataRetentionRequest:
+    request = ask(world, admin)
+    decide(world, 2, request)
+    return decide(world, 3, request)
+
+
+def test_the_sales_representative_is_copied_by_address_for_who_may_see_it(world: World) -> None:
+    admin = world.admin()
+    assert ask(world, admin).copied_to == "sally@vendor.test"
+    [waiting] = (
+        world.staff(2)
+        .zdr.ListZeroDataRetentionRequests(contract.ListZeroDataRetentionRequestsRequest())
+        .requests
+    )
+    assert waiting.copied_to == "sally@vendor.test"
+
+
+def test_an_admin_takes_a_request_back(world: World) -> None:
+    admin = world.admin()
+    request = ask(world, admin)
+    with refused(reasons_pb2.REASON_WRONG_STATE):
+        end(world, 2, request)  # staff deny, they do not withdraw
+    with refused(reasons_pb2.REASON_NOT_FOUND):
+        end(world, world.admin("other"), request)
+    with refused(reasons_pb2.REASON_ADMIN_REQUIRED):
+        end(world, world.colleague(admin), request)
+    taken = end(world, admin, request)
+    assert taken.state == contract.ZERO_DATA_RETENTION_STATE_WITHDRAWN
+    assert end(world, admin, request) == taken
+    with refused(reasons_pb2.REASON_WRONG_STATE):
+        decide(world, 2, request)
+    denied = decide(world, 2, ask(world, admin), approve=False)
+    with refused(reasons_pb2.REASON_WRONG_STATE):
+        end(world, admin, denied)
+    assert "zero_data_retention.withdrawn" in world.kinds(admin.organization_id)
+
+
+def test_an_admin_ends_it_at_once_and_can_ask_again(world: World) -> None:
+    admin = world.admin()
+    request = approved(world, admin)
+    ended = end(world, admin, request)
+    assert ended.state == contract.ZERO_DATA_RETENTION_STATE_ENDED
+    assert ended.end_reason == "not needed"
+    assert not policy(world).organization.zero_data_retention
+    assert policy(world).effective_at == ended.end_effective_at
+    assert ended.end_effective_at.ToDatetime(UTC) > world.clock.now(), "everybody has to know of it first"
+    assert end(world, admin, request) == ended
+    assert approved(world, admin).state == contract.ZERO_DATA_RETENTION_STATE_APPROVED
+    assert policy(world).organization.zero_data_retention
+    assert "zero_data_retention.ended" in world.kinds(admin.organization_id)
+
+
+def test_the_vendor_ends_it_with_two_voices_and_after_a_notice(world: World) -> None:
+    admin = world.admin()
+    request = approved(world, admin)
+    first = end(world, 4, request)
+    assert not first.HasField("ends_at")
+    with refused(reasons_pb2.REASON_SECOND_PERSON_REQUIRED):
+        end(world, 4, request)
+    second = end(world, 5, request)
+    assert list(second.end_approved_by) == [person(4), person(5)]
+    assert second.ends_at.ToDatetime(UTC) == world.clock.now() + timedelta(days=30)
+    assert second.state == contract.ZERO_DATA_RETENTION_STATE_APPROVED
+    assert end(world, 6, request) == second
+    world.clock.advance(timedelta(days=30) - timedelta(microseconds=1))
+    world.run_jobs()
+    assert policy(world).organization.zero_data_retention
+    world.clock.advance(timedelta(microseconds=1))
+    world.run_jobs()
+    assert not policy(world).organization.zero_data_retention
+    [ended] = (
+        world.customer(admin)
+        .zdr.ListZeroDataRetentionRequests(
+            contract.ListZeroDataRetentionRequestsRequest(organization_id=admin.organization_id)
+        )
+        .requests
+    )
+    assert ended.state == contract.ZERO_DATA_RETENTION_STATE_ENDED
+    assert ended.end_effective_at == policy(world).effective_at
+
+
+@pytest.fixture
+def hasty(url: str) -> Iterator[World]:
+    """Without a notice."""
+    made = World(url, zero_data_retention_notice_days=0)
+    yield made
+    made.database.close()
+
+
+def test_what_an_admin_ended_first_does_not_end_twice(hasty: World) -> None:
+    admin = hasty.admin()
+    request = approved(hasty, admin)
+    end(hasty, 4, request)
+    end(hasty, 5, request)
+    ended = end(hasty, admin, request)
+    hasty.run_jobs()
+    assert policy(hasty).effective_at == ended.end_effective_at
+    assert hasty.kinds(admin.organization_id).count("zero_data_retention.ended") == 1
+
+
+def test_a_closed_organization_ends_nothing(world: World) -> None:
+    admin = world.admin()
+    request = approved(world, admin)
+    world.peer("retention").lifecycle.CloseOrganization(
+        lifecycle_pb2.CloseOrganizationRequest(organization_id=admin.organization_id, erasure_id=ERASURE)
+    )
+    with refused(reasons_pb2.REASON_CLOSED):
+        end(world, admin, request)
+
+
+def test_a_copy_for_an_end_user_says_why_it_has_no_content(world: World) -> None:
+    admin = world.admin()
+    assert not ask_for_subject(world, admin, EXPORT).records.note
+    request = approved(world, admin)
+    note = ask_for_subject(world, admin, EXPORT, request_id="r-2").records.note
+    assert f"{request.effective_at.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC" in note
+    assert not ask_for_subject(world, admin, FIND, request_id="r-3").records.note, "log data is all there"
+    end(world, admin, request)
+    world.clock.advance(timedelta(days=1))
+    then = ask_for_subject(world, admin, EXPORT, request_id="r-4").records.note
+    assert "UTC until" in then, "records of then are still without content"
+    approved(world, admin)
+    assert " UTC, and from " in ask_for_subject(world, admin, EXPORT, request_id="r-5").records.note
+
+
+def test_an_earlier_version_can_still_be_read_and_not_accepted(tmp_path: Path) -> None:
+    file = tmp_path / "commitments.toml"
+    text = 'version = "2"\n[[commitments]]\nname = "a"\ntext = "A."\n'
+    file.write_text(text + '[[earlier]]\nversion = "1"\n[[earlier.commitments]]\nname = "b"\ntext = "B."\n')
+    known = load(file)
+    assert known.of("1").commitments == (Commitment("b", "B."),)
+    assert known.of("") is known
+    with refused(reasons_pb2.REASON_COMMITMENTS_NOT_ACCEPTED):
+        known.require_accepted("1", ["b"])
+    for wrong in (
+        text.replace('"a"', '"A b"'),
+        text.replace('"2"', '""'),
+        text + text.partition("\n")[2],
+        text + '[[earlier]]\nversion = "2"\n[[earlier.commitments]]\nname = "b"\ntext = "B."\n',
+        'version = "2"\ncommitments = []\n',
+    ):
+        file.write_text(wrong)
+        with pytest.raises(ValueError, match="commitments"):
+            load(file)

@@ -95,6 +95,8 @@ CHANGES: Final = {
         "settings.ZeroDataRetentionService/RequestZeroDataRetention": "zero_data_retention.requested",
         "settings.ZeroDataRetentionService/DecideZeroDataRetention": "zero_data_retention.approved zero_data_retention.denied "
         "zero_data_retention.decided",
+        "settings.ZeroDataRetentionService/EndZeroDataRetention": "zero_data_retention.withdrawn zero_data_retention.end_approved "
+        "zero_data_retention.ended",
         # Reads of content: decided on and written down by access control before anything leaves.
         "logging.ReadService/ListInteractions": "access.authorized access.denied records.opened",
         "logging.ReadService/ReadInteractions": "access.authorized access.denied records.opened",
