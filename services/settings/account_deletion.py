@@ -12,6 +12,7 @@ from typing import Final
 from kept.retention.v1 import erasures_pb2
 from kept.settings.v1 import account_pb2
 from services.settings.lifecycle import active
+from services.settings.notifications import Ids, Notifications
 from services.settings.store import Tx, organizations
 from services.settings.store import account_deletions as store
 from services.settings.store.account_deletions import AccountDeletion
@@ -19,6 +20,7 @@ from services.settings.tokens import fingerprint, new_token
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
+from shared.enums import short_name
 from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
 from shared.ids import new_id
@@ -28,6 +30,7 @@ from shared.redaction import Secret
 
 # The outbox's kind of message that hands a deletion to retention.
 ERASURE: Final = "erasure"
+_ACTOR: Final = "service:settings"
 _BATCH: Final = 50
 _REQUESTED = account_pb2.ACCOUNT_DELETION_STATE_REQUESTED
 _CONFIRMED = account_pb2.ACCOUNT_DELETION_STATE_CONFIRMED
@@ -63,7 +66,16 @@ def _wrong(deletion: AccountDeletion, text: str) -> KeptError:
 class AccountDeletions:
     """The deletions of all organizations. grace: how long a confirmed one can be taken back."""
 
-    def __init__(self, database: Database, clock: Clock, outbox: Outbox, *, grace: timedelta) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        notifications: Notifications,
+        *,
+        grace: timedelta,
+    ) -> None:
+        self._notifications = notifications
         self._database = database
         self._clock = clock
         self._outbox = outbox
@@ -106,11 +118,13 @@ class AccountDeletions:
                 deletion,
                 state=_CONFIRMED,
                 confirmed_by=caller.actor,
+                confirmed_at=now,
                 erases_at=now + self._grace,
                 claim_sha256=fingerprint(claim),
             )
             store.update_to(tx, deletion)
             self._audit(tx, "account_deletion.confirmed", caller.actor, deletion)
+            self._tell(tx, "account_deletion.confirmed", caller.actor, deletion)
             if not self._grace:
                 deletion = self._hand_over(tx, deletion)
             return deletion, claim
@@ -123,9 +137,12 @@ class AccountDeletions:
             if deletion.state == _CANCELLED:
                 return deletion
             require_revocable(deletion, self._clock.now())
-            deletion = replace(deletion, state=_CANCELLED, erases_at=None, claim_sha256=None)
+            deletion = replace(
+                deletion, state=_CANCELLED, erases_at=None, claim_sha256=None, cancelled_by=caller.actor
+            )
             store.update_to(tx, deletion)
             self._audit(tx, "account_deletion.cancelled", caller.actor, deletion)
+            self._tell(tx, "account_deletion.cancelled", caller.actor, deletion)
             return deletion
 
     def newest(self, organization_id: str) -> AccountDeletion:
@@ -135,6 +152,11 @@ class AccountDeletions:
         if deletion is None:
             raise not_found("account_deletion")
         return deletion
+
+    def taken_over(self, account_deletion_id: str, erasure_id: str) -> None:
+        """Retention has begun; nothing where the organization is erased already."""
+        with self._database.transaction() as tx:
+            store.set_erasure(tx, account_deletion_id, erasure_id)
 
     def hand_over_due(self) -> bool:
         """Hands deletions whose grace period is over to retention. True when there may be more."""
@@ -157,8 +179,23 @@ class AccountDeletions:
                 claim_sha256=deletion.claim_sha256 or b"",
             ),
         )
-        self._audit(tx, "account_deletion.handed_over", "service:settings", deletion)
+        self._audit(tx, "account_deletion.handed_over", _ACTOR, deletion)
+        self._tell(tx, "account_deletion.handed_over", _ACTOR, deletion)
         return deletion
+
+    def _tell(self, tx: Tx, event: str, actor: str, deletion: AccountDeletion) -> None:
+        self._notifications.emit(
+            tx,
+            event,
+            Ids(
+                organization_id=deletion.organization_id,
+                subject_id=deletion.account_deletion_id,
+                actor=actor,
+                tell="CUSTOMER",
+                state=short_name(account_pb2.AccountDeletionState, deletion.state),
+                due_at=deletion.erases_at,
+            ),
+        )
 
     def _own(self, tx: Tx, caller: Caller, deletion_id: str) -> AccountDeletion:
         deletion = store.lock(tx, deletion_id)

@@ -11,14 +11,17 @@ Deliver = Callable[[bytes], None]
 
 
 def handlers(
-    directory: directory_pb2_grpc.DirectoryServiceStub, erasures: erasures_pb2_grpc.ErasureServiceStub
+    directory: directory_pb2_grpc.DirectoryServiceStub,
+    erasures: erasures_pb2_grpc.ErasureServiceStub,
+    taken_over: Callable[[str, str], None],
 ) -> dict[str, Deliver]:
-    """For each kind of message, what delivers one."""
+    """For each kind of message, what delivers one. taken_over: told which erasure (second) an account's deletion (first) became."""
 
     def sync_member(payload: bytes) -> None:
         directory.SyncMember(directory_pb2.SyncMemberRequest.FromString(payload))
 
     def erase_organization(payload: bytes) -> None:
-        erasures.EraseOrganization(erasures_pb2.EraseOrganizationRequest.FromString(payload))
+        request = erasures_pb2.EraseOrganizationRequest.FromString(payload)
+        taken_over(request.account_deletion_id, erasures.EraseOrganization(request).erasure.erasure_id)
 
     return {MEMBER: sync_member, ERASURE: erase_organization}

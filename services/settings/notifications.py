@@ -25,6 +25,9 @@ EVENTS: Final[Mapping[str, str]] = {
     "zero_data_retention.decided": "it was approved by two people, or denied by one: `state`; `effective_at` is since when it counts",
     "zero_data_retention.ending": "two of the vendor's people gave notice of its end; `due_at` is when it ends",
     "zero_data_retention.ended": "it has ended, or its request was taken back; `effective_at` is since when content is logged again",
+    "account_deletion.confirmed": "an admin confirmed that the organization be deleted; `due_at` is the last instant to take it back",
+    "account_deletion.cancelled": "an admin took the deletion back",
+    "account_deletion.handed_over": "its time came: retention erases the organization",
 }
 
 _ID: Final = re.compile(

@@ -64,6 +64,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         handlers(
             directory_pb2_grpc.DirectoryServiceStub(access_control),
             erasures,
+            lambda deletion_id, erasure_id: account_deletions.taken_over(deletion_id, erasure_id),
         ),
     )
     notifications = Notifications.configured(config.notifications, database, clock)
@@ -84,7 +85,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     pace = SignInPace(database, clock)
     members = Members(database, clock, outbox, Passwords(config.password_hashing), pace)
     account_deletions = AccountDeletions(
-        database, clock, outbox, grace=timedelta(days=config.account_deletion_grace_days)
+        database, clock, outbox, notifications, grace=timedelta(days=config.account_deletion_grace_days)
     )
     promised = config.subject_request_days
     subject_requests = SubjectRequests(

@@ -18,6 +18,11 @@ def _message(deletion: AccountDeletion) -> contract.AccountDeletion:
         confirmation_sentence=deletion.confirmation_sentence,
         requested_by=deletion.requested_by,
         erases_at=timestamp(deletion.erases_at),
+        requested_at=timestamp(deletion.requested_at),
+        confirmed_by=deletion.confirmed_by or "",
+        confirmed_at=timestamp(deletion.confirmed_at),
+        cancelled_by=deletion.cancelled_by or "",
+        erasure_id=deletion.erasure_id or "",
     )
 
 

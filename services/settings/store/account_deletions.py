@@ -12,7 +12,7 @@ from services.settings.store.tables import account_deletions as deletions
 
 @dataclass(frozen=True)
 class AccountDeletion:
-    """One deletion. erases_at, confirmed_by, claim_sha256: set once confirmed."""
+    """One deletion. erases_at, confirmed_by, confirmed_at, claim_sha256: set once confirmed. erasure_id: once retention has taken over."""
 
     account_deletion_id: str
     organization_id: str
@@ -23,6 +23,9 @@ class AccountDeletion:
     confirmed_by: str | None = None
     erases_at: datetime | None = None
     claim_sha256: bytes | None = None
+    confirmed_at: datetime | None = None
+    cancelled_by: str | None = None
+    erasure_id: str | None = None
 
 
 def _made(row: Row[Any]) -> AccountDeletion:
@@ -90,7 +93,18 @@ def update_to(tx: Connection, deletion: AccountDeletion) -> None:
             confirmed_by=deletion.confirmed_by,
             erases_at=deletion.erases_at,
             claim_sha256=deletion.claim_sha256,
+            confirmed_at=deletion.confirmed_at,
+            cancelled_by=deletion.cancelled_by,
         )
+    )
+
+
+def set_erasure(tx: Connection, account_deletion_id: str, erasure_id: str) -> None:
+    """Retention has taken over."""
+    tx.execute(
+        update(deletions)
+        .where(deletions.c.account_deletion_id == account_deletion_id)
+        .values(erasure_id=erasure_id)
     )
 
 

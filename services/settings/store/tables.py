@@ -179,6 +179,10 @@ account_deletions = Table(
     Column("confirmed_by", Text),
     Column("erases_at", _Instant),
     Column("claim_sha256", LargeBinary),
+    Column("confirmed_at", _Instant),
+    Column("cancelled_by", Text),
+    # Retention's, once it has taken over.
+    Column("erasure_id", Text),
     # At most one that is not cancelled.
     Index("account_deletions_open", "organization_id", unique=True, postgresql_where=text("state <> 4")),
     Index("account_deletions_by_organization", "organization_id", "requested_at"),

@@ -98,6 +98,9 @@ def test_retention_hears_of_it_once_the_grace_is_over_and_not_before(world: Worl
         contract.GetAccountDeletionRequest(organization_id=admin.organization_id)
     )
     assert state.deletion.state == contract.ACCOUNT_DELETION_STATE_ERASING
+    assert state.deletion.erasure_id == ERASURE
+    assert state.deletion.confirmed_by == admin.member_id
+    assert state.deletion.confirmed_at.ToDatetime() == deletion.requested_at.ToDatetime()
 
 
 def test_without_grace_it_is_handed_over_at_once(hasty: World) -> None:
@@ -120,7 +123,9 @@ def test_what_was_taken_back_is_never_handed_over(world: World) -> None:
         cancel(world, other, deletion)
     with refused(reasons_pb2.REASON_ADMIN_REQUIRED):
         cancel(world, world.colleague(admin), deletion)
-    assert cancel(world, admin, deletion).state == contract.ACCOUNT_DELETION_STATE_CANCELLED
+    cancelled = cancel(world, admin, deletion)
+    assert cancelled.state == contract.ACCOUNT_DELETION_STATE_CANCELLED
+    assert cancelled.cancelled_by == admin.member_id
     world.clock.advance(timedelta(days=30))
     world.run_jobs()
     assert world.peers.erasures == []

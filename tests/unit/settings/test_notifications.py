@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from services.settings.notifications import EVENTS, Ids, Notifications
+from tests.unit.settings.test_account_deletion import ask as ask_for_deletion
+from tests.unit.settings.test_account_deletion import cancel, confirm
 from tests.unit.settings.test_subject_requests import ERASE, ask
 from tests.unit.settings.test_zero_data_retention import approved, end
 from tests.unit.settings.world import World
@@ -79,6 +81,33 @@ def test_a_request_for_zero_data_retention_is_told_as_it_goes(told: World) -> No
     ]
     assert "due_at" in sent[2][1]
     assert "sally" not in str(sent)
+
+
+def test_the_end_of_an_account_is_told_to_its_other_admins(told: World) -> None:
+    admin = told.admin()
+    deletion = ask_for_deletion(told, admin)
+    assert messages(told) == [], "nothing has happened yet"
+    confirm(told, admin, deletion)
+    cancel(told, admin, deletion)
+    confirm(told, admin, ask_for_deletion(told, admin))
+    told.clock.advance(timedelta(days=14))
+    [job] = [job for job in told.service.jobs if job.name == "account_deletions"]
+    job.step()
+    sent = messages(told)
+    assert [message["type"].partition(".")[2] for message in sent] == [
+        "confirmed",
+        "cancelled",
+        "confirmed",
+        "handed_over",
+    ]
+    assert sent[0]["data"] == {
+        "organization_id": admin.organization_id,
+        "subject_id": deletion.account_deletion_id,
+        "actor": admin.member_id,
+        "tell": "CUSTOMER",
+        "state": "CONFIRMED",
+        "due_at": "2026-03-15T12:00:00.000000Z",
+    }
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ class Peers(
         self, request: erasures_pb2.EraseOrganizationRequest, context: Any
     ) -> erasures_pb2.EraseOrganizationResponse:
         self.erasures.append(request)
-        return erasures_pb2.EraseOrganizationResponse()
+        return erasures_pb2.EraseOrganizationResponse(erasure=erasures_pb2.Erasure(erasure_id=ERASURE))
 
     def EraseSubject(
         self, request: erasures_pb2.EraseSubjectRequest, context: Any
