@@ -126,7 +126,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "organization.erased": _kind(
         "A service removed what it had of an organization; numbers by what it was.",
         "service grants members invitations data_controls_changes zero_data_retention_requests account_deletions "
-        "usage_agreements subject_requests interactions data_keys stored_counts dropped_counts unscreened billing_usage usage_reports "
+        "usage_agreements subject_requests assisted_opt_outs notification_addresses "
+        "interactions data_keys stored_counts dropped_counts unscreened billing_usage usage_reports "
         "cases flags verdicts kept",
     ),
     "gateway.registered": _kind(
@@ -136,6 +137,14 @@ KINDS: Final[Mapping[str, Kind]] = {
     "data_controls.updated": _kind(
         "A customer decided about its data.",
         "training_allowed require_customer_approval accepted_at effective_at etag",
+    ),
+    "assisted_opt_out.requested": _kind(
+        "One of the vendor's people wants training off for a customer whose admins cannot be reached.",
+        "admins",
+    ),
+    "assisted_opt_out.decided": _kind("Another decided on it.", "approved"),
+    "notification_addresses.updated": _kind(
+        "A customer changed whom to write to.", "addresses addresses_before"
     ),
     "zero_data_retention.requested": _kind(
         "A customer asked that nothing be kept.", "commitments_version copied"

@@ -6,16 +6,19 @@ live in one history, to which rows are only ever added, under the lock of the or
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from kept.options.v1 import roles_pb2
 from services.settings.consent import ConsentEntry, ConsentInterval, acceptance_instant, intervals
 from services.settings.lifecycle import active
 from services.settings.members import admin_required
+from services.settings.notifications import Ids, Notifications
 from services.settings.policies import Policies
 from services.settings.store import Tx, organizations
 from services.settings.store import controls as store
 from services.settings.store.controls import ControlsChange
+from services.settings.zero_data_retention import content_note
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
@@ -32,12 +35,25 @@ def etag(change: ControlsChange) -> str:
     return f"controls-{change.number}"
 
 
+def number_of(shown_etag: str) -> int:
+    """The number of the change that gave the controls an etag of the form that `etag` makes."""
+    return int(shown_etag.rpartition("-")[2])
+
+
 class DataControls:
     """The data controls of all organizations. support: whom an organization without an admin is sent to."""
 
     def __init__(
-        self, database: Database, clock: Clock, policies: Policies, outbox: Outbox, *, support: str
+        self,
+        database: Database,
+        clock: Clock,
+        policies: Policies,
+        outbox: Outbox,
+        notifications: Notifications,
+        *,
+        support: str,
     ) -> None:
+        self._notifications = notifications
         self._database = database
         self._clock = clock
         self._policies = policies
@@ -57,6 +73,15 @@ class DataControls:
             _newest(tx, organization_id)
             read = partial(store.history, tx, organization_id)
             return page(_LIST, page_size, page_token, read, lambda change: change.number)
+
+    def since(self, organization_id: str, number: int) -> list[ControlsChange]:
+        """Every change after the one with that number, in order; of 0 the newest alone. Raises NOT_FOUND, also once the organization is
+        erased."""
+        with self._database.transaction() as tx:
+            newest = _newest(tx, organization_id)
+            if not number:
+                return [newest]
+            return store.history(tx, organization_id, number) if newest.number > number else []
 
     def consent(self, organization_id: str) -> list[ConsentInterval]:
         """When training was allowed. Raises NOT_FOUND, also once the organization is erased."""
@@ -97,13 +122,7 @@ class DataControls:
             )
             if wanted == current:
                 return current
-            wanted = replace(
-                wanted,
-                number=current.number + 1,
-                # The clock is read under the row's lock: whoever comes second is later.
-                accepted_at=acceptance_instant(self._clock.now(), current.accepted_at),
-                changed_by=caller.actor,
-            )
+            wanted = following(wanted, current, self._clock.now(), caller.actor)
             # Training needs no other process; the instant from which the rest counts is then what it was.
             if wanted.require_customer_approval != current.require_customer_approval:
                 wanted = replace(
@@ -112,25 +131,61 @@ class DataControls:
                         tx, organization, wanted.require_customer_approval
                     ),
                 )
-            store.add(tx, wanted)
-            self._outbox.audit(
-                tx,
-                audit.entry(
-                    "data_controls.updated",
-                    actor=caller.actor,
-                    at=wanted.accepted_at,
-                    organization_id=organization_id,
-                    subjects=[organization_id],
-                    facts={
-                        "training_allowed": wanted.training_allowed,
-                        "require_customer_approval": wanted.require_customer_approval,
-                        "accepted_at": wanted.accepted_at.isoformat(),
-                        "effective_at": wanted.effective_at.isoformat(),
-                        "etag": etag(wanted),
-                    },
-                ),
-            )
+            record(tx, self._outbox, self._notifications, wanted)
             return wanted
+
+    def notes(self, organization_id: str) -> list[str]:
+        """What has to be known to read the controls."""
+        with self._database.transaction() as tx:
+            note = content_note(tx, organization_id)
+        return [note + " There is nothing of then to train on."] if note else []
+
+
+def following(current: ControlsChange, last: ControlsChange, now: datetime, actor: str) -> ControlsChange:
+    """The controls as the change that comes after the last one. now: read under the row's lock, so that whoever comes second is later."""
+    return replace(
+        current,
+        number=last.number + 1,
+        accepted_at=acceptance_instant(now, last.accepted_at),
+        changed_by=actor,
+        assisted_opt_out_id="",
+    )
+
+
+def record(tx: Tx, outbox: Outbox, notifications: Notifications, change: ControlsChange) -> None:
+    """Stores a change and tells of it; the organization's row is locked."""
+    store.add(tx, change)
+    outbox.audit(
+        tx,
+        audit.entry(
+            "data_controls.updated",
+            actor=change.changed_by,
+            at=change.accepted_at,
+            organization_id=change.organization_id,
+            subjects=[
+                change.organization_id,
+                *([change.assisted_opt_out_id] if change.assisted_opt_out_id else []),
+            ],
+            facts={
+                "training_allowed": change.training_allowed,
+                "require_customer_approval": change.require_customer_approval,
+                "accepted_at": change.accepted_at.isoformat(),
+                "effective_at": change.effective_at.isoformat(),
+                "etag": etag(change),
+            },
+        ),
+    )
+    notifications.emit(
+        tx,
+        "data_controls.updated",
+        Ids(
+            organization_id=change.organization_id,
+            subject_id=change.assisted_opt_out_id,
+            actor=change.changed_by,
+            tell="CUSTOMER",
+            effective_at=change.effective_at,
+        ),
+    )
 
 
 def _newest(tx: Tx, organization_id: str) -> ControlsChange:

@@ -12,8 +12,10 @@ from kept.settings.v1 import organizations_pb2
 from services.settings.policies import Policies
 from services.settings.store import (
     account_deletions,
+    assisted_opt_outs,
     controls,
     members,
+    notification_addresses,
     organizations,
     subject_requests,
     usage_agreements,
@@ -107,6 +109,8 @@ class Lifecycle:
                 "zero_data_retention_requests": zero_data_retention.erase(tx, organization_id),
                 "account_deletions": account_deletions.erase(tx, organization_id),
                 "usage_agreements": usage_agreements.erase(tx, organization_id),
+                "assisted_opt_outs": assisted_opt_outs.erase(tx, organization_id),
+                "notification_addresses": notification_addresses.erase(tx, organization_id),
                 "subject_requests": subject_requests.erase(tx, organization_id),
             }
             erased_at = self._clock.now()

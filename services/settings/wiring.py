@@ -20,13 +20,16 @@ from kept.settings.v1 import (
 )
 from services.settings import commitments, store
 from services.settings.account_deletion import AccountDeletions
+from services.settings.assisted_opt_outs import AssistedOptOuts
 from services.settings.authority import SettingsAuthority
 from services.settings.config import SettingsConfig
+from services.settings.controls_watch import ControlsWatch
 from services.settings.data_controls import DataControls
 from services.settings.deliveries import handlers
 from services.settings.gateways import Gateways
 from services.settings.lifecycle import Lifecycle
 from services.settings.members import Members
+from services.settings.notification_addresses import NotificationAddresses
 from services.settings.notifications import Notifications
 from services.settings.organizations import Organizations
 from services.settings.passwords import Passwords
@@ -72,7 +75,10 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     organizations = Organizations(database, clock, policies, outbox)
     usage_agreements = UsageAgreements(database, clock, policies, outbox)
     gateways = Gateways(database, clock, policies, outbox)
-    data_controls = DataControls(database, clock, policies, outbox, support=config.support_contact)
+    support = config.support_contact
+    data_controls = DataControls(database, clock, policies, outbox, notifications, support=support)
+    opt_outs = AssistedOptOuts(database, clock, outbox, notifications)
+    addresses = NotificationAddresses(database, clock, outbox, support=support)
     zero_data_retention = ZeroDataRetention(
         database,
         clock,
@@ -106,7 +112,8 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         )
         gateways_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateways), server)
         data_controls_pb2_grpc.add_DataControlsServiceServicer_to_server(
-            DataControlsServicer(data_controls), server
+            DataControlsServicer(data_controls, ControlsWatch(database, data_controls), opt_outs, addresses),
+            server,
         )
         zero_data_retention_pb2_grpc.add_ZeroDataRetentionServiceServicer_to_server(
             ZeroDataRetentionServicer(zero_data_retention), server

@@ -9,6 +9,7 @@ from kept.cli import (
     certificates,
     controls,
     doctor,
+    governance,
     holds,
     keys,
     logs,
@@ -56,6 +57,7 @@ usage.add_to(app)
 settings = group(app, "settings", "Customers, and what they decide about their data.")
 organizations.add_to(settings)
 controls.add_to(settings)
+governance.add_to(settings)
 members.add_to(settings)
 subjects.add_to(settings)
 people.add_to(app)

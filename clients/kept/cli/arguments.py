@@ -184,6 +184,16 @@ class SubjectRequestExtension(StrEnum):
     MANY = "many"
 
 
+class NotificationTopic(StrEnum):
+    """What the vendor writes about."""
+
+    SETTINGS = "settings"
+    ACCESS = "access"
+    SUBJECT_REQUESTS = "subject-requests"
+    TRUST = "trust"
+    SECURITY = "security"
+
+
 # Options that several commands share.
 Organization = Annotated[
     str, typer.Option("--organization", "-o", metavar="ORG", help="Organization id, org_….")

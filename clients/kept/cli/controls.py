@@ -1,5 +1,7 @@
 """`kept settings controls` and `kept settings zdr`: what an organization decides about its data."""
 
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,7 +10,9 @@ from kept.cli.arguments import AnyOrganization, Limit, OwnOrganization, Reason, 
 from kept.cli.invocation import Invocation, group, verb
 
 if TYPE_CHECKING:
-    from kept.settings.v1 import data_controls_pb2_grpc, zero_data_retention_pb2_grpc
+    from rich.console import RenderableType
+
+    from kept.settings.v1 import data_controls_pb2, data_controls_pb2_grpc, zero_data_retention_pb2_grpc
 
 
 def add_to(settings: typer.Typer) -> None:
@@ -18,6 +22,7 @@ def add_to(settings: typer.Typer) -> None:
     verb(controls, "set")(set_)
     verb(controls, "history")(history)
     verb(controls, "consent")(consent)
+    verb(controls, "watch")(watch)
     zdr = group(settings, "zdr", "Zero data retention: no prompt or generation is logged.")
     verb(zdr, "commitments")(commitments)
     verb(zdr, "limits")(limits)
@@ -35,13 +40,39 @@ def _controls(call: Invocation) -> "data_controls_pb2_grpc.DataControlsServiceSt
 
 def show(call: Invocation, organization: OwnOrganization = "") -> None:
     """The controls as they are now."""
-    from kept.cli.output import sheet
+    from kept.cli.output import plain, sheet
     from kept.settings.v1 import data_controls_pb2
 
     response = _controls(call).GetDataControls(
         data_controls_pb2.GetDataControlsRequest(organization_id=call.own_organization(organization))
     )
-    call.show(response, lambda: sheet(response.controls))
+    call.show(response, lambda: [sheet(response.controls), *map(plain, response.notes)])
+
+
+def watch(call: Invocation, organization: OwnOrganization = "") -> None:
+    """The controls now, and again with every change, until you stop it."""
+    from kept.cli.output import to_document
+    from kept.client.reading import resumed
+    from kept.settings.v1 import data_controls_pb2
+
+    stub = _controls(call)
+    wanted = data_controls_pb2.WatchDataControlsRequest(organization_id=call.own_organization(organization))
+
+    def open_() -> Iterator[data_controls_pb2.WatchDataControlsResponse]:
+        return iter(stub.WatchDataControls(wanted))
+
+    for response in resumed(open_):
+        wanted.after_etag = response.change.controls.etag
+        if call.as_json:
+            call.show_document(to_document(response), one_line=True)
+        else:
+            call.tell(partial(_shown, response.change))
+
+
+def _shown(change: "data_controls_pb2.DataControlsChange") -> "list[RenderableType]":
+    from kept.cli.output import sheet
+
+    return [sheet(change), ""]
 
 
 def set_(

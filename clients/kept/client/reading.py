@@ -52,13 +52,25 @@ def read_records(
 ) -> "Iterator[read_pb2.ReadInteractionsResponse]":
     """The records of a read, one by one, with each broken stream opened again after its last cursor. Raises KeptError when that
     does not help, or the grant ends."""
+    for response in resumed(lambda: stub.ReadInteractions(request), pauses=pauses, wait=wait):
+        request.cursor = response.cursor
+        yield response
+
+
+def resumed(
+    open_: Callable[[], Iterable[_Response]],
+    *,
+    pauses: Iterable[float] = PAUSES,
+    wait: Callable[[float], object] = time.sleep,
+) -> Iterator[_Response]:
+    """What a stream brings, opened again when it breaks. open_: opens it after the last response, which the caller has seen by then. Raises
+    KeptError when that does not help, or the stream fails for another reason."""
     pauses = tuple(pauses)
     failures = 0
     while True:
         try:
-            for response in stub.ReadInteractions(request):
+            for response in open_():
                 failures = 0
-                request.cursor = response.cursor
                 yield response
             return
         except KeptError as error:

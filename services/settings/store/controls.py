@@ -10,7 +10,8 @@ from services.settings.store.tables import data_controls_changes as changes
 
 @dataclass(frozen=True)
 class ControlsChange:
-    """One change: the controls from then on. number: 1, 2, 3… within the organization. changed_by: "member_…" or "person_…"."""
+    """One change: the controls from then on. number: 1, 2, 3… within the organization. changed_by: "member_…" or "person_…".
+    assisted_opt_out_id: what it came of; "" where the organization changed it itself."""
 
     organization_id: str
     number: int
@@ -19,6 +20,7 @@ class ControlsChange:
     accepted_at: datetime
     effective_at: datetime
     changed_by: str
+    assisted_opt_out_id: str = ""
 
 
 def add(tx: Connection, change: ControlsChange) -> None:
@@ -32,6 +34,7 @@ def add(tx: Connection, change: ControlsChange) -> None:
             accepted_at=change.accepted_at,
             effective_at=change.effective_at,
             changed_by=change.changed_by,
+            assisted_opt_out_id=change.assisted_opt_out_id,
         )
     )
 

@@ -63,6 +63,37 @@ data_controls_changes = Table(
     Column("accepted_at", _Instant, nullable=False),
     Column("effective_at", _Instant, nullable=False),
     Column("changed_by", Text, nullable=False),
+    Column("assisted_opt_out_id", Text, nullable=False, server_default=""),
+)
+
+# Training turned off by two of the vendor's people, for an organization whose admins cannot be reached.
+assisted_opt_outs = Table(
+    "assisted_opt_outs",
+    metadata,
+    Column("assisted_opt_out_id", Text, primary_key=True),
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("requested_at", _Instant, nullable=False),
+    Column("admins", Integer, nullable=False),
+    Column("decided_by", Text),
+    Column("decided_at", _Instant),
+    Column("decision_reason", Text, nullable=False, server_default=""),
+    # At most one that waits for a decision.
+    Index("assisted_opt_outs_open", "organization_id", unique=True, postgresql_where=text("state = 1")),
+    Index("assisted_opt_outs_by_organization", "organization_id", "requested_at"),
+)
+
+# Whom the vendor writes to, by what about; no history, for an address that is gone has to be gone.
+notification_addresses = Table(
+    "notification_addresses",
+    metadata,
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), primary_key=True),
+    Column("topic", SmallInteger, primary_key=True, autoincrement=False),
+    # The address in lower case, as everywhere.
+    Column("email_key", Text, primary_key=True),
+    Column("email", Text, nullable=False),
 )
 
 # Whether usage counts may be sent: rows are added, never changed. number: the organization's revision from then on.

@@ -173,6 +173,8 @@ def test_nothing_but_the_id_is_left_and_the_receipt_is_given_again(world: World)
         "zero_data_retention_requests": 0,
         "account_deletions": 1,
         "usage_agreements": 1,
+        "assisted_opt_outs": 0,
+        "notification_addresses": 0,
         "subject_requests": 0,
     }
     world.clock.advance(timedelta(hours=1))

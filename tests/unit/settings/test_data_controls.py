@@ -1,11 +1,13 @@
 """Data controls: admins only, one at a time, and a history that is only added to."""
 
 from datetime import timedelta
+from typing import Any
 
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import data_controls_pb2 as contract
 from kept.settings.v1 import members_pb2, policies_pb2
 from shared.errors import KeptError
+from tests.unit.settings.test_zero_data_retention import approved
 from tests.unit.settings.world import World, refused
 
 
@@ -134,3 +136,46 @@ def test_the_history_pages_from_the_oldest(world: World) -> None:
         False,
     ]
     assert rest.next_page_token == ""
+
+
+def test_a_watch_tells_every_change_in_order_and_goes_on_where_it_was(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    stub = world.customer(member).controls
+    wanted = contract.WatchDataControlsRequest(organization_id=admin.organization_id)
+    stream: Any = stub.WatchDataControls(wanted)
+    first = next(stream).change
+    assert first.controls == current(world, member)
+    made = [
+        update(world, admin, current(world, admin).etag, training_allowed=allowed)
+        for allowed in (False, True)
+    ]
+    assert [next(stream).change for _ in made] == made
+    stream.cancel()
+    wanted.after_etag = first.controls.etag
+    again: Any = stub.WatchDataControls(wanted)
+    assert [next(again).change for _ in made] == made
+    with world.database.engine.begin() as connection:
+        connection.exec_driver_sql(f"DELETE FROM members WHERE member_id = '{member.member_id}'")
+    with refused(reasons_pb2.REASON_UNAUTHENTICATED):
+        next(again)
+
+
+def test_nobody_watches_anothers_controls(world: World) -> None:
+    admin, other = world.admin("acme"), world.admin("other")
+    wanted = contract.WatchDataControlsRequest(organization_id=admin.organization_id)
+    with refused(reasons_pb2.REASON_WRONG_ORGANIZATION):
+        list(world.customer(other).controls.WatchDataControls(wanted))
+    wanted.after_etag = "yesterday"
+    with refused(reasons_pb2.REASON_INVALID_ARGUMENT):
+        list(world.customer(admin).controls.WatchDataControls(wanted))
+
+
+def test_controls_say_that_there_is_nothing_to_train_on(world: World) -> None:
+    admin = world.admin()
+    wanted = contract.GetDataControlsRequest(organization_id=admin.organization_id)
+    assert not world.customer(admin).controls.GetDataControls(wanted).notes
+    approved(world, admin)
+    [note] = world.customer(admin).controls.GetDataControls(wanted).notes
+    assert note.startswith("Zero data retention is in force from ")
+    assert note.endswith("nothing of then to train on.")

@@ -21,7 +21,10 @@ ROOT: Final = Path(__file__).parents[3]
 _READS: Final = """
 settings.AccountService/GetAccountDeletion
 settings.DataControlsService/GetDataControls
+settings.DataControlsService/GetNotificationAddresses
+settings.DataControlsService/ListAssistedOptOuts
 settings.DataControlsService/ListDataControlsHistory
+settings.DataControlsService/WatchDataControls
 settings.GatewayService/ListGateways
 settings.MemberService/ListMembers
 settings.OrganizationService/GetOrganization
@@ -79,6 +82,9 @@ CHANGES: Final = {
         "settings.AccountService/ConfirmAccountDeletion": "account_deletion.confirmed",
         "settings.AccountService/CancelAccountDeletion": "account_deletion.cancelled",
         "settings.DataControlsService/UpdateDataControls": "data_controls.updated",
+        "settings.DataControlsService/RequestAssistedOptOut": "assisted_opt_out.requested",
+        "settings.DataControlsService/DecideAssistedOptOut": "assisted_opt_out.decided",
+        "settings.DataControlsService/UpdateNotificationAddresses": "notification_addresses.updated",
         "settings.GatewayService/RegisterGateway": "gateway.registered",
         "settings.GatewayService/RevokeGateway": "gateway.revoked",
         "settings.LifecycleService/CloseOrganization": "organization.closed",

@@ -1,0 +1,124 @@
+"""Whom the vendor writes to: admins set it, one at a time; what is taken out is gone; nobody else sees it."""
+
+import pytest
+
+from kept.errors.v1 import reasons_pb2
+from kept.settings.v1 import data_controls_pb2 as contract
+from kept.settings.v1 import lifecycle_pb2, members_pb2
+from tests.unit.settings.world import ERASURE, World, refused
+
+SETTINGS, SECURITY = contract.NOTIFICATION_TOPIC_SETTINGS, contract.NOTIFICATION_TOPIC_SECURITY
+
+
+def get(world: World, admin: members_pb2.Member) -> contract.GetNotificationAddressesResponse:
+    return world.customer(admin).controls.GetNotificationAddresses(
+        contract.GetNotificationAddressesRequest(organization_id=admin.organization_id)
+    )
+
+
+def put(
+    world: World,
+    admin: members_pb2.Member,
+    *addresses: tuple["contract.NotificationTopic.ValueType", str],
+    etag: str = "",
+) -> contract.UpdateNotificationAddressesResponse:
+    return world.customer(admin).controls.UpdateNotificationAddresses(
+        contract.UpdateNotificationAddressesRequest(
+            organization_id=admin.organization_id,
+            etag=etag or get(world, admin).etag,
+            addresses=[contract.NotificationAddress(topic=topic, email=email) for topic, email in addresses],
+        )
+    )
+
+
+def test_the_list_is_replaced_and_what_went_is_gone(world: World) -> None:
+    admin = world.admin()
+    before = get(world, admin)
+    assert list(before.otherwise) == ["Ada Admin"]
+    stored = put(
+        world, admin, (SECURITY, "Soc@acme.test"), (SETTINGS, "dpo@acme.test"), (SECURITY, "soc@acme.test")
+    )
+    assert [(each.topic, each.email) for each in stored.addresses] == [
+        (SETTINGS, "dpo@acme.test"),
+        (SECURITY, "Soc@acme.test"),
+    ]
+    assert get(world, admin).etag == stored.etag != before.etag
+    with refused(reasons_pb2.REASON_CONFLICT) as caught:
+        put(world, admin, etag=before.etag)
+    assert caught[0].metadata == {"etag": stored.etag}
+    assert put(world, admin, *((each.topic, each.email) for each in stored.addresses)) == stored
+    put(world, admin, (SETTINGS, "dpo@acme.test"))
+    with world.database.engine.connect() as connection:
+        left = str(connection.exec_driver_sql("SELECT * FROM notification_addresses").all())
+    assert "oc@acme.test" not in left
+    world.run_jobs()
+    entries = [entry for entry in world.peers.entries if entry.kind == "notification_addresses.updated"]
+    assert [dict(entry.facts) for entry in entries] == [
+        {"addresses": "2", "addresses_before": "0"},
+        {"addresses": "1", "addresses_before": "2"},
+    ]
+    assert "acme.test" not in str(entries)
+
+
+def test_an_operator_can_look_and_nobody_else_of_the_vendor_or_of_another_customer(world: World) -> None:
+    admin, other = world.admin("acme"), world.admin("other")
+    put(world, admin, (SETTINGS, "dpo@acme.test"))
+    seen = world.staff().controls.GetNotificationAddresses(
+        contract.GetNotificationAddressesRequest(organization_id=admin.organization_id)
+    )
+    assert seen == get(world, admin)
+    with refused(reasons_pb2.REASON_ADMIN_REQUIRED) as caught:
+        get(world, world.colleague(admin))
+    assert caught[0].metadata == {"admins": "Ada Admin"}
+    for call in (
+        lambda: world.customer(other).controls.GetNotificationAddresses(
+            contract.GetNotificationAddressesRequest(organization_id=admin.organization_id)
+        ),
+        lambda: world.customer(other).controls.UpdateNotificationAddresses(
+            contract.UpdateNotificationAddressesRequest(organization_id=admin.organization_id, etag="e")
+        ),
+    ):
+        with refused(reasons_pb2.REASON_WRONG_ORGANIZATION):
+            call()
+
+
+def test_without_an_admin_the_support_contact_is_named(world: World) -> None:
+    organization = world.organization().organization
+    seen = world.staff().controls.GetNotificationAddresses(
+        contract.GetNotificationAddressesRequest(organization_id=organization.organization_id)
+    )
+    assert list(seen.otherwise) == ["help@vendor.test"]
+
+
+def test_they_go_with_the_organization(world: World) -> None:
+    admin = world.admin()
+    put(world, admin, (SETTINGS, "dpo@acme.test"))
+    lifecycle, name = world.peer("retention").lifecycle, admin.organization_id
+    lifecycle.CloseOrganization(
+        lifecycle_pb2.CloseOrganizationRequest(organization_id=name, erasure_id=ERASURE)
+    )
+    with refused(reasons_pb2.REASON_CLOSED):
+        put(world, admin)
+    receipt = lifecycle.EraseOrganization(
+        lifecycle_pb2.EraseOrganizationRequest(organization_id=name, erasure_id=ERASURE)
+    )
+    assert receipt.removed["notification_addresses"] == 1
+    with refused(reasons_pb2.REASON_NOT_FOUND):
+        world.staff().controls.GetNotificationAddresses(
+            contract.GetNotificationAddressesRequest(organization_id=name)
+        )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [(SETTINGS, "nobody"), (SETTINGS, "dpo@äcme.test"), (SETTINGS, "a" * 250 + "@b.test"), (0, "a@b.test")],
+)
+def test_bad_input_is_named_and_changes_nothing(
+    world: World, wrong: tuple["contract.NotificationTopic.ValueType", str]
+) -> None:
+    admin = world.admin()
+    before = get(world, admin)
+    with refused(reasons_pb2.REASON_INVALID_ARGUMENT) as caught:
+        put(world, admin, (SETTINGS, "dpo@acme.test"), wrong)
+    assert caught[0].fields[0][0].startswith("addresses[1].")
+    assert get(world, admin) == before
