@@ -17,12 +17,12 @@ PY := $(VENV)/bin/python
 CODE := $(wildcard services shared clients/kept deploy tests bench protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop demo test fuzz lint proto simulate bench lock clean
+.PHONY: help setup run stop demo test fuzz lint proto simulate bench bench-peers lock clean
 
 help: ## this list
 	@echo "Kept: promises about prompts, made true. Start with: make run"
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-11s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-13s %s\n", $$1, $$2 }'
 	@echo
 	@echo "An older python3 on this machine? make PYTHON=python3.12 run"
 
@@ -65,6 +65,9 @@ simulate: setup ## random histories against the invariants: make simulate SEEDS=
 
 bench: setup ## measure, and write build/bench.json
 	@$(PY) -m bench
+
+bench-peers: setup ## measure against Arize Phoenix, installed for it under build/, and add to build/bench.json
+	@$(PY) -m bench phoenix_ratio
 
 UV_LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	--no-header --python-version 3.11
