@@ -4,7 +4,7 @@ A policy must allow the record throughout [id time - tolerance, received_at + to
 Both clocks may be off by the tolerance, so that nothing created at or after a change's `effective_at` is stored against it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -13,6 +13,7 @@ from typing import Final
 from kept.errors.v1 import reasons_pb2
 from shared.clock import CLOCK_TOLERANCE
 from shared.errors import Reason
+from shared.ids import is_record_id, lowest_record_id, record_time
 
 # How late a record may come; shorter than the shortest term, so that no late record belongs to a day that is dropped.
 LATE_WINDOW: Final = timedelta(hours=24)
@@ -104,3 +105,60 @@ def admit(
     if any(policy.zero_data_retention for policy in known):
         return STORE_WITHOUT_CONTENT
     return STORE
+
+
+# Every policy of an organization in force at some instant of a span: (organization, begin, creation, end). See Policies.
+PoliciesThroughout = Callable[[str, datetime, datetime, datetime], Sequence[OrganizationPolicy | None]]
+
+
+class BatchAdmission:
+    """Decides on the records of one batch, which were all received at once, from one gateway."""
+
+    def __init__(
+        self,
+        received_at: datetime,
+        gateway: Sequence[GatewayPolicy | None],
+        throughout: PoliciesThroughout,
+    ) -> None:
+        self._received_at = received_at
+        self._gateway = gateway
+        self._throughout = throughout
+        # Ids created within the late window and not ahead of us, however close to either end.
+        self._window = (
+            lowest_record_id(received_at - LATE_WINDOW + timedelta(milliseconds=1)),
+            lowest_record_id(received_at),
+        )
+        self._steady: dict[str, Admission | None] = {}
+
+    def decide(self, organization_id: str, record_id: bytes) -> Admission:
+        """What becomes of this record; INVALID_RECORD_ID for what is none."""
+        if not is_record_id(record_id):
+            return refuse(Reason.REASON_INVALID_RECORD_ID)
+        if self._window[0] <= record_id < self._window[1]:
+            if organization_id not in self._steady:
+                self._steady[organization_id] = self._decide_steady(organization_id)
+            steady = self._steady[organization_id]
+            if steady is not None:
+                return steady
+        try:
+            created_at = record_time(record_id)
+        except OverflowError:
+            return refuse(Reason.REASON_INVALID_RECORD_ID)
+        return self._admit(organization_id, created_at, self._policies(organization_id, created_at))
+
+    def _decide_steady(self, organization_id: str) -> Admission | None:
+        """The one decision on all records created within the late window, where one policy was in force all along; None where it
+        changed: then each record has a span of its own."""
+        policies = self._policies(organization_id, self._received_at - LATE_WINDOW)
+        if len(policies) != 1:
+            return None
+        return self._admit(organization_id, self._received_at, policies)
+
+    def _policies(self, organization_id: str, created_at: datetime) -> Sequence[OrganizationPolicy | None]:
+        begins, ends = span_of(created_at, self._received_at)
+        return self._throughout(organization_id, begins, created_at, ends)
+
+    def _admit(
+        self, organization_id: str, created_at: datetime, policies: Sequence[OrganizationPolicy | None]
+    ) -> Admission:
+        return admit(organization_id, created_at, self._received_at, policies, self._gateway)

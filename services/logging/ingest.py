@@ -10,53 +10,65 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, interactions_pb2
-from services.logging import admission
-from services.logging.admission import Decision, GatewayPolicy
+from services.logging.admission import BatchAdmission, Decision
 from services.logging.epoch_keys import EpochKeys
 from services.logging.partitions import Partitions
 from services.logging.policies import Policies
 from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
-from services.logging.screening_feed import ScreeningFeed
+from services.logging.screening_feed import Screenable, ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, seal_content
 from services.logging.store import screening, stripes, writing
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
-from shared.ids import is_record_id, record_day, record_time
+from shared.ids import record_day, record_days
 from shared.jobs import Job
 from shared.terms import Rule
 
 MAX_RECORDS: Final = 5000
 MAX_BYTES: Final = 6 * 1024 * 1024
 
-_Outcome = ingest_pb2.Outcome
+_STORED: Final = ingest_pb2.OUTCOME_STORED
+_STORED_WITHOUT_CONTENT: Final = ingest_pb2.OUTCOME_STORED_WITHOUT_CONTENT
+_DUPLICATE: Final = ingest_pb2.OUTCOME_DUPLICATE
+_REFUSED: Final = ingest_pb2.OUTCOME_REFUSED
 # A record that was refused for one of these may be sent again later, as it is.
 _RETRYABLE: Final = frozenset((Reason.REASON_PEER_UNAVAILABLE, Reason.REASON_OVERLOADED))
+# What is refused for one of these is not looked at any further.
+_LOOKED_AT_NO_FURTHER: Final = frozenset(
+    (Reason.REASON_DEPLOYMENT_SENDS_NO_CONTENT, Reason.REASON_INVALID_RECORD_ID)
+)
 # Why an epoch's public key was not handed out, as a receipt says it.
 _KEY_REFUSALS: Final = {Reason.REASON_KEY_DESTROYED: Reason.REASON_CLOSED}
 
 
-@dataclass
+@dataclass(slots=True)
 class _Arrival:
-    """A record on its way through. refusal: why it is not stored. data_key: what its content is sealed with. first: the index of an earlier
-    record of the batch with the same key. is_duplicate: stored before."""
+    """A record on its way through. key: organization and record id. refusal: why it is not stored. plain: its content, serialized, where
+    that is kept, and data_key: what it is sealed with. first: the index of an earlier record of the batch with the same key. is_duplicate:
+    stored before."""
 
     interaction: interactions_pb2.Interaction = field(repr=False)
+    key: tuple[str, bytes]
     decision: Decision = Decision.REFUSE
     refusal: "reasons_pb2.Reason.ValueType | None" = None
     row: Row | None = None
+    plain: bytes = field(default=b"", repr=False)
     data_key: DataKey | None = None
     first: int | None = None
     is_duplicate: bool = False
 
     @property
-    def key(self) -> tuple[str, bytes]:
-        return self.interaction.organization_id, self.interaction.record_id
+    def place(self) -> tuple[str, date]:
+        """What has a data key: organization and day."""
+        return self.key[0], record_day(self.key[1])
 
     def refuse(self, reason: "reasons_pb2.Reason.ValueType") -> None:
-        self.refusal, self.row, self.data_key = reason, None, None
+        self.refusal, self.row, self.data_key, self.plain = reason, None, None, b""
         self.interaction.ClearField("content")
 
 
@@ -99,59 +111,46 @@ class Ingest:
         """
         self._policies.require_leases()
         received_at = self._clock.now()
+        arrivals = [_Arrival(one, (one.organization_id, one.record_id)) for one in interactions]
         rules = {
             organization_id: self._policies.rules.at(organization_id, received_at)
-            for organization_id in {one.organization_id for one in interactions}
+            for organization_id in {one.key[0] for one in arrivals}
         }
-        arrivals = [_Arrival(interaction) for interaction in interactions]
         self._judge(arrivals, gateway, received_at)
         self._find_late(arrivals)
         self._seal(arrivals, gateway, received_at)
         self._write(arrivals)
         self._feed.offer(
-            [one.interaction for one in arrivals if _is_stored(one) and one.data_key is not None]
+            [
+                Screenable(one.key, one.interaction.end_user, one.plain)
+                for one in arrivals
+                if one.data_key is not None and not one.is_duplicate
+            ]
         )
         return _receipts(arrivals, rules)
 
     def _judge(self, arrivals: list[_Arrival], gateway: str, received_at: datetime) -> None:
         """Decides on each record by itself; drops content that must not be kept."""
         seen: dict[tuple[str, bytes], int] = {}
-        registered = self._policies.gateway_throughout(gateway, received_at, received_at + CLOCK_TOLERANCE)
+        admission = BatchAdmission(
+            received_at,
+            self._policies.gateway_throughout(gateway, received_at, received_at + CLOCK_TOLERANCE),
+            self._policies.organization_throughout,
+        )
         for index, arrival in enumerate(arrivals):
-            decided = self._admit(arrival.interaction, registered, received_at)
+            decided = admission.decide(*arrival.key)
             if decided.decision is not Decision.STORE:
                 arrival.interaction.ClearField("content")
             arrival.decision, arrival.refusal = decided.decision, decided.reason
-            if decided.reason == Reason.REASON_DEPLOYMENT_SENDS_NO_CONTENT:
+            if decided.reason in _LOOKED_AT_NO_FURTHER:
                 continue
             fault = fault_of(arrival.interaction)
             if fault is not None:
                 arrival.refuse(fault)
-            elif arrival.refusal is None:
-                arrival.first = seen.setdefault(arrival.key, index)
-                if arrival.first == index:
-                    arrival.first = None
-
-    def _admit(
-        self,
-        interaction: interactions_pb2.Interaction,
-        registered: Sequence[GatewayPolicy | None],
-        received_at: datetime,
-    ) -> admission.Admission:
-        if not is_record_id(interaction.record_id):
-            return admission.refuse(Reason.REASON_INVALID_RECORD_ID)
-        try:
-            created_at = record_time(interaction.record_id)
-        except OverflowError:
-            return admission.refuse(Reason.REASON_INVALID_RECORD_ID)
-        span = admission.span_of(created_at, received_at)
-        return admission.admit(
-            interaction.organization_id,
-            created_at,
-            received_at,
-            self._policies.organization_throughout(interaction.organization_id, span[0], created_at, span[1]),
-            registered,
-        )
+            elif decided.reason is None:
+                first = seen.setdefault(arrival.key, index)
+                if first != index:
+                    arrival.first = first
 
     def _find_late(self, arrivals: list[_Arrival]) -> None:
         """A late record that is there already is a duplicate, however late it is."""
@@ -168,9 +167,9 @@ class Ingest:
         for arrival in arrivals:
             if arrival.refusal is not None or arrival.first is not None:
                 continue
-            interaction = arrival.interaction
+            interaction, sealed = arrival.interaction, None
             if arrival.decision is Decision.STORE and interaction.HasField("content"):
-                place = (interaction.organization_id, record_day(interaction.record_id))
+                place = arrival.place
                 try:
                     if place not in failed and place not in keys:
                         keys[place] = self._data_keys.for_writing(*place)
@@ -180,75 +179,73 @@ class Ingest:
                 if arrival.data_key is None:
                     arrival.refuse(failed[place])
                     continue
-            arrival.row = _row(arrival, gateway, received_at)
+                arrival.plain = interaction.content.SerializeToString()
+                sealed = seal_content(arrival.plain, arrival.key[1], arrival.data_key)
+            arrival.row = row_of(
+                interaction,
+                received_at=received_at,
+                gateway=gateway,
+                data_key_id=None if arrival.data_key is None else arrival.data_key.data_key_id,
+                content=sealed,
+            )
 
     def _write(self, arrivals: list[_Arrival]) -> None:
         """One transaction for the batch. Returns once it is committed."""
         waiting = [one for one in arrivals if one.row is not None]
         if not waiting:
             return
-        self._partitions.require({record_day(one.interaction.record_id) for one in waiting})
+        organization_ids = {one.key[0] for one in waiting}
+        days = record_days([one.key[1] for one in waiting])
+        self._partitions.require(days)
         with self._database.transaction() as tx:
-            stripes.share(tx, {one.interaction.organization_id for one in waiting})
-            closed = stripes.closed_organizations(tx, {one.interaction.organization_id for one in waiting})
-            closed_days = stripes.closed_days(tx, {record_day(one.interaction.record_id) for one in waiting})
-            for one in waiting:
-                if one.interaction.organization_id in closed or record_day(one.key[1]) in closed_days:
-                    one.refuse(Reason.REASON_CLOSED)
+            stripes.share(tx, organization_ids)
+            closed = stripes.closed_organizations(tx, organization_ids)
+            closed_days = stripes.closed_days(tx, days)
+            if closed or closed_days:
+                for one in waiting:
+                    if one.key[0] in closed or record_day(one.key[1]) in closed_days:
+                        one.refuse(Reason.REASON_CLOSED)
             rows = [one.row for one in waiting if one.row is not None]
             used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}
             writing.write_data_keys(tx, [key for key in used.values() if not key.stored])
-            stored = writing.write(tx, rows)
-            fresh = [row for row in rows if row.key in stored]
+            fresh = writing.write(tx, rows)
             screening.expect(tx, fresh)
             writing.count(tx, fresh, self._writer)
         for key in used.values():
             key.stored = True
-        for one in waiting:
-            one.is_duplicate = one.row is not None and one.key not in stored
+        if len(fresh) < len(rows):
+            stored = {row.key for row in fresh}
+            for one in waiting:
+                one.is_duplicate = one.row is not None and one.key not in stored
 
 
 def _receipts(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> list[ingest_pb2.Receipt]:
+    due: dict[tuple[str, date], Timestamp] = {}
     receipts: list[ingest_pb2.Receipt] = []
     for arrival in arrivals:
         first = arrivals[arrival.first] if arrival.first is not None else arrival
         if first.refusal is not None and not first.is_duplicate:
-            receipts.append(_refused(arrival.interaction.record_id, first.refusal))
+            receipts.append(_refused(arrival.key[1], first.refusal))
             continue
         if first.is_duplicate or arrival is not first:
-            outcome = _Outcome.OUTCOME_DUPLICATE
+            outcome = _DUPLICATE
         elif first.decision is Decision.STORE_WITHOUT_CONTENT:
-            outcome = _Outcome.OUTCOME_STORED_WITHOUT_CONTENT
+            outcome = _STORED_WITHOUT_CONTENT
         else:
-            outcome = _Outcome.OUTCOME_STORED
-        organization_id, record_id = arrival.key
-        receipt = ingest_pb2.Receipt(record_id=record_id, outcome=outcome)
-        receipt.due_at.FromDatetime(rules[organization_id].due_at(record_day(record_id)))
-        receipts.append(receipt)
+            outcome = _STORED
+        place = arrival.place
+        if place not in due:
+            due[place] = Timestamp()
+            due[place].FromDatetime(rules[place[0]].due_at(place[1]))
+        receipts.append(ingest_pb2.Receipt(record_id=arrival.key[1], outcome=outcome, due_at=due[place]))
     return receipts
-
-
-def _is_stored(arrival: _Arrival) -> bool:
-    return arrival.row is not None and not arrival.is_duplicate
-
-
-def _row(arrival: _Arrival, gateway: str, received_at: datetime) -> Row:
-    if arrival.data_key is None:
-        return row_of(arrival.interaction, received_at=received_at, gateway=gateway)
-    return row_of(
-        arrival.interaction,
-        received_at=received_at,
-        gateway=gateway,
-        data_key_id=arrival.data_key.data_key_id,
-        content=seal_content(arrival.interaction.content, arrival.interaction.record_id, arrival.data_key),
-    )
 
 
 def _refused(record_id: bytes, reason: "reasons_pb2.Reason.ValueType") -> ingest_pb2.Receipt:
     return ingest_pb2.Receipt(
         # What is no record id is not sent back: it may be anything of any size.
         record_id=record_id if len(record_id) == RECORD_ID_BYTES else b"",
-        outcome=_Outcome.OUTCOME_REFUSED,
+        outcome=_REFUSED,
         reason=reason,
         retryable=reason in _RETRYABLE,
     )

@@ -1,5 +1,6 @@
 """What a record is: log data, and sealed content unless a policy forbids it. Checks of what a gateway sends."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -9,7 +10,7 @@ import protovalidate
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import interactions_pb2
 from shared.errors import Reason
-from shared.ids import is_record_id, record_day
+from shared.ids import record_day
 
 RECORD_ID_BYTES: Final = 16
 # Names and values of a record's attributes together.
@@ -19,9 +20,9 @@ PRODUCTION: Final[int] = interactions_pb2.API_KEY_KIND_PRODUCTION
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Row:
-    """A record as it is stored.
+    """A record as it is stored. Nothing changes one; it is not frozen because that takes three times as long to make.
 
     record_id: 16 bytes, UUIDv7. gateway: who recorded it. latency: None where none was sent. api_key_kind: a value of
     kept.logging.v1.ApiKeyKind, never 0. data_key_id: 16 bytes, and content:
@@ -54,7 +55,7 @@ class Row:
         return record_day(self.record_id)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class StoredRow(Row):
     """A record as it was found. content: None until it is loaded. content_size: bytes of the sealed content, 0 where there is none.
     sealed_data_key: the data key that its key derives from, as stored; None where it is gone. is_held: a hold keeps it past its term."""
@@ -102,20 +103,18 @@ def row_of(
 
 
 def fault_of(interaction: interactions_pb2.Interaction) -> "reasons_pb2.Reason.ValueType | None":
-    """Why this interaction cannot be recorded whatever the policy: INVALID_RECORD_ID, INVALID_ARGUMENT, TOO_LARGE for more than 16 KiB of
-    attributes, or None.
+    """Why this interaction, whose record id is one, cannot be recorded whatever the policy: INVALID_ARGUMENT, TOO_LARGE for more than
+    16 KiB of attributes, or None.
 
     Says no field by name: a receipt has no place for it, and values are the customer's.
     """
-    if not is_record_id(interaction.record_id):
-        return Reason.REASON_INVALID_RECORD_ID
-    try:
-        record_day(interaction.record_id)
-    except OverflowError:  # a time past the year 9999 is layout, not lateness
-        return Reason.REASON_INVALID_RECORD_ID
     if protovalidate.collect_violations(interaction):
         return Reason.REASON_INVALID_ARGUMENT
     attributes = interaction.content.attributes
-    if sum(len(name.encode()) + len(attributes[name].encode()) for name in attributes) > MAX_ATTRIBUTES_BYTES:
+    if attributes and _size(attributes) > MAX_ATTRIBUTES_BYTES:
         return Reason.REASON_TOO_LARGE
     return None
+
+
+def _size(attributes: Mapping[str, str]) -> int:
+    return sum(len(name.encode()) + len(attributes[name].encode()) for name in attributes)

@@ -18,7 +18,6 @@ from typing import Final, TypeVar
 import structlog
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, grants_pb2
-from kept.logging.v1 import interactions_pb2
 from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
 from services.logging.admission import LATE_WINDOW
 from services.logging.records import StoredRow
@@ -63,17 +62,15 @@ _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    """A record in memory. since: boottime."""
+@dataclass(slots=True)
+class Screenable:
+    """A stored record whose content is in memory. content: a serialized InteractionContent, which takes no more room than it has bytes.
+    since: when it came, boottime."""
 
-    interaction: screening_pb2.ScreenedInteraction = field(repr=False)
-    size: int
-    since: float
-
-    @property
-    def key(self) -> Key:
-        return self.interaction.organization_id, self.interaction.record_id
+    key: Key
+    end_user: str
+    content: bytes = field(repr=False)
+    since: float = 0.0
 
 
 class ScreeningFeed:
@@ -97,23 +94,23 @@ class ScreeningFeed:
         self._memory = memory
         self._patience = patience
         self._lock = threading.Lock()
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[Screenable] = deque()
         self._queued_bytes = 0
         self.job = Job("screening", timedelta(seconds=1), self.screen_fresh)
         self.backlog_job = Job("screening_backlog", timedelta(seconds=5), self.screen_backlog)
 
-    def offer(self, interactions: Sequence[interactions_pb2.Interaction]) -> None:
-        """Takes committed interactions, as far as there is room; the rest waits for the backlog."""
-        if not interactions:
+    def offer(self, records: Sequence[Screenable]) -> None:
+        """Takes records that are committed, as far as there is room; the rest waits for the backlog."""
+        if not records:
             return
         now = self._clock.boottime()
         with self._lock:
-            for interaction in interactions:
-                size = interaction.content.ByteSize()
-                if self._queued_bytes + size > self._memory:
+            for one in records:
+                if self._queued_bytes + len(one.content) > self._memory:
                     break
-                self._queue.append(_Waiting(_screened(interaction), size, now))
-                self._queued_bytes += size
+                one.since = now
+                self._queue.append(one)
+                self._queued_bytes += len(one.content)
         self.job.wake.set()
 
     def screen_fresh(self) -> bool:
@@ -123,7 +120,7 @@ class ScreeningFeed:
             return False
         try:
             self._authorize([one.key for one in batch])
-            self._ask_apart([one.interaction for one in batch], last_try=False)
+            self._ask_apart(batch, last_try=False)
         except KeptError as error:
             if error.reason in _PASSING:
                 self._put_back(batch)
@@ -169,24 +166,24 @@ class ScreeningFeed:
             self._screen_opened(opened)
         return len(keys) == _REOPEN_RECORDS
 
-    def _screen_opened(self, opened: Sequence[screening_pb2.ScreenedInteraction]) -> None:
-        groups = _grouped(opened, lambda one: one.content.ByteSize(), _BATCH_BYTES)
+    def _screen_opened(self, opened: Sequence[Screenable]) -> None:
+        groups = _grouped(opened, lambda one: len(one.content), _BATCH_BYTES)
         for index, group in enumerate(groups):
             try:
                 self._ask_apart(group, last_try=True)
             except KeptError:
                 # They cannot be opened a second time: they wait in memory, like fresh ones, for as long as that may be.
+                left = [one for later in groups[index:] for one in later]
                 since = self._clock.boottime()
-                left = [
-                    _Waiting(one, one.content.ByteSize(), since) for later in groups[index:] for one in later
-                ]
+                for one in left:
+                    one.since = since
                 with self._lock:  # behind those that wait for longer
                     self._queue.extend(left)
-                    self._queued_bytes += sum(one.size for one in left)
+                    self._queued_bytes += sum(len(one.content) for one in left)
                 raise
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> list[Screenable]:
+        batch: list[Screenable] = []
         organizations: set[str] = set()
         size = 0
         oldest = self._clock.boottime() - self._patience.total_seconds()
@@ -198,22 +195,23 @@ class ScreeningFeed:
                     continue
                 is_new = one.key[0] not in organizations
                 if batch and (
-                    size + one.size > _BATCH_BYTES or (is_new and len(organizations) == _BATCH_ORGANIZATIONS)
+                    size + len(one.content) > _BATCH_BYTES
+                    or (is_new and len(organizations) == _BATCH_ORGANIZATIONS)
                 ):
                     break
                 self._drop_first()
                 batch.append(one)
                 organizations.add(one.key[0])
-                size += one.size
+                size += len(one.content)
         return batch
 
     def _drop_first(self) -> None:
-        self._queued_bytes -= self._queue.popleft().size
+        self._queued_bytes -= len(self._queue.popleft().content)
 
-    def _put_back(self, batch: Sequence[_Waiting]) -> None:
+    def _put_back(self, batch: Sequence[Screenable]) -> None:
         with self._lock:
             self._queue.extendleft(reversed(batch))
-            self._queued_bytes += sum(one.size for one in batch)
+            self._queued_bytes += sum(len(one.content) for one in batch)
 
     def _authorize(self, keys: Sequence[Key]) -> None:
         """Has it written down that these go to screening. The same records give the same request: however often it is sent, there is
@@ -234,7 +232,7 @@ class ScreeningFeed:
             )
         )
 
-    def _ask_apart(self, batch: Sequence[screening_pb2.ScreenedInteraction], *, last_try: bool) -> None:
+    def _ask_apart(self, batch: Sequence[Screenable], *, last_try: bool) -> None:
         """Has a batch screened; one record that screening refuses never costs the others. Raises what passes."""
         try:
             self._ask(batch, last_try=last_try)
@@ -248,22 +246,20 @@ class ScreeningFeed:
                 return
             _log.error("screening.refused", reason=error.name)
             if last_try:
-                self._give_up([(batch[0].organization_id, batch[0].record_id)])
+                self._give_up([batch[0].key])
 
-    def _ask(self, batch: Sequence[screening_pb2.ScreenedInteraction], *, last_try: bool) -> None:
+    def _ask(self, batch: Sequence[Screenable], *, last_try: bool) -> None:
         """Has a batch screened and writes the verdicts down. last_try: what stays incomplete is left to a person.
 
         Raises PEER_UNAVAILABLE for an answer that does not speak of exactly these records: nothing is taken from it.
         """
-        answers = self._screen.Screen(
-            iter([screening_pb2.ScreenRequest(interactions=batch)]), timeout=_SCREEN_SECONDS
-        )
+        answers = self._screen.Screen(iter([_request(batch)]), timeout=_SCREEN_SECONDS)
         records = [record for answer in answers for record in answer.records]
-        if [record.record_id for record in records] != [one.record_id for one in batch]:
+        if [record.record_id for record in records] != [one.key[1] for one in batch]:
             raise peer_unavailable("safety_review")
         verdicts = [
             Verdict(
-                key=(asked.organization_id, asked.record_id),
+                key=asked.key,
                 number=said.verdict,
                 rules_version=said.rules_version,
                 final=said.verdict in _FINAL_VERDICTS,
@@ -277,9 +273,7 @@ class ScreeningFeed:
             if last_try:
                 store.give_up(tx, [verdict.key for verdict in verdicts if not verdict.final])
 
-    def _open(
-        self, organization_id: str, rows: Sequence[StoredRow]
-    ) -> list[screening_pb2.ScreenedInteraction]:
+    def _open(self, organization_id: str, rows: Sequence[StoredRow]) -> list[Screenable]:
         """The contents of rows, by the screening permission. A refusal that will not pass costs only the records that it is about: they
         are given up. Raises what passes."""
         if not rows:
@@ -298,7 +292,7 @@ class ScreeningFeed:
         keys = {one.record_id: one.key for one in answer.keys}
         with self._database.transaction() as tx:
             contents = reading.contents(tx, organization_id, sorted(keys))
-        opened: list[screening_pb2.ScreenedInteraction] = []
+        opened: list[Screenable] = []
         for row in rows:
             try:
                 content = open_content(
@@ -312,14 +306,7 @@ class ScreeningFeed:
                 _log.error("screening.content_does_not_open")
                 self._give_up([row.key])
                 continue
-            opened.append(
-                screening_pb2.ScreenedInteraction(
-                    record_id=row.record_id,
-                    organization_id=organization_id,
-                    end_user=row.end_user,
-                    content=content,
-                )
-            )
+            opened.append(Screenable(row.key, row.end_user, content.SerializeToString()))
         return opened
 
     def _give_up(self, keys: Sequence[Key]) -> None:
@@ -328,13 +315,14 @@ class ScreeningFeed:
                 store.give_up(tx, keys)
 
 
-def _screened(interaction: interactions_pb2.Interaction) -> screening_pb2.ScreenedInteraction:
-    return screening_pb2.ScreenedInteraction(
-        record_id=interaction.record_id,
-        organization_id=interaction.organization_id,
-        end_user=interaction.end_user,
-        content=interaction.content,
-    )
+def _request(batch: Sequence[Screenable]) -> screening_pb2.ScreenRequest:
+    request = screening_pb2.ScreenRequest()
+    for one in batch:
+        added = request.interactions.add(
+            record_id=one.key[1], organization_id=one.key[0], end_user=one.end_user
+        )
+        added.content.MergeFromString(one.content)
+    return request
 
 
 def _question(organization_id: str, rows: Sequence[StoredRow]) -> authz_pb2.OpenRecordsRequest:

@@ -104,9 +104,9 @@ def _associated(organization_id: str, record_id: bytes, data_key_id: bytes) -> b
     return organization_id.encode() + b"\0" + record_id + data_key_id
 
 
-def seal_content(content: interactions_pb2.InteractionContent, record_id: bytes, data_key: DataKey) -> bytes:
-    """The content, compressed and encrypted: nonce (12 bytes) and ciphertext."""
-    packed = _threads.compressor.compress(content.SerializeToString())
+def seal_content(content: bytes, record_id: bytes, data_key: DataKey) -> bytes:
+    """The content, a serialized InteractionContent, compressed and encrypted: nonce (12 bytes) and ciphertext."""
+    packed = _threads.compressor.compress(content)
     nonce = ids.entropy(_NONCE_BYTES)
     key = record_key(data_key.key.reveal(), record_id)
     bound = _associated(data_key.organization_id, record_id, data_key.data_key_id)

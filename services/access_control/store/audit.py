@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.store import metadata
-from services.access_control.store.driver import driver_of
+from shared.driver import driver_of
 
 # `sequence` is the order of insertion, with gaps; `number` and `leaf_index` are given by the sequencer, without gaps.
 entries = Table(

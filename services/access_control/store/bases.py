@@ -12,7 +12,8 @@ from typing import Final, LiteralString, cast
 
 from services.access_control.store import Connection
 from services.access_control.store.audit import NewEntry
-from services.access_control.store.driver import checked, driver_of
+from services.access_control.store.driver import checked
+from shared.driver import driver_of
 
 _PERSON: Final[LiteralString] = """p.xmin,
         coalesce((SELECT string_agg(r.xmin::text, ',' ORDER BY r.role_assignment_id) FROM role_assignments r

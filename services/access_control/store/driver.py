@@ -1,26 +1,16 @@
-"""The driver's own connection under a transaction, and libpq's under that, for what is in the way of every read or touches every
-organization: there SQLAlchemy, or the driver, costs more than the statement."""
+"""libpq under a transaction's connection, for what is in the way of every read: there the driver costs more than the statement."""
 
 import select
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, LiteralString, cast
+from typing import LiteralString
 
 import psycopg
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import Connection
 
-
-def driver_of(tx: Connection) -> "psycopg.Connection[tuple[Any, ...]]":
-    """The driver's connection."""
-    return cast("psycopg.Connection[tuple[Any, ...]]", tx.connection.driver_connection)
-
-
-def execute_arrays(tx: Connection, statement: LiteralString, parameters: Mapping[str, object]) -> None:
-    """Runs a statement on many rows that come as arrays, in the driver's binary form (`%(name)b`): half of what re-wrapping costs is else
-    spent on writing keys as text."""
-    driver_of(tx).execute(statement, parameters)
+from shared.driver import driver_of
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.store.custody import epoch_keys, organization_keys
-from services.access_control.store.driver import driver_of, execute_arrays
+from shared.driver import driver_of, execute
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def close_organization(tx: Connection, organization_id: str, at: datetime) -> No
 
 def replace_organizations(tx: Connection, rows: Sequence[OrganizationRow], at: datetime) -> None:
     """Gives organizations other keys, which all hang on one root."""
-    execute_arrays(
+    execute(
         tx,
         "UPDATE organization_keys SET generation = fresh.generation, wrapped = fresh.wrapped, root_id = %(root_id)s, made_at = %(at)s "
         "FROM unnest(%(ids)b::text[], %(generations)b::int[], %(keys)b::bytea[]) AS fresh(id, generation, wrapped) "
@@ -145,7 +145,7 @@ def organizations_after(tx: Connection, after: str, limit: int) -> list[Organiza
 
 def rewrap_organizations(tx: Connection, root_id: str, wrapped: Mapping[str, bytes]) -> None:
     """Puts organizations' keys under another root."""
-    execute_arrays(
+    execute(
         tx,
         "UPDATE organization_keys SET wrapped = fresh.wrapped, root_id = %(root_id)s "
         "FROM unnest(%(ids)b::text[], %(keys)b::bytea[]) AS fresh(id, wrapped) WHERE organization_keys.organization_id = fresh.id",
@@ -202,7 +202,7 @@ def add_epoch(tx: Connection, row: EpochRow, at: datetime) -> None:
 
 def mark_epochs(tx: Connection, marked: Sequence[LivingEpoch], destruction_id: str, at: datetime) -> None:
     """Makes tombstones of epochs."""
-    execute_arrays(
+    execute(
         tx,
         "UPDATE epoch_keys SET wrapped = NULL, marked_at = %(at)s, destruction_id = %(destruction_id)s "
         "FROM unnest(%(ids)b::text[], %(days)b::date[]) AS gone(id, day) "
@@ -218,7 +218,7 @@ def mark_epochs(tx: Connection, marked: Sequence[LivingEpoch], destruction_id: s
 
 def rewrap_epochs(tx: Connection, survivors: Sequence[tuple[LivingEpoch, bytes]]) -> None:
     """Puts surviving epochs under the new keys of their organizations. survivors: with what they are wrapped to now."""
-    execute_arrays(
+    execute(
         tx,
         "UPDATE epoch_keys SET wrapped = fresh.wrapped "
         "FROM unnest(%(ids)b::text[], %(days)b::date[], %(keys)b::bytea[]) AS fresh(id, day, wrapped) "

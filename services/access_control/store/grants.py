@@ -46,7 +46,7 @@ from services.access_control.grants.grant import (
 from services.access_control.grants.messages import asked_of
 from services.access_control.grants.scope import DataScope
 from services.access_control.store import metadata
-from services.access_control.store.driver import driver_of
+from shared.driver import driver_of
 
 # `number` is the order of requests. A grant of data has an organization, one of a power has none. `record_ids` is their concatenation,
 # 16 bytes each. `request_digest` tells a repeated request from a reused id. `asked`: what was asked for (a message of the contract) where

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.store.custody import hold_keys, retained_records
-from services.access_control.store.driver import execute_arrays
+from shared.driver import execute
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def holds_after(tx: Connection, after: str, limit: int) -> list[HoldRow]:
 
 def rewrap_holds(tx: Connection, root_id: str, wrapped: Mapping[str, bytes]) -> None:
     """Puts holds' keys under another root."""
-    execute_arrays(
+    execute(
         tx,
         "UPDATE hold_keys SET wrapped = fresh.wrapped, root_id = %(root_id)s "
         "FROM unnest(%(ids)b::text[], %(keys)b::bytea[]) AS fresh(id, wrapped) WHERE hold_keys.hold_id = fresh.id",

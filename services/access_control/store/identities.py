@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.people.person import Identity
 from services.access_control.store import metadata
-from services.access_control.store.driver import driver_of
+from shared.driver import driver_of
 
 # Rows stay for ever: an identity that was somebody's never becomes somebody else's. `subject_folded` makes that nobody is two people by
 # writing a letter larger.

@@ -10,7 +10,8 @@ from sqlalchemy import Column, Connection, DateTime, Integer, LargeBinary, Table
 
 from kept.access_control.v1 import grants_pb2
 from services.access_control.store import metadata
-from services.access_control.store.driver import driver_of, working
+from services.access_control.store.driver import working
+from shared.driver import driver_of
 
 opened_records = Table(
     "opened_records",

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, LiteralString
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, exists, or_, select, text, tuple_, update
+from sqlalchemy import Connection, exists, or_, select, tuple_, update
 
 from services.logging.records import Row
 from services.logging.store.tables import unscreened
-from services.logging.store.writing import cursor_of
+from shared.driver import copy_binary, execute
 
 Key = tuple[str, bytes]
 
@@ -27,16 +27,12 @@ class Verdict:
 
 def expect(tx: Connection, rows: Iterable[Row]) -> None:
     """Writes down, with the rows themselves, that these with content are to be screened."""
-    with (
-        cursor_of(tx) as cursor,
-        cursor.copy(
-            "COPY unscreened (organization_id, record_id, received_at) FROM STDIN (FORMAT BINARY)"
-        ) as copy,
-    ):
-        copy.set_types(["text", "uuid", "timestamptz"])
-        for row in rows:
-            if row.content is not None:
-                copy.write_row((row.organization_id, UUID(bytes=row.record_id), row.received_at))
+    copy_binary(
+        tx,
+        "COPY unscreened (organization_id, record_id, received_at) FROM STDIN (FORMAT BINARY)",
+        ("text", "uuid", "timestamptz"),
+        ((row.organization_id, row.record_id, row.received_at) for row in rows if row.content is not None),
+    )
 
 
 def claim(
@@ -114,14 +110,19 @@ def give_up_older(tx: Connection, created_from: bytes, *, received_before: datet
 
 
 # The bounds name the partitions in which these may lie; without them all are looked through.
-_RECORD: Final = tuple(
-    text(
-        f"UPDATE {table} SET verdict = given.number, rules_version = given.version "  # noqa: S608 - of our own tables
-        "FROM unnest(CAST(:organizations AS text[]), CAST(:ids AS uuid[]), CAST(:numbers AS smallint[]), CAST(:versions AS text[])) "
-        f"AS given(organization_id, record_id, number, version) WHERE {table}.organization_id = given.organization_id "
-        f"AND {table}.record_id = given.record_id AND {table}.record_id BETWEEN :first AND :last"
-    )
-    for table in ("interactions", "retained")
+_RECORD: Final[tuple[LiteralString, ...]] = (
+    "UPDATE interactions SET verdict = given.number, rules_version = given.version "
+    "FROM unnest(%b::text[], %b::uuid[], %b::int2[], %b::text[]) AS given(organization_id, record_id, number, version) "
+    "WHERE interactions.organization_id = given.organization_id AND interactions.record_id = given.record_id "
+    "AND interactions.record_id BETWEEN %b AND %b",
+    "UPDATE retained SET verdict = given.number, rules_version = given.version "
+    "FROM unnest(%b::text[], %b::uuid[], %b::int2[], %b::text[]) AS given(organization_id, record_id, number, version) "
+    "WHERE retained.organization_id = given.organization_id AND retained.record_id = given.record_id "
+    "AND retained.record_id BETWEEN %b AND %b",
+)
+_DONE: Final = (
+    "DELETE FROM unscreened USING unnest(%b::text[], %b::uuid[]) AS done(organization_id, record_id) "
+    "WHERE unscreened.organization_id = done.organization_id AND unscreened.record_id = done.record_id"
 )
 
 
@@ -132,21 +133,19 @@ def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:
         return
     in_order = sorted(verdicts, key=lambda one: one.key)
     ids = [UUID(bytes=verdict.key[1]) for verdict in in_order]
-    given = {
-        "organizations": [verdict.key[0] for verdict in in_order],
-        "ids": ids,
-        "numbers": [verdict.number for verdict in in_order],
-        "versions": [verdict.rules_version for verdict in in_order],
-        "first": min(ids),
-        "last": max(ids),
-    }
+    given = (
+        [verdict.key[0] for verdict in in_order],
+        ids,
+        [verdict.number for verdict in in_order],
+        [verdict.rules_version for verdict in in_order],
+        min(ids),
+        max(ids),
+    )
     for statement in _RECORD:
-        tx.execute(statement, given)
-    done = [(verdict.key[0], UUID(bytes=verdict.key[1])) for verdict in verdicts if verdict.final]
+        execute(tx, statement, given)
+    done = [verdict.key for verdict in in_order if verdict.final]
     if done:
-        tx.execute(
-            delete(unscreened).where(tuple_(unscreened.c.organization_id, unscreened.c.record_id).in_(done))
-        )
+        execute(tx, _DONE, ([one for one, _ in done], [UUID(bytes=record_id) for _, record_id in done]))
 
 
 def has_given_up(tx: Connection) -> bool:

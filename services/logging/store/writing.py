@@ -7,39 +7,35 @@ circle.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date
-from typing import Any, Final, cast
+from operator import attrgetter
+from typing import Final
 from uuid import UUID
 
 import psycopg
 from sqlalchemy import Connection, select, text, tuple_
-from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
 from services.logging.sealing import DataKey
-from services.logging.store.tables import (
-    RECORD_COLUMNS,
-    RECORD_TYPES,
-    data_keys,
-    interactions,
-    retained,
-    stored_counts,
-)
+from services.logging.store.tables import RECORD_COLUMNS, RECORD_TYPES, interactions, retained
+from shared.driver import copy_binary, execute
 
 _COLUMNS: Final = ", ".join(RECORD_COLUMNS)
 _COPY: Final = f"COPY {{table}} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_KEY: Final = attrgetter("organization_id", "record_id")
 
 
-def write(tx: Connection, rows: Sequence[Row]) -> set[tuple[str, bytes]]:
-    """Stores rows whose keys all differ; returns the keys of those that were not there before."""
-    ordered = sorted(rows, key=lambda row: row.key)
+def write(tx: Connection, rows: Sequence[Row]) -> list[Row]:
+    """Stores rows whose keys all differ; returns those that were not there before, in the order of keys."""
+    ordered = sorted(rows, key=_KEY)
     if not ordered:
-        return set()
+        return []
     try:
         with tx.begin_nested():
             _copy(tx, "interactions", ordered)
     except psycopg.errors.UniqueViolation:
-        return _write_around_conflicts(tx, ordered)
-    return {row.key for row in ordered}
+        stored = _write_around_conflicts(tx, ordered)
+        return [row for row in ordered if row.key in stored]
+    return ordered
 
 
 def _write_around_conflicts(tx: Connection, rows: Sequence[Row]) -> set[tuple[str, bytes]]:
@@ -57,48 +53,47 @@ def _write_around_conflicts(tx: Connection, rows: Sequence[Row]) -> set[tuple[st
 
 
 def _copy(tx: Connection, table: str, rows: Sequence[Row]) -> None:
-    with cursor_of(tx) as cursor, cursor.copy(_COPY.format(table=table).encode()) as copy:
-        copy.set_types(RECORD_TYPES)
-        for row in rows:
-            latency = None if row.latency is None else round(row.latency.total_seconds() * 1_000_000)
-            copy.write_row(
-                (
-                    row.organization_id,
-                    UUID(bytes=row.record_id),
-                    row.received_at,
-                    row.gateway,
-                    row.application,
-                    row.model,
-                    row.end_user,
-                    row.prompt_tokens,
-                    row.generation_tokens,
-                    row.finish_reason,
-                    latency,
-                    None if row.data_key_id is None else UUID(bytes=row.data_key_id),
-                    row.content,
-                    row.api_key_kind,
-                )
+    copy_binary(
+        tx,
+        _COPY.format(table=table),
+        RECORD_TYPES,
+        (
+            (
+                row.organization_id,
+                row.record_id,
+                row.received_at,
+                row.gateway,
+                row.application,
+                row.model,
+                row.end_user,
+                row.prompt_tokens,
+                row.generation_tokens,
+                row.finish_reason,
+                None if row.latency is None else round(row.latency.total_seconds() * 1_000_000),
+                row.data_key_id,
+                row.content,
+                row.api_key_kind,
             )
-
-
-def cursor_of(tx: Connection) -> "psycopg.Cursor[tuple[Any, ...]]":
-    """A cursor of the transaction's own connection, for COPY."""
-    return cast("psycopg.Connection[tuple[Any, ...]]", tx.connection.driver_connection).cursor()
+            for row in rows
+        ),
+    )
 
 
 def write_data_keys(tx: Connection, keys: Iterable[DataKey]) -> None:
     """Stores sealed data keys that are not there yet. Waits for another transaction that is about to store the same one, so that no
     record is ever committed without its data key."""
-    for key in sorted(keys, key=lambda one: one.data_key_id):
-        tx.execute(
-            insert(data_keys)
-            .values(
-                data_key_id=UUID(bytes=key.data_key_id),
-                organization_id=key.organization_id,
-                day=key.day,
-                sealed=key.sealed,
-            )
-            .on_conflict_do_nothing()
+    ordered = sorted(keys, key=lambda one: one.data_key_id)
+    if ordered:
+        execute(
+            tx,
+            "INSERT INTO data_keys (data_key_id, organization_id, day, sealed) "
+            "SELECT * FROM unnest(%b::uuid[], %b::text[], %b::date[], %b::bytea[]) ON CONFLICT DO NOTHING",
+            (
+                [UUID(bytes=key.data_key_id) for key in ordered],
+                [key.organization_id for key in ordered],
+                [key.day for key in ordered],
+                [key.sealed for key in ordered],
+            ),
         )
 
 
@@ -110,23 +105,24 @@ def count(tx: Connection, rows: Iterable[Row], writer: str) -> None:
         place = (row.day, row.organization_id)
         records[place] += 1
         with_content[place] += row.content is not None
-    for day, organization_id in sorted(records):
-        added = insert(stored_counts).values(
-            day=day,
-            organization_id=organization_id,
-            writer=writer,
-            records=records[day, organization_id],
-            records_with_content=with_content[day, organization_id],
-        )
-        tx.execute(
-            added.on_conflict_do_update(
-                constraint="stored_counts_pkey",
-                set_={
-                    "records": stored_counts.c.records + added.excluded.records,
-                    "records_with_content": stored_counts.c.records_with_content
-                    + added.excluded.records_with_content,
-                },
-            )
+    places = sorted(
+        records
+    )  # in one order: writers that share a name would else wait for each other in a circle
+    if places:
+        execute(
+            tx,
+            "INSERT INTO stored_counts AS counted (day, organization_id, writer, records, records_with_content) "
+            "SELECT day, organization_id, %b, records, with_content FROM unnest(%b::date[], %b::text[], %b::int8[], %b::int8[]) "
+            "AS added(day, organization_id, records, with_content) ON CONFLICT (day, organization_id, writer) DO UPDATE SET "
+            "records = counted.records + excluded.records, "
+            "records_with_content = counted.records_with_content + excluded.records_with_content",
+            (
+                writer,
+                [day for day, _ in places],
+                [organization_id for _, organization_id in places],
+                [records[place] for place in places],
+                [with_content[place] for place in places],
+            ),
         )
 
 

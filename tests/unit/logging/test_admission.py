@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kept.retention.v1 import rules_pb2_grpc
 from kept.settings.v1 import organizations_pb2, policies_pb2_grpc
@@ -13,6 +15,7 @@ from services.logging.admission import (
     STORE,
     STORE_WITHOUT_CONTENT,
     Admission,
+    BatchAdmission,
     GatewayPolicy,
     OrganizationPolicy,
     admit,
@@ -21,6 +24,7 @@ from services.logging.admission import (
 )
 from services.logging.policies import Policies
 from shared.errors import Reason
+from shared.ids import new_record_id, record_time
 from tests.support.clocks import ManualClock
 from tests.unit.logging.peers import NOON, ORG, OTHER, Peers
 
@@ -139,3 +143,42 @@ def test_which_policies_count(
     created_at, received_at = NOON + timedelta(seconds=created), NOON + timedelta(seconds=received)
     begins, ends = span_of(created_at, received_at)
     assert known_to(*policies).organization_throughout(ORG, begins, created_at, ends) == expected
+
+
+# Instants around which a decision may turn: the late window, its tolerance, and now.
+_EDGES = (-86_405, -86_400, -86_395, -5, 0, 5)
+_near_an_edge = st.builds(
+    lambda edge, off: edge + off / 1000, st.sampled_from(_EDGES), st.integers(-2_500, 2_500)
+)
+_policy = st.sampled_from((OPEN, ZDR, CLOSED, ELSEWHERE))
+
+
+@settings(max_examples=400)
+@given(
+    first=st.tuples(st.just(-100_000.0) | _near_an_edge, _policy),
+    later=st.lists(st.tuples(_near_an_edge, _policy), max_size=2),
+    created=st.lists(_near_an_edge, min_size=10, max_size=10),
+    microseconds=st.integers(0, 999),
+)
+def test_a_batch_decides_on_each_record_as_if_it_were_alone(
+    first: tuple[float, OrganizationPolicy],
+    later: list[tuple[float, OrganizationPolicy]],
+    created: list[float],
+    microseconds: int,
+) -> None:
+    received_at = NOON + timedelta(microseconds=microseconds)
+    policies = known_to(*sorted((first, *later), key=lambda change: change[0]))
+    batch = BatchAdmission(received_at, [ALL], policies.organization_throughout)
+    for offset in created:
+        record_id = new_record_id(NOON + timedelta(seconds=offset))
+        created_at = record_time(record_id)
+        begins, ends = span_of(created_at, received_at)
+        alone = admit(
+            ORG,
+            created_at,
+            received_at,
+            policies.organization_throughout(ORG, begins, created_at, ends),
+            [ALL],
+        )
+        assert batch.decide(ORG, record_id) == alone
+    assert batch.decide(ORG, bytes(16)) == refuse(Reason.REASON_INVALID_RECORD_ID)

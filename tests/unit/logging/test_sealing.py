@@ -38,7 +38,7 @@ def test_the_holder_of_the_epoch_key_opens_what_was_sealed_and_nothing_else_does
     keys = DataKeys(lambda _organization, _day: public, ManualClock(NOON))
     data_key = keys.for_writing(ORG, DAY)
     marker = "a\0b \U0001f600 " + "marker" * 200
-    sealed = seal_content(content(marker), RECORD, data_key)
+    sealed = seal_content(content(marker).SerializeToString(), RECORD, data_key)
     assert b"marker" not in sealed
     assert len(data_key.sealed) == 1168
     assert data_key.key.reveal() not in data_key.sealed
