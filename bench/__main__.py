@@ -32,7 +32,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="Measures. Every ratio is of two things timed in turns."
     )
-    parser.add_argument("names", nargs="*", choices=[[], *PROGRAMS, *PEERS], help="which programs; all but those against peers without")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        choices=[[], *PROGRAMS, *PEERS],
+        help="which programs; all but those against peers without",
+    )
     parser.add_argument("--scale", choices=["small", "full"], default=os.environ.get("SCALE", "full"))
     options = parser.parse_args()
     figures = []

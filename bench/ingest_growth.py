@@ -19,7 +19,8 @@ _FILL: Final = """
     INSERT INTO interactions (organization_id, record_id, received_at, gateway, application, model, end_user, prompt_tokens,
         generation_tokens, finish_reason, data_key_id, content)
     SELECT 'org_' || lpad((number %% %(organizations)s)::text, 26, '0'),
-        (lpad(to_hex(%(begin)s + number %% 60000), 12, '0') || '7' || substr(md5(number::text), 1, 3) || '8' || substr(md5(number::text), 4, 15))::uuid,
+        (lpad(to_hex(%(begin)s + number %% 60000), 12, '0') || '7' || substr(md5(number::text), 1, 3)
+            || '8' || substr(md5(number::text), 4, 15))::uuid,
         now(), 'bench', 'bench', 'model-1', 'user-' || number %% 10000, 180, 180, 'stop', md5((number / 1000)::text)::uuid,
         decode(repeat(md5(number::text), 13), 'hex')
     FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS number

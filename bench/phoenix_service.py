@@ -109,7 +109,9 @@ def _process(home: Path, http: int, otlp: int, url: str, log: Path) -> Iterator[
 def _install() -> None:
     if (_ENVIRONMENT / "installed").exists():
         return
-    sys.stderr.write(f"bench: installing arize-phoenix {VERSION} into {_ENVIRONMENT.relative_to(_ROOT)} (some 700 MB)\n")
+    sys.stderr.write(
+        f"bench: installing arize-phoenix {VERSION} into {_ENVIRONMENT.relative_to(_ROOT)} (some 700 MB)\n"
+    )
     uv = Path(sys.executable).with_name("uv")
     for arguments in (
         ["venv", "--quiet", "--clear", "--python", sys.executable, str(_ENVIRONMENT)],

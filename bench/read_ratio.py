@@ -15,7 +15,9 @@ from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import read_pb2, read_pb2_grpc
 from services.logging.store.tables import RECORD_COLUMNS
 
-_SELECT = f"SELECT {', '.join(RECORD_COLUMNS)} FROM interactions WHERE organization_id = %s ORDER BY record_id"  # noqa: S608 - constants
+_SELECT = (
+    f"SELECT {', '.join(RECORD_COLUMNS)} FROM interactions WHERE organization_id = %s ORDER BY record_id"
+)
 
 
 class Reader:

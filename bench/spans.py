@@ -5,6 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -66,10 +67,10 @@ def export_all(channel: grpc.Channel, requests: Sequence[bytes]) -> None:
             if refused.rejected_spans:
                 raise RuntimeError(f"{refused.rejected_spans} refused: {refused.error_message}")
 
-    side_by_side([lambda some=requests[each::SENDERS]: send(some) for each in range(SENDERS)])
+    _side_by_side([partial(send, requests[each::SENDERS]) for each in range(SENDERS)])
 
 
-def side_by_side(works: Sequence[Callable[[], None]]) -> None:
+def _side_by_side(works: Sequence[Callable[[], None]]) -> None:
     """Does all at once, each in a thread of its own; raises RuntimeError with the first failure after all have ended."""
     failures: list[str] = []
 

@@ -43,8 +43,9 @@ def _unavailable() -> KeptError:
 class Database:
     """One service's database.
 
-    url: SQLAlchemy URL with the psycopg driver; its `options` (settings of each session, libpq §32.1.2) count beside ours. pool: connections at most, sized to the worker threads. `on_commit` is called with
-    "before" and "after" around every commit; the simulation crashes there.
+    url: SQLAlchemy URL with the psycopg driver; its `options` (libpq: settings of each session) count beside ours. pool:
+    connections at most, sized to the worker threads. `on_commit` is called with "before" and "after" around every commit; the simulation
+    crashes there.
     """
 
     def __init__(self, url: str, *, pool: int = 10, on_commit: Callable[[str], None] | None = None) -> None:

@@ -119,7 +119,9 @@ def version() -> int:
     printed = run("postgres", "--version")
     number = re.search(r"\) (\d+)", printed)
     if number is None or int(number.group(1)) < _OLDEST:
-        raise LocalStackError(f"{directory()} has {printed!r}; PostgreSQL {_OLDEST} is the oldest that serves here.")
+        raise LocalStackError(
+            f"{directory()} has {printed!r}; PostgreSQL {_OLDEST} is the oldest that serves here."
+        )
     return int(number.group(1))
 
 

@@ -1,8 +1,8 @@
 """`python -m tests.given {postgres,citus} URL`: looks whether the database can serve, says what is missing, and runs logging's tests on it.
 
-What is needed: PostgreSQL 15 or newer, and a role that may make schemas in the database (`GRANT CREATE ON DATABASE …`). For Citus: version 11
-or newer with its extension made in the database, at least one node that takes shards, and workers that let the coordinator in as the
-same role. Each test has a schema of its own, removed after it; nothing else in the database is touched.
+What is needed: PostgreSQL 15 or newer, and a role that may make schemas in the database (`GRANT CREATE ON DATABASE …`). For Citus:
+version 11 or newer with its extension made in the database, at least one node that takes shards, and workers that let the coordinator in
+as the same role. Each test has a schema of its own, removed after it; nothing else in the database is touched.
 """
 
 import argparse
@@ -17,7 +17,11 @@ import psycopg
 _ROOT: Final = Path(__file__).parents[2]
 _OLDEST: Final = 15
 _OLDEST_CITUS: Final = 11
-_TESTS: Final = ("tests/unit/logging", "tests/unit/shared/test_outbox.py", "tests/unit/shared/test_replica.py")
+_TESTS: Final = (
+    "tests/unit/logging",
+    "tests/unit/shared/test_outbox.py",
+    "tests/unit/shared/test_replica.py",
+)
 # Named here, because nothing else collects it: no test of it could pass on the server that all tests have.
 _OF_CITUS: Final = "tests/given/distributed.py"
 
@@ -46,7 +50,9 @@ def main() -> int:
 def _missing(kind: str, url: str) -> str:
     """Why the database cannot serve, in a sentence; empty when it can."""
     if not url:
-        return f"no database is given: make test-{kind} DATABASE=postgresql://user:password@host:port/database"
+        return (
+            f"no database is given: make test-{kind} DATABASE=postgresql://user:password@host:port/database"
+        )
     try:
         with psycopg.connect(url, connect_timeout=10, autocommit=True) as connection:
             return _missing_in(connection, kind)

@@ -1,7 +1,7 @@
 """A database that is given to the tests instead of a server of their own: `make test-postgres DATABASE=…`, `make test-citus DATABASE=…`.
 
-KEPT_TEST_DATABASE is its URL. Each test has a schema of its own in it, named in the URL's `options`, so nothing is asked of the database but
-the right to make schemas; what is there already is left alone. KEPT_TEST_CITUS is set when it is the database of a Citus coordinator.
+KEPT_TEST_DATABASE is its URL. Each test has a schema of its own in it, named in the URL's `options`, so nothing is asked of the database
+but the right to make schemas; what is there already is left alone. KEPT_TEST_CITUS is set when it is a Citus coordinator's.
 """
 
 import os
@@ -63,7 +63,7 @@ class GivenDatabase:
         base = make_url("postgresql+psycopg://")
         return base.set(
             host=_text(said.get("host")),
-            port=int(said["port"]) if said.get("port") else None,
+            port=int(str(said["port"])) if said.get("port") else None,
             username=_text(said.get("user")),
             password=_text(said.get("password")),
             database=_text(said.get("dbname")),

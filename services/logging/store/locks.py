@@ -12,7 +12,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine, text
 
 # An aggregate gives one row, and so one lock, whether there is a row of this name or none.
-_ON_SHARD: Final = "SELECT CAST({lock} AS text), count(*) FROM organization_fences WHERE organization_id = :name"
+_ON_SHARD: Final = (
+    "SELECT CAST({lock} AS text), count(*) FROM organization_fences WHERE organization_id = :name"
+)
 _ON_SERVER: Final = "SELECT {lock}"
 _NUMBERED: Final = "(:class, :number)"
 _NAMED: Final = "(hashtextextended(:name, 0))"

@@ -134,10 +134,11 @@ def test_what_lies_on_shards_has_no_key_that_does_not_name_the_organization(data
                 assert without == 0, table.name
 
 
-
 def test_a_database_without_citus_says_so(database: Database) -> None:
     with database.transaction() as tx:
-        tx.execute(text("CREATE TEMPORARY TABLE pg_extension (extname text)"))  # as a database without it has it
+        tx.execute(
+            text("CREATE TEMPORARY TABLE pg_extension (extname text)")
+        )  # as a database without it has it
         tx.execute(text("SET LOCAL search_path = pg_temp, pg_catalog"))
         with pytest.raises(RuntimeError, match="no Citus"):
             distribution.distribute(tx)
