@@ -46,7 +46,7 @@ class Phoenix:
         while found < spans:
             if time.monotonic() - since > _PATIENCE / 2:
                 raise RuntimeError(f"Phoenix stored {found} of {spans} spans and no more")
-            time.sleep(0.02)
+            time.sleep(0.1)  # looking costs it time too
             before, found = found, self.stored()
             since = since if found == before else time.monotonic()
 

@@ -32,9 +32,9 @@ def main() -> int:
     parser.add_argument("kind", choices=["postgres", "citus"])
     parser.add_argument("url", nargs="?", default="", help="postgresql://user:password@host:port/database")
     options = parser.parse_args()
-    missing = _missing(options.kind, options.url)
-    if missing:
-        sys.stderr.write(f"test-{options.kind}: {missing}\n")
+    lacking = missing(options.kind, options.url)
+    if lacking:
+        sys.stderr.write(f"test-{options.kind}: {lacking}\n")
         return 2
     environment = os.environ | {"KEPT_TEST_DATABASE": options.url}
     tests = list(_TESTS)
@@ -47,7 +47,7 @@ def main() -> int:
     ).returncode
 
 
-def _missing(kind: str, url: str) -> str:
+def missing(kind: str, url: str) -> str:
     """Why the database cannot serve, in a sentence; empty when it can."""
     if not url:
         return (
