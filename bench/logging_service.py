@@ -1,10 +1,12 @@
 """Logging as it runs, beside access control: processes of their own, over mTLS, each on an embedded PostgreSQL of its own with durable
 commits. Settings and retention are played (bench.leases), safety review finds everything clean (bench.screening_server)."""
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import grpc
 
@@ -23,33 +25,38 @@ from tests.support.server import TRUST_DOMAIN
 
 # What a small exchange with a model is long.
 CONTENT_BYTES = 1_500
+_PROSE = "".join(
+    page.read_text(encoding="utf-8") for page in sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
+)
 
 
 @dataclass(frozen=True)
 class Logging:
-    """Where logging is. address: for gateways and services. gateway: the identity of one that may record. postgres: logging's own."""
+    """Where logging is. addresses: of its processes, for gateways and services. gateway: the identity of one that may record. postgres:
+    logging's own."""
 
-    address: str
+    addresses: Sequence[str]
     organization_id: str
     gateway: Identity
     access_control: Running
     postgres: Postgres
 
-    def channel(self) -> grpc.Channel:
-        """A gateway's channel."""
+    def channel(self, process: int = 0) -> grpc.Channel:
+        """A gateway's channel to one of the processes."""
         tls = _tls(self.gateway)
         options = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]
-        return grpc.secure_channel(self.address, client_credentials(tls), options=options)
+        return grpc.secure_channel(self.addresses[process], client_credentials(tls), options=options)
 
     def interaction(self, now: datetime, size: int = CONTENT_BYTES) -> interactions_pb2.Interaction:
-        """An interaction of this moment, with content of so many bytes."""
-        said = "The answer to everything, said once more. " * (size // 84)
+        """An interaction of this moment, with content of so many bytes: this project's own prose, another part of it each time, for what
+        is said over and over is sealed and stored for nothing."""
         content = interactions_pb2.InteractionContent()
         for messages, role in (
             (content.prompt, interactions_pb2.MESSAGE_ROLE_USER),
             (content.generations, interactions_pb2.MESSAGE_ROLE_ASSISTANT),
         ):
-            messages.add(role=role).parts.add(text=said)
+            start = secrets.randbelow(len(_PROSE) - size)
+            messages.add(role=role).parts.add(text=_PROSE[start : start + size // 2])
         return interactions_pb2.Interaction(
             record_id=new_record_id(now),
             organization_id=self.organization_id,
@@ -64,55 +71,60 @@ class Logging:
 
 
 @contextmanager
-def logging_running() -> Iterator[Logging]:
-    """Everything, stopped at the end."""
+def logging_running(processes: int = 1) -> Iterator[Logging]:
+    """Everything, stopped at the end. processes: of logging, on one database."""
     organization_id = new_id("org")
     with ExitStack() as stack:
         access_control = stack.enter_context(running(people=1, leases=leases_on(organization_id)))
         home = access_control.home / "logging"
         home.mkdir()
-        ports = free_ports(6)
-        address, people_address, health_address, metrics = (f"127.0.0.1:{port}" for port in ports[:4])
-        postgres = Postgres(home / "data", port=ports[4], password="bench", log=home / "postgres.log")
+        postgres_port, screening_port = free_ports(2)
+        postgres = Postgres(home / "data", port=postgres_port, password="bench", log=home / "postgres.log")
         postgres.start()
         stack.callback(postgres.stop)
         authority_home = access_control.home / "authority"
         authority = Authority(authority_home, trust_domain=TRUST_DOMAIN, environment="local")
         screening = stack.enter_context(
-            process("bench.screening_server", str(authority_home), str(ports[5]), log=home / "screening.log")
+            process(
+                "bench.screening_server", str(authority_home), str(screening_port), log=home / "screening.log"
+            )
         )
         assert screening.stdout is not None
         if screening.stdout.readline() != b"serving\n":
             raise RuntimeError((home / "screening.log").read_text()[-2000:])
         peers = {name: access_control.peers[name] for name in ("settings", "retention")} | {
             "access_control": access_control.address,
-            "safety_review": f"127.0.0.1:{ports[5]}",
+            "safety_review": f"127.0.0.1:{screening_port}",
         }
-        config = home / "logging.toml"
-        settings: Section = {
-            "environment": "local",
-            "trust_domain": TRUST_DOMAIN,
-            "services_address": address,
-            "people_address": people_address,
-            "health_address": health_address,
-            "metrics_address": metrics,
-            "database_url": postgres.ensure_database("logging", "bench"),
-            "migrate_at_start": True,
-            "audience": "kept:logging",
-            "log_level": "error",
-        }
+        database_url = postgres.ensure_database("logging", "bench")
         tls = _tls(authority.issue("logging", serves=True))
-        tables = {"tls": {name: str(path) for name, path in tls.model_dump().items()}, "peers": peers}
-        issuers: list[Section] = [
-            {"kind": kind, "issuer": access_control.issuer(kind), "jwks_url": access_control.issuer(kind)}
-            for kind in ("workforce", "customer")
-        ]
-        config.write_text(toml(settings, tables, {"issuers": issuers}))
-        log = home / "service.log"
-        stack.enter_context(process("services.logging", "--config", str(config), log=log))
-        wait_until(lambda: health.serves(health_address), log)
+        addresses = []
+        for number in range(processes):
+            address, people_address, health_address, metrics = (f"127.0.0.1:{port}" for port in free_ports(4))
+            addresses.append(address)
+            settings: Section = {
+                "environment": "local",
+                "trust_domain": TRUST_DOMAIN,
+                "services_address": address,
+                "people_address": people_address,
+                "health_address": health_address,
+                "metrics_address": metrics,
+                "database_url": database_url,
+                "migrate_at_start": True,
+                "audience": "kept:logging",
+                "log_level": "error",
+            }
+            tables = {"tls": {name: str(path) for name, path in tls.model_dump().items()}, "peers": peers}
+            issuers: list[Section] = [
+                {"kind": kind, "issuer": access_control.issuer(kind), "jwks_url": access_control.issuer(kind)}
+                for kind in ("workforce", "customer")
+            ]
+            config, log = home / f"logging-{number}.toml", home / f"service-{number}.log"
+            config.write_text(toml(settings, tables, {"issuers": issuers}))
+            stack.enter_context(process("services.logging", "--config", str(config), log=log))
+            wait_until(lambda at=health_address: health.serves(at), log)  # type: ignore[misc]
         yield Logging(
-            address,
+            addresses,
             organization_id,
             authority.issue(f"gateway/{GATEWAY}", serves=False),
             access_control,

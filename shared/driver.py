@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 _UUID_OID: Final = psycopg.adapters.types["uuid"].oid
 
 
-class _Sixteen(bytes):
-    """What a uuid is in a binary COPY: its 16 bytes."""
+class Uuid(bytes):
+    """A uuid as the 16 bytes that it is in PostgreSQL's binary form. Record ids are 16 bytes here; to make an object of each, and 16 bytes
+    of that again, takes longer than to encrypt a record."""
 
 
-class _SixteenDumper(Dumper):
+class _UuidDumper(Dumper):
     format = Format.BINARY
     oid = _UUID_OID
 
@@ -35,17 +36,29 @@ def execute(
 ) -> None:
     """Runs a statement whose rows nobody wants. What it says `%b` or `%(name)b` for goes in the driver's binary form: of many rows that
     come as arrays, half the cost is else in writing them as text."""
-    driver_of(tx).execute(statement, parameters)
+    with _cursor(tx) as cursor:
+        cursor.execute(statement, parameters)
+
+
+def rows(
+    tx: Connection, statement: LiteralString, parameters: Sequence[object] | Mapping[str, object]
+) -> list[tuple[Any, ...]]:
+    """The rows that a statement gives; see `execute`."""
+    with _cursor(tx) as cursor:
+        return cursor.execute(statement, parameters).fetchall()
+
+
+def _cursor(tx: Connection) -> "psycopg.Cursor[tuple[Any, ...]]":
+    cursor = driver_of(tx).cursor()
+    cursor.adapters.register_dumper(Uuid, _UuidDumper)
+    return cursor
 
 
 def copy_binary(
-    tx: Connection, statement: LiteralString, types: Sequence[str], rows: Iterable[Sequence[object]]
+    tx: Connection, statement: LiteralString, types: Sequence[str], values: Iterable[Sequence[object]]
 ) -> None:
-    """A binary COPY of rows. types: PostgreSQL's names of the columns' types; a uuid is given as its 16 bytes."""
-    with driver_of(tx).cursor() as cursor:
-        # To make a UUID of a record id, and 16 bytes of that again, takes longer than to encrypt a record.
-        cursor.adapters.register_dumper(_Sixteen, _SixteenDumper)
-        with cursor.copy(statement) as copy:
-            copy.set_types(types)
-            for row in rows:
-                copy.write_row(row)
+    """A binary COPY. values: row by row. types: PostgreSQL's names of the columns' types; of a uuid its 16 bytes."""
+    with _cursor(tx) as cursor, cursor.copy(statement) as copy:
+        copy.set_types(types)
+        for row in values:
+            copy.write_row(row)

@@ -7,6 +7,7 @@ reports NOT_SERVING, waits until balancers have seen it, lets calls in progress 
 
 import argparse
 import ctypes
+import gc
 import resource
 import signal
 import sys
@@ -41,6 +42,7 @@ Wire = Callable[[C, Clock, Database, Connect], Service]
 LIVENESS: Final = "liveness"
 _READINESS_INTERVAL: Final = timedelta(seconds=1)
 _PR_SET_DUMPABLE: Final = 4
+_COLLECTED_AFTER: Final = 50_000
 _SERVER_OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # or a second server binds the same port silently
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -150,6 +152,11 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
         signal.signal(number, lambda *_: stopping.set())
     jobs = JobRunner(list(service.jobs))
     jobs.start()
+    # What is there now stays; and a batch makes ten thousand objects that die with it, not in cycles. To look through all of them again and
+    # again for garbage took a seventh of logging's time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECTED_AFTER)
     for server in servers:
         server.start()
     _log.info("service.started")

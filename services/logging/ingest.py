@@ -20,7 +20,7 @@ from services.logging.partitions import Partitions
 from services.logging.policies import Policies
 from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
 from services.logging.screening_feed import Screenable, ScreeningFeed
-from services.logging.sealing import DataKey, DataKeys, seal_content
+from services.logging.sealing import DataKey, DataKeys, Unsealed, seal_contents
 from services.logging.store import screening, stripes, writing
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
@@ -48,16 +48,16 @@ _KEY_REFUSALS: Final = {Reason.REASON_KEY_DESTROYED: Reason.REASON_CLOSED}
 
 @dataclass(slots=True)
 class _Arrival:
-    """A record on its way through. key: organization and record id. refusal: why it is not stored. plain: its content, serialized, where
-    that is kept, and data_key: what it is sealed with. first: the index of an earlier record of the batch with the same key. is_duplicate:
-    stored before."""
+    """A record on its way through. key: organization and record id. refusal: why it is not stored. plain: its content, serialized; None
+    where there is none or it is not kept. data_key: what it is sealed with. first: the index of an earlier record of the batch with the
+    same key. is_duplicate: stored before."""
 
     interaction: interactions_pb2.Interaction = field(repr=False)
     key: tuple[str, bytes]
     decision: Decision = Decision.REFUSE
     refusal: "reasons_pb2.Reason.ValueType | None" = None
     row: Row | None = None
-    plain: bytes = field(default=b"", repr=False)
+    plain: bytes | None = field(default=None, repr=False)
     data_key: DataKey | None = None
     first: int | None = None
     is_duplicate: bool = False
@@ -68,8 +68,20 @@ class _Arrival:
         return self.key[0], record_day(self.key[1])
 
     def refuse(self, reason: "reasons_pb2.Reason.ValueType") -> None:
-        self.refusal, self.row, self.data_key, self.plain = reason, None, None, b""
+        self.refusal, self.row, self.data_key = reason, None, None
+        self.drop_content()
+
+    def drop_content(self) -> None:
+        self.plain = None
         self.interaction.ClearField("content")
+
+    def take_content(self) -> None:
+        """Takes the content out of the interaction. Only what the contract has rules for stays to be looked at: attributes."""
+        if self.interaction.HasField("content"):
+            content = self.interaction.content
+            self.plain = content.SerializeToString()
+            if not content.attributes:
+                self.interaction.ClearField("content")
 
 
 class Ingest:
@@ -124,7 +136,7 @@ class Ingest:
             [
                 Screenable(one.key, one.interaction.end_user, one.plain)
                 for one in arrivals
-                if one.data_key is not None and not one.is_duplicate
+                if one.plain is not None and one.row is not None and not one.is_duplicate
             ]
         )
         return _receipts(arrivals, rules)
@@ -139,9 +151,11 @@ class Ingest:
         )
         for index, arrival in enumerate(arrivals):
             decided = admission.decide(*arrival.key)
-            if decided.decision is not Decision.STORE:
-                arrival.interaction.ClearField("content")
             arrival.decision, arrival.refusal = decided.decision, decided.reason
+            if decided.decision is Decision.STORE:
+                arrival.take_content()
+            else:
+                arrival.drop_content()
             if decided.reason in _LOOKED_AT_NO_FURTHER:
                 continue
             fault = fault_of(arrival.interaction)
@@ -162,32 +176,41 @@ class Ingest:
                 one.is_duplicate = one.key in present
 
     def _seal(self, arrivals: list[_Arrival], gateway: str, received_at: datetime) -> None:
+        kept = [one for one in arrivals if one.refusal is None and one.first is None]
+        self._find_keys(kept)
+        unsealed = {
+            index: Unsealed(one.key[1], one.data_key, one.plain)
+            for index, one in enumerate(kept)
+            if one.data_key is not None and one.plain is not None
+        }
+        sealed = dict(zip(unsealed, seal_contents(list(unsealed.values())), strict=True))
+        for index, one in enumerate(kept):
+            if one.refusal is None:
+                one.row = row_of(
+                    one.interaction,
+                    received_at=received_at,
+                    gateway=gateway,
+                    data_key_id=None if one.data_key is None else one.data_key.data_key_id,
+                    content=sealed.get(index),
+                )
+
+    def _find_keys(self, arrivals: list[_Arrival]) -> None:
+        """Gives what has content the data key to seal it with; refuses what there is none for."""
         failed: dict[tuple[str, date], reasons_pb2.Reason.ValueType] = {}
         keys: dict[tuple[str, date], DataKey] = {}
         for arrival in arrivals:
-            if arrival.refusal is not None or arrival.first is not None:
+            if arrival.plain is None:
                 continue
-            interaction, sealed = arrival.interaction, None
-            if arrival.decision is Decision.STORE and interaction.HasField("content"):
-                place = arrival.place
-                try:
-                    if place not in failed and place not in keys:
-                        keys[place] = self._data_keys.for_writing(*place)
-                    arrival.data_key = keys.get(place)
-                except KeptError as error:
-                    failed[place] = _KEY_REFUSALS.get(error.reason, Reason.REASON_PEER_UNAVAILABLE)
-                if arrival.data_key is None:
-                    arrival.refuse(failed[place])
-                    continue
-                arrival.plain = interaction.content.SerializeToString()
-                sealed = seal_content(arrival.plain, arrival.key[1], arrival.data_key)
-            arrival.row = row_of(
-                interaction,
-                received_at=received_at,
-                gateway=gateway,
-                data_key_id=None if arrival.data_key is None else arrival.data_key.data_key_id,
-                content=sealed,
-            )
+            place = arrival.place
+            try:
+                if place not in failed and place not in keys:
+                    keys[place] = self._data_keys.for_writing(*place)
+            except KeptError as error:
+                failed[place] = _KEY_REFUSALS.get(error.reason, Reason.REASON_PEER_UNAVAILABLE)
+            if place in keys:
+                arrival.data_key = keys[place]
+            else:
+                arrival.refuse(failed[place])
 
     def _write(self, arrivals: list[_Arrival]) -> None:
         """One transaction for the batch. Returns once it is committed."""
@@ -199,8 +222,7 @@ class Ingest:
         self._partitions.require(days)
         with self._database.transaction() as tx:
             stripes.share(tx, organization_ids)
-            closed = stripes.closed_organizations(tx, organization_ids)
-            closed_days = stripes.closed_days(tx, days)
+            closed, closed_days = stripes.closed(tx, organization_ids, days)
             if closed or closed_days:
                 for one in waiting:
                     if one.key[0] in closed or record_day(one.key[1]) in closed_days:

@@ -111,7 +111,11 @@ class ScreeningFeed:
                 one.since = now
                 self._queue.append(one)
                 self._queued_bytes += len(one.content)
-        self.job.wake.set()
+            is_batch = len(self._queue) >= _BATCH_RECORDS or self._queued_bytes >= _BATCH_BYTES
+        if (
+            is_batch
+        ):  # fewer wait for others to come: each batch is a decision, an entry in the audit log and a call
+            self.job.wake.set()
 
     def screen_fresh(self) -> bool:
         """Screens one batch from memory. A job's step: True when there is more. Raises what the calls raise; the batch is tried again."""

@@ -13,6 +13,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 _SUITE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 _DATA_KEY: Final = b"kept/data-key/v1\0"
@@ -83,5 +85,11 @@ def record_key(data_key: bytes, record_id: bytes) -> bytes:
 
 def record_keys(data_key: bytes, record_ids: Iterable[bytes]) -> dict[bytes, bytes]:
     """The keys of records, 32 bytes each, by record id."""
-    digest = hmac.digest
-    return {record_id: digest(data_key, _RECORD_KEY + record_id, "sha256") for record_id in record_ids}
+    keyed = HMAC(data_key, SHA256())
+    keyed.update(_RECORD_KEY)
+    keys: dict[bytes, bytes] = {}
+    for record_id in record_ids:
+        mac = keyed.copy()  # a third of what it takes to begin anew with the key
+        mac.update(record_id)
+        keys[record_id] = mac.finalize()
+    return keys

@@ -8,14 +8,16 @@ from uuid import UUID
 
 from sqlalchemy import Connection, exists, or_, select, tuple_, update
 
+from kept.safety_review.v1 import screening_pb2
 from services.logging.records import Row
 from services.logging.store.tables import unscreened
-from shared.driver import copy_binary, execute
+from shared.driver import Uuid, execute
 
 Key = tuple[str, bytes]
+_FLAGGED: Final[int] = screening_pb2.VERDICT_FLAGGED
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Verdict:
     """What screening said on a record. number: kept.safety_review.v1.Verdict. final: nothing more will be tried."""
 
@@ -26,13 +28,19 @@ class Verdict:
 
 
 def expect(tx: Connection, rows: Iterable[Row]) -> None:
-    """Writes down, with the rows themselves, that these with content are to be screened."""
-    copy_binary(
-        tx,
-        "COPY unscreened (organization_id, record_id, received_at) FROM STDIN (FORMAT BINARY)",
-        ("text", "uuid", "timestamptz"),
-        ((row.organization_id, row.record_id, row.received_at) for row in rows if row.content is not None),
-    )
+    """Writes down, with the rows themselves, that these with content are to be screened. All of them were received at one instant."""
+    waiting = [row for row in rows if row.content is not None]
+    if waiting:
+        execute(
+            tx,
+            "INSERT INTO unscreened (organization_id, record_id, received_at) SELECT organization_id, record_id, %b "
+            "FROM unnest(%b::text[], %b::uuid[]) AS waiting(organization_id, record_id)",
+            (
+                waiting[0].received_at,
+                [row.organization_id for row in waiting],
+                [Uuid(row.record_id) for row in waiting],
+            ),
+        )
 
 
 def claim(
@@ -110,7 +118,7 @@ def give_up_older(tx: Connection, created_from: bytes, *, received_before: datet
 
 
 # The bounds name the partitions in which these may lie; without them all are looked through.
-_RECORD: Final[tuple[LiteralString, ...]] = (
+_FLAG: Final[tuple[LiteralString, ...]] = (
     "UPDATE interactions SET verdict = given.number, rules_version = given.version "
     "FROM unnest(%b::text[], %b::uuid[], %b::int2[], %b::text[]) AS given(organization_id, record_id, number, version) "
     "WHERE interactions.organization_id = given.organization_id AND interactions.record_id = given.record_id "
@@ -127,25 +135,25 @@ _DONE: Final = (
 
 
 def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:
-    """Writes verdicts on their records, wherever these lie. A final one ends the waiting, unless it is not a verdict on everything
-    (`give_up` is for that)."""
-    if not verdicts:
+    """Writes verdicts down. A final one ends the waiting; what is flagged bears it on its record, wherever that lies. One that is not final
+    changes nothing: the record waits on, or is given up."""
+    final = sorted((one for one in verdicts if one.final), key=lambda one: one.key)
+    if not final:
         return
-    in_order = sorted(verdicts, key=lambda one: one.key)
-    ids = [UUID(bytes=verdict.key[1]) for verdict in in_order]
-    given = (
-        [verdict.key[0] for verdict in in_order],
-        ids,
-        [verdict.number for verdict in in_order],
-        [verdict.rules_version for verdict in in_order],
-        min(ids),
-        max(ids),
-    )
-    for statement in _RECORD:
-        execute(tx, statement, given)
-    done = [verdict.key for verdict in in_order if verdict.final]
-    if done:
-        execute(tx, _DONE, ([one for one, _ in done], [UUID(bytes=record_id) for _, record_id in done]))
+    flagged = [one for one in final if one.number == _FLAGGED]
+    if flagged:
+        ids = [Uuid(one.key[1]) for one in flagged]
+        given = (
+            [one.key[0] for one in flagged],
+            ids,
+            [one.number for one in flagged],
+            [one.rules_version for one in flagged],
+            min(ids),
+            max(ids),
+        )
+        for statement in _FLAG:
+            execute(tx, statement, given)
+    execute(tx, _DONE, ([one.key[0] for one in final], [Uuid(one.key[1]) for one in final]))
 
 
 def has_given_up(tx: Connection) -> bool:

@@ -12,17 +12,25 @@ a day raises the fence first and then waits, on each node, for those who may not
 import hashlib
 from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Final
+from typing import Final, LiteralString
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.store import locks
 from services.logging.store.tables import day_fences, organization_fences
+from shared.driver import execute, rows
 
 STRIPES: Final = 64
 _CLASS: Final = 7301  # the first half of our advisory locks' keys
 _WRITERS: Final = STRIPES  # on Citus: shared by all who write
+# A scan of one array has no order but the array's.
+_SHARE: Final = "SELECT count(pg_advisory_xact_lock_shared(%b::int, stripe)) FROM unnest(%b::int[]) AS stripe"
+_TAKE: Final = "SELECT count(pg_advisory_xact_lock(%b::int, stripe)) FROM unnest(%b::int[]) AS stripe"
+_CLOSED: Final = (
+    "SELECT organization_id, NULL::date FROM organization_fences WHERE organization_id = ANY(%b) "
+    "UNION ALL SELECT NULL, day FROM day_fences WHERE day = ANY(%b)"
+)
 
 
 def stripe_of(organization_id: str) -> int:
@@ -37,7 +45,7 @@ def share(tx: Connection, organization_ids: Iterable[str]) -> None:
             locks.take(tx, _CLASS, _WRITERS, one, shared=True)
             locks.take(tx, _CLASS, stripe_of(one), one, shared=True)
         return
-    _take(tx, "pg_advisory_xact_lock_shared", {stripe_of(one) for one in organization_ids})
+    _take(tx, _SHARE, {stripe_of(one) for one in organization_ids})
 
 
 def take(tx: Connection, organization_id: str) -> None:
@@ -47,27 +55,20 @@ def take(tx: Connection, organization_id: str) -> None:
 
 def take_all(tx: Connection) -> None:
     """Takes all stripes exclusively, until the transaction ends."""
-    _take(tx, "pg_advisory_xact_lock", range(STRIPES))
+    _take(tx, _TAKE, range(STRIPES))
 
 
-def _take(tx: Connection, function: str, stripes: Iterable[int]) -> None:
-    # A scan of one array has no order but the array's.
-    tx.execute(
-        text(f"SELECT count({function}(:class, stripe)) FROM unnest(CAST(:stripes AS int[])) AS stripe"),  # noqa: S608 - constants
-        {"class": _CLASS, "stripes": sorted(stripes)},
-    )
+def _take(tx: Connection, statement: LiteralString, stripes: Iterable[int]) -> None:
+    execute(tx, statement, (_CLASS, sorted(stripes)))
 
 
-def closed_organizations(tx: Connection, organization_ids: Iterable[str]) -> set[str]:
-    """Which of these organizations are fenced off. Asked under their stripes, the answer stays true until the transaction ends."""
-    table = organization_fences
-    asked = select(table.c.organization_id).where(table.c.organization_id.in_(sorted(set(organization_ids))))
-    return set(tx.execute(asked).scalars())
-
-
-def closed_days(tx: Connection, days: Iterable[date]) -> set[date]:
-    """Which of these days are fenced off. Asked under any stripe, the answer stays true until the transaction ends."""
-    return set(tx.execute(select(day_fences.c.day).where(day_fences.c.day.in_(sorted(set(days))))).scalars())
+def closed(
+    tx: Connection, organization_ids: Iterable[str], days: Iterable[date]
+) -> tuple[set[str], set[date]]:
+    """Which of these organizations, and which of these days, are fenced off. Asked under the organizations' stripes, the answer stays true
+    until the transaction ends."""
+    found = rows(tx, _CLOSED, (sorted(organization_ids), sorted(days)))
+    return {one for one, _ in found if one is not None}, {day for _, day in found if day is not None}
 
 
 def close_organization(tx: Connection, organization_id: str, now: datetime) -> None:

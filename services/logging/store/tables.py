@@ -77,7 +77,8 @@ def _record_columns() -> list[Column[Any]]:
         Column("latency_us", BigInteger),
         Column("data_key_id", Uuid),
         Column("content", LargeBinary),
-        # What screening said: kept.safety_review.v1.Verdict, and the version of its rules; NULL as long as nothing was said.
+        # kept.safety_review.v1.Verdict, and the version of the rules, of what screening flagged. What is NULL and waits no more in
+        # `unscreened` was found clean, under which rules safety review knows; on each row it would double what recording writes.
         Column("verdict", SmallInteger),
         Column("rules_version", Text),
         # kept.logging.v1.ApiKeyKind. NULL where it was recorded before kinds were told apart, or by a process that does not tell them

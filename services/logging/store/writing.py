@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date
 from operator import attrgetter
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
 import psycopg
@@ -17,18 +17,24 @@ from sqlalchemy import Connection, select, text, tuple_
 from services.logging.records import Row
 from services.logging.sealing import DataKey
 from services.logging.store.tables import RECORD_COLUMNS, RECORD_TYPES, interactions, retained
-from shared.driver import copy_binary, execute
+from shared.driver import Uuid, copy_binary, execute
+from shared.driver import rows as stored_rows
 
 _COLUMNS: Final = ", ".join(RECORD_COLUMNS)
 _COPY: Final = f"COPY {{table}} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_INSERT: Final = (
+    f"INSERT INTO interactions ({_COLUMNS}) VALUES ({', '.join(f'%b::{one}' for one in RECORD_TYPES)}) "  # noqa: S608 - constants
+    "ON CONFLICT DO NOTHING RETURNING 1"
+)
+_UUIDS: Final = tuple(index for index, one in enumerate(RECORD_TYPES) if one == "uuid")
 _KEY: Final = attrgetter("organization_id", "record_id")
 
 
 def write(tx: Connection, rows: Sequence[Row]) -> list[Row]:
     """Stores rows whose keys all differ; returns those that were not there before, in the order of keys."""
     ordered = sorted(rows, key=_KEY)
-    if not ordered:
-        return []
+    if len(ordered) < 2:
+        return [row for row in ordered if _insert(tx, row)]
     try:
         with tx.begin_nested():
             _copy(tx, "interactions", ordered)
@@ -53,29 +59,34 @@ def _write_around_conflicts(tx: Connection, rows: Sequence[Row]) -> set[tuple[st
 
 
 def _copy(tx: Connection, table: str, rows: Sequence[Row]) -> None:
-    copy_binary(
-        tx,
-        _COPY.format(table=table),
-        RECORD_TYPES,
-        (
-            (
-                row.organization_id,
-                row.record_id,
-                row.received_at,
-                row.gateway,
-                row.application,
-                row.model,
-                row.end_user,
-                row.prompt_tokens,
-                row.generation_tokens,
-                row.finish_reason,
-                None if row.latency is None else round(row.latency.total_seconds() * 1_000_000),
-                row.data_key_id,
-                row.content,
-                row.api_key_kind,
-            )
-            for row in rows
-        ),
+    copy_binary(tx, _COPY.format(table=table), RECORD_TYPES, map(_values, rows))
+
+
+def _insert(tx: Connection, row: Row) -> bool:
+    """Stores one row; whether it was not there before. For one, COPY and its savepoint take longer than the row."""
+    values = list(_values(row))
+    for index in _UUIDS:
+        values[index] = None if values[index] is None else Uuid(cast("bytes", values[index]))
+    return bool(stored_rows(tx, _INSERT, values))
+
+
+def _values(row: Row) -> tuple[object, ...]:
+    """A row as it is copied."""
+    return (
+        row.organization_id,
+        row.record_id,
+        row.received_at,
+        row.gateway,
+        row.application,
+        row.model,
+        row.end_user,
+        row.prompt_tokens,
+        row.generation_tokens,
+        row.finish_reason,
+        None if row.latency is None else round(row.latency.total_seconds() * 1_000_000),
+        row.data_key_id,
+        row.content,
+        row.api_key_kind,
     )
 
 
@@ -89,7 +100,7 @@ def write_data_keys(tx: Connection, keys: Iterable[DataKey]) -> None:
             "INSERT INTO data_keys (data_key_id, organization_id, day, sealed) "
             "SELECT * FROM unnest(%b::uuid[], %b::text[], %b::date[], %b::bytea[]) ON CONFLICT DO NOTHING",
             (
-                [UUID(bytes=key.data_key_id) for key in ordered],
+                [Uuid(key.data_key_id) for key in ordered],
                 [key.organization_id for key in ordered],
                 [key.day for key in ordered],
                 [key.sealed for key in ordered],

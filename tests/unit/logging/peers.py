@@ -25,7 +25,7 @@ from kept.replica.v1 import lease_pb2
 from kept.retention.v1 import rules_pb2, rules_pb2_grpc
 from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
 from kept.settings.v1 import organizations_pb2, policies_pb2, policies_pb2_grpc
-from services.logging.sealing import SUITE, data_key_info, record_key
+from services.logging.sealing import SUITE, data_key_info, record_keys
 from shared.errors import KeptError, Reason, peer_unavailable
 from shared.identity import Caller, CallerKind
 from shared.ids import record_day
@@ -233,7 +233,7 @@ class Peers(
             day = record_day(one.record_id)
             info = data_key_info(request.organization_id, day, one.data_key_id)
             key = SUITE.decrypt(sealed[one.data_key_id], self.epochs[request.organization_id, day], info=info)
-            answer.keys.add(record_id=one.record_id, key=record_key(key, one.record_id))
+            answer.keys.add(record_id=one.record_id, key=record_keys(key)(one.record_id))
         return answer
 
     def AuthorizeScreening(

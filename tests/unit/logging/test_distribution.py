@@ -58,7 +58,7 @@ def test_who_closes_an_organization_waits_for_its_writers_and_for_no_others(data
         assert not mine.wait(0.3)
     assert mine.wait(10)
     with database.transaction() as tx:
-        assert stripes.closed_organizations(tx, [ORG, OTHER]) == {ORG, OTHER}
+        assert stripes.closed(tx, [ORG, OTHER], []) == ({ORG, OTHER}, set())
 
 
 @pytest.mark.usefixtures("on_shards")
@@ -75,12 +75,12 @@ def test_a_day_is_fenced_first_and_then_all_are_waited_for_who_may_not_have_seen
 
     with database.transaction() as tx:
         stripes.share(tx, [ORG])
-        assert stripes.closed_days(tx, [DAY]) == set()
+        assert stripes.closed(tx, [ORG], [DAY]) == (set(), set())
         close()  # does not wait
         waiting = begins(wait)
         assert not waiting.wait(0.3)
         with database.transaction() as later:  # one that comes now sees the fence
-            assert stripes.closed_days(later, [DAY]) == {DAY}
+            assert stripes.closed(later, [ORG], [DAY]) == (set(), {DAY})
     assert waiting.wait(10)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 import structlog
+from buf.validate import validate_pb2
 from sqlalchemy import func, select, text
 
 from kept.errors.v1 import reasons_pb2
@@ -128,7 +129,10 @@ def test_forbidden_content_is_dropped_before_anything_else_looks_at_the_record(
         seen.append((interaction.organization_id, interaction.HasField("content")))
 
     monkeypatch.setattr("services.logging.ingest.fault_of", look)
-    world.record(world.interaction(), world.interaction(ZDR), world.interaction(PRIVATE))
+    batch = [world.interaction(one) for one in (ORG, ZDR, PRIVATE)]
+    for one in batch:
+        one.content.attributes["kept"] = "to be looked at"
+    world.record(*batch)
     assert seen == [(ORG, True), (ZDR, False)]
 
 
@@ -402,3 +406,22 @@ def test_the_kind_of_key_is_stored_with_every_record_and_production_is_what_is_n
             for row in tx.execute(select(interactions.c.record_id, interactions.c.api_key_kind))
         }
     assert stored == {one.record_id: number for one, (_, _, number) in zip(made, kinds, strict=True)}
+
+
+def test_of_content_the_contract_has_rules_for_attributes_alone() -> None:
+    """Ingest looks at content no further where there are no attributes: a rule on anything else in it would not be kept."""
+    seen, waiting = set(), [interactions_pb2.InteractionContent.DESCRIPTOR]
+    ruled = set()
+    while waiting:
+        message = waiting.pop()
+        seen.add(message.full_name)
+        options = [message.GetOptions().HasExtension(validate_pb2.message)]
+        options += [one.GetOptions().HasExtension(validate_pb2.oneof) for one in message.oneofs]
+        ruled |= {message.name} if any(options) else set()
+        for one in message.fields:
+            if one.GetOptions().HasExtension(validate_pb2.field):
+                ruled.add(one.full_name.rsplit(".", 2)[-2] + "." + one.name)
+            if one.message_type is not None and one.message_type.full_name not in seen:
+                waiting.append(one.message_type)
+    assert len(seen) >= 4
+    assert ruled == {"InteractionContent.attributes"}

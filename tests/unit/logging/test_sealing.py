@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from datetime import timedelta
 
 import pytest
@@ -11,10 +12,10 @@ from services.logging.sealing import (
     SUITE,
     DataKeys,
     Unsealable,
+    Unsealed,
     data_key_info,
     open_content,
-    record_key,
-    seal_content,
+    seal_contents,
     seal_data_key,
 )
 from shared.ids import new_record_id, record_day
@@ -38,20 +39,21 @@ def test_the_holder_of_the_epoch_key_opens_what_was_sealed_and_nothing_else_does
     keys = DataKeys(lambda _organization, _day: public, ManualClock(NOON))
     data_key = keys.for_writing(ORG, DAY)
     marker = "a\0b \U0001f600 " + "marker" * 200
-    sealed = seal_content(content(marker).SerializeToString(), RECORD, data_key)
+    [sealed] = seal_contents([Unsealed(RECORD, data_key, content(marker).SerializeToString())])
     assert b"marker" not in sealed
     assert len(data_key.sealed) == 1168
-    assert data_key.key.reveal() not in data_key.sealed
 
     opened = SUITE.decrypt(data_key.sealed, private, info=data_key_info(ORG, DAY, data_key.data_key_id))
-    key = record_key(opened, RECORD)
+    assert opened not in data_key.sealed
+    assert data_key.record_key(RECORD) == hmac.digest(opened, b"kept/record-key/v1\0" + RECORD, "sha256")
+    key = data_key.record_key(RECORD)
     assert open_content(sealed, key, ORG, RECORD, data_key.data_key_id) == content(marker)
 
     other = new_record_id(NOON)
     for organization_id, record_id, with_key in [
         (OTHER, RECORD, key),
         (ORG, other, key),
-        (ORG, RECORD, record_key(opened, other)),
+        (ORG, RECORD, data_key.record_key(other)),
         (ORG, RECORD, b""),
     ]:
         with pytest.raises(Unsealable):
@@ -107,6 +109,21 @@ def test_data_keys_of_a_closed_organization_leave_memory_at_once(world: World) -
 
 
 def test_keys_print_as_nothing() -> None:
+    private, public = new_epoch_key()
+    key = DataKeys(lambda _organization, _day: public, ManualClock(NOON)).for_writing(ORG, DAY)
+    opened = SUITE.decrypt(key.sealed, private, info=data_key_info(ORG, DAY, key.data_key_id))
+    assert repr(opened) not in repr(key)
+
+
+@pytest.mark.parametrize("contents", [[], [b""], [b"", b""], [b"", b"x" * 3000, b""]])
+def test_a_batch_opens_piece_by_piece_whatever_is_empty(contents: list[bytes]) -> None:
+    """The contents stand for what takes no bytes when it is serialized, among what does."""
     _, public = new_epoch_key()
     key = DataKeys(lambda _organization, _day: public, ManualClock(NOON)).for_writing(ORG, DAY)
-    assert repr(key.key.reveal()) not in repr(key)
+    texts = [content("x").SerializeToString() if one else b"" for one in contents]
+    batch = [Unsealed(new_record_id(NOON), key, text) for text in texts]
+    sealed = seal_contents(batch)
+    assert len({one[:12] for one in sealed}) == len(sealed) == len(batch)  # no nonce twice
+    for one, closed in zip(batch, sealed, strict=True):
+        opened = open_content(closed, key.record_key(one.record_id), ORG, one.record_id, key.data_key_id)
+        assert opened.SerializeToString() == one.content

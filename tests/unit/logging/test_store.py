@@ -122,15 +122,14 @@ def test_a_fence_waits_for_writers_and_stands_before_the_next(tables: Database) 
     thread.start()
     with tables.transaction() as tx:
         stripes.share(tx, [ORG, OTHER])
-        assert stripes.closed_organizations(tx, [ORG, OTHER]) == set()
+        assert stripes.closed(tx, [ORG, OTHER], [DAY]) == (set(), set())
         writing_now.set()
         assert not fenced.wait(0.3)  # the writer is waited for
-        assert stripes.closed_organizations(tx, [ORG]) == set()
+        assert stripes.closed(tx, [ORG], []) == (set(), set())
     thread.join(10)
     with tables.transaction() as tx:
         stripes.share(tx, [ORG, OTHER])
-        assert stripes.closed_organizations(tx, [ORG, OTHER]) == {ORG}
-        assert stripes.closed_days(tx, [DAY, DAY + timedelta(days=1)]) == {DAY}
+        assert stripes.closed(tx, [ORG, OTHER], [DAY, DAY + timedelta(days=1)]) == ({ORG}, {DAY})
 
 
 def test_a_partition_holds_the_24_hours_of_its_utc_day(database: Database) -> None:
