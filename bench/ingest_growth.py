@@ -45,15 +45,10 @@ def fill(there: Logging, rows: int) -> None:
 def measure(small: bool) -> Iterator[Figure]:
     """`ingest_growth`, and the rows a second that it is made of."""
     few, many, rows, rounds = (1_000, 50_000, 2_000, 3) if small else (10_000, 10_000_000, 20_000, 7)
-    with (
-        logging_running() as little,
-        logging_running() as large,
-        little.channel() as to_little,
-        large.channel() as to_large,
-    ):
+    with logging_running() as little, logging_running() as large:
         fill(little, few)
         fill(large, many)
-        into_large, into_little = Streams(large, to_large, rows), Streams(little, to_little, rows)
+        into_large, into_little = Streams(large, rows), Streams(little, rows)
 
         def prepare() -> None:
             into_large.prepare()

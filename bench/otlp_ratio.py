@@ -3,21 +3,25 @@ server."""
 
 import statistics
 from collections.abc import Iterator, Sequence
-
-import grpc
+from typing import Final
 
 from bench.bare_copy import BareTable
 from bench.figures import Figure, in_turns, median_ratio
 from bench.logging_service import CONTENT_BYTES, Logging, logging_running
 from bench.spans import BATCH, SENDERS, export_all, exports
+from kept.logging.v1 import interactions_pb2
+from shared.clock import SystemClock
+
+# As many as record over streams (bench.ingest_ratio), with two senders to each.
+PROCESSES: Final = 2
 
 
 class Exporting:
     """So many spans at each call, all of them stored when it returns. They are made before, by `prepare`."""
 
-    def __init__(self, there: Logging, channel: grpc.Channel, spans: int) -> None:
+    def __init__(self, there: Logging, spans: int) -> None:
         self._there = there
-        self._channel = channel
+        self._channels = [there.channel(process) for process in range(len(there.addresses))]
         self._spans = spans
         self._requests: Sequence[bytes] = ()
         self.sent = 0
@@ -26,11 +30,17 @@ class Exporting:
     def prepare(self) -> None:
         """Spans for the next call: making them is the program's that is observed."""
         resource = {"service.name": "bench", "kept.organization_id": self._there.organization_id}
-        self._requests = exports(self._spans, CONTENT_BYTES, resource)
+        self._requests = exports(interactions(self._there, self._spans), resource)
 
     def __call__(self) -> None:
-        export_all(self._channel, self._requests)
+        export_all(self._channels, self._requests)
         self.sent += self._spans
+
+
+def interactions(there: Logging, count: int) -> list[interactions_pb2.Interaction]:
+    """What so many spans are about."""
+    now = SystemClock().now()
+    return [there.interaction(now) for _ in range(count)]
 
 
 def stored(there: Logging) -> int:
@@ -44,8 +54,8 @@ def stored(there: Logging) -> int:
 def measure(small: bool) -> Iterator[Figure]:
     """`otlp_ratio`, and the rows a second that it is made of."""
     rows, rounds = (2_048, 3) if small else (20_480, 7)
-    with logging_running() as there, there.channel() as channel, BareTable(there.postgres) as table:
-        export = Exporting(there, channel, rows)
+    with logging_running(PROCESSES) as there, BareTable(there.postgres) as table:
+        export = Exporting(there, rows)
         exported, copied = in_turns(export, lambda: table.copy(rows), rounds, between=export.prepare)
         if stored(there) != export.sent:
             raise RuntimeError(f"{export.sent} spans were taken and {stored(there)} are stored")
@@ -54,7 +64,7 @@ def measure(small: bool) -> Iterator[Figure]:
         1 / median_ratio(exported, copied),
         "ratio",
         True,
-        f"spans/s exported by OTLP in requests of {BATCH} from {SENDERS} senders, sealed, durable, screened, over mTLS, one process of "
-        f"logging, ÷ rows/s of bare binary COPY; {rows} of {CONTENT_BYTES} bytes a turn",
+        f"spans/s exported by OTLP in requests of {BATCH} from {SENDERS} senders, sealed, durable, screened, over mTLS, {PROCESSES} "
+        f"processes of logging, ÷ rows/s of bare binary COPY; {rows} of {CONTENT_BYTES} bytes a turn",
     )
     yield Figure("otlp_rows_per_s", rows / statistics.median(exported), "rows/s", True, "exported")

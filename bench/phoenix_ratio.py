@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import grpc
 
 from bench.figures import Figure, seconds
-from bench.logging_service import CONTENT_BYTES, logging_running
-from bench.otlp_ratio import Exporting, stored
+from bench.logging_service import CONTENT_BYTES, Logging, logging_running
+from bench.otlp_ratio import PROCESSES, Exporting, interactions, stored
 from bench.phoenix_service import VERSION, Phoenix, phoenix_running
 from bench.spans import BATCH, SENDERS, export_all, exports
 
@@ -15,19 +15,20 @@ from bench.spans import BATCH, SENDERS, export_all, exports
 class _Peer:
     """So many spans at each call, all of them stored when it returns."""
 
-    def __init__(self, phoenix: Phoenix, channel: grpc.Channel, spans: int) -> None:
+    def __init__(self, phoenix: Phoenix, channel: grpc.Channel, kept: Logging, spans: int) -> None:
         self._phoenix = phoenix
+        self._kept = kept
         self._channel = channel
         self._spans = spans
         self.sent = 0
         self.prepare()
 
     def prepare(self) -> None:
-        """Spans for the next call."""
-        self._requests = exports(self._spans, CONTENT_BYTES, {"service.name": "bench"})
+        """Spans for the next call, such as Kept gets."""
+        self._requests = exports(interactions(self._kept, self._spans), {"service.name": "bench"})
 
     def __call__(self) -> None:
-        export_all(self._channel, self._requests)
+        export_all([self._channel], self._requests)
         self.sent += self._spans
         self._phoenix.wait_for(self.sent)
 
@@ -37,12 +38,11 @@ def measure(small: bool) -> Iterator[Figure]:
     # Phoenix is given fewer, so that a turn of it does not last minutes; what is compared is spans a second.
     ours, theirs, rounds = (2_048, 512, 2) if small else (20_480, 2_048, 5)
     with (
-        logging_running() as kept,
+        logging_running(PROCESSES) as kept,
         phoenix_running() as phoenix,
-        kept.channel() as to_kept,
         phoenix.channel() as to_phoenix,
     ):
-        export, peer = Exporting(kept, to_kept, ours), _Peer(phoenix, to_phoenix, theirs)
+        export, peer = Exporting(kept, ours), _Peer(phoenix, to_phoenix, kept, theirs)
         kept_rates, phoenix_rates = [], []
         for number in range(rounds + 1):
             pair = ours / seconds(export), theirs / seconds(peer)
@@ -58,7 +58,7 @@ def measure(small: bool) -> Iterator[Figure]:
         statistics.median(a / b for a, b in zip(kept_rates, phoenix_rates, strict=True)),
         "ratio",
         True,
-        f"OTLP spans/s durable in Kept (mTLS, sealed, screened, one process of logging) ÷ in Arize Phoenix {VERSION} (no TLS, on "
+        f"OTLP spans/s durable in Kept (mTLS, sealed, screened, {PROCESSES} processes of logging) ÷ in Arize Phoenix {VERSION} (no TLS, on "
         f"PostgreSQL); {CONTENT_BYTES} bytes each, requests of {BATCH} from {SENDERS} senders; {ours} and {theirs} spans a turn, in turns",
     )
     yield Figure(

@@ -52,7 +52,7 @@ class Reader:
 
 def people_channel(there: Logging) -> grpc.Channel:
     """A channel to logging as people have it."""
-    config = tomllib.loads((there.access_control.home / "logging" / "logging.toml").read_text())
+    config = tomllib.loads((there.access_control.home / "logging" / "logging-0.toml").read_text())
     authority = there.gateway.authority.read_bytes()
     return grpc.secure_channel(config["people_address"], grpc.ssl_channel_credentials(authority))
 
@@ -62,11 +62,10 @@ def measure(small: bool) -> Iterator[Figure]:
     rows, rounds = (1_000, 3) if small else (10_000, 7)
     with (
         logging_running() as there,
-        there.channel() as ingest,
         people_channel(there) as channel,
         there.postgres.administration("logging") as connection,
     ):
-        Streams(there, ingest, rows)()
+        Streams(there, rows)()
         reader = Reader(there, channel, rows)
 
         def select() -> None:
