@@ -117,12 +117,16 @@ KINDS: Final[Mapping[str, Kind]] = {
     "signing_key.replacement_ordered": _kind("Somebody ordered another signing key.", _ORDERED),
     "signing_key.revocation_ordered": _kind("Somebody ordered that a key be revoked.", _ORDERED),
     # settings
-    "organization.created": _kind("A customer was entered.", "tier deployment training_allowed effective_at"),
+    "organization.created": _kind(
+        "A customer was entered.", "tier deployment training_allowed usage_agreed effective_at"
+    ),
+    "organization.updated": _kind("What is agreed with a customer changed.", "usage_agreed effective_at"),
     "organization.closed": _kind("An organization sends nothing any more.", "effective_at"),
     "organization.erased": _kind(
         "A service removed what it had of an organization; numbers by what it was.",
         "service grants members invitations data_controls_changes zero_data_retention_requests account_deletions "
-        "interactions data_keys stored_counts dropped_counts unscreened cases flags verdicts kept",
+        "usage_agreements interactions data_keys stored_counts dropped_counts unscreened billing_usage usage_reports "
+        "cases flags verdicts kept",
     ),
     "gateway.registered": _kind(
         "A service identity may record for customers.", "all_organizations effective_at"

@@ -1,7 +1,8 @@
 """The driver's own connection under a transaction, for what is in the way of every call or touches very many rows: there SQLAlchemy costs
 more than the statement."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, LiteralString, cast
 
 import psycopg
@@ -38,6 +39,13 @@ def execute(
     come as arrays, half the cost is else in writing them as text."""
     with _cursor(tx) as cursor:
         cursor.execute(statement, parameters)
+
+
+@contextmanager
+def together(tx: Connection) -> Iterator[None]:
+    """What the block gives to `execute` goes out at once, and is waited for once, at its end: there the first that failed raises."""
+    with driver_of(tx).pipeline():
+        yield
 
 
 def rows(

@@ -29,11 +29,13 @@ class Decision(Enum):
 
 @dataclass(frozen=True)
 class OrganizationPolicy:
-    """What applies to an organization's data. records_here: a deployment that sends content and log data to the vendor at all."""
+    """What applies to an organization's data. records_here: a deployment that sends content and log data to the vendor at all.
+    usage_agreed: one that does not may send usage counts (usage/reports.py)."""
 
     records_here: bool
     zero_data_retention: bool
     closed: bool
+    usage_agreed: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 The order of steps carries the promises. The leases are checked once the whole batch is here, and then the clock is
 read: whatever the content is, it is older than the check. Content that a policy forbids is dropped before anything
-else looks at it. Receipts are made after the commit, one for each record; a bad record never costs a good one.
+else looks at it; what usage counts of it are marks of its shape, never of its words. Receipts are made after the
+commit, one for each record; a bad record never costs a good one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +23,11 @@ from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
 from services.logging.screening_feed import Screenable, ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, Unsealed, seal_contents
 from services.logging.store import screening, stripes, writing
+from services.logging.usage.counting import Counting
+from services.logging.usage.features import shape_of
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
+from shared.driver import together
 from shared.errors import KeptError, Reason
 from shared.ids import record_day, record_days
 from shared.jobs import Job
@@ -50,7 +54,7 @@ _KEY_REFUSALS: Final = {Reason.REASON_KEY_DESTROYED: Reason.REASON_CLOSED}
 class _Arrival:
     """A record on its way through. key: organization and record id. refusal: why it is not stored. plain: its content, serialized; None
     where there is none or it is not kept. data_key: what it is sealed with. first: the index of an earlier record of the batch with the
-    same key. is_duplicate: stored before."""
+    same key. is_duplicate: stored before. shape: of its content (usage/features.py)."""
 
     interaction: interactions_pb2.Interaction = field(repr=False)
     key: tuple[str, bytes]
@@ -61,6 +65,7 @@ class _Arrival:
     data_key: DataKey | None = None
     first: int | None = None
     is_duplicate: bool = False
+    shape: int = 0
 
     @property
     def place(self) -> tuple[str, date]:
@@ -96,6 +101,7 @@ class Ingest:
         partitions: Partitions,
         epoch_keys: EpochKeys,
         feed: ScreeningFeed,
+        usage: Counting,
         writer: str,
     ) -> None:
         self._database = database
@@ -103,6 +109,7 @@ class Ingest:
         self._policies = policies
         self._partitions = partitions
         self._feed = feed
+        self._usage = usage
         self._writer = writer
         self._data_keys = DataKeys(epoch_keys.public_key, clock)
         self.job = Job("data_keys", timedelta(seconds=5), self.forget_keys)
@@ -113,10 +120,10 @@ class Ingest:
         return False
 
     def record(
-        self, interactions: Sequence[interactions_pb2.Interaction], gateway: str
+        self, interactions: Sequence[interactions_pb2.Interaction], gateway: str, *, is_usage: bool = True
     ) -> list[ingest_pb2.Receipt]:
         """Stores what may be stored; a receipt for each, in order. The interactions are the callee's from here on: content is taken out of
-        them.
+        them. is_usage: each is a call, to be counted; False for content that came apart from its call.
 
         Raises LEASE_LAPSED when policies or rules are not known for sure, DATABASE_UNAVAILABLE when nothing was committed or nobody
         knows, OVERLOADED.
@@ -131,7 +138,7 @@ class Ingest:
         self._judge(arrivals, gateway, received_at)
         self._find_late(arrivals)
         self._seal(arrivals, gateway, received_at)
-        self._write(arrivals)
+        self._write(arrivals, is_usage)
         self._feed.offer(
             [
                 Screenable(one.key, one.interaction.end_user, one.plain)
@@ -152,6 +159,8 @@ class Ingest:
         for index, arrival in enumerate(arrivals):
             decided = admission.decide(*arrival.key)
             arrival.decision, arrival.refusal = decided.decision, decided.reason
+            if decided.decision is not Decision.REFUSE:
+                arrival.shape = shape_of(arrival.interaction)
             if decided.decision is Decision.STORE:
                 arrival.take_content()
             else:
@@ -212,7 +221,7 @@ class Ingest:
             else:
                 arrival.refuse(failed[place])
 
-    def _write(self, arrivals: list[_Arrival]) -> None:
+    def _write(self, arrivals: list[_Arrival], is_usage: bool) -> None:
         """One transaction for the batch. Returns once it is committed."""
         waiting = [one for one in arrivals if one.row is not None]
         if not waiting:
@@ -231,8 +240,13 @@ class Ingest:
             used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}
             writing.write_data_keys(tx, [key for key in used.values() if not key.stored])
             fresh = writing.write(tx, rows)
-            screening.expect(tx, fresh)
-            writing.count(tx, fresh, self._writer)
+            count_usage = self._usage.counting(
+                tx, fresh if is_usage else [], {one.key: one.shape for one in waiting}
+            )
+            with together(tx):
+                screening.expect(tx, fresh)
+                writing.count(tx, fresh, self._writer)
+                count_usage()
         for key in used.values():
             key.stored = True
         if len(fresh) < len(rows):

@@ -13,6 +13,7 @@ from services.logging.admission import LATE_WINDOW
 from services.logging.store import retention as store
 from services.logging.store import stripes
 from services.logging.store.retention import DayCount, HeldRow
+from services.logging.usage.periods import Periods
 from shared.audit import entry
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
@@ -38,11 +39,14 @@ class Erased:
 class Lifecycle:
     """Retention's acts on the tables."""
 
-    def __init__(self, database: Database, clock: Clock, rules: Rules, outbox: Outbox) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, rules: Rules, outbox: Outbox, periods: Periods
+    ) -> None:
         self._database = database
         self._clock = clock
         self._rules = rules
         self._outbox = outbox
+        self._periods = periods
 
     def hold(
         self, hold_id: str, organization_id: str, record_ids: Sequence[bytes], kind: int | None = None
@@ -136,6 +140,7 @@ class Lifecycle:
             done = store.receipt(tx, organization_id, erasure_id)
             if done is None:
                 removed = store.erase(tx, organization_id, erasure_id, now)
+                self._periods.forget_organization(tx, organization_id)
                 self._outbox.audit(
                     tx,
                     entry(

@@ -99,6 +99,7 @@ def organization_policy(policy: policies_pb2.OrganizationPolicy) -> Organization
         records_here=policy.deployment == organizations_pb2.DEPLOYMENT_SAAS,
         zero_data_retention=policy.zero_data_retention,
         closed=policy.closed,
+        usage_agreed=policy.usage_agreed,
     )
 
 

@@ -6,7 +6,7 @@ from typing import cast
 import grpc
 
 from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, keys_pb2_grpc
-from kept.logging.v1 import ingest_pb2_grpc, lifecycle_pb2_grpc, read_pb2_grpc
+from kept.logging.v1 import ingest_pb2_grpc, lifecycle_pb2_grpc, read_pb2_grpc, usage_pb2_grpc
 from kept.retention.v1 import rules_pb2_grpc
 from kept.safety_review.v1 import screening_pb2_grpc
 from kept.settings.v1 import policies_pb2_grpc
@@ -25,10 +25,15 @@ from services.logging.servicers.ingest import IngestServicer
 from services.logging.servicers.lifecycle import LifecycleServicer
 from services.logging.servicers.otlp import add_otlp_servicers
 from services.logging.servicers.read import ReadServicer
+from services.logging.servicers.usage import UsageServicer
+from services.logging.usage.counting import Counting
+from services.logging.usage.queries import Queries
+from services.logging.usage.reports import Reports
 from shared.callers import RemoteAuthority
 from shared.clock import Clock
 from shared.database import Database
 from shared.ids import new_id
+from shared.jobs import Job
 from shared.outbox import Outbox
 from shared.service import Connect, Registrar, Service
 
@@ -56,6 +61,8 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         memory=config.screening_memory_bytes,
         patience=timedelta(seconds=config.screening_patience_seconds),
     )
+    counting = Counting(database, clock)
+    reports = Reports(database, clock, policies, counting)
     ingest = Ingest(
         database=database,
         clock=clock,
@@ -63,19 +70,21 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         partitions=partitions,
         epoch_keys=epoch_keys,
         feed=feed,
+        usage=counting,
         writer=new_id("writer"),
     )
     exporting = Exporting(ingest, policies)
     ended = EndedGrants(authz, clock)
     reading = Reading(database, clock, policies.rules, authz, ended)
-    lifecycle = Lifecycle(database, clock, policies.rules, outbox)
+    lifecycle = Lifecycle(database, clock, policies.rules, outbox, counting.periods)
 
     def register(registrar: Registrar) -> None:
         server = cast(
             "grpc.Server", registrar
         )  # generated code asks a server for no more than a Registrar has
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestServicer(ingest), server)
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestServicer(ingest, reports), server)
         add_otlp_servicers(exporting, registrar)
+        usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageServicer(Queries(database)), server)
         read_pb2_grpc.add_ReadServiceServicer_to_server(ReadServicer(reading), server)
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 
@@ -88,6 +97,8 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             partitions.job,
             epoch_keys.job,
             ingest.job,
+            Job("usage_periods", timedelta(minutes=1), counting.periods.close),
+            Job("reported_usage", timedelta(hours=1), reports.forget),
             feed.job,
             feed.backlog_job,
             outbox.job,

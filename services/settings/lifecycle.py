@@ -10,7 +10,14 @@ from datetime import datetime
 
 from kept.settings.v1 import organizations_pb2
 from services.settings.policies import Policies
-from services.settings.store import account_deletions, controls, members, organizations, zero_data_retention
+from services.settings.store import (
+    account_deletions,
+    controls,
+    members,
+    organizations,
+    usage_agreements,
+    zero_data_retention,
+)
 from services.settings.store.organizations import Organization
 from shared import audit
 from shared.clock import Clock
@@ -98,6 +105,7 @@ class Lifecycle:
                 "data_controls_changes": controls.erase(tx, organization_id),
                 "zero_data_retention_requests": zero_data_retention.erase(tx, organization_id),
                 "account_deletions": account_deletions.erase(tx, organization_id),
+                "usage_agreements": usage_agreements.erase(tx, organization_id),
             }
             erased_at = self._clock.now()
             organizations.erase(tx, organization_id, erased_at, removed)

@@ -9,6 +9,7 @@ from functools import partial
 
 from kept.options.v1 import roles_pb2
 from kept.settings.v1 import organizations_pb2
+from services.settings import usage_agreements
 from services.settings.members import invite
 from services.settings.policies import Policies
 from services.settings.store import Tx, controls
@@ -38,10 +39,14 @@ class Creation:
     admin_email: str
     sales_representative: str
     training_allowed: bool
+    usage_agreed: bool = False
 
     def sha256(self) -> bytes:
-        """Equal for equal requests."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()
+        """Equal for equal requests, also across versions: what the version before did not know is left out where it says nothing."""
+        said = asdict(self)
+        if not self.usage_agreed:
+            del said["usage_agreed"]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).digest()
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Organizations:
                 tier=wanted.tier,
                 deployment=wanted.deployment,
                 sales_representative=wanted.sales_representative,
+                usage_agreed=wanted.usage_agreed,
                 created_at=self._clock.now(),
             )
             organization = store.add(tx, new)
@@ -95,6 +101,7 @@ class Organizations:
             )
             effective_at = self._policies.publish_organization(tx, organization, False)
             store.set_known_from(tx, organization.organization_id, effective_at)
+            usage_agreements.begin(tx, organization, caller.actor, effective_at)
             controls.add(
                 tx,
                 controls.ControlsChange(
@@ -119,6 +126,7 @@ class Organizations:
                         "tier": organizations_pb2.Tier.Name(wanted.tier),
                         "deployment": organizations_pb2.Deployment.Name(wanted.deployment),
                         "training_allowed": wanted.training_allowed,
+                        "usage_agreed": wanted.usage_agreed,
                         "effective_at": effective_at.isoformat(),
                     },
                 ),

@@ -30,6 +30,7 @@ def organization_policy(
         zero_data_retention=organization.zero_data_retention,
         require_customer_approval=require_customer_approval,
         closed=organization.state != organizations_pb2.ORGANIZATION_STATE_ACTIVE,
+        usage_agreed=organization.usage_agreed,
     )
 
 

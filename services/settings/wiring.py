@@ -38,6 +38,7 @@ from services.settings.servicers.organizations import OrganizationServicer
 from services.settings.servicers.policies import PolicyServicer
 from services.settings.servicers.zero_data_retention import ZeroDataRetentionServicer
 from services.settings.sign_in_pace import SignInPace
+from services.settings.usage_agreements import UsageAgreements
 from services.settings.zero_data_retention import ZeroDataRetention
 from shared.callers import RemoteAuthority, declared
 from shared.change_feed import ChangeFeed
@@ -62,6 +63,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     )
     policies = Policies(ChangeFeed(store.policy_changes, database, clock))
     organizations = Organizations(database, clock, policies, outbox)
+    usage_agreements = UsageAgreements(database, clock, policies, outbox)
     gateways = Gateways(database, clock, policies, outbox)
     data_controls = DataControls(database, clock, policies, outbox, support=config.support_contact)
     zero_data_retention = ZeroDataRetention(database, clock, policies, outbox, commitments.load())
@@ -75,7 +77,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
         organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(
-            OrganizationServicer(organizations), server
+            OrganizationServicer(organizations, usage_agreements), server
         )
         gateways_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateways), server)
         data_controls_pb2_grpc.add_DataControlsServiceServicer_to_server(

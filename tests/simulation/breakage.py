@@ -16,7 +16,7 @@ from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow
 from services.logging import admission
-from services.logging.store import retention, tables
+from services.logging.store import billing, retention, tables
 from shared.ids import new_id
 from shared.replica import Replica
 
@@ -74,6 +74,10 @@ SAFEGUARDS = {
     "hold": Safeguard(7, retention, "drop_day", _drop_held_too, frozenset({"records", "places_hold"}), 36),
     # Roots that were replaced are destroyed.
     "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None, _HOLDING, 10),
+    # Usage goes with its organization.
+    "usage": Safeguard(
+        12, billing, "erase", lambda tx, organization_id: {}, frozenset({"records", "leaves"}), 20
+    ),
     # Epochs are marked before rows go.
     "marks": Safeguard(3, Destroyer, "_mark_days", _mark_nothing, frozenset({"records"}), 33),
     # A grant is over at its end.

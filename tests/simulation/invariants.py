@@ -1,8 +1,8 @@
 """The invariants of docs/architecture.md, checked on the databases as they are.
 
-After every act, what may be broken at no instant: 1, 2, 7, 8, 9 and 10, and of 3 that nothing is left of what a run has certified. In
+After every act, what may be broken at no instant: 1, 2, 7, 8, 9, 10 and 12, and of 3 that nothing is left of what a run has certified. In
 quiet moments, when everything that was to be done by now has been, what has its time: the rest of 3, and that the log is complete. Reads
-are checked as they come (3, 4, 5, 8, 11; actors/engineers.py). 6 and 12 are of services that are not here yet.
+are checked as they come (3, 4, 5, 8, 11; actors/engineers.py). 6 is of a service that is not here yet.
 """
 
 import re
@@ -36,6 +36,7 @@ def check(scene: Scene) -> None:
             scene.model.witness.look(looks),
             _certified(scene, rows),
             _erased(scene.model, looks, rows, kept),
+            _counted(scene.model, looks),
         )
     )
 
@@ -49,6 +50,7 @@ def check_settled(scene: Scene) -> None:
             _gone(scene, _rows(scene, "interactions")),
             _let_go(looks),
             _old_keys(scene),
+            _old_pseudonyms(scene),
         )
     )
 
@@ -199,3 +201,29 @@ def _erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> I
         for (organization_id,) in looks.rows(room, f"SELECT organization_id FROM {table} WHERE {condition}"):
             if organization_id in gone:
                 yield f"10: the erased {organization_id} is in {room}'s {table}"
+
+
+def _counted(model: Model, looks: Looks) -> Iterator[str]:
+    """Whether usage says what was stored, of every organization that is here, and nothing of those that are gone."""
+    gone = {one.organization_id for one in model.organizations.values() if one.erased}
+    stored = dict(
+        looks.rows(
+            "logging",
+            "SELECT organization_id, sum(records) FROM (SELECT organization_id, records FROM stored_counts "
+            "UNION ALL SELECT organization_id, records FROM dropped_counts) AS all_counts GROUP BY 1",
+        )
+    )
+    billed = dict(looks.rows("logging", "SELECT organization_id, sum(calls) FROM billing_usage GROUP BY 1"))
+    for organization_id in billed.keys() & gone:
+        yield f"12: the erased {organization_id} is in logging's billing_usage"
+    for organization_id in stored.keys() | billed.keys():
+        calls, records = billed.get(organization_id, 0), stored.get(organization_id, 0)
+        if calls != records:
+            yield f"8: {calls} calls of {organization_id} are billed, and {records} records were stored"
+
+
+def _old_pseudonyms(scene: Scene) -> Iterator[str]:
+    """Whether a key of pseudonyms outlives the day that it is for, and the day in which late records come."""
+    for (day,) in scene.world.databases.looks.rows("logging", "SELECT day FROM analytics_keys"):
+        if day < (scene.now - timedelta(days=1, minutes=1)).date():
+            yield f"12: there is a key that leads from the pseudonyms of {day} to organizations"

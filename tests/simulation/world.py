@@ -37,7 +37,16 @@ from tests.simulation.rooms import ISSUERS, PROCESSES, ROOMS, configuration
 _KEY = ECKey.generate_key("P-256", parameters={"kid": "sim"})
 # Jobs that listen, a heartbeat a step.
 _WATCHES = {"ended_grants"}
-_HOUSEKEEPING = {"partitions", "epoch_keys", "data_keys", "old_verdicts", "erased_cases", "rules"}
+_HOUSEKEEPING = {
+    "partitions",
+    "epoch_keys",
+    "data_keys",
+    "old_verdicts",
+    "erased_cases",
+    "rules",
+    "usage_periods",
+    "reported_usage",
+}
 # Jobs that ask other services how far they are.
 _FOLLOWING = {"holds", "runs", "erasures", "certificates"}
 # A quiet moment is this many steps at most, and so long each.

@@ -18,6 +18,7 @@ from kept.cli import (
     policy,
     retention,
     signing_in,
+    usage,
 )
 from kept.cli.invocation import group
 
@@ -50,6 +51,7 @@ signing_in.add_to(app)
 doctor.add_to(app)
 access.add_to(app)
 logs.add_to(app)
+usage.add_to(app)
 settings = group(app, "settings", "Customers, and what they decide about their data.")
 organizations.add_to(settings)
 controls.add_to(settings)

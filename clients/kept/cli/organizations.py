@@ -18,6 +18,8 @@ def add_to(settings: typer.Typer) -> None:
     verb(organizations, "create")(create)
     verb(organizations, "list")(list_)
     verb(organizations, "show")(show)
+    verb(organizations, "update")(update)
+    verb(organizations, "agreements")(agreements)
     gateways = group(settings, "gateways", "Which gateway may record for whom. Needs the operator's power.")
     verb(gateways, "register")(register)
     verb(gateways, "revoke")(revoke)
@@ -40,6 +42,9 @@ def create(
     sales_representative: Annotated[
         str, typer.Option("--sales-representative", metavar="EMAIL", help="Who is copied on requests.")
     ] = "",
+    usage: Annotated[
+        Switch, typer.Option("--usage", help="Whether its own deployment may send usage counts.")
+    ] = Switch.OFF,
     request_id: RequestId = "",
 ) -> None:
     """Create an organization and invite its first admin.
@@ -60,6 +65,7 @@ def create(
             admin_email=admin_email,
             sales_representative=sales_representative,
             training_allowed=training is Switch.ON,
+            usage_agreed=usage is Switch.ON,
         )
     )
     call.show(response, lambda: sheet(response))
@@ -100,6 +106,54 @@ def show(
         organizations_pb2.GetOrganizationRequest(organization_id=call.own_organization(organization))
     )
     call.show(response, lambda: sheet(response.organization))
+
+
+def update(
+    call: Invocation,
+    organization: Annotated[str, typer.Argument(metavar="ORG", help="Organization id, org_….")],
+    usage: Annotated[
+        Switch, typer.Option("--usage", help="Whether the agreement says that usage counts may be sent.")
+    ],
+    etag: Annotated[
+        str,
+        typer.Option(
+            "--etag", help="Only if nothing changed since `show` gave this etag. The current one without it."
+        ),
+    ] = "",
+) -> None:
+    """Enter what is agreed with an organization. It counts everywhere from "effective at" on."""
+    from kept.cli.output import sheet
+    from kept.settings.v1 import organizations_pb2, organizations_pb2_grpc
+
+    stub = organizations_pb2_grpc.OrganizationServiceStub(call.channel("settings"))
+    if not etag:
+        found = stub.GetOrganization(organizations_pb2.GetOrganizationRequest(organization_id=organization))
+        etag = found.organization.etag
+    response = stub.UpdateOrganization(
+        organizations_pb2.UpdateOrganizationRequest(
+            organization_id=organization, etag=etag, usage_agreed=usage is Switch.ON
+        )
+    )
+    call.show(response, lambda: sheet(response))
+
+
+def agreements(
+    call: Invocation,
+    organization: Annotated[
+        str, typer.Argument(metavar="[ORG]", help="Organization id, org_…. A customer's own without it.")
+    ] = "",
+    limit: Limit = 1000,
+) -> None:
+    """Whether usage counts may be sent: every change there ever was, oldest first."""
+    from kept.cli.output import table
+    from kept.client.reading import pages
+    from kept.settings.v1 import organizations_pb2, organizations_pb2_grpc
+
+    stub = organizations_pb2_grpc.OrganizationServiceStub(call.channel("settings"))
+    wanted = organizations_pb2.ListUsageAgreementsRequest(organization_id=call.own_organization(organization))
+    response = pages(stub.ListUsageAgreements, wanted, limit)
+    columns = ["effective_at", ("usage", "usage_agreed"), "entered_at", "entered_by"]
+    call.show(response, lambda: table(response.agreements, columns, "Nothing was ever agreed."))
 
 
 def register(

@@ -65,6 +65,9 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "RECORD_FROM_FUTURE": "Set the clock of the machine that made the record id right.",
     "CLOSED": "Nothing more is taken for this organization or day.",
     "INVALID_RECORD_ID": "Give a UUID of version 7, as recorded.",
+    "USAGE_NOT_AGREED": "Send no counts. Where the agreement does allow them, an operator enters that with `kept settings organizations "
+    "update ORG --usage on`.",
+    "USAGE_COUNTED_FROM_RECORDS": "Send no counts: they are taken from what is recorded.",
     # keys, holds, evidence
     "KEY_DESTROYED": "Nothing brings it back: the key was destroyed on schedule.",
     "HOLD_TOO_LATE": "Place the hold on records that are still there.",

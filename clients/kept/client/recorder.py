@@ -5,6 +5,7 @@ connection broke is simply sent again, and a record that had arrived answers DUP
 is a receipt too, with its reason; `retryable` ones may be recorded again later, which is the caller's to decide.
 """
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -123,6 +124,25 @@ class Recorder:
                 failures += 1
             waiting = waiting[answered:]
         return [receipt for receipt in receipts if receipt is not None]
+
+    def report_usage(self, report: ingest_pb2.ReportUsageRequest) -> bool:
+        """Sends usage counts, for a deployment that records nothing (docs/usage.md); True when this report had been counted before.
+        Without a request id it is given one, in place: sent again as it is, it counts once. Raises KeptError when it is refused, or the
+        service cannot be reached."""
+        if not report.request_id:
+            report.request_id = secrets.token_hex(16)
+        failures = 0
+        while True:
+            try:
+                answer = ingest_pb2_grpc.IngestServiceStub(self._channel()).ReportUsage(
+                    report, timeout=self._deadline
+                )
+                return bool(answer.duplicate)
+            except KeptError as error:
+                if error.status != "UNAVAILABLE" or failures == len(self._pauses):
+                    raise
+                self._wait(self._pauses[failures])
+                failures += 1
 
     def _send(
         self, everything: list[interactions_pb2.Interaction], waiting: list[list[int]]

@@ -42,20 +42,20 @@ class Exporting:
     def spans(self, request: trace_service_pb2.ExportTraceServiceRequest, gateway: str) -> Rejections:
         """Records the GenAI spans. Returns once everything that was not rejected is durable. Raises what Ingest.record raises, and
         PEER_UNAVAILABLE when something may be recorded later and not now."""
-        return self._record(_read_spans(request, self._only(gateway)), gateway, "span")
+        return self._record(_read_spans(request, self._only(gateway)), gateway, "span", is_usage=True)
 
     def events(self, request: logs_service_pb2.ExportLogsServiceRequest, gateway: str) -> Rejections:
-        """Records the content events; see `spans`."""
-        return self._record(_read_events(request, self._only(gateway)), gateway, "event")
+        """Records the content events; see `spans`. Usage is counted on spans only."""
+        return self._record(_read_events(request, self._only(gateway)), gateway, "event", is_usage=False)
 
     def _only(self, gateway: str) -> str:
         return self._policies.only_organization_of(gateway)
 
-    def _record(self, read: _Read, gateway: str, signal: str) -> Rejections:
+    def _record(self, read: _Read, gateway: str, signal: str, *, is_usage: bool) -> Rejections:
         rejected: Counter[str] = Counter()
         is_retryable = False
         for one in _batches(read, rejected):
-            for receipt in self._ingest.record(one, gateway):
+            for receipt in self._ingest.record(one, gateway, is_usage=is_usage):
                 if receipt.outcome == ingest_pb2.OUTCOME_REFUSED:
                     is_retryable = is_retryable or receipt.retryable
                     rejected[short_name(Reason, receipt.reason)] += 1

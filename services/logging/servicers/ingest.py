@@ -6,6 +6,7 @@ import grpc
 
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc
 from services.logging.ingest import MAX_BYTES, MAX_RECORDS, Ingest
+from services.logging.usage.reports import Reports
 from shared.errors import KeptError, Reason, invalid
 from shared.pipeline import caller_of
 
@@ -13,8 +14,9 @@ from shared.pipeline import caller_of
 class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     """Where model gateways record."""
 
-    def __init__(self, ingest: Ingest) -> None:
+    def __init__(self, ingest: Ingest, reports: Reports) -> None:
         self._ingest = ingest
+        self._reports = reports
 
     def RecordInteraction(
         self, request: ingest_pb2.RecordInteractionRequest, context: grpc.ServicerContext
@@ -35,6 +37,13 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
                 raise invalid("interactions", f"must have at most {MAX_RECORDS} items")
             receipts = self._ingest.record(request.interactions, gateway)
             yield ingest_pb2.RecordInteractionsResponse(receipts=receipts)
+
+    def ReportUsage(
+        self, request: ingest_pb2.ReportUsageRequest, context: grpc.ServicerContext
+    ) -> ingest_pb2.ReportUsageResponse:
+        """See the contract."""
+        _require_size(request.ByteSize())
+        return ingest_pb2.ReportUsageResponse(duplicate=self._reports.take(request, caller_of(context).name))
 
 
 def _require_size(size: int) -> None:

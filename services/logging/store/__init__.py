@@ -1,5 +1,9 @@
 """Logging's database: tables, and queries by what they are about. Functions take an open transaction."""
 
+from sqlalchemy import Connection
+
 from services.logging.store.tables import metadata, outbox
 
-__all__ = ["metadata", "outbox"]
+Tx = Connection
+
+__all__ = ["Tx", "metadata", "outbox"]

@@ -1,13 +1,22 @@
-"""The tables on Citus: everything of one organization on one shard, small tables everywhere, the outbox on the coordinator alone."""
+"""The tables on Citus: everything of one organization on one shard, few rows that all ask for everywhere, and on the coordinator alone what
+belongs to no organization and is written by all: the outbox, and product analytics, whose rows change their pseudonym."""
 
 from enum import Enum
 from typing import Final
 
 from sqlalchemy import Connection, Table, text
 
-from services.logging.store.tables import interactions, metadata, outbox
+from services.logging.store.tables import (
+    analytics_cells,
+    analytics_keys,
+    analytics_usage,
+    interactions,
+    metadata,
+    outbox,
+)
 
 _KEY: Final = "organization_id"
+_ON_COORDINATOR: Final = (outbox, analytics_keys, analytics_usage, analytics_cells)
 
 
 class Place(Enum):
@@ -20,7 +29,7 @@ class Place(Enum):
 
 def place_of(table: Table) -> Place:
     """A table's place: by whether its rows are an organization's. `interactions` decides where shards are, the others follow it."""
-    if table is outbox:
+    if table in _ON_COORDINATOR:
         return Place.COORDINATOR
     return Place.SHARD if _KEY in table.c else Place.EVERYWHERE
 

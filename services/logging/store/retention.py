@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.logging.store import locks, partitions
+from services.logging.store import billing, locks, partitions
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     data_keys,
@@ -306,8 +306,8 @@ def receipt(
 
 
 def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) -> Mapping[str, int]:
-    """Removes an organization's rows, data keys and counts but what holds keep, and writes the receipt. The caller has raised the fence in
-    this transaction."""
+    """Removes an organization's rows, data keys, counts and usage but what holds keep, and writes the receipt. The caller has raised the
+    fence in this transaction."""
     kept = exists().where(
         retained.c.organization_id == interactions.c.organization_id,
         retained.c.record_id == interactions.c.record_id,
@@ -331,6 +331,7 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
         "stored_counts": tx.execute(
             delete(stored_counts).where(stored_counts.c.organization_id == organization_id)
         ).rowcount,
+        **billing.erase(tx, organization_id),
     }
     # What holds keep lives on in `retained`, with its sealed data keys; it does not count as removed.
     tx.execute(delete(interactions).where(mine))

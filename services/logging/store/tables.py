@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from services.logging.store.figures import figure_columns
 from shared.outbox import outbox_table
 
 metadata = MetaData()
@@ -214,6 +215,73 @@ unscreened = Table(
     Column("given_up", Boolean, nullable=False, server_default="false"),
     PrimaryKeyConstraint("organization_id", "record_id", name="unscreened_pkey"),
     Index("unscreened_by_age", "given_up", "received_at"),
+)
+
+# --- usage: two stores that nothing joins; see services/logging/usage/. A column that both had, beside hour, model and figures, would be a
+# --- key between them: each process writes under one name here and under another there.
+
+# Usage for billing; each process adds to rows of its own, so that none waits for another.
+billing_usage = Table(
+    "billing_usage",
+    metadata,
+    Column("organization_id", Text, nullable=False),
+    Column("hour", _TIME, nullable=False),
+    Column("application", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("writer", Text, nullable=False),
+    *figure_columns(),
+    PrimaryKeyConstraint(
+        "organization_id", "hour", "application", "model", "writer", name="billing_usage_pkey"
+    ),
+    postgresql_with={"fillfactor": 50},  # rows are updated in their page, over and over
+)
+
+# Reports of deployments that send counts only, so that each counts once.
+usage_reports = Table(
+    "usage_reports",
+    metadata,
+    Column("organization_id", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("content_sha256", LargeBinary, nullable=False),
+    Column("reported_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("organization_id", "request_id", name="usage_reports_pkey"),
+    Index("usage_reports_by_age", "reported_at"),
+)
+
+# The keys of pseudonyms, a UTC day each; gone once the day is over. Unlogged: they are in no WAL and in no backup.
+analytics_keys = Table(
+    "analytics_keys",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("key_id", Uuid, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    prefixes=["UNLOGGED"],
+)
+
+# Usage for product analytics, by pseudonym, of days that are not over. Applications are not in it: customers name them after themselves.
+analytics_usage = Table(
+    "analytics_usage",
+    metadata,
+    Column("hour", _TIME, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("key_id", Uuid, nullable=False),
+    Column("pseudonym", Uuid, nullable=False),
+    Column("writer", Text, nullable=False),
+    *figure_columns(),
+    PrimaryKeyConstraint("hour", "model", "key_id", "pseudonym", "writer", name="analytics_usage_pkey"),
+    Index("analytics_usage_by_pseudonym", "pseudonym"),
+    postgresql_with={"fillfactor": 50},
+)
+
+# What is left of a day that is over: hours and models over groups of organizations.
+analytics_cells = Table(
+    "analytics_cells",
+    metadata,
+    Column("hour", _TIME, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("organizations", BigInteger, nullable=False),
+    *figure_columns(),
+    PrimaryKeyConstraint("hour", "model", name="analytics_cells_pkey"),
 )
 
 outbox = outbox_table(metadata)

@@ -7,6 +7,7 @@ from kept.settings.v1 import organizations_pb2_grpc as contract_grpc
 from services.settings.organizations import Creation, Organizations
 from services.settings.servicers.instants import timestamp
 from services.settings.store.organizations import Organization
+from services.settings.usage_agreements import UsageAgreements, etag
 from shared.errors import not_found
 from shared.pipeline import caller_of
 
@@ -24,14 +25,17 @@ def organization_message(organization: Organization) -> contract.Organization:
         sales_representative=organization.sales_representative,
         created_at=timestamp(organization.created_at),
         zero_data_retention=organization.zero_data_retention,
+        usage_agreed=organization.usage_agreed,
+        etag=etag(organization),
     )
 
 
 class OrganizationServicer(contract_grpc.OrganizationServiceServicer):
     """See the contract."""
 
-    def __init__(self, organizations: Organizations) -> None:
+    def __init__(self, organizations: Organizations, usage_agreements: UsageAgreements) -> None:
         self._organizations = organizations
+        self._usage_agreements = usage_agreements
 
     def CreateOrganization(
         self, request: contract.CreateOrganizationRequest, context: grpc.ServicerContext
@@ -46,6 +50,7 @@ class OrganizationServicer(contract_grpc.OrganizationServiceServicer):
                 admin_email=request.admin_email,
                 sales_representative=request.sales_representative,
                 training_allowed=request.training_allowed,
+                usage_agreed=request.usage_agreed,
             ),
         )
         return contract.CreateOrganizationResponse(
@@ -62,6 +67,39 @@ class OrganizationServicer(contract_grpc.OrganizationServiceServicer):
             raise not_found("organization")  # as the contract says: as if it did not exist
         organization = self._organizations.get(request.organization_id)
         return contract.GetOrganizationResponse(organization=organization_message(organization))
+
+    def UpdateOrganization(
+        self, request: contract.UpdateOrganizationRequest, context: grpc.ServicerContext
+    ) -> contract.UpdateOrganizationResponse:
+        organization, effective_at = self._usage_agreements.update(
+            caller_of(context),
+            request.organization_id,
+            request.etag,
+            request.usage_agreed if request.HasField("usage_agreed") else None,
+        )
+        return contract.UpdateOrganizationResponse(
+            organization=organization_message(organization), effective_at=timestamp(effective_at)
+        )
+
+    def ListUsageAgreements(
+        self, request: contract.ListUsageAgreementsRequest, context: grpc.ServicerContext
+    ) -> contract.ListUsageAgreementsResponse:
+        caller_of(context).require_organization(request.organization_id)
+        found, next_page = self._usage_agreements.page(
+            request.organization_id, request.page_size, request.page_token
+        )
+        return contract.ListUsageAgreementsResponse(
+            agreements=[
+                contract.UsageAgreement(
+                    usage_agreed=one.usage_agreed,
+                    effective_at=timestamp(one.effective_at),
+                    entered_at=timestamp(one.entered_at),
+                    entered_by=one.entered_by,
+                )
+                for one in found
+            ],
+            next_page_token=next_page,
+        )
 
     def ListOrganizations(
         self, request: contract.ListOrganizationsRequest, context: grpc.ServicerContext

@@ -14,7 +14,8 @@ from services.settings.store.tables import organizations
 
 @dataclass(frozen=True)
 class Organization:
-    """One organization. known_from, closed_from: when creation and closing count everywhere. removed: the receipt of its erasure."""
+    """One organization. known_from, closed_from: when creation and closing count everywhere. removed: the receipt of its erasure.
+    usage_agreed: see services.settings.usage_agreements. revision: how often what is agreed was changed."""
 
     organization_id: str
     number: int
@@ -32,6 +33,8 @@ class Organization:
     erasure_id: str | None
     erased_at: datetime | None
     removed: Mapping[str, int] | None
+    usage_agreed: bool
+    revision: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class NewOrganization:
     tier: "organizations_pb2.Tier.ValueType"
     deployment: "organizations_pb2.Deployment.ValueType"
     sales_representative: str
+    usage_agreed: bool
     created_at: datetime
 
 
@@ -66,6 +70,7 @@ def add(tx: Connection, new: NewOrganization) -> Organization | None:
             sales_representative=new.sales_representative,
             state=organizations_pb2.ORGANIZATION_STATE_ACTIVE,
             zero_data_retention=False,
+            usage_agreed=new.usage_agreed,
             created_at=new.created_at,
         )
         .on_conflict_do_nothing(index_elements=["request_id"])
@@ -130,6 +135,11 @@ def set_zero_data_retention(tx: Connection, organization_id: str) -> None:
     _update(tx, organization_id, zero_data_retention=True)
 
 
+def set_usage_agreed(tx: Connection, organization_id: str, agreed: bool, revision: int) -> None:
+    """Whether usage counts may be sent from now on."""
+    _update(tx, organization_id, usage_agreed=agreed, revision=revision)
+
+
 def close(tx: Connection, organization_id: str, erasure_id: str, closed_from: datetime) -> None:
     """Closed, for this erasure, everywhere from that instant on."""
     _update(
@@ -153,6 +163,7 @@ def erase(tx: Connection, organization_id: str, erased_at: datetime, removed: Ma
         deployment=organizations_pb2.DEPLOYMENT_UNSPECIFIED,
         sales_representative="",
         zero_data_retention=False,
+        usage_agreed=False,
         erased_at=erased_at,
         removed=dict(removed),
     )

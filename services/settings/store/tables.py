@@ -46,6 +46,9 @@ organizations = Table(
     Column("erasure_id", Text),
     Column("erased_at", _Instant),
     Column("removed", JSONB),
+    # What is agreed now, and how often that was changed; the history is in `usage_agreements`.
+    Column("usage_agreed", Boolean, nullable=False, server_default="false"),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("number", name="organizations_number"),
     UniqueConstraint("request_id", name="organizations_request"),
 )
@@ -60,6 +63,18 @@ data_controls_changes = Table(
     Column("accepted_at", _Instant, nullable=False),
     Column("effective_at", _Instant, nullable=False),
     Column("changed_by", Text, nullable=False),
+)
+
+# Whether usage counts may be sent: rows are added, never changed. number: the organization's revision from then on.
+usage_agreements = Table(
+    "usage_agreements",
+    metadata,
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("usage_agreed", Boolean, nullable=False),
+    Column("entered_at", _Instant, nullable=False),
+    Column("effective_at", _Instant, nullable=False),
+    Column("entered_by", Text, nullable=False),
 )
 
 gateways = Table(

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kept.access_control.v1 import audit_pb2, directory_pb2, grants_pb2, keys_pb2
 from kept.cli import arguments, main
 from kept.client.errors import KeptError
-from kept.logging.v1 import interactions_pb2, read_pb2
+from kept.logging.v1 import interactions_pb2, read_pb2, usage_pb2
 from kept.options.v1 import roles_pb2
 from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2, runs_pb2
 from kept.safety_review.v1 import cases_pb2, detectors_pb2
@@ -137,6 +137,56 @@ REQUESTS: list[tuple[str, Message]] = [
             tier=organizations_pb2.TIER_TRIAL,
             deployment=organizations_pb2.DEPLOYMENT_THIRD_PARTY_CLOUD,
             training_allowed=True,
+        ),
+    ),
+    (
+        "settings organizations create --name Own --admin-email a@own.example --deployment private --usage on "
+        "--request-id request-5",
+        organizations_pb2.CreateOrganizationRequest(
+            request_id="request-5",
+            display_name="Own",
+            admin_email="a@own.example",
+            tier=organizations_pb2.TIER_PAYING,
+            deployment=organizations_pb2.DEPLOYMENT_PRIVATE,
+            usage_agreed=True,
+        ),
+    ),
+    (
+        f"settings organizations update {ORG} --usage off --etag organization-1",
+        organizations_pb2.UpdateOrganizationRequest(
+            organization_id=ORG, etag="organization-1", usage_agreed=False
+        ),
+    ),
+    (
+        f"settings organizations agreements {ORG}",
+        organizations_pb2.ListUsageAgreementsRequest(organization_id=ORG, page_size=500),
+    ),
+    (
+        "usage show --from 2027-01-01T10:30 --until 2027-01-02T10:00:01 --application desk --model m-1 --limit 7",
+        usage_pb2.QueryUsageRequest(
+            organization_id=ORG,
+            from_hour=at(2027, 1, 1, 10),
+            until_hour=at(2027, 1, 2, 11),
+            step=usage_pb2.USAGE_STEP_HOUR,
+            application="desk",
+            model="m-1",
+            page_size=7,
+        ),
+    ),
+    (
+        f"usage show -o {ORG} --days --from 2027-01-01 --until 2027-01-02T00:00:01",
+        usage_pb2.QueryUsageRequest(
+            organization_id=ORG,
+            from_hour=at(2027, 1, 1),
+            until_hour=at(2027, 1, 3),
+            step=usage_pb2.USAGE_STEP_DAY,
+            page_size=500,
+        ),
+    ),
+    (
+        "usage analytics --until 2027-01-08 --model m-1",
+        usage_pb2.QueryAnalyticsRequest(
+            from_hour=at(2027, 1, 1), until_hour=at(2027, 1, 8), model="m-1", page_size=500
         ),
     ),
     ("settings organizations list", organizations_pb2.ListOrganizationsRequest(page_size=100)),
@@ -352,6 +402,9 @@ def test_command_line_becomes_request(
         "logs read",
         "settings gateways register chat",
         "settings controls set",
+        f"settings organizations update {ORG}",
+        "usage show --as anna",
+        "usage show --from yesterday",
         "settings controls show --as anna",  # staff have no organization of their own
         f"settings zdr decide {ZDR} --reason fine",  # neither approved nor denied
         "people agreement person_1 --signed 2026-01-01 --expires 2027-01-01",
@@ -390,6 +443,28 @@ def test_set_controls_takes_the_current_etag(services: Services) -> None:
     )
     assert main(["settings", "controls", "set", "--training", "on"]) == 0
     assert services.asked[-1][1].etag == "now"
+
+
+def test_an_update_takes_the_current_etag(services: Services) -> None:
+    services.answers["GetOrganization"] = organizations_pb2.GetOrganizationResponse(
+        organization=organizations_pb2.Organization(etag="organization-7")
+    )
+    assert main(["settings", "organizations", "update", ORG, "--usage", "on"]) == 0
+    assert services.asked[-1][1] == organizations_pb2.UpdateOrganizationRequest(
+        organization_id=ORG, etag="organization-7", usage_agreed=True
+    )
+
+
+def test_usage_is_shown_hour_by_hour(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = usage_pb2.UsageCounts(hour=at(2027, 1, 1, 10), application="desk", model="m-1")
+    counts.figures.calls, counts.figures.prompt_tokens = 41, 900
+    services.answers["QueryUsage"] = usage_pb2.QueryUsageResponse(counts=[counts])
+    assert main(["usage", "show"]) == 0
+    shown = capsys.readouterr().out.split()
+    assert {"2027-01-01", "10:00:00Z", "desk", "m-1", "41", "900"} <= set(shown)
+    asked = services.asked[-1][1]
+    assert asked.until_hour.seconds - asked.from_hour.seconds == 7 * 86_400
+    assert asked.until_hour.seconds % 3600 == 0
 
 
 def test_accept_all_accepts_each_by_name(services: Services) -> None:

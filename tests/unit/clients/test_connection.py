@@ -261,6 +261,7 @@ class Ingest(ingest_pb2_grpc.IngestServiceServicer):
 
     def __init__(self, answers: int) -> None:
         self.stored: list[bytes] = []
+        self.reports: list[str] = []
         self.identities: set[bytes] = set()
         self._answers = answers
         self._broken = False
@@ -286,6 +287,14 @@ class Ingest(ingest_pb2_grpc.IngestServiceServicer):
                 self._broken = True
                 context.abort(grpc.StatusCode.UNAVAILABLE, "shutting down")
             yield ingest_pb2.RecordInteractionsResponse(receipts=receipts)
+
+    def ReportUsage(
+        self, request: ingest_pb2.ReportUsageRequest, context: grpc.ServicerContext
+    ) -> ingest_pb2.ReportUsageResponse:
+        self.reports.append(request.request_id)
+        if len(self.reports) == self._answers or not self._answers:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "shutting down")
+        return ingest_pb2.ReportUsageResponse(duplicate=request.request_id in self.reports[:-1])
 
 
 @contextmanager
@@ -329,6 +338,18 @@ def test_what_was_not_answered_is_sent_again_and_stored_once(tmp_path: Path) -> 
         + [ingest_pb2.OUTCOME_STORED] * 200
     )
     assert servicer.identities == {b"spiffe://kept.test/gateway/chat"}
+
+
+def test_a_report_that_was_not_answered_is_sent_again_with_its_id(tmp_path: Path) -> None:
+    servicer = Ingest(answers=1)  # type: ignore[abstract]
+    report = ingest_pb2.ReportUsageRequest(organization_id="org_" + "a" * 26)
+    with recording(tmp_path, servicer, [0.1]) as recorder:
+        assert recorder.report_usage(report) is True  # it had arrived
+        assert servicer.reports == [report.request_id] * 2
+        assert recorder.report_usage(report) is True
+    assert len(report.request_id) == 32
+    with recording(tmp_path, Ingest(answers=0), []) as recorder, pytest.raises(KeptError):  # type: ignore[abstract]
+        recorder.report_usage(report)
 
 
 def test_a_service_that_stays_away_is_told(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from kept.access_control.v1 import (
     keys_pb2,
     keys_pb2_grpc,
 )
+from kept.options.v1 import roles_pb2
 from kept.replica.v1 import lease_pb2
 from kept.retention.v1 import rules_pb2, rules_pb2_grpc
 from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
@@ -39,7 +40,13 @@ NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 GRANT = "grant_" + "g" * 26
 GATEWAY = Caller(CallerKind.GATEWAY, name="edge")
 ENGINEER = Caller(CallerKind.STAFF, token=Secret("a-token"))
+OPERATOR = Caller(CallerKind.STAFF, token=Secret("an-operators-token"))
 RETENTION = Caller(CallerKind.SERVICE, name="retention")
+
+
+def admin_of(organization_id: str) -> Caller:
+    """An admin of a customer; `Check` goes by the token."""
+    return Caller(CallerKind.CUSTOMER, organization_id=organization_id, token=Secret(organization_id))
 
 
 def new_epoch_key() -> tuple[MLKEM768X25519PrivateKey, bytes]:
@@ -108,12 +115,14 @@ class Peers(
         deployment: organizations_pb2.Deployment.ValueType = organizations_pb2.DEPLOYMENT_SAAS,
         zero_data_retention: bool = False,
         closed: bool = False,
+        usage_agreed: bool = False,
     ) -> None:
         policy = policies_pb2.OrganizationPolicy(
             organization_id=organization_id,
             deployment=deployment,
             zero_data_retention=zero_data_retention,
             closed=closed,
+            usage_agreed=usage_agreed,
         )
         self._change_policy(policies_pb2.PolicyChange(organization=policy), at)
 
@@ -188,6 +197,12 @@ class Peers(
         self, request: authz_pb2.CheckRequest, context: grpc.ServicerContext
     ) -> authz_pb2.CheckResponse:
         self._called("Check")
+        if request.token.startswith("org_"):
+            return authz_pb2.CheckResponse(
+                member_id="member_" + "m" * 26,
+                organization_id=request.token,
+                customer_role=roles_pb2.CUSTOMER_ROLE_ADMIN,
+            )
         return authz_pb2.CheckResponse(person_id="person_" + "e" * 26)
 
     def GetEpochKey(

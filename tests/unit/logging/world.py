@@ -8,7 +8,14 @@ from typing import Any
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 
-from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2, lifecycle_pb2_grpc, read_pb2_grpc
+from kept.logging.v1 import (
+    ingest_pb2,
+    ingest_pb2_grpc,
+    interactions_pb2,
+    lifecycle_pb2_grpc,
+    read_pb2_grpc,
+    usage_pb2_grpc,
+)
 from services.logging.config import LoggingConfig
 from services.logging.wiring import wire
 from shared.database import Database
@@ -16,7 +23,7 @@ from shared.identity import Caller
 from shared.ids import new_record_id
 from shared.inprocess import InProcess
 from tests.support.clocks import ManualClock
-from tests.unit.logging.peers import ENGINEER, GATEWAY, NOON, ORG, RETENTION, Peers
+from tests.unit.logging.peers import ENGINEER, GATEWAY, NOON, OPERATOR, ORG, RETENTION, Peers
 
 
 def config() -> LoggingConfig:
@@ -86,6 +93,10 @@ class World:
     @property
     def read(self) -> Any:
         return read_pb2_grpc.ReadServiceStub(self._channel(ENGINEER))
+
+    def usage(self, caller: Caller = OPERATOR) -> Any:
+        """Where usage is asked for, as an operator or somebody else."""
+        return usage_pb2_grpc.UsageServiceStub(self._channel(caller))
 
     def record(self, *interactions: interactions_pb2.Interaction) -> list[ingest_pb2.Receipt]:
         """Sends one batch; the receipts."""

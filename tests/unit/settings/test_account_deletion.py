@@ -167,6 +167,7 @@ def test_nothing_but_the_id_is_left_and_the_receipt_is_given_again(world: World)
         "data_controls_changes": 1,
         "zero_data_retention_requests": 0,
         "account_deletions": 1,
+        "usage_agreements": 1,
     }
     world.clock.advance(timedelta(hours=1))
     assert erase(world, admin.organization_id) == receipt

@@ -1,0 +1,106 @@
+"""Counting: calls become figures, and figures are added to both stores in the transaction that stores what was called.
+
+So a record is counted when it is stored, once, whatever is retried; and what is refused, or rolled back, is not.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Final
+
+from services.logging.records import Row
+from services.logging.store import Tx, analytics, billing
+from services.logging.store.billing import Place
+from services.logging.usage.features import PLACES, features_of
+from services.logging.usage.fields import (
+    CALLS,
+    DURATION_LIMITS,
+    DURATION_MILLISECONDS,
+    DURATION_UNKNOWN,
+    FIRST_DURATION,
+    GENERATION_TOKENS,
+    PROMPT_TOKENS,
+    no_figures,
+)
+from services.logging.usage.periods import Periods, day_of
+from shared.clock import Clock
+from shared.database import Database
+from shared.ids import new_id
+
+MILLISECONDS_AN_HOUR: Final = 3_600_000
+# Names of applications and models that one batch may bring for one organization and hour. What is beyond is counted under OTHER: names are
+# the customer's, and one that makes up a name a call would make as many rows as it makes calls.
+MOST_NAMES: Final = 64
+OTHER: Final = "(other)"
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+# What is counted where; figures as usage.fields.FIGURES.
+Cells = dict[Place, list[int]]
+
+
+class Counting:
+    """Counts usage. A process writes to each store under a name of its own, another one after each start; nothing tells that the two names
+    are of one process."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.periods = Periods(database, clock)
+        self._billing_writer = new_id("writer")
+        self._analytics_writer = new_id("writer")
+
+    def counting(
+        self, tx: Tx, stored: Iterable[Row], shapes: Mapping[tuple[str, bytes], int]
+    ) -> Callable[[], None]:
+        """What counts the calls whose records this transaction stores; see `adding`. stored: rows that were not there before. shapes: of
+        their content, by key (features.shape_of)."""
+        return self.adding(tx, cells_of(stored, shapes))
+
+    def adding(self, tx: Tx, cells: Cells) -> Callable[[], None]:
+        """What adds figures to both stores, with nothing but `execute` (shared.driver.together). All that must be asked for is asked now.
+        Rows are written in one order, so that no two transactions wait for each other in a circle."""
+        keys = self.periods.keys(tx, {day_of(hour) for _, hour, _, _ in cells})
+        grouped: dict[analytics.Place, list[int]] = {}
+        for (organization_id, hour, _, model), figures in cells.items():
+            key = keys.get(day_of(hour))
+            if key is None:
+                continue  # its day is over: what comes now is billed and is in no analytics
+            place = (hour, model, key.key_id, key.pseudonym(organization_id))
+            known = grouped.get(place)
+            grouped[place] = (
+                figures if known is None else [one + more for one, more in zip(known, figures, strict=True)]
+            )
+
+        def add() -> None:
+            if cells:
+                billing.add(tx, sorted(cells.items()), self._billing_writer)
+            if grouped:
+                analytics.add(tx, sorted(grouped.items()), self._analytics_writer)
+
+        return add
+
+
+def cells_of(stored: Iterable[Row], shapes: Mapping[tuple[str, bytes], int]) -> Cells:
+    """The figures of calls, by organization, hour, application and model."""
+    cells: Cells = {}
+    names: Counter[tuple[str, int]] = Counter()
+    for row in stored:
+        hour = int.from_bytes(row.record_id[:6]) // MILLISECONDS_AN_HOUR
+        place = (row.organization_id, hour, row.application, row.model)
+        figures = cells.get(place)
+        if figures is None:
+            names[place[:2]] += 1
+            if names[place[:2]] > MOST_NAMES:
+                place = (row.organization_id, hour, OTHER, OTHER)
+            figures = cells.setdefault(place, no_figures())
+        figures[CALLS] += 1
+        figures[PROMPT_TOKENS] += row.prompt_tokens
+        figures[GENERATION_TOKENS] += row.generation_tokens
+        if row.latency is None:
+            figures[DURATION_UNKNOWN] += 1
+        else:
+            milliseconds = row.latency // _MILLISECOND
+            figures[DURATION_MILLISECONDS] += milliseconds
+            figures[FIRST_DURATION + bisect_right(DURATION_LIMITS, milliseconds)] += 1
+        for feature in PLACES[features_of(row, shapes[row.key])]:
+            figures[feature] += 1
+    return cells
