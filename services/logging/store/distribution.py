@@ -6,17 +6,11 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, text
 
-from services.logging.store.tables import (
-    analytics_cells,
-    analytics_keys,
-    analytics_usage,
-    interactions,
-    metadata,
-    outbox,
-)
+from services.logging.store.tables import day_fences, dropped_days, interactions, metadata, released_holds
 
 _KEY: Final = "organization_id"
-_ON_COORDINATOR: Final = (outbox, analytics_keys, analytics_usage, analytics_cells)
+# Few rows, and asked for beside an organization's.
+_EVERYWHERE: Final = (day_fences, dropped_days, released_holds)
 
 
 class Place(Enum):
@@ -29,9 +23,9 @@ class Place(Enum):
 
 def place_of(table: Table) -> Place:
     """A table's place: by whether its rows are an organization's. `interactions` decides where shards are, the others follow it."""
-    if table in _ON_COORDINATOR:
-        return Place.COORDINATOR
-    return Place.SHARD if _KEY in table.c else Place.EVERYWHERE
+    if table in _EVERYWHERE:
+        return Place.EVERYWHERE
+    return Place.SHARD if _KEY in table.c else Place.COORDINATOR
 
 
 def distribute(tx: Connection) -> None:
