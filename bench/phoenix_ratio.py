@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import grpc
 
 from bench.figures import Figure, seconds
+from bench.ingest_growth import wait_for_screening
 from bench.logging_service import CONTENT_BYTES, Logging, logging_running
 from bench.otlp_ratio import PROCESSES, Exporting, interactions, stored
 from bench.phoenix_service import VERSION, Phoenix, phoenix_running
@@ -45,10 +46,12 @@ def measure(small: bool) -> Iterator[Figure]:
         export, peer = Exporting(kept, ours), _Peer(phoenix, to_phoenix, kept, theirs)
         kept_rates, phoenix_rates = [], []
         for number in range(rounds + 1):
-            pair = ours / seconds(export), theirs / seconds(peer)
+            kept_seconds = seconds(export)
+            wait_for_screening(kept)  # nothing of ours is left to be done while Phoenix is at it
+            phoenix_seconds = seconds(peer)
             if number:  # the first turn warms both up
-                kept_rates.append(pair[0])
-                phoenix_rates.append(pair[1])
+                kept_rates.append(ours / kept_seconds)
+                phoenix_rates.append(theirs / phoenix_seconds)
             export.prepare()
             peer.prepare()
         if (stored(kept), phoenix.stored()) != (export.sent, peer.sent):
