@@ -43,8 +43,9 @@ def _unavailable() -> KeptError:
 class Database:
     """One service's database.
 
-    url: SQLAlchemy URL with the psycopg driver. pool: connections at most, sized to the worker threads. `on_commit` is called with
-    "before" and "after" around every commit; the simulation crashes there.
+    url: SQLAlchemy URL with the psycopg driver; its `options` (libpq: settings of each session) count beside ours. pool:
+    connections at most, sized to the worker threads. `on_commit` is called with "before" and "after" around every commit; the simulation
+    crashes there.
     """
 
     def __init__(self, url: str, *, pool: int = 10, on_commit: Callable[[str], None] | None = None) -> None:
@@ -56,7 +57,7 @@ class Database:
             hide_parameters=True,  # no parameter in an exception's text: it may be content
             connect_args={
                 "connect_timeout": 5,
-                "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000",
+                "options": f"{_options(url)} -c timezone=UTC -c idle_in_transaction_session_timeout=60000".strip(),
             },
         )
         self._on_commit = on_commit
@@ -142,6 +143,12 @@ class Database:
             connection.close()
         self._statements.clear()
         self.engine.dispose()
+
+
+def _options(url: str) -> str:
+    """What a URL says for each session."""
+    said = sqlalchemy.make_url(url).query.get("options", ())
+    return said if isinstance(said, str) else " ".join(said)
 
 
 def _alembic(migrations: Path) -> AlembicConfig:

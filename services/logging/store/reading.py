@@ -163,7 +163,8 @@ def _with_data_keys(tx: Connection, rows: Sequence[StoredRow]) -> list[StoredRow
     sealed: dict[bytes, bytes] = {}
     if missing:
         asked = select(data_keys.c.data_key_id, data_keys.c.sealed).where(
-            data_keys.c.data_key_id.in_(sorted(UUID(bytes=one) for one in missing))
+            data_keys.c.organization_id.in_({row.organization_id for row in rows}),
+            data_keys.c.data_key_id.in_(sorted(UUID(bytes=one) for one in missing)),
         )
         sealed = {row.data_key_id.bytes: row.sealed for row in tx.execute(asked)}
     return [

@@ -4,6 +4,9 @@ Every organization belongs to one of 64 stripes. Writers hold the stripes of the
 they commit and read the fences under them; who raises a fence holds the stripe exclusively, or all of them for a
 day. So a fence that is committed was seen by every later writer, and every earlier one was waited for. (One
 advisory lock an organization would exhaust shared memory.) Stripes are always taken in ascending order.
+
+On Citus the stripe is taken on the node of the organization's shard (locks.py), and so is one lock more that all writers share: who closes
+a day raises the fence first and then waits, on each node, for those who may not have seen it.
 """
 
 import hashlib
@@ -14,11 +17,13 @@ from typing import Final, LiteralString
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
+from services.logging.store import locks
 from services.logging.store.tables import day_fences, organization_fences
 from shared.driver import Uuid, execute, rows
 
 STRIPES: Final = 64
 _CLASS: Final = 7301  # the first half of our advisory locks' keys
+_WRITERS: Final = STRIPES  # on Citus: shared by all who write
 # A scan of one array has no order but the array's.
 _SHARE: Final = "SELECT count(pg_advisory_xact_lock_shared(%b::int, stripe)) FROM unnest(%b::int[]) AS stripe"
 _TAKE: Final = "SELECT count(pg_advisory_xact_lock(%b::int, stripe)) FROM unnest(%b::int[]) AS stripe"
@@ -38,12 +43,17 @@ def stripe_of(organization_id: str) -> int:
 
 def share(tx: Connection, organization_ids: Iterable[str]) -> None:
     """Takes the stripes of these organizations shared, until the transaction ends."""
+    if locks.are_on_shards(tx):
+        for one in sorted(set(organization_ids)):
+            locks.take(tx, _CLASS, _WRITERS, one, shared=True)
+            locks.take(tx, _CLASS, stripe_of(one), one, shared=True)
+        return
     _take(tx, _SHARE, {stripe_of(one) for one in organization_ids})
 
 
 def take(tx: Connection, organization_id: str) -> None:
     """Takes an organization's stripe exclusively, until the transaction ends."""
-    _take(tx, _TAKE, {stripe_of(organization_id)})
+    locks.take(tx, _CLASS, stripe_of(organization_id), organization_id)
 
 
 def take_all(tx: Connection) -> None:
@@ -89,6 +99,15 @@ def close_organization(tx: Connection, organization_id: str, now: datetime) -> N
 
 
 def close_day(tx: Connection, day: date, now: datetime) -> None:
-    """Fences a day off, after waiting for all writers."""
-    take_all(tx)
+    """Fences a day off, after waiting for all writers; on Citus `wait_for_writers` waits, once this is committed."""
+    if not locks.are_on_shards(tx):
+        take_all(tx)
     tx.execute(insert(day_fences).values(day=day, closed_at=now).on_conflict_do_nothing())
+
+
+def wait_for_writers(tx: Connection) -> None:
+    """To be called in a transaction of its own once a day's fence is committed. On Citus a commit is not seen on all nodes at the same
+    moment, and a fence of a day is on all: so whoever may have read it before is waited for after. Nothing to do on one server."""
+    if locks.are_on_shards(tx):
+        for name in locks.names_on_each_node(tx):
+            locks.take(tx, _CLASS, _WRITERS, name)
