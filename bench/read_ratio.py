@@ -43,9 +43,12 @@ class Reader:
             grant_id=self._grant_id,
             organization_id=self._there.organization_id,
             detail=grants_pb2.DETAIL_FULL,
+            batch_size=500,
         )
         answers = self._read(asked, metadata=self._metadata, timeout=600)
-        found = sum(bool(one.record.content.generations[0].parts[0].text) for one in answers)
+        found = sum(
+            bool(one.content.generations[0].parts[0].text) for answer in answers for one in answer.records
+        )
         if found != self._rows:
             raise RuntimeError(f"{found} records were read of {self._rows}")
 

@@ -51,9 +51,9 @@ def together(tx: Connection) -> Iterator[None]:
 def rows(
     tx: Connection, statement: LiteralString, parameters: Sequence[object] | Mapping[str, object]
 ) -> list[tuple[Any, ...]]:
-    """The rows that a statement gives; see `execute`."""
+    """The rows that a statement gives, which come in binary form; see `execute`."""
     with _cursor(tx) as cursor:
-        return cursor.execute(statement, parameters).fetchall()
+        return cursor.execute(statement, parameters, binary=True).fetchall()
 
 
 def _cursor(tx: Connection) -> "psycopg.Cursor[tuple[Any, ...]]":

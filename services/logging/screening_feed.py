@@ -310,7 +310,7 @@ class ScreeningFeed:
                 _log.error("screening.content_does_not_open")
                 self._give_up([row.key])
                 continue
-            opened.append(Screenable(row.key, row.end_user, content.SerializeToString()))
+            opened.append(Screenable(row.key, row.end_user, content))
         return opened
 
     def _give_up(self, keys: Sequence[Key]) -> None:
