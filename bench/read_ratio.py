@@ -82,7 +82,7 @@ def measure(small: bool) -> Iterator[Figure]:
         1 / median_ratio(read, selected),
         "ratio",
         True,
-        f"rows/s read in full under a new grant, each page decided, counted and in the audit log before it is opened, in batches of 500 over TLS, ÷ rows/s "
-        f"of a bare SELECT of the sealed rows; {rows} rows of {CONTENT_BYTES} bytes, one reader",
+        f"rows/s read in full in batches of 500 under a new grant, each page decided, counted and in the audit log before it is opened, "
+        f"over TLS, ÷ rows/s of a bare SELECT of the sealed rows; {rows} rows of {CONTENT_BYTES} bytes, one reader",
     )
     yield Figure("read_rows_per_s", rows / statistics.median(read), "rows/s", True, "read")
