@@ -17,9 +17,10 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy import exc as sql_errors
 
+from shared.driver import prepare
 from shared.errors import KeptError, Reason
 
 # One advisory lock for migrations, so that replicas that start together migrate once.
@@ -60,6 +61,7 @@ class Database:
                 "options": f"{_options(url)} -c timezone=UTC -c idle_in_transaction_session_timeout=60000".strip(),
             },
         )
+        event.listen(self.engine, "connect", lambda connection, _: prepare(connection))
         self._on_commit = on_commit
         self._statements: list[Connection] = []
 

@@ -19,20 +19,20 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.store import locks
 from services.logging.store.tables import day_fences, organization_fences
-from shared.driver import Uuid, execute, rows
+from shared.driver import Uuid, execute, listed, rows
 
 STRIPES: Final = 64
 _CLASS: Final = 7301  # the first half of our advisory locks' keys
 _WRITERS: Final = STRIPES  # on Citus: shared by all who write
 # A scan of one array has no order but the array's.
-_SHARE: Final = "SELECT count(pg_advisory_xact_lock_shared(%b::int, stripe)) FROM unnest(%b::int[]) AS stripe"
-_TAKE: Final = "SELECT count(pg_advisory_xact_lock(%b::int, stripe)) FROM unnest(%b::int[]) AS stripe"
+_SHARE: Final = "SELECT count(pg_advisory_xact_lock_shared(%t::int, stripe)) FROM unnest(%t::int[]) AS stripe"
+_TAKE: Final = "SELECT count(pg_advisory_xact_lock(%t::int, stripe)) FROM unnest(%t::int[]) AS stripe"
 _CLOSED: Final = (
-    "SELECT organization_id, NULL::date FROM organization_fences WHERE organization_id = ANY(%b) "
-    "UNION ALL SELECT NULL, day FROM day_fences WHERE day = ANY(%b)"
+    "SELECT organization_id, NULL::date FROM organization_fences WHERE organization_id = ANY(%t::text[]) "
+    "UNION ALL SELECT NULL, day FROM day_fences WHERE day = ANY(%t::date[])"
 )
 # Are there end users whose fence is younger than the oldest of the batch? Mostly there are none, and this is all that it costs.
-_ERASED: Final = "SELECT NULL, NULL WHERE EXISTS (SELECT FROM subject_fences WHERE organization_id = ANY(%b) AND below > %b)"
+_ERASED: Final = "SELECT NULL, NULL WHERE EXISTS (SELECT FROM subject_fences WHERE organization_id = ANY(%t::text[]) AND below > %b)"
 _FENCES: Final = f"{_CLOSED} UNION ALL {_ERASED}"
 
 
@@ -62,7 +62,7 @@ def take_all(tx: Connection) -> None:
 
 
 def _take(tx: Connection, statement: LiteralString, stripes: Iterable[int]) -> None:
-    execute(tx, statement, (_CLASS, sorted(stripes)))
+    execute(tx, statement, (_CLASS, listed(sorted(stripes))))
 
 
 def closed(
@@ -70,7 +70,7 @@ def closed(
 ) -> tuple[set[str], set[date]]:
     """Which of these organizations, and which of these days, are fenced off. Asked under the organizations' stripes, the answer stays true
     until the transaction ends."""
-    found = rows(tx, _CLOSED, (sorted(organization_ids), sorted(days)))
+    found = rows(tx, _CLOSED, (listed(organization_ids), listed(days)))
     return {one for one, _ in found if one is not None}, {day for _, day in found if day is not None}
 
 
@@ -79,8 +79,8 @@ def fences(
 ) -> tuple[set[str], set[date], bool]:
     """The same, and whether there are end users of these organizations whose fence reaches above the lowest record id (16 bytes):
     `store.subjects.fenced` tells whose records it stops."""
-    names = sorted(organization_ids)
-    found = rows(tx, _FENCES, (names, sorted(days), names, Uuid(lowest)))
+    names = listed(organization_ids)
+    found = rows(tx, _FENCES, (names, listed(days), names, Uuid(lowest)))
     return (
         {one for one, _ in found if one is not None},
         {day for _, day in found if day is not None},

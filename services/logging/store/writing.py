@@ -19,7 +19,7 @@ from services.logging.records import Row
 from services.logging.sealing import DataKey
 from services.logging.store.screening import expect
 from services.logging.store.tables import RECORD_COLUMNS, RECORD_TYPES, interactions, retained
-from shared.driver import Uuid, copy_binary, execute, together
+from shared.driver import Uuid, copy_binary, execute, listed, together
 from shared.driver import rows as answered
 
 _COLUMNS: Final = ", ".join(RECORD_COLUMNS)
@@ -42,7 +42,7 @@ _WRITE_ONE: Final = f"""
 """  # noqa: S608 - constants
 _COUNT_ALL: Final = f"""
     INSERT INTO stored_counts AS counted (day, organization_id, writer, records, records_with_content)
-    SELECT day, organization_id, %b, records, with_content FROM unnest(%b::date[], %b::text[], %b::int8[], %b::int8[])
+    SELECT day, organization_id, %b, records, with_content FROM unnest(%t::date[], %t::text[], %t::int8[], %t::int8[])
     AS added(day, organization_id, records, with_content) {_COUNT}
 """  # noqa: S608 - constants
 _KEY: Final = attrgetter("organization_id", "record_id")
@@ -147,10 +147,10 @@ def _count(tx: Connection, rows: Iterable[Row], writer: str) -> None:
             _COUNT_ALL,
             (
                 writer,
-                [day for day, _ in places],
-                [organization_id for _, organization_id in places],
-                [records[place] for place in places],
-                [with_content[place] for place in places],
+                listed(day for day, _ in places),
+                listed(organization_id for _, organization_id in places),
+                listed(records[place] for place in places),
+                listed(with_content[place] for place in places),
             ),
         )
 
