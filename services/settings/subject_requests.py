@@ -41,8 +41,9 @@ _BATCH: Final = 20
 _SALT_BYTES: Final = 32
 # How long ago a customer may have got what it passes on: the longest time that the law leaves it.
 _LONGEST_AGO: Final = timedelta(days=92)
-# A look at an erasure that goes on, and at one that waits for a hold. The first is also how long a process may be busy with it.
+# How long a process may be busy with one look at an erasure; then the next look at one that goes on, and at one that waits for a hold.
 _LOOK: Final = timedelta(seconds=30)
+_LOOK_AGAIN: Final = timedelta(seconds=5)
 _LOOK_AT_HELD: Final = timedelta(hours=1)
 
 _FIND = contract.SUBJECT_REQUEST_KIND_FIND
@@ -337,6 +338,7 @@ class SubjectRequests:
         certificate_id = erasure.certificate_id or None
         store.change(tx, name, certificate_id=certificate_id, kept=tuple(erasure.kept))
         if erasure.state != erasures_pb2.ERASURE_STATE_DONE:
+            store.change(tx, name, look_at=now + (_LOOK_AT_HELD if request.state == _HELD else _LOOK_AGAIN))
             return
         if request.state == _HELD and not erasure.complete:
             store.change(tx, name, look_at=now + _LOOK_AT_HELD)
