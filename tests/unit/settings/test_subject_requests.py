@@ -14,6 +14,7 @@ from kept.retention.v1 import erasures_pb2
 from kept.settings.v1 import lifecycle_pb2, members_pb2
 from kept.settings.v1 import subject_requests_pb2 as contract
 from services.settings.config import SettingsConfig
+from services.settings.store import subject_requests as store
 from services.settings.subject_deadlines import add_months, due_at, next_reminder
 from shared.errors import KeptError
 from shared.errors import Reason as R
@@ -237,6 +238,49 @@ def test_retention_that_is_away_is_asked_again_and_one_that_refuses_ends_it(worl
     world.clock.advance(timedelta(days=100))
     world.run_jobs()
     assert world.peers.subjects == []
+
+
+def test_an_answer_that_was_lost_is_asked_for_again_with_the_same_id(world: World) -> None:
+    admin = world.admin()
+    asked = ask(world, admin, ERASE)
+    world.peers.losing = True
+    with pytest.raises(KeptError):
+        world.run_jobs()
+    assert not export(world, admin, asked).subject_salt
+    world.peers.losing = False
+    world.clock.advance(timedelta(seconds=30))
+    world.run_jobs()
+    first, second = world.peers.subjects
+    assert first == second, "retention knows by it that it is one erasure"
+    assert export(world, admin, asked).subject_salt == b"s" * 32
+
+
+def test_of_two_replicas_one_looks_at_an_erasure(world: World) -> None:
+    admin = world.admin()
+    ask(world, admin, ERASE)
+    now = world.clock.now()
+    with world.database.transaction() as first, world.database.transaction() as second:
+        claimed = store.claim_to_look(first, now, now + timedelta(seconds=30), 10)
+        assert len(claimed) == 1
+        assert store.claim_to_look(second, now, now + timedelta(seconds=30), 10) == [], "it is locked"
+    with world.database.transaction() as tx:
+        assert store.claim_to_look(tx, now, now + timedelta(seconds=30), 10) == [], "it is claimed"
+        later = now + timedelta(seconds=30)
+        assert len(store.claim_to_look(tx, later, later, 10)) == 1, "whoever claimed it may have died"
+
+
+def test_an_organization_that_is_erased_meanwhile_is_let_go(world: World) -> None:
+    admin = world.admin()
+    ask(world, admin, ERASE)
+    now = world.clock.now()
+    with world.database.transaction() as tx:
+        [claimed] = store.claim_to_look(tx, now, now, 10)
+        assert store.erase(tx, admin.organization_id) == 1
+    [job] = [job for job in world.service.jobs if job.name == "subject_requests"]
+    subject_requests = job.step.__self__  # type: ignore[attr-defined]
+    subject_requests._look(claimed)
+    assert len(world.peers.subjects) == 1, "retention was asked already"
+    assert "subject_request.handed_over" not in world.kinds(admin.organization_id)
 
 
 def test_somebody_is_reminded_before_the_deadline_and_at_it_once_each(world: World) -> None:

@@ -39,7 +39,7 @@ from services.settings.wiring import wire
 from shared.callers import not_allowed
 from shared.config import Tls
 from shared.database import Database
-from shared.errors import KeptError
+from shared.errors import KeptError, peer_unavailable
 from shared.identity import Caller, CallerKind
 from shared.inprocess import InProcess
 from shared.redaction import Secret
@@ -95,6 +95,8 @@ class Peers(
         )
     )
     failing: KeptError | None = None
+    # Whether retention's answer about an end user gets lost on its way.
+    losing: bool = False
 
     def Check(self, request: authz_pb2.CheckRequest, context: Any) -> authz_pb2.CheckResponse:
         return authz_pb2.CheckResponse(person_id=request.token)
@@ -123,6 +125,8 @@ class Peers(
         if self.failing is not None:
             raise self.failing
         self.subjects.append(request)
+        if self.losing:
+            raise peer_unavailable("retention")
         return erasures_pb2.EraseSubjectResponse(erasure=self.subject_erasure, subject_salt=b"s" * 32)
 
     def GetErasure(
