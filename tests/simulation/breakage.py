@@ -18,6 +18,7 @@ from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow
 from services.logging import admission, ingest
 from services.logging.store import billing, retention, tables
+from services.settings.subject_requests import SubjectRequests
 from shared.ids import new_id
 from shared.replica import Replica
 
@@ -92,6 +93,8 @@ SAFEGUARDS = {
     "fence": Safeguard(10, ingest, "behind_fences", lambda tx, rows, are_any: set(), _FORGETTING, 10),
     # Copies of what went with an end user open nowhere.
     "withheld": Safeguard(10, Custody, "withhold", _withhold_nothing, _FORGETTING, 10),
+    # What a customer passed on reaches retention.
+    "passed_on": Safeguard(10, SubjectRequests, "_hand_over", lambda *_: None, _FORGETTING, 10),
     # A grant is over at its end.
     "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10),
     # No audit entry, no key.

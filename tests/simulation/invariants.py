@@ -217,7 +217,7 @@ def _subjects_erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_R
         bytes(found) for (found,) in looks.rows("access_control", "SELECT record_id FROM withheld_records")
     }
     living = {(organization_id, day) for organization_id, day, _ in _living_epochs(looks)}
-    # What a hold had kept is withheld a moment after it has ended.
+    # What a hold had kept is withheld a moment after it has ended. Settings passes a request on by its own id.
     complete = {
         request_id
         for (request_id,) in looks.rows(
@@ -230,7 +230,7 @@ def _subjects_erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_R
             yield f"10: {uuid_text(sent.record_id)} is there, its end user was erased, and no hold asks for it"
         is_gone = sent.stored and sent.record_id not in present
         opens = (sent.organization_id, sent.created_at.date()) in living and sent.record_id not in withheld
-        if is_gone and opens and any(one.request_id in complete for one in erasures):
+        if is_gone and opens and any(one.subject_request_id in complete for one in erasures):
             yield f"10: {uuid_text(sent.record_id)} is erased with its end user, and access control would open a copy of it"
 
 

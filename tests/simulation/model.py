@@ -80,15 +80,20 @@ class Hold:
 
 @dataclass
 class Subject:
-    """An end user whose erasure a customer passed on. begun_at: when that was first acknowledged. fenced_at: from when on, as the answer
-    says; done: that it is certified; kept: that holds keep something."""
+    """An end user whose erasure a customer passed on. passed_at: when settings acknowledged it; subject_request_id: its id there. begun_at:
+    when retention was seen to have it, as erasure_id. fenced_at: from when on, as retention says; done: that it is certified; done_at: when
+    that was seen first; kept: that holds keep something."""
 
     organization_id: str
     end_user: str
     request_id: str
+    passed_at: datetime | None = None
+    subject_request_id: str = ""
     begun_at: datetime | None = None
+    erasure_id: str = ""
     fenced_at: datetime | None = None
     done: bool = False
+    done_at: datetime | None = None
     kept: bool = False
 
     def covers(self, sent: SentRecord) -> bool:

@@ -274,6 +274,13 @@ class World:
             self.restart(crash)
         return False
 
+    def step_jobs(self, room: str, job: str) -> None:
+        """A job of every process of a room, by its name."""
+        for name, process in list(self.processes.items()):
+            names = [each.name for each in process.server.service.jobs]
+            if process.room == room and job in names:
+                self.step_job(name, names.index(job))
+
     def settle(self) -> None:
         """Nothing goes wrong for a while, and everybody does what there is to do: each job once, and then, half a second at a time, the
         jobs that a write since their last step may have given something to do."""

@@ -2,7 +2,7 @@
 
 from datetime import UTC, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from kept.retention.v1 import erasures_pb2, erasures_pb2_grpc
 from kept.settings.v1 import (
@@ -10,6 +10,8 @@ from kept.settings.v1 import (
     account_pb2_grpc,
     data_controls_pb2,
     data_controls_pb2_grpc,
+    subject_requests_pb2,
+    subject_requests_pb2_grpc,
     zero_data_retention_pb2,
     zero_data_retention_pb2_grpc,
 )
@@ -19,6 +21,12 @@ from shared.ids import new_id
 from tests.simulation.faults import Broken
 from tests.simulation.model import Organization, Subject
 from tests.simulation.scene import Scene
+
+# What settings says of an erasure that is certified.
+_ENDED: Final = (
+    subject_requests_pb2.SUBJECT_REQUEST_STATE_HELD,
+    subject_requests_pb2.SUBJECT_REQUEST_STATE_DONE,
+)
 
 
 class Customers:
@@ -141,22 +149,51 @@ class Customers:
         return self._some_open(but=0)
 
     def passes_erasure_on(self, organization: Organization, end_user: str) -> None:
-        """An end user asks to be forgotten; the customer passes it on."""
+        """An end user asks to be forgotten; the customer's admin passes it on, and settings mostly gets to it at once."""
         subject = Subject(organization.organization_id, end_user, new_id("request"))
         self._scene.model.subjects.append(subject)
-        self._asks_for_erasure(subject)
+        self._passes_on(subject)
+        if self._seed.random() < 0.8:
+            self._scene.world.step_jobs("settings", "subject_requests")
+            self._asks_how_far(subject)
 
-    def _asks_for_erasure(self, subject: Subject) -> None:
-        """As settings does until it is answered; what it is answered."""
-        erasing = erasures_pb2_grpc.ErasureServiceStub(self._scene.world.service("settings", "retention"))
-        request = erasures_pb2.EraseSubjectRequest(
+    def _passes_on(self, subject: Subject) -> None:
+        """Until it is acknowledged. Whoever has left passes nothing on."""
+        organization = self._scene.model.organizations[subject.organization_id]
+        asking = subject_requests_pb2_grpc.SubjectRequestServiceStub(self._admin(organization))
+        request = subject_requests_pb2.CreateSubjectRequestRequest(
             request_id=subject.request_id,
             organization_id=subject.organization_id,
+            kind=subject_requests_pb2.SUBJECT_REQUEST_KIND_ERASE,
             end_user=subject.end_user,
-            requested_by="member_" + "0" * 26,
         )
-        answer = self._scene.world.attempt(partial(erasing.EraseSubject, request))
-        if not isinstance(answer, erasures_pb2.EraseSubjectResponse):
+        answer = self._scene.world.attempt(partial(asking.CreateSubjectRequest, request))
+        if isinstance(answer, subject_requests_pb2.CreateSubjectRequestResponse):
+            subject.passed_at = self._scene.now
+            subject.subject_request_id = answer.request.subject_request_id
+
+    def _asks_how_far(self, subject: Subject) -> subject_requests_pb2.SubjectRequest | None:
+        """What settings says, and what retention says of the same; None where settings says nothing (any more)."""
+        organization = self._scene.model.organizations[subject.organization_id]
+        told = None
+        if subject.subject_request_id:
+            asking = subject_requests_pb2_grpc.SubjectRequestServiceStub(self._admin(organization))
+            wanted = subject_requests_pb2.GetSubjectRequestRequest(
+                subject_request_id=subject.subject_request_id
+            )
+            answer = self._scene.world.attempt(partial(asking.GetSubjectRequest, wanted))
+            if isinstance(answer, subject_requests_pb2.GetSubjectRequestResponse):
+                told = answer.request
+                subject.erasure_id = subject.erasure_id or told.erasure_id
+        if subject.erasure_id:
+            self._asks_retention(subject)
+        return told
+
+    def _asks_retention(self, subject: Subject) -> None:
+        erasing = erasures_pb2_grpc.ErasureServiceStub(self._scene.world.service("settings", "retention"))
+        request = erasures_pb2.GetErasureRequest(erasure_id=subject.erasure_id)
+        answer = self._scene.world.attempt(partial(erasing.GetErasure, request))
+        if not isinstance(answer, erasures_pb2.GetErasureResponse):
             return
         erasure = answer.erasure
         subject.begun_at = subject.begun_at or self._scene.now
@@ -166,18 +203,28 @@ class Customers:
                 raise Broken("10: the fence of an end user's erasure was moved")
             subject.fenced_at = fenced_at
         subject.done = erasure.state == erasures_pb2.ERASURE_STATE_DONE
+        if subject.done:
+            subject.done_at = subject.done_at or self._scene.now
         subject.kept = bool(erasure.kept)
 
     def follow_subjects(self) -> None:
-        """Customers ask how far the erasures of their end users are: in a quiet moment those that were begun before are done."""
+        """Customers ask how far the erasures of their end users are: in a quiet moment those that were passed on before have begun, those
+        that were begun before are done, and of those that were done before settings says so."""
+        before = self._scene.now - timedelta(days=1)
         for subject in self._scene.model.subjects:
-            was_begun = subject.begun_at is not None and subject.begun_at < self._scene.now - timedelta(
-                days=1
-            )
-            if not subject.done or subject.kept:
-                self._asks_for_erasure(subject)
+            whose = f"{subject.end_user} of {subject.organization_id}"
+            was_begun = subject.begun_at is not None and subject.begun_at < before
+            was_done = subject.done_at is not None and subject.done_at < before
+            was_passed_on = subject.passed_at is not None and subject.passed_at < before
+            if subject.passed_at is None:
+                self._passes_on(subject)
+            told = self._asks_how_far(subject)
+            if told is not None and not subject.erasure_id and was_passed_on:
+                raise Broken(f"10: {whose} was not handed over")
             if not subject.done and was_begun:
-                raise Broken(f"10: {subject.end_user} of {subject.organization_id} is not erased")
+                raise Broken(f"10: {whose} is not erased")
+            if told is not None and was_done and told.state not in _ENDED:
+                raise Broken(f"10: settings does not know that {whose} is erased")
 
     def follow_erasures(self) -> None:
         """Who has left asks how far the erasure is."""
