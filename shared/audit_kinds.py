@@ -125,9 +125,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "organization.erased": _kind(
         "A service removed what it had of an organization; numbers by what it was.",
         "service grants members invitations data_controls_changes zero_data_retention_requests account_deletions "
-        "usage_agreements interactions data_keys stored_counts dropped_counts unscreened billing_usage usage_reports "
+        "usage_agreements api_keys interactions data_keys stored_counts dropped_counts unscreened billing_usage usage_reports "
         "cases flags verdicts kept",
     ),
+    "api_key.registered": _kind("A customer registered an API key, by its fingerprint.", "key_kind"),
+    "api_key.revoked": _kind("A customer ended an API key for good.", "key_kind"),
     "gateway.registered": _kind(
         "A service identity may record for customers.", "all_organizations effective_at"
     ),

@@ -39,6 +39,9 @@ class SettingsConfig(ServiceConfig):
         pattern=r"^[^\x00-\x1f\x7f]{1,200}$",
         description="whom customers without an admin are sent to",
     )
+    api_key_answer_seconds: int = Field(
+        default=60, ge=1, le=3600, description="how long gateways may keep what they were told of an API key"
+    )
     password_hashing: PasswordHashing = Field(default_factory=PasswordHashing)
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from kept.settings.v1 import organizations_pb2
 from services.settings.policies import Policies
 from services.settings.store import (
     account_deletions,
+    api_keys,
     controls,
     members,
     organizations,
@@ -106,6 +107,7 @@ class Lifecycle:
                 "zero_data_retention_requests": zero_data_retention.erase(tx, organization_id),
                 "account_deletions": account_deletions.erase(tx, organization_id),
                 "usage_agreements": usage_agreements.erase(tx, organization_id),
+                "api_keys": api_keys.erase(tx, organization_id),
             }
             erased_at = self._clock.now()
             organizations.erase(tx, organization_id, erased_at, removed)

@@ -9,6 +9,7 @@ from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, directory_pb2
 from kept.retention.v1 import erasures_pb2_grpc
 from kept.settings.v1 import (
     account_pb2_grpc,
+    api_keys_pb2_grpc,
     data_controls_pb2_grpc,
     gateways_pb2_grpc,
     lifecycle_pb2_grpc,
@@ -19,6 +20,7 @@ from kept.settings.v1 import (
 )
 from services.settings import commitments, store
 from services.settings.account_deletion import AccountDeletions
+from services.settings.api_keys import ApiKeys
 from services.settings.authority import SettingsAuthority
 from services.settings.config import SettingsConfig
 from services.settings.data_controls import DataControls
@@ -30,6 +32,7 @@ from services.settings.organizations import Organizations
 from services.settings.passwords import Passwords
 from services.settings.policies import Policies
 from services.settings.servicers.account import AccountServicer
+from services.settings.servicers.api_keys import ApiKeyServicer
 from services.settings.servicers.data_controls import DataControlsServicer
 from services.settings.servicers.gateways import GatewayServicer
 from services.settings.servicers.lifecycle import LifecycleServicer
@@ -65,6 +68,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     organizations = Organizations(database, clock, policies, outbox)
     usage_agreements = UsageAgreements(database, clock, policies, outbox)
     gateways = Gateways(database, clock, policies, outbox)
+    api_keys = ApiKeys(database, clock, outbox, keep_for=timedelta(seconds=config.api_key_answer_seconds))
     data_controls = DataControls(database, clock, policies, outbox, support=config.support_contact)
     zero_data_retention = ZeroDataRetention(database, clock, policies, outbox, commitments.load())
     pace = SignInPace(database, clock)
@@ -80,6 +84,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             OrganizationServicer(organizations, usage_agreements), server
         )
         gateways_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateways), server)
+        api_keys_pb2_grpc.add_ApiKeyServiceServicer_to_server(ApiKeyServicer(api_keys), server)
         data_controls_pb2_grpc.add_DataControlsServiceServicer_to_server(
             DataControlsServicer(data_controls), server
         )

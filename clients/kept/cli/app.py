@@ -4,6 +4,7 @@ import typer
 
 from kept.cli import (
     access,
+    api_keys,
     audit,
     cases,
     certificates,
@@ -55,6 +56,7 @@ usage.add_to(app)
 settings = group(app, "settings", "Customers, and what they decide about their data.")
 organizations.add_to(settings)
 controls.add_to(settings)
+api_keys.add_to(settings)
 members.add_to(settings)
 people.add_to(app)
 holds.add_to(app)

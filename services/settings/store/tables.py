@@ -77,6 +77,26 @@ usage_agreements = Table(
     Column("entered_by", Text, nullable=False),
 )
 
+# API keys by their SHA-256; revoked ones stay.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("api_key_id", Text, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("registered_by", Text, nullable=False),
+    Column("registered_at", _Instant, nullable=False),
+    Column("revoked_by", Text),
+    Column("revoked_at", _Instant),
+    UniqueConstraint("fingerprint", name="api_keys_fingerprint"),
+    UniqueConstraint("organization_id", "request_id", name="api_keys_request"),
+    Index("api_keys_by_organization", "organization_id", "number"),
+)
+
 gateways = Table(
     "gateways",
     metadata,

@@ -1,5 +1,6 @@
 """What people type becomes the request that they mean; what comes back is shown to people and to programs."""
 
+import hashlib
 import json
 import shlex
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2, runs_pb
 from kept.safety_review.v1 import cases_pb2, detectors_pb2
 from kept.settings.v1 import (
     account_pb2,
+    api_keys_pb2,
     data_controls_pb2,
     gateways_pb2,
     members_pb2,
@@ -372,6 +374,28 @@ REQUESTS: list[tuple[str, Message]] = [
     ),
     ("audit list --as anna", audit_pb2.ListEntriesRequest(page_size=100)),
     ("keys status", keys_pb2.GetKeyStatusRequest()),
+    (
+        "settings keys register bot --kind trial --request-id request-1",
+        api_keys_pb2.RegisterApiKeyRequest(
+            request_id="request-1",
+            organization_id=ORG,
+            name="bot",
+            kind=interactions_pb2.API_KEY_KIND_TRIAL,
+            fingerprint=hashlib.sha256(b"an api key").digest(),
+        ),
+    ),
+    (
+        f"settings keys register bot --fingerprint {'AB' * 32} --request-id request-1",
+        api_keys_pb2.RegisterApiKeyRequest(
+            request_id="request-1",
+            organization_id=ORG,
+            name="bot",
+            kind=interactions_pb2.API_KEY_KIND_PRODUCTION,
+            fingerprint=b"\xab" * 32,
+        ),
+    ),
+    ("settings keys list", api_keys_pb2.ListApiKeysRequest(organization_id=ORG, page_size=500)),
+    ("settings keys revoke apikey_1", api_keys_pb2.RevokeApiKeyRequest(api_key_id="apikey_1")),
 ]
 
 
@@ -382,6 +406,7 @@ def test_command_line_becomes_request(
 ) -> None:
     monkeypatch.setenv("KEPT_INVITATION", "invitation")
     monkeypatch.setenv("KEPT_PASSWORD", "a long password")
+    monkeypatch.setenv("KEPT_API_KEY", "an api key")
     assert main(shlex.split(line + json_flag)) == 0
     assert services.asked[-1][1] == expected
 
@@ -411,6 +436,7 @@ def test_command_line_becomes_request(
         "people agreement person_1 --sha256 abcd --signed 2026-01-01 --expires 2027-01-01",
         "erasures show",
         "certificates get",
+        "settings keys register bot --fingerprint 00",
         "nonsense",
     ],
 )
@@ -435,6 +461,18 @@ def test_choices_are_the_contracts() -> None:
     ):
         numbers = {arguments.enum_value(enum, prefix, choice) for choice in choices}
         assert numbers == set(enum.values()) - {0}, prefix
+
+
+def test_what_a_trial_key_means_is_said(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
+    key = api_keys_pb2.ApiKey(kind=interactions_pb2.API_KEY_KIND_TRIAL, terms=api_keys_pb2.TERMS_KIND_GENERAL)
+    services.answers["RegisterApiKey"] = api_keys_pb2.RegisterApiKeyResponse(api_key=key)
+    services.answers["ListApiKeys"] = api_keys_pb2.ListApiKeysResponse(api_keys=[key])
+    assert main(["settings", "keys", "register", "bot", "--fingerprint", "ab" * 32]) == 0
+    shown = capsys.readouterr()
+    assert "falls under the general terms" in shown.err
+    assert shown.out.split()[:4] == ["kind", "trial", "terms", "general"]
+    assert main(["settings", "keys", "list"]) == 0
+    assert capsys.readouterr().out.split()[-2:] == ["trial", "general"]
 
 
 def test_set_controls_takes_the_current_etag(services: Services) -> None:

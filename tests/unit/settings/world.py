@@ -23,6 +23,7 @@ from kept.options.v1 import roles_pb2
 from kept.retention.v1 import erasures_pb2, erasures_pb2_grpc
 from kept.settings.v1 import (
     account_pb2_grpc,
+    api_keys_pb2_grpc,
     data_controls_pb2_grpc,
     gateways_pb2_grpc,
     lifecycle_pb2_grpc,
@@ -123,6 +124,7 @@ class Stubs:
     def __init__(self, channel: grpc.Channel) -> None:
         self.organizations = organizations_pb2_grpc.OrganizationServiceStub(channel)
         self.gateways = gateways_pb2_grpc.GatewayServiceStub(channel)
+        self.keys = api_keys_pb2_grpc.ApiKeyServiceStub(channel)
         self.controls = data_controls_pb2_grpc.DataControlsServiceStub(channel)
         self.zdr = zero_data_retention_pb2_grpc.ZeroDataRetentionServiceStub(channel)
         self.members = members_pb2_grpc.MemberServiceStub(channel)
@@ -169,6 +171,10 @@ class World:
     def peer(self, name: str) -> Stubs:
         """Another service."""
         return self._as(Caller(CallerKind.SERVICE, name=name))
+
+    def gateway(self, name: str) -> Stubs:
+        """A model gateway, registered or not."""
+        return self._as(Caller(CallerKind.GATEWAY, name=name))
 
     def public(self) -> Stubs:
         """Nobody in particular."""

@@ -20,6 +20,7 @@ ROOT: Final = Path(__file__).parents[3]
 # Reading changes nothing. That it was allowed to a person is an entry of `method.allowed`, before it is done.
 _READS: Final = """
 settings.AccountService/GetAccountDeletion
+settings.ApiKeyService/ListApiKeys
 settings.DataControlsService/GetDataControls
 settings.DataControlsService/ListDataControlsHistory
 settings.GatewayService/ListGateways
@@ -74,6 +75,8 @@ CHANGES: Final = {
         "settings.AccountService/RequestAccountDeletion": "account_deletion.requested",
         "settings.AccountService/ConfirmAccountDeletion": "account_deletion.confirmed",
         "settings.AccountService/CancelAccountDeletion": "account_deletion.cancelled",
+        "settings.ApiKeyService/RegisterApiKey": "api_key.registered",
+        "settings.ApiKeyService/RevokeApiKey": "api_key.revoked",
         "settings.DataControlsService/UpdateDataControls": "data_controls.updated",
         "settings.GatewayService/RegisterGateway": "gateway.registered",
         "settings.GatewayService/RevokeGateway": "gateway.revoked",
@@ -141,6 +144,7 @@ CHANGES: Final = {
 }
 # What leaves no entry of its own, and why.
 WITHOUT: Final = {
+    "settings.ApiKeyService/ResolveApiKey": "A gateway asks whose key it has seen, before each call; nothing changes.",
     "access_control.AuditService/AppendEntries": "It is how entries of other services come here.",
     "access_control.DirectoryService/SyncMember": "Settings has reported what changed.",
     "logging.IngestService/RecordInteraction": "Records are stored and counted; nothing is decided about them.",
