@@ -120,13 +120,16 @@ KINDS: Final[Mapping[str, Kind]] = {
     "organization.created": _kind(
         "A customer was entered.", "tier deployment training_allowed usage_agreed effective_at"
     ),
-    "organization.updated": _kind("What is agreed with a customer changed.", "usage_agreed effective_at"),
+    "organization.updated": _kind(
+        "What is agreed with a customer changed.",
+        "changed tier tier_before deployment deployment_before training_retention_days contracts usage_agreed effective_at",
+    ),
     "organization.closed": _kind("An organization sends nothing any more.", "effective_at"),
     "organization.erased": _kind(
         "A service removed what it had of an organization; numbers by what it was.",
         "service grants members invitations data_controls_changes zero_data_retention_requests account_deletions "
-        "usage_agreements api_keys interactions data_keys stored_counts dropped_counts unscreened billing_usage usage_reports "
-        "cases flags verdicts kept",
+        "usage_agreements organization_changes terms_acceptances api_keys interactions data_keys stored_counts dropped_counts "
+        "unscreened billing_usage usage_reports cases flags verdicts kept",
     ),
     "api_key.registered": _kind("A customer registered an API key, by its fingerprint.", "key_kind"),
     "api_key.revoked": _kind("A customer ended an API key for good.", "key_kind"),

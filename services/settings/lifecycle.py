@@ -15,7 +15,9 @@ from services.settings.store import (
     api_keys,
     controls,
     members,
+    organization_changes,
     organizations,
+    terms_acceptances,
     usage_agreements,
     zero_data_retention,
 )
@@ -107,6 +109,8 @@ class Lifecycle:
                 "zero_data_retention_requests": zero_data_retention.erase(tx, organization_id),
                 "account_deletions": account_deletions.erase(tx, organization_id),
                 "usage_agreements": usage_agreements.erase(tx, organization_id),
+                "organization_changes": organization_changes.erase(tx, organization_id),
+                "terms_acceptances": terms_acceptances.erase(tx, organization_id),
                 "api_keys": api_keys.erase(tx, organization_id),
             }
             erased_at = self._clock.now()

@@ -28,6 +28,7 @@ from services.settings.deliveries import handlers
 from services.settings.gateways import Gateways
 from services.settings.lifecycle import Lifecycle
 from services.settings.members import Members
+from services.settings.organization_changes import OrganizationChanges
 from services.settings.organizations import Organizations
 from services.settings.passwords import Passwords
 from services.settings.policies import Policies
@@ -66,7 +67,8 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     )
     policies = Policies(ChangeFeed(store.policy_changes, database, clock))
     organizations = Organizations(database, clock, policies, outbox)
-    usage_agreements = UsageAgreements(database, clock, policies, outbox)
+    usage_agreements = UsageAgreements(database)
+    changes = OrganizationChanges(database, clock, policies, outbox)
     gateways = Gateways(database, clock, policies, outbox)
     api_keys = ApiKeys(database, clock, outbox, keep_for=timedelta(seconds=config.api_key_answer_seconds))
     data_controls = DataControls(database, clock, policies, outbox, support=config.support_contact)
@@ -81,7 +83,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
         organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(
-            OrganizationServicer(organizations, usage_agreements), server
+            OrganizationServicer(organizations, changes, usage_agreements), server
         )
         gateways_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateways), server)
         api_keys_pb2_grpc.add_ApiKeyServiceServicer_to_server(ApiKeyServicer(api_keys), server)

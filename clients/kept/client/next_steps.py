@@ -80,5 +80,7 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "INVITATION_INVALID": "Ask your admin for a new invitation: each works once, for seven days.",
     "SIGN_IN_FAILED": "Check e-mail and password; after failures wait a minute.",
     "LAST_ADMIN": "Invite a successor as admin first: `kept settings members invite --role admin`.",
+    "DEPLOYMENT_FIXED": "Erase the organization (its admin: `kept settings account delete`) and create it anew with the other deployment.",
+    "TERMS_NOT_ACCEPTED": "Read version {version} with `kept settings terms show`, then accept each duty by name.",
     "LIMIT_REACHED": "There may be {limit} of them. End what is not used any more, or ask support.",
 }

@@ -394,6 +394,30 @@ REQUESTS: list[tuple[str, Message]] = [
             fingerprint=b"\xab" * 32,
         ),
     ),
+    (
+        f"settings organizations update {ORG} --etag e --tier trial --deployment private --training-days 0 --contract C-1 "
+        "--contract C-2 --privacy-contact '' --support-contact help@acme.test",
+        organizations_pb2.UpdateOrganizationRequest(
+            organization_id=ORG,
+            etag="e",
+            tier=organizations_pb2.TIER_TRIAL,
+            deployment=organizations_pb2.DEPLOYMENT_PRIVATE,
+            training_retention_days=0,
+            contract_references=organizations_pb2.ContractReferences(references=["C-1", "C-2"]),
+            privacy_contact="",
+            support_contact="help@acme.test",
+        ),
+    ),
+    (
+        f"settings organizations update {ORG} --etag e --no-contract",
+        organizations_pb2.UpdateOrganizationRequest(
+            organization_id=ORG, etag="e", contract_references=organizations_pb2.ContractReferences()
+        ),
+    ),
+    (
+        "settings organizations history",
+        organizations_pb2.ListOrganizationChangesRequest(organization_id=ORG, page_size=500),
+    ),
     ("settings keys list", api_keys_pb2.ListApiKeysRequest(organization_id=ORG, page_size=500)),
     ("settings keys revoke apikey_1", api_keys_pb2.RevokeApiKeyRequest(api_key_id="apikey_1")),
 ]
@@ -428,6 +452,7 @@ def test_command_line_becomes_request(
         "settings gateways register chat",
         "settings controls set",
         f"settings organizations update {ORG}",
+        f"settings organizations update {ORG} --contract C-1 --no-contract",
         "usage show --as anna",
         "usage show --from yesterday",
         "settings controls show --as anna",  # staff have no organization of their own

@@ -26,6 +26,7 @@ settings.DataControlsService/ListDataControlsHistory
 settings.GatewayService/ListGateways
 settings.MemberService/ListMembers
 settings.OrganizationService/GetOrganization
+settings.OrganizationService/ListOrganizationChanges
 settings.OrganizationService/ListOrganizations
 settings.OrganizationService/ListUsageAgreements
 settings.PolicyService/GetConsentHistory
