@@ -131,6 +131,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "usage_agreements organization_changes terms_acceptances api_keys interactions data_keys stored_counts dropped_counts "
         "unscreened billing_usage usage_reports cases flags verdicts kept",
     ),
+    "terms.accepted": _kind("A customer accepted what it takes on itself.", "version duties"),
     "api_key.registered": _kind("A customer registered an API key, by its fingerprint.", "key_kind"),
     "api_key.revoked": _kind("A customer ended an API key for good.", "key_kind"),
     "gateway.registered": _kind(

@@ -5,6 +5,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from shared.config import ServiceConfig
 
 _SUPPORT_LOCALLY = "support@kept.local"
+_PRIVACY_LOCALLY = "privacy@kept.local"
+_LOCAL_LINKS = "https://kept.local/"
+_LINK = r"^https://[!-~]{1,500}$"
 # What OWASP's password storage guidance calls the least that is safe with argon2id; the defaults below are RFC 9106's.
 _LEAST_MEMORY_KIB = 19 * 1024
 _LEAST_PASSES = 2
@@ -28,6 +31,36 @@ class PasswordHashing(BaseModel):
         return self
 
 
+class LegalDocument(BaseModel):
+    """A document of the vendor's that applies to customers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    link: str = Field(pattern=_LINK, description="where it can be read")
+    version: str = Field(pattern=r"^[0-9A-Za-z_. -]{1,64}$", description="as the document calls it")
+
+
+class LegalDocuments(BaseModel):
+    """What customers are referred to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    terms_of_use: LegalDocument = LegalDocument(link=_LOCAL_LINKS + "terms-of-use", version="local")
+    privacy_policy: LegalDocument = LegalDocument(link=_LOCAL_LINKS + "privacy", version="local")
+    usage_policy: LegalDocument = LegalDocument(link=_LOCAL_LINKS + "usage-policy", version="local")
+    enterprise_commitments: str = Field(
+        default=_LOCAL_LINKS + "commitments", pattern=_LINK, description="the published commitments"
+    )
+    trust_center: str = Field(
+        default=_LOCAL_LINKS + "trust", pattern=_LINK, description="the page for documents and sub-processors"
+    )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether any of it is a default, which nobody can open."""
+        return _LOCAL_LINKS in self.model_dump_json()
+
+
 class SettingsConfig(ServiceConfig):
     """The settings service."""
 
@@ -39,6 +72,12 @@ class SettingsConfig(ServiceConfig):
         pattern=r"^[^\x00-\x1f\x7f]{1,200}$",
         description="whom customers without an admin are sent to",
     )
+    privacy_contact: str = Field(
+        default=_PRIVACY_LOCALLY,
+        pattern=r"^[^\x00-\x1f\x7f]{1,200}$",
+        description="whom customers, prospects and their end users ask on privacy",
+    )
+    legal: LegalDocuments = Field(default_factory=LegalDocuments)
     api_key_answer_seconds: int = Field(
         default=60, ge=1, le=3600, description="how long gateways may keep what they were told of an API key"
     )
@@ -54,5 +93,9 @@ class SettingsConfig(ServiceConfig):
         if hashing.memory_kib < _LEAST_MEMORY_KIB or hashing.passes < _LEAST_PASSES:
             raise ValueError(
                 "password_hashing is weaker than 19 MiB and 2 passes, which only the local stack may be"
+            )
+        if self.privacy_contact == _PRIVACY_LOCALLY or self.legal.is_local:
+            raise ValueError(
+                "privacy_contact and every link of legal have to be set outside the local stack: customers are told them"
             )
         return self

@@ -18,7 +18,7 @@ from kept.settings.v1 import (
     policies_pb2_grpc,
     zero_data_retention_pb2_grpc,
 )
-from services.settings import commitments, store
+from services.settings import commitments, store, terms_text
 from services.settings.account_deletion import AccountDeletions
 from services.settings.api_keys import ApiKeys
 from services.settings.authority import SettingsAuthority
@@ -42,6 +42,7 @@ from services.settings.servicers.organizations import OrganizationServicer
 from services.settings.servicers.policies import PolicyServicer
 from services.settings.servicers.zero_data_retention import ZeroDataRetentionServicer
 from services.settings.sign_in_pace import SignInPace
+from services.settings.terms import Contacts, Terms
 from services.settings.usage_agreements import UsageAgreements
 from services.settings.zero_data_retention import ZeroDataRetention
 from shared.callers import RemoteAuthority, declared
@@ -69,6 +70,14 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     organizations = Organizations(database, clock, policies, outbox)
     usage_agreements = UsageAgreements(database)
     changes = OrganizationChanges(database, clock, policies, outbox)
+    terms = Terms(
+        database,
+        clock,
+        outbox,
+        terms_text.load(),
+        config.legal,
+        Contacts(support=config.support_contact, privacy=config.privacy_contact),
+    )
     gateways = Gateways(database, clock, policies, outbox)
     api_keys = ApiKeys(database, clock, outbox, keep_for=timedelta(seconds=config.api_key_answer_seconds))
     data_controls = DataControls(database, clock, policies, outbox, support=config.support_contact)
@@ -83,7 +92,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
         organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(
-            OrganizationServicer(organizations, changes, usage_agreements), server
+            OrganizationServicer(organizations, changes, usage_agreements, terms), server
         )
         gateways_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateways), server)
         api_keys_pb2_grpc.add_ApiKeyServiceServicer_to_server(ApiKeyServicer(api_keys), server)

@@ -19,6 +19,7 @@ from kept.cli import (
     policy,
     retention,
     signing_in,
+    terms,
     usage,
 )
 from kept.cli.invocation import group
@@ -57,6 +58,7 @@ settings = group(app, "settings", "Customers, and what they decide about their d
 organizations.add_to(settings)
 controls.add_to(settings)
 api_keys.add_to(settings)
+terms.add_to(settings)
 members.add_to(settings)
 people.add_to(app)
 holds.add_to(app)

@@ -4,10 +4,13 @@ import grpc
 
 from kept.settings.v1 import organizations_pb2 as contract
 from kept.settings.v1 import organizations_pb2_grpc as contract_grpc
+from kept.settings.v1 import terms_pb2
 from services.settings.organization_changes import OrganizationChanges, Wanted, etag
 from services.settings.organizations import Creation, Organizations
 from services.settings.servicers.instants import timestamp
+from services.settings.servicers.terms import duty_message, terms_message
 from services.settings.store.organizations import Organization
+from services.settings.terms import Terms
 from services.settings.usage_agreements import UsageAgreements
 from shared.errors import not_found
 from shared.pipeline import caller_of
@@ -60,7 +63,9 @@ class OrganizationServicer(contract_grpc.OrganizationServiceServicer):
         organizations: Organizations,
         changes: OrganizationChanges,
         usage_agreements: UsageAgreements,
+        terms: Terms,
     ) -> None:
+        self._terms = terms
         self._organizations = organizations
         self._changes = changes
         self._usage_agreements = usage_agreements
@@ -150,6 +155,22 @@ class OrganizationServicer(contract_grpc.OrganizationServiceServicer):
             ],
             next_page_token=next_page,
         )
+
+    def GetEffectiveTerms(
+        self, request: terms_pb2.GetEffectiveTermsRequest, context: grpc.ServicerContext
+    ) -> terms_pb2.GetEffectiveTermsResponse:
+        caller_of(context).require_organization(request.organization_id)
+        return terms_message(self._terms.effective(request.organization_id))
+
+    def AcceptTerms(
+        self, request: terms_pb2.AcceptTermsRequest, context: grpc.ServicerContext
+    ) -> terms_pb2.AcceptTermsResponse:
+        caller = caller_of(context)
+        caller.require_organization(request.organization_id)
+        duties = self._terms.accept(
+            caller, request.organization_id, request.version, tuple(request.accepted_duties)
+        )
+        return terms_pb2.AcceptTermsResponse(duties=[duty_message(one) for one in duties])
 
     def ListOrganizations(
         self, request: contract.ListOrganizationsRequest, context: grpc.ServicerContext

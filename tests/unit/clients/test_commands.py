@@ -27,6 +27,7 @@ from kept.settings.v1 import (
     members_pb2,
     organizations_pb2,
     policies_pb2,
+    terms_pb2,
     zero_data_retention_pb2,
 )
 from tests.unit.clients.conftest import ORG, Services
@@ -418,6 +419,13 @@ REQUESTS: list[tuple[str, Message]] = [
         "settings organizations history",
         organizations_pb2.ListOrganizationChangesRequest(organization_id=ORG, page_size=500),
     ),
+    ("settings terms show", terms_pb2.GetEffectiveTermsRequest(organization_id=ORG)),
+    (
+        "settings terms accept --accept business-use --accept usage-policy --version 2026-01",
+        terms_pb2.AcceptTermsRequest(
+            organization_id=ORG, version="2026-01", accepted_duties=["business-use", "usage-policy"]
+        ),
+    ),
     ("settings keys list", api_keys_pb2.ListApiKeysRequest(organization_id=ORG, page_size=500)),
     ("settings keys revoke apikey_1", api_keys_pb2.RevokeApiKeyRequest(api_key_id="apikey_1")),
 ]
@@ -462,6 +470,8 @@ def test_command_line_becomes_request(
         "erasures show",
         "certificates get",
         "settings keys register bot --fingerprint 00",
+        "settings terms accept",
+        "settings terms accept --accept-all --accept business-use",
         "nonsense",
     ],
 )
@@ -486,6 +496,33 @@ def test_choices_are_the_contracts() -> None:
     ):
         numbers = {arguments.enum_value(enum, prefix, choice) for choice in choices}
         assert numbers == set(enum.values()) - {0}, prefix
+
+
+def test_terms_say_which_they_are_and_what_is_not_accepted_yet(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = terms_pb2.GetEffectiveTermsResponse(
+        terms=api_keys_pb2.TERMS_KIND_GENERAL,
+        version="2",
+        sentences=[terms_pb2.EffectiveTerm(commitment_id="C27", text="You are a trial.")],
+        duties=[terms_pb2.Duty(name="business-use", text="For business.", accepted_version="1")],
+    )
+    services.answers["GetEffectiveTerms"] = answer
+    assert main(["settings", "terms", "show"]) == 0
+    shown = capsys.readouterr()
+    assert "a trial: the general terms apply" in shown.out
+    assert "You are a trial." in shown.out
+    assert "Not everything is accepted" in shown.err
+    assert main(["settings", "terms", "accept", "--accept-all"]) == 0
+    assert services.asked[-1][1] == terms_pb2.AcceptTermsRequest(
+        organization_id=ORG, version="2", accepted_duties=["business-use"]
+    )
+    capsys.readouterr()
+    answer.terms, answer.duties[0].accepted_version = api_keys_pb2.TERMS_KIND_ENTERPRISE, "2"
+    assert main(["settings", "terms", "show"]) == 0
+    shown = capsys.readouterr()
+    assert "under the enterprise commitments" in shown.out
+    assert shown.err == ""
 
 
 def test_what_a_trial_key_means_is_said(services: Services, capsys: pytest.CaptureFixture[str]) -> None:

@@ -244,7 +244,7 @@ def test_an_admin_sees_the_own_history_and_changes_none(world: World) -> None:
 def test_what_is_no_agreement_is_refused(world: World, changes: dict[str, object]) -> None:
     made = world.organization()
     with refused(reasons_pb2.REASON_INVALID_ARGUMENT):
-        update(world, made.organization, **changes)
+        update(world, made.organization, 1, **changes)
     assert get(world, made.organization.organization_id) == made.organization
 
 

@@ -155,6 +155,7 @@ class World:
             audience="kept:settings",
             account_deletion_grace_days=grace_days,
             support_contact="help@vendor.test",
+            privacy_contact="privacy@vendor.test",
             password_hashing=PasswordHashing(passes=1, memory_kib=8, lanes=1),
         )
         settings = Caller(CallerKind.SERVICE, name="settings")

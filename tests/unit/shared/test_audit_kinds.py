@@ -25,6 +25,7 @@ settings.DataControlsService/GetDataControls
 settings.DataControlsService/ListDataControlsHistory
 settings.GatewayService/ListGateways
 settings.MemberService/ListMembers
+settings.OrganizationService/GetEffectiveTerms
 settings.OrganizationService/GetOrganization
 settings.OrganizationService/ListOrganizationChanges
 settings.OrganizationService/ListOrganizations
@@ -86,6 +87,7 @@ CHANGES: Final = {
         "settings.MemberService/InviteMember": "member.invited",
         "settings.MemberService/RegisterMember": "member.registered",
         "settings.MemberService/AuthenticateMember": "member.signed_in",
+        "settings.OrganizationService/AcceptTerms": "terms.accepted",
         "settings.OrganizationService/CreateOrganization": "organization.created member.invited",
         "settings.OrganizationService/UpdateOrganization": "organization.updated",
         "settings.ZeroDataRetentionService/RequestZeroDataRetention": "zero_data_retention.requested",
