@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.logging.store import billing, partitions
+from services.logging.store import billing, partitions, subjects
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     data_keys,
@@ -145,8 +145,8 @@ def organizations_of_hold(tx: Connection, hold_id: str) -> list[str]:
 def release(tx: Connection, hold_id: str, organization_id: str) -> int:
     """Ends what a hold keeps of an organization; returns how many rows are gone for good by it.
 
-    A copy that no hold needs goes. A row that is still in its partition stays there until its day is dropped. The caller holds the
-    organization's stripe exclusively.
+    A copy that no hold needs goes. A row that is still in its partition stays there until its day is dropped, unless the erasure of its end
+    user waits for it. The caller holds the organization's stripe exclusively.
     """
     released = list(
         tx.execute(
@@ -179,7 +179,10 @@ def release(tx: Connection, hold_id: str, organization_id: str) -> int:
             unscreened.c.record_id.in_([one for one in freed if one not in living]),
         )
     )
-    return len(freed) - len(living)
+    return len(freed) - len(living) + subjects.remove_let_go(tx, organization_id, living)
+
+
+_ANY_ROWS: Final = func.sum(stored_counts.c.records) > 0
 
 
 def counts_of_day(tx: Connection, day: date) -> list[DayCount]:
@@ -188,13 +191,16 @@ def counts_of_day(tx: Connection, day: date) -> list[DayCount]:
 
 
 def stored_days(tx: Connection, through: date, after: tuple[date, str] | None, limit: int) -> list[DayCount]:
-    """What partitions hold up to and including a day, by day and organization."""
+    """What partitions hold up to and including a day, by day and organization. A day whose rows all went with their end users is named too,
+    with none: copies of them open until its key is destroyed, so it needs its run."""
     condition = stored_counts.c.day <= through
     if after is not None:
         condition &= tuple_(stored_counts.c.day, stored_counts.c.organization_id) > tuple_(
             literal(after[0], Date), literal(after[1], String)
         )
-    return _counts(tx, condition, limit)
+    return _counts(
+        tx, condition, limit, or_(_ANY_ROWS, func.bool_or(stored_counts.c.writer == subjects.WRITER))
+    )
 
 
 # How many of the records that a row of `stored_counts` speaks of are kept by holds.
@@ -209,7 +215,7 @@ _HELD: Final = (
 )
 
 
-def _counts(tx: Connection, condition: Any, limit: int | None) -> list[DayCount]:
+def _counts(tx: Connection, condition: Any, limit: int | None, counting: Any = _ANY_ROWS) -> list[DayCount]:
     rows = tx.execute(
         select(
             stored_counts.c.day,
@@ -222,7 +228,7 @@ def _counts(tx: Connection, condition: Any, limit: int | None) -> list[DayCount]
         )
         .where(condition)
         .group_by(stored_counts.c.day, stored_counts.c.organization_id)
-        .having(func.sum(stored_counts.c.records) > 0)
+        .having(counting)
         .order_by(stored_counts.c.day, stored_counts.c.organization_id)
         .limit(limit)
     )

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.store.tables import day_fences, organization_fences
-from shared.driver import execute, rows
+from shared.driver import Uuid, execute, rows
 
 STRIPES: Final = 64
 _CLASS: Final = 7301  # the first half of our advisory locks' keys
@@ -26,6 +26,9 @@ _CLOSED: Final = (
     "SELECT organization_id, NULL::date FROM organization_fences WHERE organization_id = ANY(%b) "
     "UNION ALL SELECT NULL, day FROM day_fences WHERE day = ANY(%b)"
 )
+# Are there end users whose fence is younger than the oldest of the batch? Mostly there are none, and this is all that it costs.
+_ERASED: Final = "SELECT NULL, NULL WHERE EXISTS (SELECT FROM subject_fences WHERE organization_id = ANY(%b) AND below > %b)"
+_FENCES: Final = f"{_CLOSED} UNION ALL {_ERASED}"
 
 
 def stripe_of(organization_id: str) -> int:
@@ -59,6 +62,20 @@ def closed(
     until the transaction ends."""
     found = rows(tx, _CLOSED, (sorted(organization_ids), sorted(days)))
     return {one for one, _ in found if one is not None}, {day for _, day in found if day is not None}
+
+
+def fences(
+    tx: Connection, organization_ids: Iterable[str], days: Iterable[date], lowest: bytes
+) -> tuple[set[str], set[date], bool]:
+    """The same, and whether there are end users of these organizations whose fence reaches above the lowest record id (16 bytes):
+    `store.subjects.fenced` tells whose records it stops."""
+    names = sorted(organization_ids)
+    found = rows(tx, _FENCES, (names, sorted(days), names, Uuid(lowest)))
+    return (
+        {one for one, _ in found if one is not None},
+        {day for _, day in found if day is not None},
+        any(one is None and day is None for one, day in found),
+    )
 
 
 def close_organization(tx: Connection, organization_id: str, now: datetime) -> None:
