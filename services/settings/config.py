@@ -2,7 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from services.settings.notices import EVENTS
 from shared.config import ServiceConfig
+from shared.webhooks import Endpoint, require_usable
 
 _SUPPORT_LOCALLY = "support@kept.local"
 _PRIVACY_LOCALLY = "privacy@kept.local"
@@ -61,6 +63,19 @@ class LegalDocuments(BaseModel):
         return _LOCAL_LINKS in self.model_dump_json()
 
 
+class PublicRequests(BaseModel):
+    """What people who need not sign in may write."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by_source: int = Field(default=20, ge=1, le=100_000, description="in an hour, from one network")
+    by_address: int = Field(default=5, ge=1, le=100_000, description="in an hour, for one e-mail address")
+    altogether: int = Field(default=1_000, ge=1, le=1_000_000, description="in an hour, over all")
+    kept_days: int = Field(
+        default=180, ge=1, le=3650, description="requests of nobody's organization are forgotten after this"
+    )
+
+
 class SettingsConfig(ServiceConfig):
     """The settings service."""
 
@@ -78,6 +93,10 @@ class SettingsConfig(ServiceConfig):
         description="whom customers, prospects and their end users ask on privacy",
     )
     legal: LegalDocuments = Field(default_factory=LegalDocuments)
+    public_requests: PublicRequests = Field(default_factory=PublicRequests)
+    notifications: tuple[Endpoint, ...] = Field(
+        default=(), description="endpoints that are told whom to write to; docs/trust.md"
+    )
     api_key_answer_seconds: int = Field(
         default=60, ge=1, le=3600, description="how long gateways may keep what they were told of an API key"
     )
@@ -85,6 +104,7 @@ class SettingsConfig(ServiceConfig):
 
     @model_validator(mode="after")
     def _fit_for_customers(self) -> "SettingsConfig":
+        require_usable(self.notifications, self.environment, EVENTS)
         if self.environment == "local":
             return self
         if self.support_contact == _SUPPORT_LOCALLY:

@@ -17,7 +17,9 @@ from services.settings.store import (
     members,
     organization_changes,
     organizations,
+    subprocessors,
     terms_acceptances,
+    trust_requests,
     usage_agreements,
     zero_data_retention,
 )
@@ -111,6 +113,8 @@ class Lifecycle:
                 "usage_agreements": usage_agreements.erase(tx, organization_id),
                 "organization_changes": organization_changes.erase(tx, organization_id),
                 "terms_acceptances": terms_acceptances.erase(tx, organization_id),
+                "trust_requests": trust_requests.erase(tx, organization_id),
+                "subprocessor_objections": subprocessors.erase(tx, organization_id),
                 "api_keys": api_keys.erase(tx, organization_id),
             }
             erased_at = self._clock.now()

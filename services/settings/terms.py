@@ -12,7 +12,7 @@ from typing import Final
 from kept.settings.v1 import organizations_pb2, terms_pb2, zero_data_retention_pb2
 from services.settings.config import LegalDocuments
 from services.settings.lifecycle import active
-from services.settings.store import Tx, controls, members, organizations, zero_data_retention
+from services.settings.store import Tx, controls, members, organizations, trust_requests, zero_data_retention
 from services.settings.store import terms_acceptances as store
 from services.settings.store.controls import ControlsChange
 from services.settings.store.organizations import Organization
@@ -138,7 +138,7 @@ class Terms:
                 version=self.text.version,
                 sentences=self._sentences(organization, controls.newest(tx, organization_id), approved),
                 duties=self._duties(tx, organization_id),
-                documents=self._documents(organization, approved),
+                documents=self._documents(tx, organization, approved),
                 contacts=self._contacts(tx, organization),
             )
 
@@ -198,7 +198,7 @@ class Terms:
         last = {one.duty: one for one in store.list_of(tx, organization_id)}  # oldest first: the newest stays
         return [DutyState(duty.name, duty.text, last.get(duty.name)) for duty in self.text.duties]
 
-    def _documents(self, organization: Organization, approved: ZdrRequest | None) -> list[Applied]:
+    def _documents(self, tx: Tx, organization: Organization, approved: ZdrRequest | None) -> list[Applied]:
         legal = self._legal
         found = [
             Applied("terms-of-use", legal.terms_of_use.version, None, legal.terms_of_use.link),
@@ -219,6 +219,9 @@ class Terms:
                     "",
                 )
             )
+        addendum = trust_requests.approved_addendum(tx, organization.organization_id)
+        if addendum is not None:
+            found.append(Applied("data-processing-addendum", addendum[0], addendum[1], ""))
         return found
 
     def _contacts(

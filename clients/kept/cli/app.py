@@ -20,6 +20,7 @@ from kept.cli import (
     retention,
     signing_in,
     terms,
+    trust_center,
     usage,
 )
 from kept.cli.invocation import group
@@ -60,6 +61,7 @@ controls.add_to(settings)
 api_keys.add_to(settings)
 terms.add_to(settings)
 members.add_to(settings)
+trust_center.add_to(app)
 people.add_to(app)
 holds.add_to(app)
 cases.add_to(app)

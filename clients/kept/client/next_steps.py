@@ -82,5 +82,6 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "LAST_ADMIN": "Invite a successor as admin first: `kept settings members invite --role admin`.",
     "DEPLOYMENT_FIXED": "Erase the organization (its admin: `kept settings account delete`) and create it anew with the other deployment.",
     "TERMS_NOT_ACCEPTED": "Read version {version} with `kept settings terms show`, then accept each duty by name.",
+    "CUSTOMERS_ONLY": "Deny the request, or have them ask again as a customer who is signed in.",
     "LIMIT_REACHED": "There may be {limit} of them. End what is not used any more, or ask support.",
 }

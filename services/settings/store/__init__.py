@@ -6,8 +6,9 @@ Locks are always taken in this order: the organization's row, rows below it, a g
 
 from sqlalchemy import Connection
 
+from services.settings.store import trust_tables
 from services.settings.store.tables import metadata, outbox, policy_changes
 
 Tx = Connection
 
-__all__ = ["Tx", "metadata", "outbox", "policy_changes"]
+__all__ = ["Tx", "metadata", "outbox", "policy_changes", "trust_tables"]

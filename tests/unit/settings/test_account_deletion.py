@@ -170,6 +170,8 @@ def test_nothing_but_the_id_is_left_and_the_receipt_is_given_again(world: World)
         "usage_agreements": 1,
         "organization_changes": 1,
         "terms_acceptances": 0,
+        "trust_requests": 0,
+        "subprocessor_objections": 0,
         "api_keys": 0,
     }
     world.clock.advance(timedelta(hours=1))

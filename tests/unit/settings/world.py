@@ -32,6 +32,7 @@ from kept.settings.v1 import (
     organizations_pb2,
     organizations_pb2_grpc,
     policies_pb2_grpc,
+    trust_pb2_grpc,
     zero_data_retention_pb2_grpc,
 )
 from services.settings.config import PasswordHashing, SettingsConfig
@@ -130,13 +131,14 @@ class Stubs:
         self.members = members_pb2_grpc.MemberServiceStub(channel)
         self.account = account_pb2_grpc.AccountServiceStub(channel)
         self.policies = policies_pb2_grpc.PolicyServiceStub(channel)
+        self.trust = trust_pb2_grpc.TrustServiceStub(channel)
         self.lifecycle = lifecycle_pb2_grpc.LifecycleServiceStub(channel)
 
 
 class World:
     """One settings service with everything around it."""
 
-    def __init__(self, url: str, *, grace_days: int = 14) -> None:
+    def __init__(self, url: str, *, grace_days: int = 14, **configured: Any) -> None:
         self.clock = ManualClock()
         self.database = Database(url)
         self.peers = Peers()  # type: ignore[abstract]  # the stubs ask for every method
@@ -154,6 +156,7 @@ class World:
             tls=Tls(certificate=Path("/"), key=Path("/"), authority=Path("/")),
             audience="kept:settings",
             account_deletion_grace_days=grace_days,
+            **configured,
             support_contact="help@vendor.test",
             privacy_contact="privacy@vendor.test",
             password_hashing=PasswordHashing(passes=1, memory_kib=8, lanes=1),

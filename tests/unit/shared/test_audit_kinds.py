@@ -32,6 +32,13 @@ settings.OrganizationService/ListOrganizations
 settings.OrganizationService/ListUsageAgreements
 settings.PolicyService/GetConsentHistory
 settings.PolicyService/ListPolicyChanges
+settings.TrustService/GetCommitments
+settings.TrustService/GetContacts
+settings.TrustService/GetTrustRequest
+settings.TrustService/ListDocuments
+settings.TrustService/ListSubprocessorObjections
+settings.TrustService/ListSubprocessors
+settings.TrustService/ListTrustRequests
 settings.ZeroDataRetentionService/GetAdditionalCommitments
 settings.ZeroDataRetentionService/ListZeroDataRetentionRequests
 logging.LifecycleService/GetOldest
@@ -92,6 +99,14 @@ CHANGES: Final = {
         "settings.OrganizationService/AcceptTerms": "terms.accepted",
         "settings.OrganizationService/CreateOrganization": "organization.created member.invited",
         "settings.OrganizationService/UpdateOrganization": "organization.updated",
+        "settings.TrustService/RequestDocument": "document.requested",
+        "settings.TrustService/RequestDataProcessingAddendum": "document.requested",
+        "settings.TrustService/DecideTrustRequest": "document.approved document.denied",
+        "settings.TrustService/PublishDocument": "document.published",
+        "settings.TrustService/WithdrawDocument": "document.withdrawn",
+        "settings.TrustService/PublishSubprocessors": "subprocessors.published",
+        "settings.TrustService/WithdrawSubprocessors": "subprocessors.withdrawn",
+        "settings.TrustService/ObjectToSubprocessors": "subprocessors.objected",
         "settings.ZeroDataRetentionService/RequestZeroDataRetention": "zero_data_retention.requested",
         "settings.ZeroDataRetentionService/DecideZeroDataRetention": "zero_data_retention.approved zero_data_retention.denied "
         "zero_data_retention.decided",
@@ -169,7 +184,7 @@ WITHOUT: Final = {
 _BY_ITSELF: Final = """
 request.refused grant.refused directory.refused agreement.expired review.due review.lapsed break_glass.review_due
 operator.bootstrapped operator.recovered policies.changed policies.refused root.created account_deletion.handed_over
-hold.lapsed hold.refused rule.changed cases.erased
+hold.lapsed hold.refused rule.changed cases.erased subprocessors.announced
 """
 BY_ITSELF: Final = frozenset(_BY_ITSELF.split())
 
