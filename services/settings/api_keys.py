@@ -4,6 +4,7 @@ The kind of a key says which terms its data fall under (C27); what is stored of 
 ride no policy feed: a gateway asks for each, keeps the answer for a stated time, and a revocation says from when no kept answer counts.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from services.settings.store.organizations import Organization
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import KeptError, Reason, invalid, not_found
 from shared.identity import Caller
 from shared.ids import new_id
 from shared.outbox import Outbox
@@ -73,7 +74,9 @@ class ApiKeys:
         self, caller: Caller, organization_id: str, wanted: Registration
     ) -> tuple[ApiKey, Organization]:
         """Registers a key, or finds the one that this request registered. Raises REQUEST_ID_REUSED, ALREADY_EXISTS, LIMIT_REACHED,
-        CLOSED, NOT_FOUND."""
+        CLOSED, NOT_FOUND; INVALID_ARGUMENT for a name that is the key."""
+        if hashlib.sha256(wanted.name.encode()).digest() == wanted.fingerprint:
+            raise invalid("name", "is the key itself, which belongs nowhere but in your own hands")
         with self._database.transaction() as tx:
             organization = active(organizations.lock(tx, organization_id))
             known = store.find_by_request(tx, organization_id, wanted.request_id)

@@ -54,7 +54,7 @@ class PublicPace:
         self.job = Job("public_requests", timedelta(minutes=10), self._forget)
 
     def count(self, tx: Tx, source: str, email: str) -> None:
-        """Counts a request in its own transaction. Raises OVERLOADED with a delay where there were too many."""
+        """Counts a request in its own transaction. Raises ASKED_TOO_OFTEN with a delay where there were too many."""
         now = self._clock.now()
         limits = {
             _key("address", email.lower()): self._limits.by_address,
@@ -69,7 +69,7 @@ class PublicPace:
             if window.requests >= limits[key]:
                 _REFUSED.inc()
                 raise KeptError(
-                    Reason.REASON_OVERLOADED,
+                    Reason.REASON_ASKED_TOO_OFTEN,
                     "There were too many requests lately; ask again later.",
                     retry_after=window.began_at + WINDOW - now,
                 )

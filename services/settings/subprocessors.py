@@ -1,8 +1,8 @@
 """Sub-processors: a public, dated list, and changes of it that customers hear of 30 days before they count (C23).
 
 A list is published whole. The first one counts at once; a later one is announced to every organization by a job, in batches, each with an
-entry of its own in that organization's audit log and a notice. It counts 30 days after the last of them was told, and not before the
-instant that was stated: an outage moves the instant, it does not shorten the notice.
+entry of its own in that organization's audit log and a notice; who becomes a customer meanwhile sees it. It counts 30 days after the last
+of them was told, and not before the instant that was stated: an outage moves the instant, it does not shorten the notice.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from services.settings.store import subprocessors as store
 from services.settings.store.subprocessors import Objection, Subprocessor, SubprocessorList
 from shared import audit
 from shared.clock import Clock
-from shared.database import Database
+from shared.database import Database, after_commit
 from shared.errors import KeptError, Reason, invalid, not_found, wrong_state
 from shared.identity import Caller
 from shared.jobs import Job
@@ -125,6 +125,7 @@ class Subprocessors:
             store.add(tx, new)
             made = _published([new, *before])[0]
             self._audit(tx, "subprocessors.published", caller.actor, made, subprocessors=len(subprocessors))
+            after_commit(tx, self.job.wake.set)
             return made
 
     def _repeated(self, tx: Tx, known: SubprocessorList, content: bytes) -> Published:

@@ -7,7 +7,7 @@ account; a customer who was signed in asked for its organization, and that reque
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -50,10 +50,10 @@ _ADDENDUM = contract.DOCUMENT_KIND_DATA_PROCESSING_ADDENDUM
 class Requester:
     """Who asks. source: the network that the call came from, "" where it is not known."""
 
-    name: str
-    email: str
-    company: str
-    source: str
+    name: str = field(repr=False)
+    email: str = field(repr=False)
+    company: str = field(repr=False)
+    source: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class TrustDocuments:
             return document
 
     def request(self, caller: Caller, request_id: str, requester: Requester, document_id: str) -> Asked:
-        """Asks for a document. Raises NOT_FOUND, WRONG_STATE for a public one, REQUEST_ID_REUSED, OVERLOADED, CLOSED."""
+        """Asks for a document. Raises NOT_FOUND, WRONG_STATE for a public one, REQUEST_ID_REUSED, ASKED_TOO_OFTEN, CLOSED."""
         with self._database.transaction() as tx:
             document = documents_store.find(tx, document_id)
             if document is None or document.withdrawn_at is not None:
@@ -175,7 +175,7 @@ class TrustDocuments:
         requester: Requester,
         deployment: "organizations_pb2.Deployment.ValueType",
     ) -> Asked | None:
-        """Asks for the data processing addendum; None where none is required. Raises REQUEST_ID_REUSED, OVERLOADED, CLOSED."""
+        """Asks for the data processing addendum; None where none is required. Raises REQUEST_ID_REUSED, ASKED_TOO_OFTEN, CLOSED."""
         with self._database.transaction() as tx:
             organization = _own_organization(tx, caller)
             if not is_addendum_required(deployment if organization is None else organization.deployment):
@@ -216,7 +216,7 @@ class TrustDocuments:
             self._pace.count(tx, requester.source, requester.email)
             if requests_store.waiting(tx) >= MOST_WAITING:
                 raise KeptError(
-                    Reason.REASON_OVERLOADED,
+                    Reason.REASON_ASKED_TOO_OFTEN,
                     "Too many requests wait for a decision; ask again later.",
                     retry_after=timedelta(hours=1),
                 )

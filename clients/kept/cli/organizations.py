@@ -27,6 +27,14 @@ def add_to(settings: typer.Typer) -> None:
     verb(gateways, "list")(list_gateways)
 
 
+def _say_terms(call: Invocation, tier: int) -> None:
+    """A word on whose data fall under the general terms."""
+    from kept.settings.v1 import organizations_pb2
+
+    if tier == organizations_pb2.TIER_TRIAL:
+        call.note("A trial: its data fall under the general terms, not under the enterprise commitments.")
+
+
 def create(
     call: Invocation,
     name: Annotated[str, typer.Option("--name", help="Name as on the contract.")],
@@ -70,6 +78,7 @@ def create(
         )
     )
     call.show(response, lambda: sheet(response))
+    _say_terms(call, response.organization.tier)
 
 
 def list_(call: Invocation, limit: Limit = 100) -> None:
@@ -107,6 +116,7 @@ def show(
         organizations_pb2.GetOrganizationRequest(organization_id=call.own_organization(organization))
     )
     call.show(response, lambda: sheet(response.organization))
+    _say_terms(call, response.organization.tier)
 
 
 def update(
@@ -186,6 +196,7 @@ def update(
     wanted.etag = etag
     response = stub.UpdateOrganization(wanted)
     call.show(response, lambda: sheet(response))
+    _say_terms(call, response.organization.tier)
 
 
 def history(

@@ -525,6 +525,29 @@ def test_terms_say_which_they_are_and_what_is_not_accepted_yet(
     assert shown.err == ""
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"show {ORG}",
+        f"update {ORG} --tier trial --etag e",
+        "create --name Acme --admin-email a@acme.test --tier trial",
+    ],
+)
+def test_that_an_organization_is_a_trial_is_said(
+    line: str, services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tier in (organizations_pb2.TIER_TRIAL, organizations_pb2.TIER_PAYING):
+        made = organizations_pb2.Organization(tier=tier)
+        services.answers = {
+            "GetOrganization": organizations_pb2.GetOrganizationResponse(organization=made),
+            "UpdateOrganization": organizations_pb2.UpdateOrganizationResponse(organization=made),
+            "CreateOrganization": organizations_pb2.CreateOrganizationResponse(organization=made),
+        }
+        assert main(shlex.split(f"settings organizations {line}")) == 0
+        is_said = "fall under the general terms" in capsys.readouterr().err
+        assert is_said is (tier == organizations_pb2.TIER_TRIAL)
+
+
 def test_what_a_trial_key_means_is_said(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
     key = api_keys_pb2.ApiKey(kind=interactions_pb2.API_KEY_KIND_TRIAL, terms=api_keys_pb2.TERMS_KIND_GENERAL)
     services.answers["RegisterApiKey"] = api_keys_pb2.RegisterApiKeyResponse(api_key=key)

@@ -261,3 +261,14 @@ def test_of_two_who_register_one_fingerprint_at_once_one_gets_it(world: World) -
         lambda: register(world, admin),
     )
     assert getattr(taken, "reason", None) == reasons_pb2.REASON_ALREADY_EXISTS
+
+
+def test_a_key_in_the_place_of_its_name_is_not_stored(world: World) -> None:
+    admin = world.admin()
+    request = wanted(admin, "sk-secret")
+    request.name = "sk-secret"
+    with refused(reasons_pb2.REASON_INVALID_ARGUMENT) as caught:
+        world.customer(admin).keys.RegisterApiKey(request)
+    assert "sk-secret" not in str(caught[0]) + str(caught[0].fields)
+    with world.database.transaction() as tx:
+        assert tx.exec_driver_sql("SELECT count(*) FROM api_keys").scalar_one() == 0

@@ -277,11 +277,11 @@ def test_strangers_write_so_much_an_hour_and_no_more(small: World) -> None:
     document = publish(small)
     ask(small.public(), document, 1)
     ask(small.public(), document, 2)
-    with refused(reasons_pb2.REASON_OVERLOADED) as caught:
+    with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN) as caught:
         ask(small.public(), document, 3)
     assert caught[0].retry_after == timedelta(hours=1)
     assert ask(small.public(), document, 2).claim == "", "a repetition counts for nothing"
-    with refused(reasons_pb2.REASON_OVERLOADED):
+    with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN):
         small.public().trust.RequestDocument(
             contract.RequestDocumentRequest(
                 request_id="request-of-a-document-3",
@@ -290,10 +290,10 @@ def test_strangers_write_so_much_an_hour_and_no_more(small: World) -> None:
             )
         )
     ask(small.public(), document, 4, who="other")
-    with refused(reasons_pb2.REASON_OVERLOADED):
+    with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN):
         ask(small.public(), document, 5, who="third")
     small.clock.advance(timedelta(minutes=59))
-    with refused(reasons_pb2.REASON_OVERLOADED) as caught:
+    with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN) as caught:
         ask(small.public(), document, 5, who="third")
     assert caught[0].retry_after == timedelta(minutes=1)
     small.clock.advance(timedelta(minutes=1))
@@ -321,7 +321,7 @@ def test_a_network_is_bounded_whatever_address_it_comes_from(url: str) -> None:
 
     count("ipv6:%5B2001:db8::7%5D:51000", "a@x.test")
     count("ipv6:%5B2001:db8::8%5D:51001", "b@x.test")
-    with refused(reasons_pb2.REASON_OVERLOADED):
+    with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN):
         count("ipv6:%5B2001:db8::9%5D:51002", "c@x.test")
     count("ipv6:%5B2001:db8:0:1::9%5D:51002", "d@x.test")
     count("unix:", "e@x.test")
@@ -350,7 +350,7 @@ def test_no_more_wait_than_anybody_can_read(world: World, monkeypatch: pytest.Mo
     monkeypatch.setattr(trust_documents, "MOST_WAITING", 1)
     document = publish(world)
     first = ask(world.public(), document, 1)
-    with refused(reasons_pb2.REASON_OVERLOADED):
+    with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN):
         ask(world.public(), document, 2)
     decide(world, first.request)
     ask(world.public(), document, 2)
