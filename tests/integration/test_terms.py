@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.local.story.plot import Plot
+from kept.client import ApiKeys
 from kept.client.errors import KeptError
 from kept.settings.v1 import api_keys_pb2, api_keys_pb2_grpc
 
@@ -58,6 +59,13 @@ def test_a_key_is_registered_by_command_and_resolved_by_certificate(plot: Plot) 
     answer = gateway.ResolveApiKey(wanted)
     assert (answer.api_key_id, answer.revoked) == (key["api_key_id"], False)
     assert answer.organization_id == plot.customers["saas"].organization_id
+    files = plot.stage.stack.identity("gateway/demo")
+    address = plot.stage.stack.addresses("settings").services
+    with ApiKeys(address, files.certificate, files.key, files.authority) as keys:
+        holder = keys.holder(secret)
+        assert holder is not None
+        assert (holder.organization_id, holder.general_terms) == (answer.organization_id, True)
+        assert keys.holder("sk-nobody") is None
     kept(plot, "settings", "keys", "revoke", key["api_key_id"], "--as", who)
     assert gateway.ResolveApiKey(wanted).revoked
     with pytest.raises(KeptError) as unknown:
