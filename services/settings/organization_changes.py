@@ -1,7 +1,8 @@
 """What is agreed with an organization: its tier, its deployment, its agreement. Changes are history; nothing is overwritten but contacts.
 
-All of it is decided under the lock of the organization's row. What other processes act on (tier, deployment, usage counts) rides the policy
-feed and counts from a stated instant; the rest counts from when it is entered. Contacts are people's addresses: replaced, not kept.
+All of it is decided under the lock of the organization's row. What other processes act on (tier, deployment, usage counts, training term)
+rides the policy feed and counts from a stated instant; the rest counts from when it is entered. Contacts are people's addresses: they are
+replaced, not kept.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from shared.pages import page
 
 _LIST: Final = "organization_changes"
 # What other processes have to know of, and what is kept as history.
-_PUBLISHED: Final = frozenset({"tier", "deployment", "usage_agreed"})
+_PUBLISHED: Final = frozenset({"tier", "deployment", "usage_agreed", "training_retention_days"})
 _CONTACTS: Final = frozenset({"privacy_contact", "support_contact"})
 
 

@@ -98,6 +98,9 @@ def test_an_agreement_is_entered_and_what_is_not_named_stays(world: World) -> No
     )
     assert (second.training_retention_days, list(second.contract_references)) == (730, [])
     assert second.usage_agreed
+    assert policy(world).organization.training_retention_days == 730
+    changes = world.peer("training").policies.ListPolicyChanges(policies_pb2.ListPolicyChangesRequest())
+    assert len(changes.changes) == 2, "contracts are nobody else's to know"
     assert second == get(world, second.organization_id)
     assert [
         (one.training_retention_days, len(one.contract_references), one.usage_agreed)
