@@ -35,6 +35,12 @@ class Policies:
         """The polls."""
         return [self._policies.job, self.rules.job]
 
+    def leased_now(self) -> datetime:
+        """The instant, where everything that is in force at it is known here. Raises LEASE_LAPSED."""
+        now = self._policies.leased_now()
+        self.rules.require_lease()
+        return now
+
     def require_leases(self) -> None:
         """Raises LEASE_LAPSED unless every policy and rule that is in force now is known here."""
         self._policies.require_lease()

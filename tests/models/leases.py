@@ -75,7 +75,7 @@ class Change(NamedTuple):
 
 
 # Phases of a change. From LOCKED to VISIBLE it holds the lock. WAITS and UNLOCKED there are only without a safeguard.
-WAITS, LOCKED, STAMPED, VISIBLE, UNLOCKED = "waits", "locked", "stamped", "visible", "unlocked"
+WAITS, LOCKED, STAMPED, VISIBLE, UNLOCKED = "waiting", "locked", "stamped", "visible", "unlocked"
 _EXCLUSIVE: Final = frozenset({LOCKED, STAMPED, VISIBLE})
 _UNSEEN: Final = frozenset({STAMPED, UNLOCKED})
 _TIMED: Final = frozenset({WAITS, STAMPED, UNLOCKED})
