@@ -17,6 +17,9 @@ PROGRAMS = (
     "destroy_growth",
     "ingest_ratio",
     "record_unary_ratio",
+    "policy_ratio",
+    "policy_lookup_ratio",
+    "stale_records",
 )
 _RESULT = Path(__file__).parents[1] / "build" / "bench.json"
 

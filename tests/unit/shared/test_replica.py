@@ -1,6 +1,7 @@
 """The leased replica against a real database: what is leased is complete, and what is not leased decides nothing."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -68,6 +69,27 @@ def test_whoever_holds_a_lease_past_the_instant_knows_the_change(feed: Feed) -> 
     replica.poll_once()
     assert replica.has_lease()
     assert replica.at("a", clock.now()) == "one"
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_poll_that_waits_for_a_change_is_answered_with_it(feed: Feed, known: int) -> None:
+    serving, database, _ = feed
+    put(feed, "a", "one")
+    with ThreadPoolExecutor(1) as elsewhere:
+        with database.transaction() as tx:
+            change = serving.append(tx, "a", b"two")
+            answer = elsewhere.submit(serving.poll, known, 100)
+            while not _somebody_waits(database):
+                assert not answer.done(), "a poll waits for a change that has read its clock"
+        changes, lease = answer.result(timeout=10)
+    assert changes[-1] == change
+    assert (lease.version, lease.complete) == (2, True)
+
+
+def _somebody_waits(database: Database) -> bool:
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with database.transaction() as tx:
+        return bool(tx.execute(sqlalchemy.text(waiting)).scalar_one())
 
 
 def test_an_incomplete_answer_gives_no_lease_and_a_rebuilt_table_appears_whole(feed: Feed) -> None:
