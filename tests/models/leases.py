@@ -91,9 +91,8 @@ class Poll(NamedTuple):
     at: int = 0
 
 
-# Phases of a poll. HELD and READ hold the lock shared; ASKED there is only without a safeguard.
+# Phases of a poll. HELD has the lock, shared; ASKED there is only without a safeguard.
 SENT, ASKED, HELD, READ, ANSWERED = "sent", "asked", "held", "read", "answered"
-_SHARED: Final = frozenset({HELD, READ})
 
 
 class Lease(NamedTuple):
@@ -171,7 +170,7 @@ class Leases:
         rules, size, changes = self._rules, self.size, state.changes
         is_held = any(change.phase in _EXCLUSIVE for change in changes)
         is_free = not is_held and not any(
-            one.poll is not None and one.poll.phase in _SHARED for one in state.receivers
+            one.poll is not None and one.poll.phase == HELD for one in state.receivers
         )
         if len(changes) < size.replicas and len(changes) + len(state.feed) < size.live:
             if not rules.clock_after_lock:
@@ -258,10 +257,13 @@ class Leases:
             case "sent" | "asked" if not is_held:
                 yield "has the lock taken, shared, for its poll", on(Poll(HELD, *poll[1:]))
             case "held" if not rules.rows_after_lock:
-                yield "has its poll read as of when the statement began", on(Poll(READ, *poll[1:]))
+                yield (
+                    "has its poll read as of when the statement began, and the lock let go",
+                    on(Poll(READ, *poll[1:])),
+                )
             case "held":
                 for read in self._read(state, one, poll, READ):
-                    yield f"has its poll read, up to policy {read.known}", on(read)
+                    yield f"has its poll read, up to policy {read.known}, and the lock let go", on(read)
             case "read":
                 for at in self._readings if records else (0,):
                     answered = Poll(ANSWERED, poll.sent, poll.known, poll.complete, at)
