@@ -110,6 +110,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "keys.destroyed": _kind(
         "What was marked is gone from every copy.", "destruction epochs organizations key_store root"
     ),
+    "keys.withheld": _kind("Keys of an end user's records are released to nobody any more.", "records"),
     "keys.retained": _kind("Keys of records were kept for a hold.", "hold records lost"),
     "signing_key.created": _kind("A key may sign heads of this log.", "key_id"),
     "signing_key.retired": _kind("A key signs no more; what it signed stays good.", "key_id"),
@@ -152,6 +153,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     # logging
     "partition.dropped": _kind("A day's rows were dropped.", "day dropped held"),
     "rows.released": _kind("Rows that a hold kept were removed.", "removed"),
+    "subject.fenced": _kind("Nothing older of one end user is written from now on."),
+    "subject.erased": _kind(
+        "One end user's rows were removed, but what holds keep.", "interactions unscreened held"
+    ),
     # retention
     "rule.changed": _kind(
         "How long data live changed.",
@@ -174,6 +179,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "erasure.started": _kind("The erasure of an organization began.", "account_deletion_id confirmed_by"),
     "erasure.ended": _kind("An organization is erased, but what holds keep.", "certificate_id kept"),
+    "subject_erasure.started": _kind(
+        "The erasure of one end user of an organization began.", "request_id requested_by subject_commitment"
+    ),
+    "subject_erasure.failed": _kind("It could not be begun; nothing was done.", "reason"),
+    "subject_erasure.ended": _kind("The end user is erased, but what holds keep.", "certificate_id kept"),
+    "subject_erasure.completed": _kind("What holds had kept of the end user is gone too.", "certificate_id"),
     "erasure.completed": _kind("What holds had kept of it is gone too.", "certificate_id"),
     "certificate.signed": _kind(
         "A certificate of deletion was signed.", "certificate_id certificate_sha256 key_id"
@@ -187,6 +198,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "case.confirmed": _kind("A second person confirmed the violation.", "category decided_by"),
     "case.returned": _kind("A second person did not confirm it.", "category decided_by"),
     "cases.erased": _kind("Flags that a hold had kept were removed.", "cases flags verdicts"),
+    "records.erased": _kind(
+        "What was known about an end user's records was removed.", "verdicts flags cases"
+    ),
     "hold.refused": _kind("A hold that safety review asked for was refused.", "reason request_id"),
 }
 

@@ -22,7 +22,8 @@ from services.logging.policies import Policies
 from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
 from services.logging.screening_feed import Screenable, ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, Unsealed, seal_contents
-from services.logging.store import screening, stripes, writing
+from services.logging.store import stripes, writing
+from services.logging.subjects import behind_fences, require_young
 from services.logging.usage.counting import Counting
 from services.logging.usage.features import shape_of
 from shared.clock import CLOCK_TOLERANCE, Clock
@@ -136,7 +137,7 @@ class Ingest:
         self._judge(arrivals, gateway, received_at)
         self._find_late(arrivals)
         self._seal(arrivals, gateway, received_at)
-        self._write(arrivals, is_usage)
+        self._write(arrivals, received_at, is_usage)
         self._feed.offer(
             [
                 Screenable(one.key, one.interaction.end_user, one.plain)
@@ -219,7 +220,7 @@ class Ingest:
             else:
                 arrival.refuse(failed[place])
 
-    def _write(self, arrivals: list[_Arrival], is_usage: bool) -> None:
+    def _write(self, arrivals: list[_Arrival], received_at: datetime, is_usage: bool) -> None:
         """One transaction for the batch. Returns once it is committed."""
         waiting = [one for one in arrivals if one.row is not None]
         if not waiting:
@@ -229,17 +230,18 @@ class Ingest:
         self._partitions.require(days)
         with self._database.transaction() as tx:
             stripes.share(tx, organization_ids)
-            closed, closed_days = stripes.closed(tx, organization_ids, days)
-            if closed or closed_days:
+            require_young(received_at, self._clock)
+            lowest = min(one.key[1] for one in waiting)
+            closed, closed_days, are_fenced = stripes.fences(tx, organization_ids, days, lowest)
+            if closed or closed_days or are_fenced:
+                erased = behind_fences(tx, [one.row for one in waiting if one.row is not None], are_fenced)
                 for one in waiting:
-                    if one.key[0] in closed or record_day(one.key[1]) in closed_days:
+                    if one.key[0] in closed or record_day(one.key[1]) in closed_days or one.key in erased:
                         one.refuse(Reason.REASON_CLOSED)
             rows = [one.row for one in waiting if one.row is not None]
             used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}
             writing.write_data_keys(tx, [key for key in used.values() if not key.stored])
-            fresh = writing.write(tx, rows)
-            screening.expect(tx, fresh)
-            writing.count(tx, fresh, self._writer)
+            fresh = writing.write(tx, rows, self._writer)
             if is_usage:
                 self._usage.count(tx, fresh, {one.key: one.shape for one in waiting})
         for key in used.values():

@@ -26,6 +26,7 @@ from services.logging.servicers.lifecycle import LifecycleServicer
 from services.logging.servicers.otlp import add_otlp_servicers
 from services.logging.servicers.read import ReadServicer
 from services.logging.servicers.usage import UsageServicer
+from services.logging.subjects import Subjects
 from services.logging.usage.counting import Counting
 from services.logging.usage.queries import Queries
 from services.logging.usage.reports import Reports
@@ -77,6 +78,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
     ended = EndedGrants(authz, clock)
     reading = Reading(database, clock, policies.rules, authz, ended)
     lifecycle = Lifecycle(database, clock, policies.rules, outbox, counting.periods)
+    subjects = Subjects(database, clock, policies, outbox)
 
     def register(registrar: Registrar) -> None:
         server = cast(
@@ -86,7 +88,9 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         add_otlp_servicers(exporting, registrar)
         usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageServicer(Queries(database)), server)
         read_pb2_grpc.add_ReadServiceServicer_to_server(ReadServicer(reading), server)
-        lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
+        lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(
+            LifecycleServicer(lifecycle, subjects), server
+        )
 
     remote = RemoteAuthority(authz)
     return Service(
@@ -101,6 +105,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             Job("reported_usage", timedelta(hours=1), reports.forget),
             feed.job,
             feed.backlog_job,
+            subjects.job,
             outbox.job,
         ],
         authority=LoggingAuthority(remote, policies),

@@ -60,12 +60,33 @@ class Receipt:
 
 
 @dataclass(frozen=True)
+class SealedCopies:
+    """Copies of the content of a day's erased records that backups may hold, sealed. unreadable_by: when the day's key is destroyed at the
+    latest, by the rule in force when this is signed."""
+
+    day: date
+    records: int
+    unreadable_by: datetime
+
+
+@dataclass(frozen=True)
+class SubjectNamed:
+    """Of an end user's erasure: whose it is, and what becomes of copies. commitment: 32 bytes (subject_states). fenced_at: what was created
+    before is erased, and not written any more. copies: sentences."""
+
+    commitment: bytes
+    fenced_at: datetime
+    sealed: Sequence[SealedCopies]
+    copies: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Statement:
     """All that a certificate says.
 
     act_id: the run or erasure. rule: the default rule when the act began. removed_at: when the last row went. late_seconds: how long
     after the end of the term the keys of the oldest day were destroyed. kept: what remains and why, in sentences. completes: the
-    certificate that this one completes, for a further one.
+    certificate that this one completes, for a further one. subject: of an end user's erasure.
     """
 
     organization_id: str
@@ -83,6 +104,7 @@ class Statement:
     receipts: Sequence[Receipt] = ()
     kept: Sequence[str] = ()
     completes: str = ""
+    subject: SubjectNamed | None = None
 
     @property
     def is_further(self) -> bool:
@@ -149,7 +171,28 @@ def body(statement: Statement, signed_at: datetime) -> bytes:
         ],
         "kept": list(statement.kept),
     }
+    if statement.subject is not None:
+        content["subject"] = _subject(statement.subject)
     return rfc8785.dumps(content)
+
+
+def _subject(subject: SubjectNamed) -> dict[str, Any]:
+    return {
+        "commitment": _base64(subject.commitment),
+        "fenced_at": instant(subject.fenced_at),
+        "sealed_copies": [
+            {
+                "day": copies.day.isoformat(),
+                "records": copies.records,
+                "unreadable_by": instant(copies.unreadable_by),
+            }
+            for copies in subject.sealed
+        ],
+        "sealed_copies_unreadable_by": instant(
+            max((copies.unreadable_by for copies in subject.sealed), default=None)
+        ),
+        "copies": list(subject.copies),
+    }
 
 
 def _day(day: CertifiedDay) -> dict[str, Any]:

@@ -187,23 +187,33 @@ _NAMED: Final = 3
 
 def kept_sentences(holds: Sequence[Hold]) -> list[str]:
     """What holds that are not over keep: a sentence for each reason, and one more for those that are being released."""
+    return [_kept_sentence(group) for group in by_reason(holds)]
+
+
+def by_reason(holds: Sequence[Hold]) -> list[list[Hold]]:
+    """Holds that are not over, by kind, and those that are being released apart."""
     standing = [hold for hold in holds if not hold.is_over]
     groups = [
         [hold for hold in standing if hold.kind is kind and (hold.state is HoldState.RELEASING) is releasing]
         for kind in HoldKind
         for releasing in (False, True)
     ]
-    return [_kept_sentence(group) for group in groups if group]
+    return [group for group in groups if group]
 
 
 def _kept_sentence(holds: Sequence[Hold]) -> str:
     """holds: of one kind, and all or none of them being released."""
     count = len({record_id for hold in holds for record_id in hold.kept})
     records = "1 record is" if count == 1 else f"{count} records are"
+    return f"{records} kept by {kept_by(holds)}."
+
+
+def kept_by(holds: Sequence[Hold]) -> str:
+    """Holds of one kind, all or none of them being released, as a sentence ends with them."""
     one, many = _WHY[holds[0].kind]
     named = f" ({', '.join(hold.hold_id for hold in holds)})" if len(holds) <= _NAMED else ""
     why = f"{one}{named}" if len(holds) == 1 else f"{len(holds)} {many}{named}"
-    return f"{records} kept by {why}, {_until(holds)}."
+    return f"{why}, {_until(holds)}"
 
 
 def _until(holds: Sequence[Hold]) -> str:

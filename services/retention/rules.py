@@ -43,7 +43,7 @@ def to_message(change: Change) -> rules_pb2.RuleChange:
 
 
 def to_rule(change: Change) -> RuleInForce:
-    """The rule that a change of the default states. Raises ValueError where it states none."""
+    """The rule that a change states. Raises ValueError where it states none."""
     rule = rule_of(rules_pb2.RuleChange.FromString(change.payload))
     if rule is None:
         raise ValueError("the default rule has no other behind it")
@@ -107,6 +107,13 @@ class RuleBook:
         if change is None:
             raise lease_lapsed()
         return to_rule(change)
+
+    def of_in(self, tx: store.Tx, organization_id: str) -> RuleInForce:
+        """The rule that counts for an organization now: its own, or the default. Raises as `default` does."""
+        change = store.change_in_force(tx, organization_id, self._clock.now())
+        if change is not None and rule_of(rules_pb2.RuleChange.FromString(change.payload)) is not None:
+            return to_rule(change)
+        return self.default_in(tx)
 
     def due_now(self) -> tuple[RuleInForce, date]:
         """The default rule, and the newest UTC day that is due under it for everybody: by the clocks of services that are behind this

@@ -26,6 +26,7 @@ from services.retention.servicers.erasures import ErasureServicer
 from services.retention.servicers.holds import HoldServicer
 from services.retention.servicers.rules import RuleServicer
 from services.retention.servicers.runs import RunServicer
+from services.retention.subject_erasures import SubjectErasures
 from shared.callers import RemoteAuthority
 from shared.change_feed import ChangeFeed
 from shared.clock import Clock
@@ -51,6 +52,7 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
     holds = HoldKeeper(database, clock, outbox, others)
     runs = Runs(database, clock, outbox, others, rules, certifier)
     erasures = Erasures(database, clock, outbox, others, rules, certifier)
+    subjects = SubjectErasures(database, clock, outbox, others, rules, certifier)
     schedule = Schedule(database, clock, others, rules, runs)
 
     def register(registrar: Registrar) -> None:
@@ -59,13 +61,22 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
         rules_pb2_grpc.add_RuleServiceServicer_to_server(RuleServicer(rules), server)
         holds_pb2_grpc.add_HoldServiceServicer_to_server(HoldServicer(holds, database), server)
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs, database), server)
-        erasures_pb2_grpc.add_ErasureServiceServicer_to_server(ErasureServicer(erasures), server)
+        erasures_pb2_grpc.add_ErasureServiceServicer_to_server(ErasureServicer(erasures, subjects), server)
         certificates_pb2_grpc.add_CertificateServiceServicer_to_server(CertificateServicer(database), server)
 
     remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(connect("access_control")))
     return Service(
         register=register,
-        jobs=(rules.job, holds.job, schedule.job, runs.job, erasures.job, certifier.job, outbox.job),
+        jobs=(
+            rules.job,
+            holds.job,
+            schedule.job,
+            runs.job,
+            erasures.job,
+            subjects.job,
+            certifier.job,
+            outbox.job,
+        ),
         authority=remote,
         refused=remote.refused,
         parts={"outbox": outbox.is_well},

@@ -1,19 +1,26 @@
-"""The end of an organization: its verdicts and dismissed cases go at once, what a hold keeps goes with its hold."""
+"""The end of an organization: its verdicts and dismissed cases go at once, what a hold keeps goes with its hold. And of single records,
+those of an end user: what logging has removed and no hold keeps goes from here too.
+"""
+
+from collections.abc import Collection
 
 from services.safety_review import notices
-from services.safety_review.store import erasures
+from services.safety_review.screening import REPEATABLE
+from services.safety_review.store import erased_records, erasures
+from services.safety_review.store.erased_records import RecordErasure
 from services.safety_review.store.erasures import Erasure
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
 from shared.identity import Caller
+from shared.ids import lowest_record_id
 from shared.outbox import Outbox
 
 _SWEPT_AT_ONCE = 20
 
 
 class Lifecycle:
-    """Erases organizations."""
+    """Erases organizations and single records."""
 
     def __init__(self, database: Database, clock: Clock, outbox: Outbox) -> None:
         self._database = database
@@ -46,6 +53,34 @@ class Lifecycle:
                 ),
             )
             return erasure
+
+    def erase_records(
+        self, caller: Caller, organization_id: str, erasure_id: str, record_ids: Collection[bytes]
+    ) -> RecordErasure:
+        """Removes what is known about records and stores nothing about them from then on. The receipt of the erasure so far; a repetition
+        adds nothing to it."""
+        now = self._clock.now()
+        # Older ones are not screened any more, so need no tombstone.
+        screenable = lowest_record_id(now - REPEATABLE)
+        with self._database.transaction() as tx:
+            erasures.close(tx, organization_id)
+            done = erased_records.remove(tx, organization_id, record_ids, now)
+            erased_records.bury(tx, organization_id, [one for one in record_ids if one >= screenable])
+            if not any(done.removed.values()):
+                return erased_records.noted(tx, erasure_id) or RecordErasure(now)
+            self._outbox.audit(
+                tx,
+                audit.entry(
+                    "records.erased",
+                    actor=caller.actor,
+                    at=now,
+                    organization_id=organization_id,
+                    # Not which: the log outlives the records, and would tell for ever whose they were.
+                    subjects=[erasure_id],
+                    facts=done.removed,
+                ),
+            )
+            return erased_records.note(tx, erasure_id, organization_id, done)
 
     def sweep(self) -> bool:
         """Removes cases of erased organizations that were dismissed, or whose last hold has ended, since. True when there may be

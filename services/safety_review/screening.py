@@ -18,7 +18,7 @@ from services.safety_review.flags import Finding, Flags, finding
 from services.safety_review.matching import Matcher
 from services.safety_review.matching import Verdict as Outcome
 from services.safety_review.rules import Action, RuleSet
-from services.safety_review.store import erasures, verdicts
+from services.safety_review.store import erased_records, erasures, verdicts
 from services.safety_review.store.verdicts import RecordKey
 from shared.clock import Clock
 from shared.database import Database
@@ -30,7 +30,7 @@ FLAGGED: Final = screening_pb2.VERDICT_FLAGGED
 INCOMPLETE: Final = screening_pb2.VERDICT_INCOMPLETE
 
 # No record is screened this long after its creation: ids are taken a day late, and what was left unscreened is opened within 72 hours.
-_REPEATABLE: Final = timedelta(days=7)
+REPEATABLE: Final = timedelta(days=7)
 _PRUNED_AT_ONCE: Final = 5_000
 
 _SCREENED: Final = Counter("kept_screened_total", "Records screened, by verdict.", ["verdict"])
@@ -77,7 +77,7 @@ class Screening:
 
     def screen(self, batch: Sequence[Submission]) -> list["screening_pb2.Verdict.ValueType"]:
         """A verdict for each, in their order; committed when this returns. Of a record that comes twice the first counts. For an
-        erased organization nothing is stored: its records are INCOMPLETE."""
+        erased organization, or an erased end user's records, nothing is stored: they are INCOMPLETE."""
         submissions: dict[RecordKey, Submission] = {}
         for submission in batch:
             submissions.setdefault(submission.key, submission)
@@ -94,8 +94,9 @@ class Screening:
 
     def _commit(self, seen: dict[RecordKey, _Seen]) -> dict[RecordKey, "screening_pb2.Verdict.ValueType"]:
         with self._database.transaction() as tx:
-            erased = erasures.stay_inside(tx, {key.organization_id for key in seen})
-            new = {key: one.verdict for key, one in seen.items() if key.organization_id not in erased}
+            closed = erasures.stay_inside(tx, {key.organization_id for key in seen})
+            erased = {key for key in seen if key.organization_id in closed} | erased_records.among(tx, seen)
+            new = {key: one.verdict for key, one in seen.items() if key not in erased}
             added = verdicts.add(tx, new, self.version)
             # Somebody else screened these in the meantime, and was first.
             said = new | verdicts.find(tx, new.keys() - added, self.version)
@@ -107,7 +108,7 @@ class Screening:
                 _OBSERVED.labels(rule_id).inc()
         if findings:
             _log.info("records.flagged", records=len(findings))
-        return said | {key: INCOMPLETE for key in seen if key.organization_id in erased}
+        return said | dict.fromkeys(erased, INCOMPLETE)
 
     def _look(self, submission: Submission) -> _Seen:
         """Applies the rules. Any failure is INCOMPLETE, never CLEAN; what flags is FLAGGED even where not all could be applied."""
@@ -128,7 +129,9 @@ class Screening:
         return _Seen(INCOMPLETE, None, observed)
 
     def prune(self) -> bool:
-        """Removes verdicts on records that nobody can screen again and that were not flagged. True when there are more."""
-        before = lowest_record_id(self._clock.now() - _REPEATABLE)
+        """Removes verdicts on records that nobody can screen again and that were not flagged, and tombstones of such. True when there are
+        more."""
+        before = lowest_record_id(self._clock.now() - REPEATABLE)
         with self._database.transaction() as tx:
-            return verdicts.prune(tx, before, _PRUNED_AT_ONCE) == _PRUNED_AT_ONCE
+            pruned = [table.prune(tx, before, _PRUNED_AT_ONCE) for table in (verdicts, erased_records)]
+        return _PRUNED_AT_ONCE in pruned

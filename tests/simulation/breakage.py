@@ -1,6 +1,6 @@
 """Safeguards that can be taken out, to see that the simulation notices. Nothing here is part of any service."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -10,12 +10,13 @@ from unittest import mock
 from sqlalchemy import Connection, delete
 
 from services.access_control.audit.decision_log import DecisionLog
+from services.access_control.custody import Custody
 from services.access_control.custody.destruction import Destroyer
 from services.access_control.grants.grant import Grant
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow
-from services.logging import admission
+from services.logging import admission, ingest
 from services.logging.store import billing, retention, tables
 from shared.ids import new_id
 from shared.replica import Replica
@@ -57,12 +58,19 @@ def _mark_nothing(
     return set(organization_ids)
 
 
+def _withhold_nothing(
+    custody: Custody, erasure_id: str, organization_id: str, record_ids: Collection[bytes]
+) -> tuple[int, datetime]:
+    return len(record_ids), custody._clock.now()
+
+
 _drop_day = retention.drop_day
 _load = grants.load
 _write = DecisionLog.write
 
 _READING = frozenset({"records", "asks_for_access", "reads"})
 _HOLDING = frozenset({"records", "places_hold", "releases_hold"})
+_FORGETTING = frozenset({"records", "sends_again", "forgets"})
 _CHOOSING = frozenset({"joins", "chooses_unheard", "records"})
 
 SAFEGUARDS = {
@@ -80,6 +88,10 @@ SAFEGUARDS = {
     ),
     # Epochs are marked before rows go.
     "marks": Safeguard(3, Destroyer, "_mark_days", _mark_nothing, frozenset({"records"}), 33),
+    # What an erased end user left before is not written any more.
+    "fence": Safeguard(10, ingest, "behind_fences", lambda tx, rows, are_any: set(), _FORGETTING, 10),
+    # Copies of what went with an end user open nowhere.
+    "withheld": Safeguard(10, Custody, "withhold", _withhold_nothing, _FORGETTING, 10),
     # A grant is over at its end.
     "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10),
     # No audit entry, no key.

@@ -11,6 +11,7 @@ from tests.simulation.actors.operators import Operators
 from tests.simulation.beginning import join
 from tests.simulation.clocks import STEPS
 from tests.simulation.invariants import check, check_settled
+from tests.simulation.model import END_USERS
 from tests.simulation.scene import Scene
 
 _ACTS_A_DAY = (0, 0, 1, 1, 1, 2)
@@ -50,6 +51,7 @@ class History:
             self._customers.zero_data_retention: 1,
             self._customers.training: 1,
             self._customers.leaves: 0.5,
+            self.forgets: 1,
             self.joins: 0.5,
             self.steps_clock: 2,
             self.cuts_off: 2,
@@ -85,6 +87,7 @@ class History:
         """All that is due by now gets done, and is looked at."""
         self.world.settle()
         self._customers.follow_erasures()
+        self._customers.follow_subjects()
         check(self.scene)
         check_settled(self.scene)
 
@@ -113,6 +116,18 @@ class History:
         self._customers.chooses_zero_data_retention(organization)
         self.world.time.advance(timedelta(seconds=self.world.seed.choice((0.1, 1.0, 3.0, 30.0))))
         self._gateway.records_of(organization, process)
+
+    def forgets(self) -> None:
+        """An end user has himself erased, mostly one of whom something came a moment ago; and what came then comes again."""
+        organization = self._customers.some_end_users_customer()
+        if organization is None:
+            return
+        batch = []
+        if self.world.seed.random() < 0.7:
+            batch = self._gateway.records_of(organization, self.world.seed.choice(("logging", "logging_2")))
+        self._customers.passes_erasure_on(organization, self.world.seed.choice(END_USERS))
+        if batch:
+            self._gateway.repeats(batch)
 
     def joins(self) -> None:
         """A customer comes."""

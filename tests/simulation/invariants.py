@@ -36,6 +36,7 @@ def check(scene: Scene) -> None:
             scene.model.witness.look(looks),
             _certified(scene, rows),
             _erased(scene.model, looks, rows, kept),
+            _subjects_erased(scene.model, looks, rows, kept),
             _counted(scene.model, looks),
         )
     )
@@ -86,6 +87,8 @@ def _acknowledged(scene: Scene, present: set[tuple[str, bytes]]) -> Iterator[str
     for sent in scene.model.records.values():
         organization = scene.model.organizations[sent.organization_id]
         if not sent.stored or organization.leaving_at is not None or sent.due_at is None:
+            continue
+        if any(subject.covers(sent) for subject in scene.model.subjects):
             continue
         if sent.due_at > scene.now and (sent.organization_id, sent.record_id) not in present:
             yield f"8: acknowledged record {uuid_text(sent.record_id)} of {sent.organization_id} is not there"
@@ -203,6 +206,34 @@ def _erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> I
                 yield f"10: the erased {organization_id} is in {room}'s {table}"
 
 
+def _subjects_erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> Iterator[str]:
+    """Whether anything of an erased end user is there that no hold keeps, or would open although it is gone."""
+    done = [subject for subject in model.subjects if subject.done]
+    if not done:
+        return
+    held = {record.bytes for _, record, _ in kept}
+    present = {record.bytes for _, record, _ in rows} | held
+    withheld = {
+        bytes(found) for (found,) in looks.rows("access_control", "SELECT record_id FROM withheld_records")
+    }
+    living = {(organization_id, day) for organization_id, day, _ in _living_epochs(looks)}
+    # What a hold had kept is withheld a moment after it has ended.
+    complete = {
+        request_id
+        for (request_id,) in looks.rows(
+            "retention", "SELECT request_id FROM subject_erasures WHERE is_complete"
+        )
+    }
+    for sent in model.records.values():
+        erasures = [subject for subject in done if subject.covers(sent)]
+        if erasures and sent.record_id in present - held:
+            yield f"10: {uuid_text(sent.record_id)} is there, its end user was erased, and no hold asks for it"
+        is_gone = sent.stored and sent.record_id not in present
+        opens = (sent.organization_id, sent.created_at.date()) in living and sent.record_id not in withheld
+        if is_gone and opens and any(one.request_id in complete for one in erasures):
+            yield f"10: {uuid_text(sent.record_id)} is erased with its end user, and access control would open a copy of it"
+
+
 def _counted(model: Model, looks: Looks) -> Iterator[str]:
     """Whether usage says what was stored, of every organization that is here, and nothing of those that are gone."""
     gone = {one.organization_id for one in model.organizations.values() if one.erased}
@@ -216,9 +247,11 @@ def _counted(model: Model, looks: Looks) -> Iterator[str]:
     billed = dict(looks.rows("logging", "SELECT organization_id, sum(calls) FROM billing_usage GROUP BY 1"))
     for organization_id in billed.keys() & gone:
         yield f"12: the erased {organization_id} is in logging's billing_usage"
+    # What went with an end user stays billed, and names nobody.
+    erased = {subject.organization_id for subject in model.subjects}
     for organization_id in stored.keys() | billed.keys():
         calls, records = billed.get(organization_id, 0), stored.get(organization_id, 0)
-        if calls != records:
+        if calls < records or (calls > records and organization_id not in erased):
             yield f"8: {calls} calls of {organization_id} are billed, and {records} records were stored"
 
 

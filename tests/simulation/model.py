@@ -4,21 +4,26 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from kept.access_control.v1 import grants_pb2
+from shared.clock import CLOCK_TOLERANCE
 from tests.simulation.audit_witness import AuditWitness
 
 # Content that the shipped rules flag.
 FLAGGED_TEXT = "zebracanary"
+# Pseudonyms of end users; each organization has its own.
+END_USERS = ("u1", "u2", "u3")
 
 
 @dataclass
 class SentRecord:
-    """A record that was sent, at least once. stored: acknowledged as stored, with or without content. due_at: as the last receipt says."""
+    """A record that was sent, at least once. end_user: a pseudonym. stored: acknowledged as stored, with or without content. due_at: as the
+    last receipt says."""
 
     record_id: bytes
     organization_id: str
     created_at: datetime
     first_sent_at: datetime
     text: str
+    end_user: str = ""
     stored: bool = False
     due_at: datetime | None = None
 
@@ -74,6 +79,26 @@ class Hold:
 
 
 @dataclass
+class Subject:
+    """An end user whose erasure a customer passed on. begun_at: when that was first acknowledged. fenced_at: from when on, as the answer
+    says; done: that it is certified; kept: that holds keep something."""
+
+    organization_id: str
+    end_user: str
+    request_id: str
+    begun_at: datetime | None = None
+    fenced_at: datetime | None = None
+    done: bool = False
+    kept: bool = False
+
+    def covers(self, sent: SentRecord) -> bool:
+        """Whether a record may be gone by it: for sure once it is done."""
+        if (self.organization_id, self.end_user) != (sent.organization_id, sent.end_user):
+            return False
+        return self.fenced_at is None or sent.created_at < self.fenced_at + 2 * CLOCK_TOLERANCE
+
+
+@dataclass
 class Model:
     """All of it. certified: epochs whose destruction a certificate states. certified_through: the newest day of which a run certified that
     nothing is left. last_certificate: the number of the newest one that was looked at."""
@@ -82,6 +107,7 @@ class Model:
     records: dict[bytes, SentRecord] = field(default_factory=dict)
     grants: dict[str, Grant] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
+    subjects: list[Subject] = field(default_factory=list)
     witness: AuditWitness = field(default_factory=AuditWitness)
     certified: set[str] = field(default_factory=set)
     certified_through: date = date.min

@@ -81,8 +81,10 @@ def _summary(scene: Scene) -> str:
     stored = sum(sent.stored for sent in model.records.values())
     read = {record_id for grant in model.grants.values() for record_id in grant.read}
     erased = sum(organization.erased for organization in model.organizations.values())
+    forgotten = sum(subject.done for subject in model.subjects)
     return (
         f"{len(model.records)} records sent, {stored} stored, {len(read)} read under {len(model.grants)} grants, "
-        f"{len(model.holds)} holds, {len(model.certified)} epochs certified, {erased} erasures; {faults.crashes} crashes, "
+        f"{len(model.holds)} holds, {len(model.certified)} epochs certified, {erased} erasures, "
+        f"{forgotten} end users forgotten; {faults.crashes} crashes, "
         f"{faults.losses} lost and {faults.doubled} doubled calls"
     )

@@ -44,11 +44,12 @@ _HOUSEKEEPING = {
     "old_verdicts",
     "erased_cases",
     "rules",
+    "subject_fences",
     "usage_periods",
     "reported_usage",
 }
 # Jobs that ask other services how far they are.
-_FOLLOWING = {"holds", "runs", "erasures", "certificates"}
+_FOLLOWING = {"holds", "runs", "erasures", "subject_erasures", "certificates"}
 # A quiet moment is this many steps at most, and so long each.
 _ROUNDS = 24
 _STEP = timedelta(seconds=0.5)
@@ -233,6 +234,10 @@ class World:
     def public(self, room: str) -> grpc.Channel:
         """A channel for nobody."""
         return channel(self, lambda: self._any_of(room), lambda: Caller(CallerKind.PUBLIC))
+
+    def service(self, name: str, room: str) -> grpc.Channel:
+        """A channel for a service, for what no process of its own does yet."""
+        return channel(self, lambda: self._any_of(room), lambda: Caller(CallerKind.SERVICE, name=name))
 
     def gateway(self, process: str) -> grpc.Channel:
         """The gateway's channel to one process of logging."""

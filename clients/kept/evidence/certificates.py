@@ -5,6 +5,7 @@ the tree of a signed head. So it cannot have been made up later, or for one read
 """
 
 import hashlib
+import hmac
 import json
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from kept.evidence.audit import check_entry, check_head
 from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict, canonical, check_signature
 
 _CERTIFICATE: Final = b"kept/certificate/v1\0"
+_SUBJECT: Final = b"kept/subject/v1\0"
 
 
 def verify_certificate(envelope: Any, certificate_keys: PinnedKeys, log_keys: PinnedKeys) -> Verdict:
@@ -21,6 +23,22 @@ def verify_certificate(envelope: Any, certificate_keys: PinnedKeys, log_keys: Pi
         _check(Evidence(envelope, "the certificate"), certificate_keys, log_keys)
     except EvidenceError as error:
         return Verdict(False, str(error))
+    return Verdict(True)
+
+
+def verify_subject(envelope: Any, salt: bytes, end_user: str) -> Verdict:
+    """Whether a certificate is of the erasure of this end user. salt: 32 bytes, which the organization got when it passed the request on.
+    Says nothing about signatures: that is `verify_certificate`'s."""
+    try:
+        body = Evidence(envelope, "the certificate").nested("body")
+        committed = body.nested("subject").digest("commitment")
+        message = _SUBJECT + body.text("organization_id").encode() + b"\0" + end_user.encode()
+    except EvidenceError as error:
+        return Verdict(False, str(error))
+    if not hmac.compare_digest(committed, hmac.digest(salt, message, "sha256")):
+        return Verdict(
+            False, "The certificate is of another end user's erasure, or the salt is another one's."
+        )
     return Verdict(True)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import chain
 from typing import Final
 
@@ -24,7 +24,7 @@ from services.access_control.custody.sealing import DoesNotUnseal, EpochPrivateK
 from services.access_control.custody.status import KeyStatus, read_status
 from services.access_control.custody.survivors import SurvivorsMustBeOn
 from services.access_control.key_stores import KeyStore
-from services.access_control.store import Connection, epochs, holds
+from services.access_control.store import Connection, epochs, holds, withheld
 from services.access_control.store import custody as store
 from services.access_control.store.destructions import DestructionRow
 from shared.audit import entry
@@ -239,6 +239,9 @@ class Custody:
         row = epochs.lock_organization(tx, organization_id, share=share)
         if row is None or row.wrapped is None:
             return dict
+        if row.withholds:  # read behind the lock: a record that was withheld before it is refused
+            refused = withheld.among(tx, organization_id, set(chain.from_iterable(together.values())))
+            together = {key: [each for each in ids if each not in refused] for key, ids in together.items()}
         by_day: dict[tuple[date, bytes, bytes], list[bytes]] = {}
         for (data_key_id, sealed), record_ids in together.items():
             for day, of_day in _by_day(record_ids).items():
@@ -333,6 +336,37 @@ class Custody:
         if row is None or row.wrapped is None or row.root_id is None:
             raise wrong_state("The hold was released; place a new one.", "released")
         return self._ladder.open_hold(hold_id, row.root_id, row.wrapped)
+
+    # --- erasure of single records ---------------------------------------------------------------------------------
+
+    def withhold(
+        self, erasure_id: str, organization_id: str, record_ids: Collection[bytes]
+    ) -> tuple[int, datetime]:
+        """Releases the keys of these records to nobody from now on, though their epoch lives, and keeps them for no hold; those whose
+        epoch is gone need nothing. How many the erasure withheld so far, and when the last. Idempotent."""
+        now = self._clock.now()
+        with self._database.transaction() as tx:
+            row = epochs.lock_organization(tx, organization_id)
+            by_day = {} if row is None or row.wrapped is None else _by_day(record_ids)
+            living = epochs.living_epochs(tx, [organization_id], by_day) if by_day else []
+            added = withheld.add(
+                tx, organization_id, [each for epoch in living for each in by_day[epoch.day]]
+            )
+            if added:
+                withheld.note(tx, erasure_id, organization_id, added, now)
+                self._audit_log.append(
+                    tx,
+                    entry(
+                        "keys.withheld",
+                        actor=ACTOR,
+                        at=now,
+                        organization_id=organization_id,
+                        # Not which: the log outlives the records, and would tell for ever whose they were.
+                        subjects=[erasure_id],
+                        facts={"records": added},
+                    ),
+                )
+            return withheld.noted(tx, erasure_id) or (0, now)
 
     # --- destruction -----------------------------------------------------------------------------------------------
 

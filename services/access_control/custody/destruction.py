@@ -14,7 +14,7 @@ from kept.access_control.v1 import audit_pb2
 from services.access_control.audit.log import AuditLog
 from services.access_control.custody.ladder import Ladder, rewrap_epoch
 from services.access_control.custody.survivors import SurvivorsMustBeOn, hasten, waits_for
-from services.access_control.store import Connection, audit, custody, destructions, epochs, holds
+from services.access_control.store import Connection, audit, custody, destructions, epochs, holds, withheld
 from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database
@@ -201,6 +201,7 @@ class Destroyer:
         """Makes tombstones of epochs, by organization; written down for each organization by itself."""
         everything = [epoch for doomed in marked.values() for epoch in doomed]
         epochs.mark_epochs(tx, everything, destruction_id, now)
+        withheld.forget(tx, everything)
         destructions.note_marks(tx, destruction_id, epochs=len(everything), organizations=len(marked), at=now)
         entries = [
             _marks_entry(destruction_id, organization_id, doomed, now)

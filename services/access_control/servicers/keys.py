@@ -81,6 +81,14 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
             destruction=_destruction(self._custody.release(request.hold_id))
         )
 
+    def WithholdRecords(
+        self, request: keys_pb2.WithholdRecordsRequest, context: grpc.ServicerContext
+    ) -> keys_pb2.WithholdRecordsResponse:
+        records, at = self._custody.withhold(request.erasure_id, request.organization_id, request.record_ids)
+        response = keys_pb2.WithholdRecordsResponse(withheld=records)
+        response.withheld_at.FromDatetime(at.astimezone(UTC))
+        return response
+
     def GetKeyStatus(
         self, request: keys_pb2.GetKeyStatusRequest, context: grpc.ServicerContext
     ) -> keys_pb2.GetKeyStatusResponse:

@@ -19,6 +19,7 @@ from services.access_control.store import (  # noqa: E402
     policy_sets,
     reviews,
     standing,
+    withheld,
 )
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "policy_sets",
     "reviews",
     "standing",
+    "withheld",
 ]

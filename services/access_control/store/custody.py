@@ -63,6 +63,8 @@ organization_keys = Table(
     Column("wrapped", LargeBinary),
     Column("made_at", DateTime(timezone=True), nullable=False),
     Column("closed_at", DateTime(timezone=True)),
+    # Keys of some of its records are withheld; see withheld.py.
+    Column("withholds", Boolean, nullable=False, server_default=text("false")),
     # Every new root writes every row: half the page is left for that, so that it touches no index.
     postgresql_with={"fillfactor": 45},
 )

@@ -14,13 +14,15 @@ from shared.driver import driver_of, execute
 
 @dataclass(frozen=True)
 class OrganizationRow:
-    """An organization's key. root_id and wrapped are None once it wraps nothing any more; closed_at is its tombstone."""
+    """An organization's key. root_id and wrapped are None once it wraps nothing any more; closed_at is its tombstone. withholds: keys of
+    some of its records are released to nobody; told by `lock_organization` alone."""
 
     organization_id: str
     generation: int
     root_id: str | None
     wrapped: bytes | None
     closed_at: datetime | None
+    withholds: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ _ORGANIZATION = (
     organization_keys.c.closed_at,
 )
 _LOCK: Final[LiteralString] = (
-    "SELECT organization_id, generation, root_id, wrapped, closed_at FROM organization_keys WHERE organization_id = %s FOR UPDATE"
+    "SELECT organization_id, generation, root_id, wrapped, closed_at, withholds FROM organization_keys "
+    "WHERE organization_id = %s FOR UPDATE"
 )
 _LOCK_SHARED: Final[LiteralString] = _LOCK.replace("FOR UPDATE", "FOR SHARE")
 _EPOCH = (

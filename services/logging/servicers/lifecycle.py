@@ -10,6 +10,7 @@ from kept.logging.v1 import lifecycle_pb2, lifecycle_pb2_grpc
 from services.logging import pages
 from services.logging.lifecycle import Lifecycle
 from services.logging.store.retention import DayCount
+from services.logging.subjects import SubjectErased, Subjects
 from shared.errors import invalid
 
 _PAGE: Final = 1000
@@ -18,8 +19,9 @@ _PAGE: Final = 1000
 class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
     """What retention asks of logging."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, subjects: Subjects) -> None:
         self._lifecycle = lifecycle
+        self._subjects = subjects
 
     def ListStoredDays(
         self, request: lifecycle_pb2.ListStoredDaysRequest, context: grpc.ServicerContext
@@ -87,6 +89,39 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         response.erased_at.FromDatetime(erased.erased_at)
         return response
 
+    def EraseSubject(
+        self, request: lifecycle_pb2.EraseSubjectRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.EraseSubjectResponse:
+        """See the contract."""
+        erased = self._subjects.erase(request.organization_id, request.end_user, request.erasure_id)
+        return lifecycle_pb2.EraseSubjectResponse(erasure=_subject_erasure(erased))
+
+    def GetSubjectErasure(
+        self, request: lifecycle_pb2.GetSubjectErasureRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.GetSubjectErasureResponse:
+        """See the contract."""
+        erased = self._subjects.get(request.erasure_id)
+        return lifecycle_pb2.GetSubjectErasureResponse(erasure=_subject_erasure(erased))
+
+    def ListErasedRecords(
+        self, request: lifecycle_pb2.ListErasedRecordsRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.ListErasedRecordsResponse:
+        """See the contract."""
+        limit = request.page_size or _PAGE
+        after = pages.decode_record_id(request.page_token, "page_token")
+        found = self._subjects.erased_ids(request.erasure_id, after, limit + 1)
+        return lifecycle_pb2.ListErasedRecordsResponse(
+            record_ids=found[:limit],
+            next_page_token=pages.encode(found[limit - 1]) if len(found) > limit else "",
+        )
+
+    def ForgetErasedRecords(
+        self, request: lifecycle_pb2.ForgetErasedRecordsRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.ForgetErasedRecordsResponse:
+        """See the contract."""
+        self._subjects.forget(request.erasure_id)
+        return lifecycle_pb2.ForgetErasedRecordsResponse()
+
     def GetOldest(
         self, request: lifecycle_pb2.GetOldestRequest, context: grpc.ServicerContext
     ) -> lifecycle_pb2.GetOldestResponse:
@@ -100,6 +135,32 @@ def _day(text: str, field: str) -> date:
         return date.fromisoformat(text)
     except ValueError:  # 2026-02-30 has the form of a day
         raise invalid(field, "is not a day") from None
+
+
+def _subject_erasure(erased: SubjectErased) -> lifecycle_pb2.SubjectErasure:
+    act = erased.act
+    message = lifecycle_pb2.SubjectErasure(
+        done=act.is_done,
+        removed={"interactions": act.interactions, "unscreened": act.unscreened},
+        held=erased.held,
+        days=[
+            lifecycle_pb2.SubjectDay(
+                day=one.day.isoformat(),
+                removed=one.removed,
+                removed_with_content=one.removed_with_content,
+                held=one.held,
+            )
+            for one in erased.days
+        ],
+        holds=[
+            lifecycle_pb2.SubjectHold(hold_id=hold_id, records=records)
+            for hold_id, records in erased.by_hold.items()
+        ],
+    )
+    message.fenced_at.FromDatetime(act.fenced_at)
+    if act.erased_at is not None:
+        message.erased_at.FromDatetime(act.erased_at)
+    return message
 
 
 def _stored_days(counts: Sequence[DayCount]) -> list[lifecycle_pb2.StoredDay]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.logging.store import billing, partitions
+from services.logging.store import billing, locks, partitions, subjects
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     data_keys,
@@ -41,6 +41,11 @@ from services.logging.store.tables import (
 from shared.ids import record_day
 
 _COPIED: Final = (*RECORD_COLUMNS, "verdict", "rules_version")
+# The organization is said too: by it both lie on the same shard, on Citus.
+_ITS_DATA_KEY: Final = and_(
+    data_keys.c.organization_id == interactions.c.organization_id,
+    data_keys.c.data_key_id == interactions.c.data_key_id,
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class DayCount:
 
 def lock_hold(tx: Connection, hold_id: str) -> bool:
     """One transaction at a time keeps or lets go for a hold. Whether it was let go."""
-    tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("hold:" + hold_id, 0))))
+    locks.take_named(tx, "hold:" + hold_id)
     return tx.execute(select(exists().where(released_holds.c.hold_id == hold_id))).scalar_one()
 
 
@@ -98,7 +103,7 @@ def hold(
     columns: list[Any] = [interactions.c[name] for name in _COPIED]
     rows = tx.execute(
         select(*columns, data_keys.c.sealed)
-        .outerjoin_from(interactions, data_keys, data_keys.c.data_key_id == interactions.c.data_key_id)
+        .outerjoin_from(interactions, data_keys, _ITS_DATA_KEY)
         .where(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(wanted))
     ).mappings()
     copies = [
@@ -145,8 +150,8 @@ def organizations_of_hold(tx: Connection, hold_id: str) -> list[str]:
 def release(tx: Connection, hold_id: str, organization_id: str) -> int:
     """Ends what a hold keeps of an organization; returns how many rows are gone for good by it.
 
-    A copy that no hold needs goes. A row that is still in its partition stays there until its day is dropped. The caller holds the
-    organization's stripe exclusively.
+    A copy that no hold needs goes. A row that is still in its partition stays there until its day is dropped, unless the erasure of its end
+    user waits for it. The caller holds the organization's stripe exclusively.
     """
     released = list(
         tx.execute(
@@ -179,7 +184,10 @@ def release(tx: Connection, hold_id: str, organization_id: str) -> int:
             unscreened.c.record_id.in_([one for one in freed if one not in living]),
         )
     )
-    return len(freed) - len(living)
+    return len(freed) - len(living) + subjects.remove_let_go(tx, organization_id, living)
+
+
+_ANY_ROWS: Final = func.sum(stored_counts.c.records) > 0
 
 
 def counts_of_day(tx: Connection, day: date) -> list[DayCount]:
@@ -188,13 +196,16 @@ def counts_of_day(tx: Connection, day: date) -> list[DayCount]:
 
 
 def stored_days(tx: Connection, through: date, after: tuple[date, str] | None, limit: int) -> list[DayCount]:
-    """What partitions hold up to and including a day, by day and organization."""
+    """What partitions hold up to and including a day, by day and organization. A day whose rows all went with their end users is named too,
+    with none: copies of them open until its key is destroyed, so it needs its run."""
     condition = stored_counts.c.day <= through
     if after is not None:
         condition &= tuple_(stored_counts.c.day, stored_counts.c.organization_id) > tuple_(
             literal(after[0], Date), literal(after[1], String)
         )
-    return _counts(tx, condition, limit)
+    return _counts(
+        tx, condition, limit, or_(_ANY_ROWS, func.bool_or(stored_counts.c.writer == subjects.WRITER))
+    )
 
 
 # How many of the records that a row of `stored_counts` speaks of are kept by holds.
@@ -209,7 +220,7 @@ _HELD: Final = (
 )
 
 
-def _counts(tx: Connection, condition: Any, limit: int | None) -> list[DayCount]:
+def _counts(tx: Connection, condition: Any, limit: int | None, counting: Any = _ANY_ROWS) -> list[DayCount]:
     rows = tx.execute(
         select(
             stored_counts.c.day,
@@ -222,7 +233,7 @@ def _counts(tx: Connection, condition: Any, limit: int | None) -> list[DayCount]
         )
         .where(condition)
         .group_by(stored_counts.c.day, stored_counts.c.organization_id)
-        .having(func.sum(stored_counts.c.records) > 0)
+        .having(counting)
         .order_by(stored_counts.c.day, stored_counts.c.organization_id)
         .limit(limit)
     )
@@ -346,12 +357,13 @@ def held_of(tx: Connection, organization_id: str) -> int:
 
 def oldest_unheld_day(tx: Connection) -> date | None:
     """The oldest day whose partition has rows that nothing holds."""
-    return tx.execute(
-        select(stored_counts.c.day)
+    counts = (
+        select(stored_counts.c.day, func.sum(stored_counts.c.records).label("records"), _HELD.label("held"))
         .group_by(stored_counts.c.day, stored_counts.c.organization_id)
-        .having(func.sum(stored_counts.c.records) > _HELD)
-        .order_by(stored_counts.c.day)
-        .limit(1)
+        .subquery()
+    )
+    return tx.execute(
+        select(func.min(counts.c.day)).where(counts.c.records > counts.c.held)
     ).scalar_one_or_none()
 
 

@@ -203,6 +203,47 @@ erasure_receipts = Table(
     PrimaryKeyConstraint("organization_id", "erasure_id", name="erasure_receipts_pkey"),
 )
 
+# Erasures of single end users, without naming them. below: of the ids that are older than the fence, the bound. stage: see store.subjects.
+# after: how far it has looked in that stage. interactions, unscreened: rows removed so far; the acts stay for ever.
+subject_erasures = Table(
+    "subject_erasures",
+    metadata,
+    Column("erasure_id", Text, primary_key=True),
+    Column("organization_id", Text, nullable=False),
+    Column("fenced_at", _TIME, nullable=False),
+    Column("below", Uuid, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("after", Uuid),
+    Column("interactions", BigInteger, nullable=False, server_default="0"),
+    Column("unscreened", BigInteger, nullable=False, server_default="0"),
+    Column("erased_at", _TIME),
+)
+# Whose records with an id below the bound are not written any more. In clear, for writers must find it, and so only as long as a record
+# can come that it has to stop: a day.
+subject_fences = Table(
+    "subject_fences",
+    metadata,
+    Column("organization_id", Text, nullable=False),
+    Column("end_user", Text, nullable=False),
+    Column("below", Uuid, nullable=False),
+    Column("fenced_at", _TIME, nullable=False),
+    Column("erasure_id", Text, nullable=False),
+    PrimaryKeyConstraint("organization_id", "end_user", name="subject_fences_pkey"),
+    Index("subject_fences_by_bound", "organization_id", "below"),
+)
+# The records of such an erasure, removed or held, until every service has been told.
+subject_records = Table(
+    "subject_records",
+    metadata,
+    Column("erasure_id", Text, nullable=False),
+    Column("organization_id", Text, nullable=False),
+    Column("record_id", Uuid, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("has_content", Boolean, nullable=False),
+    PrimaryKeyConstraint("erasure_id", "record_id", name="subject_records_pkey"),
+    Index("subject_records_by_record", "organization_id", "record_id"),
+)
+
 # Stored records with content on which screening has not spoken. given_up: opening it was refused or its screening stayed incomplete;
 # a person has to look. claimed_until: a process is at it.
 unscreened = Table(

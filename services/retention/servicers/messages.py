@@ -1,16 +1,19 @@
 """Domain objects as the contract's messages, and page tokens."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2, runs_pb2
-from services.retention.certificates import Certificate
+from services.retention.certificates import Certificate, Receipt
 from services.retention.erasure_states import ErasureState
 from services.retention.erasures import ErasureView
 from services.retention.holds import Hold, HoldKind, HoldState
 from services.retention.run_states import Run, RunState
+from services.retention.subject_erasures import SubjectView
+from services.retention.subject_states import SubjectState
 from shared.errors import invalid
 
 _LARGEST: Final = 2**63 - 1
@@ -40,6 +43,15 @@ _ERASURE_STATES: Final = {
     ErasureState.ERASING: erasures_pb2.ERASURE_STATE_ERASING,
     ErasureState.CERTIFYING: erasures_pb2.ERASURE_STATE_CERTIFYING,
     ErasureState.DONE: erasures_pb2.ERASURE_STATE_DONE,
+}
+_SUBJECT_STATES: Final = {
+    SubjectState.ERASING: erasures_pb2.ERASURE_STATE_ERASING,
+    SubjectState.FORGETTING: erasures_pb2.ERASURE_STATE_FORGETTING,
+    SubjectState.CERTIFYING: erasures_pb2.ERASURE_STATE_CERTIFYING,
+    SubjectState.DONE: erasures_pb2.ERASURE_STATE_DONE,
+    SubjectState.COMPLETING: erasures_pb2.ERASURE_STATE_DONE,
+    SubjectState.CERTIFYING_REST: erasures_pb2.ERASURE_STATE_DONE,
+    SubjectState.FAILED: erasures_pb2.ERASURE_STATE_FAILED,
 }
 
 
@@ -102,10 +114,34 @@ def erasure(view: ErasureView) -> erasures_pb2.Erasure:
     message.started_at.FromDatetime(one.started_at)
     if one.ended_at is not None:
         message.ended_at.FromDatetime(one.ended_at)
-    for receipt in one.receipts:
+    _add_receipts(message, one.receipts)
+    return message
+
+
+def subject_erasure(view: SubjectView) -> erasures_pb2.Erasure:
+    """An end user's erasure; whose, nobody learns from it."""
+    one = view.erasure
+    message = erasures_pb2.Erasure(
+        erasure_id=one.erasure_id,
+        organization_id=one.organization_id,
+        state=_SUBJECT_STATES[one.state],
+        kept=view.kept,
+        certificate_id="" if view.certificate is None else view.certificate.certificate_id,
+        subject_commitment=one.commitment,
+    )
+    message.started_at.FromDatetime(one.started_at)
+    if one.fenced_at is not None:
+        message.fenced_at.FromDatetime(one.fenced_at)
+    if one.ended_at is not None:
+        message.ended_at.FromDatetime(one.ended_at)
+    _add_receipts(message, one.receipts)
+    return message
+
+
+def _add_receipts(message: erasures_pb2.Erasure, receipts: Sequence[Receipt]) -> None:
+    for receipt in receipts:
         added = message.receipts.add(service=receipt.service, removed=receipt.removed)
         added.erased_at.FromDatetime(receipt.erased_at)
-    return message
 
 
 def certificate(one: Certificate) -> certificates_pb2.Certificate:

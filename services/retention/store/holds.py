@@ -1,6 +1,6 @@
 """Holds and the records that they name."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -95,6 +95,13 @@ def get(tx: Tx, hold_id: str) -> Hold | None:
     """One hold."""
     made = _made(tx, tx.execute(select(holds).where(holds.c.hold_id == hold_id)).all())
     return made[0] if made else None
+
+
+def named(tx: Tx, hold_ids: Collection[str]) -> list[Hold]:
+    """Holds by their ids, oldest first."""
+    return _made(
+        tx, tx.execute(select(holds).where(holds.c.hold_id.in_(hold_ids)).order_by(holds.c.number)).all()
+    )
 
 
 def get_by_request(tx: Tx, placed_by: str, request_id: str) -> Hold | None:

@@ -215,6 +215,49 @@ erasure_receipts = Table(
     _count("kept"),
 )
 
+# Erasures of single end users. end_user: NULL from when logging has erased; salt and commitment stay (docs/certificates.md).
+subject_erasures = Table(
+    "subject_erasures",
+    metadata,
+    Column("erasure_id", Text, primary_key=True),
+    Column("request_id", Text, nullable=False, unique=True),
+    _text("organization_id"),
+    _text("requested_by"),
+    Column("end_user", Text, nullable=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("commitment", LargeBinary, nullable=False),
+    _text("state"),
+    _instant("started_at", required=True),
+    _instant("fenced_at"),
+    _instant("ended_at"),
+    # How far the other services have been told which records are gone, and of how many, from the beginning of this pass.
+    _text("told_token", empty=True),
+    _count("told"),
+    _flag("is_kept"),
+    _flag("is_complete"),
+    _instant("tried_at", required=True),
+    Index("subject_erasures_unfinished", "tried_at", postgresql_where=text("NOT is_complete")),
+)
+
+subject_receipts = Table(
+    "subject_receipts",
+    metadata,
+    Column("erasure_id", Text, ForeignKey("subject_erasures.erasure_id"), primary_key=True),
+    Column("service", Text, primary_key=True),
+    _instant("erased_at", required=True),
+    Column("removed", JSONB, nullable=False),
+    _count("kept"),
+)
+
+# Holds that keep records of the end user, or did.
+subject_holds = Table(
+    "subject_holds",
+    metadata,
+    Column("erasure_id", Text, ForeignKey("subject_erasures.erasure_id"), primary_key=True),
+    Column("hold_id", Text, primary_key=True),
+    Column("records", BigInteger, nullable=False),
+)
+
 certificates = Table(
     "certificates",
     metadata,

@@ -21,3 +21,14 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         answer = lifecycle_pb2.EraseOrganizationResponse(removed=dict(erasure.removed), kept=erasure.kept)
         answer.erased_at.FromDatetime(erasure.erased_at)
         return answer
+
+    def EraseRecords(
+        self, request: lifecycle_pb2.EraseRecordsRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.EraseRecordsResponse:
+        """See the contract."""
+        erasure = self._lifecycle.erase_records(
+            caller_of(context), request.organization_id, request.erasure_id, request.record_ids
+        )
+        answer = lifecycle_pb2.EraseRecordsResponse(removed=erasure.removed)
+        answer.erased_at.FromDatetime(erasure.erased_at)
+        return answer

@@ -89,4 +89,25 @@ erasures = Table(
     Column("kept", BigInteger, nullable=False),
 )
 
+# Records of erased end users, for as long as somebody could still hand them over to be screened.
+erased_records = Table(
+    "erased_records",
+    metadata,
+    Column("organization_id", Text, primary_key=True),
+    Column("record_id", LargeBinary, primary_key=True),
+    Index("erased_records_by_record", "record_id"),
+)
+
+# What was removed for an end user's erasure, without saying whose or which.
+record_erasures = Table(
+    "record_erasures",
+    metadata,
+    Column("erasure_id", Text, primary_key=True),
+    Column("organization_id", Text, nullable=False),
+    Column("erased_at", _Instant, nullable=False),
+    Column("verdicts", BigInteger, nullable=False),
+    Column("flags", BigInteger, nullable=False),
+    Column("cases", BigInteger, nullable=False),
+)
+
 outbox = outbox_table(metadata)

@@ -15,8 +15,9 @@ from kept.settings.v1 import (
 )
 from shared.change_feed import LEASE_DURATION
 from shared.clock import CLOCK_TOLERANCE
+from shared.ids import new_id
 from tests.simulation.faults import Broken
-from tests.simulation.model import Organization
+from tests.simulation.model import Organization, Subject
 from tests.simulation.scene import Scene
 
 
@@ -134,6 +135,49 @@ class Customers:
             answer = self._scene.world.attempt(confirmed)
         if isinstance(answer, account_pb2.ConfirmAccountDeletionResponse):
             organization.claim = answer.claim
+
+    def some_end_users_customer(self) -> Organization | None:
+        """A customer that is still there."""
+        return self._some_open(but=0)
+
+    def passes_erasure_on(self, organization: Organization, end_user: str) -> None:
+        """An end user asks to be forgotten; the customer passes it on."""
+        subject = Subject(organization.organization_id, end_user, new_id("request"))
+        self._scene.model.subjects.append(subject)
+        self._asks_for_erasure(subject)
+
+    def _asks_for_erasure(self, subject: Subject) -> None:
+        """As settings does until it is answered; what it is answered."""
+        erasing = erasures_pb2_grpc.ErasureServiceStub(self._scene.world.service("settings", "retention"))
+        request = erasures_pb2.EraseSubjectRequest(
+            request_id=subject.request_id,
+            organization_id=subject.organization_id,
+            end_user=subject.end_user,
+            requested_by="member_" + "0" * 26,
+        )
+        answer = self._scene.world.attempt(partial(erasing.EraseSubject, request))
+        if not isinstance(answer, erasures_pb2.EraseSubjectResponse):
+            return
+        erasure = answer.erasure
+        subject.begun_at = subject.begun_at or self._scene.now
+        if erasure.HasField("fenced_at"):
+            fenced_at = erasure.fenced_at.ToDatetime(tzinfo=UTC)
+            if subject.fenced_at not in (None, fenced_at):
+                raise Broken("10: the fence of an end user's erasure was moved")
+            subject.fenced_at = fenced_at
+        subject.done = erasure.state == erasures_pb2.ERASURE_STATE_DONE
+        subject.kept = bool(erasure.kept)
+
+    def follow_subjects(self) -> None:
+        """Customers ask how far the erasures of their end users are: in a quiet moment those that were begun before are done."""
+        for subject in self._scene.model.subjects:
+            was_begun = subject.begun_at is not None and subject.begun_at < self._scene.now - timedelta(
+                days=1
+            )
+            if not subject.done or subject.kept:
+                self._asks_for_erasure(subject)
+            if not subject.done and was_begun:
+                raise Broken(f"10: {subject.end_user} of {subject.organization_id} is not erased")
 
     def follow_erasures(self) -> None:
         """Who has left asks how far the erasure is."""

@@ -6,7 +6,7 @@ from typing import Any
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
 from shared.ids import new_record_id
 from tests.simulation.faults import Broken
-from tests.simulation.model import FLAGGED_TEXT, Organization, SentRecord
+from tests.simulation.model import END_USERS, FLAGGED_TEXT, Organization, SentRecord
 from tests.simulation.scene import Scene
 
 # Seconds between a record's creation and its sending: on time, late, much too late, from a clock that is ahead a little or very.
@@ -30,9 +30,15 @@ class Gateway:
         """A batch of new records for anybody."""
         self._send([self._new(self._scene.some_organization()) for _ in range(self._seed.randint(1, 12))])
 
-    def records_of(self, organization: Organization, process: str) -> None:
+    def records_of(self, organization: Organization, process: str) -> list[SentRecord]:
         """Some new records of one customer, through one process of logging."""
-        self._send([self._new(organization) for _ in range(3)], process)
+        batch = [self._new(organization) for _ in range(3)]
+        self._send(batch, process)
+        return batch
+
+    def repeats(self, batch: list[SentRecord]) -> None:
+        """The same records once more."""
+        self._send(batch)
 
     def _new(self, organization: Organization) -> SentRecord:
         now = self._scene.now
@@ -41,7 +47,8 @@ class Gateway:
         text = FLAGGED_TEXT if self._seed.random() < _FLAGGED else record_id.hex()
         # What an id carries, to the millisecond.
         created = created.replace(microsecond=created.microsecond // 1000 * 1000)
-        sent = SentRecord(record_id, organization.organization_id, created, now, text)
+        end_user = self._seed.choice(END_USERS)
+        sent = SentRecord(record_id, organization.organization_id, created, now, text, end_user)
         self._scene.model.records[record_id] = sent
         return sent
 
@@ -63,6 +70,7 @@ class Gateway:
                     record_id=sent.record_id,
                     organization_id=sent.organization_id,
                     application="simulation",
+                    end_user=sent.end_user,
                     content=interactions_pb2.InteractionContent(
                         prompt=[interactions_pb2.Message(parts=[interactions_pb2.Part(text=sent.text)])]
                     ),
@@ -89,6 +97,8 @@ class Gateway:
             organization = self._scene.model.organizations[sent.organization_id]
             if organization.erased:
                 raise Broken(f"10: {sent.record_id.hex()} was stored for an erased organization")
+            if any(one.fenced_at is not None and one.covers(sent) for one in self._scene.model.subjects):
+                raise Broken(f"10: {sent.record_id.hex()} was stored behind its end user's erasure")
             if sent.stored:
                 raise Broken(f"8: {sent.record_id.hex()} was stored twice")
         sent.stored = True

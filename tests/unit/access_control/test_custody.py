@@ -322,6 +322,79 @@ def test_what_a_hold_keeps_opens_until_it_is_released(vault: Vault) -> None:
     assert refusal(lambda: vault.custody.retain_records(later, ORG, [story.held.to_retain])) == "WRONG_STATE"
 
 
+# --- records of an erased end user --------------------------------------------------------------------------------------
+
+ERASURE = "erasure_" + "e" * 26
+
+
+def test_what_is_withheld_opens_nowhere_and_its_neighbours_do(vault: Vault) -> None:
+    gone, stays, held = (vault.record(ORG) for _ in range(3))
+    vault.custody.retain_records(new_id("hold"), ORG, [held.to_retain])
+    count, at = vault.custody.withhold(ERASURE, ORG, [gone.record_id])
+    assert (count, at) == (1, vault.clock.now())
+    assert closed_to(vault, ORG, gone)
+    assert refusal(lambda: vault.keys(ORG, stays, gone)) == "OUTSIDE_SCOPE"
+    assert set(vault.keys(ORG, stays, held)) == {stays.record_id, held.record_id}
+    # No hold gets hold of it any more, as if its epoch were gone.
+    late = vault.custody.retain_records(new_id("hold"), ORG, [gone.to_retain, stays.to_retain])
+    assert (late.retained, late.lost) == (1, [gone.record_id])
+    # Again, and on: each counts once.
+    vault.clock.advance(timedelta(hours=1))
+    assert vault.custody.withhold(ERASURE, ORG, [gone.record_id, stays.record_id])[0] == 2
+    assert vault.custody.withhold(ERASURE, ORG, []) == (2, vault.clock.now())
+    assert vault.keys(ORG, stays)  # its hold's key serves as long as the hold stands
+    vault.restart()
+    assert closed_to(vault, ORG, gone)
+    assert vault.kinds(ORG).count("keys.withheld") == 2
+
+
+def test_another_organizations_record_of_the_same_id_is_not_touched(vault: Vault) -> None:
+    mine, theirs = vault.record(ORG), vault.record(OTHER)
+    vault.custody.withhold(ERASURE, ORG, [theirs.record_id])
+    assert vault.keys(OTHER, theirs)
+    assert vault.keys(ORG, mine)
+
+
+def test_what_is_withheld_is_forgotten_with_its_day(vault: Vault) -> None:
+    early = vault.record(ORG)
+    day = vault.clock.now().date()
+    vault.next_day()
+    late = vault.record(ORG)
+    vault.custody.withhold(ERASURE, ORG, [early.record_id, late.record_id])
+    for due, left in ((day, 1), (day + timedelta(days=1), 0)):
+        vault.due = {day, due}
+        vault.custody.destroy_through(new_id("run"), due)
+        assert closed_to(vault, ORG, early)
+        assert closed_to(vault, ORG, late)
+        with vault.database.transaction() as tx:
+            counted = tx.execute(sqlalchemy.text("SELECT count(*) FROM withheld_records")).scalar_one()
+            flag = tx.execute(sqlalchemy.text("SELECT withholds FROM organization_keys")).scalar_one()
+        assert (counted, flag) == (left, bool(left))
+    # Whose day is gone needs nothing; neither does what was never sealed, or what is no record's id.
+    other = "erasure_" + "f" * 26
+    assert vault.custody.withhold(other, ORG, [early.record_id, b"\xff" * 16])[0] == 0
+    assert vault.custody.withhold(other, OTHER, [early.record_id])[0] == 0
+    assert vault.custody.withhold(ERASURE, ORG, [])[0] == 2
+
+
+def test_a_read_in_progress_is_waited_for_and_the_next_is_refused(vault: Vault) -> None:
+    record = vault.record(ORG)
+    done = threading.Event()
+
+    def withhold() -> None:
+        vault.custody.withhold(ERASURE, ORG, [record.record_id])
+        done.set()
+
+    thread = threading.Thread(target=withhold)
+    with vault.database.transaction() as tx:
+        wanted = [(record.record_id, record.data_key_id)]
+        assert vault.custody.record_keys(tx, ORG, wanted, {record.data_key_id: record.sealed})
+        thread.start()
+        assert not done.wait(0.3)
+    thread.join(10)
+    assert closed_to(vault, ORG, record)
+
+
 def test_a_hold_and_a_destruction_at_once_agree_on_what_is_kept(vault: Vault) -> None:
     for _ in range(8):
         records = [vault.record(ORG) for _ in range(3)]

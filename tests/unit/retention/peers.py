@@ -58,6 +58,13 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     not_due: set[date] = field(default_factory=set)
     erased: dict[str, dict[str, int]] = field(default_factory=dict)
     released: dict[str, int] = field(default_factory=dict)
+    # Of end users: whose record it is, organizations that are known, pieces that an erasure takes, and what each is about.
+    end_users: dict[bytes, str] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+    pieces: int = 2
+    subjects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    forgotten: Counter[str] = field(default_factory=Counter)
+    emptied: set[tuple[date, str]] = field(default_factory=set)
 
     def _held(self) -> dict[bytes, str]:
         return {record: owner for hold in self.holds.values() for record, owner in hold.items()}
@@ -72,6 +79,9 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             if record_day(record) <= through:
                 counts[record_day(record), owner] += 1
                 held[record_day(record), owner] += record in self._held()
+        for day, owner in self.emptied:
+            if day <= through and day not in self.dropped:
+                counts[day, owner] += 0
         lines = [
             logging_pb2.StoredDay(
                 day=day.isoformat(), organization_id=owner, records=count, held=held[day, owner]
@@ -148,6 +158,9 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         self, request: logging_pb2.ReleaseRecordsRequest, context: Any
     ) -> logging_pb2.ReleaseRecordsResponse:
         let_go = self.holds.pop(request.hold_id, {})
+        wanted = {record for subject in self.subjects.values() for record in subject["records"]}
+        for record in wanted & set(let_go) - set(self._held()):
+            self.rows.pop(record, None)
         removed = self.released.setdefault(request.hold_id, sum(record not in self.rows for record in let_go))
         return logging_pb2.ReleaseRecordsResponse(removed=removed)
 
@@ -164,6 +177,77 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         )
         response.erased_at.FromDatetime(self.clock.now())
         return response
+
+    def EraseSubject(
+        self, request: logging_pb2.EraseSubjectRequest, context: Any
+    ) -> logging_pb2.EraseSubjectResponse:
+        if request.organization_id in self.unknown:
+            raise KeptError(Reason.REASON_UNKNOWN_ORGANIZATION, "Unknown.")
+        subject = self.subjects.setdefault(
+            request.erasure_id, {"records": set(), "calls": 0, "fenced": self.clock.now(), "removed": 0}
+        )
+        subject["calls"] += 1
+        if subject["calls"] == self.pieces:
+            mine = {
+                record
+                for record, owner in (self.rows | self._held()).items()
+                if owner == request.organization_id and self.end_users.get(record) == request.end_user
+            }
+            gone = mine - set(self._held())
+            subject |= {"records": mine, "removed": len(gone), "done": self.clock.now()}
+            self.emptied |= {(record_day(record), request.organization_id) for record in gone}
+            self.rows = {record: owner for record, owner in self.rows.items() if record not in gone}
+        return logging_pb2.EraseSubjectResponse(erasure=self._subject(request.erasure_id))
+
+    def _subject(self, erasure_id: str) -> logging_pb2.SubjectErasure:
+        subject = self.subjects[erasure_id]
+        message = logging_pb2.SubjectErasure(
+            done="done" in subject,
+            removed={"interactions": subject["removed"]},
+            held=len(subject["records"] & set(self._held())),
+            holds=[
+                logging_pb2.SubjectHold(hold_id=hold_id, records=len(subject["records"] & set(kept)))
+                for hold_id, kept in sorted(self.holds.items())
+                if subject["records"] & set(kept)
+            ],
+        )
+        message.fenced_at.FromDatetime(subject["fenced"])
+        if message.done:
+            message.erased_at.FromDatetime(subject["done"])
+        for day in sorted({record_day(record) for record in subject["records"]}):
+            of_day = {record for record in subject["records"] if record_day(record) == day}
+            held = len(of_day & set(self._held()))
+            message.days.add(
+                day=day.isoformat(),
+                removed=len(of_day) - held,
+                removed_with_content=len(of_day) - held,
+                held=held,
+            )
+        return message
+
+    def GetSubjectErasure(
+        self, request: logging_pb2.GetSubjectErasureRequest, context: Any
+    ) -> logging_pb2.GetSubjectErasureResponse:
+        return logging_pb2.GetSubjectErasureResponse(erasure=self._subject(request.erasure_id))
+
+    def ListErasedRecords(
+        self, request: logging_pb2.ListErasedRecordsRequest, context: Any
+    ) -> logging_pb2.ListErasedRecordsResponse:
+        gone = sorted(self.subjects[request.erasure_id]["records"] - set(self._held()))
+        after = bytes.fromhex(request.page_token)
+        left = [record for record in gone if record > after]
+        return logging_pb2.ListErasedRecordsResponse(
+            record_ids=left[:2], next_page_token=left[1].hex() if len(left) > 2 else ""
+        )
+
+    def ForgetErasedRecords(
+        self, request: logging_pb2.ForgetErasedRecordsRequest, context: Any
+    ) -> logging_pb2.ForgetErasedRecordsResponse:
+        if self._subject(request.erasure_id).held:
+            raise wrong_state("A hold keeps some.", "held")
+        self.forgotten[request.erasure_id] += 1
+        self.subjects[request.erasure_id]["records"] = set()
+        return logging_pb2.ForgetErasedRecordsResponse()
 
     def GetOldest(self, request: logging_pb2.GetOldestRequest, context: Any) -> logging_pb2.GetOldestResponse:
         left = sorted(record_day(record) for record in self.rows if record not in self._held())
@@ -183,6 +267,7 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
     released: set[str] = field(default_factory=set)
     not_due: set[tuple[str, date]] = field(default_factory=set)
     takes: timedelta = timedelta(0)
+    withheld: dict[str, set[bytes]] = field(default_factory=dict)
     _done: dict[str, datetime] = field(default_factory=dict)
 
     def _destruction(self, destruction_id: str, doomed: list[tuple[str, date]]) -> keys_pb2.Destruction:
@@ -254,6 +339,16 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
         self.released.add(request.hold_id)
         name = request.hold_id.replace("hold_", "release_")
         return keys_pb2.ReleaseRecordsResponse(destruction=self._destruction(name, []))
+
+    def WithholdRecords(
+        self, request: keys_pb2.WithholdRecordsRequest, context: Any
+    ) -> keys_pb2.WithholdRecordsResponse:
+        assert not {record for kept in self.retained.values() for record in kept} & set(request.record_ids)
+        known = self.withheld.setdefault(request.erasure_id, set())
+        known |= set(request.record_ids)
+        response = keys_pb2.WithholdRecordsResponse(withheld=len(known))
+        response.withheld_at.FromDatetime(self.clock.now())
+        return response
 
 
 @dataclass
@@ -332,12 +427,22 @@ class Safety(safety_grpc.LifecycleServiceServicer):
     clock: Clock
     kept: int = 0
     erased: Counter[str] = field(default_factory=Counter)
+    records: dict[str, set[bytes]] = field(default_factory=dict)
 
     def EraseOrganization(
         self, request: safety_pb2.EraseOrganizationRequest, context: Any
     ) -> safety_pb2.EraseOrganizationResponse:
         self.erased[request.organization_id] += 1
         response = safety_pb2.EraseOrganizationResponse(removed={"flags": 3}, kept=self.kept)
+        response.erased_at.FromDatetime(self.clock.now())
+        return response
+
+    def EraseRecords(
+        self, request: safety_pb2.EraseRecordsRequest, context: Any
+    ) -> safety_pb2.EraseRecordsResponse:
+        known = self.records.setdefault(request.erasure_id, set())
+        known |= set(request.record_ids)
+        response = safety_pb2.EraseRecordsResponse(removed={"verdicts": len(known)})
         response.erased_at.FromDatetime(self.clock.now())
         return response
 

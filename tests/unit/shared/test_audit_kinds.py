@@ -33,6 +33,8 @@ settings.ZeroDataRetentionService/GetAdditionalCommitments
 settings.ZeroDataRetentionService/ListZeroDataRetentionRequests
 logging.LifecycleService/GetOldest
 logging.LifecycleService/ListDroppedCounts
+logging.LifecycleService/GetSubjectErasure
+logging.LifecycleService/ListErasedRecords
 logging.LifecycleService/ListStoredDays
 logging.UsageService/QueryAnalytics
 logging.UsageService/QueryUsage
@@ -93,6 +95,7 @@ CHANGES: Final = {
         "logging.LifecycleService/DropExpired": "partition.dropped",
         "logging.LifecycleService/ReleaseRecords": "rows.released",
         "logging.LifecycleService/EraseOrganization": "organization.erased",
+        "logging.LifecycleService/EraseSubject": "subject.fenced subject.erased",
         "access_control.AuditService/ReplaceSigningKey": "signing_key.replacement_ordered signing_key.retired signing_key.created",
         "access_control.AuditService/RevokeSigningKey": "signing_key.revocation_ordered signing_key.revoked",
         "access_control.AuthzService/Check": "method.allowed method.denied",
@@ -125,9 +128,12 @@ CHANGES: Final = {
         "access_control.KeyService/GetEpochKey": "epoch.created",
         "access_control.KeyService/DestroyEpochs": "keys.marked keys.destroyed",
         "access_control.KeyService/RetainRecords": "keys.retained",
+        "access_control.KeyService/WithholdRecords": "keys.withheld",
         "access_control.KeyService/ReleaseRecords": "keys.marked keys.destroyed",
         "access_control.LifecycleService/EraseOrganization": "organization.erased",
         "retention.ErasureService/EraseOrganization": "erasure.started erasure.ended erasure.completed certificate.signed",
+        "retention.ErasureService/EraseSubject": "subject_erasure.started subject_erasure.failed subject_erasure.ended "
+        "subject_erasure.completed certificate.signed",
         "retention.HoldService/PlaceHold": "hold.placed hold.activated hold.failed",
         "retention.HoldService/ConfirmHold": "hold.confirmed",
         "retention.HoldService/ReleaseHold": "hold.released hold.ended",
@@ -136,6 +142,7 @@ CHANGES: Final = {
         "safety_review.CaseService/DecideCase": "case.dismissed case.decided",
         "safety_review.CaseService/ConfirmDecision": "case.confirmed case.returned",
         "safety_review.LifecycleService/EraseOrganization": "organization.erased",
+        "safety_review.LifecycleService/EraseRecords": "records.erased",
         "safety_review.ScreeningService/Screen": "records.flagged case.opened",
     }.items()
 }
@@ -148,6 +155,7 @@ WITHOUT: Final = {
     "logging.IngestService/ReportUsage": "As RecordInteraction, and numbers are all there is.",
     "opentelemetry.proto.collector.logs.LogsService/Export": "As RecordInteraction.",
     "opentelemetry.proto.collector.trace.TraceService/Export": "As RecordInteraction.",
+    "logging.LifecycleService/ForgetErasedRecords": "Retention reports the end: subject_erasure.ended, subject_erasure.completed.",
     "logging.LifecycleService/HoldRecords": "Retention reports what the hold keeps: hold.activated.",
 }
 # Kinds that no RPC leaves: acts of jobs and commands, and of what is decided about every call.
