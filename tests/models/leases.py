@@ -269,7 +269,7 @@ class Leases:
                     answered = Poll(ANSWERED, poll.sent, poll.known, poll.complete, at)
                     yield f"has its poll answered at {at:+} by settings' clock", on(answered)
             case "answered":
-                lease = self._leased(poll, records) or one.lease
+                lease = self.leased(poll, records) or one.lease
                 yield "takes the answer", Receiver(poll.known, lease, None, one.batch)
 
     def _read(self, state: State, one: Receiver, poll: Poll, phase: str) -> Iterator[Poll]:
@@ -277,7 +277,7 @@ class Leases:
             known = max(one.known, min(one.known + self.size.page, there))
             yield Poll(phase, poll.sent, known, known >= there)
 
-    def _leased(self, poll: Poll, records: bool) -> Lease | None:
+    def leased(self, poll: Poll, records: bool) -> Lease | None:
         """What an answer that is taken now gives."""
         rules = self._rules
         if not poll.complete and rules.complete_only:
@@ -327,12 +327,12 @@ class Leases:
         oldest = min([at for at, _ in history], default=0) - 1
         return any(
             _in_force(history, created, state.forbids)
-            and self._is_stored(table, created + off, batch.received_at)
+            and self.is_stored(table, created + off, batch.received_at)
             for created in range(oldest, batch.newest + 1)
             for off in self._ids_off
         )
 
-    def _is_stored(self, table: list[tuple[int, bool]], created_at: int, received_at: int) -> bool:
+    def is_stored(self, table: list[tuple[int, bool]], created_at: int, received_at: int) -> bool:
         """What admission makes of a record's id: whether every policy that is known to be in force at some point of its span allows it."""
         rules = self._rules
         begins = created_at - TOLERANCE * rules.tolerance_before
