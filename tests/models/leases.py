@@ -21,7 +21,6 @@ _WRONG: Final = 2 * TOLERANCE
 # Longer than any difference of past instants that is asked for.
 _FAR: Final = _WRONG + 1
 
-
 # How a promise is broken.
 IGNORANT: Final = "a receiver holds a lease and does not know what is in force"
 STALE: Final = "a record would be stored against what was in force when it was created"
@@ -54,8 +53,9 @@ class Rules:
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is of everything. live: changes that are not yet old and known to all. page: changes in an answer. spread: how far
-    settings' clocks are apart. lease: how long one is."""
+    """How much there is of everything. receivers: the first of them records, and the others only poll. live: changes that are not yet old
+    and known to all. replicas: changes under way at once. page: changes in an answer. spread: how far settings' clocks are apart. lease:
+    how long one is."""
 
     receivers: int = 1
     live: int = 2
@@ -349,10 +349,12 @@ class Leases:
 
     def told(self, state: State) -> str:
         """See Model."""
-        feed = [f"{_SAYS[forbids]} from {at:+}" for at, forbids in state.feed]
+        feed = [_SAYS[state.forbids], *(f"{_SAYS[forbids]} from {at:+}" for at, forbids in state.feed)]
         coming = [f"a change is {one.phase}" for one in state.changes]
         leases = [
-            f"knows {one.known}" + (f", leased to {one.lease.until:+}" if one.lease else "")
+            f"knows {one.known}"
+            + (f", leased to {one.lease.until:+}" if one.lease else "")
+            + (f", has a batch received at {one.batch.received_at:+}" if one.batch else "")
             for one in state.receivers
         ]
         return "; ".join([*feed, *coming, *leases])
@@ -387,11 +389,11 @@ def _moved(state: State) -> Callable[[int], int]:
             points |= {one.batch.received_at, one.batch.newest}
     if min(points) > -_FAR:
         return lambda at: at - 1
-    drawn = {}
-    later = place = max(points) - 1
-    for point in sorted(points, reverse=True):
-        place -= min(later - (point - 1), _FAR)
-        drawn[point], later = place, point - 1
+    drawn = {point: point - 1 for point in points if point > 0}
+    later, place = 1, 0
+    for point in sorted(points - drawn.keys(), reverse=True):
+        place -= min(later - point, _FAR)
+        drawn[point], later = place, point
     return drawn.__getitem__
 
 
