@@ -12,12 +12,17 @@ from kept.settings.v1 import organizations_pb2
 from services.settings.policies import Policies
 from services.settings.store import (
     account_deletions,
+    api_keys,
     assisted_opt_outs,
     controls,
     members,
     notification_addresses,
+    organization_changes,
     organizations,
     subject_requests,
+    subprocessors,
+    terms_acceptances,
+    trust_requests,
     usage_agreements,
     zero_data_retention,
 )
@@ -112,6 +117,11 @@ class Lifecycle:
                 "assisted_opt_outs": assisted_opt_outs.erase(tx, organization_id),
                 "notification_addresses": notification_addresses.erase(tx, organization_id),
                 "subject_requests": subject_requests.erase(tx, organization_id),
+                "organization_changes": organization_changes.erase(tx, organization_id),
+                "terms_acceptances": terms_acceptances.erase(tx, organization_id),
+                "trust_requests": trust_requests.erase(tx, organization_id),
+                "subprocessor_objections": subprocessors.erase(tx, organization_id),
+                "api_keys": api_keys.erase(tx, organization_id),
             }
             erased_at = self._clock.now()
             organizations.erase(tx, organization_id, erased_at, removed)

@@ -11,11 +11,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
 
-from services.settings.store import Tx, outbox
+from services.settings.store import Tx
 from shared.clock import Clock
-from shared.database import Database
-from shared.jobs import Job
-from shared.webhooks import Endpoint, Message, Webhook
+from shared.webhooks import Message, Webhook
 
 # Every event there is, and when it happens.
 EVENTS: Final[Mapping[str, str]] = {
@@ -80,17 +78,11 @@ class Ids:
 
 
 class Notifications:
-    """Tells. Without endpoints it tells nobody."""
+    """Tells. Without webhooks it tells nobody."""
 
     def __init__(self, clock: Clock, webhooks: Sequence[Webhook] = ()) -> None:
         self._clock = clock
         self._webhooks = tuple(webhooks)
-        self.jobs: Sequence[Job] = [webhook.job for webhook in webhooks]
-
-    @classmethod
-    def configured(cls, endpoints: Sequence[Endpoint], database: Database, clock: Clock) -> "Notifications":
-        """Tells these endpoints, by way of the outbox. Raises ConfigError for secrets that cannot be used."""
-        return cls(clock, [Webhook(endpoint, outbox, database, clock) for endpoint in endpoints])
 
     def emit(self, tx: Tx, event: str, ids: Ids) -> None:
         """Has every endpoint told that asked for the event, if the caller's transaction commits. Raises KeyError for what is no event."""
@@ -99,7 +91,3 @@ class Notifications:
         for webhook in self._webhooks:
             if webhook.takes(event):
                 webhook.put(tx, message)
-
-    def are_well(self) -> bool:
-        """Whether every endpoint takes what it is sent, as far as anybody knows."""
-        return all(webhook.is_well() for webhook in self._webhooks)

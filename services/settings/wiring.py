@@ -9,6 +9,7 @@ from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, directory_pb2
 from kept.retention.v1 import erasures_pb2_grpc
 from kept.settings.v1 import (
     account_pb2_grpc,
+    api_keys_pb2_grpc,
     data_controls_pb2_grpc,
     gateways_pb2_grpc,
     lifecycle_pb2_grpc,
@@ -16,10 +17,12 @@ from kept.settings.v1 import (
     organizations_pb2_grpc,
     policies_pb2_grpc,
     subject_requests_pb2_grpc,
+    trust_pb2_grpc,
     zero_data_retention_pb2_grpc,
 )
-from services.settings import commitments, store
+from services.settings import commitments, store, terms_text
 from services.settings.account_deletion import AccountDeletions
+from services.settings.api_keys import ApiKeys
 from services.settings.assisted_opt_outs import AssistedOptOuts
 from services.settings.authority import SettingsAuthority
 from services.settings.config import SettingsConfig
@@ -29,12 +32,16 @@ from services.settings.deliveries import handlers
 from services.settings.gateways import Gateways
 from services.settings.lifecycle import Lifecycle
 from services.settings.members import Members
+from services.settings.notices import Notices
 from services.settings.notification_addresses import NotificationAddresses
 from services.settings.notifications import Notifications
+from services.settings.organization_changes import OrganizationChanges
 from services.settings.organizations import Organizations
 from services.settings.passwords import Passwords
 from services.settings.policies import Policies
+from services.settings.public_pace import PublicLimits, PublicPace
 from services.settings.servicers.account import AccountServicer
+from services.settings.servicers.api_keys import ApiKeyServicer
 from services.settings.servicers.data_controls import DataControlsServicer
 from services.settings.servicers.gateways import GatewayServicer
 from services.settings.servicers.lifecycle import LifecycleServicer
@@ -42,9 +49,13 @@ from services.settings.servicers.members import MemberServicer
 from services.settings.servicers.organizations import OrganizationServicer
 from services.settings.servicers.policies import PolicyServicer
 from services.settings.servicers.subject_requests import SubjectRequestServicer
+from services.settings.servicers.trust import TrustServicer
 from services.settings.servicers.zero_data_retention import ZeroDataRetentionServicer
 from services.settings.sign_in_pace import SignInPace
 from services.settings.subject_requests import SubjectRequests
+from services.settings.subprocessors import Subprocessors
+from services.settings.terms import Contacts, Terms
+from services.settings.trust_documents import TrustDocuments
 from services.settings.usage_agreements import UsageAgreements
 from services.settings.zero_data_retention import ZeroDataRetention
 from shared.callers import RemoteAuthority, declared
@@ -53,6 +64,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.outbox import Outbox
 from shared.service import Connect, Registrar, Service
+from shared.webhooks import Webhook
 
 
 def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Connect) -> Service:
@@ -70,10 +82,29 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             lambda deletion_id, erasure_id: account_deletions.taken_over(deletion_id, erasure_id),
         ),
     )
-    notifications = Notifications.configured(config.notifications, database, clock)
+    webhooks = [Webhook(endpoint, store.outbox, database, clock) for endpoint in config.notifications]
+    notifications = Notifications(clock, webhooks)
     policies = Policies(ChangeFeed(store.policy_changes, database, clock))
     organizations = Organizations(database, clock, policies, outbox)
-    usage_agreements = UsageAgreements(database, clock, policies, outbox)
+    usage_agreements = UsageAgreements(database)
+    changes = OrganizationChanges(database, clock, policies, outbox)
+    terms = Terms(
+        database,
+        clock,
+        outbox,
+        terms_text.load(),
+        config.legal,
+        Contacts(support=config.support_contact, privacy=config.privacy_contact),
+    )
+    notices = Notices(clock, webhooks)
+    public = config.public_requests
+    public_pace = PublicPace(
+        database, clock, PublicLimits(public.by_source, public.by_address, public.altogether)
+    )
+    documents = TrustDocuments(
+        database, clock, outbox, notices, public_pace, kept_for=timedelta(days=public.kept_days)
+    )
+    subprocessors = Subprocessors(database, clock, outbox, notices)
     gateways = Gateways(database, clock, policies, outbox)
     support = config.support_contact
     data_controls = DataControls(database, clock, policies, outbox, notifications, support=support)
@@ -88,6 +119,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         notifications,
         notice=timedelta(days=config.zero_data_retention_notice_days),
     )
+    api_keys = ApiKeys(database, clock, outbox, keep_for=timedelta(seconds=config.api_key_answer_seconds))
     pace = SignInPace(database, clock)
     members = Members(database, clock, outbox, Passwords(config.password_hashing), pace)
     account_deletions = AccountDeletions(
@@ -108,9 +140,10 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
         organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(
-            OrganizationServicer(organizations, usage_agreements), server
+            OrganizationServicer(organizations, changes, usage_agreements, terms), server
         )
         gateways_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateways), server)
+        api_keys_pb2_grpc.add_ApiKeyServiceServicer_to_server(ApiKeyServicer(api_keys), server)
         data_controls_pb2_grpc.add_DataControlsServiceServicer_to_server(
             DataControlsServicer(data_controls, ControlsWatch(database, data_controls), opt_outs, addresses),
             server,
@@ -120,6 +153,10 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         )
         members_pb2_grpc.add_MemberServiceServicer_to_server(MemberServicer(members), server)
         account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(account_deletions), server)
+        trust_pb2_grpc.add_TrustServiceServicer_to_server(
+            TrustServicer(terms, documents, subprocessors, general_terms=config.legal.terms_of_use.link),
+            server,
+        )
         policies_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyServicer(policies, data_controls), server)
         subject_requests_pb2_grpc.add_SubjectRequestServiceServicer_to_server(
             SubjectRequestServicer(subject_requests), server
@@ -135,7 +172,10 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             pace.job,
             subject_requests.job,
             zero_data_retention.job,
-            *notifications.jobs,
+            public_pace.job,
+            documents.job,
+            subprocessors.job,
+            *(webhook.job for webhook in webhooks),
         ),
         authority=SettingsAuthority(
             database,
@@ -144,5 +184,5 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             support=config.support_contact,
         ),
         refused=remote.refused,
-        parts={"outbox": outbox.is_well, "notifications": notifications.are_well},
+        parts={"outbox": lambda: outbox.is_well() and notices.are_well()},
     )

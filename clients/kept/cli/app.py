@@ -4,6 +4,7 @@ import typer
 
 from kept.cli import (
     access,
+    api_keys,
     audit,
     cases,
     certificates,
@@ -20,6 +21,8 @@ from kept.cli import (
     retention,
     signing_in,
     subjects,
+    terms,
+    trust_center,
     usage,
 )
 from kept.cli.invocation import group
@@ -60,6 +63,10 @@ controls.add_to(settings)
 governance.add_to(settings)
 members.add_to(settings)
 subjects.add_to(settings)
+api_keys.add_to(settings)
+terms.add_to(settings)
+members.add_to(settings)
+trust_center.add_to(app)
 people.add_to(app)
 holds.add_to(app)
 cases.add_to(app)
