@@ -127,7 +127,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "A service removed what it had of an organization; numbers by what it was.",
         "service grants members invitations data_controls_changes zero_data_retention_requests account_deletions "
         "usage_agreements interactions data_keys stored_counts dropped_counts unscreened billing_usage usage_reports "
-        "cases flags verdicts kept",
+        "usage_arrivals cases flags verdicts kept",
     ),
     "gateway.registered": _kind(
         "A service identity may record for customers.", "all_organizations effective_at"
