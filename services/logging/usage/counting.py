@@ -5,7 +5,6 @@ So a record is counted once, whatever is retried; and what is refused, or rolled
 """
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
@@ -79,14 +78,14 @@ def used_by(rows: Iterable[Row]) -> list[tuple[Place, list[int]]]:
 def cells_of(rows: Iterable[Row]) -> Cells:
     """The figures of calls, by organization, hour, application and model."""
     cells: Cells = {}
-    names: Counter[tuple[str, int]] = Counter()
+    names: dict[tuple[str, int], int] = {}
     for row in rows:
         hour = int.from_bytes(row.record_id[:6]) // MILLISECONDS_AN_HOUR
         place = (row.organization_id, hour, row.application, row.model)
         figures = cells.get(place)
         if figures is None:
-            names[place[:2]] += 1
-            if names[place[:2]] > MOST_NAMES:
+            named = names[place[:2]] = names.get(place[:2], 0) + 1
+            if named > MOST_NAMES:
                 place = (row.organization_id, hour, OTHER, OTHER)
             figures = cells.setdefault(place, no_figures())
         figures[CALLS] += 1
