@@ -59,6 +59,9 @@ class _Context:
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return self._metadata
 
+    def peer(self) -> str:
+        return "in-process"
+
     def abort_with_status(self, status: grpc.Status) -> None:
         self._active = False
         raise _Ended(status)

@@ -76,7 +76,7 @@ class SignInPace:
         """Counts a try as failed. Raises SIGN_IN_FAILED with a delay where it comes too soon: such a try counts for nothing, right or
         wrong."""
         account = _key("account", email_key(email))
-        origin = _key("source", _network(source)) if source else None
+        origin = _key("source", network_of(source)) if source else None
         paces = {account: ACCOUNT} | ({origin: SOURCE} if origin is not None else {})
         with self._database.transaction() as tx:
             now = self._clock.now()
@@ -116,7 +116,7 @@ class SignInPace:
             return store.remove_older(tx, self._clock.now() - FORGOTTEN_AFTER, _BATCH) == _BATCH
 
 
-def _network(source: str) -> str:
+def network_of(source: str) -> str:
     """An IPv6 address by its /64, which is one household's or one server's and has addresses without end."""
     try:
         address = ipaddress.ip_address(source.partition("%")[0])

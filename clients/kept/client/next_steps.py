@@ -80,4 +80,9 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "INVITATION_INVALID": "Ask your admin for a new invitation: each works once, for seven days.",
     "SIGN_IN_FAILED": "Check e-mail and password; after failures wait a minute.",
     "LAST_ADMIN": "Invite a successor as admin first: `kept settings members invite --role admin`.",
+    "DEPLOYMENT_FIXED": "Erase the organization (its admin: `kept settings account delete`) and create it anew with the other deployment.",
+    "TERMS_NOT_ACCEPTED": "Read version {version} with `kept settings terms show`, then accept each duty by name.",
+    "CUSTOMERS_ONLY": "Deny the request, or have them ask again as a customer who is signed in.",
+    "ASKED_TOO_OFTEN": "Nothing was stored: ask again later, or write to the contacts of `kept trust-center contacts`.",
+    "LIMIT_REACHED": "There may be {limit} of them. End what is not used any more, or ask support.",
 }

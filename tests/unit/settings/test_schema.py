@@ -23,6 +23,9 @@ def test_migrations_make_the_tables_that_the_store_has(world: World) -> None:
         ({}, "support_contact"),
         ({"support_contact": "x@y.test", "password_hashing": {"memory_kib": 1024, "lanes": 1}}, "weaker"),
         ({"support_contact": "x@y.test", "password_hashing": {"memory_kib": 8, "lanes": 4}}, "lane"),
+        ({"support_contact": "x@y.test"}, "privacy_contact"),
+        ({"support_contact": "x@y.test", "privacy_contact": "p@y.test"}, "legal"),
+        ({"legal": {"trust_center": "http://plain.test"}}, "trust_center"),
         ({"account_deletion_grace_days": -1}, "greater than or equal to 0"),
     ],
 )
