@@ -132,7 +132,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "subject_requests assisted_opt_outs notification_addresses "
         "usage_agreements organization_changes trust_requests subprocessor_objections terms_acceptances api_keys "
         "interactions data_keys stored_counts dropped_counts "
-        "unscreened billing_usage usage_reports cases flags verdicts kept",
+        "unscreened billing_usage usage_reports usage_arrivals cases flags verdicts kept",
     ),
     "terms.accepted": _kind("A customer accepted what it takes on itself.", "version duties"),
     "document.published": _kind("A version of a document was published.", "document_kind version visibility"),

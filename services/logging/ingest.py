@@ -24,7 +24,7 @@ from services.logging.screening_feed import Screenable, ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, Unsealed, seal_contents
 from services.logging.store import stripes, writing
 from services.logging.subjects import behind_fences, require_young
-from services.logging.usage.counting import Counting
+from services.logging.usage.counting import used_by
 from services.logging.usage.features import shape_of
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
@@ -101,7 +101,6 @@ class Ingest:
         partitions: Partitions,
         epoch_keys: EpochKeys,
         feed: ScreeningFeed,
-        usage: Counting,
         writer: str,
     ) -> None:
         self._database = database
@@ -109,7 +108,6 @@ class Ingest:
         self._policies = policies
         self._partitions = partitions
         self._feed = feed
-        self._usage = usage
         self._writer = writer
         self._data_keys = DataKeys(epoch_keys.public_key, clock)
         self.job = Job("data_keys", timedelta(seconds=5), self.forget_keys)
@@ -200,6 +198,7 @@ class Ingest:
                     gateway=gateway,
                     data_key_id=None if one.data_key is None else one.data_key.data_key_id,
                     content=sealed.get(index),
+                    shape=one.shape,
                 )
 
     def _find_keys(self, arrivals: list[_Arrival]) -> None:
@@ -241,9 +240,7 @@ class Ingest:
             rows = [one.row for one in waiting if one.row is not None]
             used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}
             writing.write_data_keys(tx, [key for key in used.values() if not key.stored])
-            fresh = writing.write(tx, rows, self._writer)
-            if is_usage:
-                self._usage.count(tx, fresh, {one.key: one.shape for one in waiting})
+            fresh = writing.write(tx, rows, self._writer, used_by if is_usage else None)
         for key in used.values():
             key.stored = True
         if len(fresh) < len(rows):

@@ -26,7 +26,7 @@ class Row:
 
     record_id: 16 bytes, UUIDv7. gateway: who recorded it. latency: None where none was sent. api_key_kind: a value of
     kept.logging.v1.ApiKeyKind, never 0. data_key_id: 16 bytes, and content:
-    nonce and ciphertext; both None where nothing is sealed.
+    nonce and ciphertext; both None where nothing is sealed. shape: of the content, for usage (usage/features.py); it is not stored.
     """
 
     organization_id: str
@@ -43,6 +43,7 @@ class Row:
     api_key_kind: int = PRODUCTION
     data_key_id: bytes | None = None
     content: bytes | None = field(default=None, repr=False)
+    shape: int = 0
 
     @property
     def key(self) -> tuple[str, bytes]:
@@ -77,6 +78,7 @@ def row_of(
     gateway: str,
     data_key_id: bytes | None = None,
     content: bytes | None = None,
+    shape: int = 0,
 ) -> Row:
     """The row of a valid interaction."""
     latency = None
@@ -99,6 +101,7 @@ def row_of(
         api_key_kind=interaction.api_key_kind or PRODUCTION,
         data_key_id=data_key_id,
         content=content,
+        shape=shape,
     )
 
 

@@ -28,6 +28,7 @@ from services.logging.servicers.read import ReadServicer
 from services.logging.servicers.usage import UsageServicer
 from services.logging.subjects import Subjects
 from services.logging.usage.counting import Counting
+from services.logging.usage.folding import Folding
 from services.logging.usage.queries import Queries
 from services.logging.usage.reports import Reports
 from shared.callers import RemoteAuthority
@@ -71,7 +72,6 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         partitions=partitions,
         epoch_keys=epoch_keys,
         feed=feed,
-        usage=counting,
         writer=new_id("writer"),
     )
     exporting = Exporting(ingest, policies)
@@ -101,6 +101,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             partitions.job,
             epoch_keys.job,
             ingest.job,
+            Job("usage", timedelta(seconds=1), Folding(database, counting).step),
             Job("usage_periods", timedelta(minutes=1), counting.periods.close),
             Job("reported_usage", timedelta(hours=1), reports.forget),
             feed.job,

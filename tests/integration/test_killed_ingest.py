@@ -157,6 +157,8 @@ def test_what_is_acknowledged_is_stored_once_however_often_the_process_is_killed
     assert load.broken_off >= _KILLS
     assert _stored(plot, load.sent) == len(load.sent)
     assert _counted(plot) - before == len(load.sent), "counted once, whatever was sent again"
+    waiting = "SELECT count(*) FROM usage_arrivals WHERE application = 'killed'"
+    assert wait_until(lambda: _ask(plot, waiting) == (0,), patience=10), "all of it is counted a moment later"
     (billed,) = _ask(plot, "SELECT sum(calls) FROM billing_usage WHERE application = 'killed'")
     assert billed == len(load.sent), "billed once too"
     of_trial, rows = _ask(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from deploy.local.processes import wait_until
 from deploy.local.story.interactions import Sample
 from deploy.local.story.plot import Plot
 from kept.client.errors import KeptError
@@ -23,6 +24,10 @@ def _asked(plot: Plot, organization_id: str, application: str) -> usage_pb2.Quer
     asked.from_hour.FromDatetime(hour - timedelta(hours=1))
     asked.until_hour.FromDatetime(hour + timedelta(hours=2))
     return asked
+
+
+def _calls(answer: usage_pb2.QueryUsageResponse) -> int:
+    return sum(one.figures.calls for one in answer.counts)
 
 
 def _refused(act: Any) -> str:
@@ -42,8 +47,11 @@ def test_what_is_recorded_is_counted_once_and_shown_to_its_admin(plot: Plot, whi
     plot.record(made)
     asked = _asked(plot, organization_id, "counted")
     admin = plot.admin(which).stub(usage_pb2_grpc.UsageServiceStub)
-    counts = admin.QueryUsage(asked).counts
-    assert sum(one.figures.calls for one in counts) == 3
+    # What is stored is counted about a second later.
+    assert wait_until(lambda: _calls(admin.QueryUsage(asked)) >= 3, patience=10)
+    answer = admin.QueryUsage(asked)
+    counts = answer.counts
+    assert _calls(answer) == 3
     assert sum(one.figures.prompt_tokens for one in counts) == 9
     assert sum(one.figures.durations[2] for one in counts) == 3  # 300 ms each
     operator = plot.stage.staff("olga").stub(usage_pb2_grpc.UsageServiceStub)

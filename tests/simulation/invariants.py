@@ -51,6 +51,7 @@ def check_settled(scene: Scene) -> None:
             _gone(scene, _rows(scene, "interactions")),
             _let_go(looks),
             _old_keys(scene),
+            _unfolded(scene),
             _old_pseudonyms(scene),
         )
     )
@@ -244,15 +245,30 @@ def _counted(model: Model, looks: Looks) -> Iterator[str]:
             "UNION ALL SELECT organization_id, records FROM dropped_counts) AS all_counts GROUP BY 1",
         )
     )
-    billed = dict(looks.rows("logging", "SELECT organization_id, sum(calls) FROM billing_usage GROUP BY 1"))
+    # What is not folded yet counts too.
+    billed = dict(
+        looks.rows(
+            "logging",
+            "SELECT organization_id, sum(calls) FROM (SELECT organization_id, calls FROM billing_usage "
+            "UNION ALL SELECT organization_id, figures[1] FROM usage_arrivals) AS all_counts GROUP BY 1",
+        )
+    )
     for organization_id in billed.keys() & gone:
-        yield f"12: the erased {organization_id} is in logging's billing_usage"
+        yield f"12: the erased {organization_id} is in logging's usage"
     # What went with an end user stays billed, and names nobody.
     erased = {subject.organization_id for subject in model.subjects}
     for organization_id in stored.keys() | billed.keys():
         calls, records = billed.get(organization_id, 0), stored.get(organization_id, 0)
         if calls < records or (calls > records and organization_id not in erased):
             yield f"8: {calls} calls of {organization_id} are billed, and {records} records were stored"
+
+
+def _unfolded(scene: Scene) -> Iterator[str]:
+    """Whether anything that was used still waits to be counted."""
+    for (organization_id,) in scene.world.databases.looks.rows(
+        "logging", "SELECT DISTINCT organization_id FROM usage_arrivals"
+    ):
+        yield f"8: what {organization_id} used is stored, and is not counted"
 
 
 def _old_pseudonyms(scene: Scene) -> Iterator[str]:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 _ON_SHARD: Final = (
     "SELECT CAST({lock} AS text), count(*) FROM organization_fences WHERE organization_id = :name"
 )
-_ON_SERVER: Final = "SELECT {lock}"
+_ON_SERVER: Final = "SELECT CAST({lock} AS text)"
 _NUMBERED: Final = "(:class, :number)"
 _NAMED: Final = "(hashtextextended(:name, 0))"
 # So many names hit every shard there is, as good as surely: there are some dozens.
@@ -51,11 +51,19 @@ def take_named(tx: Connection, name: str) -> None:
     _take(tx, "pg_advisory_xact_lock" + _NAMED, {"name": name}, name)
 
 
-def _take(tx: Connection, lock: str, given: dict[str, int | str], name: str) -> None:
+def try_to_take(tx: Connection, lock_class: int, number: int, name: str, *, shared: bool = False) -> bool:
+    """Takes the lock as `take` does, unless that would mean to wait for somebody; whether it is taken."""
+    function = "pg_try_advisory_xact_lock_shared" if shared else "pg_try_advisory_xact_lock"
+    return _take(tx, function + _NUMBERED, {"class": lock_class, "number": number}, name) == "true"
+
+
+def _take(tx: Connection, lock: str, given: dict[str, int | str], name: str) -> str:
+    """What the function answers, as text."""
     if are_on_shards(tx):
-        tx.execute(text(_ON_SHARD.format(lock=lock)), given | {"name": name}).one()
+        found = tx.execute(text(_ON_SHARD.format(lock=lock)), given | {"name": name})
     else:
-        tx.execute(text(_ON_SERVER.format(lock=lock)), given)
+        found = tx.execute(text(_ON_SERVER.format(lock=lock)), given)
+    return str(found.one()[0])
 
 
 def names_on_each_node(tx: Connection) -> list[str]:

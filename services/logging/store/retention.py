@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.logging.store import billing, locks, partitions, subjects
+from services.logging.store import arrivals, billing, locks, partitions, subjects
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     data_keys,
@@ -337,6 +337,7 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
         "stored_counts": tx.execute(
             delete(stored_counts).where(stored_counts.c.organization_id == organization_id)
         ).rowcount,
+        "usage_arrivals": arrivals.erase(tx, organization_id),
         **billing.erase(tx, organization_id),
     }
     # What holds keep lives on in `retained`, with its sealed data keys; it does not count as removed.

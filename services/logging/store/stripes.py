@@ -5,6 +5,8 @@ they commit and read the fences under them; who raises a fence holds the stripe 
 day. So a fence that is committed was seen by every later writer, and every earlier one was waited for. (One
 advisory lock an organization would exhaust shared memory.) Stripes are always taken in ascending order.
 
+Who folds usage (usage/folding.py) takes what it can get shared without waiting, and one lock more, so that one process does it at a time.
+
 On Citus the stripe is taken on the node of the organization's shard (locks.py), and so is one lock more that all writers share: who closes
 a day raises the fence first and then waits, on each node, for those who may not have seen it.
 """
@@ -24,8 +26,12 @@ from shared.driver import Uuid, execute, listed, rows
 STRIPES: Final = 64
 _CLASS: Final = 7301  # the first half of our advisory locks' keys
 _WRITERS: Final = STRIPES  # on Citus: shared by all who write
+_FOLDING: Final = STRIPES + 1
 # A scan of one array has no order but the array's.
 _SHARE: Final = "SELECT count(pg_advisory_xact_lock_shared(%t::int, stripe)) FROM unnest(%t::int[]) AS stripe"
+_TRY_TO_SHARE: Final = (
+    "SELECT stripe FROM unnest(%t::int[]) AS stripe WHERE pg_try_advisory_xact_lock_shared(%t::int, stripe)"
+)
 _TAKE: Final = "SELECT count(pg_advisory_xact_lock(%t::int, stripe)) FROM unnest(%t::int[]) AS stripe"
 _CLOSED: Final = (
     "SELECT organization_id, NULL::date FROM organization_fences WHERE organization_id = ANY(%t::text[]) "
@@ -49,6 +55,26 @@ def share(tx: Connection, organization_ids: Iterable[str]) -> None:
             locks.take(tx, _CLASS, stripe_of(one), one, shared=True)
         return
     _take(tx, _SHARE, {stripe_of(one) for one in organization_ids})
+
+
+def try_to_share(tx: Connection, organization_ids: Iterable[str]) -> set[str]:
+    """Takes the stripes of these organizations shared where nobody has them or waits for them exclusively; whose it got. Never waits."""
+    names = set(organization_ids)
+    if locks.are_on_shards(tx):
+        return {
+            one
+            for one in sorted(names)
+            if locks.try_to_take(tx, _CLASS, _WRITERS, one, shared=True)
+            and locks.try_to_take(tx, _CLASS, stripe_of(one), one, shared=True)
+        }
+    of = {one: stripe_of(one) for one in names}
+    got = {stripe for (stripe,) in rows(tx, _TRY_TO_SHARE, (listed(sorted(set(of.values()))), _CLASS))}
+    return {one for one, stripe in of.items() if stripe in got}
+
+
+def try_to_fold(tx: Connection) -> bool:
+    """Whether this transaction is the one that folds usage, until it ends. Never waits."""
+    return locks.try_to_take(tx, _CLASS, _FOLDING, "usage")
 
 
 def take(tx: Connection, organization_id: str) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
     Uuid,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from services.logging.store.figures import figure_columns
 from shared.outbox import outbox_table
@@ -260,6 +260,22 @@ unscreened = Table(
 
 # --- usage: two stores that nothing joins; see services/logging/usage/. A column that both had, beside hour, model and figures, would be a
 # --- key between them: each process writes under one name here and under another there.
+
+# What was used, as it is stored: a batch's figures (usage.fields.FIGURES), by place, until a second or so later they are folded into both
+# stores. Rows are only appended and removed. hour: since 1970. arrival_id: random; it tells one from another, and nothing else.
+usage_arrivals = Table(
+    "usage_arrivals",
+    metadata,
+    Column("organization_id", Text, nullable=False),
+    Column("arrival_id", Uuid, nullable=False),
+    Column("hour", Integer, nullable=False),
+    Column("application", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("figures", ARRAY(BigInteger), nullable=False),
+    PrimaryKeyConstraint("organization_id", "arrival_id", name="usage_arrivals_pkey"),
+    # Nearly all rows are gone nearly always: their space is to be had again soon.
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 5000},
+)
 
 # Usage for billing; each process adds to rows of its own, so that none waits for another.
 billing_usage = Table(

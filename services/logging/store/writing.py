@@ -6,7 +6,7 @@ circle.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from operator import attrgetter
 from typing import Final
@@ -17,6 +17,7 @@ from sqlalchemy import Connection, select, text, tuple_
 
 from services.logging.records import Row
 from services.logging.sealing import DataKey
+from services.logging.store import arrivals
 from services.logging.store.screening import expect
 from services.logging.store.tables import RECORD_COLUMNS, RECORD_TYPES, interactions, retained
 from shared.driver import Uuid, copy_binary, execute, listed, together
@@ -38,8 +39,11 @@ _WRITE_ONE: Final = f"""
     ), counting AS (
         INSERT INTO stored_counts AS counted (day, organization_id, writer, records, records_with_content)
         SELECT %b::date, organization_id, %b::text, 1, has_content::int FROM stored {_COUNT}
-    ) SELECT 1 FROM stored
+    ){{used}} SELECT 1 FROM stored
 """  # noqa: S608 - constants
+_USED: Final = f", used AS ({arrivals.INSERT} SELECT organization_id, {arrivals.VALUES} FROM stored)"  # noqa: S608
+_WRITE_UNUSED_ONE: Final = _WRITE_ONE.format(used="")
+_WRITE_USED_ONE: Final = _WRITE_ONE.format(used=_USED)
 _COUNT_ALL: Final = f"""
     INSERT INTO stored_counts AS counted (day, organization_id, writer, records, records_with_content)
     SELECT day, organization_id, %b, records, with_content FROM unnest(%t::date[], %t::text[], %t::int8[], %t::int8[])
@@ -48,23 +52,37 @@ _COUNT_ALL: Final = f"""
 _KEY: Final = attrgetter("organization_id", "record_id")
 
 
-def write(tx: Connection, rows: Sequence[Row], writer: str) -> Sequence[Row]:
+def write(
+    tx: Connection,
+    rows: Sequence[Row],
+    writer: str,
+    usage: Callable[[Sequence[Row]], Sequence[arrivals.Cell]] | None = None,
+) -> Sequence[Row]:
     """Stores rows whose keys all differ, and which were received at one instant; with them, that those with content wait to be screened,
-    and how many there are of each organization and day. writer: whose counts. Returns those that were not there before, in the order of
+    and how many there are of each organization and day. writer: whose counts. usage: what was used with rows that were not there before,
+    to be folded later; None where that is not counted. Returns those that were not there before, in the order of
     keys."""
     ordered = sorted(rows, key=_KEY)
     if len(ordered) < 2:
-        return [row for row in ordered if _write_one(tx, row, writer)]
+        return [row for row in ordered if _write_one(tx, row, writer, usage)]
     fresh = _write_many(tx, ordered)
+    cells = [] if usage is None else usage(fresh)
     with together(tx):
         expect(tx, fresh)
         _count(tx, fresh, writer)
+        arrivals.add(tx, cells)
     return fresh
 
 
-def _write_one(tx: Connection, row: Row, writer: str) -> bool:
+def _write_one(
+    tx: Connection, row: Row, writer: str, usage: Callable[[Sequence[Row]], Sequence[arrivals.Cell]] | None
+) -> bool:
     """Whether it was not there before. One statement: COPY, its savepoint and what follows take far longer than one row."""
-    return bool(answered(tx, _WRITE_ONE, (*_values(row), row.day, writer)))
+    given = (*_values(row), row.day, writer)
+    if usage is None:
+        return bool(answered(tx, _WRITE_UNUSED_ONE, given))
+    [cell] = usage([row])
+    return bool(answered(tx, _WRITE_USED_ONE, given + arrivals.values_of(cell)))
 
 
 def _write_many(tx: Connection, rows: Sequence[Row]) -> Sequence[Row]:

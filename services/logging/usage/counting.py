@@ -1,11 +1,11 @@
-"""Counting: calls become figures, and figures are added to both stores in the transaction that stores what was called.
+"""Counting: calls become figures, which are stored in the transaction that stores what was called (store/arrivals.py), and figures are
+added to both stores.
 
-So a record is counted when it is stored, once, whatever is retried; and what is refused, or rolled back, is not.
+So a record is counted once, whatever is retried; and what is refused, or rolled back, is not.
 """
 
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -49,17 +49,12 @@ class Counting:
         self._billing_writer = new_id("writer")
         self._analytics_writer = new_id("writer")
 
-    def count(self, tx: Tx, stored: Iterable[Row], shapes: Mapping[tuple[str, bytes], int]) -> None:
-        """Counts calls whose records this transaction stores. stored: rows that were not there before. shapes: of their content, by key
-        (features.shape_of)."""
-        self.add(tx, cells_of(stored, shapes))
-
-    def add(self, tx: Tx, cells: Cells) -> None:
+    def add(self, tx: Tx, cells: Mapping[Place, Sequence[int]]) -> None:
         """Adds figures to both stores. Rows are written in one order, so that no two transactions wait for each other in a circle."""
         if not cells:
             return
         keys = self.periods.keys(tx, {day_of(hour) for _, hour, _, _ in cells})
-        grouped: dict[analytics.Place, list[int]] = {}
+        grouped: dict[analytics.Place, Sequence[int]] = {}
         for (organization_id, hour, _, model), figures in cells.items():
             key = keys.get(day_of(hour))
             if key is None:
@@ -75,17 +70,22 @@ class Counting:
                 analytics.add(tx, sorted(grouped.items()), self._analytics_writer)
 
 
-def cells_of(stored: Iterable[Row], shapes: Mapping[tuple[str, bytes], int]) -> Cells:
+def used_by(rows: Iterable[Row]) -> list[tuple[Place, list[int]]]:
+    """The figures of calls, as they are stored with them."""
+    return list(cells_of(rows).items())
+
+
+def cells_of(rows: Iterable[Row]) -> Cells:
     """The figures of calls, by organization, hour, application and model."""
     cells: Cells = {}
-    names: Counter[tuple[str, int]] = Counter()
-    for row in stored:
+    names: dict[tuple[str, int], int] = {}
+    for row in rows:
         hour = int.from_bytes(row.record_id[:6]) // MILLISECONDS_AN_HOUR
         place = (row.organization_id, hour, row.application, row.model)
         figures = cells.get(place)
         if figures is None:
-            names[place[:2]] += 1
-            if names[place[:2]] > MOST_NAMES:
+            named = names[place[:2]] = names.get(place[:2], 0) + 1
+            if named > MOST_NAMES:
                 place = (row.organization_id, hour, OTHER, OTHER)
             figures = cells.setdefault(place, no_figures())
         figures[CALLS] += 1
@@ -97,6 +97,6 @@ def cells_of(stored: Iterable[Row], shapes: Mapping[tuple[str, bytes], int]) -> 
             milliseconds = row.latency // _MILLISECOND
             figures[DURATION_MILLISECONDS] += milliseconds
             figures[FIRST_DURATION + bisect_right(DURATION_LIMITS, milliseconds)] += 1
-        for feature in PLACES[features_of(row, shapes[row.key])]:
+        for feature in PLACES[features_of(row, row.shape)]:
             figures[feature] += 1
     return cells

@@ -110,6 +110,23 @@ def test_a_records_life_is_the_same(world: World) -> None:
     assert reason_of(lambda: hold(world, HOLD, kept.record_id)) == "WRONG_STATE"
 
 
+@pytest.mark.usefixtures("on_shards")
+def test_usage_is_folded_of_whom_nobody_closes_and_waits_for_nobody(world: World, database: Database) -> None:
+    counted = "SELECT array_agg(organization_id ORDER BY organization_id) FROM billing_usage"
+    world.record(world.interaction(), world.interaction(OTHER))
+    with database.transaction() as tx:
+        assert stripes.try_to_fold(tx)
+        assert world.jobs["usage"].step() is False
+        assert tx.execute(text(counted)).scalar_one() is None
+    with database.transaction() as tx:
+        stripes.take(tx, ORG)
+        assert world.jobs["usage"].step() is False
+        assert tx.execute(text(counted)).scalar_one() == [OTHER]
+    world.jobs["usage"].step()
+    with database.transaction() as tx:
+        assert tx.execute(text(counted)).scalar_one() == sorted([ORG, OTHER])
+
+
 def test_every_table_has_its_place() -> None:
     places = {name: distribution.place_of(table) for name, table in metadata.tables.items()}
     on_coordinator = {name for name, place in places.items() if place is Place.COORDINATOR}

@@ -33,7 +33,8 @@ def question(
 def billed(
     world: World, organization_id: str = ORG, caller: Caller = OPERATOR, **wanted: Any
 ) -> list[usage_pb2.UsageCounts]:
-    """An organization's counts, over all pages."""
+    """An organization's counts, over all pages, once what was stored is counted."""
+    fold(world)
     found: list[usage_pb2.UsageCounts] = []
     asked = question(organization_id, **wanted)
     while True:
@@ -68,6 +69,12 @@ def rows(world: World, query: str) -> list[tuple[Any, ...]]:
     """What the database answers."""
     with world.database.transaction() as tx:
         return [tuple(row) for row in tx.execute(text(query))]
+
+
+def fold(world: World) -> None:
+    """The job that counts what was stored, until there is no more to do."""
+    while world.jobs["usage"].step():
+        pass
 
 
 def close_days(world: World) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from kept.logging.v1 import interactions_pb2, usage_pb2
 from services.logging.records import row_of
-from services.logging.store import analytics, billing
+from services.logging.store import billing
 from services.logging.usage.counting import MOST_NAMES, OTHER, cells_of
 from services.logging.usage.fields import CALLS, DURATIONS, FIRST_DURATION, FIRST_FEATURE
 from shared.database import Database
@@ -21,7 +21,7 @@ from tests.unit.logging.otlp.exports import chat, event, export, export_events
 from tests.unit.logging.peers import NOON, ORG, PRIVATE, ZDR
 from tests.unit.logging.peers import OTHER as OTHER_ORG
 from tests.unit.logging.test_ingest import outcomes, whole_database
-from tests.unit.logging.usage.seen import billed, calls, rows
+from tests.unit.logging.usage.seen import billed, calls, fold, rows
 from tests.unit.logging.world import World
 
 MARKER = "zebracanary"
@@ -69,8 +69,7 @@ def test_what_is_refused_does_not_count(world: World) -> None:
     bad.model = "two\nlines"
     late = interaction(world, age=timedelta(hours=25))
     world.record(bad, late, interaction(world, PRIVATE), interaction(world, "org_" + "q" * 26))
-    assert rows(world, "SELECT * FROM billing_usage") == []
-    assert rows(world, "SELECT * FROM analytics_usage") == []
+    assert rows(world, "SELECT * FROM usage_arrivals") == []
 
 
 def test_what_is_rolled_back_does_not_count_and_its_retry_does(
@@ -78,13 +77,15 @@ def test_what_is_rolled_back_does_not_count_and_its_retry_does(
 ) -> None:
     one = interaction(world)
 
-    def fail(*_: object) -> None:
+    def fail(when: str) -> None:
         raise KeptError(Reason.REASON_DATABASE_UNAVAILABLE, "the connection broke")
 
     with monkeypatch.context() as patch:
-        patch.setattr(analytics, "add", fail)
-        with pytest.raises(KeptError):
-            world.record(one)
+        patch.setattr(world.database, "_on_commit", fail)
+        for batch in ([one], [one, interaction(world)]):
+            with pytest.raises(KeptError):
+                world.record(*batch)
+    assert rows(world, "SELECT * FROM usage_arrivals") == []
     assert billed(world) == []
     assert outcomes(world.record(one)) == ["STORED"]
     assert calls(billed(world)) == 1
@@ -145,6 +146,7 @@ def test_a_process_does_not_wait_for_another_one_that_has_counted_the_same(
 
 def test_no_name_joins_the_two_stores(world: World) -> None:
     world.record(interaction(world))
+    fold(world)
     writers = rows(world, "SELECT writer FROM billing_usage UNION SELECT writer FROM analytics_usage")
     assert len(writers) == 2
     [named] = rows(world, "SELECT t::text FROM analytics_usage t")
@@ -157,7 +159,7 @@ def test_who_makes_up_names_makes_no_more_rows_than_others(world: World) -> None
     for number, one in enumerate(made):
         one.application = f"app-{number}"
     stored = [row_of(one, received_at=NOON, gateway="edge") for one in made]
-    cells = cells_of(stored, {row.key: 0 for row in stored})
+    cells = cells_of(stored)
     assert len(cells) == MOST_NAMES + 1
     assert [figures[CALLS] for place, figures in cells.items() if place[2:] == (OTHER, OTHER)] == [3]
 
@@ -171,7 +173,7 @@ def test_durations_fall_into_one_bucket_each(took: list[int | None]) -> None:
         if milliseconds is not None:
             made.latency.FromMilliseconds(milliseconds)
         stored.append(row_of(made, received_at=NOON, gateway="edge"))
-    [figures] = cells_of(stored, {stored[0].key: 0}).values()
+    [figures] = cells_of(stored).values()
     histogram = figures[FIRST_DURATION:FIRST_FEATURE]
     assert sum(histogram) == figures[CALLS] == len(took)
     known = [one for one in took if one is not None]

@@ -17,7 +17,7 @@ from shared.database import Database
 from shared.errors import KeptError
 from tests.unit.logging.peers import NOON, ORG, OTHER
 from tests.unit.logging.test_lifecycle import erase
-from tests.unit.logging.usage.seen import HOUR, billed, calls, cells, close_days, rows
+from tests.unit.logging.usage.seen import HOUR, billed, calls, cells, close_days, fold, rows
 from tests.unit.logging.world import World
 
 DAY = timedelta(days=1)
@@ -35,11 +35,12 @@ def organizations(world: World, number: int) -> list[str]:
 
 
 def use(world: World, *who: str, model: str = "m-1") -> None:
-    """One call of each."""
+    """One call of each, counted."""
     made = [world.interaction(one) for one in who]
     for one in made:
         one.model = model
     world.record(*made)
+    fold(world)
 
 
 def pseudonyms(world: World) -> list[tuple[str, int]]:
@@ -93,7 +94,7 @@ def test_a_group_is_shown_once_its_day_is_over_and_below_it_nothing(world: World
 
 def test_the_group_is_asked_for_again_when_cells_are_read(world: World) -> None:
     """Cells that were made when smaller groups were enough."""
-    world.record(world.interaction())
+    use(world, ORG)
     world.travel(OVER)
     with world.database.transaction() as tx:
         hour = analytics.oldest_hour(tx, NOON)
@@ -240,7 +241,7 @@ def test_erasure_takes_billing_and_leaves_no_way_back_to_analytics(world: World)
     assert key.pseudonym(ORG).hex in {one.replace("-", "") for one, _ in before}
     receipt = erase(world)
     assert receipt.removed["billing_usage"] == 1
-    assert receipt.removed["usage_reports"] == 0
+    assert (receipt.removed["usage_reports"], receipt.removed["usage_arrivals"]) == (0, 0)
     assert billed(world) == []
     assert calls(billed(world, OTHER)) == 1
     after = pseudonyms(world)
