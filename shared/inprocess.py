@@ -69,6 +69,9 @@ class _Context:
     def time_remaining(self) -> float | None:
         return None
 
+    def peer(self) -> str:
+        return "inprocess:"
+
     def add_callback(self, callback: Callable[[], None]) -> bool:
         self._callbacks.append(callback)
         return self._active

@@ -1,8 +1,12 @@
 """What settings alone can be told."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from services.settings.mail import EVENTS
 from shared.config import ServiceConfig
+from shared.webhooks import Endpoint, require_usable
 
 _SUPPORT_LOCALLY = "support@kept.local"
 # What OWASP's password storage guidance calls the least that is safe with argon2id; the defaults below are RFC 9106's.
@@ -40,13 +44,30 @@ class SettingsConfig(ServiceConfig):
         description="whom customers without an admin are sent to",
     )
     password_hashing: PasswordHashing = Field(default_factory=PasswordHashing)
+    token_key_files: tuple[Path, ...] = Field(
+        default=(),
+        max_length=3,
+        description="files with a key each, 32 random bytes or more in base64: the first signs invitations and password resets, all verify",
+    )
+    mail: Endpoint | None = Field(
+        default=None, description="who sends customers' people e-mail for us; docs/members.md"
+    )
+    sign_in_days: int = Field(
+        default=30, ge=1, le=365, description="days after which sign-ins, which are log data, are removed"
+    )
 
     @model_validator(mode="after")
     def _fit_for_customers(self) -> "SettingsConfig":
+        if self.mail is not None:
+            require_usable((self.mail,), self.environment, EVENTS)
         if self.environment == "local":
             return self
         if self.support_contact == _SUPPORT_LOCALLY:
             raise ValueError("support_contact has to be set outside the local stack: customers are told it")
+        if not self.token_key_files:
+            raise ValueError("token_key_files have to be set outside the local stack: they sign invitations")
+        if self.mail is None:
+            raise ValueError("mail has to be set outside the local stack: forgotten passwords go by it")
         hashing = self.password_hashing
         if hashing.memory_kib < _LEAST_MEMORY_KIB or hashing.passes < _LEAST_PASSES:
             raise ValueError(

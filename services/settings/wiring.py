@@ -25,10 +25,13 @@ from services.settings.data_controls import DataControls
 from services.settings.deliveries import handlers
 from services.settings.gateways import Gateways
 from services.settings.lifecycle import Lifecycle
+from services.settings.mail import Mail
 from services.settings.members import Members
 from services.settings.organizations import Organizations
+from services.settings.password_resets import PasswordResets
 from services.settings.passwords import Passwords
 from services.settings.policies import Policies
+from services.settings.profiles import Profiles
 from services.settings.servicers.account import AccountServicer
 from services.settings.servicers.data_controls import DataControlsServicer
 from services.settings.servicers.gateways import GatewayServicer
@@ -38,6 +41,8 @@ from services.settings.servicers.organizations import OrganizationServicer
 from services.settings.servicers.policies import PolicyServicer
 from services.settings.servicers.zero_data_retention import ZeroDataRetentionServicer
 from services.settings.sign_in_pace import SignInPace
+from services.settings.sign_ins import SignIns
+from services.settings.tokens import Tokens, keys_of
 from services.settings.usage_agreements import UsageAgreements
 from services.settings.zero_data_retention import ZeroDataRetention
 from shared.callers import RemoteAuthority, declared
@@ -62,13 +67,19 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         ),
     )
     policies = Policies(ChangeFeed(store.policy_changes, database, clock))
-    organizations = Organizations(database, clock, policies, outbox)
+    tokens = Tokens(keys_of(config.token_key_files, config.trust_domain))
+    organizations = Organizations(database, clock, policies, outbox, tokens)
     usage_agreements = UsageAgreements(database, clock, policies, outbox)
     gateways = Gateways(database, clock, policies, outbox)
     data_controls = DataControls(database, clock, policies, outbox, support=config.support_contact)
     zero_data_retention = ZeroDataRetention(database, clock, policies, outbox, commitments.load())
     pace = SignInPace(database, clock)
-    members = Members(database, clock, outbox, Passwords(config.password_hashing), pace)
+    passwords = Passwords(config.password_hashing)
+    members = Members(database, clock, outbox, passwords, tokens)
+    sign_ins = SignIns(database, clock, passwords, pace, kept_days=config.sign_in_days)
+    profiles = Profiles(database, clock, outbox, passwords, sign_ins)
+    mail = Mail(config.mail, database, clock, tokens)
+    password_resets = PasswordResets(database, clock, outbox, passwords, tokens, mail)
     account_deletions = AccountDeletions(
         database, clock, outbox, grace=timedelta(days=config.account_deletion_grace_days)
     )
@@ -86,7 +97,9 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         zero_data_retention_pb2_grpc.add_ZeroDataRetentionServiceServicer_to_server(
             ZeroDataRetentionServicer(zero_data_retention), server
         )
-        members_pb2_grpc.add_MemberServiceServicer_to_server(MemberServicer(members), server)
+        members_pb2_grpc.add_MemberServiceServicer_to_server(
+            MemberServicer(members, profiles, password_resets, sign_ins), server
+        )
         account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(account_deletions), server)
         policies_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyServicer(policies, data_controls), server)
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
@@ -94,7 +107,14 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(access_control))
     return Service(
         register=register,
-        jobs=(outbox.job, account_deletions.job, pace.job),
+        jobs=(
+            outbox.job,
+            *mail.jobs,
+            account_deletions.job,
+            pace.job,
+            sign_ins.job,
+            password_resets.job,
+        ),
         authority=SettingsAuthority(
             database,
             remote,
@@ -102,5 +122,5 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             support=config.support_contact,
         ),
         refused=remote.refused,
-        parts={"outbox": outbox.is_well},
+        parts={"outbox": outbox.is_well, "mail": mail.is_well},
     )

@@ -23,7 +23,9 @@ settings.AccountService/GetAccountDeletion
 settings.DataControlsService/GetDataControls
 settings.DataControlsService/ListDataControlsHistory
 settings.GatewayService/ListGateways
+settings.MemberService/GetProfile
 settings.MemberService/ListMembers
+settings.MemberService/ListSignIns
 settings.OrganizationService/GetOrganization
 settings.OrganizationService/ListOrganizations
 settings.OrganizationService/ListUsageAgreements
@@ -83,7 +85,14 @@ CHANGES: Final = {
         "settings.LifecycleService/EraseOrganization": "organization.erased",
         "settings.MemberService/InviteMember": "member.invited",
         "settings.MemberService/RegisterMember": "member.registered",
-        "settings.MemberService/AuthenticateMember": "member.signed_in",
+        "settings.MemberService/SetMemberRole": "member.role_changed",
+        "settings.MemberService/RemoveMember": "member.removed",
+        "settings.MemberService/UpdateProfile": "member.updated",
+        "settings.MemberService/ChangePassword": "password.changed",
+        "settings.MemberService/RequestPasswordReset": "password_reset.issued",
+        "settings.MemberService/ResetPassword": "password.reset",
+        "settings.MemberService/ExportProfile": "profile.exported",
+        "settings.MemberService/DeleteMyAccount": "member.left",
         "settings.OrganizationService/CreateOrganization": "organization.created member.invited",
         "settings.OrganizationService/UpdateOrganization": "organization.updated",
         "settings.ZeroDataRetentionService/RequestZeroDataRetention": "zero_data_retention.requested",
@@ -156,6 +165,8 @@ WITHOUT: Final = {
     "opentelemetry.proto.collector.logs.LogsService/Export": "As RecordInteraction.",
     "opentelemetry.proto.collector.trace.TraceService/Export": "As RecordInteraction.",
     "logging.LifecycleService/ForgetErasedRecords": "Retention reports the end: subject_erasure.ended, subject_erasure.completed.",
+    "settings.MemberService/AuthenticateMember": "Sign-ins are log data, which has a term; nothing leaves the audit log.",
+    "settings.MemberService/RenewSignIn": "As AuthenticateMember.",
     "logging.LifecycleService/HoldRecords": "Retention reports what the hold keeps: hold.activated.",
 }
 # Kinds that no RPC leaves: acts of jobs and commands, and of what is decided about every call.

@@ -1,0 +1,73 @@
+"""E-mail to customers' people, by way of whoever sends it for the vendor: a signed webhook that names recipient and token.
+
+What lies in the outbox is the reset's handle alone. Address and token are put in when a message is on its way: a token that lay in a
+database would be as good as a password, and an address would outlive its account there.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+from prometheus_client import Counter
+
+from services.settings.store import Tx, members, outbox
+from services.settings.store import password_resets as store
+from services.settings.store.password_resets import PasswordReset
+from services.settings.tokens import Purpose, Tokens
+from shared.clock import Clock
+from shared.database import Database
+from shared.jobs import Job
+from shared.webhooks import Endpoint, Message, Webhook
+
+_RESET: Final = "password_reset.requested"
+# Every event there is, and when it happens.
+EVENTS: Final[Mapping[str, str]] = {
+    _RESET: "somebody asked for a new password for this address; `reset_token` is for its owner alone"
+}
+_UNSENT: Final = Counter(
+    "kept_mail_unsent_total", "E-mails that were not sent, because nobody is configured who would."
+)
+_log = structlog.get_logger(__name__)
+
+
+class Mail:
+    """Sends. Without an endpoint it sends nothing, which only the local stack may do."""
+
+    def __init__(self, endpoint: Endpoint | None, database: Database, clock: Clock, tokens: Tokens) -> None:
+        """Raises ConfigError for secrets that cannot be used."""
+        self._database = database
+        self._clock = clock
+        self._tokens = tokens
+        self._webhook = (
+            None if endpoint is None else Webhook(endpoint, outbox, database, clock, complete=self._completed)
+        )
+        self.jobs: Sequence[Job] = [] if self._webhook is None else [self._webhook.job]
+
+    def send_reset(self, tx: Tx, reset: PasswordReset) -> None:
+        """Sends the token of a reset to its account's address, if the caller's transaction commits."""
+        if self._webhook is None:
+            _UNSENT.inc()
+            _log.warning("mail.nobody_sends", event_name=_RESET)
+            return
+        # Hexadecimal: what a message carries is text.
+        self._webhook.put(tx, Message.of(_RESET, reset.requested_at, {"handle": reset.handle.hex()}))
+
+    def is_well(self) -> bool:
+        """Whether it is sent, as far as anybody knows."""
+        return self._webhook is None or self._webhook.is_well()
+
+    def _completed(self, put: bytes) -> bytes | None:
+        message = json.loads(put)
+        with self._database.transaction() as tx:
+            reset = store.find(tx, bytes.fromhex(message["data"]["handle"]))
+            member = None if reset is None else members.find(tx, reset.member_id)
+        if reset is None or member is None or self._clock.now() >= reset.expires_at:
+            return None  # used, or over, or the account is gone
+        token = self._tokens.issue(Purpose.PASSWORD_RESET, reset.handle, reset.expires_at)
+        message["data"] = {
+            "email": member.email,
+            "reset_token": token.reveal(),
+            "expires_at": reset.expires_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        }
+        return json.dumps(message, separators=(",", ":")).encode()
