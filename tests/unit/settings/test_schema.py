@@ -17,11 +17,19 @@ def test_migrations_make_the_tables_that_the_store_has(world: World) -> None:
     assert differences == []
 
 
+MAIL = {"name": "mail", "url": "https://mail.test/", "secret_files": ["/s"]}
+REAL: dict[str, Any] = {"support_contact": "x@y.test", "token_key_files": ["/t"], "mail": MAIL}
+
+
 @pytest.mark.parametrize(
     ("overrides", "word"),
     [
         ({}, "support_contact"),
-        ({"support_contact": "x@y.test", "password_hashing": {"memory_kib": 1024, "lanes": 1}}, "weaker"),
+        ({"support_contact": "x@y.test"}, "token_key_files"),
+        ({"support_contact": "x@y.test", "token_key_files": ["/t"]}, "mail"),
+        (REAL | {"mail": MAIL | {"url": "http://mail.test/"}}, "https"),
+        (REAL | {"mail": MAIL | {"events": ["member.left"]}}, "no event"),
+        (REAL | {"password_hashing": {"memory_kib": 1024, "lanes": 1}}, "weaker"),
         ({"support_contact": "x@y.test", "password_hashing": {"memory_kib": 8, "lanes": 4}}, "lane"),
         ({"account_deletion_grace_days": -1}, "greater than or equal to 0"),
     ],

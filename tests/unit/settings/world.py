@@ -43,6 +43,7 @@ from shared.identity import Caller, CallerKind
 from shared.inprocess import InProcess
 from shared.redaction import Secret
 from shared.service import Registrar, Service
+from shared.webhooks import Endpoint
 from tests.support.clocks import ManualClock
 
 PASSWORD: Final = "correct horse battery"
@@ -134,7 +135,14 @@ class Stubs:
 class World:
     """One settings service with everything around it."""
 
-    def __init__(self, url: str, *, grace_days: int = 14) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        grace_days: int = 14,
+        mail: Endpoint | None = None,
+        hashing: PasswordHashing | None = None,
+    ) -> None:
         self.clock = ManualClock()
         self.database = Database(url)
         self.peers = Peers()  # type: ignore[abstract]  # the stubs ask for every method
@@ -153,7 +161,8 @@ class World:
             audience="kept:settings",
             account_deletion_grace_days=grace_days,
             support_contact="help@vendor.test",
-            password_hashing=PasswordHashing(passes=1, memory_kib=8, lanes=1),
+            password_hashing=hashing or PasswordHashing(passes=1, memory_kib=8, lanes=1),
+            mail=mail,
         )
         settings = Caller(CallerKind.SERVICE, name="settings")
         self.service = wire(config, self.clock, self.database, lambda name: played.channel(settings, name))
