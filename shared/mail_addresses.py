@@ -6,6 +6,7 @@ one label (§5.2, highly restrictive: Japanese, Korean and Chinese mix with Lati
 plain ASCII (§4.2).
 """
 
+import unicodedata
 from typing import Final
 
 from confusable_homoglyphs.categories import alias
@@ -14,6 +15,9 @@ from shared.errors import KeptError, Reason
 from shared.lookalikes import looks, skeleton
 
 _ACE: Final = "xn--"
+_CATEGORIES: Final = frozenset({"Ll", "Lm", "Lo", "Mn", "Mc", "Nd"})
+_JOINERS: Final = frozenset("\u200c\u200d")
+_IN_CONTEXT: Final = frozenset("-\u00b7\u0375\u05f3\u05f4\u30fb") | _JOINERS
 _ANYWHERE: Final = frozenset({"COMMON", "INHERITED"})
 _MIXES: Final = (
     frozenset({"LATIN", "HAN", "HIRAGANA", "KATAKANA"}),
@@ -69,10 +73,24 @@ def _legible(name: str) -> str:
 
 
 def _deceives(label: str) -> bool:
+    if not _is_u_label(label):
+        return True
     scripts = {alias(character) for character in label} - _ANYWHERE
     if len(scripts) > 1 and not any(scripts <= mix for mix in _MIXES):
         return True
     return "LATIN" not in scripts and skeleton(label).isascii()
+
+
+def _is_u_label(label: str) -> bool:
+    """Whether a label could be registered at all (RFC 5892, roughly): letters, marks, digits, in the form that nothing folds further."""
+    if unicodedata.normalize("NFKC", label) != label or label.lower() != label:
+        return False
+    if any(
+        unicodedata.category(character) not in _CATEGORIES and character not in _IN_CONTEXT
+        for character in label
+    ):
+        return False
+    return not (_JOINERS & set(label)) or all(alias(character) != "LATIN" for character in label)
 
 
 def _deceptive(field: str) -> KeptError:

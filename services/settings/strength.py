@@ -7,6 +7,7 @@ at a hundred characters, and 256 take some ten milliseconds.
 
 import re
 from collections.abc import Iterable
+from itertools import permutations
 from typing import Final
 
 from zxcvbn_rs_py import zxcvbn
@@ -17,13 +18,17 @@ from shared.redaction import Secret
 # Of 0 to 4: "safely unguessable: moderate protection from offline slow-hash scenario", at least 10^8 guesses.
 _LEAST_SCORE: Final = 3
 _SHORTEST_WORD: Final = 3
+_MOST_WORDS: Final = 12
 
 
 def require_strong(password: Secret, about: Iterable[str]) -> None:
-    """Raises WEAK_PASSWORD. about: what others know of the person, such as names and address; words of it make a password weaker."""
-    words = {word.lower() for text in about for word in (text, *re.split(r"[^\w]+", text))}
-    known = sorted(word for word in words if len(word) >= _SHORTEST_WORD)
-    estimate = zxcvbn(password.reveal(), [*known, "kept"])
+    """Raises WEAK_PASSWORD. about: what others know of the person, such as names and address; words of it, and two of them together, make a
+    password weaker."""
+    texts = [text.lower() for text in about]
+    words = [word for text in texts for word in re.split(r"[^\w]+", text) if len(word) >= _SHORTEST_WORD]
+    pairs = permutations(sorted(set(words))[:_MOST_WORDS], 2)
+    known = {*texts, *words, *(between.join(pair) for pair in pairs for between in ("", " "))}
+    estimate = zxcvbn(password.reveal(), [*sorted(known), "kept"])
     if int(estimate.score) >= _LEAST_SCORE:
         return
     said = [] if estimate.feedback is None else [estimate.feedback.warning, *estimate.feedback.suggestions]
