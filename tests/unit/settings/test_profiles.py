@@ -1,5 +1,6 @@
 """A person's own account: seen, changed, taken along, ended; by whoever has the password, and by nobody else."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -125,10 +126,11 @@ def test_a_stolen_session_guesses_the_password_no_faster_than_anybody(world: Wor
     for _ in range(ACCOUNT.free + 1):
         with refused(reasons_pb2.REASON_SIGN_IN_FAILED):
             change(world, admin, "a guess", ANOTHER)
-    for act in (
+    acts: list[Callable[[], None]] = [
         lambda: change(world, admin, PASSWORD, ANOTHER),
         lambda: delete(world, admin),
-    ):
+    ]
+    for act in acts:
         with refused(reasons_pb2.REASON_SIGN_IN_FAILED) as caught:
             act()
         assert caught[0].retry_after == SECOND
