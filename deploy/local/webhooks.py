@@ -20,7 +20,7 @@ _TOLERANCE_SECONDS = 300
 
 
 def prepare(layout: Layout) -> bool:
-    """Makes the signing secret, which has access control configured for this receiver when the stack starts the next time. False where it
+    """Makes the signing secret, which has access control and settings configured for this receiver when the stack starts the next time. False where it
     is there already."""
     if layout.webhook_secret.exists():
         return False

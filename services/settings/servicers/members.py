@@ -3,8 +3,6 @@
 Passwords and tokens leave the request into types that print as `[redacted]` at once.
 """
 
-from datetime import UTC
-
 import grpc
 
 from kept.settings.v1 import members_pb2 as contract
@@ -12,7 +10,7 @@ from kept.settings.v1 import members_pb2_grpc as contract_grpc
 from services.settings.members import Members, etag
 from services.settings.password_resets import PasswordResets
 from services.settings.profiles import Exported, Profile, Profiles
-from services.settings.servicers.instants import timestamp
+from services.settings.servicers.instants import instant, timestamp
 from services.settings.servicers.sources import source_of
 from services.settings.sign_ins import SignIns
 from services.settings.store.members import Member
@@ -198,5 +196,5 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
     def RenewSignIn(
         self, request: contract.RenewSignInRequest, context: grpc.ServicerContext
     ) -> contract.RenewSignInResponse:
-        member = self._sign_ins.renew(request.member_id, request.signed_in_at.ToDatetime(UTC))
+        member = self._sign_ins.renew(request.member_id, instant("signed_in_at", request.signed_in_at))
         return contract.RenewSignInResponse(member=_message(member))

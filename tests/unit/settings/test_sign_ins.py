@@ -140,6 +140,10 @@ def test_a_session_ends_with_the_password_or_the_account(world: World) -> None:
     later.FromDatetime(world.clock.now())
     renew.signed_in_at.CopyFrom(later)
     assert issuer.RenewSignIn(renew).member.member_id == admin.member_id
+    renew.signed_in_at.seconds = 2**62
+    with refused(reasons_pb2.REASON_INVALID_ARGUMENT):
+        issuer.RenewSignIn(renew)
+    renew.signed_in_at.CopyFrom(later)
     renew.member_id = "member_" + "0" * 26
     with refused(reasons_pb2.REASON_SIGN_IN_FAILED):
         issuer.RenewSignIn(renew)
