@@ -148,8 +148,7 @@ def renew_hash(tx: Connection, member_id: str, old_hash: str, new_hash: str) -> 
 
 
 def remove(tx: Connection, member_id: str) -> None:
-    """Removes a member with what rests on the account."""
-    tx.execute(delete(password_resets).where(password_resets.c.member_id == member_id))
+    """Removes a member; open resets go along."""
     tx.execute(delete(members).where(members.c.member_id == member_id))
 
 
@@ -260,8 +259,6 @@ def acts_of(tx: Connection, member_id: str, limit: int) -> list[Act]:
 
 def erase(tx: Connection, organization_id: str) -> tuple[int, int]:
     """Removes an organization's members and invitations; how many of each. Members' resets go along."""
-    own = select(members.c.member_id).where(members.c.organization_id == organization_id)
-    tx.execute(delete(password_resets).where(password_resets.c.member_id.in_(own)))
     gone = tx.execute(delete(members).where(members.c.organization_id == organization_id)).rowcount
     unused = tx.execute(delete(invitations).where(invitations.c.organization_id == organization_id)).rowcount
     return gone, unused

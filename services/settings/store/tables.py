@@ -154,7 +154,7 @@ password_resets = Table(
     "password_resets",
     metadata,
     Column("handle", LargeBinary, primary_key=True),
-    Column("member_id", Text, ForeignKey("members.member_id"), nullable=False),
+    Column("member_id", Text, ForeignKey("members.member_id", ondelete="CASCADE"), nullable=False),
     Column("requested_at", _Instant, nullable=False),
     Column("expires_at", _Instant, nullable=False),
     Index("password_resets_by_member", "member_id"),

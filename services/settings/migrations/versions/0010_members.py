@@ -1,6 +1,7 @@
 """Accounts to full depth: when a password was set, resets, sign-ins as log data, networks that an account is known from.
 
-The version before writes none of it: its passwords were set at registration, and its sign-ins are in the audit log.
+The version before writes none of it: its passwords were set at registration, and its sign-ins are in the audit log. It removes members
+without a look at resets, which go along by themselves.
 """
 
 from alembic import op
@@ -22,7 +23,7 @@ _STATEMENTS = (
     """
     CREATE TABLE password_resets (
         handle bytea PRIMARY KEY,
-        member_id text NOT NULL REFERENCES members,
+        member_id text NOT NULL REFERENCES members ON DELETE CASCADE,
         requested_at timestamptz NOT NULL,
         expires_at timestamptz NOT NULL
     )
