@@ -9,6 +9,8 @@ FIRST ?= 1
 BREAK ?=
 # Test processes. More of them help only where there are cores to spare: each starts services of its own.
 WORKERS ?= 2
+# The database that test-postgres and test-citus run on.
+DATABASE ?=
 # What `make test` runs, such as TESTS=tests/unit or TESTS="tests/unit -k merkle".
 TESTS ?= tests
 
@@ -17,12 +19,12 @@ PY := $(VENV)/bin/python
 CODE := $(wildcard services shared clients/kept deploy tests bench protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop demo test fuzz lint proto simulate bench lock clean
+.PHONY: help setup run stop demo test test-postgres test-citus fuzz lint proto simulate bench bench-peers lock clean
 
 help: ## this list
 	@echo "Kept: promises about prompts, made true. Start with: make run"
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-11s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "%-13s %s\n", $$1, $$2 }'
 	@echo
 	@echo "An older python3 on this machine? make PYTHON=python3.12 run"
 
@@ -40,6 +42,12 @@ demo: setup ## play the story and end the stack: make demo INPUT=file.jsonl (the
 
 test: setup ## all tests: make test TESTS=tests/unit WORKERS=4
 	@$(PY) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup) $(TESTS)
+
+test-postgres: setup ## logging's tests on a server of yours: make test-postgres DATABASE=postgresql://…
+	@$(PY) -m tests.given postgres "$(DATABASE)"
+
+test-citus: setup ## the same on a Citus coordinator, distributed: make test-citus DATABASE=postgresql://…
+	@$(PY) -m tests.given citus "$(DATABASE)"
 
 fuzz: setup ## properties on new random examples, many: make fuzz TESTS=tests/unit/logging
 	@$(PY) -m pytest --hypothesis-profile=fuzz -m hypothesis $(TESTS)
@@ -65,6 +73,9 @@ simulate: setup ## random histories against the invariants: make simulate SEEDS=
 
 bench: setup ## measure, and write build/bench.json
 	@$(PY) -m bench
+
+bench-peers: setup ## measure against Arize Phoenix, installed for it under build/, and add to build/bench.json
+	@$(PY) -m bench phoenix_ratio
 
 UV_LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	--no-header --python-version 3.11

@@ -1,4 +1,5 @@
-"""`python -m bench [NAME …] [--scale small]`: runs the programs, prints their figures and writes build/bench.json."""
+"""`python -m bench [NAME …] [--scale small]`: runs the programs, prints their figures and writes build/bench.json. Where programs are
+named, their figures take the place of what is there of the same names, and the others stay."""
 
 import argparse
 import importlib
@@ -17,7 +18,12 @@ PROGRAMS = (
     "destroy_growth",
     "ingest_ratio",
     "record_unary_ratio",
+    "otlp_ratio",
+    "read_ratio",
+    "ingest_growth",
 )
+# Against programs of others, which are installed for it: `make bench-peers`.
+PEERS = ("phoenix_ratio",)
 _RESULT = Path(__file__).parents[1] / "build" / "bench.json"
 
 
@@ -26,7 +32,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="Measures. Every ratio is of two things timed in turns."
     )
-    parser.add_argument("names", nargs="*", choices=[[], *PROGRAMS], help="which programs; all without")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        choices=[[], *PROGRAMS, *PEERS],
+        help="which programs; all but those against peers without",
+    )
     parser.add_argument("--scale", choices=["small", "full"], default=os.environ.get("SCALE", "full"))
     options = parser.parse_args()
     figures = []
@@ -35,6 +46,9 @@ def main() -> int:
         for figure in importlib.import_module(f"bench.{name}").measure(options.scale == "small"):
             print(f"{figure.name:28} {figure.value:14,.3f} {figure.unit:14} {figure.detail}")
             figures.append(figure.as_json())
+    if options.names and _RESULT.exists():
+        fresh = {figure["name"] for figure in figures}
+        figures = [one for one in json.loads(_RESULT.read_text()) if one["name"] not in fresh] + figures
     _RESULT.parent.mkdir(exist_ok=True)
     _RESULT.write_text(json.dumps(figures, indent=2) + "\n")
     return 0

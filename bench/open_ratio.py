@@ -6,7 +6,7 @@ counted by rows that are new.
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Final
 
 import grpc
@@ -14,18 +14,17 @@ from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
-from bench.access_control import Running, add_staff, running
+from bench.access_control import Running, running
 from bench.figures import Figure, median_ratio, seconds
+from bench.grants import Engineers
 from bench.leases import leases_on
 from kept.access_control.v1 import (
     authz_pb2,
     authz_pb2_grpc,
     grants_pb2,
-    grants_pb2_grpc,
     keys_pb2,
     keys_pb2_grpc,
 )
-from kept.options.v1 import roles_pb2
 from services.access_control.custody.sealing import EpochPrivateKey, data_key_info, record_key
 from shared.clock import SystemClock
 from shared.ids import entropy, new_id, new_record_id
@@ -87,16 +86,15 @@ class Reader:
     """An engineer's granted read, as logging carries it out."""
 
     def __init__(self, there: Running, channel: grpc.Channel, organization_id: str) -> None:
-        self._there = there
         self._organization_id = organization_id
         self._open = authz_pb2_grpc.AuthzServiceStub(channel).OpenRecords
         day = SystemClock().now().date()
         request = keys_pb2.GetEpochKeyRequest(organization_id=organization_id, day=day.isoformat())
         epoch = keys_pb2_grpc.KeyServiceStub(channel).GetEpochKey(request, timeout=30)
         self.keys = _seal(organization_id, day, epoch.public_key)
-        add_staff(there.database_url, there.workforce_issuer, ["eve", "colin"], roles_pb2.STAFF_ROLE_ENGINEER)
-        self._token = there.token("logging", "eve")
-        self._grant_id = self._granted()
+        engineers = Engineers(there)
+        self._token = engineers.token("logging")
+        self._grant_id = engineers.granted(organization_id, grants_pb2.DETAIL_MASKED, budget=100_000)
         self._request = self._next()
 
     def __call__(self) -> authz_pb2.OpenRecordsResponse:
@@ -122,30 +120,6 @@ class Reader:
                 for data_key_id, sealed in self.keys.sealed
             ],
         )
-
-    def _granted(self) -> str:
-        request = grants_pb2.RequestGrantRequest(
-            request_id=new_id("request"),
-            reason="measuring",
-            ticket="BENCH-1",
-            purpose=grants_pb2.PURPOSE_ENGINEERING_SUPPORT,
-            data=grants_pb2.DataScope(
-                organization_id=self._organization_id, detail=grants_pb2.DETAIL_MASKED, budget=100_000
-            ),
-        )
-        request.duration.FromTimedelta(timedelta(hours=1))
-        with self._there.people_channel() as channel:
-            stub = grants_pb2_grpc.GrantServiceStub(channel)
-            grant = stub.RequestGrant(request, metadata=self._as("eve"), timeout=30).grant
-            stub.ApproveGrant(
-                grants_pb2.ApproveGrantRequest(grant_id=grant.grant_id),
-                metadata=self._as("colin"),
-                timeout=30,
-            )
-        return str(grant.grant_id)
-
-    def _as(self, subject: str) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {self._there.token('access_control', subject)}"),)
 
 
 def measure(small: bool) -> Iterator[Figure]:

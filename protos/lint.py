@@ -3,8 +3,9 @@
     .venv/bin/python protos/lint.py
     AGAINST=v1.2.0 .venv/bin/python protos/lint.py      compares with that commit, tag or branch
 
-What has landed is, in this order: AGAINST; `origin/main` where it is not the commit that is checked out; else
-the newest release that it descends from (a tag such as v1.2.0). How old a commit is says nothing: a draft may be days old.
+What has landed is, in this order: AGAINST; `origin/main` where it is not the commit that is checked out; the newest release that it
+descends from (a tag such as v1.2.0); the commit that protos/landed names, which whoever lands a change of the contracts writes there
+afterwards. How old a commit is says nothing: a draft may be days old.
 Where there is nothing to compare with, or buf cannot be had, that is said in so many words and is no failure.
 
 Exit codes: 0 nothing found, 1 something found or the check itself failed.
@@ -26,6 +27,7 @@ from protos.generate import GENERATED, IMAGE, PROTOS, contracts, image_options, 
 ROOT = PROTOS.parent
 BUF = ROOT / ".venv" / "bin" / "buf"
 CONFIGURATION = PROTOS / "buf.yaml"
+LANDED = PROTOS / "landed"
 
 
 class LintError(Exception):
@@ -68,9 +70,7 @@ def landed() -> tuple[str, str] | None:
     if upstream is not None and upstream != head:
         return upstream, "origin/main"
     tag = git("describe", "--tags", "--abbrev=0", "--match", "v*", head)
-    if not tag:
-        return None
-    name = tag.decode().strip()
+    name = tag.decode().strip() if tag else LANDED.read_text(encoding="ascii").strip()
     found = commit(name)
     return None if found is None else (found, name)
 

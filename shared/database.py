@@ -17,9 +17,10 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy import exc as sql_errors
 
+from shared.driver import prepare
 from shared.errors import KeptError, Reason
 
 # One advisory lock for migrations, so that replicas that start together migrate once.
@@ -43,8 +44,9 @@ def _unavailable() -> KeptError:
 class Database:
     """One service's database.
 
-    url: SQLAlchemy URL with the psycopg driver. pool: connections at most, sized to the worker threads. `on_commit` is called with
-    "before" and "after" around every commit; the simulation crashes there.
+    url: SQLAlchemy URL with the psycopg driver; its `options` (libpq: settings of each session) count beside ours. pool:
+    connections at most, sized to the worker threads. `on_commit` is called with "before" and "after" around every commit; the simulation
+    crashes there.
     """
 
     def __init__(self, url: str, *, pool: int = 10, on_commit: Callable[[str], None] | None = None) -> None:
@@ -56,9 +58,10 @@ class Database:
             hide_parameters=True,  # no parameter in an exception's text: it may be content
             connect_args={
                 "connect_timeout": 5,
-                "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000",
+                "options": f"{_options(url)} -c timezone=UTC -c idle_in_transaction_session_timeout=60000".strip(),
             },
         )
+        event.listen(self.engine, "connect", lambda connection, _: prepare(connection))
         self._on_commit = on_commit
         self._statements: list[Connection] = []
 
@@ -142,6 +145,12 @@ class Database:
             connection.close()
         self._statements.clear()
         self.engine.dispose()
+
+
+def _options(url: str) -> str:
+    """What a URL says for each session."""
+    said = sqlalchemy.make_url(url).query.get("options", ())
+    return said if isinstance(said, str) else " ".join(said)
 
 
 def _alembic(migrations: Path) -> AlembicConfig:

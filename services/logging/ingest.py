@@ -22,13 +22,12 @@ from services.logging.policies import Policies
 from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
 from services.logging.screening_feed import Screenable, ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, Unsealed, seal_contents
-from services.logging.store import screening, stripes, writing
+from services.logging.store import stripes, writing
 from services.logging.subjects import behind_fences, require_young
 from services.logging.usage.counting import Counting
 from services.logging.usage.features import shape_of
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
-from shared.driver import together
 from shared.errors import KeptError, Reason
 from shared.ids import record_day, record_days
 from shared.jobs import Job
@@ -243,14 +242,9 @@ class Ingest:
             rows = [one.row for one in waiting if one.row is not None]
             used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}
             writing.write_data_keys(tx, [key for key in used.values() if not key.stored])
-            fresh = writing.write(tx, rows)
-            count_usage = self._usage.counting(
-                tx, fresh if is_usage else [], {one.key: one.shape for one in waiting}
-            )
-            with together(tx):
-                screening.expect(tx, fresh)
-                writing.count(tx, fresh, self._writer)
-                count_usage()
+            fresh = writing.write(tx, rows, self._writer)
+            if is_usage:
+                self._usage.count(tx, fresh, {one.key: one.shape for one in waiting})
         for key in used.values():
             key.stored = True
         if len(fresh) < len(rows):

@@ -96,6 +96,8 @@ class Lifecycle:
             self._require_due(day, store.counts_of_day(tx, day))
         with self._database.transaction() as tx:
             stripes.close_day(tx, day, self._clock.now())
+        with self._database.transaction() as tx:
+            stripes.wait_for_writers(tx)
         for remaining in reversed(range(_DROP_TRIES)):
             try:
                 return self._drop_closed(run_id, day)

@@ -6,7 +6,7 @@ entry, and only then gives out the keys. The database's transaction is over befo
 reader holds nothing up.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -31,6 +31,8 @@ _PAGE: Final = 100
 _OPEN_AT_ONCE: Final = 500
 # Sealed content that one read has in memory at most, in bytes, unless a single record has more.
 _PART_BYTES: Final = 8 * 1024 * 1024
+# What a batch has at most, in bytes, unless a single record has more.
+_BATCH_BYTES: Final = 1024 * 1024
 _FOLLOW_SECONDS: Final = 0.25
 # How far back a following read looks for records that were committed after younger ones.
 _FOLLOW_BACK: Final = timedelta(seconds=30)
@@ -87,9 +89,16 @@ class Reading:
         return [log_data_of(row) for row in found.rows], found.after
 
     def stream(
-        self, question: Question, after: bytes | None, *, follow: bool, is_active: Callable[[], bool]
-    ) -> Iterator[read_pb2.InteractionRecord]:
-        """The records after an id, oldest first; with `follow`, those that come later too, as long as `is_active`.
+        self,
+        question: Question,
+        after: bytes | None,
+        *,
+        batch_size: int,
+        follow: bool,
+        is_active: Callable[[], bool],
+    ) -> Iterator[list[read_pb2.InteractionRecord]]:
+        """The records after an id, oldest first, up to `batch_size` at a time and never none; with `follow`, those that come later too, as
+        long as `is_active`.
 
         A followed record that was committed more than 30 seconds after younger ones is not sent; the next read finds it. Raises as `page`
         does, and GRANT_REVOKED, GRANT_EXPIRED or PEER_UNAVAILABLE as soon as the grant does not stand any more or nobody knows.
@@ -97,12 +106,13 @@ class Reading:
         read = self._authorize(question)
         self._require_standing(read)
         self._require_all_there(read)
+        at_once = max(batch_size, _PAGE)
         floor, recent = after, _Recent(self._clock)
         while is_active():
-            found = self._page(read, after, _PAGE)
-            for record in self._shown(read, found.rows):
-                recent.add(record.record_id)
-                yield record
+            found = self._page(read, after, at_once)
+            for batch in self._shown(read, found.rows, batch_size):
+                recent.add(batch)
+                yield batch
             if found.after is None:
                 break
             after = found.after
@@ -110,10 +120,11 @@ class Reading:
         while follow and is_active():
             self._require_standing(read)
             fresh = self._fresh(read, floor, recent)
-            for start in range(0, len(fresh), _PAGE):
-                for record in self._shown(read, self._rows_of(read, fresh[start : start + _PAGE])):
-                    recent.add(record.record_id)
-                    yield record
+            for start in range(0, len(fresh), at_once):
+                rows = self._rows_of(read, fresh[start : start + at_once])
+                for batch in self._shown(read, rows, batch_size):
+                    recent.add(batch)
+                    yield batch
             if not fresh:
                 self._ended.wait(_FOLLOW_SECONDS)
 
@@ -194,13 +205,17 @@ class Reading:
         with self._database.transaction() as tx:
             return store.page(tx, replace(span, record_ids=frozenset(record_ids)), None, len(record_ids)).rows
 
-    def _shown(self, read: _Read, rows: list[StoredRow]) -> Iterator[read_pb2.InteractionRecord]:
-        """Opens rows and gives them out, looking before each whether the grant still stands. A budget that does not
+    def _shown(
+        self, read: _Read, rows: list[StoredRow], batch_size: int
+    ) -> Iterator[list[read_pb2.InteractionRecord]]:
+        """Opens rows and gives them out, looking before each batch whether the grant still stands. A budget that does not
         reach for all of them is used up to its end."""
         for part in _parts(rows):
-            yield from self._shown_part(read, part)
+            yield from self._shown_part(read, part, batch_size)
 
-    def _shown_part(self, read: _Read, rows: list[StoredRow]) -> Iterator[read_pb2.InteractionRecord]:
+    def _shown_part(
+        self, read: _Read, rows: list[StoredRow], batch_size: int
+    ) -> Iterator[list[read_pb2.InteractionRecord]]:
         self._require_standing(read)
         try:
             keys = self._open(read, rows)
@@ -208,19 +223,39 @@ class Reading:
             if error.reason != Reason.REASON_BUDGET_EXHAUSTED or len(rows) == 1:
                 raise
             middle = len(rows) // 2
-            yield from self._shown_part(read, rows[:middle])
-            yield from self._shown_part(read, rows[middle:])
+            yield from self._shown_part(read, rows[:middle], batch_size)
+            yield from self._shown_part(read, rows[middle:], batch_size)
             return
         contents: dict[bytes, bytes] = {}
         if keys:
             with self._database.transaction() as tx:
                 contents = store.contents(tx, read.question.organization_id, sorted(keys))
+        batch: list[tuple[StoredRow, read_pb2.InteractionRecord]] = []
+        size = 0
         for row in rows:
-            # A reader may take her time between two records: what ended meanwhile, the grant or the record's term, ended.
-            self._require_standing(read)
-            record_id = row.record_id
-            if row.is_held or record_id >= self._living(read):
-                yield shown(row, read.question.detail, keys.get(record_id), contents.get(record_id))
+            if len(batch) == batch_size:
+                yield from self._still(read, batch)
+                batch, size = [], 0
+            record = shown(row, read.question.detail, keys.get(row.record_id), contents.get(row.record_id))
+            if batch_size > 1:
+                record_size = record.ByteSize()  # as it is now: what was sealed may be a thousandth of it
+                if batch and size + record_size > _BATCH_BYTES:
+                    yield from self._still(read, batch)
+                    batch, size = [], 0
+                size += record_size
+            batch.append((row, record))
+        yield from self._still(read, batch)
+
+    def _still(
+        self, read: _Read, batch: list[tuple[StoredRow, read_pb2.InteractionRecord]]
+    ) -> Iterator[list[read_pb2.InteractionRecord]]:
+        """What of a batch may be sent now: a reader may take her time between two answers, and what ended meanwhile, the grant or a
+        record's term, ended."""
+        self._require_standing(read)
+        living = self._living(read)
+        records = [record for row, record in batch if row.is_held or row.record_id >= living]
+        if records:
+            yield records
 
     def _open(self, read: _Read, rows: list[StoredRow]) -> dict[bytes, bytes]:
         """The keys of rows, after access control has written down who gets them; none for METADATA."""
@@ -280,10 +315,10 @@ class _Recent:
     def __contains__(self, record_id: bytes) -> bool:
         return record_id in self._ids
 
-    def add(self, record_id: bytes) -> None:
-        """Remembers a record that is sent now, if a look may meet it again."""
-        if record_id >= self._low():
-            self._ids.add(record_id)
+    def add(self, batch: Sequence[read_pb2.InteractionRecord]) -> None:
+        """Remembers records that are sent now, if a look may meet them again."""
+        low = self._low()
+        self._ids.update(one.record_id for one in batch if one.record_id >= low)
 
     def look(self) -> bytes:
         """From which id on to look now; forgets what lies before it."""

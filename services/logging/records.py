@@ -22,7 +22,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 @dataclass(slots=True)
 class Row:
-    """A record as it is stored. Nothing changes one; it is not frozen because that takes three times as long to make.
+    """A record as it is stored. Nothing changes one that is made; it is not frozen because that takes three times as long.
 
     record_id: 16 bytes, UUIDv7. gateway: who recorded it. latency: None where none was sent. api_key_kind: a value of
     kept.logging.v1.ApiKeyKind, never 0. data_key_id: 16 bytes, and content:

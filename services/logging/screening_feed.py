@@ -118,7 +118,8 @@ class ScreeningFeed:
             self.job.wake.set()
 
     def screen_fresh(self) -> bool:
-        """Screens one batch from memory. A job's step: True when there is more. Raises what the calls raise; the batch is tried again."""
+        """Screens one batch from memory. A job's step: True when another whole one waits. Raises what the calls raise; the batch is tried
+        again."""
         batch = self._next_batch()
         if not batch:
             return False
@@ -130,7 +131,12 @@ class ScreeningFeed:
                 self._put_back(batch)
             raise
         with self._lock:
-            return bool(self._queue)
+            return self._is_batch()
+
+    def _is_batch(self) -> bool:
+        """Whether a whole batch waits. Fewer wait a second for others to come: each batch is a decision, an entry in the audit log and a
+        call."""
+        return len(self._queue) >= _BATCH_RECORDS or self._queued_bytes >= _BATCH_BYTES
 
     def screen_backlog(self) -> bool:
         """Opens and screens one batch of what stayed unscreened. A job's step: True when there is more. Raises what the calls raise; the
@@ -310,7 +316,7 @@ class ScreeningFeed:
                 _log.error("screening.content_does_not_open")
                 self._give_up([row.key])
                 continue
-            opened.append(Screenable(row.key, row.end_user, content.SerializeToString()))
+            opened.append(Screenable(row.key, row.end_user, content))
         return opened
 
     def _give_up(self, keys: Sequence[Key]) -> None:

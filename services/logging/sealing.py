@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PublicKey, Suite
 
-from kept.logging.v1 import interactions_pb2
 from shared import ids
 from shared.clock import Clock
 
@@ -147,17 +146,14 @@ def _compressed(batch: Sequence[Unsealed]) -> list[bytes]:
 
 def open_content(
     sealed: bytes, key: bytes, organization_id: str, record_id: bytes, data_key_id: bytes
-) -> interactions_pb2.InteractionContent:
-    """The content that `seal_content` sealed, with the record's own key. Raises Unsealable."""
+) -> bytes:
+    """The content that `seal_contents` sealed, with the record's own key. Raises Unsealable."""
     try:
         bound = _associated(organization_id, record_id, data_key_id)
         packed = AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
-        plain = _threads.decompressor.decompress(packed, max_output_size=_LARGEST_CONTENT)
-        content = interactions_pb2.InteractionContent()
-        content.ParseFromString(plain)
+        return _threads.decompressor.decompress(packed, max_output_size=_LARGEST_CONTENT)
     except (InvalidTag, zstandard.ZstdError, ValueError) as error:
         raise Unsealable from error
-    return content
 
 
 class DataKeys:

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.local import ports
 from deploy.local import postgres_programs as programs
-from deploy.local.errors import DiskFull, PartFailed, PortInUse
+from deploy.local.errors import DiskFull, LocalStackError, PartFailed, PortInUse
 from deploy.local.postgres import SUPERUSER, Postgres
 from deploy.local.processes import Process
 
@@ -101,6 +101,20 @@ def test_making_a_database_again_changes_the_password_and_keeps_the_rows(postgre
         assert connection.execute("SELECT seven FROM kept").fetchone() == (7,)
     with pytest.raises(psycopg.OperationalError):
         _connect(postgres.url("retention", "retention", "old"))
+
+
+def test_the_server_is_of_the_programs_that_are_named(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with postgres.administration() as connection:
+        assert connection.info.server_version // 10_000 == programs.version()
+        [place] = connection.execute(
+            "SELECT datlocprovider FROM pg_database WHERE datname = 'postgres'"
+        ).fetchone() or [None]
+    assert place == ("b" if programs.version() >= 17 else "c"), "strings are in one order on every machine"
+    monkeypatch.setenv("KEPT_POSTGRES", str(tmp_path))
+    with pytest.raises(LocalStackError, match=r"does not run here: KEPT_POSTGRES"):
+        programs.directory.__wrapped__()
 
 
 def test_commits_are_durable(postgres: Postgres) -> None:

@@ -6,6 +6,8 @@
 The server starts when the first test asks (about a second) and ends with the session; under pytest-xdist each
 worker has its own. It gives up durability and nothing else: roles, passwords and settings are the local
 stack's.
+
+KEPT_TEST_DATABASE gives tests a database of another server instead (tests/support/given.py).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from sqlalchemy import make_url
 from deploy.local import ports, throwaway
 from deploy.local.errors import PortInUse
 from deploy.local.postgres import Postgres
+from tests.support.given import GivenDatabase, given_url
 
 FreshDatabase = Callable[..., str]
 
@@ -72,6 +75,31 @@ class TestServer:
         """Remove a database that `fresh_database` made, whoever is still connected to it."""
         self.postgres.drop_database(database_name(url))
 
+    @property
+    def has_templates(self) -> bool:
+        """Whether databases can be copied."""
+        return True
+
+
+class GivenServer(TestServer):
+    """The server of a database that is given: what looks like a database of a test's own is a schema in it."""
+
+    def __init__(self, url: str) -> None:
+        self._given = GivenDatabase(url)
+
+    def fresh_database(self, name: str = "test", *, template: str | None = None) -> str:
+        """A new schema; the URL of the database with it. There are no templates: each is migrated by itself."""
+        assert template is None, "a schema cannot be copied"
+        return self._given.fresh(name)
+
+    def drop(self, url: str) -> None:
+        """Removes a schema."""
+        self._given.drop(url)
+
+    @property
+    def has_templates(self) -> bool:
+        return False
+
 
 def database_name(url: str) -> str:
     """The name of the database (and of its role) in a URL that `fresh_database` gave."""
@@ -96,6 +124,10 @@ def running_server() -> Iterator[TestServer]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[TestServer]:
     """The PostgreSQL server of this test process; for fixtures of a wider scope than one test."""
+    given = given_url()
+    if given is not None:
+        yield GivenServer(given)
+        return
     with running_server() as server:
         yield server
 

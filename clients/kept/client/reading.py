@@ -50,8 +50,8 @@ def read_records(
     pauses: Iterable[float] = PAUSES,
     wait: Callable[[float], object] = time.sleep,
 ) -> "Iterator[read_pb2.ReadInteractionsResponse]":
-    """The records of a read, one by one, with each broken stream opened again after its last cursor. Raises KeptError when that
-    does not help, or the grant ends."""
+    """The records of a read, one by one or in batches as the request says, with each broken stream opened again after its last cursor.
+    Raises KeptError when that does not help, or the grant ends."""
     pauses = tuple(pauses)
     failures = 0
     while True:

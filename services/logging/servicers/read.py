@@ -35,10 +35,19 @@ class ReadServicer(read_pb2_grpc.ReadServiceServicer):
         """See the contract."""
         question = _question(request, request.detail, context)
         after = pages.decode_record_id(request.cursor, "cursor")
-        for record in self._reading.stream(
-            question, after, follow=request.follow, is_active=context.is_active
-        ):
-            yield read_pb2.ReadInteractionsResponse(record=record, cursor=pages.encode(record.record_id))
+        batches = self._reading.stream(
+            question,
+            after,
+            batch_size=request.batch_size or 1,
+            follow=request.follow,
+            is_active=context.is_active,
+        )
+        for batch in batches:
+            cursor = pages.encode(batch[-1].record_id)
+            if request.batch_size:
+                yield read_pb2.ReadInteractionsResponse(records=batch, cursor=cursor)
+            else:
+                yield read_pb2.ReadInteractionsResponse(record=batch[0], cursor=cursor)
 
 
 def _question(

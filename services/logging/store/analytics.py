@@ -15,14 +15,14 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.store import figures
 from services.logging.store.tables import analytics_cells, analytics_keys, analytics_usage
-from shared.driver import execute
+from shared.driver import execute, listed
 
 _HOUR: Final = 3600
 _ADD: Final = f"""
     WITH given AS MATERIALIZED (SELECT %(figures)t::bigint[] AS f)
     INSERT INTO analytics_usage AS had (hour, model, key_id, pseudonym, writer, {figures.COLUMNS})
     SELECT to_timestamp(hour * {_HOUR}), model, key_id, pseudonym, %(writer)s, {figures.SELECTED}
-    FROM given, unnest(%(hours)t::bigint[], %(models)b::text[], %(keys)b::uuid[], %(pseudonyms)b::uuid[])
+    FROM given, unnest(%(hours)t::bigint[], %(models)b::text[], %(keys)t::uuid[], %(pseudonyms)t::uuid[])
         WITH ORDINALITY AS rows (hour, model, key_id, pseudonym, i)
     ORDER BY i
     ON CONFLICT (hour, model, key_id, pseudonym, writer) DO UPDATE SET {figures.ADDED}
@@ -66,8 +66,8 @@ def add(tx: Connection, cells: Sequence[tuple[Place, Sequence[int]]], writer: st
             "writer": writer,
             "hours": figures.numbers_of(place[0] for place, _ in cells),
             "models": [place[1] for place, _ in cells],
-            "keys": [place[2] for place, _ in cells],
-            "pseudonyms": [place[3] for place, _ in cells],
+            "keys": listed(place[2] for place, _ in cells),
+            "pseudonyms": listed(place[3] for place, _ in cells),
         },
     )
 

@@ -15,14 +15,14 @@ from sqlalchemy.dialects.postgresql import insert
 from services.logging.store import figures
 from services.logging.store.tables import billing_usage, usage_reports
 from services.logging.usage.fields import FIGURES
-from shared.driver import execute
+from shared.driver import execute, listed
 
 _HOUR: Final = 3600
 _ADD: Final = f"""
     WITH given AS MATERIALIZED (SELECT %(figures)t::bigint[] AS f)
     INSERT INTO billing_usage AS had (organization_id, hour, application, model, writer, {figures.COLUMNS})
     SELECT organization_id, to_timestamp(hour * {_HOUR}), application, model, %(writer)s, {figures.SELECTED}
-    FROM given, unnest(%(organizations)b::text[], %(hours)t::bigint[], %(applications)b::text[], %(models)b::text[])
+    FROM given, unnest(%(organizations)t::text[], %(hours)t::bigint[], %(applications)b::text[], %(models)b::text[])
         WITH ORDINALITY AS rows (organization_id, hour, application, model, i)
     ORDER BY i
     ON CONFLICT (organization_id, hour, application, model, writer) DO UPDATE SET {figures.ADDED}
@@ -51,7 +51,7 @@ def add(tx: Connection, cells: Sequence[tuple[Place, Sequence[int]]], writer: st
         {
             "figures": figures.array_of(one for _, one in cells),
             "writer": writer,
-            "organizations": [place[0] for place, _ in cells],
+            "organizations": listed(place[0] for place, _ in cells),
             "hours": figures.numbers_of(place[1] for place, _ in cells),
             "applications": [place[2] for place, _ in cells],
             "models": [place[3] for place, _ in cells],

@@ -6,6 +6,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Column, Row
 
 from services.logging.usage.fields import FIGURES
+from shared.driver import listed
 
 COLUMNS: Final = ", ".join(FIGURES)
 # Out of the array `f`, which holds the figures of all rows one after another; `i` is the row's number, from 1.
@@ -27,7 +28,7 @@ def array_of(figures: Iterable[Sequence[int]]) -> str:
 
 def numbers_of(numbers: Iterable[int]) -> str:
     """Numbers as PostgreSQL reads an array of bigint."""
-    return "{" + ",".join(map(str, numbers)) + "}"
+    return listed(numbers)
 
 
 def figures_of(row: Row[Any]) -> list[int]:

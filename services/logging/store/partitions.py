@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select, text
 
+from services.logging.store import locks
 from services.logging.store.tables import day_fences
 from shared.ids import day_start, lowest_record_id
 
@@ -71,4 +72,4 @@ def drop(tx: Connection, day: date) -> bool:
 
 def _lock_definition(tx: Connection, day: date) -> None:
     tx.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
-    tx.execute(text("SELECT pg_advisory_xact_lock(:class, :day)"), {"class": _CLASS, "day": day.toordinal()})
+    locks.take(tx, _CLASS, day.toordinal(), partition_name(day))

@@ -1,21 +1,44 @@
 """How records are found again: those of partitions, and those that holds keep beyond them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, exists, func, select
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, Table, exists, func, null, select
 
 from kept.retention.v1 import holds_pb2
 from services.logging.records import PRODUCTION, StoredRow
 from services.logging.scope import EVERYTHING, Selection
-from services.logging.store.tables import RECORD_COLUMNS, data_keys, holds, interactions, retained
+from services.logging.store.tables import (
+    RECORD_COLUMNS,
+    RECORD_TYPES,
+    data_keys,
+    holds,
+    interactions,
+    retained,
+)
+from shared.driver import Uuid
+from shared.driver import rows as answered
 
 # How many records are looked at for one page. Nothing but the key has an index: every other would cost all that is ever recorded, for
 # questions that few ask. So a filter that matches little costs a page this much, some 20 ms, and no more.
 SCANNED: Final = 10_000
+
+
+_LOG_DATA: Final = tuple(name for name in RECORD_COLUMNS if name != "content")
+# Ids as the 16 bytes that they are: to make objects of them takes longer than the rest of a row.
+_UUIDS: Final = frozenset(
+    name for name, kind in zip(RECORD_COLUMNS, RECORD_TYPES, strict=True) if kind == "uuid"
+)
+# The bounds name the partitions in which these may lie; without them all are looked through.
+_CONTENTS: Final[tuple[LiteralString, ...]] = (
+    "SELECT uuid_send(record_id), content FROM interactions "
+    "WHERE organization_id = %b AND record_id = ANY(%b::uuid[]) AND record_id BETWEEN %b AND %b AND content IS NOT NULL",
+    "SELECT uuid_send(record_id), content FROM retained "
+    "WHERE organization_id = %b AND record_id = ANY(%b::uuid[]) AND record_id BETWEEN %b AND %b AND content IS NOT NULL",
+)
 
 
 @dataclass(frozen=True)
@@ -136,60 +159,50 @@ def _select(tx: Connection, table: Table, span: Span, low: bytes, limit: int) ->
     low = _begin(table, span, low)
     if low >= span.high:
         return []
-    columns: list[Any] = [table.c[name] for name in RECORD_COLUMNS if name != "content"]
-    columns.append(func.coalesce(func.octet_length(table.c.content), 0).label("content_size"))
-    if table is retained:
-        columns.append(retained.c.sealed_data_key)
+    columns: list[Any] = [
+        func.uuid_send(table.c[name], type_=LargeBinary) if name in _UUIDS else table.c[name]
+        for name in _LOG_DATA
+    ]
+    columns.append(func.coalesce(func.octet_length(table.c.content), 0))
+    columns.append(retained.c.sealed_data_key if table is retained else null())
     query = _within(select(*columns), table, span, low).order_by(table.c.record_id).limit(limit)
-    return [_stored_row(row, is_held=table is retained) for row in tx.execute(query).mappings()]
+    return [_stored_row(row, is_held=table is retained) for row in tx.execute(query)]
 
 
-def contents(tx: Connection, organization_id: str, record_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+def contents(tx: Connection, organization_id: str, record_ids: Collection[bytes]) -> dict[bytes, bytes]:
     """The sealed contents of these records, of those that are there and have some."""
-    wanted = [UUID(bytes=one) for one in sorted(record_ids)]
+    if not record_ids:
+        return {}
+    wanted = [Uuid(one) for one in record_ids]
     found: dict[bytes, bytes] = {}
-    for table in (interactions, retained):
-        query = select(table.c.record_id, table.c.content).where(
-            table.c.organization_id == organization_id,
-            table.c.record_id.in_(wanted),
-            table.c.content.is_not(None),
-        )
-        found |= {row.record_id.bytes: row.content for row in tx.execute(query)}
+    for statement in _CONTENTS:
+        found.update(answered(tx, statement, (organization_id, wanted, min(wanted), max(wanted))))
     return found
 
 
-def _with_data_keys(tx: Connection, rows: Sequence[StoredRow]) -> list[StoredRow]:
+def _with_data_keys(tx: Connection, rows: list[StoredRow]) -> list[StoredRow]:
     missing = {row.data_key_id for row in rows if row.data_key_id is not None and row.sealed_data_key is None}
     sealed: dict[bytes, bytes] = {}
     if missing:
         asked = select(data_keys.c.data_key_id, data_keys.c.sealed).where(
-            data_keys.c.data_key_id.in_(sorted(UUID(bytes=one) for one in missing))
+            data_keys.c.organization_id.in_({row.organization_id for row in rows}),
+            data_keys.c.data_key_id.in_(sorted(UUID(bytes=one) for one in missing)),
         )
         sealed = {row.data_key_id.bytes: row.sealed for row in tx.execute(asked)}
-    return [
-        replace(row, sealed_data_key=sealed.get(row.data_key_id))
-        if row.data_key_id is not None and row.sealed_data_key is None
-        else row
-        for row in rows
-    ]
+    for row in rows:
+        if row.data_key_id is not None and row.sealed_data_key is None:
+            row.sealed_data_key = sealed.get(row.data_key_id)
+    return rows
 
 
-def _stored_row(row: RowMapping, *, is_held: bool) -> StoredRow:
+def _stored_row(row: Sequence[Any], *, is_held: bool) -> StoredRow:
+    values = dict(zip(_LOG_DATA, row[:-2], strict=True))
+    latency = values.pop("latency_us")
+    values["api_key_kind"] = values["api_key_kind"] or PRODUCTION
     return StoredRow(
-        organization_id=row["organization_id"],
-        record_id=row["record_id"].bytes,
-        received_at=row["received_at"],
-        gateway=row["gateway"],
-        application=row["application"],
-        model=row["model"],
-        end_user=row["end_user"],
-        prompt_tokens=row["prompt_tokens"],
-        generation_tokens=row["generation_tokens"],
-        finish_reason=row["finish_reason"],
-        latency=None if row["latency_us"] is None else timedelta(microseconds=row["latency_us"]),
-        data_key_id=None if row["data_key_id"] is None else row["data_key_id"].bytes,
-        api_key_kind=PRODUCTION if row["api_key_kind"] is None else row["api_key_kind"],
-        content_size=row["content_size"],
+        **values,
+        latency=None if latency is None else timedelta(microseconds=latency),
         is_held=is_held,
-        sealed_data_key=row.get("sealed_data_key"),
+        content_size=row[-2],
+        sealed_data_key=row[-1],
     )

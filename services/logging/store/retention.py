@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.logging.store import billing, partitions, subjects
+from services.logging.store import billing, locks, partitions, subjects
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     data_keys,
@@ -41,6 +41,11 @@ from services.logging.store.tables import (
 from shared.ids import record_day
 
 _COPIED: Final = (*RECORD_COLUMNS, "verdict", "rules_version")
+# The organization is said too: by it both lie on the same shard, on Citus.
+_ITS_DATA_KEY: Final = and_(
+    data_keys.c.organization_id == interactions.c.organization_id,
+    data_keys.c.data_key_id == interactions.c.data_key_id,
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class DayCount:
 
 def lock_hold(tx: Connection, hold_id: str) -> bool:
     """One transaction at a time keeps or lets go for a hold. Whether it was let go."""
-    tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("hold:" + hold_id, 0))))
+    locks.take_named(tx, "hold:" + hold_id)
     return tx.execute(select(exists().where(released_holds.c.hold_id == hold_id))).scalar_one()
 
 
@@ -98,7 +103,7 @@ def hold(
     columns: list[Any] = [interactions.c[name] for name in _COPIED]
     rows = tx.execute(
         select(*columns, data_keys.c.sealed)
-        .outerjoin_from(interactions, data_keys, data_keys.c.data_key_id == interactions.c.data_key_id)
+        .outerjoin_from(interactions, data_keys, _ITS_DATA_KEY)
         .where(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(wanted))
     ).mappings()
     copies = [
@@ -352,12 +357,13 @@ def held_of(tx: Connection, organization_id: str) -> int:
 
 def oldest_unheld_day(tx: Connection) -> date | None:
     """The oldest day whose partition has rows that nothing holds."""
-    return tx.execute(
-        select(stored_counts.c.day)
+    counts = (
+        select(stored_counts.c.day, func.sum(stored_counts.c.records).label("records"), _HELD.label("held"))
         .group_by(stored_counts.c.day, stored_counts.c.organization_id)
-        .having(func.sum(stored_counts.c.records) > _HELD)
-        .order_by(stored_counts.c.day)
-        .limit(1)
+        .subquery()
+    )
+    return tx.execute(
+        select(func.min(counts.c.day)).where(counts.c.records > counts.c.held)
     ).scalar_one_or_none()
 
 

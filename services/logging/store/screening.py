@@ -11,7 +11,7 @@ from sqlalchemy import Connection, exists, or_, select, tuple_, update
 from kept.safety_review.v1 import screening_pb2
 from services.logging.records import Row
 from services.logging.store.tables import unscreened
-from shared.driver import Uuid, execute
+from shared.driver import Uuid, execute, listed
 
 Key = tuple[str, bytes]
 _FLAGGED: Final[int] = screening_pb2.VERDICT_FLAGGED
@@ -34,10 +34,10 @@ def expect(tx: Connection, rows: Iterable[Row]) -> None:
         execute(
             tx,
             "INSERT INTO unscreened (organization_id, record_id, received_at) SELECT organization_id, record_id, %b "
-            "FROM unnest(%b::text[], %b::uuid[]) AS waiting(organization_id, record_id)",
+            "FROM unnest(%t::text[], %b::uuid[]) AS waiting(organization_id, record_id)",
             (
                 waiting[0].received_at,
-                [row.organization_id for row in waiting],
+                listed(row.organization_id for row in waiting),
                 [Uuid(row.record_id) for row in waiting],
             ),
         )
@@ -129,7 +129,7 @@ _FLAG: Final[tuple[LiteralString, ...]] = (
     "AND retained.record_id BETWEEN %b AND %b",
 )
 _DONE: Final = (
-    "DELETE FROM unscreened USING unnest(%b::text[], %b::uuid[]) AS done(organization_id, record_id) "
+    "DELETE FROM unscreened USING unnest(%t::text[], %b::uuid[]) AS done(organization_id, record_id) "
     "WHERE unscreened.organization_id = done.organization_id AND unscreened.record_id = done.record_id"
 )
 
@@ -153,7 +153,7 @@ def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:
         )
         for statement in _FLAG:
             execute(tx, statement, given)
-    execute(tx, _DONE, ([one.key[0] for one in final], [Uuid(one.key[1]) for one in final]))
+    execute(tx, _DONE, (listed(one.key[0] for one in final), [Uuid(one.key[1]) for one in final]))
 
 
 def has_given_up(tx: Connection) -> bool:

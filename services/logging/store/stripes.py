@@ -4,6 +4,9 @@ Every organization belongs to one of 64 stripes. Writers hold the stripes of the
 they commit and read the fences under them; who raises a fence holds the stripe exclusively, or all of them for a
 day. So a fence that is committed was seen by every later writer, and every earlier one was waited for. (One
 advisory lock an organization would exhaust shared memory.) Stripes are always taken in ascending order.
+
+On Citus the stripe is taken on the node of the organization's shard (locks.py), and so is one lock more that all writers share: who closes
+a day raises the fence first and then waits, on each node, for those who may not have seen it.
 """
 
 import hashlib
@@ -14,20 +17,22 @@ from typing import Final, LiteralString
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
+from services.logging.store import locks
 from services.logging.store.tables import day_fences, organization_fences
-from shared.driver import Uuid, execute, rows
+from shared.driver import Uuid, execute, listed, rows
 
 STRIPES: Final = 64
 _CLASS: Final = 7301  # the first half of our advisory locks' keys
+_WRITERS: Final = STRIPES  # on Citus: shared by all who write
 # A scan of one array has no order but the array's.
-_SHARE: Final = "SELECT count(pg_advisory_xact_lock_shared(%b::int, stripe)) FROM unnest(%b::int[]) AS stripe"
-_TAKE: Final = "SELECT count(pg_advisory_xact_lock(%b::int, stripe)) FROM unnest(%b::int[]) AS stripe"
+_SHARE: Final = "SELECT count(pg_advisory_xact_lock_shared(%t::int, stripe)) FROM unnest(%t::int[]) AS stripe"
+_TAKE: Final = "SELECT count(pg_advisory_xact_lock(%t::int, stripe)) FROM unnest(%t::int[]) AS stripe"
 _CLOSED: Final = (
-    "SELECT organization_id, NULL::date FROM organization_fences WHERE organization_id = ANY(%b) "
-    "UNION ALL SELECT NULL, day FROM day_fences WHERE day = ANY(%b)"
+    "SELECT organization_id, NULL::date FROM organization_fences WHERE organization_id = ANY(%t::text[]) "
+    "UNION ALL SELECT NULL, day FROM day_fences WHERE day = ANY(%t::date[])"
 )
 # Are there end users whose fence is younger than the oldest of the batch? Mostly there are none, and this is all that it costs.
-_ERASED: Final = "SELECT NULL, NULL WHERE EXISTS (SELECT FROM subject_fences WHERE organization_id = ANY(%b) AND below > %b)"
+_ERASED: Final = "SELECT NULL, NULL WHERE EXISTS (SELECT FROM subject_fences WHERE organization_id = ANY(%t::text[]) AND below > %b)"
 _FENCES: Final = f"{_CLOSED} UNION ALL {_ERASED}"
 
 
@@ -38,12 +43,17 @@ def stripe_of(organization_id: str) -> int:
 
 def share(tx: Connection, organization_ids: Iterable[str]) -> None:
     """Takes the stripes of these organizations shared, until the transaction ends."""
+    if locks.are_on_shards(tx):
+        for one in sorted(set(organization_ids)):
+            locks.take(tx, _CLASS, _WRITERS, one, shared=True)
+            locks.take(tx, _CLASS, stripe_of(one), one, shared=True)
+        return
     _take(tx, _SHARE, {stripe_of(one) for one in organization_ids})
 
 
 def take(tx: Connection, organization_id: str) -> None:
     """Takes an organization's stripe exclusively, until the transaction ends."""
-    _take(tx, _TAKE, {stripe_of(organization_id)})
+    locks.take(tx, _CLASS, stripe_of(organization_id), organization_id)
 
 
 def take_all(tx: Connection) -> None:
@@ -52,7 +62,7 @@ def take_all(tx: Connection) -> None:
 
 
 def _take(tx: Connection, statement: LiteralString, stripes: Iterable[int]) -> None:
-    execute(tx, statement, (_CLASS, sorted(stripes)))
+    execute(tx, statement, (_CLASS, listed(sorted(stripes))))
 
 
 def closed(
@@ -60,7 +70,7 @@ def closed(
 ) -> tuple[set[str], set[date]]:
     """Which of these organizations, and which of these days, are fenced off. Asked under the organizations' stripes, the answer stays true
     until the transaction ends."""
-    found = rows(tx, _CLOSED, (sorted(organization_ids), sorted(days)))
+    found = rows(tx, _CLOSED, (listed(organization_ids), listed(days)))
     return {one for one, _ in found if one is not None}, {day for _, day in found if day is not None}
 
 
@@ -69,8 +79,8 @@ def fences(
 ) -> tuple[set[str], set[date], bool]:
     """The same, and whether there are end users of these organizations whose fence reaches above the lowest record id (16 bytes):
     `store.subjects.fenced` tells whose records it stops."""
-    names = sorted(organization_ids)
-    found = rows(tx, _FENCES, (names, sorted(days), names, Uuid(lowest)))
+    names = listed(organization_ids)
+    found = rows(tx, _FENCES, (names, listed(days), names, Uuid(lowest)))
     return (
         {one for one, _ in found if one is not None},
         {day for _, day in found if day is not None},
@@ -89,6 +99,15 @@ def close_organization(tx: Connection, organization_id: str, now: datetime) -> N
 
 
 def close_day(tx: Connection, day: date, now: datetime) -> None:
-    """Fences a day off, after waiting for all writers."""
-    take_all(tx)
+    """Fences a day off, after waiting for all writers; on Citus `wait_for_writers` waits, once this is committed."""
+    if not locks.are_on_shards(tx):
+        take_all(tx)
     tx.execute(insert(day_fences).values(day=day, closed_at=now).on_conflict_do_nothing())
+
+
+def wait_for_writers(tx: Connection) -> None:
+    """To be called in a transaction of its own once a day's fence is committed. On Citus a commit is not seen on all nodes at the same
+    moment, and a fence of a day is on all: so whoever may have read it before is waited for after. Nothing to do on one server."""
+    if locks.are_on_shards(tx):
+        for name in locks.names_on_each_node(tx):
+            locks.take(tx, _CLASS, _WRITERS, name)

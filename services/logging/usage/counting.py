@@ -5,7 +5,7 @@ So a record is counted when it is stored, once, whatever is retried; and what is
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -26,6 +26,7 @@ from services.logging.usage.fields import (
 from services.logging.usage.periods import Periods, day_of
 from shared.clock import Clock
 from shared.database import Database
+from shared.driver import together
 from shared.ids import new_id
 
 MILLISECONDS_AN_HOUR: Final = 3_600_000
@@ -48,16 +49,15 @@ class Counting:
         self._billing_writer = new_id("writer")
         self._analytics_writer = new_id("writer")
 
-    def counting(
-        self, tx: Tx, stored: Iterable[Row], shapes: Mapping[tuple[str, bytes], int]
-    ) -> Callable[[], None]:
-        """What counts the calls whose records this transaction stores; see `adding`. stored: rows that were not there before. shapes: of
-        their content, by key (features.shape_of)."""
-        return self.adding(tx, cells_of(stored, shapes))
+    def count(self, tx: Tx, stored: Iterable[Row], shapes: Mapping[tuple[str, bytes], int]) -> None:
+        """Counts calls whose records this transaction stores. stored: rows that were not there before. shapes: of their content, by key
+        (features.shape_of)."""
+        self.add(tx, cells_of(stored, shapes))
 
-    def adding(self, tx: Tx, cells: Cells) -> Callable[[], None]:
-        """What adds figures to both stores, with nothing but `execute` (shared.driver.together). All that must be asked for is asked now.
-        Rows are written in one order, so that no two transactions wait for each other in a circle."""
+    def add(self, tx: Tx, cells: Cells) -> None:
+        """Adds figures to both stores. Rows are written in one order, so that no two transactions wait for each other in a circle."""
+        if not cells:
+            return
         keys = self.periods.keys(tx, {day_of(hour) for _, hour, _, _ in cells})
         grouped: dict[analytics.Place, list[int]] = {}
         for (organization_id, hour, _, model), figures in cells.items():
@@ -69,14 +69,10 @@ class Counting:
             grouped[place] = (
                 figures if known is None else [one + more for one, more in zip(known, figures, strict=True)]
             )
-
-        def add() -> None:
-            if cells:
-                billing.add(tx, sorted(cells.items()), self._billing_writer)
+        with together(tx):
+            billing.add(tx, sorted(cells.items()), self._billing_writer)
             if grouped:
                 analytics.add(tx, sorted(grouped.items()), self._analytics_writer)
-
-        return add
 
 
 def cells_of(stored: Iterable[Row], shapes: Mapping[tuple[str, bytes], int]) -> Cells:

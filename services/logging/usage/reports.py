@@ -65,7 +65,7 @@ class Reports:
                     "This request id came before with another content; use a new one.",
                 )
             if before is None:
-                self._counting.adding(tx, cells)()
+                self._counting.add(tx, cells)
         return before is not None
 
     def _admit(self, organization_id: str, gateway: str, now: datetime) -> None:

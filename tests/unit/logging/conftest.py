@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from services.logging.store import distribution
 from shared.database import Database, migrate
+from tests.support.given import is_citus
 from tests.support.postgres import FreshDatabase, TestServer, database_name
 from tests.unit.logging.world import World
 
@@ -15,8 +17,10 @@ MIGRATIONS = Path(__file__).parents[3] / "services" / "logging" / "migrations"
 
 
 @pytest.fixture(scope="session")
-def migrated(postgres_server: TestServer) -> str:
-    """The name of a migrated database, as a template."""
+def migrated(postgres_server: TestServer) -> str | None:
+    """The name of a migrated database, as a template; None where there are none."""
+    if not postgres_server.has_templates:
+        return None
     url = postgres_server.fresh_database("logging_template")
     database = Database(url, pool=2)
     migrate(database, MIGRATIONS)
@@ -25,9 +29,14 @@ def migrated(postgres_server: TestServer) -> str:
 
 
 @pytest.fixture
-def database(fresh_database: FreshDatabase, migrated: str) -> Iterator[Database]:
-    """A migrated database."""
+def database(fresh_database: FreshDatabase, migrated: str | None) -> Iterator[Database]:
+    """A migrated database, distributed where it is Citus'."""
     made = Database(fresh_database("logging", template=migrated), pool=8)
+    if migrated is None:
+        migrate(made, MIGRATIONS)
+    if is_citus():
+        with made.transaction() as tx:
+            distribution.distribute(tx)
     yield made
     made.close()
 

@@ -380,3 +380,25 @@ def test_masking_reaches_every_part_and_shows_no_bytes() -> None:
     assert [part.kind for part in parts] == ["reasoning", "tool_call", "[EMAIL]"]
     assert b"ada" not in shown.SerializeToString()
     assert b"ada" in unknown.SerializeToString()
+
+
+def test_batches_are_opened_together_and_hold_no_more_than_a_message_may(world: World) -> None:
+    ids = fill(world, *[str(number) for number in range(130)], *["x" * 400_000] * 4)
+    answers = list(world.read.ReadInteractions(request(batch_size=120)))
+    # What compresses to nothing is measured as it is sent: two of the large ones and no more.
+    assert [len(answer.records) for answer in answers] == [120, 12, 2]
+    assert [one.record_id for answer in answers for one in answer.records] == ids
+    assert not any(answer.HasField("record") for answer in answers)
+    assert world.peers.calls.count("OpenRecords") == 2
+    rest = list(world.read.ReadInteractions(request(batch_size=500, cursor=answers[0].cursor)))
+    assert [one.record_id for answer in rest for one in answer.records] == ids[120:]
+    assert reason_of(lambda: list(world.read.ReadInteractions(request(batch_size=501)))) == "INVALID_ARGUMENT"
+
+
+def test_a_batch_that_waits_for_its_reader_is_looked_at_again(world: World) -> None:
+    ids = fill(world, *[str(number) for number in range(4)])
+    stream = world.read.ReadInteractions(request(batch_size=2))
+    assert [one.record_id for one in next(stream).records] == ids[:2]
+    world.peers.ended.append(GRANT)
+    world.jobs["ended_grants"].step()
+    assert reason_of(lambda: next(stream)) == "GRANT_REVOKED"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import date, timedelta
 
@@ -57,7 +58,7 @@ def everything(organization_id: str) -> Span:
 def test_what_is_written_is_read_back(tables: Database) -> None:
     rows = sorted([row(), row(content=None), row(OTHER)], key=lambda one: one.record_id)
     with tables.transaction() as tx:
-        assert {one.key for one in writing.write(tx, rows)} == {one.key for one in rows}
+        assert {one.key for one in writing.write(tx, rows, "w")} == {one.key for one in rows}
     with tables.transaction() as tx:
         found = reading.page(tx, everything(ORG), None, 10).rows
         contents = reading.contents(tx, ORG, [one.record_id for one in found])
@@ -71,11 +72,11 @@ def test_what_is_written_is_read_back(tables: Database) -> None:
 def test_a_row_that_is_there_stays_and_the_others_of_its_batch_are_stored(tables: Database) -> None:
     first, second, third = row(), row(), row(OTHER)
     with tables.transaction() as tx:
-        writing.write(tx, [first])
+        writing.write(tx, [first], "w")
     again = replace(first, content=b"another")
     for _ in range(2):  # the temporary table serves more than one transaction of a connection
         with tables.transaction() as tx:
-            stored = {one.key for one in writing.write(tx, [second, again, third])}
+            stored = {one.key for one in writing.write(tx, [second, again, third], "w")}
         assert stored in ({second.key, third.key}, set())
     with tables.transaction() as tx:
         assert reading.contents(tx, ORG, [first.record_id]) == {first.record_id: b"sealed"}
@@ -88,14 +89,13 @@ def test_a_row_that_is_there_stays_and_the_others_of_its_batch_are_stored(tables
 
 def test_writers_of_the_same_records_store_each_once(tables: Database) -> None:
     rows = [row() for _ in range(200)]
-    stored: list[list[Row]] = []
+    stored: list[Sequence[Row]] = []
     start = threading.Barrier(4)
 
     def write() -> None:
         start.wait()
         with tables.transaction() as tx:
-            fresh = writing.write(tx, rows)
-            writing.count(tx, fresh, "w")
+            fresh = writing.write(tx, rows, "w")
         stored.append(fresh)
 
     threads = [threading.Thread(target=write) for _ in range(4)]
@@ -143,13 +143,13 @@ def test_a_partition_holds_the_24_hours_of_its_utc_day(database: Database) -> No
             tx.execute(text(f"SET LOCAL TIME ZONE '{zone}'"))
             assert partitions.make(tx, day)
             assert partitions.make(tx, day)  # once more is nothing
-            writing.write(tx, [row(record_id=first), row(record_id=last)])
+            writing.write(tx, [row(record_id=first), row(record_id=last)], "w")
             count = f"SELECT count(*) FROM {partitions.partition_name(day)}"
             assert tx.execute(text(count)).scalar_one() == 2
         assert record_day(first) == record_day(last) == day
         # There is no default partition in which a stray row could hide.
         with pytest.raises(psycopg.errors.CheckViolation), database.transaction() as tx:
-            writing.write(tx, [row(record_id=after)])
+            writing.write(tx, [row(record_id=after)], "w")
 
 
 def test_partitions_are_made_ahead_without_stopping_readers_and_never_for_a_closed_day(
