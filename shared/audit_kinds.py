@@ -144,6 +144,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "zero_data_retention.denied": _kind("Somebody denied it."),
     "zero_data_retention.decided": _kind("It is decided.", "approved effective_at"),
     "member.invited": _kind("A customer's person was invited.", "role"),
+    "member.invitation_revoked": _kind("An admin took an invitation back."),
     "member.registered": _kind("A customer's person has an account.", "role"),
     "member.updated": _kind("A customer's person changed the own name."),
     "member.role_changed": _kind("A customer's person has another role.", "role role_before"),

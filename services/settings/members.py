@@ -187,6 +187,30 @@ class Members:
             )
             return invitation, token
 
+    def invitations(self, organization_id: str) -> list[Invitation]:
+        """Those that can still be used, the one that ends first in front."""
+        with self._database.transaction() as tx:
+            return store.open_invitations(tx, organization_id, self._clock.now(), _MOST_LISTED)
+
+    def revoke_invitation(self, caller: Caller, invitation_id: str) -> None:
+        """Takes an invitation of the caller's organization back. Raises NOT_FOUND, CLOSED."""
+        with self._database.transaction() as tx:
+            active(organizations.lock(tx, caller.organization_id, shared=True))
+            now = self._clock.now()
+            invitation = store.remove_invitation(tx, caller.organization_id, invitation_id)
+            if invitation is None or now >= invitation.expires_at:
+                raise not_found("invitation")
+            self._outbox.audit(
+                tx,
+                audit.entry(
+                    "member.invitation_revoked",
+                    actor=caller.actor,
+                    at=now,
+                    organization_id=caller.organization_id,
+                    subjects=[invitation_id],
+                ),
+            )
+
     def register(self, token: Secret, first_name: str, last_name: str, password: Secret) -> Member:
         """Turns an invitation into an account. Raises INVITATION_INVALID; WEAK_PASSWORD; ALREADY_EXISTS when the address has an account
         elsewhere; CLOSED."""

@@ -25,6 +25,8 @@ def add_to(settings: typer.Typer) -> None:
     """Adds both groups."""
     members = group(settings, "members", "A customer's people.")
     verb(members, "invite")(invite)
+    verb(members, "invitations")(invitations)
+    verb(members, "uninvite")(uninvite)
     verb(members, "register")(register)
     verb(members, "list")(list_)
     verb(members, "role")(role)
@@ -65,6 +67,29 @@ def invite(
         )
     )
     call.show(response, lambda: sheet(response))
+
+
+def invitations(call: Invocation, organization: OwnOrganization = "") -> None:
+    """Invitations into your organization that can still be used."""
+    from kept.cli.output import table
+    from kept.settings.v1 import members_pb2
+
+    response = _members(call).ListInvitations(
+        members_pb2.ListInvitationsRequest(organization_id=call.own_organization(organization))
+    )
+    columns = ["invitation_id", "email", "role", "expires_at"]
+    call.show(response, lambda: table(response.invitations, columns, "There is none."))
+
+
+def uninvite(
+    call: Invocation,
+    invitation: Annotated[str, typer.Argument(metavar="INVITATION", help="Invitation id, invitation_….")],
+) -> None:
+    """Take an invitation back: its token is worth nothing any more."""
+    from kept.settings.v1 import members_pb2
+
+    response = _members(call).RevokeInvitation(members_pb2.RevokeInvitationRequest(invitation_id=invitation))
+    call.show(response, lambda: f"{invitation} is taken back.")
 
 
 def register(

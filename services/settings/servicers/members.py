@@ -13,7 +13,7 @@ from services.settings.profiles import Exported, Profile, Profiles
 from services.settings.servicers.instants import instant, timestamp
 from services.settings.servicers.sources import source_of
 from services.settings.sign_ins import SignIns
-from services.settings.store.members import Member
+from services.settings.store.members import Invitation, Member
 from services.settings.store.sign_ins import SignIn
 from shared.pipeline import caller_of
 from shared.redaction import Secret
@@ -46,19 +46,20 @@ def _sign_in(sign_in: SignIn) -> contract.SignIn:
     return contract.SignIn(at=timestamp(sign_in.at), outcome=sign_in.outcome)
 
 
+def _invitation(invitation: Invitation) -> contract.OpenInvitation:
+    return contract.OpenInvitation(
+        invitation_id=invitation.invitation_id,
+        email=invitation.email,
+        role=invitation.role,
+        expires_at=timestamp(invitation.expires_at),
+    )
+
+
 def _exported(exported: Exported) -> contract.ExportProfileResponse:
     return contract.ExportProfileResponse(
         profile=_profile(exported.profile),
         sign_ins=[_sign_in(each) for each in exported.sign_ins],
-        invitations=[
-            contract.OpenInvitation(
-                invitation_id=each.invitation_id,
-                email=each.email,
-                role=each.role,
-                expires_at=timestamp(each.expires_at),
-            )
-            for each in exported.invitations
-        ],
+        invitations=[_invitation(each) for each in exported.invitations],
         password_resets=[
             contract.OpenPasswordReset(
                 requested_at=timestamp(each.requested_at), expires_at=timestamp(each.expires_at)
@@ -95,6 +96,20 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
         return contract.InviteMemberResponse(
             invitation_token=token.reveal(), expires_at=timestamp(invitation.expires_at)
         )
+
+    def ListInvitations(
+        self, request: contract.ListInvitationsRequest, context: grpc.ServicerContext
+    ) -> contract.ListInvitationsResponse:
+        caller_of(context).require_organization(request.organization_id)
+        return contract.ListInvitationsResponse(
+            invitations=[_invitation(each) for each in self._members.invitations(request.organization_id)]
+        )
+
+    def RevokeInvitation(
+        self, request: contract.RevokeInvitationRequest, context: grpc.ServicerContext
+    ) -> contract.RevokeInvitationResponse:
+        self._members.revoke_invitation(caller_of(context), request.invitation_id)
+        return contract.RevokeInvitationResponse()
 
     def RegisterMember(
         self, request: contract.RegisterMemberRequest, context: grpc.ServicerContext

@@ -200,6 +200,27 @@ def put_invitation(tx: Connection, invitation: Invitation) -> None:
     )
 
 
+def open_invitations(tx: Connection, organization_id: str, now: datetime, limit: int) -> list[Invitation]:
+    """Those that can still be used, the one that ends first in front."""
+    rows = tx.execute(
+        select(*_INVITATION)
+        .where(invitations.c.organization_id == organization_id, invitations.c.expires_at > now)
+        .order_by(invitations.c.expires_at, invitations.c.invitation_id)
+        .limit(limit)
+    )
+    return [Invitation(**row._mapping) for row in rows]
+
+
+def remove_invitation(tx: Connection, organization_id: str, invitation_id: str) -> Invitation | None:
+    """Takes an organization's invitation back, if it is there."""
+    row = tx.execute(
+        delete(invitations)
+        .where(invitations.c.organization_id == organization_id, invitations.c.invitation_id == invitation_id)
+        .returning(*_INVITATION)
+    ).one_or_none()
+    return None if row is None else Invitation(**row._mapping)
+
+
 def find_invitation(tx: Connection, token_sha256: bytes) -> Invitation | None:
     """The invitation of a token."""
     row = tx.execute(select(*_INVITATION).where(invitations.c.token_sha256 == token_sha256)).one_or_none()

@@ -60,6 +60,11 @@ REQUESTS: list[tuple[str, Message]] = [
             confirmation_sentence="delete my account", password="the current one"
         ),
     ),
+    ("settings members invitations", members_pb2.ListInvitationsRequest(organization_id=ORG)),
+    (
+        "settings members uninvite invitation_1",
+        members_pb2.RevokeInvitationRequest(invitation_id="invitation_1"),
+    ),
     (
         "settings members role member_1 admin",
         members_pb2.SetMemberRoleRequest(

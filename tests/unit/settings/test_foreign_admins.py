@@ -34,6 +34,7 @@ CALLS: list[tuple[Callable[[Stubs], Any], Any]] = [
         lambda by: by.zdr.ListZeroDataRetentionRequests,
         zero_data_retention_pb2.ListZeroDataRetentionRequestsRequest(),
     ),
+    (lambda by: by.members.ListInvitations, members_pb2.ListInvitationsRequest()),
     (lambda by: by.members.ListMembers, members_pb2.ListMembersRequest()),
     (
         lambda by: by.members.InviteMember,

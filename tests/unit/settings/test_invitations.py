@@ -1,5 +1,7 @@
 """Invitations: signed, for honest addresses, and for nobody who looks like a colleague."""
 
+from datetime import timedelta
+
 import pytest
 
 from kept.errors.v1 import reasons_pb2
@@ -98,6 +100,36 @@ def test_a_weak_password_leaves_the_invitation_as_it_was(world: World) -> None:
             )
         assert weak not in str(caught[0].metadata) + caught[0].text
     assert world.register(token).email == "admin@acme.test"
+
+
+def test_an_invitation_is_listed_until_it_is_used_over_or_taken_back(world: World) -> None:
+    admin, other = world.admin("acme"), world.admin("other")
+    used, taken_back = invite(world, admin, "used@acme.test"), invite(world, admin, "back@acme.test")
+
+    def listed() -> list[contract.OpenInvitation]:
+        request = contract.ListInvitationsRequest(organization_id=admin.organization_id)
+        return list(world.customer(admin).members.ListInvitations(request).invitations)
+
+    world.clock.advance(timedelta(minutes=1))
+    invite(world, admin, "over@acme.test")
+    world.register(used)
+    back, over = listed()
+    assert (back.email, over.email) == ("back@acme.test", "over@acme.test")
+    revoke = contract.RevokeInvitationRequest(invitation_id=back.invitation_id)
+    with refused(reasons_pb2.REASON_NOT_FOUND):
+        world.customer(other).members.RevokeInvitation(revoke)
+    world.customer(admin).members.RevokeInvitation(revoke)
+    with refused(reasons_pb2.REASON_NOT_FOUND):
+        world.customer(admin).members.RevokeInvitation(revoke)
+    with refused(reasons_pb2.REASON_INVITATION_INVALID):
+        world.register(taken_back)
+    assert listed() == [over]
+    world.clock.advance(timedelta(days=7))
+    assert listed() == []
+    with refused(reasons_pb2.REASON_NOT_FOUND):
+        revoke.invitation_id = over.invitation_id
+        world.customer(admin).members.RevokeInvitation(revoke)
+    assert world.kinds(admin.organization_id)[-1] == "member.invitation_revoked"
 
 
 def test_an_invitation_is_no_password_reset(world: World) -> None:

@@ -24,6 +24,7 @@ settings.DataControlsService/GetDataControls
 settings.DataControlsService/ListDataControlsHistory
 settings.GatewayService/ListGateways
 settings.MemberService/GetProfile
+settings.MemberService/ListInvitations
 settings.MemberService/ListMembers
 settings.MemberService/ListSignIns
 settings.OrganizationService/GetOrganization
@@ -84,6 +85,7 @@ CHANGES: Final = {
         "settings.LifecycleService/CloseOrganization": "organization.closed",
         "settings.LifecycleService/EraseOrganization": "organization.erased",
         "settings.MemberService/InviteMember": "member.invited",
+        "settings.MemberService/RevokeInvitation": "member.invitation_revoked",
         "settings.MemberService/RegisterMember": "member.registered",
         "settings.MemberService/SetMemberRole": "member.role_changed",
         "settings.MemberService/RemoveMember": "member.removed",
