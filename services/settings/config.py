@@ -60,6 +60,8 @@ class SettingsConfig(ServiceConfig):
     def _fit_for_customers(self) -> "SettingsConfig":
         if self.mail is not None:
             require_usable((self.mail,), self.environment, EVENTS)
+            if self.mail.events:
+                raise ValueError("mail: events has to be left out: whoever sends e-mail sends all of it")
         if self.environment == "local":
             return self
         if self.support_contact == _SUPPORT_LOCALLY:

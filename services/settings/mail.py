@@ -6,6 +6,7 @@ database would be as good as a password, and an address would outlive its accoun
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -21,9 +22,11 @@ from shared.jobs import Job
 from shared.webhooks import Endpoint, Message, Webhook
 
 _RESET: Final = "password_reset.requested"
+_CHANGED: Final = "password.changed"
 # Every event there is, and when it happens.
 EVENTS: Final[Mapping[str, str]] = {
-    _RESET: "somebody asked for a new password for this address; `reset_token` is for its owner alone"
+    _RESET: "somebody asked for a new password for this address; `reset_token` is for its owner alone",
+    _CHANGED: "the password of this address's account is another one from now on; its owner should know if that was not her doing",
 }
 _UNSENT: Final = Counter(
     "kept_mail_unsent_total", "E-mails that were not sent, because nobody is configured who would."
@@ -46,12 +49,19 @@ class Mail:
 
     def send_reset(self, tx: Tx, reset: PasswordReset) -> None:
         """Sends the token of a reset to its account's address, if the caller's transaction commits."""
+        # Hexadecimal: what a message carries is text.
+        self._put(tx, Message.of(_RESET, reset.requested_at, {"handle": reset.handle.hex()}))
+
+    def send_changed(self, tx: Tx, member_id: str, at: datetime) -> None:
+        """Tells a person that the password was changed (OWASP ASVS 4.0.3, 2.2.3), if the caller's transaction commits."""
+        self._put(tx, Message.of(_CHANGED, at, {"member_id": member_id}))
+
+    def _put(self, tx: Tx, message: Message) -> None:
         if self._webhook is None:
             _UNSENT.inc()
-            _log.warning("mail.nobody_sends", event_name=_RESET)
+            _log.warning("mail.nobody_sends", event_name=message.event)
             return
-        # Hexadecimal: what a message carries is text.
-        self._webhook.put(tx, Message.of(_RESET, reset.requested_at, {"handle": reset.handle.hex()}))
+        self._webhook.put(tx, message)
 
     def is_well(self) -> bool:
         """Whether it is sent, as far as anybody knows."""
@@ -59,15 +69,27 @@ class Mail:
 
     def _completed(self, put: bytes) -> bytes | None:
         message = json.loads(put)
+        data = (
+            self._of_reset(message["data"]) if message["type"] == _RESET else self._of_change(message["data"])
+        )
+        if data is None:
+            return None
+        return json.dumps(message | {"data": data}, separators=(",", ":")).encode()
+
+    def _of_reset(self, put: Mapping[str, str]) -> dict[str, str] | None:
         with self._database.transaction() as tx:
-            reset = store.find(tx, bytes.fromhex(message["data"]["handle"]))
+            reset = store.find(tx, bytes.fromhex(put["handle"]))
             member = None if reset is None else members.find(tx, reset.member_id)
         if reset is None or member is None or self._clock.now() >= reset.expires_at:
             return None  # used, or over, or the account is gone
         token = self._tokens.issue(Purpose.PASSWORD_RESET, reset.handle, reset.expires_at)
-        message["data"] = {
+        return {
             "email": member.email,
             "reset_token": token.reveal(),
             "expires_at": reset.expires_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         }
-        return json.dumps(message, separators=(",", ":")).encode()
+
+    def _of_change(self, put: Mapping[str, str]) -> dict[str, str] | None:
+        with self._database.transaction() as tx:
+            member = members.find(tx, put["member_id"])
+        return None if member is None else {"email": member.email}

@@ -112,6 +112,7 @@ class PasswordResets:
             if source:
                 # Whoever guesses at this account must not keep its owner from signing in here.
                 sign_ins.remember(tx, account_key(member.email), source_key("source", source), now)
+            self._mail.send_changed(tx, member.member_id, now)
             self._audit(tx, "password.reset", member.member_id, member)
 
     def _look(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Final
 
 from services.settings.account_deletion import require_repeated
 from services.settings.lifecycle import active
+from services.settings.mail import Mail
 from services.settings.members import known_of, remove, require_current, require_successor, tell
 from services.settings.passwords import Passwords
 from services.settings.sign_in_pace import account_key
@@ -56,8 +57,15 @@ class Profiles:
     """Everybody's own accounts."""
 
     def __init__(
-        self, database: Database, clock: Clock, outbox: Outbox, passwords: Passwords, sign_ins_: SignIns
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        passwords: Passwords,
+        sign_ins_: SignIns,
+        mail: Mail,
     ) -> None:
+        self._mail = mail
         self._database = database
         self._clock = clock
         self._outbox = outbox
@@ -98,6 +106,7 @@ class Profiles:
             _unchanged(store.lock(tx, member.member_id), member)
             now = self._clock.now()
             store.set_password(tx, member.member_id, password_hash, now)
+            self._mail.send_changed(tx, member.member_id, now)
             self._audit(tx, "password.changed", caller, member)
         return now
 

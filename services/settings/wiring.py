@@ -77,8 +77,8 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     passwords = Passwords(config.password_hashing)
     members = Members(database, clock, outbox, passwords, tokens)
     sign_ins = SignIns(database, clock, passwords, pace, kept_days=config.sign_in_days)
-    profiles = Profiles(database, clock, outbox, passwords, sign_ins)
     mail = Mail(config.mail, database, clock, tokens)
+    profiles = Profiles(database, clock, outbox, passwords, sign_ins, mail)
     password_resets = PasswordResets(database, clock, outbox, passwords, tokens, mail)
     account_deletions = AccountDeletions(
         database, clock, outbox, grace=timedelta(days=config.account_deletion_grace_days)

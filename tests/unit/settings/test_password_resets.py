@@ -45,11 +45,13 @@ class Mailed(World):
     def forgot(self, email: str) -> None:
         self.public().members.RequestPasswordReset(contract.RequestPasswordResetRequest(email=email))
 
-    def sent(self) -> list[dict[str, str]]:
-        """What the mailer got so far, each once."""
+    def sent(self, kind: str = "password_reset.requested") -> list[dict[str, str]]:
+        """What the mailer got of a kind so far."""
         self.run_jobs()
         assert all(verified(each, SECRET, time.time()) for each in self.mailer.requests)
-        return [json.loads(each.body)["data"] for each in self.mailer.requests]
+        messages = [json.loads(each.body) for each in self.mailer.requests]
+        assert {message["type"] for message in messages} <= set(EVENTS)
+        return [message["data"] for message in messages if message["type"] == kind]
 
     def token(self, email: str) -> str:
         """A token that was sent to this address just now."""
@@ -76,7 +78,6 @@ def test_a_token_goes_to_the_address_as_registered_and_works_once(mailed: Mailed
     [message] = mailed.sent()
     assert set(message) == {"email", "reset_token", "expires_at"}
     assert message["email"] == admin.email
-    assert json.loads(mailed.mailer.requests[0].body)["type"] in EVENTS
     mailed.reset(message["reset_token"])
     assert sign_in(mailed, admin.email, ANOTHER).member_id == admin.member_id
     with refused(reasons_pb2.REASON_SIGN_IN_FAILED):
@@ -87,6 +88,18 @@ def test_a_token_goes_to_the_address_as_registered_and_works_once(mailed: Mailed
     told = str(mailed.peers.entries)
     for secret in (message["reset_token"], ANOTHER, admin.email):
         assert secret not in told
+
+
+def test_the_owner_is_told_that_the_password_is_another_one(mailed: Mailed) -> None:
+    admin = mailed.admin()
+    mailed.reset(mailed.token(admin.email))
+    assert mailed.sent("password.changed") == [{"email": admin.email}]
+    mailed.customer(admin).members.ChangePassword(
+        contract.ChangePasswordRequest(current_password=ANOTHER, new_password="and a third passphrase")
+    )
+    with mailed.database.transaction() as tx:
+        assert admin.email not in str(tx.execute(select(outbox)).all())
+    assert len(mailed.sent("password.changed")) == 2
 
 
 def test_the_answer_to_an_unknown_address_is_that_to_a_known_one_by_the_same_statements(

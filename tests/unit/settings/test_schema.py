@@ -29,6 +29,7 @@ REAL: dict[str, Any] = {"support_contact": "x@y.test", "token_key_files": ["/t"]
         ({"support_contact": "x@y.test", "token_key_files": ["/t"]}, "mail"),
         (REAL | {"mail": MAIL | {"url": "http://mail.test/"}}, "https"),
         (REAL | {"mail": MAIL | {"events": ["member.left"]}}, "no event"),
+        (REAL | {"mail": MAIL | {"events": ["password.changed"]}}, "left out"),
         (REAL | {"password_hashing": {"memory_kib": 1024, "lanes": 1}}, "weaker"),
         ({"support_contact": "x@y.test", "password_hashing": {"memory_kib": 8, "lanes": 4}}, "lane"),
         ({"account_deletion_grace_days": -1}, "greater than or equal to 0"),
