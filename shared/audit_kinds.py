@@ -150,6 +150,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "member.role_changed": _kind("A customer's person has another role.", "role role_before"),
     "member.removed": _kind("An admin removed a customer's person.", "role"),
     "member.left": _kind("A customer's person deleted the own account."),
+    "email_change.requested": _kind("A customer's person asked for another address of the own account."),
+    "email.changed": _kind("A customer's person has another address."),
     "password.changed": _kind("A customer's person changed the own password."),
     "password_reset.issued": _kind("A token for a new password was sent to a customer's person."),
     "password.reset": _kind("A customer's person set a new password with such a token."),

@@ -13,7 +13,7 @@ from services.settings.lifecycle import active
 from services.settings.mail import Mail
 from services.settings.members import known_of
 from services.settings.passwords import Passwords
-from services.settings.sign_in_pace import Pace, account_key, source_key
+from services.settings.sign_in_pace import Pace, account_key, mail_key, source_key
 from services.settings.store import Tx, members, organizations, sign_in_failures, sign_ins
 from services.settings.store import password_resets as store
 from services.settings.store.members import Member, email_key
@@ -66,7 +66,7 @@ class PasswordResets:
     def ask(self, email: str, source: str) -> None:
         """Writes an address down, if it was not asked for too often. source: where the call comes from; empty where that is not known.
         Raises OVERLOADED, with a delay for a source that asks too often."""
-        address = source_key("reset address", email_key(email))
+        address = mail_key(email)
         origin = source_key("reset source", source) if source else None
         with self._database.transaction() as tx:
             now = self._clock.now()

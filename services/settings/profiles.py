@@ -11,8 +11,9 @@ from services.settings.members import known_of, remove, require_current, require
 from services.settings.passwords import Passwords
 from services.settings.sign_in_pace import account_key
 from services.settings.sign_ins import SignIns
-from services.settings.store import Tx, organizations, password_resets, sign_ins
+from services.settings.store import Tx, email_changes, organizations, password_resets, sign_ins
 from services.settings.store import members as store
+from services.settings.store.email_changes import EmailChange
 from services.settings.store.members import Act, Invitation, Member
 from services.settings.store.password_resets import PasswordReset
 from services.settings.store.sign_ins import SignIn
@@ -50,6 +51,7 @@ class Exported:
     password_resets: list[PasswordReset]
     known_networks: list[datetime]
     acts: list[Act]
+    email_changes: list[EmailChange]
     exported_at: datetime
 
 
@@ -75,13 +77,13 @@ class Profiles:
     def get(self, caller: Caller) -> Profile:
         """The caller's account. Raises UNAUTHENTICATED where it is gone."""
         with self._database.transaction() as tx:
-            return _profile(tx, _existing(store.find(tx, caller.member_id)))
+            return profile_of(tx, existing(store.find(tx, caller.member_id)))
 
     def update(self, caller: Caller, shown_etag: str, first_name: str, last_name: str) -> Profile:
         """Changes the caller's name. Raises CONFLICT, CLOSED."""
         with self._database.transaction() as tx:
             active(organizations.lock(tx, caller.organization_id, shared=True))
-            member = _existing(store.lock(tx, caller.member_id))
+            member = existing(store.lock(tx, caller.member_id))
             require_current(member, shown_etag)
             changed = replace(member, first_name=first_name, last_name=last_name)
             if changed != member:
@@ -89,12 +91,12 @@ class Profiles:
                 store.update_to(tx, changed)
                 tell(tx, self._outbox, changed)
                 self._audit(tx, "member.updated", caller, changed)
-            return _profile(tx, changed)
+            return profile_of(tx, changed)
 
     def change_password(self, caller: Caller, current: Secret, wanted: Secret, source: str) -> datetime:
         """Changes the caller's password; returns when. Raises SIGN_IN_FAILED for a wrong current one, paced; WEAK_PASSWORD;
         INVALID_ARGUMENT for one that is the current one; CLOSED."""
-        member = self._proven(caller, current, source)
+        member = self.prove(caller, current, source)
         if self._passwords.matches(wanted, member.password_hash):
             raise invalid("new_password", "is the current one")
         with self._database.transaction() as tx:
@@ -113,15 +115,16 @@ class Profiles:
     def export(self, caller: Caller) -> Exported:
         """Everything that settings has of the caller."""
         with self._database.transaction() as tx:
-            member = _existing(store.find(tx, caller.member_id))
+            member = existing(store.find(tx, caller.member_id))
             now = self._clock.now()
             exported = Exported(
-                profile=_profile(tx, member),
+                profile=profile_of(tx, member),
                 sign_ins=sign_ins.newest(tx, member.member_id, 0, _MOST),
                 invitations=store.invitations_by(tx, member.member_id, now),
                 password_resets=password_resets.open_of(tx, member.member_id, now),
                 known_networks=sign_ins.sources_of(tx, account_key(member.email)),
                 acts=store.acts_of(tx, member.member_id, _MOST),
+                email_changes=email_changes.of_member(tx, member.member_id),
                 exported_at=now,
             )
             self._audit(tx, "profile.exported", caller, member)
@@ -130,7 +133,7 @@ class Profiles:
     def delete(self, caller: Caller, typed: str, password: Secret, source: str) -> None:
         """Deletes the caller's account. Raises CONFIRMATION_MISMATCH; SIGN_IN_FAILED for a wrong password, paced; LAST_ADMIN; CLOSED."""
         require_repeated(CONFIRMATION, typed)
-        member = self._proven(caller, password, source)
+        member = self.prove(caller, password, source)
         with self._database.transaction() as tx:
             active(organizations.lock(tx, caller.organization_id))
             locked = _unchanged(store.lock(tx, member.member_id), member)
@@ -138,9 +141,10 @@ class Profiles:
             remove(tx, self._outbox, locked)
             self._audit(tx, "member.left", caller, locked)
 
-    def _proven(self, caller: Caller, password: Secret, source: str) -> Member:
+    def prove(self, caller: Caller, password: Secret, source: str) -> Member:
+        """The caller's account, if this is its password. Raises SIGN_IN_FAILED, paced."""
         with self._database.transaction() as tx:
-            member = _existing(store.find(tx, caller.member_id))
+            member = existing(store.find(tx, caller.member_id))
         self._sign_ins.require_password(member, password, source)
         return member
 
@@ -157,13 +161,15 @@ class Profiles:
         )
 
 
-def _profile(tx: Tx, member: Member) -> Profile:
+def profile_of(tx: Tx, member: Member) -> Profile:
+    """A member's own account."""
     organization = organizations.find(tx, member.organization_id)
     last, failed = sign_ins.last(tx, member.member_id)
     return Profile(member, "" if organization is None else organization.display_name, last, failed)
 
 
-def _existing(member: Member | None) -> Member:
+def existing(member: Member | None) -> Member:
+    """The member. Raises UNAUTHENTICATED where there is none any more."""
     if member is None:  # removed since it was decided that the caller may
         raise KeptError(Reason.REASON_UNAUTHENTICATED, "There is no such account any more; sign in again.")
     return member
@@ -171,7 +177,7 @@ def _existing(member: Member | None) -> Member:
 
 def _unchanged(now: Member | None, proven: Member) -> Member:
     """The locked member, if its password is still the one that was proven."""
-    member = _existing(now)
+    member = existing(now)
     if member.password_hash != proven.password_hash:
         raise KeptError(Reason.REASON_SIGN_IN_FAILED, "The password was changed meanwhile; sign in again.")
     return member

@@ -141,6 +141,11 @@ def account_key(email: str) -> bytes:
     return _key("account", email_key(email))
 
 
+def mail_key(email: str) -> bytes:
+    """What stands for an address in counts of what is sent to it."""
+    return _key("mail", email_key(email))
+
+
 def source_key(kind: str, source: str) -> bytes:
     """What stands for a source in counts of another kind."""
     return _key(kind, _network(source))

@@ -34,6 +34,7 @@ class Purpose(Enum):
 
     INVITATION = b"kept invitation"
     PASSWORD_RESET = b"kept password reset"
+    EMAIL_CHANGE = b"kept e-mail change"
 
 
 @dataclass(frozen=True)

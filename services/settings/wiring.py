@@ -23,6 +23,7 @@ from services.settings.authority import SettingsAuthority
 from services.settings.config import SettingsConfig
 from services.settings.data_controls import DataControls
 from services.settings.deliveries import handlers
+from services.settings.email_changes import EmailChanges
 from services.settings.gateways import Gateways
 from services.settings.lifecycle import Lifecycle
 from services.settings.mail import Mail
@@ -79,6 +80,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     sign_ins = SignIns(database, clock, passwords, pace, kept_days=config.sign_in_days)
     mail = Mail(config.mail, database, clock, tokens)
     profiles = Profiles(database, clock, outbox, passwords, sign_ins, mail)
+    email_changes = EmailChanges(database, clock, outbox, profiles, tokens, mail)
     password_resets = PasswordResets(database, clock, outbox, passwords, tokens, mail)
     account_deletions = AccountDeletions(
         database, clock, outbox, grace=timedelta(days=config.account_deletion_grace_days)
@@ -98,7 +100,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             ZeroDataRetentionServicer(zero_data_retention), server
         )
         members_pb2_grpc.add_MemberServiceServicer_to_server(
-            MemberServicer(members, profiles, password_resets, sign_ins), server
+            MemberServicer(members, profiles, email_changes, password_resets, sign_ins), server
         )
         account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(account_deletions), server)
         policies_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyServicer(policies, data_controls), server)
@@ -114,6 +116,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             pace.job,
             sign_ins.job,
             password_resets.job,
+            email_changes.job,
         ),
         authority=SettingsAuthority(
             database,

@@ -20,6 +20,8 @@ def add_to(app: typer.Typer) -> None:
     account = group(app, "account", "Your own account, as a customer's person.")
     verb(account, "show")(show)
     verb(account, "rename")(rename)
+    verb(account, "email")(email_)
+    verb(account, "confirm-email")(confirm_email)
     verb(account, "password")(password)
     verb(account, "forgot")(forgot)
     verb(account, "reset")(reset)
@@ -70,6 +72,34 @@ def rename(
             first_name=first_name or now.first_name,
             last_name=last_name or now.last_name,
         )
+    )
+    call.show(response, lambda: sheet(response.profile))
+
+
+def email_(
+    call: Invocation,
+    email: Annotated[str, typer.Argument(metavar="NEW", help="The new address.")],
+) -> None:
+    """Change your address: a token is sent to the new one. Nothing changes before `kept account confirm-email`.
+
+    The password is asked for, or taken from $KEPT_PASSWORD.
+    """
+    from kept.settings.v1 import members_pb2
+
+    response = _members(call).RequestEmailChange(
+        members_pb2.RequestEmailChangeRequest(email=email, password=secret("KEPT_PASSWORD", "Password"))
+    )
+    call.show(response, lambda: "A token is on its way to the new address.")
+    call.note("Use it within an hour: kept account confirm-email")
+
+
+def confirm_email(call: Invocation) -> None:
+    """Change your address with the token that was sent to the new one. It is asked for, or taken from $KEPT_CHANGE_TOKEN."""
+    from kept.cli.output import sheet
+    from kept.settings.v1 import members_pb2
+
+    response = _members(call).ConfirmEmailChange(
+        members_pb2.ConfirmEmailChangeRequest(change_token=secret("KEPT_CHANGE_TOKEN", "Token").strip())
     )
     call.show(response, lambda: sheet(response.profile))
 

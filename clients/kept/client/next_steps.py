@@ -83,5 +83,6 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "LAST_ADMIN": "Make somebody else an admin first: `kept settings members role MEMBER admin`, or `kept settings members invite EMAIL "
     "--role admin`. To end the organization itself: `kept settings account delete`.",
     "WEAK_PASSWORD": "{advice}. Choose several words that do not belong together, or let a password manager choose.",
+    "EMAIL_CHANGE_INVALID": "Ask for another token: `kept account email NEW`. Each works once, for an hour, for who asked.",
     "PASSWORD_RESET_INVALID": "Ask for another token: `kept account forgot EMAIL`. Each works once, for an hour.",
 }

@@ -7,6 +7,7 @@ import grpc
 
 from kept.settings.v1 import members_pb2 as contract
 from kept.settings.v1 import members_pb2_grpc as contract_grpc
+from services.settings.email_changes import EmailChanges
 from services.settings.members import Members, etag
 from services.settings.password_resets import PasswordResets
 from services.settings.profiles import Exported, Profile, Profiles
@@ -72,6 +73,15 @@ def _exported(exported: Exported) -> contract.ExportProfileResponse:
             contract.OwnAct(kind=each.kind, subject=each.subject, at=timestamp(each.at))
             for each in exported.acts
         ],
+        email_changes=[
+            contract.EmailChange(
+                email=each.email,
+                replaced_email=each.replaced or "",
+                requested_at=timestamp(each.requested_at),
+                expires_at=timestamp(each.expires_at),
+            )
+            for each in exported.email_changes
+        ],
         exported_at=timestamp(exported.exported_at),
     )
 
@@ -80,8 +90,14 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
     """See the contract."""
 
     def __init__(
-        self, members: Members, profiles: Profiles, password_resets: PasswordResets, sign_ins: SignIns
+        self,
+        members: Members,
+        profiles: Profiles,
+        email_changes: EmailChanges,
+        password_resets: PasswordResets,
+        sign_ins: SignIns,
     ) -> None:
+        self._email_changes = email_changes
         self._members = members
         self._profiles = profiles
         self._password_resets = password_resets
@@ -151,6 +167,22 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
             caller_of(context), request.etag, request.first_name, request.last_name
         )
         return contract.UpdateProfileResponse(profile=_profile(profile))
+
+    def RequestEmailChange(
+        self, request: contract.RequestEmailChangeRequest, context: grpc.ServicerContext
+    ) -> contract.RequestEmailChangeResponse:
+        self._email_changes.ask(
+            caller_of(context), request.email, Secret(request.password), source_of(context)
+        )
+        return contract.RequestEmailChangeResponse()
+
+    def ConfirmEmailChange(
+        self, request: contract.ConfirmEmailChangeRequest, context: grpc.ServicerContext
+    ) -> contract.ConfirmEmailChangeResponse:
+        profile = self._email_changes.confirm(
+            caller_of(context), Secret(request.change_token), source_of(context)
+        )
+        return contract.ConfirmEmailChangeResponse(profile=_profile(profile))
 
     def ChangePassword(
         self, request: contract.ChangePasswordRequest, context: grpc.ServicerContext

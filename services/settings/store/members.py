@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 
 from kept.options.v1 import roles_pb2
 from services.settings.store.tables import (
@@ -126,6 +127,22 @@ def update_to(tx: Connection, member: Member) -> None:
             revision=member.revision,
         )
     )
+
+
+def set_email(tx: Connection, member: Member) -> bool:
+    """Writes a locked member's address and revision; False when the address has an account. Whatever reset was open goes: it was sent to
+    the address before."""
+    try:
+        with tx.begin_nested():
+            tx.execute(
+                update(members)
+                .where(members.c.member_id == member.member_id)
+                .values(email=member.email, email_key=email_key(member.email), revision=member.revision)
+            )
+    except IntegrityError:
+        return False
+    tx.execute(delete(password_resets).where(password_resets.c.member_id == member.member_id))
+    return True
 
 
 def set_password(tx: Connection, member_id: str, password_hash: str, changed_at: datetime) -> None:

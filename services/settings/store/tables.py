@@ -161,6 +161,20 @@ password_resets = Table(
     Index("password_resets_by_time", "expires_at"),
 )
 
+# Changes of an account's address. replaced: the old one, once it is changed; it is told, and kept until that is over.
+email_changes = Table(
+    "email_changes",
+    metadata,
+    Column("handle", LargeBinary, primary_key=True),
+    Column("member_id", Text, ForeignKey("members.member_id", ondelete="CASCADE"), nullable=False),
+    Column("email", Text, nullable=False),
+    Column("replaced", Text),
+    Column("requested_at", _Instant, nullable=False),
+    Column("expires_at", _Instant, nullable=False),
+    Index("email_changes_by_member", "member_id"),
+    Index("email_changes_by_time", "expires_at"),
+)
+
 invitations = Table(
     "invitations",
     metadata,

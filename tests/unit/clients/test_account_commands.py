@@ -18,6 +18,7 @@ SECRETS = {
     "KEPT_PASSWORD": "the current one",
     "KEPT_NEW_PASSWORD": "the one after it",
     "KEPT_RESET_TOKEN": "sent",
+    "KEPT_CHANGE_TOKEN": "came",
 }
 
 
@@ -41,6 +42,11 @@ REQUESTS: list[tuple[str, Message]] = [
         "account rename --first-name Bo --etag member-3",
         members_pb2.UpdateProfileRequest(etag="member-3", first_name="Bo", last_name="Lo"),
     ),
+    (
+        "account email new@acme.example",
+        members_pb2.RequestEmailChangeRequest(email="new@acme.example", password="the current one"),
+    ),
+    ("account confirm-email", members_pb2.ConfirmEmailChangeRequest(change_token="came")),
     (
         "account password",
         members_pb2.ChangePasswordRequest(

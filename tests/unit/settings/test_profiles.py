@@ -202,6 +202,8 @@ def test_an_export_covers_every_table_that_names_a_person(world: World) -> None:
         "members.email",
         "members.email_key",
         "password_resets.member_id",
+        "email_changes.member_id",
+        "email_changes.email",
         "sign_ins.member_id",
         "known_sources.account_sha256",
         "known_sources.source_sha256",

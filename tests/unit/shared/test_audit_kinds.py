@@ -90,6 +90,8 @@ CHANGES: Final = {
         "settings.MemberService/SetMemberRole": "member.role_changed",
         "settings.MemberService/RemoveMember": "member.removed",
         "settings.MemberService/UpdateProfile": "member.updated",
+        "settings.MemberService/RequestEmailChange": "email_change.requested",
+        "settings.MemberService/ConfirmEmailChange": "email.changed",
         "settings.MemberService/ChangePassword": "password.changed",
         "settings.MemberService/RequestPasswordReset": "password_reset.issued",
         "settings.MemberService/ResetPassword": "password.reset",

@@ -31,6 +31,18 @@ _STATEMENTS = (
     "CREATE INDEX password_resets_by_member ON password_resets (member_id)",
     "CREATE INDEX password_resets_by_time ON password_resets (expires_at)",
     """
+    CREATE TABLE email_changes (
+        handle bytea PRIMARY KEY,
+        member_id text NOT NULL REFERENCES members ON DELETE CASCADE,
+        email text NOT NULL,
+        replaced text,
+        requested_at timestamptz NOT NULL,
+        expires_at timestamptz NOT NULL
+    )
+    """,
+    "CREATE INDEX email_changes_by_member ON email_changes (member_id)",
+    "CREATE INDEX email_changes_by_time ON email_changes (expires_at)",
+    """
     CREATE TABLE sign_ins (
         number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         organization_id text,
