@@ -121,14 +121,35 @@ KINDS: Final[Mapping[str, Kind]] = {
     "organization.created": _kind(
         "A customer was entered.", "tier deployment training_allowed usage_agreed effective_at"
     ),
-    "organization.updated": _kind("What is agreed with a customer changed.", "usage_agreed effective_at"),
+    "organization.updated": _kind(
+        "What is agreed with a customer changed.",
+        "changed tier tier_before deployment deployment_before training_retention_days contracts usage_agreed effective_at",
+    ),
     "organization.closed": _kind("An organization sends nothing any more.", "effective_at"),
     "organization.erased": _kind(
         "A service removed what it had of an organization; numbers by what it was.",
         "service grants members invitations sign_ins data_controls_changes zero_data_retention_requests account_deletions "
-        "usage_agreements interactions data_keys stored_counts dropped_counts unscreened billing_usage usage_reports "
-        "cases flags verdicts kept",
+        "usage_agreements organization_changes trust_requests subprocessor_objections terms_acceptances api_keys "
+        "interactions data_keys stored_counts dropped_counts "
+        "unscreened billing_usage usage_reports cases flags verdicts kept",
     ),
+    "terms.accepted": _kind("A customer accepted what it takes on itself.", "version duties"),
+    "document.published": _kind("A version of a document was published.", "document_kind version visibility"),
+    "document.withdrawn": _kind("It was taken back.", "document_kind version"),
+    "document.requested": _kind("Somebody asked for a document, customer or not.", "document_kind"),
+    "document.approved": _kind("A request for a document was approved.", "document_kind"),
+    "document.denied": _kind("A request for a document was denied.", "document_kind"),
+    "subprocessors.published": _kind(
+        "A list of sub-processors was published.", "version subprocessors added removed changed effective_at"
+    ),
+    "subprocessors.announced": _kind(
+        "A customer was told of a list that is to come into force.",
+        "version added removed changed effective_at",
+    ),
+    "subprocessors.withdrawn": _kind("A list was taken back before it came into force.", "version"),
+    "subprocessors.objected": _kind("A customer objected to a list.", "version"),
+    "api_key.registered": _kind("A customer registered an API key, by its fingerprint.", "key_kind"),
+    "api_key.revoked": _kind("A customer ended an API key for good.", "key_kind"),
     "gateway.registered": _kind(
         "A service identity may record for customers.", "all_organizations effective_at"
     ),

@@ -59,6 +59,9 @@ class _Context:
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return self._metadata
 
+    def peer(self) -> str:
+        return "in-process"
+
     def abort_with_status(self, status: grpc.Status) -> None:
         self._active = False
         raise _Ended(status)
@@ -68,9 +71,6 @@ class _Context:
 
     def time_remaining(self) -> float | None:
         return None
-
-    def peer(self) -> str:
-        return "inprocess:"
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         self._callbacks.append(callback)

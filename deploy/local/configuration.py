@@ -65,7 +65,7 @@ def write_service(layout: Layout, service: str, identity: Identity, database_url
         if service == "access_control":
             arrays["notifications"] = [receiver]
         if service == "settings":
-            tables["mail"] = receiver
+            tables["mail"] = {**receiver, "name": "mail"}
     private_files.write(layout.configuration(service), toml(settings, tables, arrays))
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kept.options.v1 import callers_pb2
 from services.settings.members import admin_required
-from services.settings.store import members
+from services.settings.store import gateways, members
 from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.identity import Caller
@@ -58,5 +58,8 @@ class SettingsAuthority:
         return replace(caller, member_id=member.member_id, customer_role=member.role)
 
     def authorize_gateway(self, caller: Caller, method: str) -> Caller:
-        """Gateways have no business here."""
-        return self._staff.authorize_gateway(caller, method)
+        """A gateway is who is registered now; for whom it may speak is asked with each call."""
+        with self._database.transaction() as tx:
+            if gateways.find(tx, caller.name) is None:
+                raise KeptError(Reason.REASON_GATEWAY_NOT_REGISTERED, "This gateway is not registered.")
+        return caller

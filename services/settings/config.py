@@ -4,11 +4,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.settings.mail import EVENTS
+from services.settings.mail import EVENTS as MAIL_EVENTS
+from services.settings.notices import EVENTS
 from shared.config import ServiceConfig
 from shared.webhooks import Endpoint, require_usable
 
 _SUPPORT_LOCALLY = "support@kept.local"
+_PRIVACY_LOCALLY = "privacy@kept.local"
+_LOCAL_LINKS = "https://kept.local/"
+_LINK = r"^https://[!-~]{1,500}$"
 # What OWASP's password storage guidance calls the least that is safe with argon2id; the defaults below are RFC 9106's.
 _LEAST_MEMORY_KIB = 19 * 1024
 _LEAST_PASSES = 2
@@ -32,6 +36,49 @@ class PasswordHashing(BaseModel):
         return self
 
 
+class LegalDocument(BaseModel):
+    """A document of the vendor's that applies to customers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    link: str = Field(pattern=_LINK, description="where it can be read")
+    version: str = Field(pattern=r"^[0-9A-Za-z_. -]{1,64}$", description="as the document calls it")
+
+
+class LegalDocuments(BaseModel):
+    """What customers are referred to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    terms_of_use: LegalDocument = LegalDocument(link=_LOCAL_LINKS + "terms-of-use", version="local")
+    privacy_policy: LegalDocument = LegalDocument(link=_LOCAL_LINKS + "privacy", version="local")
+    usage_policy: LegalDocument = LegalDocument(link=_LOCAL_LINKS + "usage-policy", version="local")
+    enterprise_commitments: str = Field(
+        default=_LOCAL_LINKS + "commitments", pattern=_LINK, description="the published commitments"
+    )
+    trust_center: str = Field(
+        default=_LOCAL_LINKS + "trust", pattern=_LINK, description="the page for documents and sub-processors"
+    )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether any of it is a default, which nobody can open."""
+        return _LOCAL_LINKS in self.model_dump_json()
+
+
+class PublicRequests(BaseModel):
+    """What people who need not sign in may write."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by_source: int = Field(default=20, ge=1, le=100_000, description="in an hour, from one network")
+    by_address: int = Field(default=5, ge=1, le=100_000, description="in an hour, for one e-mail address")
+    altogether: int = Field(default=1_000, ge=1, le=1_000_000, description="in an hour, over all")
+    kept_days: int = Field(
+        default=180, ge=1, le=3650, description="requests of nobody's organization are forgotten after this"
+    )
+
+
 class SettingsConfig(ServiceConfig):
     """The settings service."""
 
@@ -42,6 +89,19 @@ class SettingsConfig(ServiceConfig):
         default=_SUPPORT_LOCALLY,
         pattern=r"^[^\x00-\x1f\x7f]{1,200}$",
         description="whom customers without an admin are sent to",
+    )
+    privacy_contact: str = Field(
+        default=_PRIVACY_LOCALLY,
+        pattern=r"^[^\x00-\x1f\x7f]{1,200}$",
+        description="whom customers, prospects and their end users ask on privacy",
+    )
+    legal: LegalDocuments = Field(default_factory=LegalDocuments)
+    public_requests: PublicRequests = Field(default_factory=PublicRequests)
+    notifications: tuple[Endpoint, ...] = Field(
+        default=(), description="endpoints that are told whom to write to; docs/trust.md"
+    )
+    api_key_answer_seconds: int = Field(
+        default=60, ge=1, le=3600, description="how long gateways may keep what they were told of an API key"
     )
     password_hashing: PasswordHashing = Field(default_factory=PasswordHashing)
     token_key_files: tuple[Path, ...] = Field(
@@ -58,21 +118,30 @@ class SettingsConfig(ServiceConfig):
 
     @model_validator(mode="after")
     def _fit_for_customers(self) -> "SettingsConfig":
+        require_usable(self.notifications, self.environment, EVENTS)
         if self.mail is not None:
-            require_usable((self.mail,), self.environment, EVENTS)
+            require_usable((self.mail,), self.environment, MAIL_EVENTS)
             if self.mail.events:
                 raise ValueError("mail: events has to be left out: whoever sends e-mail sends all of it")
+            if self.mail.name in [endpoint.name for endpoint in self.notifications]:
+                raise ValueError(
+                    "mail: name is one of notifications' too: what waits for it would go to both"
+                )
         if self.environment == "local":
             return self
         if self.support_contact == _SUPPORT_LOCALLY:
             raise ValueError("support_contact has to be set outside the local stack: customers are told it")
-        if not self.token_key_files:
-            raise ValueError("token_key_files have to be set outside the local stack: they sign invitations")
-        if self.mail is None:
-            raise ValueError("mail has to be set outside the local stack: forgotten passwords go by it")
         hashing = self.password_hashing
         if hashing.memory_kib < _LEAST_MEMORY_KIB or hashing.passes < _LEAST_PASSES:
             raise ValueError(
                 "password_hashing is weaker than 19 MiB and 2 passes, which only the local stack may be"
             )
+        if self.privacy_contact == _PRIVACY_LOCALLY or self.legal.is_local:
+            raise ValueError(
+                "privacy_contact and every link of legal have to be set outside the local stack: customers are told them"
+            )
+        if not self.token_key_files:
+            raise ValueError("token_key_files have to be set outside the local stack: they sign invitations")
+        if self.mail is None:
+            raise ValueError("mail has to be set outside the local stack: forgotten passwords go by it")
         return self

@@ -13,7 +13,7 @@ from services.settings.members import tell
 from services.settings.password_resets import ADDRESS
 from services.settings.profiles import Profile, Profiles, existing, profile_of
 from services.settings.sign_in_pace import FORGOTTEN_AFTER, account_key, mail_key, source_key
-from services.settings.store import Tx, members, organizations, sign_in_failures, sign_ins
+from services.settings.store import Tx, members, organizations, sign_in_failures, sign_ins, traces
 from services.settings.store import email_changes as store
 from services.settings.store.email_changes import EmailChange
 from services.settings.store.sign_in_failures import Failures
@@ -113,6 +113,7 @@ class EmailChanges:
                     "This address has an account already; an address has one account only.",
                     metadata={"kind": "member"},
                 )
+            traces.follow(tx, member, changed.email)
             sign_ins.forget_sources(tx, account_key(member.email))
             if source:
                 sign_ins.remember(tx, account_key(changed.email), source_key("source", source), now)

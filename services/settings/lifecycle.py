@@ -14,10 +14,15 @@ from services.settings.policies import Policies
 from services.settings.sign_in_pace import account_key
 from services.settings.store import (
     account_deletions,
+    api_keys,
     controls,
     members,
+    organization_changes,
     organizations,
     sign_ins,
+    subprocessors,
+    terms_acceptances,
+    trust_requests,
     usage_agreements,
     zero_data_retention,
 )
@@ -114,6 +119,11 @@ class Lifecycle:
                 "zero_data_retention_requests": zero_data_retention.erase(tx, organization_id),
                 "account_deletions": account_deletions.erase(tx, organization_id),
                 "usage_agreements": usage_agreements.erase(tx, organization_id),
+                "organization_changes": organization_changes.erase(tx, organization_id),
+                "terms_acceptances": terms_acceptances.erase(tx, organization_id),
+                "trust_requests": trust_requests.erase(tx, organization_id),
+                "subprocessor_objections": subprocessors.erase(tx, organization_id),
+                "api_keys": api_keys.erase(tx, organization_id),
             }
             erased_at = self._clock.now()
             organizations.erase(tx, organization_id, erased_at, removed)

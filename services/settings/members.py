@@ -12,7 +12,7 @@ from kept.options.v1 import roles_pb2
 from services.settings.lifecycle import active
 from services.settings.passwords import Passwords
 from services.settings.sign_in_pace import account_key
-from services.settings.store import Tx, organizations, sign_ins
+from services.settings.store import Tx, organizations, sign_ins, traces
 from services.settings.store import members as store
 from services.settings.store.members import Invitation, Member
 from services.settings.strength import require_strong
@@ -114,6 +114,7 @@ def remove(tx: Tx, outbox: Outbox, member: Member) -> None:
     """Removes a locked member: name, address and password are gone, here and, in order, at access control."""
     store.remove(tx, member.member_id)
     sign_ins.forget_sources(tx, account_key(member.email))
+    traces.forget(tx, member)
     outbox.put(
         tx,
         MEMBER,

@@ -9,7 +9,7 @@ from functools import partial
 
 from kept.options.v1 import roles_pb2
 from kept.settings.v1 import organizations_pb2
-from services.settings import usage_agreements
+from services.settings import organization_changes, usage_agreements
 from services.settings.members import invite
 from services.settings.policies import Policies
 from services.settings.store import Tx, controls
@@ -107,6 +107,7 @@ class Organizations:
             )
             effective_at = self._policies.publish_organization(tx, organization, False)
             store.set_known_from(tx, organization.organization_id, effective_at)
+            organization_changes.begin(tx, organization, caller.actor, effective_at)
             usage_agreements.begin(tx, organization, caller.actor, effective_at)
             controls.add(
                 tx,

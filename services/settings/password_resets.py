@@ -65,7 +65,7 @@ class PasswordResets:
 
     def ask(self, email: str, source: str) -> None:
         """Writes an address down, if it was not asked for too often. source: where the call comes from; empty where that is not known.
-        Raises OVERLOADED, with a delay for a source that asks too often."""
+        Raises ASKED_TOO_OFTEN, with a delay, for a source that asks too often; OVERLOADED where too much waits."""
         address = mail_key(email)
         origin = source_key("reset source", source) if source else None
         with self._database.transaction() as tx:
@@ -79,12 +79,20 @@ class PasswordResets:
             if origin is not None:
                 remaining = SOURCE.remaining(known[origin], now)
                 if remaining > timedelta(0):
-                    raise _overloaded(remaining)
+                    raise KeptError(
+                        Reason.REASON_ASKED_TOO_OFTEN,
+                        "There were too many requests lately; ask again later.",
+                        retry_after=remaining,
+                    )
                 sign_in_failures.put(tx, origin, Failures(known[origin].failures + 1, now))
             if ADDRESS.remaining(known[address], now) > timedelta(0):
                 return
             if store.count_asked(tx) >= _MOST_WAITING:
-                raise _overloaded(timedelta(seconds=10))
+                raise KeptError(
+                    Reason.REASON_OVERLOADED,
+                    "More passwords are asked for than can be looked at; try again in a moment.",
+                    retry_after=timedelta(seconds=10),
+                )
             sign_in_failures.put(tx, address, Failures(known[address].failures + 1, now))
             store.ask(tx, email_key(email), now)
 
@@ -152,9 +160,3 @@ class PasswordResets:
                 subjects=[member.member_id],
             ),
         )
-
-
-def _overloaded(wait: timedelta) -> KeptError:
-    return KeptError(
-        Reason.REASON_OVERLOADED, "Too many passwords are asked for; wait a little.", retry_after=wait
-    )

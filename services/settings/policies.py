@@ -31,6 +31,7 @@ def organization_policy(
         require_customer_approval=require_customer_approval,
         closed=organization.state != organizations_pb2.ORGANIZATION_STATE_ACTIVE,
         usage_agreed=organization.usage_agreed,
+        training_retention_days=organization.training_retention_days,
     )
 
 

@@ -11,12 +11,13 @@ from services.settings.members import known_of, remove, require_current, require
 from services.settings.passwords import Passwords
 from services.settings.sign_in_pace import account_key
 from services.settings.sign_ins import SignIns
-from services.settings.store import Tx, email_changes, organizations, password_resets, sign_ins
+from services.settings.store import Tx, email_changes, organizations, password_resets, sign_ins, traces
 from services.settings.store import members as store
 from services.settings.store.email_changes import EmailChange
-from services.settings.store.members import Act, Invitation, Member
+from services.settings.store.members import Invitation, Member
 from services.settings.store.password_resets import PasswordReset
 from services.settings.store.sign_ins import SignIn
+from services.settings.store.traces import Act
 from services.settings.strength import require_strong
 from shared import audit
 from shared.clock import Clock
@@ -123,7 +124,7 @@ class Profiles:
                 invitations=store.invitations_by(tx, member.member_id, now),
                 password_resets=password_resets.open_of(tx, member.member_id, now),
                 known_networks=sign_ins.sources_of(tx, account_key(member.email)),
-                acts=store.acts_of(tx, member.member_id, _MOST),
+                acts=traces.acts_of(tx, member, _MOST),
                 email_changes=email_changes.of_member(tx, member.member_id),
                 exported_at=now,
             )

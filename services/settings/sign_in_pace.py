@@ -83,7 +83,7 @@ class SignInPace:
     def begin(self, email: str, source: str) -> Try:
         """Counts a try as failed. Raises SIGN_IN_FAILED with a delay where it comes too soon: such a try counts for nothing, right or
         wrong."""
-        account, origin = account_key(email), _key("source", _network(source)) if source else None
+        account, origin = account_key(email), source_key("source", source) if source else None
         with self._database.transaction() as tx:
             now = self._clock.now()
             paces = self._paces(tx, account, origin, now)
@@ -148,10 +148,10 @@ def mail_key(email: str) -> bytes:
 
 def source_key(kind: str, source: str) -> bytes:
     """What stands for a source in counts of another kind."""
-    return _key(kind, _network(source))
+    return _key(kind, network_of(source))
 
 
-def _network(source: str) -> str:
+def network_of(source: str) -> str:
     """An IPv6 address by its /64, which is one household's or one server's and has addresses without end."""
     try:
         address = ipaddress.ip_address(source.partition("%")[0])

@@ -9,16 +9,19 @@ from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, directory_pb2
 from kept.retention.v1 import erasures_pb2_grpc
 from kept.settings.v1 import (
     account_pb2_grpc,
+    api_keys_pb2_grpc,
     data_controls_pb2_grpc,
     gateways_pb2_grpc,
     lifecycle_pb2_grpc,
     members_pb2_grpc,
     organizations_pb2_grpc,
     policies_pb2_grpc,
+    trust_pb2_grpc,
     zero_data_retention_pb2_grpc,
 )
-from services.settings import commitments, store
+from services.settings import commitments, store, terms_text
 from services.settings.account_deletion import AccountDeletions
+from services.settings.api_keys import ApiKeys
 from services.settings.authority import SettingsAuthority
 from services.settings.config import SettingsConfig
 from services.settings.data_controls import DataControls
@@ -28,22 +31,30 @@ from services.settings.gateways import Gateways
 from services.settings.lifecycle import Lifecycle
 from services.settings.mail import Mail
 from services.settings.members import Members
+from services.settings.notices import Notices
+from services.settings.organization_changes import OrganizationChanges
 from services.settings.organizations import Organizations
 from services.settings.password_resets import PasswordResets
 from services.settings.passwords import Passwords
 from services.settings.policies import Policies
 from services.settings.profiles import Profiles
+from services.settings.public_pace import PublicLimits, PublicPace
 from services.settings.servicers.account import AccountServicer
+from services.settings.servicers.api_keys import ApiKeyServicer
 from services.settings.servicers.data_controls import DataControlsServicer
 from services.settings.servicers.gateways import GatewayServicer
 from services.settings.servicers.lifecycle import LifecycleServicer
 from services.settings.servicers.members import MemberServicer
 from services.settings.servicers.organizations import OrganizationServicer
 from services.settings.servicers.policies import PolicyServicer
+from services.settings.servicers.trust import TrustServicer
 from services.settings.servicers.zero_data_retention import ZeroDataRetentionServicer
 from services.settings.sign_in_pace import SignInPace
 from services.settings.sign_ins import SignIns
+from services.settings.subprocessors import Subprocessors
+from services.settings.terms import Contacts, Terms
 from services.settings.tokens import Tokens, keys_of
+from services.settings.trust_documents import TrustDocuments
 from services.settings.usage_agreements import UsageAgreements
 from services.settings.zero_data_retention import ZeroDataRetention
 from shared.callers import RemoteAuthority, declared
@@ -70,8 +81,27 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     policies = Policies(ChangeFeed(store.policy_changes, database, clock))
     tokens = Tokens(keys_of(config.token_key_files, config.trust_domain))
     organizations = Organizations(database, clock, policies, outbox, tokens)
-    usage_agreements = UsageAgreements(database, clock, policies, outbox)
+    usage_agreements = UsageAgreements(database)
+    changes = OrganizationChanges(database, clock, policies, outbox)
+    terms = Terms(
+        database,
+        clock,
+        outbox,
+        terms_text.load(),
+        config.legal,
+        Contacts(support=config.support_contact, privacy=config.privacy_contact),
+    )
+    notices = Notices.configured(config.notifications, database, clock)
+    public = config.public_requests
+    public_pace = PublicPace(
+        database, clock, PublicLimits(public.by_source, public.by_address, public.altogether)
+    )
+    documents = TrustDocuments(
+        database, clock, outbox, notices, public_pace, kept_for=timedelta(days=public.kept_days)
+    )
+    subprocessors = Subprocessors(database, clock, outbox, notices)
     gateways = Gateways(database, clock, policies, outbox)
+    api_keys = ApiKeys(database, clock, outbox, keep_for=timedelta(seconds=config.api_key_answer_seconds))
     data_controls = DataControls(database, clock, policies, outbox, support=config.support_contact)
     zero_data_retention = ZeroDataRetention(database, clock, policies, outbox, commitments.load())
     pace = SignInPace(database, clock)
@@ -90,9 +120,10 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
         organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(
-            OrganizationServicer(organizations, usage_agreements), server
+            OrganizationServicer(organizations, changes, usage_agreements, terms), server
         )
         gateways_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateways), server)
+        api_keys_pb2_grpc.add_ApiKeyServiceServicer_to_server(ApiKeyServicer(api_keys), server)
         data_controls_pb2_grpc.add_DataControlsServiceServicer_to_server(
             DataControlsServicer(data_controls), server
         )
@@ -103,6 +134,10 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             MemberServicer(members, profiles, email_changes, password_resets, sign_ins), server
         )
         account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(account_deletions), server)
+        trust_pb2_grpc.add_TrustServiceServicer_to_server(
+            TrustServicer(terms, documents, subprocessors, general_terms=config.legal.terms_of_use.link),
+            server,
+        )
         policies_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyServicer(policies, data_controls), server)
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 
@@ -117,6 +152,10 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             sign_ins.job,
             password_resets.job,
             email_changes.job,
+            public_pace.job,
+            documents.job,
+            subprocessors.job,
+            *notices.jobs,
         ),
         authority=SettingsAuthority(
             database,
@@ -125,5 +164,5 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             support=config.support_contact,
         ),
         refused=remote.refused,
-        parts={"outbox": outbox.is_well, "mail": mail.is_well},
+        parts={"outbox": lambda: outbox.is_well() and notices.are_well() and mail.is_well()},
     )

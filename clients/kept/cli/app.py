@@ -5,6 +5,7 @@ import typer
 from kept.cli import (
     access,
     account,
+    api_keys,
     audit,
     cases,
     certificates,
@@ -19,6 +20,8 @@ from kept.cli import (
     policy,
     retention,
     signing_in,
+    terms,
+    trust_center,
     usage,
 )
 from kept.cli.invocation import group
@@ -57,7 +60,10 @@ account.add_to(app)
 settings = group(app, "settings", "Customers, and what they decide about their data.")
 organizations.add_to(settings)
 controls.add_to(settings)
+api_keys.add_to(settings)
+terms.add_to(settings)
 members.add_to(settings)
+trust_center.add_to(app)
 people.add_to(app)
 holds.add_to(app)
 cases.add_to(app)

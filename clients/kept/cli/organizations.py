@@ -19,11 +19,20 @@ def add_to(settings: typer.Typer) -> None:
     verb(organizations, "list")(list_)
     verb(organizations, "show")(show)
     verb(organizations, "update")(update)
+    verb(organizations, "history")(history)
     verb(organizations, "agreements")(agreements)
     gateways = group(settings, "gateways", "Which gateway may record for whom. Needs the operator's power.")
     verb(gateways, "register")(register)
     verb(gateways, "revoke")(revoke)
     verb(gateways, "list")(list_gateways)
+
+
+def _say_terms(call: Invocation, tier: int) -> None:
+    """A word on whose data fall under the general terms."""
+    from kept.settings.v1 import organizations_pb2
+
+    if tier == organizations_pb2.TIER_TRIAL:
+        call.note("A trial: its data fall under the general terms, not under the enterprise commitments.")
 
 
 def create(
@@ -69,6 +78,7 @@ def create(
         )
     )
     call.show(response, lambda: sheet(response))
+    _say_terms(call, response.organization.tier)
 
 
 def list_(call: Invocation, limit: Limit = 100) -> None:
@@ -106,14 +116,45 @@ def show(
         organizations_pb2.GetOrganizationRequest(organization_id=call.own_organization(organization))
     )
     call.show(response, lambda: sheet(response.organization))
+    _say_terms(call, response.organization.tier)
 
 
 def update(
     call: Invocation,
     organization: Annotated[str, typer.Argument(metavar="ORG", help="Organization id, org_….")],
+    tier: Annotated[
+        Tier | None, typer.Option("--tier", help="Paying once a payment method is on file; else trial.")
+    ] = None,
+    deployment: Annotated[
+        Deployment | None,
+        typer.Option("--deployment", help="Where the models run; only while nothing can have been stored."),
+    ] = None,
     usage: Annotated[
-        Switch, typer.Option("--usage", help="Whether the agreement says that usage counts may be sent.")
-    ],
+        Switch | None,
+        typer.Option("--usage", help="Whether the agreement says that usage counts may be sent."),
+    ] = None,
+    training_days: Annotated[
+        int | None,
+        typer.Option(
+            "--training-days",
+            min=0,
+            metavar="DAYS",
+            help="How long training data may be kept, by the agreement; 0: it names no term.",
+        ),
+    ] = None,
+    contract: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--contract", metavar="REFERENCE", help="Reference of a contract; all of them, repeated."
+        ),
+    ] = None,
+    no_contract: Annotated[bool, typer.Option("--no-contract", help="Take all references out.")] = False,
+    privacy_contact: Annotated[
+        str | None, typer.Option("--privacy-contact", metavar="EMAIL", help="Whom to write to on privacy.")
+    ] = None,
+    support_contact: Annotated[
+        str | None, typer.Option("--support-contact", metavar="EMAIL", help="Whom to write to on support.")
+    ] = None,
     etag: Annotated[
         str,
         typer.Option(
@@ -121,20 +162,71 @@ def update(
         ),
     ] = "",
 ) -> None:
-    """Enter what is agreed with an organization. It counts everywhere from "effective at" on."""
+    """Enter what is agreed with an organization. It counts everywhere from "effective at" on.
+
+    What is not named stays. Tier, deployment and agreement have a history (see: kept settings organizations history).
+    """
     from kept.cli.output import sheet
     from kept.settings.v1 import organizations_pb2, organizations_pb2_grpc
 
+    if contract and no_contract:
+        raise typer.BadParameter("give either --contract REFERENCE or --no-contract.")
+    wanted = organizations_pb2.UpdateOrganizationRequest(
+        organization_id=organization,
+        usage_agreed=None if usage is None else usage is Switch.ON,
+        tier=None if tier is None else enum_value(organizations_pb2.Tier, "TIER", tier),
+        deployment=(
+            None if deployment is None else enum_value(organizations_pb2.Deployment, "DEPLOYMENT", deployment)
+        ),
+        training_retention_days=training_days,
+        contract_references=(
+            organizations_pb2.ContractReferences(references=contract or ())
+            if contract or no_contract
+            else None
+        ),
+        privacy_contact=privacy_contact,
+        support_contact=support_contact,
+    )
+    if wanted == organizations_pb2.UpdateOrganizationRequest(organization_id=organization):
+        raise typer.BadParameter("say what to change, such as --tier paying; --help names all.")
     stub = organizations_pb2_grpc.OrganizationServiceStub(call.channel("settings"))
     if not etag:
         found = stub.GetOrganization(organizations_pb2.GetOrganizationRequest(organization_id=organization))
         etag = found.organization.etag
-    response = stub.UpdateOrganization(
-        organizations_pb2.UpdateOrganizationRequest(
-            organization_id=organization, etag=etag, usage_agreed=usage is Switch.ON
-        )
-    )
+    wanted.etag = etag
+    response = stub.UpdateOrganization(wanted)
     call.show(response, lambda: sheet(response))
+    _say_terms(call, response.organization.tier)
+
+
+def history(
+    call: Invocation,
+    organization: Annotated[
+        str, typer.Argument(metavar="[ORG]", help="Organization id, org_…. A customer's own without it.")
+    ] = "",
+    limit: Limit = 1000,
+) -> None:
+    """Tier, deployment and agreement: every change there ever was, oldest first."""
+    from kept.cli.output import table
+    from kept.client.reading import pages
+    from kept.settings.v1 import organizations_pb2, organizations_pb2_grpc
+
+    stub = organizations_pb2_grpc.OrganizationServiceStub(call.channel("settings"))
+    wanted = organizations_pb2.ListOrganizationChangesRequest(
+        organization_id=call.own_organization(organization)
+    )
+    response = pages(stub.ListOrganizationChanges, wanted, limit)
+    columns = [
+        "effective_at",
+        "tier",
+        "deployment",
+        ("usage", "usage_agreed"),
+        ("training days", "training_retention_days"),
+        ("contracts", "contract_references"),
+        "entered_at",
+        "entered_by",
+    ]
+    call.show(response, lambda: table(response.changes, columns, "Nothing was ever agreed."))
 
 
 def agreements(

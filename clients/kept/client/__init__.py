@@ -1,23 +1,25 @@
 """The hand-written layer above the generated contracts: connections, sessions, typed errors, recording.
 
 For gateways: Recorder (waits for its receipts), BackgroundRecorder (a thread), AsyncRecorder (an event loop), and Limits of the two;
-docs/clients.md says how they are used. Importing this package costs nothing: the names below are looked up when they are asked for, and
-its modules import grpc only where they call.
+ApiKeys (whose a key is). docs/clients.md says how they are used. Importing this package costs nothing: the names below are looked up when
+they are asked for, and its modules import grpc only where they call.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from kept.client.api_keys import ApiKeys
     from kept.client.asynchronous import AsyncRecorder
     from kept.client.background import BackgroundRecorder
     from kept.client.delivery import Limits
     from kept.client.errors import KeptError
     from kept.client.recorder import Recorder
 
-__all__ = ["AsyncRecorder", "BackgroundRecorder", "KeptError", "Limits", "Recorder"]
+__all__ = ["ApiKeys", "AsyncRecorder", "BackgroundRecorder", "KeptError", "Limits", "Recorder"]
 
 _HOMES: Final = {
+    "ApiKeys": "api_keys",
     "AsyncRecorder": "asynchronous",
     "BackgroundRecorder": "background",
     "KeptError": "errors",

@@ -15,8 +15,8 @@ from kept.client.clock import system_now
 from kept.client.connection import channel_options, target
 from kept.client.delivery import Batch, Counted, Delivery, Limits, Offer
 from kept.client.errors import KeptError, from_rpc_error
+from kept.client.gateway_channel import GatewayFiles
 from kept.client.record_ids import RecordIds
-from kept.client.recorder import GatewayFiles
 from kept.client.reports import OnDrop, OnRefusal, Reports
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
 

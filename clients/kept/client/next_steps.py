@@ -85,4 +85,9 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "WEAK_PASSWORD": "{advice}. Choose several words that do not belong together, or let a password manager choose.",
     "EMAIL_CHANGE_INVALID": "Ask for another token: `kept account email NEW`. Each works once, for an hour, for who asked.",
     "PASSWORD_RESET_INVALID": "Ask for another token: `kept account forgot EMAIL`. Each works once, for an hour.",
+    "DEPLOYMENT_FIXED": "Erase the organization (its admin: `kept settings account delete`) and create it anew with the other deployment.",
+    "TERMS_NOT_ACCEPTED": "Read version {version} with `kept settings terms show`, then accept each duty by name.",
+    "CUSTOMERS_ONLY": "Deny the request, or have them ask again as a customer who is signed in.",
+    "ASKED_TOO_OFTEN": "Nothing was stored: ask again later, or write to the contacts of `kept trust-center contacts`.",
+    "LIMIT_REACHED": "There may be {limit} of them. End what is not used any more, or ask support.",
 }

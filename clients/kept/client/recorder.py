@@ -6,18 +6,15 @@ is a receipt too, with its reason; `retryable` ones may be recorded again later,
 """
 
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
-import grpc
-
 from kept.client.clock import system_now
-from kept.client.connection import Calls, channel_options, target
 from kept.client.errors import KeptError
+from kept.client.gateway_channel import GatewayChannel, GatewayFiles
 from kept.client.reading import PAUSES
 from kept.client.record_ids import RecordIds
 from kept.errors.v1 import reasons_pb2
@@ -29,32 +26,6 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 LARGEST_RECORD: Final = 6 * 1024 * 1024 - 1024
 # A tag and a length before each record of a batch.
 FRAMING_BYTES: Final = 8
-
-
-class GatewayFiles:
-    """The PEM files that a gateway proves itself with. They are replaced in place when certificates are renewed."""
-
-    def __init__(self, certificate: Path, key: Path, authority: Path) -> None:
-        self._files = (authority, key, certificate)
-
-    def version(self) -> tuple[int, ...]:
-        """Another value when one of the files was replaced. Raises KeptError UNREADABLE."""
-        try:
-            return tuple(file.stat().st_mtime_ns for file in self._files)
-        except OSError as error:
-            raise _unreadable(error) from None
-
-    def credentials(self) -> grpc.ChannelCredentials:
-        """By the files as they are now. Raises KeptError UNREADABLE."""
-        try:
-            authority, key, certificate = (file.read_bytes() for file in self._files)
-        except OSError as error:
-            raise _unreadable(error) from None
-        return grpc.ssl_channel_credentials(authority, key, certificate)
-
-
-def _unreadable(error: OSError) -> KeptError:
-    return KeptError("UNREADABLE", f"{error.filename} cannot be read: {error.strerror}.")
 
 
 class Recorder:
@@ -78,13 +49,11 @@ class Recorder:
         deadline: float | None = None,
     ) -> None:
         self._address = address
-        self._files = GatewayFiles(certificate, key, authority)
+        self._channel = GatewayChannel("logging", address, GatewayFiles(certificate, key, authority))
         self._ids = RecordIds(now)
         self._pauses = tuple(pauses)
         self._wait = wait
         self._deadline = deadline
-        self._lock = threading.Lock()
-        self._made: tuple[tuple[int, ...], grpc.Channel] | None = None
 
     def __repr__(self) -> str:
         return f"Recorder({self._address!r})"
@@ -134,7 +103,7 @@ class Recorder:
         failures = 0
         while True:
             try:
-                answer = ingest_pb2_grpc.IngestServiceStub(self._channel()).ReportUsage(
+                answer = ingest_pb2_grpc.IngestServiceStub(self._channel.current()).ReportUsage(
                     report, timeout=self._deadline
                 )
                 return bool(answer.duplicate)
@@ -148,7 +117,7 @@ class Recorder:
         self, everything: list[interactions_pb2.Interaction], waiting: list[list[int]]
     ) -> Iterator[list[ingest_pb2.Receipt]]:
         """The answers to as many batches as are answered before the stream ends."""
-        stub = ingest_pb2_grpc.IngestServiceStub(self._channel())
+        stub = ingest_pb2_grpc.IngestServiceStub(self._channel.current())
         answers = stub.RecordInteractions(
             (
                 ingest_pb2.RecordInteractionsRequest(interactions=[everything[index] for index in batch])
@@ -169,28 +138,9 @@ class Recorder:
                 "NOT_REACHABLE", "The stream ended early.", status="UNAVAILABLE", service="logging"
             )
 
-    def _channel(self) -> grpc.Channel:
-        """The channel by the files as they are now: a channel keeps the certificate that it was made with."""
-        with self._lock:
-            version = self._files.version()
-            if self._made is not None and self._made[0] == version:
-                return self._made[1]
-            channel = grpc.intercept_channel(
-                grpc.secure_channel(
-                    target(self._address), self._files.credentials(), options=channel_options("logging")
-                ),
-                Calls("logging", None),
-            )
-            # Calls in progress go on over the old channel, which ends when the last of them lets go of it.
-            self._made = (version, channel)
-            return channel
-
     def close(self) -> None:
         """Closes the channel."""
-        with self._lock:
-            if self._made is not None:
-                self._made[1].close()
-                self._made = None
+        self._channel.close()
 
     def __enter__(self) -> Self:
         return self

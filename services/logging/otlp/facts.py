@@ -88,7 +88,7 @@ def organization_of(
 def key_kind_of(
     facts: Facts, said: Iterable[common_pb2.KeyValue], attributes: Attributes
 ) -> interactions_pb2.ApiKeyKind.ValueType:
-    """Whose key it was. It selects the policy, so that an unknown kind, or two, are no guess either. Raises INVALID_API_KEY_KIND."""
+    """Whose key it was. It says which terms count: an unknown kind, or two, are no guess either. Raises INVALID_API_KEY_KIND."""
     named = facts.key_kinds | _named(said, attributes, API_KEY_KIND)
     if not named:
         return interactions_pb2.API_KEY_KIND_UNSPECIFIED

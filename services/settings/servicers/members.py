@@ -11,8 +11,8 @@ from services.settings.email_changes import EmailChanges
 from services.settings.members import Members, etag
 from services.settings.password_resets import PasswordResets
 from services.settings.profiles import Exported, Profile, Profiles
+from services.settings.public_pace import source_of
 from services.settings.servicers.instants import instant, timestamp
-from services.settings.servicers.sources import source_of
 from services.settings.sign_ins import SignIns
 from services.settings.store.members import Invitation, Member
 from services.settings.store.sign_ins import SignIn
@@ -172,7 +172,7 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
         self, request: contract.RequestEmailChangeRequest, context: grpc.ServicerContext
     ) -> contract.RequestEmailChangeResponse:
         self._email_changes.ask(
-            caller_of(context), request.email, Secret(request.password), source_of(context)
+            caller_of(context), request.email, Secret(request.password), source_of(context.peer())
         )
         return contract.RequestEmailChangeResponse()
 
@@ -180,7 +180,7 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
         self, request: contract.ConfirmEmailChangeRequest, context: grpc.ServicerContext
     ) -> contract.ConfirmEmailChangeResponse:
         profile = self._email_changes.confirm(
-            caller_of(context), Secret(request.change_token), source_of(context)
+            caller_of(context), Secret(request.change_token), source_of(context.peer())
         )
         return contract.ConfirmEmailChangeResponse(profile=_profile(profile))
 
@@ -191,21 +191,21 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
             caller_of(context),
             Secret(request.current_password),
             Secret(request.new_password),
-            source_of(context),
+            source_of(context.peer()),
         )
         return contract.ChangePasswordResponse(password_changed_at=timestamp(changed_at))
 
     def RequestPasswordReset(
         self, request: contract.RequestPasswordResetRequest, context: grpc.ServicerContext
     ) -> contract.RequestPasswordResetResponse:
-        self._password_resets.ask(request.email, source_of(context))
+        self._password_resets.ask(request.email, source_of(context.peer()))
         return contract.RequestPasswordResetResponse()
 
     def ResetPassword(
         self, request: contract.ResetPasswordRequest, context: grpc.ServicerContext
     ) -> contract.ResetPasswordResponse:
         self._password_resets.set_password(
-            Secret(request.reset_token), Secret(request.new_password), source_of(context)
+            Secret(request.reset_token), Secret(request.new_password), source_of(context.peer())
         )
         return contract.ResetPasswordResponse()
 
@@ -230,7 +230,10 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
         self, request: contract.DeleteMyAccountRequest, context: grpc.ServicerContext
     ) -> contract.DeleteMyAccountResponse:
         self._profiles.delete(
-            caller_of(context), request.confirmation_sentence, Secret(request.password), source_of(context)
+            caller_of(context),
+            request.confirmation_sentence,
+            Secret(request.password),
+            source_of(context.peer()),
         )
         return contract.DeleteMyAccountResponse()
 

@@ -4,10 +4,14 @@ import grpc
 
 from kept.settings.v1 import organizations_pb2 as contract
 from kept.settings.v1 import organizations_pb2_grpc as contract_grpc
+from kept.settings.v1 import terms_pb2
+from services.settings.organization_changes import OrganizationChanges, Wanted, etag
 from services.settings.organizations import Creation, Organizations
 from services.settings.servicers.instants import timestamp
+from services.settings.servicers.terms import duty_message, terms_message
 from services.settings.store.organizations import Organization
-from services.settings.usage_agreements import UsageAgreements, etag
+from services.settings.terms import Terms
+from services.settings.usage_agreements import UsageAgreements
 from shared.errors import not_found
 from shared.pipeline import caller_of
 
@@ -27,14 +31,43 @@ def organization_message(organization: Organization) -> contract.Organization:
         zero_data_retention=organization.zero_data_retention,
         usage_agreed=organization.usage_agreed,
         etag=etag(organization),
+        training_retention_days=organization.training_retention_days,
+        contract_references=organization.contract_references,
+        privacy_contact=organization.privacy_contact,
+        support_contact=organization.support_contact,
+    )
+
+
+def _wanted(request: contract.UpdateOrganizationRequest) -> Wanted:
+    """What is to change; None where the request says nothing."""
+    return Wanted(
+        tier=request.tier if request.HasField("tier") else None,
+        deployment=request.deployment if request.HasField("deployment") else None,
+        usage_agreed=request.usage_agreed if request.HasField("usage_agreed") else None,
+        training_retention_days=(
+            request.training_retention_days if request.HasField("training_retention_days") else None
+        ),
+        contract_references=(
+            tuple(request.contract_references.references) if request.HasField("contract_references") else None
+        ),
+        privacy_contact=request.privacy_contact if request.HasField("privacy_contact") else None,
+        support_contact=request.support_contact if request.HasField("support_contact") else None,
     )
 
 
 class OrganizationServicer(contract_grpc.OrganizationServiceServicer):
     """See the contract."""
 
-    def __init__(self, organizations: Organizations, usage_agreements: UsageAgreements) -> None:
+    def __init__(
+        self,
+        organizations: Organizations,
+        changes: OrganizationChanges,
+        usage_agreements: UsageAgreements,
+        terms: Terms,
+    ) -> None:
+        self._terms = terms
         self._organizations = organizations
+        self._changes = changes
         self._usage_agreements = usage_agreements
 
     def CreateOrganization(
@@ -71,14 +104,36 @@ class OrganizationServicer(contract_grpc.OrganizationServiceServicer):
     def UpdateOrganization(
         self, request: contract.UpdateOrganizationRequest, context: grpc.ServicerContext
     ) -> contract.UpdateOrganizationResponse:
-        organization, effective_at = self._usage_agreements.update(
+        organization, effective_at = self._changes.update(
             caller_of(context),
             request.organization_id,
             request.etag,
-            request.usage_agreed if request.HasField("usage_agreed") else None,
+            _wanted(request),
         )
         return contract.UpdateOrganizationResponse(
             organization=organization_message(organization), effective_at=timestamp(effective_at)
+        )
+
+    def ListOrganizationChanges(
+        self, request: contract.ListOrganizationChangesRequest, context: grpc.ServicerContext
+    ) -> contract.ListOrganizationChangesResponse:
+        caller_of(context).require_organization(request.organization_id)
+        found, next_page = self._changes.page(request.organization_id, request.page_size, request.page_token)
+        return contract.ListOrganizationChangesResponse(
+            changes=[
+                contract.OrganizationChange(
+                    tier=one.tier,
+                    deployment=one.deployment,
+                    training_retention_days=one.training_retention_days,
+                    contract_references=one.contract_references,
+                    usage_agreed=one.usage_agreed,
+                    effective_at=timestamp(one.effective_at),
+                    entered_at=timestamp(one.entered_at),
+                    entered_by=one.entered_by,
+                )
+                for one in found
+            ],
+            next_page_token=next_page,
         )
 
     def ListUsageAgreements(
@@ -100,6 +155,22 @@ class OrganizationServicer(contract_grpc.OrganizationServiceServicer):
             ],
             next_page_token=next_page,
         )
+
+    def GetEffectiveTerms(
+        self, request: terms_pb2.GetEffectiveTermsRequest, context: grpc.ServicerContext
+    ) -> terms_pb2.GetEffectiveTermsResponse:
+        caller_of(context).require_organization(request.organization_id)
+        return terms_message(self._terms.effective(request.organization_id))
+
+    def AcceptTerms(
+        self, request: terms_pb2.AcceptTermsRequest, context: grpc.ServicerContext
+    ) -> terms_pb2.AcceptTermsResponse:
+        caller = caller_of(context)
+        caller.require_organization(request.organization_id)
+        duties = self._terms.accept(
+            caller, request.organization_id, request.version, tuple(request.accepted_duties)
+        )
+        return terms_pb2.AcceptTermsResponse(duties=[duty_message(one) for one in duties])
 
     def ListOrganizations(
         self, request: contract.ListOrganizationsRequest, context: grpc.ServicerContext

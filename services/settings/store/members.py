@@ -3,19 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, literal, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from kept.options.v1 import roles_pb2
-from services.settings.store.tables import (
-    account_deletions,
-    data_controls_changes,
-    invitations,
-    members,
-    password_resets,
-    zero_data_retention_requests,
-)
+from services.settings.store.tables import invitations, members, password_resets
 
 
 @dataclass(frozen=True)
@@ -260,39 +253,6 @@ def invitations_by(tx: Connection, member_id: str, now: datetime) -> list[Invita
         .order_by(invitations.c.expires_at, invitations.c.invitation_id)
     )
     return [Invitation(**row._mapping) for row in rows]
-
-
-@dataclass(frozen=True)
-class Act:
-    """Something that a person did, by id. kind: as the audit log names it."""
-
-    kind: str
-    subject: str
-    at: datetime
-
-
-def acts_of(tx: Connection, member_id: str, limit: int) -> list[Act]:
-    """What a member did for the organization, oldest first."""
-    controls, zdr, deletions = data_controls_changes.c, zero_data_retention_requests.c, account_deletions.c
-    found = (
-        select(
-            literal("data_controls.updated").label("kind"),
-            controls.organization_id.label("subject"),
-            controls.accepted_at.label("at"),
-        )
-        .where(controls.changed_by == member_id)
-        .union_all(
-            select(literal("zero_data_retention.requested"), zdr.request_id, zdr.requested_at).where(
-                zdr.requested_by == member_id
-            ),
-            select(
-                literal("account_deletion.requested"), deletions.account_deletion_id, deletions.requested_at
-            ).where(deletions.requested_by == member_id),
-        )
-        .order_by("at", "kind", "subject")
-        .limit(limit)
-    )
-    return [Act(row.kind, row.subject, row.at) for row in tx.execute(found)]
 
 
 def erase(tx: Connection, organization_id: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from services.settings.store.tables import organizations
 @dataclass(frozen=True)
 class Organization:
     """One organization. known_from, closed_from: when creation and closing count everywhere. removed: the receipt of its erasure.
-    usage_agreed: see services.settings.usage_agreements. revision: how often what is agreed was changed."""
+    usage_agreed: see services.settings.usage_agreements. revision: how often what is agreed, or a contact, was changed."""
 
     organization_id: str
     number: int
@@ -35,6 +35,10 @@ class Organization:
     removed: Mapping[str, int] | None
     usage_agreed: bool
     revision: int
+    training_retention_days: int
+    contract_references: Sequence[str]
+    privacy_contact: str
+    support_contact: str
 
 
 @dataclass(frozen=True)
@@ -135,9 +139,20 @@ def set_zero_data_retention(tx: Connection, organization_id: str) -> None:
     _update(tx, organization_id, zero_data_retention=True)
 
 
-def set_usage_agreed(tx: Connection, organization_id: str, agreed: bool, revision: int) -> None:
-    """Whether usage counts may be sent from now on."""
-    _update(tx, organization_id, usage_agreed=agreed, revision=revision)
+def set_agreed(tx: Connection, changed: Organization) -> None:
+    """What is agreed from now on, and whom to write to."""
+    _update(
+        tx,
+        changed.organization_id,
+        tier=changed.tier,
+        deployment=changed.deployment,
+        usage_agreed=changed.usage_agreed,
+        training_retention_days=changed.training_retention_days,
+        contract_references=list(changed.contract_references),
+        privacy_contact=changed.privacy_contact,
+        support_contact=changed.support_contact,
+        revision=changed.revision,
+    )
 
 
 def close(tx: Connection, organization_id: str, erasure_id: str, closed_from: datetime) -> None:
@@ -164,6 +179,10 @@ def erase(tx: Connection, organization_id: str, erased_at: datetime, removed: Ma
         sales_representative="",
         zero_data_retention=False,
         usage_agreed=False,
+        training_retention_days=0,
+        contract_references=[],
+        privacy_contact="",
+        support_contact="",
         erased_at=erased_at,
         removed=dict(removed),
     )

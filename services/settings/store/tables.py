@@ -49,6 +49,11 @@ organizations = Table(
     # What is agreed now, and how often that was changed; the history is in `usage_agreements`.
     Column("usage_agreed", Boolean, nullable=False, server_default="false"),
     Column("revision", BigInteger, nullable=False, server_default="0"),
+    # Of the agreement, and whom to write to there; the history of the former is in `organization_changes`.
+    Column("training_retention_days", Integer, nullable=False, server_default="0"),
+    Column("contract_references", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("privacy_contact", Text, nullable=False, server_default=""),
+    Column("support_contact", Text, nullable=False, server_default=""),
     UniqueConstraint("number", name="organizations_number"),
     UniqueConstraint("request_id", name="organizations_request"),
 )
@@ -65,6 +70,33 @@ data_controls_changes = Table(
     Column("changed_by", Text, nullable=False),
 )
 
+# What is agreed, all of it: rows are added, never changed. number: the organization's revision from then on.
+organization_changes = Table(
+    "organization_changes",
+    metadata,
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("tier", SmallInteger, nullable=False),
+    Column("deployment", SmallInteger, nullable=False),
+    Column("training_retention_days", Integer, nullable=False),
+    Column("contract_references", ARRAY(Text), nullable=False),
+    Column("usage_agreed", Boolean, nullable=False),
+    Column("entered_at", _Instant, nullable=False),
+    Column("effective_at", _Instant, nullable=False),
+    Column("entered_by", Text, nullable=False),
+)
+
+# What customers accepted of their own duties: rows are added, never changed.
+terms_acceptances = Table(
+    "terms_acceptances",
+    metadata,
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("duty", Text, primary_key=True),
+    Column("accepted_by", Text, nullable=False),
+    Column("accepted_at", _Instant, nullable=False),
+)
+
 # Whether usage counts may be sent: rows are added, never changed. number: the organization's revision from then on.
 usage_agreements = Table(
     "usage_agreements",
@@ -75,6 +107,26 @@ usage_agreements = Table(
     Column("entered_at", _Instant, nullable=False),
     Column("effective_at", _Instant, nullable=False),
     Column("entered_by", Text, nullable=False),
+)
+
+# API keys by their SHA-256; revoked ones stay.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("api_key_id", Text, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("organization_id", Text, ForeignKey("organizations.organization_id"), nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("registered_by", Text, nullable=False),
+    Column("registered_at", _Instant, nullable=False),
+    Column("revoked_by", Text),
+    Column("revoked_at", _Instant),
+    UniqueConstraint("fingerprint", name="api_keys_fingerprint"),
+    UniqueConstraint("organization_id", "request_id", name="api_keys_request"),
+    Index("api_keys_by_organization", "organization_id", "number"),
 )
 
 gateways = Table(

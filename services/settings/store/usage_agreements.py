@@ -46,6 +46,17 @@ def newest(tx: Connection, organization_id: str) -> UsageAgreement | None:
     return None if row is None else UsageAgreement(**row._mapping)
 
 
+def was_ever_agreed(tx: Connection, organization_id: str) -> bool:
+    """Whether usage counts might be sent at some time."""
+    table = usage_agreements
+    row = tx.execute(
+        select(table.c.number)
+        .where(table.c.organization_id == organization_id, table.c.usage_agreed)
+        .limit(1)
+    ).one_or_none()
+    return row is not None
+
+
 def history(tx: Connection, organization_id: str, after: int, limit: int) -> list[UsageAgreement]:
     """Oldest first, after the first `after` entries."""
     table = usage_agreements

@@ -1,5 +1,6 @@
 """What people type becomes the request that they mean; what comes back is shown to people and to programs."""
 
+import hashlib
 import json
 import shlex
 from datetime import UTC, datetime
@@ -20,11 +21,13 @@ from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2, runs_pb
 from kept.safety_review.v1 import cases_pb2, detectors_pb2
 from kept.settings.v1 import (
     account_pb2,
+    api_keys_pb2,
     data_controls_pb2,
     gateways_pb2,
     members_pb2,
     organizations_pb2,
     policies_pb2,
+    terms_pb2,
     zero_data_retention_pb2,
 )
 from tests.unit.clients.conftest import ORG, Services
@@ -372,6 +375,59 @@ REQUESTS: list[tuple[str, Message]] = [
     ),
     ("audit list --as anna", audit_pb2.ListEntriesRequest(page_size=100)),
     ("keys status", keys_pb2.GetKeyStatusRequest()),
+    (
+        "settings keys register bot --kind trial --request-id request-1",
+        api_keys_pb2.RegisterApiKeyRequest(
+            request_id="request-1",
+            organization_id=ORG,
+            name="bot",
+            kind=interactions_pb2.API_KEY_KIND_TRIAL,
+            fingerprint=hashlib.sha256(b"an api key").digest(),
+        ),
+    ),
+    (
+        f"settings keys register bot --fingerprint {'AB' * 32} --request-id request-1",
+        api_keys_pb2.RegisterApiKeyRequest(
+            request_id="request-1",
+            organization_id=ORG,
+            name="bot",
+            kind=interactions_pb2.API_KEY_KIND_PRODUCTION,
+            fingerprint=b"\xab" * 32,
+        ),
+    ),
+    (
+        f"settings organizations update {ORG} --etag e --tier trial --deployment private --training-days 0 --contract C-1 "
+        "--contract C-2 --privacy-contact '' --support-contact help@acme.test",
+        organizations_pb2.UpdateOrganizationRequest(
+            organization_id=ORG,
+            etag="e",
+            tier=organizations_pb2.TIER_TRIAL,
+            deployment=organizations_pb2.DEPLOYMENT_PRIVATE,
+            training_retention_days=0,
+            contract_references=organizations_pb2.ContractReferences(references=["C-1", "C-2"]),
+            privacy_contact="",
+            support_contact="help@acme.test",
+        ),
+    ),
+    (
+        f"settings organizations update {ORG} --etag e --no-contract",
+        organizations_pb2.UpdateOrganizationRequest(
+            organization_id=ORG, etag="e", contract_references=organizations_pb2.ContractReferences()
+        ),
+    ),
+    (
+        "settings organizations history",
+        organizations_pb2.ListOrganizationChangesRequest(organization_id=ORG, page_size=500),
+    ),
+    ("settings terms show", terms_pb2.GetEffectiveTermsRequest(organization_id=ORG)),
+    (
+        "settings terms accept --accept business-use --accept usage-policy --version 2026-01",
+        terms_pb2.AcceptTermsRequest(
+            organization_id=ORG, version="2026-01", accepted_duties=["business-use", "usage-policy"]
+        ),
+    ),
+    ("settings keys list", api_keys_pb2.ListApiKeysRequest(organization_id=ORG, page_size=500)),
+    ("settings keys revoke apikey_1", api_keys_pb2.RevokeApiKeyRequest(api_key_id="apikey_1")),
 ]
 
 
@@ -382,6 +438,7 @@ def test_command_line_becomes_request(
 ) -> None:
     monkeypatch.setenv("KEPT_INVITATION", "invitation")
     monkeypatch.setenv("KEPT_PASSWORD", "a long password")
+    monkeypatch.setenv("KEPT_API_KEY", "an api key")
     assert main(shlex.split(line + json_flag)) == 0
     assert services.asked[-1][1] == expected
 
@@ -403,6 +460,7 @@ def test_command_line_becomes_request(
         "settings gateways register chat",
         "settings controls set",
         f"settings organizations update {ORG}",
+        f"settings organizations update {ORG} --contract C-1 --no-contract",
         "usage show --as anna",
         "usage show --from yesterday",
         "settings controls show --as anna",  # staff have no organization of their own
@@ -411,6 +469,9 @@ def test_command_line_becomes_request(
         "people agreement person_1 --sha256 abcd --signed 2026-01-01 --expires 2027-01-01",
         "erasures show",
         "certificates get",
+        "settings keys register bot --fingerprint 00",
+        "settings terms accept",
+        "settings terms accept --accept-all --accept business-use",
         "nonsense",
     ],
 )
@@ -435,6 +496,68 @@ def test_choices_are_the_contracts() -> None:
     ):
         numbers = {arguments.enum_value(enum, prefix, choice) for choice in choices}
         assert numbers == set(enum.values()) - {0}, prefix
+
+
+def test_terms_say_which_they_are_and_what_is_not_accepted_yet(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = terms_pb2.GetEffectiveTermsResponse(
+        terms=api_keys_pb2.TERMS_KIND_GENERAL,
+        version="2",
+        sentences=[terms_pb2.EffectiveTerm(commitment_id="C27", text="You are a trial.")],
+        duties=[terms_pb2.Duty(name="business-use", text="For business.", accepted_version="1")],
+    )
+    services.answers["GetEffectiveTerms"] = answer
+    assert main(["settings", "terms", "show"]) == 0
+    shown = capsys.readouterr()
+    assert "a trial: the general terms apply" in shown.out
+    assert "You are a trial." in shown.out
+    assert "Not everything is accepted" in shown.err
+    assert main(["settings", "terms", "accept", "--accept-all"]) == 0
+    assert services.asked[-1][1] == terms_pb2.AcceptTermsRequest(
+        organization_id=ORG, version="2", accepted_duties=["business-use"]
+    )
+    capsys.readouterr()
+    answer.terms, answer.duties[0].accepted_version = api_keys_pb2.TERMS_KIND_ENTERPRISE, "2"
+    assert main(["settings", "terms", "show"]) == 0
+    shown = capsys.readouterr()
+    assert "under the enterprise commitments" in shown.out
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"show {ORG}",
+        f"update {ORG} --tier trial --etag e",
+        "create --name Acme --admin-email a@acme.test --tier trial",
+    ],
+)
+def test_that_an_organization_is_a_trial_is_said(
+    line: str, services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tier in (organizations_pb2.TIER_TRIAL, organizations_pb2.TIER_PAYING):
+        made = organizations_pb2.Organization(tier=tier)
+        services.answers = {
+            "GetOrganization": organizations_pb2.GetOrganizationResponse(organization=made),
+            "UpdateOrganization": organizations_pb2.UpdateOrganizationResponse(organization=made),
+            "CreateOrganization": organizations_pb2.CreateOrganizationResponse(organization=made),
+        }
+        assert main(shlex.split(f"settings organizations {line}")) == 0
+        is_said = "fall under the general terms" in capsys.readouterr().err
+        assert is_said is (tier == organizations_pb2.TIER_TRIAL)
+
+
+def test_what_a_trial_key_means_is_said(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
+    key = api_keys_pb2.ApiKey(kind=interactions_pb2.API_KEY_KIND_TRIAL, terms=api_keys_pb2.TERMS_KIND_GENERAL)
+    services.answers["RegisterApiKey"] = api_keys_pb2.RegisterApiKeyResponse(api_key=key)
+    services.answers["ListApiKeys"] = api_keys_pb2.ListApiKeysResponse(api_keys=[key])
+    assert main(["settings", "keys", "register", "bot", "--fingerprint", "ab" * 32]) == 0
+    shown = capsys.readouterr()
+    assert "falls under the general terms" in shown.err
+    assert shown.out.split()[:4] == ["kind", "trial", "terms", "general"]
+    assert main(["settings", "keys", "list"]) == 0
+    assert capsys.readouterr().out.split()[-2:] == ["trial", "general"]
 
 
 def test_set_controls_takes_the_current_etag(services: Services) -> None:

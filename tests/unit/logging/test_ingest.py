@@ -120,6 +120,39 @@ def test_zero_data_retention_leaves_no_content_and_no_key(world: World) -> None:
     assert "GetEpochKey" not in world.peers.calls
 
 
+@pytest.mark.parametrize("kind", interactions_pb2.ApiKeyKind.values())
+def test_no_kind_of_key_stores_content_against_the_organizations_policy(
+    world: World, kind: interactions_pb2.ApiKeyKind.ValueType
+) -> None:
+    """A trial key's data are under the general terms; zero data retention, closure and deployment are asked of its organization."""
+    marker = "zebracanary"
+    closed, private, zdr, own = (
+        world.interaction(OTHER, marker),
+        world.interaction(PRIVATE, marker),
+        world.interaction(ZDR, marker),
+        world.interaction(),
+    )
+    world.peers.set_organization(OTHER, closed=True, at=world.clock.now() - timedelta(days=2))
+    world.refresh()
+    batch = [closed, private, zdr, own]
+    for one in batch:
+        one.api_key_kind = kind
+    assert outcomes(world.record(*batch)) == [
+        "CLOSED",
+        "DEPLOYMENT_SENDS_NO_CONTENT",
+        "STORED_WITHOUT_CONTENT",
+        "STORED",
+    ]
+    stored = whole_database(world)
+    assert marker not in stored
+    assert marker.encode().hex() not in stored
+    with world.database.transaction() as tx:
+        rows = tx.execute(
+            select(interactions.c.organization_id, interactions.c.content.is_(None).label("empty"))
+        ).all()
+    assert {row.organization_id: row.empty for row in rows} == {ZDR: True, ORG: False}
+
+
 def test_forbidden_content_is_dropped_before_anything_else_looks_at_the_record(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

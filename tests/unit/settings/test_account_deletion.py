@@ -172,6 +172,11 @@ def test_nothing_but_the_id_is_left_and_the_receipt_is_given_again(world: World)
         "zero_data_retention_requests": 0,
         "account_deletions": 1,
         "usage_agreements": 1,
+        "organization_changes": 1,
+        "terms_acceptances": 0,
+        "trust_requests": 0,
+        "subprocessor_objections": 0,
+        "api_keys": 0,
     }
     world.clock.advance(timedelta(hours=1))
     assert erase(world, admin.organization_id) == receipt

@@ -146,13 +146,13 @@ def test_a_source_that_asks_too_often_is_told_to_wait_a_minute_at_most(mailed: M
     with patch.object(servicer, "source_of", return_value=HERE):
         for number in range(SOURCE.free + 1):
             mailed.forgot(f"guess{number}@acme.test")
-        with refused(reasons_pb2.REASON_OVERLOADED) as caught:
+        with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN) as caught:
             mailed.forgot("another@acme.test")
         assert caught[0].retry_after == SECOND
         for _ in range(10):
             mailed.clock.advance(SOURCE.longest)
             mailed.forgot("another@acme.test")
-        with refused(reasons_pb2.REASON_OVERLOADED) as caught:
+        with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN) as caught:
             mailed.forgot("another@acme.test")
         assert caught[0].retry_after == SOURCE.longest
     with patch.object(servicer, "source_of", return_value="198.51.100.1"):

@@ -212,6 +212,11 @@ def test_an_export_covers_every_table_that_names_a_person(world: World) -> None:
         "data_controls_changes.changed_by",
         "zero_data_retention_requests.requested_by",
         "account_deletions.requested_by",
+        "terms_acceptances.accepted_by",
+        "api_keys.registered_by",
+        "api_keys.revoked_by",
+        "subprocessor_objections.objected_by",
+        "trust_requests.email",
     }
     of_somebody_else = {
         "account_deletions.confirmed_by",  # the request names who began it; its confirmation is the same act's end
@@ -219,6 +224,14 @@ def test_an_export_covers_every_table_that_names_a_person(world: World) -> None:
         "invitations.email_key",
         "invitations.token_sha256",
         "organizations.content_sha256",
+        "organization_changes.entered_by",  # an operator
+        "public_requests.subject_sha256",  # forgotten after an hour
+        "subprocessor_lists.content_sha256",
+        "subprocessor_lists.published_by",  # the vendor's staff
+        "trust_documents.published_by",  # the vendor's staff
+        "trust_requests.claim_sha256",
+        "trust_requests.content_sha256",
+        "trust_requests.decided_by",  # the vendor's staff
         "password_reset_requests.email_key",  # for seconds, whoever's address it is
         "sign_in_failures.subject_sha256",  # forgotten after a day
         "usage_agreements.entered_by",  # an operator

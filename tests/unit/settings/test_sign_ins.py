@@ -104,7 +104,7 @@ def test_a_hash_of_other_parameters_is_made_anew_by_whoever_has_the_password(
     url = fresh_database("settings", template=migrated)
     before = World(url)
     admin = before.admin()
-    after = World(url, hashing=PasswordHashing(passes=2, memory_kib=16, lanes=1))
+    after = World(url, password_hashing=PasswordHashing(passes=2, memory_kib=16, lanes=1))
 
     def stored() -> str:
         with after.database.transaction() as tx:

@@ -23,6 +23,7 @@ from kept.options.v1 import roles_pb2
 from kept.retention.v1 import erasures_pb2, erasures_pb2_grpc
 from kept.settings.v1 import (
     account_pb2_grpc,
+    api_keys_pb2_grpc,
     data_controls_pb2_grpc,
     gateways_pb2_grpc,
     lifecycle_pb2_grpc,
@@ -31,6 +32,7 @@ from kept.settings.v1 import (
     organizations_pb2,
     organizations_pb2_grpc,
     policies_pb2_grpc,
+    trust_pb2_grpc,
     zero_data_retention_pb2_grpc,
 )
 from services.settings.config import PasswordHashing, SettingsConfig
@@ -43,7 +45,6 @@ from shared.identity import Caller, CallerKind
 from shared.inprocess import InProcess
 from shared.redaction import Secret
 from shared.service import Registrar, Service
-from shared.webhooks import Endpoint
 from tests.support.clocks import ManualClock
 
 PASSWORD: Final = "correct horse battery"
@@ -124,25 +125,20 @@ class Stubs:
     def __init__(self, channel: grpc.Channel) -> None:
         self.organizations = organizations_pb2_grpc.OrganizationServiceStub(channel)
         self.gateways = gateways_pb2_grpc.GatewayServiceStub(channel)
+        self.keys = api_keys_pb2_grpc.ApiKeyServiceStub(channel)
         self.controls = data_controls_pb2_grpc.DataControlsServiceStub(channel)
         self.zdr = zero_data_retention_pb2_grpc.ZeroDataRetentionServiceStub(channel)
         self.members = members_pb2_grpc.MemberServiceStub(channel)
         self.account = account_pb2_grpc.AccountServiceStub(channel)
         self.policies = policies_pb2_grpc.PolicyServiceStub(channel)
+        self.trust = trust_pb2_grpc.TrustServiceStub(channel)
         self.lifecycle = lifecycle_pb2_grpc.LifecycleServiceStub(channel)
 
 
 class World:
     """One settings service with everything around it."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        grace_days: int = 14,
-        mail: Endpoint | None = None,
-        hashing: PasswordHashing | None = None,
-    ) -> None:
+    def __init__(self, url: str, *, grace_days: int = 14, **configured: Any) -> None:
         self.clock = ManualClock()
         self.database = Database(url)
         self.peers = Peers()  # type: ignore[abstract]  # the stubs ask for every method
@@ -160,9 +156,9 @@ class World:
             tls=Tls(certificate=Path("/"), key=Path("/"), authority=Path("/")),
             audience="kept:settings",
             account_deletion_grace_days=grace_days,
+            **({"password_hashing": PasswordHashing(passes=1, memory_kib=8, lanes=1)} | configured),
             support_contact="help@vendor.test",
-            password_hashing=hashing or PasswordHashing(passes=1, memory_kib=8, lanes=1),
-            mail=mail,
+            privacy_contact="privacy@vendor.test",
         )
         settings = Caller(CallerKind.SERVICE, name="settings")
         self.service = wire(config, self.clock, self.database, lambda name: played.channel(settings, name))
@@ -178,6 +174,10 @@ class World:
     def peer(self, name: str) -> Stubs:
         """Another service."""
         return self._as(Caller(CallerKind.SERVICE, name=name))
+
+    def gateway(self, name: str) -> Stubs:
+        """A model gateway, registered or not."""
+        return self._as(Caller(CallerKind.GATEWAY, name=name))
 
     def public(self) -> Stubs:
         """Nobody in particular."""

@@ -20,6 +20,7 @@ ROOT: Final = Path(__file__).parents[3]
 # Reading changes nothing. That it was allowed to a person is an entry of `method.allowed`, before it is done.
 _READS: Final = """
 settings.AccountService/GetAccountDeletion
+settings.ApiKeyService/ListApiKeys
 settings.DataControlsService/GetDataControls
 settings.DataControlsService/ListDataControlsHistory
 settings.GatewayService/ListGateways
@@ -27,11 +28,20 @@ settings.MemberService/GetProfile
 settings.MemberService/ListInvitations
 settings.MemberService/ListMembers
 settings.MemberService/ListSignIns
+settings.OrganizationService/GetEffectiveTerms
 settings.OrganizationService/GetOrganization
+settings.OrganizationService/ListOrganizationChanges
 settings.OrganizationService/ListOrganizations
 settings.OrganizationService/ListUsageAgreements
 settings.PolicyService/GetConsentHistory
 settings.PolicyService/ListPolicyChanges
+settings.TrustService/GetCommitments
+settings.TrustService/GetContacts
+settings.TrustService/GetTrustRequest
+settings.TrustService/ListDocuments
+settings.TrustService/ListSubprocessorObjections
+settings.TrustService/ListSubprocessors
+settings.TrustService/ListTrustRequests
 settings.ZeroDataRetentionService/GetAdditionalCommitments
 settings.ZeroDataRetentionService/ListZeroDataRetentionRequests
 logging.LifecycleService/GetOldest
@@ -79,6 +89,8 @@ CHANGES: Final = {
         "settings.AccountService/RequestAccountDeletion": "account_deletion.requested",
         "settings.AccountService/ConfirmAccountDeletion": "account_deletion.confirmed",
         "settings.AccountService/CancelAccountDeletion": "account_deletion.cancelled",
+        "settings.ApiKeyService/RegisterApiKey": "api_key.registered",
+        "settings.ApiKeyService/RevokeApiKey": "api_key.revoked",
         "settings.DataControlsService/UpdateDataControls": "data_controls.updated",
         "settings.GatewayService/RegisterGateway": "gateway.registered",
         "settings.GatewayService/RevokeGateway": "gateway.revoked",
@@ -97,8 +109,17 @@ CHANGES: Final = {
         "settings.MemberService/ResetPassword": "password.reset",
         "settings.MemberService/ExportProfile": "profile.exported",
         "settings.MemberService/DeleteMyAccount": "member.left",
+        "settings.OrganizationService/AcceptTerms": "terms.accepted",
         "settings.OrganizationService/CreateOrganization": "organization.created member.invited",
         "settings.OrganizationService/UpdateOrganization": "organization.updated",
+        "settings.TrustService/RequestDocument": "document.requested",
+        "settings.TrustService/RequestDataProcessingAddendum": "document.requested",
+        "settings.TrustService/DecideTrustRequest": "document.approved document.denied",
+        "settings.TrustService/PublishDocument": "document.published",
+        "settings.TrustService/WithdrawDocument": "document.withdrawn",
+        "settings.TrustService/PublishSubprocessors": "subprocessors.published",
+        "settings.TrustService/WithdrawSubprocessors": "subprocessors.withdrawn",
+        "settings.TrustService/ObjectToSubprocessors": "subprocessors.objected",
         "settings.ZeroDataRetentionService/RequestZeroDataRetention": "zero_data_retention.requested",
         "settings.ZeroDataRetentionService/DecideZeroDataRetention": "zero_data_retention.approved zero_data_retention.denied "
         "zero_data_retention.decided",
@@ -161,6 +182,7 @@ CHANGES: Final = {
 }
 # What leaves no entry of its own, and why.
 WITHOUT: Final = {
+    "settings.ApiKeyService/ResolveApiKey": "A gateway asks whose key it has seen, before each call; nothing changes.",
     "access_control.AuditService/AppendEntries": "It is how entries of other services come here.",
     "access_control.DirectoryService/SyncMember": "Settings has reported what changed.",
     "logging.IngestService/RecordInteraction": "Records are stored and counted; nothing is decided about them.",
@@ -177,7 +199,7 @@ WITHOUT: Final = {
 _BY_ITSELF: Final = """
 request.refused grant.refused directory.refused agreement.expired review.due review.lapsed break_glass.review_due
 operator.bootstrapped operator.recovered policies.changed policies.refused root.created account_deletion.handed_over
-hold.lapsed hold.refused rule.changed cases.erased
+hold.lapsed hold.refused rule.changed cases.erased subprocessors.announced
 """
 BY_ITSELF: Final = frozenset(_BY_ITSELF.split())
 

@@ -7,7 +7,7 @@ without a look at resets, which go along by themselves.
 from alembic import op
 
 revision = "0010"
-down_revision = "0002"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
