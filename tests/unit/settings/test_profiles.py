@@ -8,10 +8,11 @@ from sqlalchemy import select
 
 from kept.errors.v1 import reasons_pb2
 from kept.options.v1 import roles_pb2
-from kept.settings.v1 import account_pb2, data_controls_pb2
+from kept.settings.v1 import account_pb2, data_controls_pb2, organizations_pb2, trust_pb2
 from kept.settings.v1 import members_pb2 as contract
 from services.settings.sign_in_pace import ACCOUNT
 from services.settings.store.tables import members, sign_ins
+from services.settings.store.trust_tables import trust_requests
 from shared.errors import KeptError
 from tests.unit.settings.test_roles import listed, set_role
 from tests.unit.settings.test_sign_in_pace import fail, sign_in
@@ -282,3 +283,29 @@ def test_a_profile_is_ones_own(world: World) -> None:
         world.staff().members.ExportProfile(contract.ExportProfileRequest())
     with refused(reasons_pb2.REASON_WRONG_ORGANIZATION):
         world.customer(admin, other.organization_id).members.GetProfile(contract.GetProfileRequest())
+
+
+def test_who_leaves_takes_name_and_address_out_of_what_was_asked_for(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+
+    def asked(by: contract.Member, number: int) -> str:
+        request = trust_pb2.RequestDataProcessingAddendumRequest(
+            request_id=f"request-of-an-addendum-{number}",
+            requester=trust_pb2.Requester(
+                name=f"{by.first_name} {by.last_name}", email=by.email.upper(), company="Acme Ltd"
+            ),
+            deployment=organizations_pb2.DEPLOYMENT_SAAS,
+        )
+        return world.customer(by).trust.RequestDataProcessingAddendum(request).request.trust_request_id
+
+    mine, theirs = asked(member, 1), asked(admin, 2)
+    exported = world.customer(member).members.ExportProfile(contract.ExportProfileRequest())
+    assert [(each.kind, each.subject) for each in exported.acts] == [("document.requested", mine)]
+    delete(world, member)
+    with world.database.transaction() as tx:
+        rows = tx.execute(
+            select(trust_requests.c.trust_request_id, trust_requests.c.name, trust_requests.c.email)
+        )
+        left = {row.trust_request_id: (row.name, row.email) for row in rows}
+    assert left == {mine: ("", ""), theirs: ("Ada Admin", admin.email.upper())}
