@@ -7,6 +7,8 @@ DAYS ?= 90
 FIRST ?= 1
 # A safeguard to take out of the simulation, to see that its loss is noticed, such as BREAK=hold.
 BREAK ?=
+# A rule to take out of the lease protocol's model, to see what it is for.
+WITHOUT ?=
 # Test processes. More of them help only where there are cores to spare: each starts services of its own.
 WORKERS ?= 2
 # The database that test-postgres and test-citus run on.
@@ -19,7 +21,7 @@ PY := $(VENV)/bin/python
 CODE := $(wildcard services shared clients/kept deploy tests bench protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop demo test test-postgres test-citus fuzz lint proto simulate bench bench-peers lock clean
+.PHONY: help setup run stop demo test test-postgres test-citus fuzz lint proto simulate model bench bench-peers lock clean
 
 help: ## this list
 	@echo "Kept: promises about prompts, made true. Start with: make run"
@@ -70,6 +72,9 @@ proto: setup ## compile the contracts again, changed or not
 
 simulate: setup ## random histories against the invariants: make simulate SEEDS=20 DAYS=90
 	@$(PY) -m tests.simulation --seeds $(SEEDS) --days $(DAYS) --first $(FIRST) $(if $(BREAK),--break $(BREAK))
+
+model: setup ## the lease protocol in every order of events; how it breaks without a rule: make model WITHOUT=clock_after_lock
+	@$(PY) -m tests.models $(if $(WITHOUT),--without $(WITHOUT))
 
 bench: setup ## measure, and write build/bench.json
 	@$(PY) -m bench

@@ -2,7 +2,7 @@
 commits. Settings and retention are played (bench.leases), safety review finds everything clean (bench.screening_server)."""
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 
-from bench.access_control import Running, process, running, wait_until
+from bench.access_control import Leases, Running, process, running, wait_until
 from bench.leases import GATEWAY, leases_on
 from deploy.local import health
 from deploy.local.authority import Authority, Identity
@@ -32,14 +32,16 @@ _PROSE = "".join(
 
 @dataclass(frozen=True)
 class Logging:
-    """Where logging is. addresses: of its processes, for gateways and services. gateway: the identity of one that may record. postgres:
-    logging's own."""
+    """Where logging is. addresses, pids: of its processes; the former for gateways and services. gateway: the identity of one that may
+    record. postgres: logging's own; database_url: in it."""
 
     addresses: Sequence[str]
+    pids: Sequence[int]
     organization_id: str
     gateway: Identity
     access_control: Running
     postgres: Postgres
+    database_url: str
 
     def channel(self, process: int = 0) -> grpc.Channel:
         """A gateway's channel to one of the processes."""
@@ -71,11 +73,14 @@ class Logging:
 
 
 @contextmanager
-def logging_running(processes: int = 1) -> Iterator[Logging]:
-    """Everything, stopped at the end. processes: of logging, on one database."""
+def logging_running(
+    processes: int = 1, leases: Leases | None = None, settings_of: Callable[[int], str] | None = None
+) -> Iterator[Logging]:
+    """Everything, stopped at the end. processes: of logging, on one database. leases: who plays settings and retention, if others than
+    bench.leases do. settings_of: the address of settings that each process of logging asks, if they ask different ones."""
     organization_id = new_id("org")
     with ExitStack() as stack:
-        access_control = stack.enter_context(running(people=1, leases=leases_on(organization_id)))
+        access_control = stack.enter_context(running(people=1, leases=leases or leases_on(organization_id)))
         home = access_control.home / "logging"
         home.mkdir()
         postgres_port, screening_port = free_ports(2)
@@ -98,7 +103,7 @@ def logging_running(processes: int = 1) -> Iterator[Logging]:
         }
         database_url = postgres.ensure_database("logging", "bench")
         tls = _tls(authority.issue("logging", serves=True))
-        addresses = []
+        addresses, pids = [], []
         for number in range(processes):
             address, people_address, health_address, metrics = (f"127.0.0.1:{port}" for port in free_ports(4))
             addresses.append(address)
@@ -114,21 +119,29 @@ def logging_running(processes: int = 1) -> Iterator[Logging]:
                 "audience": "kept:logging",
                 "log_level": "error",
             }
-            tables = {"tls": {name: str(path) for name, path in tls.model_dump().items()}, "peers": peers}
+            asked = {"settings": settings_of(number)} if settings_of else {}
+            tables = {
+                "tls": {name: str(path) for name, path in tls.model_dump().items()},
+                "peers": peers | asked,
+            }
             issuers: list[Section] = [
                 {"kind": kind, "issuer": access_control.issuer(kind), "jwks_url": access_control.issuer(kind)}
                 for kind in ("workforce", "customer")
             ]
             config, log = home / f"logging-{number}.toml", home / f"service-{number}.log"
             config.write_text(toml(settings, tables, {"issuers": issuers}))
-            stack.enter_context(process("services.logging", "--config", str(config), log=log))
+            pids.append(
+                stack.enter_context(process("services.logging", "--config", str(config), log=log)).pid
+            )
             wait_until(lambda at=health_address: health.serves(at), log)  # type: ignore[misc]
         yield Logging(
             addresses,
+            pids,
             organization_id,
             authority.issue(f"gateway/{GATEWAY}", serves=False),
             access_control,
             postgres,
+            database_url,
         )
 
 

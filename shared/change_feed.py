@@ -1,13 +1,15 @@
 """The serving side of the leased replica: a table of changes, each in force everywhere from a stated instant on.
 
 The order of steps carries the promise (docs/leases.md). A change takes the feed's lock exclusively, *then* reads the clock, and counts from
-`max(now + L, the last change's instant)`. A poll is answered under the same lock taken shared, in a statement after it. So a poll that was
-answered without a change was answered before the change read its clock, and the lease it gave is over when the change counts.
+`max(now + L, the last change's instant)`. A poll reads under the same lock taken shared, in a statement after it. So a poll that was
+answered without a change was sent before the change read its clock, and the lease it gave is over when the change counts.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
+from psycopg import sql
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -25,6 +27,7 @@ from sqlalchemy import (
 from kept.replica.v1 import lease_pb2
 from shared.clock import Clock
 from shared.database import Database
+from shared.driver import last_value
 
 # How long a lease lasts; receivers poll every quarter of it.
 LEASE_DURATION = timedelta(seconds=2)
@@ -40,6 +43,12 @@ def change_table(metadata: MetaData, name: str) -> Table:
         Column("payload", LargeBinary, nullable=False),
         Column("effective_at", DateTime(timezone=True), nullable=False),
     )
+
+
+# The newest version, read by a snapshot that begins when the lock is had.
+_NEWEST: Final = sql.SQL(
+    "SELECT pg_advisory_xact_lock_shared(hashtextextended({lock}, 0)); SELECT coalesce(max(version), 0) FROM {table}"
+)
 
 
 @dataclass(frozen=True)
@@ -62,12 +71,13 @@ class ChangeFeed:
         self._database = database
         self._clock = clock
         self._lease = lease
-        self._lock = func.hashtextextended("feed:" + table.name, 0)
+        self._lock = "feed:" + table.name
+        self._newest = _NEWEST.format(lock=sql.Literal(self._lock), table=sql.Identifier(table.name))
 
     def append(self, tx: Connection, subject: str, payload: bytes) -> Change:
         """Adds a change in the caller's transaction, which from here on holds up polls: commit soon."""
         table = self._table
-        tx.execute(select(func.pg_advisory_xact_lock(self._lock)))
+        tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(self._lock, 0))))
         last = tx.execute(
             select(func.max(table.c.version).label("version"), func.max(table.c.effective_at).label("at"))
         ).one()
@@ -94,21 +104,29 @@ class ChangeFeed:
 
     def poll(self, since_version: int, limit: int) -> tuple[list[Change], lease_pb2.Lease]:
         """The answer to a receiver that knows everything up to `since_version`."""
+        with self._database.statement() as statement:
+            newest = last_value(statement, self._newest)
+        changes: list[Change] = []
+        if since_version == newest and newest:  # as almost always: nothing new
+            known, reset = newest, False
+        else:
+            known, newest, reset, changes = self._newer(since_version, limit)
+        lease = lease_pb2.Lease(version=known, complete=known == newest, reset=reset)
+        lease.answered_at.FromDatetime(self._clock.now())
+        lease.duration.FromTimedelta(self._lease)
+        return changes, lease
+
+    def _newer(self, since_version: int, limit: int) -> tuple[int, int, bool, list[Change]]:
+        """What is known after the answer, what there is, whether everything begins anew, and the changes: all under the lock, again."""
         table = self._table
         with self._database.transaction() as tx:
-            tx.execute(select(func.pg_advisory_xact_lock_shared(self._lock)))
+            tx.execute(select(func.pg_advisory_xact_lock_shared(func.hashtextextended(self._lock, 0))))
             newest = tx.execute(select(func.max(table.c.version))).scalar_one() or 0
             # A receiver that knows more than there is has met another past (a restored database): it starts again.
             reset = since_version == 0 or since_version > newest
             since = 0 if reset else since_version
-            changes: list[Change] = []
-            if since < newest:
-                rows = tx.execute(
-                    select(table).where(table.c.version > since).order_by(table.c.version).limit(limit)
-                ).all()
-                changes = [Change(row.version, row.subject, row.payload, row.effective_at) for row in rows]
-            known = changes[-1].version if changes else since
-            lease = lease_pb2.Lease(version=known, complete=known == newest, reset=reset)
-            lease.answered_at.FromDatetime(self._clock.now())
-            lease.duration.FromTimedelta(self._lease)
-            return changes, lease
+            rows = tx.execute(
+                select(table).where(table.c.version > since).order_by(table.c.version).limit(limit)
+            ).all()
+        changes = [Change(row.version, row.subject, row.payload, row.effective_at) for row in rows]
+        return changes[-1].version if changes else since, newest, reset, changes

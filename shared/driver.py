@@ -9,6 +9,7 @@ import psycopg
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
+from psycopg.sql import Composed
 from sqlalchemy import Connection
 
 _UUID_OID: Final = psycopg.adapters.types["uuid"].oid
@@ -63,6 +64,17 @@ def rows(
 ) -> list[tuple[Any, ...]]:
     """The rows that a statement gives, which come in binary form; see `execute`."""
     return driver_of(tx).execute(statement, parameters, binary=True).fetchall()
+
+
+def last_value(statement: Connection, commands: Composed) -> Any:
+    """The one value that the last of several commands gives. They go out together and take one round trip: a transaction of their own, in
+    which each command has a snapshot of its own (a simple query, PostgreSQL 18 §54.2.2.1; READ COMMITTED, §13.2.1). statement: of
+    Database.statement."""
+    cursor = driver_of(statement).execute(commands)
+    while cursor.nextset():
+        pass
+    row = cursor.fetchone()
+    return None if row is None else row[0]
 
 
 def copy_binary(

@@ -14,8 +14,8 @@ P = TypeVar("P")
 
 
 def organization_subject(organization_id: str) -> str:
-    """What an organization's policy is found under."""
-    return "org:" + organization_id
+    """What an organization's policy is found under: its id as it is, for that is looked up for every record."""
+    return organization_id
 
 
 def gateway_subject(name: str) -> str:

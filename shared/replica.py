@@ -1,7 +1,8 @@
 """The receiving side of the leased replica: the whole table in memory, and a lease on its being complete (docs/leases.md).
 
 A lease is counted from the moment the poll was *sent*, on a clock that nobody steps. While it is valid, every change that is in force is
-known here. When it is not, nothing is decided: `LEASE_LAPSED`.
+known here, and this process's clock is for certain within the tolerance of the serving side's. When it is not, nothing is decided:
+`LEASE_LAPSED`.
 """
 
 import threading
@@ -29,6 +30,27 @@ class ReceivedChange(Generic[P]):
     policy: P
 
 
+@dataclass(frozen=True)
+class _Lease:
+    """What a complete answer gives. until, sent, received: on boottime. generation: of the clock. answered_at: what the serving clock was
+    at some point between the two."""
+
+    until: float
+    generation: int
+    sent: float
+    received: float
+    answered_at: datetime
+
+    def is_good(self, now: datetime, boottime: float, generation: int) -> bool:
+        """Whether it is not over, and `now` within the tolerance of whatever the serving clock may show: nobody knows when on its way the
+        answer was given. A clock that was stepped after it is caught as one that was wrong before."""
+        if boottime >= self.until or generation != self.generation:
+            return False
+        at_least = self.answered_at + timedelta(seconds=boottime - self.received)
+        at_most = self.answered_at + timedelta(seconds=boottime - self.sent)
+        return at_most - CLOCK_TOLERANCE <= now <= at_least + CLOCK_TOLERANCE
+
+
 class Replica(Generic[P]):
     """A leased replica of a feed.
 
@@ -52,9 +74,7 @@ class Replica(Generic[P]):
         # Replaced as a whole on a reset and a subject at a time otherwise; readers never see half a change.
         self._table: dict[str, tuple[tuple[datetime, P], ...]] = {}
         self._rebuilding: dict[str, tuple[tuple[datetime, P], ...]] | None = None
-        self._lease: tuple[float, int] | None = (
-            None  # valid until (boottime), in which generation of the clock
-        )
+        self._lease: _Lease | None = None
         self.job = Job(f"replica:{name}", LEASE_DURATION / 4, self.poll_once)
 
     def poll_once(self) -> bool:
@@ -62,9 +82,9 @@ class Replica(Generic[P]):
         with self._polling:
             # The generation is read first: a clock that travels in between makes the lease void, never valid by mistake.
             generation = self._clock.generation()
-            sent, sent_at = self._clock.boottime(), self._clock.now()
+            sent = self._clock.boottime()
             changes, lease = self._poll(self._version)
-            received_at = self._clock.now()
+            received, received_at = self._clock.boottime(), self._clock.now()
             if lease.reset:
                 self._rebuilding = {}
             target = self._table if self._rebuilding is None else self._rebuilding
@@ -77,27 +97,37 @@ class Replica(Generic[P]):
                 return True
             if self._rebuilding is not None:
                 self._table, self._rebuilding = self._rebuilding, None
-            answered_at = lease.answered_at.ToDatetime(tzinfo=sent_at.tzinfo)
-            if sent_at - CLOCK_TOLERANCE <= answered_at <= received_at + CLOCK_TOLERANCE:
-                self._lease = (sent + lease.duration.ToTimedelta().total_seconds(), generation)
+            until = sent + lease.duration.ToTimedelta().total_seconds()
+            answered_at = lease.answered_at.ToDatetime(tzinfo=received_at.tzinfo)
+            self._lease = _Lease(until, generation, sent, received, answered_at)
             return False
 
     def has_lease(self) -> bool:
         """Whether everything that is in force now is known here."""
-        lease = self._lease
-        return (
-            lease is not None and self._clock.boottime() < lease[0] and self._clock.generation() == lease[1]
-        )
+        return self._is_leased(self._clock.now())
+
+    def leased_now(self) -> datetime:
+        """The instant, by a clock that may be trusted with it. Raises LEASE_LAPSED unless everything that is in force now is known here."""
+        now = self._clock.now()
+        if not self._is_leased(now):
+            raise lease_lapsed()
+        return now
 
     def require_lease(self) -> None:
         """Raises LEASE_LAPSED unless everything that is in force now is known here."""
-        if not self.has_lease():
-            raise lease_lapsed()
+        self.leased_now()
+
+    def _is_leased(self, now: datetime) -> bool:
+        """now: read before this; the lease that is good after that was good then."""
+        lease = self._lease
+        return lease is not None and lease.is_good(now, self._clock.boottime(), self._clock.generation())
 
     def throughout(self, subject: str, start: datetime, end: datetime) -> list[P | None]:
         """Every policy of the subject that was in force at some instant of [start, end], oldest first; None for a time in which
         there was none. Says nothing about the lease: call `require_lease` first."""
         intervals = self._table.get(subject, ())
+        if intervals and intervals[-1][0] <= start <= end:  # as almost always: the last one counts all along
+            return [intervals[-1][1]]
         found: list[P | None] = []
         if not intervals or intervals[0][0] > start:
             found.append(None)

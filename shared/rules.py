@@ -30,7 +30,6 @@ class Rules:
 
     def __init__(self, stub: rules_pb2_grpc.RuleServiceStub, clock: Clock) -> None:
         self._stub = stub
-        self._clock = clock
         self._replica: Replica[_Stated] = Replica("rules", self._poll, clock, window=_WINDOW)
 
     @property
@@ -53,14 +52,12 @@ class Rules:
 
     def due_at(self, organization_id: str, day: date) -> datetime:
         """From when on the organization's records of a UTC day may be read no more, by the rule in force now. Raises LEASE_LAPSED."""
-        self.require_lease()
-        return self.at(organization_id, self._clock.now()).due_at(day)
+        return self.at(organization_id, self._replica.leased_now()).due_at(day)
 
     def is_due_by_all(self, organization_id: str, day: date) -> bool:
         """Whether the organization's records of a UTC day are due by every rule that may count now, as far as clocks may be apart: what
         is destroyed must be. Raises LEASE_LAPSED."""
-        self.require_lease()
-        now = self._clock.now()
+        now = self._replica.leased_now()
         begins, ends = now - CLOCK_TOLERANCE, now + CLOCK_TOLERANCE
         rules: list[Rule | None] = []
         for own in self._replica.throughout(organization_id, begins, ends):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+
+import pytest
 from hypothesis import settings
 
 from tests.support.postgres import fresh_database, postgres_server
@@ -14,3 +18,12 @@ __all__ = ["fresh_database", "plot", "postgres_server"]
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=200)
 settings.register_profile("fuzz", max_examples=5000, deadline=None)
 settings.load_profile("repeatable")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives each run a folder of its own. pytest's own is shared by all runs of a user, and each that starts closes it to everybody else:
+    PostgreSQL, which is another user where we are root, would lose its data in the middle of the other run."""
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="kept-tests-")
+        config.option.basetemp = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

@@ -20,7 +20,6 @@ class Policies:
     """Settings' policies of organizations."""
 
     def __init__(self, stub: policies_pb2_grpc.PolicyServiceStub, clock: Clock) -> None:
-        self._clock = clock
         self._replica = policy_replica(stub, clock, lambda policy: policy, window=_WINDOW)
 
     @property
@@ -34,8 +33,7 @@ class Policies:
 
     def of(self, organization_id: str) -> policies_pb2.OrganizationPolicy:
         """The policy in force now. Raises LEASE_LAPSED, or UNKNOWN_ORGANIZATION where there is none."""
-        self.require_lease()
-        policy = self._replica.at(organization_subject(organization_id), self._clock.now())
+        policy = self._replica.at(organization_subject(organization_id), self._replica.leased_now())
         if policy is None:
             raise KeptError(Reason.REASON_UNKNOWN_ORGANIZATION, "No organization of this id is known.")
         return policy

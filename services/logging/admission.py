@@ -130,7 +130,14 @@ class BatchAdmission:
             lowest_record_id(received_at - LATE_WINDOW + timedelta(milliseconds=1)),
             lowest_record_id(received_at + CLOCK_TOLERANCE),
         )
+        self._oldest = received_at - LATE_WINDOW
+        self._span = span_of(self._oldest, received_at)
         self._steady: dict[str, Admission | None] = {}
+        # What was decided on last of a steady policy: where the gateway may record for all, the same policy gets the same again.
+        self._last: tuple[OrganizationPolicy | None, Admission] | None = None
+        self._covers_all = bool(gateway) and all(
+            policy is not None and policy.all_organizations for policy in gateway
+        )
 
     def decide(self, organization_id: str, record_id: bytes) -> Admission:
         """What becomes of this record; INVALID_RECORD_ID for what is none."""
@@ -151,10 +158,14 @@ class BatchAdmission:
     def _decide_steady(self, organization_id: str) -> Admission | None:
         """The one decision on all records created within the late window, where one policy was in force all along; None where it
         changed: then each record has a span of its own."""
-        policies = self._policies(organization_id, self._received_at - LATE_WINDOW)
+        policies = self._throughout(organization_id, self._span[0], self._oldest, self._span[1])
         if len(policies) != 1:
             return None
-        return self._admit(organization_id, self._received_at, policies)
+        if not self._covers_all:
+            return self._admit(organization_id, self._received_at, policies)
+        if self._last is None or self._last[0] is not policies[0]:
+            self._last = policies[0], self._admit(organization_id, self._received_at, policies)
+        return self._last[1]
 
     def _policies(self, organization_id: str, created_at: datetime) -> Sequence[OrganizationPolicy | None]:
         begins, ends = span_of(created_at, self._received_at)

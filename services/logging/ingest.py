@@ -128,8 +128,7 @@ class Ingest:
         Raises LEASE_LAPSED when policies or rules are not known for sure, DATABASE_UNAVAILABLE when nothing was committed or nobody
         knows, OVERLOADED.
         """
-        self._policies.require_leases()
-        received_at = self._clock.now()
+        received_at = self._policies.leased_now()
         arrivals = [_Arrival(one, (one.organization_id, one.record_id)) for one in interactions]
         rules = {
             organization_id: self._policies.rules.at(organization_id, received_at)

@@ -77,7 +77,7 @@ SAFEGUARDS = {
     # Content of zero data retention is dropped.
     "zdr": Safeguard(1, admission, "STORE_WITHOUT_CONTENT", admission.STORE, _CHOOSING, 10),
     # Without a lease nothing is decided.
-    "lease": Safeguard(1, Replica, "require_lease", lambda replica: None, _CHOOSING, 10),
+    "lease": Safeguard(1, Replica, "_is_leased", lambda replica, now: True, _CHOOSING, 10),
     # What is held outlives its day.
     "hold": Safeguard(7, retention, "drop_day", _drop_held_too, frozenset({"records", "places_hold"}), 36),
     # Roots that were replaced are destroyed.

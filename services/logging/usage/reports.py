@@ -48,8 +48,7 @@ class Reports:
         Raises LEASE_LAPSED; GATEWAY_NOT_REGISTERED for this organization; UNKNOWN_ORGANIZATION, CLOSED, USAGE_COUNTED_FROM_RECORDS,
         USAGE_NOT_AGREED; INVALID_ARGUMENT for counts that cannot be; REQUEST_ID_REUSED; DATABASE_UNAVAILABLE.
         """
-        self._policies.require_leases()
-        now = self._clock.now()
+        now = self._policies.leased_now()
         self._admit(report.organization_id, gateway, now)
         cells = _cells_of(report, now)
         content = hashlib.sha256(report.SerializeToString(deterministic=True)).digest()

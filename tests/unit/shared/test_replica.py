@@ -1,6 +1,7 @@
 """The leased replica against a real database: what is leased is complete, and what is not leased decides nothing."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -70,6 +71,27 @@ def test_whoever_holds_a_lease_past_the_instant_knows_the_change(feed: Feed) -> 
     assert replica.at("a", clock.now()) == "one"
 
 
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_poll_that_waits_for_a_change_is_answered_with_it(feed: Feed, known: int) -> None:
+    serving, database, _ = feed
+    put(feed, "a", "one")
+    with ThreadPoolExecutor(1) as elsewhere:
+        with database.transaction() as tx:
+            change = serving.append(tx, "a", b"two")
+            answer = elsewhere.submit(serving.poll, known, 100)
+            while not _somebody_waits(database):
+                assert not answer.done(), "a poll waits for a change that has read its clock"
+        changes, lease = answer.result(timeout=10)
+    assert changes[-1] == change
+    assert (lease.version, lease.complete) == (2, True)
+
+
+def _somebody_waits(database: Database) -> bool:
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with database.transaction() as tx:
+        return bool(tx.execute(sqlalchemy.text(waiting)).scalar_one())
+
+
 def test_an_incomplete_answer_gives_no_lease_and_a_rebuilt_table_appears_whole(feed: Feed) -> None:
     serving, _, clock = feed
     for number in range(5):
@@ -90,6 +112,58 @@ def test_a_receiver_whose_clock_is_off_takes_no_lease(feed: Feed) -> None:
     replica = receiver(serving, skewed)
     replica.poll_once()
     assert not replica.has_lease()
+
+
+def test_a_clock_that_is_stepped_away_voids_the_lease_and_one_that_is_stepped_back_has_it_again(
+    feed: Feed,
+) -> None:
+    serving, _, clock = feed
+    own = ManualClock(clock.now())
+    replica = receiver(serving, own)
+    replica.poll_once()
+    for direction in (1, -1):
+        own.step(direction * (CLOCK_TOLERANCE + timedelta(milliseconds=1)))
+        assert not replica.has_lease()
+        with pytest.raises(KeptError) as refused:
+            replica.leased_now()
+        assert refused.value.reason == Reason.REASON_LEASE_LAPSED
+        own.step(-direction * (CLOCK_TOLERANCE + timedelta(milliseconds=1)))
+        assert replica.leased_now() == own.now()
+
+
+@pytest.mark.parametrize(
+    ("off", "way_there", "way_back", "leased"),
+    [
+        (-4.5, 0.0, 0.1, True),
+        (
+            -4.5,
+            1.0,
+            0.0,
+            False,
+        ),  # as a clock would look that is 5.5 s behind, had the answer been given when the poll was sent
+        (4.5, 0.1, 0.0, True),
+        (4.5, 0.0, 1.0, False),  # as one would that is 5.5 s ahead
+        (-5.5, 0.0, 1.0, False),
+        (5.5, 1.0, 0.0, False),
+    ],
+)
+def test_a_clock_in_doubt_is_a_wrong_one(
+    feed: Feed, off: float, way_there: float, way_back: float, leased: bool
+) -> None:
+    serving, _, clock = feed
+    own = ManualClock(clock.now() + timedelta(seconds=off))
+
+    def poll(since: int) -> tuple[list[ReceivedChange[str]], lease_pb2.Lease]:
+        for each in (clock, own):
+            each.advance(timedelta(seconds=way_there))
+        answer = serving.poll(since, 100)[1]
+        for each in (clock, own):
+            each.advance(timedelta(seconds=way_back))
+        return [], answer
+
+    replica: Replica[str] = Replica("test", poll, own, window=WINDOW)
+    replica.poll_once()
+    assert replica.has_lease() is leased
 
 
 def test_travel_voids_the_lease(feed: Feed) -> None:
