@@ -128,8 +128,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "organization.closed": _kind("An organization sends nothing any more.", "effective_at"),
     "organization.erased": _kind(
         "A service removed what it had of an organization; numbers by what it was.",
-        "service grants members invitations data_controls_changes zero_data_retention_requests account_deletions "
         "subject_requests assisted_opt_outs notification_addresses "
+        "service grants members invitations sign_ins data_controls_changes zero_data_retention_requests account_deletions "
         "usage_agreements organization_changes trust_requests subprocessor_objections terms_acceptances api_keys "
         "interactions data_keys stored_counts dropped_counts "
         "unscreened billing_usage usage_reports usage_arrivals cases flags verdicts kept",
@@ -179,8 +179,18 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "zero_data_retention.ended": _kind("Content is logged again.", "effective_at"),
     "member.invited": _kind("A customer's person was invited.", "role"),
+    "member.invitation_revoked": _kind("An admin took an invitation back."),
     "member.registered": _kind("A customer's person has an account.", "role"),
-    "member.signed_in": _kind("A customer's person signed in."),
+    "member.updated": _kind("A customer's person changed the own name."),
+    "member.role_changed": _kind("A customer's person has another role.", "role role_before"),
+    "member.removed": _kind("An admin removed a customer's person.", "role"),
+    "member.left": _kind("A customer's person deleted the own account."),
+    "email_change.requested": _kind("A customer's person asked for another address of the own account."),
+    "email.changed": _kind("A customer's person has another address."),
+    "password.changed": _kind("A customer's person changed the own password."),
+    "password_reset.issued": _kind("A token for a new password was sent to a customer's person."),
+    "password.reset": _kind("A customer's person set a new password with such a token."),
+    "profile.exported": _kind("A customer's person took the own data along."),
     "account_deletion.requested": _kind("An admin asked that the organization be deleted.", "erases_at"),
     "account_deletion.confirmed": _kind("The admin confirmed it.", "erases_at"),
     "account_deletion.cancelled": _kind("The admin took it back.", "erases_at"),

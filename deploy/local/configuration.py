@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeAlias
 
 from deploy.local import private_files
@@ -37,6 +40,7 @@ def write_service(layout: Layout, service: str, identity: Identity, database_url
         settings["signing_key"] = str(home / "signing_key.pem")
     if service == "settings":
         settings["account_deletion_grace_days"] = 0  # the story does not wait two weeks
+        settings["token_key_files"] = [str(_token_key(home / "token.key"))]
     tables: dict[str, Section] = {
         "tls": {
             "certificate": str(identity.certificate),
@@ -55,10 +59,21 @@ def write_service(layout: Layout, service: str, identity: Identity, database_url
         for kind in ("workforce", "customer")
     ]
     arrays = {"issuers": issuers}
-    if service == "access_control" and layout.webhook_secret.exists():
+    if layout.webhook_secret.exists():
         url = f"http://{LOOPBACK}:{layout.webhook_port}/"
-        arrays["notifications"] = [{"name": "here", "url": url, "secret_files": [str(layout.webhook_secret)]}]
+        receiver: Section = {"name": "here", "url": url, "secret_files": [str(layout.webhook_secret)]}
+        if service == "access_control":
+            arrays["notifications"] = [receiver]
+        if service == "settings":
+            tables["mail"] = {**receiver, "name": "mail"}
     private_files.write(layout.configuration(service), toml(settings, tables, arrays))
+
+
+def _token_key(path: Path) -> Path:
+    """The key that settings signs tokens with, made once."""
+    if not path.exists():
+        private_files.write(path, base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
+    return path
 
 
 def write_issuer(layout: Layout, identity: Identity) -> None:

@@ -20,8 +20,8 @@ _TOLERANCE_SECONDS = 300
 
 
 def prepare(layout: Layout) -> bool:
-    """Makes the signing secret, which has access control configured for this receiver when the stack starts the next time. False where it
-    is there already."""
+    """Makes the signing secret, which has access control and settings configured for this receiver when the stack starts the next time.
+    False where it is there already."""
     if layout.webhook_secret.exists():
         return False
     secret = base64.b64encode(secrets.token_bytes(32)).decode()

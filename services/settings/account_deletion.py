@@ -138,7 +138,12 @@ class AccountDeletions:
                 return deletion
             require_revocable(deletion, self._clock.now())
             deletion = replace(
-                deletion, state=_CANCELLED, erases_at=None, claim_sha256=None, cancelled_by=caller.actor
+                deletion,
+                state=_CANCELLED,
+                erases_at=None,
+                claim_sha256=None,
+                cancelled_by=caller.actor,
+                cancelled_at=self._clock.now(),
             )
             store.update_to(tx, deletion)
             self._audit(tx, "account_deletion.cancelled", caller.actor, deletion)

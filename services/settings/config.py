@@ -1,8 +1,11 @@
 """What settings alone can be told."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.settings import notices, notifications
+from services.settings.mail import EVENTS as MAIL_EVENTS
 from shared.config import ServiceConfig
 from shared.webhooks import Endpoint, require_usable
 
@@ -120,6 +123,18 @@ class SettingsConfig(ServiceConfig):
         description="how many days before that deadline somebody is reminded; at the deadline always",
     )
 
+    token_key_files: tuple[Path, ...] = Field(
+        default=(),
+        max_length=3,
+        description="files with a key each, 32 random bytes or more in base64: the first signs invitations and password resets, all verify",
+    )
+    mail: Endpoint | None = Field(
+        default=None, description="who sends customers' people e-mail for us; docs/members.md"
+    )
+    sign_in_days: int = Field(
+        default=30, ge=1, le=365, description="days after which sign-ins, which are log data, are removed"
+    )
+
     @model_validator(mode="after")
     def _has_sensible_reminders(self) -> "SettingsConfig":
         if any(not 1 <= days <= 90 for days in self.subject_request_reminder_days):
@@ -129,6 +144,14 @@ class SettingsConfig(ServiceConfig):
     @model_validator(mode="after")
     def _fit_for_customers(self) -> "SettingsConfig":
         require_usable(self.notifications, self.environment, {**notices.EVENTS, **notifications.EVENTS})
+        if self.mail is not None:
+            require_usable((self.mail,), self.environment, MAIL_EVENTS)
+            if self.mail.events:
+                raise ValueError("mail: events has to be left out: whoever sends e-mail sends all of it")
+            if self.mail.name in [endpoint.name for endpoint in self.notifications]:
+                raise ValueError(
+                    "mail: name is one of notifications' too: what waits for it would go to both"
+                )
         if self.environment == "local":
             return self
         if self.support_contact == _SUPPORT_LOCALLY:
@@ -142,4 +165,8 @@ class SettingsConfig(ServiceConfig):
             raise ValueError(
                 "privacy_contact and every link of legal have to be set outside the local stack: customers are told them"
             )
+        if not self.token_key_files:
+            raise ValueError("token_key_files have to be set outside the local stack: they sign invitations")
+        if self.mail is None:
+            raise ValueError("mail has to be set outside the local stack: forgotten passwords go by it")
         return self

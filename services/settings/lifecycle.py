@@ -7,9 +7,11 @@ organization and answered again.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from kept.settings.v1 import organizations_pb2
 from services.settings.policies import Policies
+from services.settings.sign_in_pace import account_key
 from services.settings.store import (
     account_deletions,
     api_keys,
@@ -19,6 +21,7 @@ from services.settings.store import (
     notification_addresses,
     organization_changes,
     organizations,
+    sign_ins,
     subject_requests,
     subprocessors,
     terms_acceptances,
@@ -33,6 +36,8 @@ from shared.database import Database
 from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
 from shared.outbox import Outbox
+
+_EVERYBODY: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,13 @@ class Lifecycle:
                     "The organization has to be closed before it is erased.",
                     organizations_pb2.OrganizationState.Name(organization.state),
                 )
+            for person in members.list_of(tx, organization_id, _EVERYBODY):
+                sign_ins.forget_sources(tx, account_key(person.email))
             people, invitations = members.erase(tx, organization_id)
             removed = {
                 "members": people,
                 "invitations": invitations,
+                "sign_ins": sign_ins.erase(tx, organization_id),
                 "data_controls_changes": controls.erase(tx, organization_id),
                 "zero_data_retention_requests": zero_data_retention.erase(tx, organization_id),
                 "account_deletions": account_deletions.erase(tx, organization_id),

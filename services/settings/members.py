@@ -1,5 +1,9 @@
-"""The people of a customer: invited, registered, signed in. E-mail addresses are one account each, over all organizations."""
+"""The people of a customer: invited, registered, given roles, removed. E-mail addresses are one account each, over all organizations.
 
+What decides who is an admin is done under the lock of the organization's row: of two admins who remove each other, one is refused.
+"""
+
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -7,17 +11,20 @@ from kept.access_control.v1 import directory_pb2
 from kept.options.v1 import roles_pb2
 from services.settings.lifecycle import active
 from services.settings.passwords import Passwords
-from services.settings.sign_in_pace import SignInPace
-from services.settings.store import Tx, organizations
+from services.settings.sign_in_pace import account_key
+from services.settings.store import Tx, organizations, sign_ins, traces
 from services.settings.store import members as store
 from services.settings.store.members import Invitation, Member
-from services.settings.tokens import fingerprint, new_token
+from services.settings.strength import require_strong
+from services.settings.tokens import Purpose, Tokens, fingerprint, new_handle
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason
+from shared.errors import KeptError, Reason, not_found
 from shared.identity import Caller
 from shared.ids import new_id
+from shared.lookalikes import confusable
+from shared.mail_addresses import alike, require_honest
 from shared.outbox import Outbox
 from shared.redaction import Secret
 
@@ -35,11 +42,17 @@ def invite(
     email: str,
     role: "roles_pb2.CustomerRole.ValueType",
     *,
+    tokens: Tokens,
+    field: str,
     invited_by: str,
     now: datetime,
 ) -> tuple[Invitation, Secret]:
-    """Stores an invitation in place of an earlier one to the same address; the token is in nobody's hands but the caller's."""
-    token = new_token()
+    """Stores an invitation in place of an earlier one to the same address; the token is in nobody's hands but the caller's. field: what the
+    request calls the address. Raises DECEPTIVE_ADDRESS, and CONFUSABLE where a colleague's looks the same."""
+    require_honest(email, field)
+    if any(alike(email, other) for other in store.addresses(tx, organization_id)):
+        raise confusable(field)
+    token = tokens.issue(Purpose.INVITATION, new_handle(), now + INVITATION_LIFETIME)
     invitation = Invitation(
         invitation_id=new_id("invitation"),
         organization_id=organization_id,
@@ -67,6 +80,58 @@ def admin_required(tx: Tx, organization_id: str, support: str) -> KeptError:
     )
 
 
+def etag(member: Member) -> str:
+    """What a change has to show to prove that it is based on this state."""
+    return f"member-{member.revision}"
+
+
+def require_current(member: Member, shown_etag: str) -> None:
+    """Raises CONFLICT with the current etag."""
+    if shown_etag != etag(member):
+        raise KeptError(
+            Reason.REASON_CONFLICT,
+            "The account was changed since it was read; read it again.",
+            metadata={"etag": etag(member)},
+        )
+
+
+def require_successor(tx: Tx, member: Member) -> None:
+    """Raises LAST_ADMIN for the only admin of an organization, whose row has to be locked."""
+    is_admin = member.role == roles_pb2.CUSTOMER_ROLE_ADMIN
+    if is_admin and store.count_admins(tx, member.organization_id) == 1:
+        raise KeptError(
+            Reason.REASON_LAST_ADMIN,
+            "An organization has an admin: make somebody else one first, or delete the organization.",
+        )
+
+
+def tell(tx: Tx, outbox: Outbox, member: Member) -> None:
+    """Has access control know of a member as it is now."""
+    outbox.put(tx, MEMBER, _as_synced(member))
+
+
+def remove(tx: Tx, outbox: Outbox, member: Member) -> None:
+    """Removes a locked member: name, address and password are gone, here and, in order, at access control."""
+    store.remove(tx, member.member_id)
+    sign_ins.forget_sources(tx, account_key(member.email))
+    traces.forget(tx, member)
+    outbox.put(
+        tx,
+        MEMBER,
+        directory_pb2.SyncMemberRequest(
+            member_id=member.member_id,
+            organization_id=member.organization_id,
+            revision=member.revision + 1,
+        ),
+    )
+
+
+def known_of(tx: Tx, organization_id: str, *about: str) -> list[str]:
+    """What others know of somebody of that organization, for `require_strong`."""
+    organization = organizations.find(tx, organization_id)
+    return [*about, *([] if organization is None else [organization.display_name])]
+
+
 def _invitation_invalid() -> KeptError:
     return KeptError(
         Reason.REASON_INVITATION_INVALID, "The invitation is unknown, expired or used; ask for another one."
@@ -77,9 +142,9 @@ class Members:
     """The members of all organizations."""
 
     def __init__(
-        self, database: Database, clock: Clock, outbox: Outbox, passwords: Passwords, pace: SignInPace
+        self, database: Database, clock: Clock, outbox: Outbox, passwords: Passwords, tokens: Tokens
     ) -> None:
-        self._pace = pace
+        self._tokens = tokens
         self._database = database
         self._clock = clock
         self._outbox = outbox
@@ -89,7 +154,7 @@ class Members:
         self, caller: Caller, organization_id: str, email: str, role: "roles_pb2.CustomerRole.ValueType"
     ) -> tuple[Invitation, Secret]:
         """Invites somebody. Raises ALREADY_EXISTS for a member of this organization, and says nothing about others: no customer
-        learns here who is another's. Raises CLOSED, NOT_FOUND."""
+        learns here who is another's. Raises DECEPTIVE_ADDRESS, CONFUSABLE, CLOSED, NOT_FOUND."""
         with self._database.transaction() as tx:
             active(organizations.lock(tx, organization_id, shared=True))
             known = store.find_by_email(tx, email)
@@ -100,7 +165,16 @@ class Members:
                     metadata={"kind": "member"},
                 )
             now = self._clock.now()
-            invitation, token = invite(tx, organization_id, email, role, invited_by=caller.actor, now=now)
+            invitation, token = invite(
+                tx,
+                organization_id,
+                email,
+                role,
+                tokens=self._tokens,
+                field="email",
+                invited_by=caller.actor,
+                now=now,
+            )
             self._outbox.audit(
                 tx,
                 audit.entry(
@@ -114,14 +188,42 @@ class Members:
             )
             return invitation, token
 
+    def invitations(self, organization_id: str) -> list[Invitation]:
+        """Those that can still be used, the one that ends first in front."""
+        with self._database.transaction() as tx:
+            return store.open_invitations(tx, organization_id, self._clock.now(), _MOST_LISTED)
+
+    def revoke_invitation(self, caller: Caller, invitation_id: str) -> None:
+        """Takes an invitation of the caller's organization back. Raises NOT_FOUND, CLOSED."""
+        with self._database.transaction() as tx:
+            active(organizations.lock(tx, caller.organization_id, shared=True))
+            now = self._clock.now()
+            invitation = store.remove_invitation(tx, caller.organization_id, invitation_id)
+            if invitation is None or now >= invitation.expires_at:
+                raise not_found("invitation")
+            self._outbox.audit(
+                tx,
+                audit.entry(
+                    "member.invitation_revoked",
+                    actor=caller.actor,
+                    at=now,
+                    organization_id=caller.organization_id,
+                    subjects=[invitation_id],
+                ),
+            )
+
     def register(self, token: Secret, first_name: str, last_name: str, password: Secret) -> Member:
-        """Turns an invitation into an account. Raises INVITATION_INVALID; ALREADY_EXISTS when the address has an account elsewhere;
-        CLOSED."""
+        """Turns an invitation into an account. Raises INVITATION_INVALID; WEAK_PASSWORD; ALREADY_EXISTS when the address has an account
+        elsewhere; CLOSED."""
+        if self._tokens.open(Purpose.INVITATION, token, self._clock.now()) is None:
+            raise _invitation_invalid()
         sha256 = fingerprint(token)
         with self._database.transaction() as tx:
             seen = store.find_invitation(tx, sha256)
-        if seen is None or self._clock.now() >= seen.expires_at:
-            raise _invitation_invalid()
+            if seen is None or self._clock.now() >= seen.expires_at:
+                raise _invitation_invalid()
+            about = known_of(tx, seen.organization_id, first_name, last_name, seen.email)
+        require_strong(password, about)
         # Hashing is slow on purpose: outside the transaction, and only for who holds a token.
         password_hash = self._passwords.hash(password)
         with self._database.transaction() as tx:
@@ -139,6 +241,7 @@ class Members:
                 role=invitation.role,
                 registered_at=now,
                 revision=1,
+                password_changed_at=None,
                 password_hash=password_hash,
             )
             if not store.add(tx, member):
@@ -147,7 +250,7 @@ class Members:
                     "This address has an account already; an address has one account only.",
                     metadata={"kind": "member"},
                 )
-            self._outbox.put(tx, MEMBER, _as_synced(member))
+            tell(tx, self._outbox, member)
             self._outbox.audit(
                 tx,
                 audit.entry(
@@ -166,32 +269,63 @@ class Members:
         with self._database.transaction() as tx:
             return store.list_of(tx, organization_id, _MOST_LISTED)
 
-    def authenticate(self, email: str, password: Secret, source: str) -> Member:
-        """The member with this e-mail and password. Raises SIGN_IN_FAILED, after equal work and with the same words whether the
-        address or the password is wrong; with a delay, before any work, where it comes too soon after failures."""
-        failed = KeptError(Reason.REASON_SIGN_IN_FAILED, "E-mail and password do not go together.")
-        tried = self._pace.begin(email, source)
+    def set_role(
+        self, caller: Caller, member_id: str, role: "roles_pb2.CustomerRole.ValueType", shown_etag: str
+    ) -> Member:
+        """Gives a member of the caller's organization a role; the one it has already changes nothing. Raises NOT_FOUND, CONFLICT,
+        LAST_ADMIN, CLOSED."""
         with self._database.transaction() as tx:
-            member = store.find_by_email(tx, email) if email.isascii() else None
-        if not self._passwords.matches(password, None if member is None else member.password_hash):
-            raise failed
-        assert member is not None  # `matches` is never true for nobody
-        with self._database.transaction() as tx:
-            current = store.find(tx, member.member_id)
-            if current is None or current.password_hash != member.password_hash:  # gone or changed meanwhile
-                raise failed
-            self._pace.succeeded(tx, tried)
-            self._outbox.audit(
+            member = self._colleague(tx, caller, member_id)
+            require_current(member, shown_etag)
+            if role == member.role:
+                return member
+            require_successor(tx, member)
+            changed = replace(member, role=role, revision=member.revision + 1)
+            store.update_to(tx, changed)
+            tell(tx, self._outbox, changed)
+            self._audit(
                 tx,
-                audit.entry(
-                    "member.signed_in",
-                    actor=member.member_id,
-                    at=self._clock.now(),
-                    organization_id=member.organization_id,
-                    subjects=[member.member_id],
-                ),
+                "member.role_changed",
+                caller,
+                changed,
+                role=roles_pb2.CustomerRole.Name(role),
+                role_before=roles_pb2.CustomerRole.Name(member.role),
             )
-        return current
+            return changed
+
+    def remove(self, caller: Caller, member_id: str, shown_etag: str) -> None:
+        """Removes a member of the caller's organization. Raises NOT_FOUND, CONFLICT, LAST_ADMIN, CLOSED."""
+        with self._database.transaction() as tx:
+            member = self._colleague(tx, caller, member_id)
+            require_current(member, shown_etag)
+            require_successor(tx, member)
+            remove(tx, self._outbox, member)
+            self._audit(tx, "member.removed", caller, member, role=roles_pb2.CustomerRole.Name(member.role))
+
+    def _colleague(self, tx: Tx, caller: Caller, member_id: str) -> Member:
+        """A member of the caller's own organization, both locked."""
+        active(organizations.lock(tx, caller.organization_id))
+        # The caller may have been removed, or be an admin no more, since it was decided that this one may: by whoever had the lock.
+        own = store.find(tx, caller.member_id)
+        if own is None or own.role != roles_pb2.CUSTOMER_ROLE_ADMIN:
+            raise admin_required(tx, caller.organization_id, "")
+        member = store.lock(tx, member_id)
+        if member is None or member.organization_id != caller.organization_id:
+            raise not_found("member")
+        return member
+
+    def _audit(self, tx: Tx, kind: str, caller: Caller, member: Member, **facts: str) -> None:
+        self._outbox.audit(
+            tx,
+            audit.entry(
+                kind,
+                actor=caller.actor,
+                at=self._clock.now(),
+                organization_id=member.organization_id,
+                subjects=[member.member_id],
+                facts=facts,
+            ),
+        )
 
 
 def _as_synced(member: Member) -> directory_pb2.SyncMemberRequest:

@@ -1,7 +1,7 @@
 """Notices: what customers' admins and the vendor's compliance have to be told, as signed webhooks to whoever an operator configured.
 
-Settings sends no mail. A message carries ids and never a name, an address or a reason; the receiver (a mailer, a ticket system) looks up
-with its own rights whom to write to. docs/trust.md is for receivers.
+A message carries ids and never a name, an address or a reason; the receiver (a mailer, a ticket system) looks up
+with its own rights whom to write to. (What people need to get into their accounts goes by `mail`.) docs/trust.md is for receivers.
 """
 
 from collections.abc import Mapping, Sequence

@@ -16,6 +16,7 @@ from services.settings.store import Tx, controls
 from services.settings.store import members as members_store
 from services.settings.store import organizations as store
 from services.settings.store.organizations import NewOrganization, Organization
+from services.settings.tokens import Tokens
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
@@ -61,15 +62,18 @@ class Created:
 class Organizations:
     """The organizations."""
 
-    def __init__(self, database: Database, clock: Clock, policies: Policies, outbox: Outbox) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, policies: Policies, outbox: Outbox, tokens: Tokens
+    ) -> None:
         self._database = database
         self._clock = clock
         self._policies = policies
         self._outbox = outbox
+        self._tokens = tokens
 
     def create(self, caller: Caller, request_id: str, wanted: Creation) -> Created:
         """Creates an organization, or finds the one that this request created. Raises REQUEST_ID_REUSED; ALREADY_EXISTS when
-        the admin's address has an account."""
+        the admin's address has an account; DECEPTIVE_ADDRESS."""
         with self._database.transaction() as tx:
             new = NewOrganization(
                 organization_id=new_id("org"),
@@ -96,6 +100,8 @@ class Organizations:
                 organization.organization_id,
                 wanted.admin_email,
                 roles_pb2.CUSTOMER_ROLE_ADMIN,
+                tokens=self._tokens,
+                field="admin_email",
                 invited_by=caller.actor,
                 now=new.created_at,
             )

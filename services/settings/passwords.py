@@ -25,12 +25,17 @@ class Passwords:
         return self._hasher.hash(_prepared(password))
 
     def matches(self, password: Secret, stored: str | None) -> bool:
-        """Whether this is the password of that hash. None stands for an account that does not exist: never, after equal work."""
+        """Whether this is the password of that hash. None stands for an account that does not exist: never, after equal work. A hash of
+        another cost than the configured one takes its own time, until its owner signs in (see `is_outdated`)."""
         try:
             self._hasher.verify(self._nobody if stored is None else stored, _prepared(password))
         except VerifyMismatchError:
             return False
         return stored is not None
+
+    def is_outdated(self, stored: str) -> bool:
+        """Whether a hash was made with other parameters than those configured now; whoever has the password makes it anew."""
+        return self._hasher.check_needs_rehash(stored)
 
 
 def _prepared(password: Secret) -> str:

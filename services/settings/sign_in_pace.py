@@ -3,18 +3,22 @@
 A try counts as failed before the password is looked at, under a row lock, and is taken back when it was right: a thousand tries at once are
 counted one after the other. Addresses that nobody has are counted like others, so that the pace tells nothing. An account is never locked
 for longer than a minute, or whoever knows an address could lock its owner out; a source is, for it is whoever is guessing.
+
+A minute is enough for somebody who tries again each time it is over, and always comes before the owner does. So a network from which an
+account was signed in lately has a count of its own for that account (the idea of OWASP's device cookies, without a cookie): guesses from
+elsewhere do not hold its owner up there, and are no more for it, for the count is bounded like the account's.
 """
 
 import hashlib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from prometheus_client import Counter
 
-from services.settings.store import Tx
+from services.settings.store import Tx, sign_ins
 from services.settings.store import sign_in_failures as store
 from services.settings.store.members import email_key
 from services.settings.store.sign_in_failures import Failures
@@ -25,6 +29,8 @@ from shared.jobs import Job
 
 # Failures are forgotten when there was none for so long.
 FORGOTTEN_AFTER: Final = timedelta(days=1)
+# A network is known for so long after the last sign-in from it.
+SOURCE_KNOWN_FOR: Final = timedelta(days=90)
 _BATCH: Final = 1_000
 _SLOWED: Final = Counter(
     "kept_sign_ins_slowed_total", "Sign-ins that were refused before the password was looked at."
@@ -56,11 +62,13 @@ SOURCE: Final = Pace(free=30, longest=timedelta(minutes=15))
 
 @dataclass(frozen=True)
 class Try:
-    """A try that was let through. before: the failures that its account and source had, by key. source: its key; None where unknown."""
+    """A try that was let through. account, source: their keys; no source where it is not known. counted: the keys under
+    which it was counted as failed. before: the failures that were there, by key."""
 
     at: datetime
     account: bytes
     source: bytes | None
+    counted: Sequence[bytes]
     before: Mapping[bytes, Failures]
 
 
@@ -75,11 +83,10 @@ class SignInPace:
     def begin(self, email: str, source: str) -> Try:
         """Counts a try as failed. Raises SIGN_IN_FAILED with a delay where it comes too soon: such a try counts for nothing, right or
         wrong."""
-        account = _key("account", email_key(email))
-        origin = _key("source", network_of(source)) if source else None
-        paces = {account: ACCOUNT} | ({origin: SOURCE} if origin is not None else {})
+        account, origin = account_key(email), source_key("source", source) if source else None
         with self._database.transaction() as tx:
             now = self._clock.now()
+            paces = self._paces(tx, account, origin, now)
             before = {
                 key: Failures(0, now) if now - known.last_at >= FORGOTTEN_AFTER else known
                 for key, known in store.lock(tx, paces, now).items()
@@ -94,26 +101,54 @@ class SignInPace:
                 )
             for key, known in before.items():
                 store.put(tx, key, Failures(known.failures + 1, now))
-        return Try(now, account, origin, before)
+        return Try(now, account, origin, tuple(paces), before)
+
+    def _paces(self, tx: Tx, account: bytes, origin: bytes | None, now: datetime) -> Mapping[bytes, Pace]:
+        """What a try is counted under."""
+        # Looked up whether there is an account or not, so that it takes as long.
+        if origin is not None and sign_ins.is_known(tx, account, origin, now - SOURCE_KNOWN_FOR):
+            return {hashlib.sha256(account + origin).digest(): ACCOUNT}
+        return {account: ACCOUNT} | ({origin: SOURCE} if origin is not None else {})
 
     def succeeded(self, tx: Tx, tried: Try) -> None:
         """Takes the failure back, and forgives the account all earlier ones. The source's stay: one account of one's own must not pay for
-        guesses at others'."""
-        keys = [tried.account, *([tried.source] if tried.source is not None else [])]
-        known = store.lock(tx, keys, tried.at)
-        store.put(tx, tried.account, Failures(0, tried.at))
-        if tried.source is not None:
-            current, before = known[tried.source], tried.before[tried.source]
+        guesses at others'. The source is known for this account from now on."""
+        known = store.lock(tx, tried.counted, tried.at)
+        for key in tried.counted:
+            if key != tried.source:
+                store.put(tx, key, Failures(0, tried.at))
+                continue
+            current, before = known[key], tried.before[key]
             is_last = current == Failures(before.failures + 1, tried.at)
             store.put(
                 tx,
-                tried.source,
+                key,
                 before if is_last else Failures(max(0, current.failures - 1), current.last_at),
             )
+        if tried.source is not None:
+            sign_ins.remember(tx, tried.account, tried.source, tried.at)
 
     def _forget(self) -> bool:
         with self._database.transaction() as tx:
-            return store.remove_older(tx, self._clock.now() - FORGOTTEN_AFTER, _BATCH) == _BATCH
+            now = self._clock.now()
+            failures = store.remove_older(tx, now - FORGOTTEN_AFTER, _BATCH)
+            sources = sign_ins.forget_sources_older(tx, now - SOURCE_KNOWN_FOR, _BATCH)
+        return _BATCH in (failures, sources)
+
+
+def account_key(email: str) -> bytes:
+    """What stands for an address in counts and known networks."""
+    return _key("account", email_key(email))
+
+
+def mail_key(email: str) -> bytes:
+    """What stands for an address in counts of what is sent to it."""
+    return _key("mail", email_key(email))
+
+
+def source_key(kind: str, source: str) -> bytes:
+    """What stands for a source in counts of another kind."""
+    return _key(kind, network_of(source))
 
 
 def network_of(source: str) -> str:

@@ -29,16 +29,20 @@ from services.settings.config import SettingsConfig
 from services.settings.controls_watch import ControlsWatch
 from services.settings.data_controls import DataControls
 from services.settings.deliveries import handlers
+from services.settings.email_changes import EmailChanges
 from services.settings.gateways import Gateways
 from services.settings.lifecycle import Lifecycle
+from services.settings.mail import Mail
 from services.settings.members import Members
 from services.settings.notices import Notices
 from services.settings.notification_addresses import NotificationAddresses
 from services.settings.notifications import Notifications
 from services.settings.organization_changes import OrganizationChanges
 from services.settings.organizations import Organizations
+from services.settings.password_resets import PasswordResets
 from services.settings.passwords import Passwords
 from services.settings.policies import Policies
+from services.settings.profiles import Profiles
 from services.settings.public_pace import PublicLimits, PublicPace
 from services.settings.servicers.account import AccountServicer
 from services.settings.servicers.api_keys import ApiKeyServicer
@@ -52,9 +56,11 @@ from services.settings.servicers.subject_requests import SubjectRequestServicer
 from services.settings.servicers.trust import TrustServicer
 from services.settings.servicers.zero_data_retention import ZeroDataRetentionServicer
 from services.settings.sign_in_pace import SignInPace
+from services.settings.sign_ins import SignIns
 from services.settings.subject_requests import SubjectRequests
 from services.settings.subprocessors import Subprocessors
 from services.settings.terms import Contacts, Terms
+from services.settings.tokens import Tokens, keys_of
 from services.settings.trust_documents import TrustDocuments
 from services.settings.usage_agreements import UsageAgreements
 from services.settings.zero_data_retention import ZeroDataRetention
@@ -85,7 +91,8 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     webhooks = [Webhook(endpoint, store.outbox, database, clock) for endpoint in config.notifications]
     notifications = Notifications(clock, webhooks)
     policies = Policies(ChangeFeed(store.policy_changes, database, clock))
-    organizations = Organizations(database, clock, policies, outbox)
+    tokens = Tokens(keys_of(config.token_key_files, config.trust_domain))
+    organizations = Organizations(database, clock, policies, outbox, tokens)
     usage_agreements = UsageAgreements(database)
     changes = OrganizationChanges(database, clock, policies, outbox)
     terms = Terms(
@@ -121,7 +128,13 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     )
     api_keys = ApiKeys(database, clock, outbox, keep_for=timedelta(seconds=config.api_key_answer_seconds))
     pace = SignInPace(database, clock)
-    members = Members(database, clock, outbox, Passwords(config.password_hashing), pace)
+    passwords = Passwords(config.password_hashing)
+    members = Members(database, clock, outbox, passwords, tokens)
+    sign_ins = SignIns(database, clock, passwords, pace, kept_days=config.sign_in_days)
+    mail = Mail(config.mail, database, clock, tokens)
+    profiles = Profiles(database, clock, outbox, passwords, sign_ins, mail)
+    email_changes = EmailChanges(database, clock, outbox, profiles, tokens, mail)
+    password_resets = PasswordResets(database, clock, outbox, passwords, tokens, mail)
     account_deletions = AccountDeletions(
         database, clock, outbox, notifications, grace=timedelta(days=config.account_deletion_grace_days)
     )
@@ -151,7 +164,9 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         zero_data_retention_pb2_grpc.add_ZeroDataRetentionServiceServicer_to_server(
             ZeroDataRetentionServicer(zero_data_retention), server
         )
-        members_pb2_grpc.add_MemberServiceServicer_to_server(MemberServicer(members), server)
+        members_pb2_grpc.add_MemberServiceServicer_to_server(
+            MemberServicer(members, profiles, email_changes, password_resets, sign_ins), server
+        )
         account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(account_deletions), server)
         trust_pb2_grpc.add_TrustServiceServicer_to_server(
             TrustServicer(terms, documents, subprocessors, general_terms=config.legal.terms_of_use.link),
@@ -168,10 +183,14 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         register=register,
         jobs=(
             outbox.job,
+            *mail.jobs,
             account_deletions.job,
             pace.job,
             subject_requests.job,
             zero_data_retention.job,
+            sign_ins.job,
+            password_resets.job,
+            email_changes.job,
             public_pace.job,
             documents.job,
             subprocessors.job,
@@ -184,5 +203,5 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             support=config.support_contact,
         ),
         refused=remote.refused,
-        parts={"outbox": lambda: outbox.is_well() and notices.are_well()},
+        parts={"outbox": lambda: outbox.is_well() and notices.are_well() and mail.is_well()},
     )

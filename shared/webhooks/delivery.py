@@ -7,7 +7,7 @@ always under the same `webhook-id`; in no promised order, but it carries the tim
 import base64
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -91,9 +91,12 @@ class Webhook:
         database: Database,
         clock: Clock,
         machine_clock: Clock | None = None,
+        complete: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
         """table: the service's outbox. machine_clock: dates the tries; a receiver does not travel with a local stack, any more than TLS
-        does. Raises ConfigError for secrets that cannot be used."""
+        does. complete: makes the body of a try out of what was put, for what must not lie in an outbox; None where there is nothing to send
+        any more. Raises ConfigError for secrets that cannot be used."""
+        self._complete = complete
         self._endpoint = endpoint
         self._secrets = Secrets(endpoint)
         self._machine_clock = machine_clock or SystemClock()
@@ -126,7 +129,10 @@ class Webhook:
         return self._outbox.deliver()
 
     def _send(self, payload: bytes) -> None:
-        message_id, _, body = payload.partition(b"\n")
+        message_id, _, put = payload.partition(b"\n")
+        body = put if self._complete is None else self._complete(put)
+        if body is None:
+            return
         name, named = self._endpoint.name, message_id.decode()
         timestamp = int(self._machine_clock.now().timestamp())
         headers = {

@@ -143,13 +143,22 @@ def test_another_organization_does_not_exist_for_a_customer(plot: Plot, method: 
 
 def _complete(request: Any, of: Descriptor) -> None:
     """Fills in what the contract demands besides the organization, so that the refusal is about that."""
-    plain = {
+    plain: dict[str, Any] = {
         "etag": "x",
         "email": "someone@else.example",
         "role": 1,
         "commitments_version": "2026-01",
         "accepted_commitments": ["x"],
+        "accepted_duties": ["x"],
+        "fingerprint": bytes(32),
+        "kind": 1,
+        "name": "x",
+        "reason": "x",
+        "request_id": "request-1",
     }
+    version = of.fields_by_name.get("version")  # a word here, a number there
+    if version is not None:
+        plain["version"] = "1" if version.cpp_type == FieldDescriptor.CPPTYPE_STRING else 1
     for name, given in plain.items():
         if name in of.fields_by_name:
             if isinstance(given, list):

@@ -4,6 +4,7 @@ import typer
 
 from kept.cli import (
     access,
+    account,
     api_keys,
     audit,
     cases,
@@ -57,6 +58,7 @@ doctor.add_to(app)
 access.add_to(app)
 logs.add_to(app)
 usage.add_to(app)
+account.add_to(app)
 settings = group(app, "settings", "Customers, and what they decide about their data.")
 organizations.add_to(settings)
 controls.add_to(settings)

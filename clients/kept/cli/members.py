@@ -11,6 +11,13 @@ from kept.cli.signing_in import secret
 if TYPE_CHECKING:
     from kept.settings.v1 import account_pb2_grpc, members_pb2_grpc
 
+_Member = Annotated[str, typer.Argument(metavar="MEMBER", help="Member id, member_….")]
+_Etag = Annotated[
+    str,
+    typer.Option(
+        "--etag", help="Only if nothing changed since `list` gave this etag. The current one without it."
+    ),
+]
 _Deletion = Annotated[str, typer.Argument(metavar="DELETION", help="Deletion id, deletion_….")]
 
 
@@ -18,8 +25,12 @@ def add_to(settings: typer.Typer) -> None:
     """Adds both groups."""
     members = group(settings, "members", "A customer's people.")
     verb(members, "invite")(invite)
+    verb(members, "invitations")(invitations)
+    verb(members, "uninvite")(uninvite)
     verb(members, "register")(register)
     verb(members, "list")(list_)
+    verb(members, "role")(role)
+    verb(members, "remove")(remove)
     account = group(settings, "account", "The end of an organization's account, by its own admin.")
     verb(account, "delete")(delete)
     verb(account, "confirm")(confirm)
@@ -58,6 +69,29 @@ def invite(
     call.show(response, lambda: sheet(response))
 
 
+def invitations(call: Invocation, organization: OwnOrganization = "") -> None:
+    """Invitations into your organization that can still be used."""
+    from kept.cli.output import table
+    from kept.settings.v1 import members_pb2
+
+    response = _members(call).ListInvitations(
+        members_pb2.ListInvitationsRequest(organization_id=call.own_organization(organization))
+    )
+    columns = ["invitation_id", "email", "role", "expires_at"]
+    call.show(response, lambda: table(response.invitations, columns, "There is none."))
+
+
+def uninvite(
+    call: Invocation,
+    invitation: Annotated[str, typer.Argument(metavar="INVITATION", help="Invitation id, invitation_….")],
+) -> None:
+    """Take an invitation back: its token is worth nothing any more."""
+    from kept.settings.v1 import members_pb2
+
+    response = _members(call).RevokeInvitation(members_pb2.RevokeInvitationRequest(invitation_id=invitation))
+    call.show(response, lambda: f"{invitation} is taken back.")
+
+
 def register(
     call: Invocation,
     first_name: Annotated[str, typer.Option("--first-name", help="Your first name.")],
@@ -93,6 +127,50 @@ def list_(call: Invocation, organization: OwnOrganization = "") -> None:
     )
     columns = ["member_id", "first_name", "last_name", "email", "role", "registered_at"]
     call.show(response, lambda: table(response.members, columns, "There is no member."))
+
+
+def _current(call: Invocation, member: str) -> str:
+    from kept.client.errors import KeptError
+    from kept.settings.v1 import members_pb2
+
+    listed = _members(call).ListMembers(
+        members_pb2.ListMembersRequest(organization_id=call.own_organization(""))
+    )
+    found = [each.etag for each in listed.members if each.member_id == member]
+    if not found:
+        raise KeptError("NOT_FOUND", "There is no such member of your organization.", status="NOT_FOUND")
+    return found[0]
+
+
+def role(
+    call: Invocation,
+    member: _Member,
+    role: Annotated[CustomerRole, typer.Argument(help="What the member may do from now on.")],
+    etag: _Etag = "",
+) -> None:
+    """Give a member of your organization another role. There is always an admin: the last one stays."""
+    from kept.cli.output import sheet
+    from kept.options.v1 import roles_pb2
+    from kept.settings.v1 import members_pb2
+
+    response = _members(call).SetMemberRole(
+        members_pb2.SetMemberRoleRequest(
+            member_id=member,
+            role=enum_value(roles_pb2.CustomerRole, "CUSTOMER_ROLE", role),
+            etag=etag or _current(call, member),
+        )
+    )
+    call.show(response, lambda: sheet(response.member))
+
+
+def remove(call: Invocation, member: _Member, etag: _Etag = "") -> None:
+    """Remove a member from your organization: name, address and password are erased at once."""
+    from kept.settings.v1 import members_pb2
+
+    response = _members(call).RemoveMember(
+        members_pb2.RemoveMemberRequest(member_id=member, etag=etag or _current(call, member))
+    )
+    call.show(response, lambda: f"{member} is removed.")
 
 
 def _account(call: Invocation) -> "account_pb2_grpc.AccountServiceStub":

@@ -35,6 +35,7 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "SECOND_PERSON_REQUIRED": "Ask a colleague: nobody does both halves of an act that takes two.",
     "ALREADY_EXISTS": "Look with the `list` command at the one that is there, or choose another name.",
     "CONFUSABLE": "Add what tells the two apart, such as a middle name; look with `kept people list` for who it looks like.",
+    "DECEPTIVE_ADDRESS": "Ask the person how their provider writes the address, and type it; do not paste it.",
     # grants
     "GRANT_REQUIRED": "Request access with `kept access request --organization … --purpose … --reason …`, then pass --grant.",
     "GRANT_NOT_ACTIVE": "The grant's state is {state}. See what it waits for with `kept access show GRANT`.",
@@ -79,7 +80,11 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "COMMITMENTS_NOT_ACCEPTED": "Read version {version} with `kept settings zdr commitments`, then accept each by name.",
     "INVITATION_INVALID": "Ask your admin for a new invitation: each works once, for seven days.",
     "SIGN_IN_FAILED": "Check e-mail and password; after failures wait a minute.",
-    "LAST_ADMIN": "Invite a successor as admin first: `kept settings members invite --role admin`.",
+    "LAST_ADMIN": "Make somebody else an admin first: `kept settings members role MEMBER admin`, or `kept settings members invite EMAIL "
+    "--role admin`. To end the organization itself: `kept settings account delete`.",
+    "WEAK_PASSWORD": "{advice}. Choose several words that do not belong together, or let a password manager choose.",
+    "EMAIL_CHANGE_INVALID": "Ask for another token: `kept account email NEW`. Each works once, for an hour, for who asked.",
+    "PASSWORD_RESET_INVALID": "Ask for another token: `kept account forgot EMAIL`. Each works once, for an hour.",
     "DEPLOYMENT_FIXED": "Erase the organization (its admin: `kept settings account delete`) and create it anew with the other deployment.",
     "TERMS_NOT_ACCEPTED": "Read version {version} with `kept settings terms show`, then accept each duty by name.",
     "CUSTOMERS_ONLY": "Deny the request, or have them ask again as a customer who is signed in.",

@@ -28,10 +28,13 @@ def build(config: IssuerConfig) -> Endpoint:
         person = workforce.verify(username, password)
         return None if person is None else Subject(person.username, person.name, person.email)
 
-    realms = {}
-    for kind, verify in (("workforce", employee), ("customer", customers.verify)):
-        key = SigningKey(Path(config.keys) / f"{kind}.pem")
-        realms[kind] = Realm(TokenIssuer(f"{config.base}/{kind}", key, clock), verify)
+    def issuer(kind: str) -> TokenIssuer:
+        return TokenIssuer(f"{config.base}/{kind}", SigningKey(Path(config.keys) / f"{kind}.pem"), clock)
+
+    realms = {
+        "workforce": Realm(issuer("workforce"), employee),
+        "customer": Realm(issuer("customer"), customers.verify, customers.renew),
+    }
     try:
         return Endpoint(config.port, realms, config.audiences)
     except OSError:

@@ -1,9 +1,10 @@
-"""Customers' people: settings knows them and compares the password; the issuer only asks."""
+"""Customers' people: settings knows them, compares the password and says when a session has ended; the issuer only asks."""
 
 from __future__ import annotations
 
 import math
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -47,13 +48,26 @@ class Customers:
             return None
         stub = members_pb2_grpc.MemberServiceStub(self._connected())
         try:
-            member = stub.AuthenticateMember(request, timeout=_PATIENCE).member
+            answer = stub.AuthenticateMember(request, timeout=_PATIENCE)
         except grpc.RpcError as error:
             if _is_wrong(error):
                 return None
             raise CannotTell from None
-        name = f"{member.first_name} {member.last_name}"
-        return Subject(member.member_id, name, member.email, member.organization_id)
+        return _subject(answer.member, answer.signed_in_at.ToDatetime(UTC))
+
+    def renew(self, subject: Subject) -> Subject | None:
+        """The person as settings knows them now; None once the account is gone or has another password. Raises CannotTell."""
+        request = members_pb2.RenewSignInRequest(member_id=subject.subject)
+        assert subject.signed_in_at is not None  # whoever is verified here has it
+        request.signed_in_at.FromDatetime(subject.signed_in_at)
+        stub = members_pb2_grpc.MemberServiceStub(self._connected())
+        try:
+            member = stub.RenewSignIn(request, timeout=_PATIENCE).member
+        except grpc.RpcError as error:
+            if _is_wrong(error):
+                return None
+            raise CannotTell from None
+        return _subject(member, subject.signed_in_at)
 
     def _connected(self) -> grpc.Channel:
         """The channel; made anew once the certificate is replaced, for a channel keeps its first one."""
@@ -73,6 +87,11 @@ class Customers:
                 )
                 self._shown = written
             return self._channel
+
+
+def _subject(member: members_pb2.Member, signed_in_at: datetime) -> Subject:
+    name = f"{member.first_name} {member.last_name}"
+    return Subject(member.member_id, name, member.email, member.organization_id, signed_in_at)
 
 
 def _is_wrong(error: grpc.RpcError) -> bool:

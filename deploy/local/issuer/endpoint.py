@@ -23,6 +23,8 @@ _log = logging.getLogger("issuer")
 
 # Name, password, where the call comes from.
 Verify = Callable[[str, str, str], Subject | None]
+# Whom a session is of → as they are now, or None where it has ended.
+Renew = Callable[[Subject], Subject | None]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Realm:
 
     tokens: TokenIssuer
     verify: Verify
+    renew: Renew = lambda subject: subject
 
 
 class TokenError(Exception):
@@ -54,10 +57,7 @@ def answer(realm: Realm, form: Mapping[str, str], audiences: tuple[str, ...], so
         refresh = realm.tokens.refresh_token(subject)
     elif kind == "refresh_token":
         refresh = form.get("refresh_token", "")
-        redeemed = realm.tokens.redeem(refresh)
-        if redeemed is None:
-            raise TokenError("invalid_grant", "The session has ended: sign in again.")
-        subject = redeemed
+        subject = _renewed(realm, refresh)
     else:
         raise TokenError("unsupported_grant_type", "Use grant_type password or refresh_token.")
     return {
@@ -66,6 +66,26 @@ def answer(realm: Realm, form: Mapping[str, str], audiences: tuple[str, ...], so
         "expires_in": int(ACCESS_LIFE.total_seconds()),
         "refresh_token": refresh,
     }
+
+
+def _renewed(realm: Realm, refresh: str) -> Subject:
+    redeemed = realm.tokens.redeem(refresh)
+    try:
+        subject = None if redeemed is None else realm.renew(redeemed)
+    except CannotTell:
+        raise _no_answer() from None
+    if subject is None:
+        realm.tokens.forget(refresh)
+        raise TokenError("invalid_grant", "The session has ended: sign in again.")
+    return subject
+
+
+def _no_answer() -> TokenError:
+    return TokenError(
+        "temporarily_unavailable",
+        "Settings, which knows customers' people, gives no answer: try again in a moment.",
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    )
 
 
 def _signed_in(realm: Realm, form: Mapping[str, str], source: str) -> Subject:
@@ -79,11 +99,7 @@ def _signed_in(realm: Realm, form: Mapping[str, str], source: str) -> Subject:
             "invalid_grant", f"There were too many failed sign-ins: wait {error.seconds} s before the next."
         ) from None
     except CannotTell:
-        raise TokenError(
-            "temporarily_unavailable",
-            "Settings, which knows customers' people, gives no answer: try again in a moment.",
-            HTTPStatus.SERVICE_UNAVAILABLE,
-        ) from None
+        raise _no_answer() from None
     if subject is None:
         raise TokenError("invalid_grant", "The name or the password is wrong.")
     return subject

@@ -37,6 +37,8 @@ class Subject:
     name: str
     email: str
     organization: str | None = None
+    signed_in_at: datetime | None = None
+    """By the clock of whoever compared the password; for customers' people, whose sessions end with it."""
 
     def claims(self) -> dict[str, Any]:
         claims: dict[str, Any] = {"sub": self.subject, "name": self.name, "email": self.email}
@@ -93,6 +95,11 @@ class TokenIssuer:
             if len(self._refresh) > _MOST_REFRESH_TOKENS:
                 self._refresh.popitem(last=False)
         return token
+
+    def forget(self, refresh_token: str) -> None:
+        """The session has ended."""
+        with self._lock:
+            self._refresh.pop(_digest(refresh_token), None)
 
     def redeem(self, refresh_token: str) -> Subject | None:
         """Whom a refresh token speaks for; None if unknown or expired. It may be used again."""

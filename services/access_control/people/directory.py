@@ -13,7 +13,6 @@ from kept.options.v1 import roles_pb2
 from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.grants.acts import end_grants
 from services.access_control.grants.ended_authority import end_lost
-from services.access_control.people.lookalikes import confusable, looks
 from services.access_control.people.person import Identity, Member, Person, role_name
 from services.access_control.people.second_person import require_other, require_outside, require_second
 from services.access_control.people.standing import (
@@ -32,6 +31,7 @@ from shared.database import Database
 from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid, not_found, wrong_state
 from shared.ids import new_id
+from shared.lookalikes import confusable, looks
 
 _REFUSED = "directory.refused"
 

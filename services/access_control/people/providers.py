@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.grants.ended_authority import end_lost
-from services.access_control.people.lookalikes import confusable, looks
 from services.access_control.people.second_person import require_outside, require_second
 from services.access_control.people.standing import Provider, ReviewTerms
 from services.access_control.store import Connection, reviews
@@ -14,6 +13,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import not_found, wrong_state
 from shared.ids import new_id
+from shared.lookalikes import confusable, looks
 
 _REFUSED = "directory.refused"
 

@@ -22,6 +22,7 @@ def _message(deletion: AccountDeletion) -> contract.AccountDeletion:
         confirmed_by=deletion.confirmed_by or "",
         confirmed_at=timestamp(deletion.confirmed_at),
         cancelled_by=deletion.cancelled_by or "",
+        cancelled_at=timestamp(deletion.cancelled_at),
         erasure_id=deletion.erasure_id or "",
     )
 

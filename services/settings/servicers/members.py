@@ -1,12 +1,21 @@
-"""MemberService. Passwords and tokens leave the request into types that print as `[redacted]` at once."""
+"""MemberService: an organization's members, one's own account, sign-ins.
+
+Passwords and tokens leave the request into types that print as `[redacted]` at once.
+"""
 
 import grpc
 
 from kept.settings.v1 import members_pb2 as contract
 from kept.settings.v1 import members_pb2_grpc as contract_grpc
-from services.settings.members import Members
-from services.settings.servicers.instants import timestamp
-from services.settings.store.members import Member
+from services.settings.email_changes import EmailChanges
+from services.settings.members import Members, etag
+from services.settings.password_resets import PasswordResets
+from services.settings.profiles import Exported, Profile, Profiles
+from services.settings.public_pace import source_of
+from services.settings.servicers.instants import instant, timestamp
+from services.settings.sign_ins import SignIns
+from services.settings.store.members import Invitation, Member
+from services.settings.store.sign_ins import SignIn
 from shared.pipeline import caller_of
 from shared.redaction import Secret
 
@@ -20,14 +29,79 @@ def _message(member: Member) -> contract.Member:
         email=member.email,
         role=member.role,
         registered_at=timestamp(member.registered_at),
+        etag=etag(member),
+    )
+
+
+def _profile(profile: Profile) -> contract.Profile:
+    return contract.Profile(
+        member=_message(profile.member),
+        organization_name=profile.organization_name,
+        password_changed_at=timestamp(profile.member.password_set_at),
+        last_signed_in_at=timestamp(profile.last_signed_in_at),
+        failed_sign_ins=profile.failed_since,
+    )
+
+
+def _sign_in(sign_in: SignIn) -> contract.SignIn:
+    return contract.SignIn(at=timestamp(sign_in.at), outcome=sign_in.outcome)
+
+
+def _invitation(invitation: Invitation) -> contract.OpenInvitation:
+    return contract.OpenInvitation(
+        invitation_id=invitation.invitation_id,
+        email=invitation.email,
+        role=invitation.role,
+        expires_at=timestamp(invitation.expires_at),
+    )
+
+
+def _exported(exported: Exported) -> contract.ExportProfileResponse:
+    return contract.ExportProfileResponse(
+        profile=_profile(exported.profile),
+        sign_ins=[_sign_in(each) for each in exported.sign_ins],
+        invitations=[_invitation(each) for each in exported.invitations],
+        password_resets=[
+            contract.OpenPasswordReset(
+                requested_at=timestamp(each.requested_at), expires_at=timestamp(each.expires_at)
+            )
+            for each in exported.password_resets
+        ],
+        # A list of instants holds no None; the stubs do not see that.
+        known_networks=[at for each in exported.known_networks if (at := timestamp(each)) is not None],
+        acts=[
+            contract.OwnAct(kind=each.kind, subject=each.subject, at=timestamp(each.at))
+            for each in exported.acts
+        ],
+        email_changes=[
+            contract.EmailChange(
+                email=each.email,
+                replaced_email=each.replaced or "",
+                requested_at=timestamp(each.requested_at),
+                expires_at=timestamp(each.expires_at),
+            )
+            for each in exported.email_changes
+        ],
+        exported_at=timestamp(exported.exported_at),
     )
 
 
 class MemberServicer(contract_grpc.MemberServiceServicer):
     """See the contract."""
 
-    def __init__(self, members: Members) -> None:
+    def __init__(
+        self,
+        members: Members,
+        profiles: Profiles,
+        email_changes: EmailChanges,
+        password_resets: PasswordResets,
+        sign_ins: SignIns,
+    ) -> None:
+        self._email_changes = email_changes
         self._members = members
+        self._profiles = profiles
+        self._password_resets = password_resets
+        self._sign_ins = sign_ins
 
     def InviteMember(
         self, request: contract.InviteMemberRequest, context: grpc.ServicerContext
@@ -38,6 +112,20 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
         return contract.InviteMemberResponse(
             invitation_token=token.reveal(), expires_at=timestamp(invitation.expires_at)
         )
+
+    def ListInvitations(
+        self, request: contract.ListInvitationsRequest, context: grpc.ServicerContext
+    ) -> contract.ListInvitationsResponse:
+        caller_of(context).require_organization(request.organization_id)
+        return contract.ListInvitationsResponse(
+            invitations=[_invitation(each) for each in self._members.invitations(request.organization_id)]
+        )
+
+    def RevokeInvitation(
+        self, request: contract.RevokeInvitationRequest, context: grpc.ServicerContext
+    ) -> contract.RevokeInvitationResponse:
+        self._members.revoke_invitation(caller_of(context), request.invitation_id)
+        return contract.RevokeInvitationResponse()
 
     def RegisterMember(
         self, request: contract.RegisterMemberRequest, context: grpc.ServicerContext
@@ -55,8 +143,108 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
             members=[_message(member) for member in self._members.list_of(request.organization_id)]
         )
 
+    def SetMemberRole(
+        self, request: contract.SetMemberRoleRequest, context: grpc.ServicerContext
+    ) -> contract.SetMemberRoleResponse:
+        member = self._members.set_role(caller_of(context), request.member_id, request.role, request.etag)
+        return contract.SetMemberRoleResponse(member=_message(member))
+
+    def RemoveMember(
+        self, request: contract.RemoveMemberRequest, context: grpc.ServicerContext
+    ) -> contract.RemoveMemberResponse:
+        self._members.remove(caller_of(context), request.member_id, request.etag)
+        return contract.RemoveMemberResponse()
+
+    def GetProfile(
+        self, request: contract.GetProfileRequest, context: grpc.ServicerContext
+    ) -> contract.GetProfileResponse:
+        return contract.GetProfileResponse(profile=_profile(self._profiles.get(caller_of(context))))
+
+    def UpdateProfile(
+        self, request: contract.UpdateProfileRequest, context: grpc.ServicerContext
+    ) -> contract.UpdateProfileResponse:
+        profile = self._profiles.update(
+            caller_of(context), request.etag, request.first_name, request.last_name
+        )
+        return contract.UpdateProfileResponse(profile=_profile(profile))
+
+    def RequestEmailChange(
+        self, request: contract.RequestEmailChangeRequest, context: grpc.ServicerContext
+    ) -> contract.RequestEmailChangeResponse:
+        self._email_changes.ask(
+            caller_of(context), request.email, Secret(request.password), source_of(context.peer())
+        )
+        return contract.RequestEmailChangeResponse()
+
+    def ConfirmEmailChange(
+        self, request: contract.ConfirmEmailChangeRequest, context: grpc.ServicerContext
+    ) -> contract.ConfirmEmailChangeResponse:
+        profile = self._email_changes.confirm(
+            caller_of(context), Secret(request.change_token), source_of(context.peer())
+        )
+        return contract.ConfirmEmailChangeResponse(profile=_profile(profile))
+
+    def ChangePassword(
+        self, request: contract.ChangePasswordRequest, context: grpc.ServicerContext
+    ) -> contract.ChangePasswordResponse:
+        changed_at = self._profiles.change_password(
+            caller_of(context),
+            Secret(request.current_password),
+            Secret(request.new_password),
+            source_of(context.peer()),
+        )
+        return contract.ChangePasswordResponse(password_changed_at=timestamp(changed_at))
+
+    def RequestPasswordReset(
+        self, request: contract.RequestPasswordResetRequest, context: grpc.ServicerContext
+    ) -> contract.RequestPasswordResetResponse:
+        self._password_resets.ask(request.email, source_of(context.peer()))
+        return contract.RequestPasswordResetResponse()
+
+    def ResetPassword(
+        self, request: contract.ResetPasswordRequest, context: grpc.ServicerContext
+    ) -> contract.ResetPasswordResponse:
+        self._password_resets.set_password(
+            Secret(request.reset_token), Secret(request.new_password), source_of(context.peer())
+        )
+        return contract.ResetPasswordResponse()
+
+    def ExportProfile(
+        self, request: contract.ExportProfileRequest, context: grpc.ServicerContext
+    ) -> contract.ExportProfileResponse:
+        return _exported(self._profiles.export(caller_of(context)))
+
+    def ListSignIns(
+        self, request: contract.ListSignInsRequest, context: grpc.ServicerContext
+    ) -> contract.ListSignInsResponse:
+        found, next_page = self._sign_ins.page(
+            caller_of(context).member_id, request.page_size, request.page_token
+        )
+        return contract.ListSignInsResponse(
+            sign_ins=[_sign_in(each) for each in found],
+            next_page_token=next_page,
+            kept_days=self._sign_ins.kept_days,
+        )
+
+    def DeleteMyAccount(
+        self, request: contract.DeleteMyAccountRequest, context: grpc.ServicerContext
+    ) -> contract.DeleteMyAccountResponse:
+        self._profiles.delete(
+            caller_of(context),
+            request.confirmation_sentence,
+            Secret(request.password),
+            source_of(context.peer()),
+        )
+        return contract.DeleteMyAccountResponse()
+
     def AuthenticateMember(
         self, request: contract.AuthenticateMemberRequest, context: grpc.ServicerContext
     ) -> contract.AuthenticateMemberResponse:
-        member = self._members.authenticate(request.email, Secret(request.password), request.source)
-        return contract.AuthenticateMemberResponse(member=_message(member))
+        member, at = self._sign_ins.authenticate(request.email, Secret(request.password), request.source)
+        return contract.AuthenticateMemberResponse(member=_message(member), signed_in_at=timestamp(at))
+
+    def RenewSignIn(
+        self, request: contract.RenewSignInRequest, context: grpc.ServicerContext
+    ) -> contract.RenewSignInResponse:
+        member = self._sign_ins.renew(request.member_id, instant("signed_in_at", request.signed_in_at))
+        return contract.RenewSignInResponse(member=_message(member))

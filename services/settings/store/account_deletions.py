@@ -25,6 +25,7 @@ class AccountDeletion:
     claim_sha256: bytes | None = None
     confirmed_at: datetime | None = None
     cancelled_by: str | None = None
+    cancelled_at: datetime | None = None
     erasure_id: str | None = None
 
 
@@ -95,6 +96,7 @@ def update_to(tx: Connection, deletion: AccountDeletion) -> None:
             claim_sha256=deletion.claim_sha256,
             confirmed_at=deletion.confirmed_at,
             cancelled_by=deletion.cancelled_by,
+            cancelled_at=deletion.cancelled_at,
         )
     )
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 
 from kept.options.v1 import roles_pb2
-from services.settings.store.tables import invitations, members
+from services.settings.store.tables import invitations, members, password_resets
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,14 @@ class Member:
     role: "roles_pb2.CustomerRole.ValueType"
     registered_at: datetime
     revision: int
+    # None: at registration.
+    password_changed_at: datetime | None
     password_hash: str = field(repr=False)
+
+    @property
+    def password_set_at(self) -> datetime:
+        """When the password was set last."""
+        return self.password_changed_at or self.registered_at
 
     @property
     def display_name(self) -> str:
@@ -64,6 +72,19 @@ def find_by_email(tx: Connection, email: str) -> Member | None:
     return None if row is None else Member(**row._mapping)
 
 
+def lock(tx: Connection, member_id: str) -> Member | None:
+    """One member, locked."""
+    row = tx.execute(select(*_MEMBER).where(members.c.member_id == member_id).with_for_update()).one_or_none()
+    return None if row is None else Member(**row._mapping)
+
+
+def addresses(tx: Connection, organization_id: str) -> list[str]:
+    """The addresses of an organization's members and of those whose invitation is open."""
+    registered = select(members.c.email).where(members.c.organization_id == organization_id)
+    invited = select(invitations.c.email).where(invitations.c.organization_id == organization_id)
+    return list(tx.scalars(registered.union(invited)))
+
+
 def add(tx: Connection, member: Member) -> bool:
     """Adds a member; False when the address has an account."""
     added = tx.execute(
@@ -79,11 +100,75 @@ def add(tx: Connection, member: Member) -> bool:
             password_hash=member.password_hash,
             registered_at=member.registered_at,
             revision=member.revision,
+            password_changed_at=member.password_changed_at,
         )
         .on_conflict_do_nothing(index_elements=["email_key"])
         .returning(members.c.member_id)
     ).one_or_none()
     return added is not None
+
+
+def update_to(tx: Connection, member: Member) -> None:
+    """Writes a locked member's name, role and revision."""
+    tx.execute(
+        update(members)
+        .where(members.c.member_id == member.member_id)
+        .values(
+            first_name=member.first_name,
+            last_name=member.last_name,
+            role=member.role,
+            revision=member.revision,
+        )
+    )
+
+
+def set_email(tx: Connection, member: Member) -> bool:
+    """Writes a locked member's address and revision; False when the address has an account. Whatever reset was open goes: it was sent to
+    the address before."""
+    try:
+        with tx.begin_nested():
+            tx.execute(
+                update(members)
+                .where(members.c.member_id == member.member_id)
+                .values(email=member.email, email_key=email_key(member.email), revision=member.revision)
+            )
+    except IntegrityError:
+        return False
+    tx.execute(delete(password_resets).where(password_resets.c.member_id == member.member_id))
+    return True
+
+
+def set_password(tx: Connection, member_id: str, password_hash: str, changed_at: datetime) -> None:
+    """Another password; whatever reset was open is not any more."""
+    tx.execute(
+        update(members)
+        .where(members.c.member_id == member_id)
+        .values(password_hash=password_hash, password_changed_at=changed_at)
+    )
+    tx.execute(delete(password_resets).where(password_resets.c.member_id == member_id))
+
+
+def renew_hash(tx: Connection, member_id: str, old_hash: str, new_hash: str) -> None:
+    """The same password, hashed anew; nothing where it was changed meanwhile."""
+    tx.execute(
+        update(members)
+        .where(members.c.member_id == member_id, members.c.password_hash == old_hash)
+        .values(password_hash=new_hash)
+    )
+
+
+def remove(tx: Connection, member_id: str) -> None:
+    """Removes a member; open resets go along."""
+    tx.execute(delete(members).where(members.c.member_id == member_id))
+
+
+def count_admins(tx: Connection, organization_id: str) -> int:
+    """How many admins an organization has."""
+    return tx.execute(
+        select(func.count())
+        .select_from(members)
+        .where(members.c.organization_id == organization_id, members.c.role == roles_pb2.CUSTOMER_ROLE_ADMIN)
+    ).scalar_one()
 
 
 def list_of(tx: Connection, organization_id: str, limit: int) -> list[Member]:
@@ -125,6 +210,27 @@ def put_invitation(tx: Connection, invitation: Invitation) -> None:
     )
 
 
+def open_invitations(tx: Connection, organization_id: str, now: datetime, limit: int) -> list[Invitation]:
+    """Those that can still be used, the one that ends first in front."""
+    rows = tx.execute(
+        select(*_INVITATION)
+        .where(invitations.c.organization_id == organization_id, invitations.c.expires_at > now)
+        .order_by(invitations.c.expires_at, invitations.c.invitation_id)
+        .limit(limit)
+    )
+    return [Invitation(**row._mapping) for row in rows]
+
+
+def remove_invitation(tx: Connection, organization_id: str, invitation_id: str) -> Invitation | None:
+    """Takes an organization's invitation back, if it is there."""
+    row = tx.execute(
+        delete(invitations)
+        .where(invitations.c.organization_id == organization_id, invitations.c.invitation_id == invitation_id)
+        .returning(*_INVITATION)
+    ).one_or_none()
+    return None if row is None else Invitation(**row._mapping)
+
+
 def find_invitation(tx: Connection, token_sha256: bytes) -> Invitation | None:
     """The invitation of a token."""
     row = tx.execute(select(*_INVITATION).where(invitations.c.token_sha256 == token_sha256)).one_or_none()
@@ -139,8 +245,18 @@ def take_invitation(tx: Connection, token_sha256: bytes) -> Invitation | None:
     return None if row is None else Invitation(**row._mapping)
 
 
+def invitations_by(tx: Connection, member_id: str, now: datetime) -> list[Invitation]:
+    """Invitations by a member that can still be used, the one that ends first in front."""
+    rows = tx.execute(
+        select(*_INVITATION)
+        .where(invitations.c.invited_by == member_id, invitations.c.expires_at > now)
+        .order_by(invitations.c.expires_at, invitations.c.invitation_id)
+    )
+    return [Invitation(**row._mapping) for row in rows]
+
+
 def erase(tx: Connection, organization_id: str) -> tuple[int, int]:
-    """Removes an organization's members and invitations; how many of each."""
+    """Removes an organization's members and invitations; how many of each. Members' resets go along."""
     gone = tx.execute(delete(members).where(members.c.organization_id == organization_id)).rowcount
     unused = tx.execute(delete(invitations).where(invitations.c.organization_id == organization_id)).rowcount
     return gone, unused

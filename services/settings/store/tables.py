@@ -183,6 +183,8 @@ members = Table(
     Column("password_hash", Text, nullable=False),
     Column("registered_at", _Instant, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    # None: at registration.
+    Column("password_changed_at", _Instant),
     UniqueConstraint("email_key", name="members_email"),
     Index("members_by_organization", "organization_id", "registered_at", "member_id"),
 )
@@ -195,6 +197,65 @@ sign_in_failures = Table(
     Column("failures", Integer, nullable=False),
     Column("last_at", _Instant, nullable=False),
     Index("sign_in_failures_by_time", "last_at"),
+)
+
+# Networks that an account was signed in from, both by their SHA-256: whoever guesses elsewhere does not hold these up.
+known_sources = Table(
+    "known_sources",
+    metadata,
+    Column("account_sha256", LargeBinary, primary_key=True),
+    Column("source_sha256", LargeBinary, primary_key=True),
+    Column("last_at", _Instant, nullable=False),
+    Index("known_sources_by_time", "last_at"),
+)
+
+# Sign-ins, as log data: no name, no address, no source. Neither id is set where nobody has the address that was tried.
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), primary_key=True),
+    Column("organization_id", Text),
+    Column("member_id", Text),
+    Column("outcome", SmallInteger, nullable=False),
+    Column("at", _Instant, nullable=False),
+    Index("sign_ins_by_member", "member_id", "number"),
+    Index("sign_ins_by_organization", "organization_id"),
+    Index("sign_ins_by_time", "at"),
+)
+
+# Addresses for which a new password was asked, known or not, until a job has looked.
+password_reset_requests = Table(
+    "password_reset_requests",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), primary_key=True),
+    Column("email_key", Text, nullable=False),
+    Column("requested_at", _Instant, nullable=False),
+)
+
+# Resets that can be used: each once. The token is signed over the handle and made when it is sent; it lies nowhere.
+password_resets = Table(
+    "password_resets",
+    metadata,
+    Column("handle", LargeBinary, primary_key=True),
+    Column("member_id", Text, ForeignKey("members.member_id", ondelete="CASCADE"), nullable=False),
+    Column("requested_at", _Instant, nullable=False),
+    Column("expires_at", _Instant, nullable=False),
+    Index("password_resets_by_member", "member_id"),
+    Index("password_resets_by_time", "expires_at"),
+)
+
+# Changes of an account's address. replaced: the old one, once it is changed; it is told, and kept until that is over.
+email_changes = Table(
+    "email_changes",
+    metadata,
+    Column("handle", LargeBinary, primary_key=True),
+    Column("member_id", Text, ForeignKey("members.member_id", ondelete="CASCADE"), nullable=False),
+    Column("email", Text, nullable=False),
+    Column("replaced", Text),
+    Column("requested_at", _Instant, nullable=False),
+    Column("expires_at", _Instant, nullable=False),
+    Index("email_changes_by_member", "member_id"),
+    Index("email_changes_by_time", "expires_at"),
 )
 
 invitations = Table(
@@ -264,6 +325,7 @@ account_deletions = Table(
     Column("claim_sha256", LargeBinary),
     Column("confirmed_at", _Instant),
     Column("cancelled_by", Text),
+    Column("cancelled_at", _Instant),
     # Retention's, once it has taken over.
     Column("erasure_id", Text),
     # At most one that is not cancelled.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import configuration
+from deploy.local import configuration, private_files
 from deploy.local.authority import Authority
 from deploy.local.errors import LocalStackError, NotLocal
 from deploy.local.issuer.config import IssuerConfig
@@ -48,9 +48,18 @@ def test_a_service_reads_what_the_stack_writes(layout: Layout, authority: Author
 
 def test_settings_reads_what_the_stack_writes(layout: Layout, authority: Authority) -> None:
     configuration.write_service(layout, "settings", authority.issue("settings", serves=True), "x")
-    assert (
-        load(SettingsConfig, "settings", layout.configuration("settings")).people_address == "127.0.0.1:7401"
-    )
+    config = load(SettingsConfig, "settings", layout.configuration("settings"))
+    assert config.people_address == "127.0.0.1:7401"
+    assert config.mail is None
+    [key] = config.token_key_files
+    assert key.stat().st_mode & 0o777 == 0o600
+    signed_with = key.read_text()
+    private_files.write(layout.webhook_secret, "whsec_x\n")
+    configuration.write_service(layout, "settings", authority.issue("settings", serves=True), "x")
+    again = load(SettingsConfig, "settings", layout.configuration("settings"))
+    assert key.read_text() == signed_with, "tokens outlive a restart"
+    assert again.mail is not None
+    assert again.mail.url == f"http://127.0.0.1:{layout.webhook_port}/"
 
 
 def test_clients_are_told_where_people_reach_the_services(layout: Layout) -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from joserfc.jwk import KeySet
 
 from deploy.local.issuer import people
 from deploy.local.issuer.customers import CannotTell, TooSoon
-from deploy.local.issuer.endpoint import Endpoint, Realm
+from deploy.local.issuer.endpoint import Endpoint, Realm, Renew
 from deploy.local.issuer.people import WORKFORCE, Workforce
 from deploy.local.issuer.tokens import SigningKey, Subject, TokenIssuer
 
@@ -45,6 +45,8 @@ class Issuer:
     port: int
     clock: FakeClock
     passwords: dict[str, str]
+    renewals: list[Renew]
+    """What becomes of customers' sessions, one after the other."""
 
     def get(self, path: str, host: str | None = None) -> tuple[int, Any]:
         return self._send("GET", path, None, {"Host": host} if host else {})
@@ -108,17 +110,19 @@ def issuer(tmp_path: Path, workforce: tuple[Workforce, dict[str, str]]) -> Itera
         person = known.verify(username, password)
         return None if person is None else Subject(person.username, person.name, person.email)
 
+    renewals: list[Renew] = []
+
     def realm(kind: str) -> TokenIssuer:
         return TokenIssuer(f"http://issuer/{kind}", SigningKey(tmp_path / f"{kind}.pem"), clock)
 
     realms = {
         "workforce": Realm(realm("workforce"), employee),
-        "customer": Realm(realm("customer"), _customers),
+        "customer": Realm(realm("customer"), _customers, lambda subject: renewals.pop(0)(subject)),
     }
     server = Endpoint(0, realms, AUDIENCES)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield Issuer(server.server_address[1], clock, passwords)
+    yield Issuer(server.server_address[1], clock, passwords, renewals)
     server.shutdown()
     thread.join()
     server.server_close()
@@ -198,6 +202,23 @@ def test_a_refresh_token_gives_tokens_for_other_audiences_for_half_a_day(issuer:
     for _ in range(2):
         status, refused = issuer.refresh("workforce", answer["refresh_token"])
         assert (status, refused["error"]) == (400, "invalid_grant")
+
+
+def test_a_customers_session_goes_on_as_settings_says_and_ends_for_good(issuer: Issuer) -> None:
+    def busy(_: Subject) -> Subject | None:
+        raise CannotTell
+
+    issuer.renewals += [lambda subject: replace(subject, name="Ann Else"), busy, lambda _: None]
+    _, answer = issuer.sign_in("customer", "ann@acme.example", "correct horse battery")
+    token = answer["refresh_token"]
+    status, renewed = issuer.refresh("customer", token)
+    assert (status, issuer.claims("customer", renewed["access_token"])["name"]) == (200, "Ann Else")
+    status, refused = issuer.refresh("customer", token)
+    assert (status, refused["error"]) == (503, "temporarily_unavailable"), "nothing is known, nothing ends"
+    for _ in range(2):
+        status, refused = issuer.refresh("customer", token)
+        assert (status, refused["error"]) == (400, "invalid_grant")
+    assert issuer.renewals == [], "a session that has ended is not asked for again"
 
 
 def test_a_refresh_token_is_worth_nothing_at_the_other_issuer(issuer: Issuer) -> None:

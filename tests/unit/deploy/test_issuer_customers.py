@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from deploy.local import ports
 from deploy.local.authority import Authority, Identity
 from deploy.local.issuer.config import IssuerConfig
 from deploy.local.issuer.customers import CannotTell, Customers, TooSoon
+from deploy.local.issuer.tokens import Subject
 from kept.settings.v1 import members_pb2
 
+_SIGNED_IN = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
 _PEOPLE = {("ann@acme.example", "right"): ("member_1", "org_1")}
 
 
@@ -29,6 +31,7 @@ class FakeMembers:
     def __init__(self) -> None:
         self.callers: list[str] = []
         self.sources: list[str] = []
+        self.ended = False
 
     def authenticate(
         self, request: members_pb2.AuthenticateMemberRequest, context: grpc.ServicerContext
@@ -57,7 +60,21 @@ class FakeMembers:
             last_name="Admin",
             email=request.email,
         )
-        return members_pb2.AuthenticateMemberResponse(member=member)
+        answer = members_pb2.AuthenticateMemberResponse(member=member)
+        answer.signed_in_at.FromDatetime(_SIGNED_IN)
+        return answer
+
+    def renew(
+        self, request: members_pb2.RenewSignInRequest, context: grpc.ServicerContext
+    ) -> members_pb2.RenewSignInResponse:
+        if self.ended or request.signed_in_at.ToDatetime(UTC) != _SIGNED_IN:
+            context.abort_with_status(_status(code_pb2.UNAUTHENTICATED, "SIGN_IN_FAILED"))
+        if request.member_id != "member_1":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "no")
+        member = members_pb2.Member(
+            member_id="member_1", organization_id="org_1", first_name="Ann", last_name="Else"
+        )
+        return members_pb2.RenewSignInResponse(member=member)
 
 
 def _status(code: int, reason: str, retry_after: timedelta | None = None) -> grpc.Status:
@@ -73,14 +90,19 @@ def _status(code: int, reason: str, retry_after: timedelta | None = None) -> grp
 
 def _serve(members: FakeMembers, identity: Identity, port: int) -> grpc.Server:
     server = grpc.server(ThreadPoolExecutor(2))
-    handler = grpc.unary_unary_rpc_method_handler(
-        members.authenticate,
-        request_deserializer=members_pb2.AuthenticateMemberRequest.FromString,
-        response_serializer=members_pb2.AuthenticateMemberResponse.SerializeToString,
-    )
-    service = grpc.method_handlers_generic_handler(
-        "kept.settings.v1.MemberService", {"AuthenticateMember": handler}
-    )
+    handlers = {
+        "AuthenticateMember": grpc.unary_unary_rpc_method_handler(
+            members.authenticate,
+            request_deserializer=members_pb2.AuthenticateMemberRequest.FromString,
+            response_serializer=members_pb2.AuthenticateMemberResponse.SerializeToString,
+        ),
+        "RenewSignIn": grpc.unary_unary_rpc_method_handler(
+            members.renew,
+            request_deserializer=members_pb2.RenewSignInRequest.FromString,
+            response_serializer=members_pb2.RenewSignInResponse.SerializeToString,
+        ),
+    }
+    service = grpc.method_handlers_generic_handler("kept.settings.v1.MemberService", handlers)
     server.add_generic_rpc_handlers((service,))
     credentials = grpc.ssl_server_credentials(
         [(identity.key.read_bytes(), identity.certificate.read_bytes())],
@@ -137,6 +159,24 @@ def test_a_customers_person_is_who_settings_says(
     assert (subject.subject, subject.organization, subject.name) == ("member_1", "org_1", "Ann Admin")
     assert members.callers == ["spiffe://kept.local/issuer"]
     assert members.sources == ["192.0.2.1"]
+
+
+def test_a_session_goes_on_as_settings_knows_the_person_now_until_settings_says_that_it_has_ended(
+    authority: Authority, port: int, members: FakeMembers
+) -> None:
+    customers = _customers(authority, port)
+    subject = customers.verify("ann@acme.example", "right", "192.0.2.1")
+    assert subject is not None
+    renewed = customers.renew(subject)
+    assert renewed is not None
+    assert (renewed.subject, renewed.name, renewed.signed_in_at) == ("member_1", "Ann Else", _SIGNED_IN)
+    members.ended = True
+    assert customers.renew(renewed) is None
+
+
+def test_no_answer_ends_no_session(authority: Authority, port: int, members: FakeMembers) -> None:
+    with pytest.raises(CannotTell):
+        _customers(authority, port).renew(Subject("member_2", "", "", "org_1", _SIGNED_IN))
 
 
 def test_too_soon_is_neither_right_nor_wrong(authority: Authority, port: int, members: FakeMembers) -> None:

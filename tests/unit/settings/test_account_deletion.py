@@ -162,6 +162,9 @@ def test_nothing_but_the_id_is_left_and_the_receipt_is_given_again(world: World)
             organization_id=admin.organization_id, email="open@acme.test", role=admin.role
         )
     )
+    world.peer("issuer").members.AuthenticateMember(
+        members_pb2.AuthenticateMemberRequest(email=admin.email, password=PASSWORD, source="192.0.2.1")
+    )
     confirm(world, admin, ask(world, admin))
     world.run_jobs()
     first_close = close(world, admin.organization_id)
@@ -169,6 +172,7 @@ def test_nothing_but_the_id_is_left_and_the_receipt_is_given_again(world: World)
     assert dict(receipt.removed) == {
         "members": 2,
         "invitations": 1,
+        "sign_ins": 1,
         "data_controls_changes": 1,
         "zero_data_retention_requests": 0,
         "account_deletions": 1,

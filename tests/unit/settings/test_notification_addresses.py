@@ -1,10 +1,13 @@
 """Whom the vendor writes to: admins set it, one at a time; what is taken out is gone; nobody else sees it."""
 
+from dataclasses import replace
+
 import pytest
 
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import data_controls_pb2 as contract
 from kept.settings.v1 import lifecycle_pb2, members_pb2
+from services.settings.store import members, traces
 from tests.unit.settings.world import ERASURE, World, refused
 
 SETTINGS, SECURITY = contract.NOTIFICATION_TOPIC_SETTINGS, contract.NOTIFICATION_TOPIC_SECURITY
@@ -122,3 +125,17 @@ def test_bad_input_is_named_and_changes_nothing(
         put(world, admin, (SETTINGS, "dpo@acme.test"), wrong)
     assert caught[0].fields[0][0].startswith("addresses[1].")
     assert get(world, admin) == before
+
+
+def test_who_leaves_goes_from_the_list_and_who_moves_moves_in_it(world: World) -> None:
+    admin = world.admin()
+    colleague = world.colleague(admin)
+    put(world, admin, (SETTINGS, colleague.email.upper()), (SECURITY, "soc@acme.test"))
+    with world.database.transaction() as tx:
+        member = members.find(tx, colleague.member_id)
+        assert member is not None
+        traces.follow(tx, member, "max@acme.test")
+    assert [each.email for each in get(world, admin).addresses] == ["max@acme.test", "soc@acme.test"]
+    with world.database.transaction() as tx:
+        traces.forget(tx, replace(member, email="max@acme.test"))
+    assert [each.email for each in get(world, admin).addresses] == ["soc@acme.test"]

@@ -184,10 +184,9 @@ class World:
             tls=Tls(certificate=Path("/"), key=Path("/"), authority=Path("/")),
             audience="kept:settings",
             account_deletion_grace_days=grace_days,
-            **configured,
+            **({"password_hashing": PasswordHashing(passes=1, memory_kib=8, lanes=1)} | configured),
             support_contact="help@vendor.test",
             privacy_contact="privacy@vendor.test",
-            password_hashing=PasswordHashing(passes=1, memory_kib=8, lanes=1),
         )
         settings = Caller(CallerKind.SERVICE, name="settings")
         self.service = wire(config, self.clock, self.database, lambda name: played.channel(settings, name))

@@ -27,7 +27,10 @@ settings.DataControlsService/ListAssistedOptOuts
 settings.DataControlsService/ListDataControlsHistory
 settings.DataControlsService/WatchDataControls
 settings.GatewayService/ListGateways
+settings.MemberService/GetProfile
+settings.MemberService/ListInvitations
 settings.MemberService/ListMembers
+settings.MemberService/ListSignIns
 settings.OrganizationService/GetEffectiveTerms
 settings.OrganizationService/GetOrganization
 settings.OrganizationService/ListOrganizationChanges
@@ -102,8 +105,18 @@ CHANGES: Final = {
         "settings.LifecycleService/CloseOrganization": "organization.closed",
         "settings.LifecycleService/EraseOrganization": "organization.erased",
         "settings.MemberService/InviteMember": "member.invited",
+        "settings.MemberService/RevokeInvitation": "member.invitation_revoked",
         "settings.MemberService/RegisterMember": "member.registered",
-        "settings.MemberService/AuthenticateMember": "member.signed_in",
+        "settings.MemberService/SetMemberRole": "member.role_changed",
+        "settings.MemberService/RemoveMember": "member.removed",
+        "settings.MemberService/UpdateProfile": "member.updated",
+        "settings.MemberService/RequestEmailChange": "email_change.requested",
+        "settings.MemberService/ConfirmEmailChange": "email.changed",
+        "settings.MemberService/ChangePassword": "password.changed",
+        "settings.MemberService/RequestPasswordReset": "password_reset.issued",
+        "settings.MemberService/ResetPassword": "password.reset",
+        "settings.MemberService/ExportProfile": "profile.exported",
+        "settings.MemberService/DeleteMyAccount": "member.left",
         "settings.OrganizationService/AcceptTerms": "terms.accepted",
         "settings.OrganizationService/CreateOrganization": "organization.created member.invited",
         "settings.OrganizationService/UpdateOrganization": "organization.updated",
@@ -192,6 +205,8 @@ WITHOUT: Final = {
     "opentelemetry.proto.collector.logs.LogsService/Export": "As RecordInteraction.",
     "opentelemetry.proto.collector.trace.TraceService/Export": "As RecordInteraction.",
     "logging.LifecycleService/ForgetErasedRecords": "Retention reports the end: subject_erasure.ended, subject_erasure.completed.",
+    "settings.MemberService/AuthenticateMember": "Sign-ins are log data, which has a term; nothing leaves the audit log.",
+    "settings.MemberService/RenewSignIn": "As AuthenticateMember.",
     "logging.LifecycleService/HoldRecords": "Retention reports what the hold keeps: hold.activated.",
 }
 # Kinds that no RPC leaves: acts of jobs and commands, and of what is decided about every call.

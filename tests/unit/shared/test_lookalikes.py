@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.access_control.people.lookalikes import looks, skeleton
+from shared.lookalikes import looks, skeleton
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -15,6 +15,7 @@ def upgrade() -> None:
         ALTER TABLE account_deletions
             ADD COLUMN confirmed_at timestamptz,
             ADD COLUMN cancelled_by text,
+            ADD COLUMN cancelled_at timestamptz,
             ADD COLUMN erasure_id text
         """
     )

@@ -1,0 +1,87 @@
+"""A person's whole way through an account by the command line, on services that run: invited, registered, changed, taken along, gone."""
+
+import json
+import secrets
+from collections.abc import Callable
+
+import pytest
+
+from deploy.local.story.plot import Plot
+from kept.cli import main
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("stack")]
+
+
+class Kept:
+    """The command, in this process: a start of its own would cost each of these commands more than all that it does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, read: Callable[[], tuple[str, str]]) -> None:
+        self._monkeypatch = monkeypatch
+        self._read = read
+
+    def done(self, *words: str, **secrets_: str) -> str:
+        """What a command says that does it."""
+        code, out, err = self._run(words, secrets_)
+        assert code == 0, err
+        return out
+
+    def refused(self, *words: str, **secrets_: str) -> str:
+        """Why a service refuses it."""
+        code, out, err = self._run(words, secrets_)
+        assert code == 1, out
+        return str(json.loads(err.splitlines()[-1])["error"]["reason"])
+
+    def _run(self, words: tuple[str, ...], secrets_: dict[str, str]) -> tuple[int, str, str]:
+        for name in ("PASSWORD", "NEW_PASSWORD", "INVITATION"):
+            self._monkeypatch.delenv(f"KEPT_{name}", raising=False)
+        for name, value in secrets_.items():
+            self._monkeypatch.setenv(f"KEPT_{name.upper()}", value)
+        code = main(list(words))
+        return code, *self._read()
+
+
+@pytest.fixture
+def kept(plot: Plot, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Kept:
+    monkeypatch.setenv("KEPT_PROFILE", str(plot.stage._profile.file))
+    return Kept(monkeypatch, lambda: tuple(capsys.readouterr()))  # type: ignore[arg-type, return-value]
+
+
+def test_a_persons_way_through_an_account(plot: Plot, kept: Kept) -> None:
+    zdr = plot.customers["zdr"]
+    email, first, second = "nora@zdr.example", secrets.token_urlsafe(16), secrets.token_urlsafe(16)
+    kept.done("login", "--customer", zdr.admin_email, "--as", "boss", password=zdr.admin_password)
+    invite = ("settings", "members", "invite", "--as", "boss", "--json")
+    homograph = "nora@xn--" + "\u0437dr".encode("punycode").decode() + ".example"
+    assert kept.refused(*invite, homograph) == "DECEPTIVE_ADDRESS"
+    token = json.loads(kept.done(*invite, email))["invitation_token"]
+    register = ("settings", "members", "register", "--first-name", "Nora", "--last-name", "New", "--json")
+    assert kept.refused(*register, invitation=token, password="password1234") == "WEAK_PASSWORD"
+    member = json.loads(kept.done(*register, invitation=token, password=first))["member"]
+    assert kept.refused(*register, invitation=token, password=first) == "INVITATION_INVALID"
+
+    nora = ("--as", "nora", "--json")
+    kept.done("login", "--customer", email, "--as", "nora", password=first)
+    renamed = json.loads(kept.done("account", "rename", "--last-name", "Known", *nora))["profile"]
+    assert renamed["member"]["last_name"] == "Known"
+    stale = ("account", "rename", "--last-name", "Else", "--etag", member["etag"], *nora)
+    assert kept.refused(*stale) == "CONFLICT"
+    exported = json.loads(kept.done("account", "export", *nora))
+    assert exported["profile"]["member"]["email"] == email
+    assert [each["outcome"] for each in exported["sign_ins"]] == ["SIGN_IN_OUTCOME_SUCCEEDED"]
+
+    kept.done("account", "password", *nora, password=first, new_password=second)
+    # Whatever token she still has: none for another service can be had with the session that began with the old password.
+    assert kept.refused("usage", "show", *nora) in ("NOT_SIGNED_IN", "SIGN_IN_REFUSED")
+    kept.done("login", "--customer", email, "--as", "nora", password=second)
+
+    role = ("settings", "members", "role", member["member_id"], "member", "--as", "boss", "--json")
+    kept.done(*role)
+    assert kept.refused("account", "delete", "--sentence", "delete it", *nora, password=second) == (
+        "CONFIRMATION_MISMATCH"
+    )
+    kept.done("account", "delete", "--sentence", "delete my account", *nora, password=second)
+    assert kept.refused("account", "show", *nora) in ("UNAUTHENTICATED", "NOT_SIGNED_IN")
+    left = json.loads(kept.done("settings", "members", "list", "--as", "boss", "--json"))["members"]
+    assert email not in [each["email"] for each in left]
+    last = ("account", "delete", "--sentence", "delete my account", "--as", "boss", "--json")
+    assert kept.refused(*last, password=zdr.admin_password) == "LAST_ADMIN"

@@ -1,0 +1,141 @@
+"""Invitations: signed, for honest addresses, and for nobody who looks like a colleague."""
+
+from datetime import timedelta
+
+import pytest
+
+from kept.errors.v1 import reasons_pb2
+from kept.options.v1 import roles_pb2
+from kept.settings.v1 import members_pb2 as contract
+from kept.settings.v1 import organizations_pb2
+from tests.unit.settings.world import PASSWORD, World, refused
+
+CYRILLIC = "xn--" + "\u0430cme".encode("punycode").decode() + ".test"
+
+
+def invite(world: World, by: contract.Member, email: str) -> str:
+    request = contract.InviteMemberRequest(
+        organization_id=by.organization_id, email=email, role=roles_pb2.CUSTOMER_ROLE_MEMBER
+    )
+    return world.customer(by).members.InviteMember(request).invitation_token
+
+
+def invitations(world: World) -> int:
+    with world.database.engine.connect() as connection:
+        return int(connection.exec_driver_sql("SELECT count(*) FROM invitations").scalar_one())
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "new@" + "a" * 296 + ".test",  # 300 and more
+        "n" * 300 + "@acme.test",
+        "new@\u0430cme.test",  # Cyrillic, as such
+        "new acme.test",
+        "new@acme.test\n",
+        "",
+    ],
+)
+def test_an_address_that_is_none_is_refused_by_the_name_of_the_field(world: World, email: str) -> None:
+    admin = world.admin()
+    with refused(reasons_pb2.REASON_INVALID_ARGUMENT) as caught:
+        invite(world, admin, email)
+    assert {field for field, _ in caught[0].fields} == {"email"}
+    assert invitations(world) == 0
+
+
+def test_a_homograph_domain_is_refused_by_name(world: World) -> None:
+    admin = world.admin()
+    with refused(reasons_pb2.REASON_DECEPTIVE_ADDRESS) as caught:
+        invite(world, admin, f"new@{CYRILLIC}")
+    assert caught[0].metadata == {"field": "email"}
+    with refused(reasons_pb2.REASON_DECEPTIVE_ADDRESS) as caught:
+        world.staff().organizations.CreateOrganization(
+            organizations_pb2.CreateOrganizationRequest(
+                request_id="create-x",
+                display_name="X",
+                tier=organizations_pb2.TIER_PAYING,
+                deployment=organizations_pb2.DEPLOYMENT_SAAS,
+                admin_email=f"admin@{CYRILLIC}",
+            )
+        )
+    assert caught[0].metadata == {"field": "admin_email"}
+    assert invitations(world) == 0
+
+
+@pytest.mark.parametrize("email", ["adrnin@acme.test", "new@acrne.test", "NEW@ACRNE.test"])
+def test_who_looks_like_a_colleague_is_not_invited(world: World, email: str) -> None:
+    admin = world.admin()
+    invite(world, admin, "admln@globex.test")  # no colleague's domain
+    with refused(reasons_pb2.REASON_CONFUSABLE) as caught:
+        invite(world, admin, email)
+    assert caught[0].metadata == {"field": "email"}
+    assert invitations(world) == 1
+
+
+def test_what_looks_like_another_organizations_member_says_nothing_of_them(world: World) -> None:
+    admin, _ = world.admin("globex"), world.admin("acme")
+    assert invite(world, admin, "adrnin@acrne.test")
+
+
+def test_a_made_up_token_is_refused_before_the_database_is_asked(world: World) -> None:
+    token = world.organization().invitation_token
+    other = world.organization("other").invitation_token
+    made_up = token[:20] + other[20:]
+    with world.database.engine.connect() as connection:
+        connection.exec_driver_sql("ALTER TABLE invitations RENAME TO hidden")
+        connection.commit()
+    with refused(reasons_pb2.REASON_INVITATION_INVALID):
+        world.register(made_up)
+
+
+def test_a_weak_password_leaves_the_invitation_as_it_was(world: World) -> None:
+    token = world.organization().invitation_token
+    for weak in ("password1234", "admin@acme.test", "Ada Admin Acme"):
+        with refused(reasons_pb2.REASON_WEAK_PASSWORD) as caught:
+            world.public().members.RegisterMember(
+                contract.RegisterMemberRequest(
+                    invitation_token=token, first_name="Ada", last_name="Admin", password=weak
+                )
+            )
+        assert weak not in str(caught[0].metadata) + caught[0].text
+    assert world.register(token).email == "admin@acme.test"
+
+
+def test_an_invitation_is_listed_until_it_is_used_over_or_taken_back(world: World) -> None:
+    admin, other = world.admin("acme"), world.admin("other")
+    used, taken_back = invite(world, admin, "used@acme.test"), invite(world, admin, "back@acme.test")
+
+    def listed() -> list[contract.OpenInvitation]:
+        request = contract.ListInvitationsRequest(organization_id=admin.organization_id)
+        return list(world.customer(admin).members.ListInvitations(request).invitations)
+
+    world.clock.advance(timedelta(minutes=1))
+    invite(world, admin, "over@acme.test")
+    world.register(used)
+    back, over = listed()
+    assert (back.email, over.email) == ("back@acme.test", "over@acme.test")
+    revoke = contract.RevokeInvitationRequest(invitation_id=back.invitation_id)
+    with refused(reasons_pb2.REASON_NOT_FOUND):
+        world.customer(other).members.RevokeInvitation(revoke)
+    world.customer(admin).members.RevokeInvitation(revoke)
+    with refused(reasons_pb2.REASON_NOT_FOUND):
+        world.customer(admin).members.RevokeInvitation(revoke)
+    with refused(reasons_pb2.REASON_INVITATION_INVALID):
+        world.register(taken_back)
+    assert listed() == [over]
+    world.clock.advance(timedelta(days=7))
+    assert listed() == []
+    with refused(reasons_pb2.REASON_NOT_FOUND):
+        revoke.invitation_id = over.invitation_id
+        world.customer(admin).members.RevokeInvitation(revoke)
+    assert world.kinds(admin.organization_id)[-1] == "member.invitation_revoked"
+
+
+def test_an_invitation_is_no_password_reset(world: World) -> None:
+    admin = world.admin()
+    token = invite(world, admin, "new@acme.test")
+    with refused(reasons_pb2.REASON_PASSWORD_RESET_INVALID):
+        world.public().members.ResetPassword(
+            contract.ResetPasswordRequest(reset_token=token, new_password=PASSWORD)
+        )

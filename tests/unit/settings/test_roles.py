@@ -1,0 +1,172 @@
+"""Roles and removal: an organization always has an admin, whoever acts at the same time."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select
+
+from kept.errors.v1 import reasons_pb2
+from kept.options.v1 import roles_pb2
+from kept.settings.v1 import members_pb2 as contract
+from services.settings.store.tables import known_sources, password_resets
+from shared.errors import KeptError
+from tests.unit.settings.world import PASSWORD, World, refused
+
+ADMIN, MEMBER = roles_pb2.CUSTOMER_ROLE_ADMIN, roles_pb2.CUSTOMER_ROLE_MEMBER
+
+
+def set_role(
+    world: World,
+    by: contract.Member,
+    member: contract.Member,
+    role: "roles_pb2.CustomerRole.ValueType",
+    etag: str = "",
+) -> contract.Member:
+    request = contract.SetMemberRoleRequest(member_id=member.member_id, role=role, etag=etag or member.etag)
+    return world.customer(by).members.SetMemberRole(request).member
+
+
+def remove(world: World, by: contract.Member, member: contract.Member, etag: str = "") -> None:
+    world.customer(by).members.RemoveMember(
+        contract.RemoveMemberRequest(member_id=member.member_id, etag=etag or member.etag)
+    )
+
+
+def listed(world: World, by: contract.Member) -> list[contract.Member]:
+    request = contract.ListMembersRequest(organization_id=by.organization_id)
+    found = world.customer(by).members.ListMembers(request).members
+    return sorted(found, key=lambda one: one.first_name)  # Ada, who is admin, then Max
+
+
+def test_a_role_counts_at_once_and_access_control_hears_of_it(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    promoted = set_role(world, admin, member, ADMIN)
+    assert (promoted.role, promoted.etag != member.etag) == (ADMIN, True)
+    assert set_role(world, admin, promoted, ADMIN) == promoted, "the same again changes nothing"
+    demoted = set_role(world, promoted, admin, MEMBER)
+    with refused(reasons_pb2.REASON_ADMIN_REQUIRED):
+        set_role(world, admin, promoted, MEMBER)
+    assert world.kinds(admin.organization_id)[-2:] == ["member.role_changed"] * 2
+    assert dict(world.peers.entries[-1].facts) == {
+        "role": "CUSTOMER_ROLE_MEMBER",
+        "role_before": "CUSTOMER_ROLE_ADMIN",
+    }
+    assert [(told.member_id, told.role, told.revision) for told in world.peers.members[2:]] == [
+        (member.member_id, ADMIN, 2),
+        (demoted.member_id, MEMBER, 2),
+    ]
+
+
+def test_who_is_removed_is_gone_everywhere(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    issuer = world.peer("issuer").members
+    signed_in = contract.AuthenticateMemberRequest(email=member.email, password=PASSWORD, source="192.0.2.1")
+    issuer.AuthenticateMember(signed_in)
+    world.public().members.RequestPasswordReset(contract.RequestPasswordResetRequest(email=member.email))
+    world.run_jobs()
+    remove(world, admin, member)
+    with refused(reasons_pb2.REASON_UNAUTHENTICATED):
+        listed(world, member)
+    with refused(reasons_pb2.REASON_SIGN_IN_FAILED):
+        issuer.AuthenticateMember(signed_in)
+    with refused(reasons_pb2.REASON_NOT_FOUND):
+        remove(world, admin, member)
+    assert world.kinds(admin.organization_id)[-1] == "member.removed"
+    gone = world.peers.members[-1]
+    assert (gone.member_id, gone.role, gone.display_name, gone.revision) == (
+        member.member_id,
+        roles_pb2.CUSTOMER_ROLE_UNSPECIFIED,
+        "",
+        2,
+    )
+    with world.database.transaction() as tx:
+        assert tx.execute(select(known_sources)).all() == []
+        assert tx.execute(select(password_resets)).all() == []
+    with world.database.engine.connect() as connection:
+        tables = connection.exec_driver_sql(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+        ).scalars()
+        everything = " ".join(
+            str(connection.exec_driver_sql(f"SELECT * FROM {table}").all()) for table in tables
+        )
+    assert "Max" not in everything
+    assert member.email not in everything
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda world, admin: set_role(world, admin, admin, MEMBER),
+        lambda world, admin: remove(world, admin, admin),
+        lambda world, admin: world.customer(admin).members.DeleteMyAccount(
+            contract.DeleteMyAccountRequest(confirmation_sentence="delete my account", password=PASSWORD)
+        ),
+    ],
+    ids=["demoted", "removed", "left"],
+)
+def test_the_last_admin_stays(world: World, act: Callable[[World, contract.Member], object]) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    with refused(reasons_pb2.REASON_LAST_ADMIN):
+        act(world, admin)
+    assert listed(world, admin) == [admin, member]
+    successor = set_role(world, admin, member, ADMIN)
+    act(world, admin)
+    assert successor in listed(world, successor)
+
+
+def test_of_two_admins_who_remove_each_other_one_is_refused(world: World) -> None:
+    first = world.admin()
+    second = set_role(world, first, world.colleague(first), ADMIN)
+    outcome = world.during(
+        # As the first one's removal does it: under the organization's row.
+        f"SELECT 1 FROM organizations WHERE organization_id = '{first.organization_id}' FOR UPDATE; "
+        f"DELETE FROM members WHERE member_id = '{second.member_id}'",
+        lambda: remove(world, second, first),
+    )
+    assert isinstance(outcome, KeptError)
+    assert outcome.name == "ADMIN_REQUIRED"
+    assert listed(world, first) == [first]
+
+
+def test_of_two_admins_at_once_one_gets_the_current_etag(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    outcome = world.during(
+        f"SELECT 1 FROM organizations WHERE organization_id = '{admin.organization_id}' FOR UPDATE; "
+        f"UPDATE members SET revision = 2 WHERE member_id = '{member.member_id}'",
+        lambda: set_role(world, admin, member, ADMIN),
+    )
+    assert isinstance(outcome, KeptError)
+    assert (outcome.name, outcome.status.name) == ("CONFLICT", "ABORTED")
+    assert outcome.metadata == {"etag": "member-2"}
+    assert [each.role for each in listed(world, admin)] == [ADMIN, MEMBER], "nothing changed"
+
+
+def test_an_etag_from_yesterday_changes_nothing(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    promoted = set_role(world, admin, member, ADMIN)
+    for act in (
+        lambda: set_role(world, admin, promoted, MEMBER, member.etag),
+        lambda: remove(world, admin, promoted, member.etag),
+    ):
+        with refused(reasons_pb2.REASON_CONFLICT) as caught:
+            act()
+        assert caught[0].metadata == {"etag": promoted.etag}
+    assert promoted in listed(world, admin)
+
+
+def test_an_admin_of_another_organization_finds_nobody(world: World) -> None:
+    admin, other = world.admin("acme"), world.admin("other")
+    member = world.colleague(admin)
+    for act in (lambda: set_role(world, other, member, ADMIN), lambda: remove(world, other, member)):
+        with refused(reasons_pb2.REASON_NOT_FOUND):
+            act()
+    with refused(reasons_pb2.REASON_WRONG_ORGANIZATION):
+        world.customer(other, admin.organization_id).members.RemoveMember(
+            contract.RemoveMemberRequest(member_id=member.member_id, etag=member.etag)
+        )
+    assert listed(world, admin) == [admin, member]
