@@ -146,6 +146,7 @@ def _complete(request: Any, of: Descriptor) -> None:
     plain: dict[str, Any] = {
         "etag": "x",
         "email": "someone@else.example",
+        "end_user": "x",
         "role": 1,
         "commitments_version": "2026-01",
         "accepted_commitments": ["x"],
