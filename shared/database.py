@@ -5,6 +5,7 @@ Statements run in READ COMMITTED. A database that cannot be reached, a lock or s
 idempotency tells.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,12 +21,20 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy import exc as sql_errors
 
-from shared.driver import prepare
+from shared.driver import prepare, together
 from shared.errors import KeptError, Reason
 
 # One advisory lock for migrations, so that replicas that start together migrate once.
 _MIGRATION_LOCK: Final = 7_300_000_001
 _AFTERWARDS: Final = "kept.afterwards"
+# The server ends a session that is idle for so long (idle_session_timeout): what a process slept over is not carried out when it wakes.
+IDLE_SESSION: Final = timedelta(minutes=30)
+_SESSION: Final = (
+    "-c timezone=UTC -c idle_in_transaction_session_timeout=60000 "
+    f"-c idle_session_timeout={int(IDLE_SESSION.total_seconds() * 1000)}"
+)
+# Connections are renewed well before that.
+_RENEWED_SECONDS: Final = 600
 
 
 def after_commit(tx: Connection, action: Callable[[], None]) -> None:
@@ -55,25 +64,23 @@ class Database:
             pool_size=pool,
             max_overflow=0,
             pool_timeout=5,
+            pool_recycle=_RENEWED_SECONDS,
             hide_parameters=True,  # no parameter in an exception's text: it may be content
             connect_args={
                 "connect_timeout": 5,
-                "options": f"{_options(url)} -c timezone=UTC -c idle_in_transaction_session_timeout=60000".strip(),
+                "options": f"{_options(url)} {_SESSION}".strip(),
             },
         )
         event.listen(self.engine, "connect", lambda connection, _: prepare(connection))
         self._on_commit = on_commit
-        self._statements: list[Connection] = []
+        self._statements: list[tuple[Connection, float]] = []
 
     @contextmanager
     def statement(self) -> Iterator[Connection]:
         """A connection for one statement, which is a transaction of its own: durable when it returns, without the round trips that begin
         and end one. One such connection is kept for the next. Raises as `transaction` does; there is no `after_commit`."""
         with self._translated():
-            try:
-                connection = self._statements.pop()
-            except IndexError:
-                connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection, since = self._autocommitting()
             try:
                 if self._on_commit is not None:
                     self._on_commit("before")
@@ -85,9 +92,30 @@ class Database:
             if self._statements:
                 connection.close()
             else:
-                self._statements.append(connection)
+                self._statements.append((connection, since))
         if self._on_commit is not None:
             self._on_commit("after")
+
+    def _autocommitting(self) -> tuple[Connection, float]:
+        """The connection that is kept, if it is not too old, and since when there is it."""
+        try:
+            kept = self._statements.pop()
+        except IndexError:
+            kept = None
+        if kept is not None and time.monotonic() - kept[1] < _RENEWED_SECONDS:
+            return kept
+        if kept is not None:
+            kept[0].close()
+        return self.engine.connect().execution_options(isolation_level="AUTOCOMMIT"), time.monotonic()
+
+    @contextmanager
+    def at_once(self) -> Iterator[Connection]:
+        """A transaction whose statements go out together with its end, in one round trip: nobody looks at an answer before. Takes `execute`
+        and `later` of shared.driver. Raises as `transaction` does; there is no `after_commit`.
+
+        A process that sleeps before they go out finds its session ended after `IDLE_SESSION`, and nothing was done."""
+        with self.statement() as connection, together(connection):
+            yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -141,7 +169,7 @@ class Database:
 
     def close(self) -> None:
         """Gives all connections back."""
-        for connection in self._statements:
+        for connection, _ in self._statements:
             connection.close()
         self._statements.clear()
         self.engine.dispose()

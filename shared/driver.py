@@ -1,7 +1,7 @@
 """The driver's own connection under a transaction, for what is in the way of every call or touches very many rows: there SQLAlchemy costs
 more than the statement."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, LiteralString, cast
 
@@ -75,6 +75,13 @@ def last_value(statement: Connection, commands: Composed) -> Any:
         pass
     row = cursor.fetchone()
     return None if row is None else row[0]
+
+
+def later(
+    tx: Connection, statement: LiteralString, parameters: Sequence[object] | Mapping[str, object]
+) -> Callable[[], list[tuple[Any, ...]]]:
+    """What gives the rows of a statement of `together`, once that block is over."""
+    return driver_of(tx).execute(statement, parameters, binary=True).fetchall
 
 
 def copy_binary(

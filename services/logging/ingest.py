@@ -22,7 +22,7 @@ from services.logging.policies import Policies
 from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
 from services.logging.screening_feed import Screenable, ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, Unsealed, seal_contents
-from services.logging.store import stripes, writing
+from services.logging.store import locks, stripes, writing
 from services.logging.subjects import behind_fences, require_young
 from services.logging.usage.counting import used_by
 from services.logging.usage.features import shape_of
@@ -227,6 +227,8 @@ class Ingest:
         organization_ids = {one.key[0] for one in waiting}
         days = record_days([one.key[1] for one in waiting])
         self._partitions.require(days)
+        if len(waiting) == 1 and self._write_alone(waiting[0], received_at, is_usage):
+            return
         with self._database.transaction() as tx:
             stripes.share(tx, organization_ids)
             require_young(received_at, self._clock)
@@ -247,6 +249,21 @@ class Ingest:
             stored = {row.key for row in fresh}
             for one in waiting:
                 one.is_duplicate = one.row is not None and one.key not in stored
+
+    def _write_alone(self, arrival: _Arrival, received_at: datetime, is_usage: bool) -> bool:
+        """The same for one record, in one round trip. False where nothing was written: it is there already, a fence stands before it, its
+        data key is new, or it is not known yet how to lock."""
+        row, data_key = arrival.row, arrival.data_key
+        assert row is not None
+        if not locks.are_known_on_server(self._database.engine) or not (data_key is None or data_key.stored):
+            return False
+        # Asked before the stripe is held, for nothing is asked after it. That a process sleeps in between, as long as a fence outlives
+        # what it stops, is the database's to notice (Database.at_once).
+        require_young(received_at, self._clock)
+        with self._database.at_once() as tx:
+            stripes.share(tx, [row.organization_id])
+            written = writing.write_one(tx, row, self._writer, used_by if is_usage else None)
+        return bool(written())
 
 
 def _receipts(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> list[ingest_pb2.Receipt]:

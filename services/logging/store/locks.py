@@ -33,6 +33,11 @@ def are_on_shards(tx: Connection) -> bool:
     return known
 
 
+def are_known_on_server(engine: Engine) -> bool:
+    """Whether it was looked up that they are not. Asks the database nothing."""
+    return _distributed.get(engine) is False
+
+
 def _look(tx: Connection) -> bool:
     if not tx.execute(text("SELECT count(*) FROM pg_extension WHERE extname = 'citus'")).scalar_one():
         return False

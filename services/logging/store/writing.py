@@ -20,8 +20,7 @@ from services.logging.sealing import DataKey
 from services.logging.store import arrivals
 from services.logging.store.screening import expect
 from services.logging.store.tables import RECORD_COLUMNS, RECORD_TYPES, interactions, retained
-from shared.driver import Uuid, copy_binary, execute, listed, together
-from shared.driver import rows as answered
+from shared.driver import Uuid, copy_binary, execute, later, listed, together
 
 _COLUMNS: Final = ", ".join(RECORD_COLUMNS)
 _COPY: Final = f"COPY {{table}} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
@@ -31,7 +30,8 @@ _COUNT: Final = """
 """
 _WRITE_ONE: Final = f"""
     WITH stored AS (
-        INSERT INTO interactions ({_COLUMNS}) VALUES ({", ".join(f"%b::{one}" for one in RECORD_TYPES)}) ON CONFLICT DO NOTHING
+        INSERT INTO interactions ({_COLUMNS}) SELECT * FROM (VALUES ({", ".join(f"%b::{one}" for one in RECORD_TYPES)}))
+        AS arriving ({_COLUMNS}) WHERE {{free}} ON CONFLICT DO NOTHING
         RETURNING organization_id, record_id, received_at, content IS NOT NULL AS has_content
     ), waiting AS (
         INSERT INTO unscreened (organization_id, record_id, received_at)
@@ -42,8 +42,17 @@ _WRITE_ONE: Final = f"""
     ){{used}} SELECT 1 FROM stored
 """  # noqa: S608 - constants
 _USED: Final = f", used AS ({arrivals.INSERT} SELECT organization_id, {arrivals.VALUES} FROM stored)"  # noqa: S608
-_WRITE_UNUSED_ONE: Final = _WRITE_ONE.format(used="")
-_WRITE_USED_ONE: Final = _WRITE_ONE.format(used=_USED)
+# No fence stands before it: see stripes.fences and subjects.fenced, which ask the same of many.
+_FREE: Final = """
+    NOT EXISTS (SELECT FROM organization_fences WHERE organization_id = arriving.organization_id)
+    AND NOT EXISTS (SELECT FROM day_fences WHERE day = %b)
+    AND NOT EXISTS (
+        SELECT FROM subject_fences AS fence WHERE fence.organization_id = arriving.organization_id
+        AND fence.end_user = arriving.end_user AND fence.below > arriving.record_id
+    )
+"""
+_WRITE_UNUSED_ONE: Final = _WRITE_ONE.format(used="", free=_FREE)
+_WRITE_USED_ONE: Final = _WRITE_ONE.format(used=_USED, free=_FREE)
 _COUNT_ALL: Final = f"""
     INSERT INTO stored_counts AS counted (day, organization_id, writer, records, records_with_content)
     SELECT day, organization_id, %b, records, with_content FROM unnest(%t::date[], %t::text[], %t::int8[], %t::int8[])
@@ -64,7 +73,7 @@ def write(
     keys."""
     ordered = sorted(rows, key=_KEY)
     if len(ordered) < 2:
-        return [row for row in ordered if _write_one(tx, row, writer, usage)]
+        return [row for row in ordered if write_one(tx, row, writer, usage)()]
     fresh = _write_many(tx, ordered)
     cells = [] if usage is None else usage(fresh)
     with together(tx):
@@ -74,15 +83,16 @@ def write(
     return fresh
 
 
-def _write_one(
+def write_one(
     tx: Connection, row: Row, writer: str, usage: Callable[[Sequence[Row]], Sequence[arrivals.Cell]] | None
-) -> bool:
-    """Whether it was not there before. One statement: COPY, its savepoint and what follows take far longer than one row."""
-    given = (*_values(row), row.day, writer)
+) -> Callable[[], list[tuple[object, ...]]]:
+    """The same for one row by itself, in one statement: COPY, its savepoint and what follows take far longer than one row. Writes nothing
+    where a fence stands before it. What is returned tells, once the statement was carried out, whether the row was written."""
+    given = (*_values(row), row.day, row.day, writer)
     if usage is None:
-        return bool(answered(tx, _WRITE_UNUSED_ONE, given))
+        return later(tx, _WRITE_UNUSED_ONE, given)
     [cell] = usage([row])
-    return bool(answered(tx, _WRITE_USED_ONE, given + arrivals.values_of(cell)))
+    return later(tx, _WRITE_USED_ONE, given + arrivals.values_of(cell))
 
 
 def _write_many(tx: Connection, rows: Sequence[Row]) -> Sequence[Row]:
