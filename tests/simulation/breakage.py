@@ -17,7 +17,7 @@ from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow
 from services.logging import admission, ingest
-from services.logging.store import billing, retention, tables
+from services.logging.store import billing, retention, tables, writing
 from services.settings.subject_requests import SubjectRequests
 from shared.ids import new_id
 from shared.replica import Replica
@@ -26,7 +26,7 @@ from shared.replica import Replica
 @dataclass(frozen=True)
 class Safeguard:
     """One thing that a promise rests on. invariant: its number in the architecture; where, name, instead: what it is replaced by. favoured:
-    the acts that its loss would show in; days: how long a history takes to get there."""
+    the acts that its loss would show in; days: how long a history takes to get there. also: the same at its other places."""
 
     invariant: int
     where: Any
@@ -34,6 +34,7 @@ class Safeguard:
     instead: Any
     favoured: frozenset[str]
     days: int
+    also: tuple[tuple[Any, str, Any], ...] = ()
 
 
 def _drop_held_too(tx: Connection, day: date, run_id: str, now: datetime) -> tuple[int, int]:
@@ -74,6 +75,8 @@ _HOLDING = frozenset({"records", "places_hold", "releases_hold"})
 _FORGETTING = frozenset({"records", "sends_again", "forgets"})
 _CHOOSING = frozenset({"joins", "chooses_unheard", "records"})
 
+# What the statement for one record asks, without end users' fences.
+_NO_END_USERS = writing._FREE[: writing._FREE.rindex("AND NOT EXISTS")]
 SAFEGUARDS = {
     # Content of zero data retention is dropped.
     "zdr": Safeguard(1, admission, "STORE_WITHOUT_CONTENT", admission.STORE, _CHOOSING, 10),
@@ -90,7 +93,18 @@ SAFEGUARDS = {
     # Epochs are marked before rows go.
     "marks": Safeguard(3, Destroyer, "_mark_days", _mark_nothing, frozenset({"records"}), 33),
     # What an erased end user left before is not written any more.
-    "fence": Safeguard(10, ingest, "behind_fences", lambda tx, rows, are_any: set(), _FORGETTING, 10),
+    "fence": Safeguard(
+        10,
+        ingest,
+        "behind_fences",
+        lambda tx, rows, are_any: set(),
+        _FORGETTING,
+        10,
+        also=(
+            (writing, "_WRITE_USED_ONE", writing._WRITE_ONE.format(used=writing._USED, free=_NO_END_USERS)),
+            (writing, "_WRITE_UNUSED_ONE", writing._WRITE_ONE.format(used="", free=_NO_END_USERS)),
+        ),
+    ),
     # Copies of what went with an end user open nowhere.
     "withheld": Safeguard(10, Custody, "withhold", _withhold_nothing, _FORGETTING, 10),
     # What a customer passed on reaches retention.
@@ -108,5 +122,6 @@ def without(safeguard: str | None) -> Iterator[None]:
     with ExitStack() as patches:
         if safeguard is not None:
             out = SAFEGUARDS[safeguard]
-            patches.enter_context(mock.patch.object(out.where, out.name, out.instead))
+            for where, name, instead in ((out.where, out.name, out.instead), *out.also):
+                patches.enter_context(mock.patch.object(where, name, instead))
         yield
