@@ -111,10 +111,8 @@ class ScreeningFeed:
                 one.since = now
                 self._queue.append(one)
                 self._queued_bytes += len(one.content)
-            is_batch = len(self._queue) >= _BATCH_RECORDS or self._queued_bytes >= _BATCH_BYTES
-        if (
-            is_batch
-        ):  # fewer wait for others to come: each batch is a decision, an entry in the audit log and a call
+            is_batch = self._is_batch()
+        if is_batch:
             self.job.wake.set()
 
     def screen_fresh(self) -> bool:
