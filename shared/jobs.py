@@ -5,7 +5,8 @@ each job in a thread of its own; the simulation calls steps itself, in an order 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -25,6 +26,26 @@ class Job:
     interval: timedelta
     step: Callable[[], bool]
     wake: threading.Event = field(default_factory=threading.Event)
+
+
+class Attempts:
+    """Attempts of which one that fails holds up no other. What is raised, once all were made, is the first failure."""
+
+    def __init__(self) -> None:
+        self._failure: KeptError | None = None
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """One of them: a KeptError ends the block and is kept."""
+        try:
+            yield
+        except KeptError as error:
+            self._failure = self._failure or error
+
+    def raise_first(self) -> None:
+        """Raises the first failure, if there was one."""
+        if self._failure is not None:
+            raise self._failure
 
 
 class JobRunner:

@@ -16,7 +16,7 @@ from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database, after_commit
 from shared.errors import KeptError, Reason
-from shared.jobs import Job
+from shared.jobs import Attempts, Job
 from shared.outbox import Outbox
 
 _BATCH: Final = 50
@@ -73,15 +73,11 @@ class Certifier:
                 rows.add_key(tx, self._key, now)
             waiting = rows.take_unfinished(tx, now, _BATCH)
         self._is_key_known = True
-        failure: KeptError | None = None
-        completed = 0
+        attempts, completed = Attempts(), 0
         for certificate in waiting:
-            try:
+            with attempts.attempt():
                 completed += self._complete(certificate)
-            except KeptError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
+        attempts.raise_first()
         return len(waiting) == _BATCH and completed > 0
 
     def _complete(self, certificate: Certificate) -> bool:

@@ -24,7 +24,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, not_found
 from shared.ids import new_id
-from shared.jobs import Job
+from shared.jobs import Attempts, Job
 from shared.outbox import Outbox
 
 _ACTOR: Final = "service:retention"
@@ -117,17 +117,12 @@ class HoldKeeper:
             self._end_by_itself(hold_id)
         with self._database.transaction() as tx:
             waiting = rows.take_unfinished(tx, self._clock.now(), _BATCH)
-        failure: KeptError | None = None
-        settled = 0
+        attempts, settled = Attempts(), 0
         for hold_id in waiting:
-            try:
+            with attempts.attempt():
                 hold = self.advance(hold_id)
-            except KeptError as error:
-                failure = failure or error
-            else:
                 settled += hold is not None and hold.state not in (HoldState.PENDING, HoldState.RELEASING)
-        if failure is not None:
-            raise failure
+        attempts.raise_first()
         return len(ending) == _BATCH or (len(waiting) == _BATCH and settled > 0)
 
     def _end_by_itself(self, hold_id: str) -> None:

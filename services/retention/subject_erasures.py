@@ -47,7 +47,7 @@ from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database, after_commit
 from shared.errors import KeptError, Reason, not_found
-from shared.jobs import Job
+from shared.jobs import Attempts, Job
 from shared.outbox import Outbox
 
 _ACTOR: Final = "service:retention"
@@ -151,15 +151,11 @@ class SubjectErasures:
         """The job: one step of each erasure that can go on. Raises the first failure once all were tried."""
         with self._database.transaction() as tx:
             waiting = rows.take_unfinished(tx, self._clock.now(), _BATCH)
-        failure: KeptError | None = None
-        more = False
+        attempts, more = Attempts(), False
         for erasure_id in waiting:
-            try:
+            with attempts.attempt():
                 more = self._advance(erasure_id) or more
-            except KeptError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
+        attempts.raise_first()
         return more
 
     def _advance(self, erasure_id: str) -> bool:

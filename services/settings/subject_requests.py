@@ -30,7 +30,7 @@ from shared.database import Database, after_commit
 from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid, not_found, wrong_state
 from shared.identity import Caller
-from shared.jobs import Job
+from shared.jobs import Attempts, Job
 from shared.outbox import Outbox
 from shared.pages import page
 from shared.telemetry import ALERT
@@ -237,15 +237,12 @@ class SubjectRequests:
         now = self._clock.now()
         with self._database.transaction() as tx:
             waiting = store.claim_to_look(tx, now, now + _LOOK, _BATCH)
-        failure: KeptError | None = None
+        attempts = Attempts()
         for request in waiting:
-            try:
+            with attempts.attempt():  # what fails is looked at again
                 self._look(request)
-            except KeptError as error:  # it is looked at again
-                failure = failure or error
         self._report()
-        if failure is not None:
-            raise failure
+        attempts.raise_first()
         return reminded or len(waiting) == _BATCH
 
     def _remind(self) -> bool:

@@ -25,7 +25,7 @@ from shared.channels import within
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database, after_commit
 from shared.errors import KeptError, Reason
-from shared.jobs import Job
+from shared.jobs import Attempts, Job
 from shared.outbox.table import Figures
 
 AUDIT: Final = "audit"
@@ -130,17 +130,13 @@ class Outbox:
 
     def deliver(self) -> bool:
         """Delivers one batch of each kind that is ready. True when there is more. Raises the first failure at the end."""
-        more = False
-        failure: KeptError | None = None
+        attempts, more = Attempts(), False
         for kind in (AUDIT, *self._handlers):
-            try:
+            with attempts.attempt():
                 more = self._deliver_kind(kind) or more
-            except KeptError as error:
-                failure = failure or error
         self._figures.take(now=self._has_changed)
         self._has_changed = False
-        if failure is not None:
-            raise failure
+        attempts.raise_first()
         return more
 
     def _deliver_kind(self, kind: str) -> bool:

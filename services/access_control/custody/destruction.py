@@ -20,6 +20,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.ids import derived_id
+from shared.jobs import Attempts
 
 ACTOR: Final = "service:access_control"
 # Organizations that one step marks, and one transaction locks: a few tens of milliseconds.
@@ -91,17 +92,13 @@ class Destroyer:
         lapsed) holds up no other; the first such failure is raised at the end."""
         with self._database.transaction() as tx:
             unmarked = destructions.marking(tx)
-        more = False
-        failure: KeptError | None = None
+        attempts, more = Attempts(), False
         for row in unmarked:
-            try:
+            with attempts.attempt():
                 more = self._mark(row) or more
-            except KeptError as error:
-                failure = failure or error
         self._replace_root()
         self._destroy_retired()
-        if failure is not None:
-            raise failure
+        attempts.raise_first()
         return more
 
     # --- step 1: marks ---------------------------------------------------------------------------------------------
