@@ -4,6 +4,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -51,6 +52,10 @@ class ServiceConfig(_Strict):
     )
     metrics_address: str = Field(pattern=r"^.+:\d+$", description="host:port of Prometheus metrics")
     database_url: SecretStr = Field(description="postgresql+psycopg://role:password@host:port/database")
+    database_password_file: Path | None = Field(
+        default=None,
+        description="file with the database role's password, read for each new connection; not with one in database_url",
+    )
     database_pool: int = Field(default=12, ge=2, le=200, description="connections at most")
     migrate_at_start: bool = Field(default=False, description="migrate the schema before serving")
     tls: Tls
@@ -71,6 +76,14 @@ class ServiceConfig(_Strict):
         default=25.0, ge=0, le=300, description="calls in progress may take this long to end"
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _one_password(self) -> "ServiceConfig":
+        if self.database_password_file is not None and (
+            urlsplit(self.database_url.get_secret_value()).password is not None
+        ):
+            raise ValueError("database_password_file is set, and database_url holds a password too: one of them counts")
+        return self
 
     @model_validator(mode="after")
     def _local_only(self) -> "ServiceConfig":

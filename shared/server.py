@@ -27,7 +27,7 @@ from grpc_reflection.v1alpha import reflection
 from shared.channels import MAX_MESSAGE_BYTES, Channels, matching_pair
 from shared.clock import Clock, SystemClock, TravellingClock
 from shared.config import ConfigError, ServiceConfig, Tls, load, render
-from shared.database import Database, migrate, schema_is_current
+from shared.database import Database, await_schema, migrate, require_schema, schema_is_current
 from shared.errors import KeptError
 from shared.identity import BearerIdentity, CertificateIdentity, TokenVerifier
 from shared.jobs import JobRunner
@@ -71,6 +71,12 @@ def main(
     parser.add_argument(
         "--migrate", action="store_true", help="bring the database to the newest schema, and exit"
     )
+    parser.add_argument(
+        "--await-schema",
+        type=float,
+        metavar="SECONDS",
+        help="wait until the database has the schema that this version needs, at most this long, and exit",
+    )
     options = parser.parse_args(arguments)
     try:
         config = load(config_class, name, options.config)
@@ -79,11 +85,15 @@ def main(
             return 0
         protect_memory()
         configure_logging(name, config.log_level)
-        database = Database(config.database_url.get_secret_value(), pool=config.database_pool)
+        database = Database.configured(config)
         if options.migrate or config.migrate_at_start:
             migrate(database, migrations)
         if options.migrate:
             return 0
+        if options.await_schema is not None:
+            await_schema(database, migrations, timedelta(seconds=options.await_schema))
+            return 0
+        require_schema(database, migrations)
         _serve(name, config, wire, database, migrations)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
