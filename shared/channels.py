@@ -18,6 +18,7 @@ import grpc
 
 from shared.config import Tls
 from shared.errors import from_rpc_error
+from shared.telemetry import CERTIFICATE_EXPIRES
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 _DEADLINE_SECONDS: Final = 10.0
@@ -224,8 +225,10 @@ def matching_pair(certificate_file: Path, key_file: Path) -> bytes:
 
     certificate = certificate_file.read_bytes()
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    of_certificate = x509.load_pem_x509_certificate(certificate).public_key().public_bytes(*form)
+    read = x509.load_pem_x509_certificate(certificate)
+    of_certificate = read.public_key().public_bytes(*form)
     of_key = load_pem_private_key(key_file.read_bytes(), None).public_key().public_bytes(*form)
     if of_certificate != of_key:
         raise ValueError("certificate and key do not belong together")
+    CERTIFICATE_EXPIRES.set(read.not_valid_after_utc.timestamp())
     return certificate

@@ -82,7 +82,9 @@ class ServiceConfig(_Strict):
         if self.database_password_file is not None and (
             urlsplit(self.database_url.get_secret_value()).password is not None
         ):
-            raise ValueError("database_password_file is set, and database_url holds a password too: one of them counts")
+            raise ValueError(
+                "database_password_file is set, and database_url holds a password too: one of them counts"
+            )
         return self
 
     @model_validator(mode="after")

@@ -33,7 +33,7 @@ from shared.identity import BearerIdentity, CertificateIdentity, TokenVerifier
 from shared.jobs import JobRunner
 from shared.pipeline import Identify, Pipeline, StreamPool
 from shared.service import Connect, Service
-from shared.telemetry import configure_logging, serve_metrics
+from shared.telemetry import SERVING, configure_logging, serve_metrics
 
 C = TypeVar("C", bound=ServiceConfig)
 Wire = Callable[[C, Clock, Database, Connect], Service]
@@ -173,6 +173,7 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
 
     while not stopping.wait(_READINESS_INTERVAL.total_seconds() if parts[""] else 0.1):
         for part, serving in _states(service, database, migrations).items():
+            SERVING.labels(part or "readiness").set(serving)
             if serving is not parts[part]:
                 parts[part] = serving
                 statuses.set(

@@ -11,7 +11,19 @@ from deploy.check.kustomize.resource import Object, Resource, Unsupported
 
 _FILE: Final = "kustomization.yaml"
 _KNOWN: Final = frozenset(
-    "apiVersion kind resources components configMapGenerator patches namespace nameSuffix labels images replacements".split()
+    [
+        "apiVersion",
+        "kind",
+        "resources",
+        "components",
+        "configMapGenerator",
+        "patches",
+        "namespace",
+        "nameSuffix",
+        "labels",
+        "images",
+        "replacements",
+    ]
 )
 Read = Callable[[Path], str]
 

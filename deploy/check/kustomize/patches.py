@@ -58,9 +58,7 @@ def _merge_list(target: list[Object], patch: list[Object], key: str) -> None:
 def apply_operations(target: Object, operations: list[Object]) -> None:
     """Applies a JSON Patch. Raises Unsupported for an operation that does not fit."""
     for operation in operations:
-        *way, last = [
-            part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]
-        ]
+        *way, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
         try:
             parent: Any = target
             for part in way:

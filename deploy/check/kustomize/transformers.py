@@ -104,7 +104,11 @@ def selects(target: Object, resource: Resource) -> bool:
     unknown = set(target) - {"kind", "name", "labelSelector"}
     if unknown:
         raise Unsupported(f"a selector by {', '.join(sorted(unknown))}")
-    labels = dict(part.split("=") for part in target["labelSelector"].split(",")) if "labelSelector" in target else {}
+    labels = (
+        dict(part.split("=") for part in target["labelSelector"].split(","))
+        if "labelSelector" in target
+        else {}
+    )
     return (
         target.get("kind", resource.kind) == resource.kind
         and target.get("name", resource.name) == resource.name

@@ -37,7 +37,9 @@ _WORDS: Final = ("description", "default")
 def main(wheel: Path) -> None:
     """Writes a file for each of the newest minors in the wheel."""
     with zipfile.ZipFile(wheel) as archive:
-        found = {int(match[1]): name for name in archive.namelist() if (match := _DEFINITIONS.fullmatch(name))}
+        found = {
+            int(match[1]): name for name in archive.namelist() if (match := _DEFINITIONS.fullmatch(name))
+        }
         for minor in sorted(found)[-MINORS:]:
             definitions = json.loads(archive.read(found[minor]))["$defs"]
             kinds = {f"{version}/{kind}": _find(definitions, version, kind) for version, kind in KINDS}
@@ -53,9 +55,7 @@ def _find(definitions: dict[str, Any], version: str, kind: str) -> str:
     group, _, number = version.rpartition("/")
     wanted = {"group": group, "kind": kind, "version": number}
     names = [
-        name
-        for name, one in definitions.items()
-        if wanted in one.get("x-kubernetes-group-version-kind", ())
+        name for name, one in definitions.items() if wanted in one.get("x-kubernetes-group-version-kind", ())
     ]
     if len(names) != 1:
         raise SystemExit(f"{version} {kind}: defined {len(names)} times")
