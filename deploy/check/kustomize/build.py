@@ -128,6 +128,7 @@ def _patch(directory: Path, patch: Object, resources: list[Resource], read: Read
     if not chosen:
         raise Unsupported(f"{name}: nothing is {target}")
     for resource in chosen:
+        resource.patched_by.append(directory / patch.get("path", _FILE))
         if isinstance(content, list):
             patches.apply_operations(resource.value, content)
         else:

@@ -1,6 +1,6 @@
 """What is rendered, and where it came from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,12 +15,13 @@ class Unsupported(Exception):
 @dataclass
 class Resource:
     """An object. origin: the file that defines it. name: what it was called there, by which kustomizations go on naming it. is_generated:
-    it gets a suffix from its content, so that a change of it is a new object."""
+    it gets a suffix from its content, so that a change of it is a new object. patched_by: the files that were laid over it."""
 
     value: Object
     origin: Path
     name: str
     is_generated: bool = False
+    patched_by: list[Path] = field(default_factory=list)
 
     @classmethod
     def of(cls, value: Object, origin: Path) -> "Resource":
