@@ -13,6 +13,8 @@ from deploy.check.programs import USER
 
 # What ends after the last call: jobs get five seconds (shared/server.py), and some are to spare.
 _AFTER_GRACE: Final = 10
+# Of the operator, of replication, of a person who looks.
+_OWN_CONNECTIONS: Final = 15
 _HOST: Final = ("hostNetwork", "hostPID", "hostIPC")
 # Where a volume may come from: nothing of the machine's, nothing that lasts but the key store's.
 _VOLUMES: Final = frozenset({"configMap", "secret", "emptyDir", "image", "persistentVolumeClaim", "name"})
@@ -113,6 +115,7 @@ def _deployment(overlay: Overlay, service: str, deployment: Resource) -> Iterato
     place = "spec.template.spec.containers[service]"
     yield from _broken(deployment, container, place, _SERVICE)
     yield from _drain(overlay, service, deployment, pod, container)
+    yield from _connections(overlay, service, deployment)
     strategy = deployment.value["spec"].get("strategy", {})
     if strategy.get("type") == "RollingUpdate" and at(strategy, "rollingUpdate.maxUnavailable") != 0:
         yield findings.of(deployment, "spec.strategy.rollingUpdate.maxUnavailable", "has to be 0: none goes before another is ready")
@@ -139,6 +142,24 @@ def _production(overlay: Overlay, service: str, deployment: Resource, strategy: 
         yield findings.of(deployment, "spec.replicas", f"is {replicas}: one replica is none while its node is drained")
     if strategy.get("type") != "RollingUpdate":
         yield findings.of(deployment, "spec.strategy.type", "has to be RollingUpdate: else an upgrade loses calls")
+
+
+def _connections(overlay: Overlay, service: str, deployment: Resource) -> Iterator[Finding]:
+    """Every replica that may run at once, the one of a rollout included, has its pool, and some are for the database's own."""
+    configured = overlay.configurations.get(service)
+    cluster = overlay.find("Cluster", f"{dashed(service)}-db")
+    if configured is None or cluster is None:
+        return
+    scaler = overlay.find("HorizontalPodAutoscaler", dashed(service))
+    replicas = deployment.value["spec"].get("replicas", 1) if scaler is None else scaler.value["spec"]["maxReplicas"]
+    needed = (replicas + 1) * configured.database_pool + _OWN_CONNECTIONS
+    given = int(at(cluster.value, "spec.postgresql.parameters.max_connections") or 100)
+    if needed > given:
+        yield findings.of(
+            cluster,
+            "spec.postgresql.parameters.max_connections",
+            f"is {given}; {replicas} replicas of {service} and one more in a rollout hold up to {needed}",
+        )
 
 
 def _drain(overlay: Overlay, service: str, deployment: Resource, pod: Object, container: Object) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """Builds a kustomization: resources, components, generators, transformers, in the order in which kustomize does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ _KNOWN: Final = frozenset(
         "replacements",
     ]
 )
+# libyaml where the wheel has it: ten times as fast.
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Read = Callable[[Path], str]
 
 
@@ -54,9 +56,14 @@ def _accumulate(directory: Path, resources: list[Resource], read: Read) -> list[
     return resources
 
 
+def _documents(text: str) -> Iterator[Any]:
+    """The documents of a YAML file."""
+    return iter(yaml.load_all(text, _LOADER))  # noqa: S506 - a safe loader
+
+
 def _load(path: Path, read: Read) -> Object:
     try:
-        kustomization = yaml.safe_load(read(path))
+        kustomization = next(_documents(read(path)))
     except (OSError, yaml.YAMLError) as error:
         raise Unsupported(f"{path}: cannot be read ({type(error).__name__})") from error
     unknown = set(kustomization) - _KNOWN
@@ -67,7 +74,7 @@ def _load(path: Path, read: Read) -> Object:
 
 def _objects(path: Path, read: Read) -> list[Resource]:
     try:
-        return [Resource.of(value, path) for value in yaml.safe_load_all(read(path)) if value is not None]
+        return [Resource.of(value, path) for value in _documents(read(path)) if value is not None]
     except (OSError, yaml.YAMLError) as error:
         raise Unsupported(f"{path}: cannot be read ({type(error).__name__})") from error
 
@@ -121,7 +128,7 @@ def _transform(directory: Path, kustomization: Object, resources: list[Resource]
 
 
 def _patch(directory: Path, patch: Object, resources: list[Resource], read: Read) -> None:
-    content: Any = yaml.safe_load(read(directory / patch["path"]) if "path" in patch else patch["patch"])
+    content: Any = next(_documents(read(directory / patch["path"]) if "path" in patch else patch["patch"]))
     name = patch.get("path", "a patch")
     target = patch.get("target") or {"kind": content["kind"], "name": content["metadata"]["name"]}
     chosen = [resource for resource in resources if transformers.selects(target, resource)]
