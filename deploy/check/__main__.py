@@ -21,7 +21,9 @@ RULES: Final[tuple[Callable[[Overlay], Iterator[Finding]], ...]] = (
     measured.check,
 )
 # What stands for an installation's own names until somebody sets them.
-_PLACEHOLDER: Final = re.compile(r"[\w.@*-]*kept\.example|sha256:0{64}|192\.0\.2\.0/24|(?<='gatewayClassName': ')kept")
+_PLACEHOLDER: Final = re.compile(
+    r"[\w.@*-]*kept\.example|sha256:0{64}|192\.0\.2\.0/24|(?<='gatewayClassName': ')kept"
+)
 
 
 def check(name: str, read: Read = Path.read_text) -> tuple[Overlay | None, list[Finding]]:
@@ -38,7 +40,9 @@ def check(name: str, read: Read = Path.read_text) -> tuple[Overlay | None, list[
 
 def placeholders(overlay: Overlay) -> list[str]:
     """What is left to set in an overlay before it is of use."""
-    return sorted({match for resource in overlay.resources for match in _PLACEHOLDER.findall(str(resource.value))})
+    return sorted(
+        {match for resource in overlay.resources for match in _PLACEHOLDER.findall(str(resource.value))}
+    )
 
 
 def main() -> int:
@@ -50,14 +54,18 @@ def main() -> int:
         overlay, found = check(name)
         if overlay is not None:
             overlays.append(overlay)
-            print(f"deploy-check: {name}: {len(overlay.resources)} objects, Kubernetes {', '.join(schemas.minors())}")
+            print(
+                f"deploy-check: {name}: {len(overlay.resources)} objects, Kubernetes {', '.join(schemas.minors())}"
+            )
         for finding in found:
             where[finding].append(name)
     for finding in [*measured.check_names(), *programs.check(overlays, not_checked)]:
         where[finding].append("")
     for what in not_checked:
         print(f"deploy-check: NOT CHECKED: {what}")
-    print("deploy-check: NOT CHECKED: objects of operators against the operators' own schemas, but for the fields used here")
+    print(
+        "deploy-check: NOT CHECKED: objects of operators against the operators' own schemas, but for the fields used here"
+    )
     for overlay in overlays:
         if left := placeholders(overlay):
             print(f"deploy-check: {overlay.name}: to be set before use: {', '.join(left)}")

@@ -47,13 +47,29 @@ _CONTAINER: Final[tuple[Rule, ...]] = (
 )
 _SERVICE: Final[tuple[Rule, ...]] = (
     ("startupProbe.grpc.service", _is("liveness"), "liveness, by gRPC"),
-    ("livenessProbe.grpc.service", _is("liveness"), "liveness, by gRPC: a database that is away is no reason to kill"),
+    (
+        "livenessProbe.grpc.service",
+        _is("liveness"),
+        "liveness, by gRPC: a database that is away is no reason to kill",
+    ),
     ("readinessProbe.grpc.port", bool, "the health port, by gRPC"),
-    ("readinessProbe.grpc.service", lambda value: not value, "left out: the empty name says whether it can serve"),
-    ("lifecycle.preStop.sleep.seconds", lambda value: isinstance(value, int) and value >= 5, "5 or more: endpoints go first"),
+    (
+        "readinessProbe.grpc.service",
+        lambda value: not value,
+        "left out: the empty name says whether it can serve",
+    ),
+    (
+        "lifecycle.preStop.sleep.seconds",
+        lambda value: isinstance(value, int) and value >= 5,
+        "5 or more: endpoints go first",
+    ),
 )
 _DEPLOYMENT: Final[tuple[Rule, ...]] = (
-    ("spec.template.spec.initContainers.0.command", lambda value: "--await-schema" in (value or ()), "waits for the schema"),
+    (
+        "spec.template.spec.initContainers.0.command",
+        lambda value: "--await-schema" in (value or ()),
+        "waits for the schema",
+    ),
 )
 
 
@@ -89,11 +105,15 @@ def _pod(resource: Resource, pod: Object) -> Iterator[Finding]:
             yield findings.of(resource, f"{place}.{name}", "nothing of the machine's is shared")
     for volume in pod.get("volumes", ()):
         for kind in set(volume) - _VOLUMES:
-            yield findings.of(resource, f"{place}.volumes[{volume['name']}]", f"{kind} is not among what may be mounted")
+            yield findings.of(
+                resource, f"{place}.volumes[{volume['name']}]", f"{kind} is not among what may be mounted"
+            )
         mode = at(volume, "secret.defaultMode")
         if "secret" in volume and (mode is None or mode & _OTHERS):
             yield findings.of(
-                resource, f"{place}.volumes[{volume['name']}].secret.defaultMode", "everybody may read it; 288 is 0440"
+                resource,
+                f"{place}.volumes[{volume['name']}].secret.defaultMode",
+                "everybody may read it; 288 is 0440",
             )
 
 
@@ -105,7 +125,9 @@ def _container(overlay: Overlay, resource: Resource, container: Object, place: s
         if at(variable, "valueFrom.secretKeyRef"):
             yield findings.of(resource, f"{place}.env[{variable['name']}]", "secrets come from files only")
     if overlay.name != "local" and "@sha256:" not in str(container.get("image")):
-        yield findings.of(resource, f"{place}.image", f"{container.get('image')} is no digest: what runs is what was built")
+        yield findings.of(
+            resource, f"{place}.image", f"{container.get('image')} is no digest: what runs is what was built"
+        )
 
 
 def _deployment(overlay: Overlay, service: str, deployment: Resource) -> Iterator[Finding]:
@@ -118,11 +140,19 @@ def _deployment(overlay: Overlay, service: str, deployment: Resource) -> Iterato
     yield from _connections(overlay, service, deployment)
     strategy = deployment.value["spec"].get("strategy", {})
     if strategy.get("type") == "RollingUpdate" and at(strategy, "rollingUpdate.maxUnavailable") != 0:
-        yield findings.of(deployment, "spec.strategy.rollingUpdate.maxUnavailable", "has to be 0: none goes before another is ready")
+        yield findings.of(
+            deployment,
+            "spec.strategy.rollingUpdate.maxUnavailable",
+            "has to be 0: none goes before another is ready",
+        )
     spread = {one.get("topologyKey") for one in pod.get("topologySpreadConstraints", ())}
     for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone"):
         if key not in spread:
-            yield findings.of(deployment, "spec.template.spec.topologySpreadConstraints", f"replicas are not spread over {key}")
+            yield findings.of(
+                deployment,
+                "spec.template.spec.topologySpreadConstraints",
+                f"replicas are not spread over {key}",
+            )
     if overlay.name == "production":
         yield from _production(overlay, service, deployment, strategy)
     labels = at(deployment.value, "spec.template.metadata.labels") or {}
@@ -132,16 +162,24 @@ def _deployment(overlay: Overlay, service: str, deployment: Resource) -> Iterato
         if (at(one.value, "spec.selector.matchLabels") or {"": ""}).items() <= labels.items()
     ]
     if len(budgets) != 1 or at(budgets[0].value, "spec.maxUnavailable") != 1:
-        yield findings.of(deployment, "PodDisruptionBudget", "one has to select its pods, with maxUnavailable: 1")
+        yield findings.of(
+            deployment, "PodDisruptionBudget", "one has to select its pods, with maxUnavailable: 1"
+        )
 
 
 def _production(overlay: Overlay, service: str, deployment: Resource, strategy: Object) -> Iterator[Finding]:
     scaler = overlay.find("HorizontalPodAutoscaler", dashed(service))
-    replicas = deployment.value["spec"].get("replicas") if scaler is None else scaler.value["spec"]["minReplicas"]
+    replicas = (
+        deployment.value["spec"].get("replicas") if scaler is None else scaler.value["spec"]["minReplicas"]
+    )
     if not isinstance(replicas, int) or replicas < 2:
-        yield findings.of(deployment, "spec.replicas", f"is {replicas}: one replica is none while its node is drained")
+        yield findings.of(
+            deployment, "spec.replicas", f"is {replicas}: one replica is none while its node is drained"
+        )
     if strategy.get("type") != "RollingUpdate":
-        yield findings.of(deployment, "spec.strategy.type", "has to be RollingUpdate: else an upgrade loses calls")
+        yield findings.of(
+            deployment, "spec.strategy.type", "has to be RollingUpdate: else an upgrade loses calls"
+        )
 
 
 def _connections(overlay: Overlay, service: str, deployment: Resource) -> Iterator[Finding]:
@@ -151,7 +189,9 @@ def _connections(overlay: Overlay, service: str, deployment: Resource) -> Iterat
     if configured is None or cluster is None:
         return
     scaler = overlay.find("HorizontalPodAutoscaler", dashed(service))
-    replicas = deployment.value["spec"].get("replicas", 1) if scaler is None else scaler.value["spec"]["maxReplicas"]
+    replicas = (
+        deployment.value["spec"].get("replicas", 1) if scaler is None else scaler.value["spec"]["maxReplicas"]
+    )
     needed = (replicas + 1) * configured.database_pool + _OWN_CONNECTIONS
     given = int(at(cluster.value, "spec.postgresql.parameters.max_connections") or 100)
     if needed > given:
@@ -162,7 +202,9 @@ def _connections(overlay: Overlay, service: str, deployment: Resource) -> Iterat
         )
 
 
-def _drain(overlay: Overlay, service: str, deployment: Resource, pod: Object, container: Object) -> Iterator[Finding]:
+def _drain(
+    overlay: Overlay, service: str, deployment: Resource, pod: Object, container: Object
+) -> Iterator[Finding]:
     configured = overlay.configurations.get(service)
     sleep = at(container, "lifecycle.preStop.sleep.seconds") or 0
     if configured is None:
@@ -180,16 +222,27 @@ def _drain(overlay: Overlay, service: str, deployment: Resource, pod: Object, co
 def _objects(overlay: Overlay) -> Iterator[Finding]:
     for resource in overlay.resources:
         if resource.kind == "CronJob":
-            yield findings.of(resource, "kind", "retention and screening run inside their services: no CronJob holds a key")
+            yield findings.of(
+                resource, "kind", "retention and screening run inside their services: no CronJob holds a key"
+            )
         if resource.kind == "Secret":
-            yield findings.of(resource, "kind", "no secret stands in a manifest; they are made in the cluster")
-        if resource.kind == "ServiceAccount" and resource.value.get("automountServiceAccountToken") is not False:
+            yield findings.of(
+                resource, "kind", "no secret stands in a manifest; they are made in the cluster"
+            )
+        if (
+            resource.kind == "ServiceAccount"
+            and resource.value.get("automountServiceAccountToken") is not False
+        ):
             yield findings.of(resource, "automountServiceAccountToken", "has to be false")
         if resource.kind == "Service" and resource.value["spec"].get("clusterIP") != "None":
-            yield findings.of(resource, "spec.clusterIP", "has to be None: callers balance between replicas themselves")
+            yield findings.of(
+                resource, "spec.clusterIP", "has to be None: callers balance between replicas themselves"
+            )
         if resource.kind == "Namespace":
             level = resource.labels.get("pod-security.kubernetes.io/enforce")
             if level != "restricted":
                 yield findings.of(
-                    resource, "metadata.labels.pod-security.kubernetes.io/enforce", f"is {level}; it has to be restricted"
+                    resource,
+                    "metadata.labels.pod-security.kubernetes.io/enforce",
+                    f"is {level}; it has to be restricted",
                 )

@@ -24,9 +24,7 @@ _NAMES: Final = re.compile(r"(?<![\w.])([a-zA-Z_:][\w:]*)(?!\w)(?!\s*\()")
 _ALARM: Final = re.compile(r'kept_alert_active\{alert="([a-z_]+)"\}')
 _RAISED: Final = re.compile(r'ALERT\.labels\(\s*"([a-z_]+)"')
 # What a metric's name may end with: its unit, or what is counted.
-_UNITS: Final = (
-    "seconds bytes total records messages calls grants keys entries unanswered late active failing serving".split()
-)
+_UNITS: Final = "seconds bytes total records messages calls grants keys entries unanswered late active failing serving".split()
 
 
 @cache
@@ -101,7 +99,9 @@ def _dashboards(overlay: Overlay) -> Iterator[Finding]:
             for panel in json.loads(config_map.value["data"][path.name])["panels"]:
                 for target in panel["targets"]:
                     for name in sorted(metrics_of(target["expr"]) - exported()):
-                        yield Finding(findings.relative(path), f"panel {panel['title']!r}", f"no service exports {name}")
+                        yield Finding(
+                            findings.relative(path), f"panel {panel['title']!r}", f"no service exports {name}"
+                        )
         if not shown:
             yield Finding(findings.relative(path), "", f"{overlay.name} does not show it")
 

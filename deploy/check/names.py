@@ -37,10 +37,14 @@ def _workloads(overlay: Overlay) -> Iterator[Finding]:
                 yield findings.of(resource, f"{place}.command", f"does not run {module}")
             for mount in container.get("volumeMounts", ()):
                 if mount["name"] not in volumes:
-                    yield findings.of(resource, f"{place}.volumeMounts", f"there is no volume {mount['name']}")
+                    yield findings.of(
+                        resource, f"{place}.volumeMounts", f"there is no volume {mount['name']}"
+                    )
         account = pod.get("serviceAccountName", "")
         if overlay.find("ServiceAccount", account) is None:
-            yield findings.of(resource, "spec.template.spec.serviceAccountName", f"there is no ServiceAccount {account}")
+            yield findings.of(
+                resource, "spec.template.spec.serviceAccountName", f"there is no ServiceAccount {account}"
+            )
 
 
 def _references(value: Any, key: str) -> Iterator[dict[str, Any]]:
@@ -79,7 +83,11 @@ def _secrets(overlay: Overlay) -> Iterator[Finding]:
         for secret in _references(resource.value, "secret"):
             name = secret["secretName"]
             if name not in made and f"`{name}`" not in guide:
-                yield findings.of(resource, "spec.template.spec.volumes", f"nothing makes the Secret {name}, nor does {findings.relative(INSTALL)} say how")
+                yield findings.of(
+                    resource,
+                    "spec.template.spec.volumes",
+                    f"nothing makes the Secret {name}, nor does {findings.relative(INSTALL)} say how",
+                )
 
 
 def _identities(overlay: Overlay) -> Iterator[Finding]:
@@ -94,10 +102,14 @@ def _identities(overlay: Overlay) -> Iterator[Finding]:
             ("spec.dnsNames", [server_name(service, config.trust_domain)]),
         ):
             if at(certificate.value, field) != wanted:
-                yield findings.of(certificate, field, f"is {at(certificate.value, field)}; it has to be {wanted}")
+                yield findings.of(
+                    certificate, field, f"is {at(certificate.value, field)}; it has to be {wanted}"
+                )
         usages = set(at(certificate.value, "spec.usages") or ())
         if not {"server auth", "client auth"} <= usages:
-            yield findings.of(certificate, "spec.usages", "a service serves and calls: server auth and client auth")
+            yield findings.of(
+                certificate, "spec.usages", "a service serves and calls: server auth and client auth"
+            )
     for policy in overlay.of_kind("BackendTLSPolicy"):
         wanted_name = server_name(policy.name.replace("-", "_"), overlay.trust_domain)
         if at(policy.value, "spec.validation.hostname") != wanted_name:
@@ -111,7 +123,11 @@ def _migrations(overlay: Overlay) -> Iterator[Finding]:
         name = f"{dashed(service)}-migrate-{version}"
         job = jobs.pop(name, None)
         if job is None:
-            yield Finding("deploy/base/migrations/kustomization.yaml", "nameSuffix", f"{overlay.name}: there is no Job {name}")
+            yield Finding(
+                "deploy/base/migrations/kustomization.yaml",
+                "nameSuffix",
+                f"{overlay.name}: there is no Job {name}",
+            )
         elif not any("--migrate" in one.get("command", ()) for one in containers(job.value)):
             yield findings.of(job, "spec.template.spec.containers[migrate].command", "does not migrate")
     for job in jobs.values():
@@ -123,8 +139,14 @@ def _key_store(overlay: Overlay) -> Iterator[Finding]:
     config = overlay.configurations.get("access_control")
     if deployment is None or config is None:
         return
-    stores = [name for name in ("key-store", "hsm-client") if any(
-        volume["name"] == name for volume in (pod_of(deployment.value) or {}).get("volumes", ())
-    )]
+    stores = [
+        name
+        for name in ("key-store", "hsm-client")
+        if any(volume["name"] == name for volume in (pod_of(deployment.value) or {}).get("volumes", ()))
+    ]
     if len(stores) != 1:
-        yield findings.of(deployment, "spec.template.spec.volumes", f"there has to be one key store, by a component; there are {len(stores)}")
+        yield findings.of(
+            deployment,
+            "spec.template.spec.volumes",
+            f"there has to be one key store, by a component; there are {len(stores)}",
+        )

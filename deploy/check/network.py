@@ -52,7 +52,9 @@ def check(overlay: Overlay) -> Iterator[Finding]:
         yield findings.of(found[flow][0], found[flow][1], f"opens what no contract declares: {flow}")
     for flow in sorted(wanted - set(found)):
         owner = flow.callee if flow.end == "Ingress" else flow.caller
-        yield Finding(f"deploy/components/network-policies (for {owner})", "", f"there is no policy for {flow}")
+        yield Finding(
+            f"deploy/components/network-policies (for {owner})", "", f"there is no policy for {flow}"
+        )
     yield from _peers(overlay)
 
 
@@ -163,7 +165,9 @@ def _peers(overlay: Overlay) -> Iterator[Finding]:
                 port = _port(overlay.configurations[peer].services_address)
                 wanted = f"{dashed(peer)}.kept.svc.cluster.local:{port}"
                 if address != wanted:
-                    yield findings.of(deployment, f"configuration peers.{peer}", f"is {address}; it is at {wanted}")
+                    yield findings.of(
+                        deployment, f"configuration peers.{peer}", f"is {address}; it is at {wanted}"
+                    )
 
 
 def _port(address: str) -> int:

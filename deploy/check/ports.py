@@ -23,7 +23,9 @@ def check(overlay: Overlay) -> Iterator[Finding]:
     for service, config in overlay.configurations.items():
         deployment = overlay.deployment(service)
         assert deployment is not None
-        listened = {name: int(getattr(config, setting).rpartition(":")[2]) for name, setting in _DOORS.items()}
+        listened = {
+            name: int(getattr(config, setting).rpartition(":")[2]) for name, setting in _DOORS.items()
+        }
         yield from _container(deployment, listened)
         yield from _service(overlay, service, listened)
     yield from _routes(overlay)
@@ -33,7 +35,9 @@ def check(overlay: Overlay) -> Iterator[Finding]:
             for one in overlay.of_kind("Service"):
                 names = {port["name"] for port in one.value["spec"]["ports"]}
                 if wanted.items() <= one.labels.items() and endpoint["port"] not in names:
-                    yield findings.of(monitor, f"spec.endpoints.{number}.port", f"{one} has no port {endpoint['port']}")
+                    yield findings.of(
+                        monitor, f"spec.endpoints.{number}.port", f"{one} has no port {endpoint['port']}"
+                    )
         chosen = [one for one in overlay.of_kind("Service") if wanted.items() <= one.labels.items()]
         if len(chosen) < len(SERVICES):
             yield findings.of(monitor, "spec.selector", f"selects {len(chosen)} of {len(SERVICES)} services")
@@ -53,12 +57,18 @@ def _container(deployment: Resource, listened: dict[str, int]) -> Iterator[Findi
     declared = {port.get("name"): port["containerPort"] for port in container.get("ports", ())}
     for name, port in listened.items():
         if declared.get(name) != port:
-            yield findings.of(deployment, f"{place}.ports[{name}]", f"is {declared.get(name)}; the service listens on {port}")
+            yield findings.of(
+                deployment,
+                f"{place}.ports[{name}]",
+                f"is {declared.get(name)}; the service listens on {port}",
+            )
     for probe in _PROBES:
         port = at(container, f"{probe}.grpc.port")
         if port != listened["grpc-health"]:
             yield findings.of(
-                deployment, f"{place}.{probe}.grpc.port", f"is {port}; plaintext health is on {listened['grpc-health']}"
+                deployment,
+                f"{place}.{probe}.grpc.port",
+                f"is {port}; plaintext health is on {listened['grpc-health']}",
             )
 
 
@@ -79,7 +89,11 @@ def _service(overlay: Overlay, service: str, listened: dict[str, int]) -> Iterat
         port = ports.get(name, {})
         # A headless Service's port is where the pod listens; nothing translates it.
         if port.get("port") != listened[name] or port.get("targetPort") not in (name, listened[name]):
-            yield findings.of(found, f"spec.ports[{name}]", f"is {port.get('port')}; the service listens on {listened[name]}")
+            yield findings.of(
+                found,
+                f"spec.ports[{name}]",
+                f"is {port.get('port')}; the service listens on {listened[name]}",
+            )
     if "grpc-health" in ports:
         yield findings.of(found, "spec.ports[grpc-health]", "plaintext health is for the kubelet alone")
 
@@ -89,8 +103,14 @@ def _routes(overlay: Overlay) -> Iterator[Finding]:
         for number, rule in enumerate(route.value["spec"].get("rules", ())):
             for backend in rule.get("backendRefs", ()):
                 service = overlay.find("Service", backend["name"])
-                ports = {} if service is None else {one["port"]: one["name"] for one in service.value["spec"]["ports"]}
+                ports = (
+                    {}
+                    if service is None
+                    else {one["port"]: one["name"] for one in service.value["spec"]["ports"]}
+                )
                 if ports.get(backend["port"]) != "grpc-people":
                     yield findings.of(
-                        route, f"spec.rules.{number}.backendRefs", f"{backend['name']}:{backend['port']} is not a port for people"
+                        route,
+                        f"spec.rules.{number}.backendRefs",
+                        f"{backend['name']}:{backend['port']} is not a port for people",
                     )

@@ -69,7 +69,9 @@ def _compare(overlays: list[Overlay], command: list[str]) -> Iterator[Finding]:
         done = _run([*command, str(folder)])
         file = str(folder.relative_to(ROOT))
         if done.returncode != 0:
-            yield Finding(file, "", f"{Path(command[0]).name} does not render it: {done.stderr.strip()[-300:]}")
+            yield Finding(
+                file, "", f"{Path(command[0]).name} does not render it: {done.stderr.strip()[-300:]}"
+            )
             continue
         theirs = _by_name(list(yaml.safe_load_all(done.stdout)))
         ours = _by_name([resource.value for resource in overlay.resources])

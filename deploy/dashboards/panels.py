@@ -41,9 +41,7 @@ class Panel:
                 "defaults": {
                     "unit": self.unit,
                     "min": 0,
-                    "custom": {
-                        "thresholdsStyle": {"mode": "off" if self.bad_from is None else "line"}
-                    },
+                    "custom": {"thresholdsStyle": {"mode": "off" if self.bad_from is None else "line"}},
                     "thresholds": {"mode": "absolute", "steps": steps},
                 },
                 "overrides": [],
@@ -74,7 +72,14 @@ class Dashboard:
             "refresh": "30s",
             "time": {"from": "now-6h", "to": "now"},
             "templating": {
-                "list": [{"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}]
+                "list": [
+                    {
+                        "name": "datasource",
+                        "label": "Data source",
+                        "type": "datasource",
+                        "query": "prometheus",
+                    }
+                ]
             },
             "panels": [panel.model(number) for number, panel in enumerate(self.panels)],
         }
