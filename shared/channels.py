@@ -19,6 +19,7 @@ import grpc
 from shared.config import Tls
 from shared.errors import from_rpc_error
 from shared.telemetry import CERTIFICATE_EXPIRES
+from shared.tracing import outgoing
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 _DEADLINE_SECONDS: Final = 10.0
@@ -117,7 +118,7 @@ class _Unary:
 
     def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
         try:
-            return self._make()(request, timeout=deadline_for(timeout), metadata=metadata)
+            return self._make()(request, timeout=deadline_for(timeout), metadata=outgoing(metadata))
         except grpc.RpcError as error:
             raise from_rpc_error(error, self._service) from None
 
@@ -128,7 +129,7 @@ class _Stream:
         self._make = make
 
     def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> "TypedStream":
-        return TypedStream(self._service, self._make()(request, timeout=timeout, metadata=metadata))
+        return TypedStream(self._service, self._make()(request, timeout=timeout, metadata=outgoing(metadata)))
 
 
 class TypedStream:

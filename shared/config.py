@@ -38,6 +38,19 @@ class Issuer(_Strict):
     )
 
 
+class Traces(_Strict):
+    """Where traces go, and how many. They hold no content; docs/operations/tracing.md."""
+
+    endpoint: str = Field(
+        pattern=r"^(https://[a-z0-9.-]+|http://(127\.0\.0\.1|localhost)):\d+$",
+        description="an OpenTelemetry collector's OTLP port for gRPC, https://host:port; http on loopback only",
+    )
+    authority: Path | None = Field(
+        default=None, description="who signed its certificate (PEM); the system's authorities without it"
+    )
+    ratio: float = Field(default=0.01, gt=0, le=1, description="share of calls that begin a trace")
+
+
 class ServiceConfig(_Strict):
     """What every service can be told. A service's own class adds to it."""
 
@@ -75,6 +88,7 @@ class ServiceConfig(_Strict):
     grace_seconds: float = Field(
         default=25.0, ge=0, le=300, description="calls in progress may take this long to end"
     )
+    traces: Traces | None = Field(default=None, description="where traces go; without it there are none")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

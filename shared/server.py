@@ -24,6 +24,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from shared import tracing
 from shared.channels import MAX_MESSAGE_BYTES, Channels, matching_pair
 from shared.clock import Clock, SystemClock, TravellingClock
 from shared.config import ConfigError, ServiceConfig, Tls, load, render
@@ -85,6 +86,7 @@ def main(
             return 0
         protect_memory()
         configure_logging(name, config.log_level)
+        tracing.configure(name, config.traces)
         database = Database.configured(config)
         if options.migrate or config.migrate_at_start:
             migrate(database, migrations)
@@ -192,6 +194,7 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     jobs.stop(timedelta(seconds=5))
     channels.close()
     database.close()
+    tracing.close()
     _log.info("service.stopped")
 
 

@@ -133,7 +133,7 @@ def _container(overlay: Overlay, resource: Resource, container: Object, place: s
 def _deployment(overlay: Overlay, service: str, deployment: Resource) -> Iterator[Finding]:
     yield from _broken(deployment, deployment.value, "", _DEPLOYMENT)
     pod = pod_of(deployment.value) or {}
-    container = next((one for one in pod.get("containers", ()) if one.get("name") == "service"), {})
+    container: Object = next((one for one in pod.get("containers", ()) if one.get("name") == "service"), {})
     place = "spec.template.spec.containers[service]"
     yield from _broken(deployment, container, place, _SERVICE)
     yield from _drain(overlay, service, deployment, pod, container)

@@ -17,14 +17,20 @@ from deploy.dashboards.__main__ import written
 RUNBOOKS: Final = ROOT / "docs" / "runbooks"
 # Prometheus makes it itself, of every target.
 _PROMETHEUS: Final = frozenset({"up"})
-_WORDS: Final = frozenset("and or unless by without on ignoring group_left group_right bool offset".split())
+_WORDS: Final = frozenset(
+    ["and", "or", "unless", "by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset"]
+)
 _TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LABELS: Final = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\([^)]*\)")
 _NAMES: Final = re.compile(r"(?<![\w.])([a-zA-Z_:][\w:]*)(?!\w)(?!\s*\()")
 _ALARM: Final = re.compile(r'kept_alert_active\{alert="([a-z_]+)"\}')
 _RAISED: Final = re.compile(r'ALERT\.labels\(\s*"([a-z_]+)"')
 # What a metric's name may end with: its unit, or what is counted.
-_UNITS: Final = "seconds bytes total records messages calls grants keys entries unanswered late active failing serving".split()
+_UNITS: Final = (
+    *("seconds", "bytes", "total"),
+    *("records", "messages", "calls", "grants", "keys", "entries", "unanswered", "late"),
+    *("active", "failing", "serving"),  # 1 or 0
+)
 
 
 @cache

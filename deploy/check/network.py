@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from deploy.check import findings
 from deploy.check.contracts import arrows
@@ -21,6 +22,8 @@ _OUTSIDE: Final = "anywhere but private networks"
 _NAMES: Final = "the cluster's names"
 _EVERYBODY: Final = "everybody"
 _HSM: Final = "an HSM"
+_EVERY_SERVICE: Final = "every service"
+_COLLECTOR: Final = "namespace kept.dev/collector"
 _DATABASE: Final = 5432
 _INSTANCES: Final = 8000  # CloudNativePG's instance manager
 
@@ -68,35 +71,49 @@ def _denies(spec: Object) -> bool:
 
 
 def _expected(overlay: Overlay) -> Iterator[Flow]:
-    configurations = overlay.configurations
-    for protocol_port in (53,):
-        yield Flow("Egress", _EVERYBODY, _NAMES, protocol_port)
-    for caller, callee, by_people in arrows():
-        if callee not in configurations:
-            continue
-        config = configurations[callee]
-        port = _port(config.people_address if by_people else config.services_address)
-        yield Flow("Ingress", caller, callee, port)
-        if caller in SERVICES:
-            yield Flow("Egress", caller, callee, port)
-    for service, config in configurations.items():
-        database = f"{service}'s database"
+    yield Flow("Egress", _EVERYBODY, _NAMES, 53)
+    yield from _declared(overlay)
+    for service, config in overlay.configurations.items():
         yield Flow("Ingress", "namespace kept.dev/monitoring", service, _port(config.metrics_address))
         yield Flow("Egress", service, _OUTSIDE, 443)
-        for caller in (service, f"{service}'s migration"):
-            yield Flow("Egress", caller, database, _DATABASE)
-            yield Flow("Ingress", caller, database, _DATABASE)
-        for port in (_DATABASE, _INSTANCES):
-            yield Flow("Ingress", database, database, port)
-            yield Flow("Egress", database, database, port)
-            yield Flow("Ingress", "namespace kept.dev/database-operator", database, port)
-        for port in (443, 6443):
-            yield Flow("Egress", database, _ANYWHERE, port)
-    access_control = configurations.get("access_control")
+        yield from _of_database(service)
+    yield from _of_hsm(overlay)
+    for traces in {config.traces for config in overlay.configurations.values() if config.traces}:
+        yield Flow("Egress", _EVERY_SERVICE, _COLLECTOR, urlsplit(traces.endpoint).port or 0)
+
+
+def _declared(overlay: Overlay) -> Iterator[Flow]:
+    """What the contracts declare, at both ends."""
+    for caller, callee, by_people in arrows():
+        config = overlay.configurations.get(callee)
+        if config is not None:
+            port = _port(config.people_address if by_people else config.services_address)
+            yield Flow("Ingress", caller, callee, port)
+            if caller in SERVICES:
+                yield Flow("Egress", caller, callee, port)
+
+
+def _of_database(service: str) -> Iterator[Flow]:
+    """A database is for its service and the migrations of it, for its other instances, and for the operator that keeps it. Instances talk
+    to the cluster's API and to wherever backups go."""
+    database = f"{service}'s database"
+    for caller in (service, f"{service}'s migration"):
+        yield Flow("Egress", caller, database, _DATABASE)
+        yield Flow("Ingress", caller, database, _DATABASE)
+    for port in (_DATABASE, _INSTANCES):
+        yield Flow("Ingress", database, database, port)
+        yield Flow("Egress", database, database, port)
+        yield Flow("Ingress", "namespace kept.dev/database-operator", database, port)
+    for port in (443, 6443):
+        yield Flow("Egress", database, _ANYWHERE, port)
+
+
+def _of_hsm(overlay: Overlay) -> Iterator[Flow]:
+    access_control = overlay.configurations.get("access_control")
+    policy = overlay.find("NetworkPolicy", "access-control-hsm")
     if isinstance(access_control, AccessControlConfig) and isinstance(access_control.key_store, Pkcs11Token):
-        for policy in overlay.of_kind("NetworkPolicy"):
-            if policy.name == "access-control-hsm":
-                yield Flow("Egress", "access_control", _HSM, at(policy.value, "spec.egress.0.ports.0.port"))
+        port = 0 if policy is None else at(policy.value, "spec.egress.0.ports.0.port")
+        yield Flow("Egress", "access_control", _HSM, port)
 
 
 def _flows(spec: Object) -> Iterator[tuple[Flow, str]]:
@@ -116,6 +133,8 @@ def _pods(selector: Object) -> str:
     labels = selector.get("matchLabels") or {}
     if selector == {}:
         return _EVERYBODY
+    if selector == {"matchLabels": {_COMPONENT: "service"}}:
+        return _EVERY_SERVICE
     service = _SERVICE.get(labels.get(_NAME, ""))
     if set(labels) == {_NAME, _COMPONENT} and service and set(selector) == {"matchLabels"}:
         if labels[_COMPONENT] == "service":

@@ -6,6 +6,7 @@ from typing import Final
 from deploy.check import findings
 from deploy.check.findings import Finding, at
 from deploy.check.kustomize import Resource
+from deploy.check.kustomize.resource import Object
 from deploy.check.kustomize.transformers import pod_of
 from deploy.check.overlay import SERVICES, Overlay, dashed
 
@@ -52,7 +53,7 @@ def check(overlay: Overlay) -> Iterator[Finding]:
 
 def _container(deployment: Resource, listened: dict[str, int]) -> Iterator[Finding]:
     pod = pod_of(deployment.value) or {}
-    container = next((one for one in pod.get("containers", ()) if one.get("name") == "service"), {})
+    container: Object = next((one for one in pod.get("containers", ()) if one.get("name") == "service"), {})
     place = "spec.template.spec.containers[service]"
     declared = {port.get("name"): port["containerPort"] for port in container.get("ports", ())}
     for name, port in listened.items():

@@ -10,7 +10,7 @@ PROMISES: Final = Dashboard(
     (
         Panel(
             "Oldest record that nothing holds",
-            "Age of the oldest day with records that no hold keeps. It falls by a day each night; above the longest term, a promise is broken.",
+            "Age of the oldest day with records without a hold: it falls by a day each night; above the longest term, something is late.",
             "s",
             {"age": "time() - max(kept_oldest_unheld_record_timestamp_seconds > 0)"},
         ),

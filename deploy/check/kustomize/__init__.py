@@ -1,4 +1,4 @@
-"""Renders kustomizations as `kustomize build` does, as far as the manifests here go. What they do not use is refused by name, never guessed.
+"""Renders kustomizations as `kustomize build` does, as far as the manifests here go. What they do not use is refused, never guessed.
 
 It is here because the check has to run where there is neither kubectl nor kustomize. Where there is one, the two are compared
 (deploy/check/programs.py), so that a difference shows.

@@ -58,7 +58,7 @@ def _accumulate(directory: Path, resources: list[Resource], read: Read) -> list[
 
 def _documents(text: str) -> Iterator[Any]:
     """The documents of a YAML file."""
-    return iter(yaml.load_all(text, _LOADER))  # noqa: S506 - a safe loader
+    return iter(yaml.load_all(text, _LOADER))
 
 
 def _load(path: Path, read: Read) -> Object:

@@ -39,7 +39,7 @@ def add_labels(resources: Sequence[Resource], pairs: Object, *, to_templates: bo
 
 def set_image(resources: Sequence[Resource], image: Object) -> None:
     """Says what an image's name stands for."""
-    new = image.get("newName", image["name"])
+    new = str(image.get("newName", image["name"]))
     if "digest" in image:
         new += f"@{image['digest']}"
     elif "newTag" in image:

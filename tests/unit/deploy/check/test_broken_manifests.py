@@ -225,7 +225,7 @@ HARDENING: list[Case] = [
     (
         SETTINGS,
         "          envFrom: *configured\n",
-        "          envFrom: *configured\n          env:\n            - name: X\n              valueFrom:\n                secretKeyRef:\n                  name: a\n                  key: b\n",
+        "          envFrom: *configured\n          env:\n            - {name: X, valueFrom: {secretKeyRef: {name: a, key: b}}}\n",
         SETTINGS,
         "env[X]",
         "files only",
@@ -361,6 +361,23 @@ NETWORK: list[Case] = [
         LOGGING,
         "peers.settings",
         "it is at settings.kept.svc.cluster.local:8443",
+    ),
+    # Traces that are on without a way to the collector, and a way without traces.
+    (
+        f"{PRODUCTION}/installation/installation.env",
+        "ENVIRONMENT=production",
+        'ENVIRONMENT=production\nTRACES={endpoint = "https://collector.example:4317"}',
+        POLICIES,
+        "",
+        "no policy for every service → namespace kept.dev/collector port 4317",
+    ),
+    (
+        f"{PRODUCTION}/kustomization.yaml",
+        "components:\n",
+        "components:\n  - ../../components/tracing\n",
+        f"{COMPONENTS}/tracing/network-policy.yaml",
+        "spec.egress.0",
+        "opens what no contract declares: every service",
     ),
 ]
 PORTS: list[Case] = [
