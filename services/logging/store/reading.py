@@ -4,14 +4,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, LiteralString
-from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from kept.retention.v1 import holds_pb2
 from services.logging.records import PRODUCTION, StoredRow
 from services.logging.scope import EVERYTHING, Selection
-from services.logging.store.tables import data_keys
 from shared.driver import Uuid
 from shared.driver import rows as answered
 
@@ -55,6 +53,9 @@ _BOUNDED: Final[dict[str, tuple[LiteralString, LiteralString]]] = {
         "generation_tokens <= %(generation_tokens_most)b",
     ),
 }
+_DATA_KEYS: Final[LiteralString] = (
+    "SELECT uuid_send(data_key_id), sealed FROM data_keys WHERE organization_id = %b AND data_key_id = ANY(%b::uuid[])"
+)
 # The bounds name the partitions in which these may lie; without them all are looked through.
 _CONTENTS: Final[tuple[LiteralString, ...]] = (
     "SELECT uuid_send(record_id), content FROM interactions "
@@ -100,7 +101,9 @@ def page(tx: Connection, span: Span, after: bytes | None, limit: int, *, carry_c
         found = _select(tx, table, span, low, limit + 1, CARRIED if carry_content else -1)
         rows |= {row.record_id: row for row in found}
     chosen = [rows[record_id] for record_id in sorted(rows)[:limit]]
-    return Page(_with_data_keys(tx, chosen), chosen[-1].record_id if len(rows) > limit else last)
+    return Page(
+        _with_data_keys(tx, span.organization_id, chosen), chosen[-1].record_id if len(rows) > limit else last
+    )
 
 
 def _tables(span: Span) -> tuple[LiteralString, ...]:
@@ -204,16 +207,13 @@ def contents(tx: Connection, organization_id: str, record_ids: Collection[bytes]
     return found
 
 
-def _with_data_keys(tx: Connection, rows: list[StoredRow]) -> list[StoredRow]:
-    missing = {row.data_key_id for row in rows if row.data_key_id is not None and row.sealed_data_key is None}
-    sealed: dict[bytes, bytes] = {}
-    if missing:
-        asked = select(data_keys.c.data_key_id, data_keys.c.sealed).where(
-            data_keys.c.organization_id.in_({row.organization_id for row in rows}),
-            data_keys.c.data_key_id.in_(sorted(UUID(bytes=one) for one in missing)),
-        )
-        sealed = {row.data_key_id.bytes: row.sealed for row in tx.execute(asked)}
+def _with_data_keys(tx: Connection, organization_id: str, rows: list[StoredRow]) -> list[StoredRow]:
+    missing = {row.data_key_id for row in rows if row.sealed_data_key is None} - {None}
+    if not missing:
+        return rows
+    asked = [Uuid(one) for one in missing if one is not None]
+    sealed = dict(answered(tx, _DATA_KEYS, (organization_id, asked)))
     for row in rows:
-        if row.data_key_id is not None and row.sealed_data_key is None:
+        if row.sealed_data_key is None:
             row.sealed_data_key = sealed.get(row.data_key_id)
     return rows
