@@ -22,6 +22,7 @@ def check(overlay: Overlay) -> Iterator[Finding]:
     yield from _identities(overlay)
     yield from _migrations(overlay)
     yield from _key_store(overlay)
+    yield from _issuers(overlay)
 
 
 def _workloads(overlay: Overlay) -> Iterator[Finding]:
@@ -150,3 +151,14 @@ def _key_store(overlay: Overlay) -> Iterator[Finding]:
             "spec.template.spec.volumes",
             f"there has to be one key store, by a component; there are {len(stores)}",
         )
+
+
+def _issuers(overlay: Overlay) -> Iterator[Finding]:
+    """What access control wants beyond what its parser knows, and people to be signed in everywhere."""
+    for service, config in overlay.configurations.items():
+        deployment = overlay.deployment(service)
+        missing = {"workforce", "customer"} - {issuer.kind for issuer in config.issuers}
+        if deployment is not None and missing:
+            yield findings.of(
+                deployment, "configuration issuers", f"nobody signs in {' and '.join(sorted(missing))}"
+            )

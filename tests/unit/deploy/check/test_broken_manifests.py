@@ -554,6 +554,14 @@ NAMES: list[Case] = [
         "volumes",
         "one key store",
     ),
+    (
+        f"{PRODUCTION}/installation/installation.env",
+        'kind = "workforce"',
+        'kind = "customer"',
+        f"{BASE}/access-control.yaml",
+        "issuers",
+        "nobody signs in workforce",
+    ),
 ]
 MEASURED: list[Case] = [
     (
