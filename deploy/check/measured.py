@@ -14,6 +14,7 @@ from deploy.check.findings import ROOT, Finding
 from deploy.check.overlay import SERVICES, Overlay
 from deploy.dashboards.__main__ import written
 
+_DOCUMENTATION: Final = ROOT / "docs" / "operations" / "metrics.md"
 RUNBOOKS: Final = ROOT / "docs" / "runbooks"
 # Prometheus makes it itself, of every target.
 _PROMETHEUS: Final = frozenset({"up"})
@@ -112,9 +113,20 @@ def _dashboards(overlay: Overlay) -> Iterator[Finding]:
             yield Finding(findings.relative(path), "", f"{overlay.name} does not show it")
 
 
-def check_names() -> Iterator[Finding]:
-    """Metrics that do not say in what they are measured."""
+def documentation() -> str:
+    """What operators are told of metrics."""
+    return _DOCUMENTATION.read_text()
+
+
+def check_names(told: str | None = None) -> Iterator[Finding]:
+    """Metrics that do not say in what they are measured, and those that operators are not told of. told: in the place of what they are."""
+    exported()
+    told = documentation() if told is None else told
     for family in REGISTRY.collect():
         name = family.name + ("_total" if family.type == "counter" else "")
-        if name.startswith("kept_") and not name.endswith(tuple(f"_{unit}" for unit in _UNITS)):
+        if not name.startswith("kept_"):
+            continue
+        if not name.endswith(tuple(f"_{unit}" for unit in _UNITS)):
             yield Finding("services", name, "does not say its unit")
+        if f"`{name}`" not in told:
+            yield Finding(findings.relative(_DOCUMENTATION), name, "is exported and does not stand here")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY, Gauge
 
 from deploy.check import measured, schemas
 from deploy.check.__main__ import RULES, check
@@ -46,9 +47,22 @@ def test_the_manifests_are_well(name: str) -> None:
     assert {"Deployment", "Job", "NetworkPolicy"} <= {resource.kind for resource in overlay.resources}
 
 
-def test_metrics_say_their_unit() -> None:
+def test_metrics_say_their_unit_and_operators_are_told_of_each() -> None:
     assert "kept_lease_timestamp_seconds" in measured.exported()
     assert not list(measured.check_names())
+    untold = {finding.field for finding in measured.check_names("`kept_job_failing` alone")}
+    assert "kept_open_grants" in untold
+    assert "kept_job_failing" not in untold
+
+
+def test_a_metric_without_a_unit_is_found() -> None:
+    measured.exported()
+    gauge = Gauge("kept_lease_lag", "Of a test.")
+    try:
+        (finding,) = measured.check_names("`kept_lease_lag`" + measured.documentation())
+    finally:
+        REGISTRY.unregister(gauge)
+    assert (finding.field, finding.text) == ("kept_lease_lag", "does not say its unit")
 
 
 # (file, what stands there, what breaks it, the finding's file, a part of its field, a part of its text)
