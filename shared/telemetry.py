@@ -1,4 +1,4 @@
-"""Logs and metrics: structured, short, without content. Traces stay off; nothing here exports anything by itself."""
+"""Logs and metrics: structured, short, without content. Nothing here sends anything by itself; traces are in shared/tracing.py."""
 
 import logging
 import sys
