@@ -18,7 +18,7 @@ from services.access_control.authorization.policy import (
     grant_entity,
     milliseconds,
     organization_entity,
-    person_entity,
+    principal_entity,
     service_entity,
     what,
 )
@@ -37,7 +37,7 @@ from services.access_control.grants.scope import (
     require_detail,
     span_of,
 )
-from services.access_control.people.person import Person
+from services.access_control.people.person import Member, Person
 from services.access_control.people.tokens import Tokens
 from services.access_control.store import Connection, directory, opened_records
 from services.access_control.store import cases as case_store
@@ -46,6 +46,7 @@ from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid
+from shared.identity import Caller
 from shared.ids import derived_id, record_day, record_days
 from shared.rules import Rules
 
@@ -84,13 +85,15 @@ class Opened:
 
 @dataclass(frozen=True)
 class Authorized:
-    """A read that may begin. scope: what may be looked up."""
+    """A read that may begin. reader: "person_…" or "member_…". scope: what may be looked up. held_too: whether what is due and only a hold
+    keeps is shown."""
 
-    person_id: str
+    reader: str
     scope: DataScope
     expires_at: datetime
     remaining: int
     audit_entry_id: str
+    held_too: bool
 
 
 @contextmanager
@@ -107,6 +110,12 @@ def _grant_required() -> KeptError:
         Reason.REASON_GRANT_REQUIRED,
         "This needs a grant of your own; request one with `kept access request`.",
     )
+
+
+def _shows_held(grant: Grant) -> bool:
+    """Whether it shows what is due and only a hold keeps. Not to a customer: there are holds that the law forbids to tell it of, and what
+    is there beyond its term would tell."""
+    return not grant.is_customers_own
 
 
 def _held(grant: Grant | None, person_id: str) -> Grant:
@@ -156,22 +165,45 @@ class Opening:
         with self._decisions.deciding(_DENIED, question):
             caller = self._tokens.verify(token, service)
             with self._database.transaction() as tx:
-                person = self._tokens.person(tx, caller)
-                question.actor = person.person_id
-                grant = _held(store.load(tx, grant_id) if grant_id else None, person.person_id)
-                scope, decision = self._decide(tx, grant, person, organization_id, detail)
+                holder = self._reader(tx, caller, question)
+                grant = _held(store.load(tx, grant_id) if grant_id else None, question.actor)
+                scope, decision = self._decide(tx, grant, holder, organization_id, detail)
                 if scope.case_id and not scope.record_ids:
                     scope = replace(scope, record_ids=case_store.records_of_case(tx, scope.case_id))
                 entry_id = self._decisions.write(
                     tx,
                     "access.authorized",
-                    person.person_id,
+                    question.actor,
                     organization_id=scope.organization_id,
                     subjects=[grant.grant_id],
                     facts={**question.facts, **self._why(grant), **decision.facts},
                 )
         assert grant.expires_at is not None
-        return Authorized(person.person_id, scope, grant.expires_at, scope.budget - grant.used, entry_id)
+        remaining = scope.budget - grant.used
+        return Authorized(question.actor, scope, grant.expires_at, remaining, entry_id, _shows_held(grant))
+
+    def _holder(
+        self, tx: Connection, caller: Caller, grant: Grant | None, question: Question
+    ) -> tuple[Person | Member, Mapping[str, Person] | None]:
+        """The same of who reads page after page: with whoever of the workforce the grant concerns, read in one look where it is one of them
+        (None for a customer's)."""
+        if caller.is_customer:
+            return self._reader(tx, caller, question), None
+        concerned = {grant.requested_by, *approvers_of(grant)} if grant is not None else ()
+        question.actor, people = self._tokens.person_and(tx, caller, concerned)
+        if question.actor not in people:  # whose grant it is not
+            raise _grant_required()
+        return people[question.actor], people
+
+    def _reader(self, tx: Connection, caller: Caller, question: Question) -> Person | Member:
+        """Who reads; what is refused is theirs from here on, and a customer's is the own organization's matter, whatever it names."""
+        if not caller.is_customer:
+            person = self._tokens.person(tx, caller)
+            question.actor = person.person_id
+            return person
+        member = self._tokens.member(tx, caller)
+        question.actor, question.organization_id = member.member_id, member.organization_id
+        return member
 
     def open_for_person(self, service: str, token: str, grant_id: str, wanted: Wanted) -> Opened:
         """The keys of records under a grant, or leave to show their metadata. All or nothing."""
@@ -182,22 +214,20 @@ class Opening:
             with self._database.transaction() as tx:
                 # The lock comes before the questions: what is true of the grant now stays true until the count is committed.
                 locked = store.load(tx, grant_id, lock=True) if grant_id else None
-                concerned = {locked.requested_by, *approvers_of(locked)} if locked is not None else ()
-                question.actor, people = self._tokens.person_and(tx, caller, concerned)
                 question.subjects = (*question.subjects, *wanted.record_ids)
+                holder, people = self._holder(tx, caller, locked, question)
                 grant = _held(locked, question.actor)
-                person = people[question.actor]
                 scope, decision = self._decide(
-                    tx, grant, person, wanted.organization_id, wanted.detail, people
+                    tx, grant, holder, wanted.organization_id, wanted.detail, people
                 )
-                self._require_records(tx, scope, wanted.record_ids)
+                self._require_records(tx, scope, wanted.record_ids, held_too=_shows_held(grant))
                 counting = opened_records.counting(tx, grant.grant_id, wanted.record_ids, self._clock.now())
                 keys = self._keys(tx, scope.organization_id, wanted, _within(scope, counting))
                 require_in_force(grant, self._clock.now())
                 entry_id = self._decisions.write(
                     tx,
                     "records.opened",
-                    person.person_id,
+                    question.actor,
                     organization_id=scope.organization_id,
                     subjects=[grant.grant_id, *wanted.record_ids],
                     facts={
@@ -346,7 +376,7 @@ class Opening:
         self,
         tx: Connection,
         grant: Grant,
-        person: Person,
+        holder: Person | Member,
         organization_id: str,
         detail: "grants_pb2.Detail.ValueType",
         people: Mapping[str, Person] | None = None,
@@ -354,12 +384,12 @@ class Opening:
         scope = grant.data
         assert scope is not None
         now = self._clock.now()
-        resource, context = self._usable(tx, grant, scope, person, organization_id, detail, now, people)
+        resource, context = self._usable(tx, grant, scope, holder, organization_id, detail, now, people)
         case_admits = not scope.case_id or self._case_admits(tx, scope)
         if not case_admits:
             raise case_not_open()
         decision = self._authorization.require(
-            person_entity(person, now),
+            principal_entity(holder, now),
             "ReadRecords",
             resource,
             {**context, "detail": int(detail), "case_admits": case_admits},
@@ -371,7 +401,7 @@ class Opening:
         tx: Connection,
         grant: Grant,
         scope: DataScope,
-        holder: Person,
+        holder: Person | Member,
         organization_id: str,
         detail: "grants_pb2.Detail.ValueType",
         now: datetime,
@@ -380,11 +410,13 @@ class Opening:
         """The grant as policies see it, and what they are told besides, once the rules in code have let it pass. Raises what a grant can be
         short of."""
         approvals = approvals_of(tx, grant, now, people)
-        customer_required = self._customer_approval.required(tx, scope.organization_id)
+        customer_required = self._customer_approval.required(tx, grant)
         require_usable(grant, holder, approvals, customer_required, now)
         # A rule that approved is asked again, like a person.
         by_rule = self._authorization.approves_by_rule
-        if grant.rules and by_rule(grant, holder, customer_required, now) is None:
+        if grant.rules and (
+            isinstance(holder, Member) or by_rule(grant, holder, customer_required, now) is None
+        ):
             raise KeptError(
                 Reason.REASON_GRANT_REVOKED,
                 "The policy that approved the grant would not approve it any more.",
@@ -407,14 +439,18 @@ class Opening:
             return bool(self._custody.retained(tx, scope.organization_id, records))
         return case.state == "open"
 
-    def _require_records(self, tx: Connection, scope: DataScope, record_ids: Collection[bytes]) -> None:
+    def _require_records(
+        self, tx: Connection, scope: DataScope, record_ids: Collection[bytes], *, held_too: bool = True
+    ) -> None:
         require_covers(scope, record_ids)
         if scope.case_id and not set(record_ids) <= case_store.records_of_case(tx, scope.case_id):
             raise outside_scope()
-        self._require_not_due(tx, scope.organization_id, record_ids)
+        self._require_not_due(tx, scope.organization_id, record_ids, held_too=held_too)
 
-    def _require_not_due(self, tx: Connection, organization_id: str, record_ids: Collection[bytes]) -> None:
-        """Records past their due instant are gone, whether a run came or not, unless a hold keeps them."""
+    def _require_not_due(
+        self, tx: Connection, organization_id: str, record_ids: Collection[bytes], *, held_too: bool = True
+    ) -> None:
+        """Records past their due instant are gone, whether a run came or not, unless a hold keeps them and the reader is shown such."""
         now = self._clock.now()
         _, last = span_of(record_ids)
         if last > now + CLOCK_TOLERANCE:
@@ -422,7 +458,7 @@ class Opening:
         due = {day for day in record_days(record_ids) if now >= self._rules.due_at(organization_id, day)}
         if due:
             late = [record_id for record_id in record_ids if record_day(record_id) in due]
-            if not set(late) <= self._custody.retained(tx, organization_id, late):
+            if not held_too or not set(late) <= self._custody.retained(tx, organization_id, late):
                 raise outside_scope()
 
     def _keys(

@@ -175,7 +175,7 @@ TOKENS: dict[str, tuple[str, Callable[[Shown], str]]] = {
     "of somebody unknown": ("NOT_AUTHORIZED", lambda s: s.token(sub="mallory")),
     "of a name that looks like hers": ("NOT_AUTHORIZED", lambda s: s.token(sub="еve")),  # a Cyrillic е
     "of a name with a control character": ("NOT_AUTHORIZED", lambda s: s.token(sub="eve\x00")),
-    "of her name at the customers' issuer": ("CALLER_NOT_ALLOWED", lambda s: s.token(iss=CUSTOMERS, org=ORG)),
+    "of her name at the customers' issuer": ("NOT_AUTHORIZED", lambda s: s.token(iss=CUSTOMERS, org=ORG)),
     "of somebody without an agreement": ("NOT_AUTHORIZED", lambda s: s.token(sub="gone")),
 }
 
