@@ -144,6 +144,7 @@ def test_another_organization_does_not_exist_for_a_customer(plot: Plot, method: 
 def _complete(request: Any, of: Descriptor) -> None:
     """Fills in what the contract demands besides the organization, so that the refusal is about that."""
     plain: dict[str, Any] = {
+        "detail": 1,
         "etag": "x",
         "email": "someone@else.example",
         "end_user": "x",

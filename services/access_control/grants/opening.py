@@ -165,7 +165,7 @@ class Opening:
         with self._decisions.deciding(_DENIED, question):
             caller = self._tokens.verify(token, service)
             with self._database.transaction() as tx:
-                holder = self._reader(tx, caller, question)
+                holder = self._reader(tx, caller, organization_id, question)
                 grant = _held(store.load(tx, grant_id) if grant_id else None, question.actor)
                 scope, decision = self._decide(tx, grant, holder, organization_id, detail)
                 if scope.case_id and not scope.record_ids:
@@ -183,26 +183,35 @@ class Opening:
         return Authorized(question.actor, scope, grant.expires_at, remaining, entry_id, _shows_held(grant))
 
     def _holder(
-        self, tx: Connection, caller: Caller, grant: Grant | None, question: Question
+        self,
+        tx: Connection,
+        caller: Caller,
+        organization_id: str,
+        grant: Grant | None,
+        question: Question,
     ) -> tuple[Person | Member, Mapping[str, Person] | None]:
         """The same of who reads page after page: with whoever of the workforce the grant concerns, read in one look where it is one of them
         (None for a customer's)."""
         if caller.is_customer:
-            return self._reader(tx, caller, question), None
+            return self._reader(tx, caller, organization_id, question), None
         concerned = {grant.requested_by, *approvers_of(grant)} if grant is not None else ()
         question.actor, people = self._tokens.person_and(tx, caller, concerned)
         if question.actor not in people:  # whose grant it is not
             raise _grant_required()
         return people[question.actor], people
 
-    def _reader(self, tx: Connection, caller: Caller, question: Question) -> Person | Member:
-        """Who reads; what is refused is theirs from here on, and a customer's is the own organization's matter, whatever it names."""
+    def _reader(
+        self, tx: Connection, caller: Caller, organization_id: str, question: Question
+    ) -> Person | Member:
+        """Who reads; what is refused is theirs from here on, and a customer's is the own organization's matter, whatever it names. Raises
+        WRONG_ORGANIZATION where a customer names another."""
         if not caller.is_customer:
             person = self._tokens.person(tx, caller)
             question.actor = person.person_id
             return person
         member = self._tokens.member(tx, caller)
         question.actor, question.organization_id = member.member_id, member.organization_id
+        caller.require_organization(organization_id)
         return member
 
     def open_for_person(self, service: str, token: str, grant_id: str, wanted: Wanted) -> Opened:
@@ -215,7 +224,7 @@ class Opening:
                 # The lock comes before the questions: what is true of the grant now stays true until the count is committed.
                 locked = store.load(tx, grant_id, lock=True) if grant_id else None
                 question.subjects = (*question.subjects, *wanted.record_ids)
-                holder, people = self._holder(tx, caller, locked, question)
+                holder, people = self._holder(tx, caller, wanted.organization_id, locked, question)
                 grant = _held(locked, question.actor)
                 scope, decision = self._decide(
                     tx, grant, holder, wanted.organization_id, wanted.detail, people

@@ -457,7 +457,6 @@ def test_command_line_becomes_request(
 @pytest.mark.parametrize(
     "line",
     [
-        "access request --reason why",  # neither records nor a power
         f"access request --reason why --power operator -o {ORG}",  # both
         f"access request --reason why -o {ORG}",  # no purpose
         "access request --power operator",  # no reason

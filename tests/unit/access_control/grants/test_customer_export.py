@@ -193,12 +193,14 @@ def test_everybody_else_is_refused_by_name(customers: Customers, world: World) -
     # Another admin of hers, and one of another organization, whichever organization they name.
     assert refusal(lambda: customers.authorize(grant_id, hedy)) == "GRANT_REQUIRED"
     assert refusal(lambda: customers.open(grant_id, record, member_id=hedy)) == "GRANT_REQUIRED"
-    assert refusal(lambda: customers.authorize(grant_id, globex, OTHER)) == "GRANT_REQUIRED"
+    assert refusal(lambda: customers.authorize(grant_id, globex, OTHER)) == "WRONG_ORGANIZATION"
     assert refusal(lambda: customers.authorize(grant_id, globex, OTHER, OTHER)) == "GRANT_REQUIRED"
-    assert refusal(lambda: customers.open(grant_id, record, member_id=globex, org=OTHER)) == "GRANT_REQUIRED"
+    assert (
+        refusal(lambda: customers.open(grant_id, record, member_id=globex, org=OTHER)) == "WRONG_ORGANIZATION"
+    )
     # A token that says another organization than the member's is no member's.
     assert refusal(lambda: customers.authorize(grant_id, customers.grace, OTHER)) == "NOT_AUTHORIZED"
-    assert refusal(lambda: customers.authorize(grant_id, of=OTHER)) == "OUTSIDE_SCOPE"
+    assert refusal(lambda: customers.authorize(grant_id, of=OTHER)) == "WRONG_ORGANIZATION"
     assert refusal(lambda: customers.ask(plain)) == "ADMIN_REQUIRED"
     assert refusal(lambda: world.authorize("eve", grant_id)) == "GRANT_REQUIRED"
     # Who tried in vain reads it in the own log; nothing of it is in the other's.
