@@ -154,6 +154,7 @@ def _complete(request: Any, of: Descriptor) -> None:
         "accepted_duties": ["x"],
         "fingerprint": bytes(32),
         "kind": 1,
+        "manifest_sha256": bytes(32),
         "name": "x",
         "reason": "x",
         "request_id": "request-1",

@@ -11,6 +11,7 @@ from kept.cli import (
     certificates,
     controls,
     doctor,
+    export,
     governance,
     holds,
     keys,
@@ -58,6 +59,7 @@ doctor.add_to(app)
 access.add_to(app)
 logs.add_to(app)
 usage.add_to(app)
+export.add_to(app)
 account.add_to(app)
 settings = group(app, "settings", "Customers, and what they decide about their data.")
 organizations.add_to(settings)

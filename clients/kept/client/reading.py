@@ -43,6 +43,18 @@ def pages(call: Callable[[Any], _Response], request: Any, limit: int) -> _Respon
         request.page_token = page.next_page_token
 
 
+def each(call: Callable[[Any], Any], request: Any, field: str) -> Iterator[Any]:
+    """The items of a list in order, with no more than a page of them in memory. call, request: as `pages` has them. field: of the response,
+    the list."""
+    request.page_size = 500
+    while True:
+        page = call(request)
+        yield from getattr(page, field)
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
 def read_records(
     stub: "read_pb2_grpc.ReadServiceStub",
     request: "read_pb2.ReadInteractionsRequest",
