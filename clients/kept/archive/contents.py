@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message_factory import GetMessageClass
 
 from kept.archive import access_log
 from kept.client.documents import to_document
@@ -149,6 +150,14 @@ PARTS: Final = (
         "where the deletion of the organization is; null where none was asked for",
     ),
     Part(
+        "holds",
+        "retention.holds",
+        "HoldService",
+        "ListHolds",
+        "holds",
+        "holds on the organization's data that it may be told of",
+    ),
+    Part(
         "grants",
         "access_control.grants",
         "GrantService",
@@ -191,7 +200,8 @@ class Contents:
         name, _, file = contract.partition(".")
         messages = importlib.import_module(f"kept.{name}.v1.{file}_pb2")
         stubs = importlib.import_module(f"kept.{name}.v1.{file}_pb2_grpc")
-        request = getattr(messages, f"{method}Request")()
+        declared = messages.DESCRIPTOR.services_by_name[service].methods_by_name[method]
+        request: Any = GetMessageClass(declared.input_type)()
         if "organization_id" in request.DESCRIPTOR.fields_by_name:
             request.organization_id = self._organization_id
         return getattr(getattr(stubs, f"{service}Stub")(self._channel(name)), method), request

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kept.archive.writing import Writer
 
 _Answer = TypeVar("_Answer")
-_HOLDS = "there is no list of holds for customers; certificates name what holds keep"
 _NO_GRANT = "no grant was given: kept access request, then --grant"
 _README = """Everything that one organization put in or that is about it, as its admin may see it, each part as it was when it was read.
 
@@ -120,7 +119,7 @@ def _write(call: Invocation, contents: "Contents", writer: "Writer", grant: str)
     lists.append(("access-log", contents.access_log()))  # last: it holds what was read for this
     for name, documents in lists:
         _tell(call, name, writer.add_lines(name, documents))
-    left_out = {"holds": _HOLDS} | ({} if scope is not None else {"records": _NO_GRANT})
+    left_out = {} if scope is not None else {"records": _NO_GRANT}
     return {"grant": None if scope is None else to_document(scope), "left_out": left_out}
 
 
