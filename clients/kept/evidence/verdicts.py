@@ -95,7 +95,7 @@ class Evidence:
 
 
 def decode(text: Any, what: str) -> bytes:
-    """Base64 (RFC 4648 §4), strictly: bits that say nothing must be zero (§3.5), so that the same bytes are never written in two ways. Raises
+    """Base64 (RFC 4648 §4), strictly: bits that say nothing must be zero (§3.5), so that no bytes are written in two ways. Raises
     EvidenceError."""
     if not isinstance(text, str):
         raise EvidenceError(f"{what} is no text.")

@@ -83,6 +83,17 @@ REQUESTS: list[tuple[str, Message]] = [
         ),
     ),
     (
+        # A customer's own export: the organization and the purpose go without saying.
+        "access request --reason 'our archive' --detail full --budget 10000000 --request-id request-3",
+        grants_pb2.RequestGrantRequest(
+            request_id="request-3",
+            purpose=grants_pb2.PURPOSE_CUSTOMER_EXPORT,
+            reason="our archive",
+            duration=Duration(seconds=3600),
+            data=scope(detail=grants_pb2.DETAIL_FULL, budget=10_000_000),
+        ),
+    ),
+    (
         "access request --power role-assignment --reason 'a new colleague' --request-id request-2",
         grants_pb2.RequestGrantRequest(
             request_id="request-2",
