@@ -14,14 +14,18 @@ _PAGE: Final = 500
 
 
 def pages(
-    stub: "audit_pb2_grpc.AuditServiceStub", organization_id: str, after: int, limit: int | None
+    stub: "audit_pb2_grpc.AuditServiceStub",
+    organization_id: str,
+    after: int,
+    limit: int | None,
+    page_size: int = _PAGE,
 ) -> "Iterator[audit_pb2.ListEntriesResponse]":
-    """Pages of entries with a greater number than `after`, until the list's end, or `limit` entries."""
+    """Pages of entries with a greater number than `after`, until the list's end, or `limit` entries. page_size: at most 500."""
     from kept.access_control.v1 import audit_pb2
 
     taken = 0
     while True:
-        size = _PAGE if limit is None else min(_PAGE, limit - taken)
+        size = page_size if limit is None else min(page_size, limit - taken)
         page = stub.ListEntries(
             audit_pb2.ListEntriesRequest(organization_id=organization_id, after_number=after, page_size=size)
         )

@@ -19,6 +19,8 @@ from kept.client.reading import each, read_records
 # As much of usage as one question may be about, and of records as one answer may hold.
 _USAGE_SPAN: Final = timedelta(days=92)
 _RECORDS_AT_ONCE: Final = 100
+# An entry may name hundreds of records: a page of these is a few mebibytes at most.
+_ENTRIES_AT_ONCE: Final = 100
 _HOUR: Final = timedelta(hours=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -279,7 +281,8 @@ class Contents:
         from kept.access_control.v1 import audit_pb2_grpc
 
         stub = audit_pb2_grpc.AuditServiceStub(self._channel("access_control"))
-        return map(access_log.page_document, access_log.pages(stub, self._organization_id, 0, None))
+        found = access_log.pages(stub, self._organization_id, 0, None, _ENTRIES_AT_ONCE)
+        return map(access_log.page_document, found)
 
 
 def _hour(instant: datetime) -> datetime:

@@ -133,19 +133,20 @@ def _sealed(call: Invocation, organization_id: str, manifest_sha256: bytes) -> d
     from kept.client.documents import to_document
 
     channel = call.channel("access_control")
-    sealed = exports_pb2_grpc.ExportServiceStub(channel).SealExport(
-        exports_pb2.SealExportRequest(organization_id=organization_id, manifest_sha256=manifest_sha256)
-    )
+    seal = exports_pb2.SealExportRequest(organization_id=organization_id, manifest_sha256=manifest_sha256)
+    exports = exports_pb2_grpc.ExportServiceStub(channel)
+    sealed = patiently(lambda: exports.SealExport(seal))  # sealed twice, it is the same entry
     wanted = audit_pb2.GetInclusionProofRequest(entry_id=sealed.audit_entry_id)
     log = audit_pb2_grpc.AuditServiceStub(channel)
     return to_document(patiently(lambda: log.GetInclusionProof(wanted)))
 
 
 def patiently(ask: Callable[[], _Answer], wait: Callable[[float], object] = time.sleep) -> _Answer:
-    """What a question is answered with, asked again for a while where the answer is that it comes in a moment. Raises KeptError."""
+    """What a question is answered with, asked again for two minutes where the answer is that it comes later: what may have taken an hour to
+    write must not be lost for a restart. Raises KeptError."""
     from kept.client.reading import PAUSES
 
-    for pause in PAUSES:
+    for pause in (*PAUSES, *(5.0,) * 24):
         try:
             return ask()
         except KeptError as error:

@@ -251,6 +251,8 @@ def test_she_takes_a_request_back_and_asks_for_more_time(customers: Customers, w
     back = grants_pb2.CancelGrantRequest(grant_id=grant.grant_id)
     assert refusal(lambda: customers.grants(hedy).CancelGrant(back)) == "NOT_FOUND"
     assert mine.CancelGrant(back).grant.state == grants_pb2.GRANT_STATE_CANCELLED
+    (watched,) = mine.WatchGrant(grants_pb2.WatchGrantRequest(grant_id=grant.grant_id))
+    assert watched.grant.state == grants_pb2.GRANT_STATE_CANCELLED
     grant = customers.approve(hedy, customers.ask())
     more = grants_pb2.ExtendGrantRequest(grant_id=grant.grant_id, reason="it is more than I thought")
     more.duration.FromTimedelta(30 * MINUTE)
