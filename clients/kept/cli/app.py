@@ -50,7 +50,7 @@ def kept() -> None:
       1  a service refused it, or failed: stderr says why and what to do next
       2  the command line was not understood, or the profile cannot be used
       3  nobody answered, or not at the moment: the same command may work later
-      4  a certificate or audit log did not verify; policies do not hold their cases
+      4  a certificate, audit log or export did not verify; policies do not hold their cases
     """
 
 

@@ -218,6 +218,9 @@ def test_with_her_role_her_grants_end(
     grant_id = customers.granted()
     customers.sync(customers.grace, role)
     assert [entry["subjects"] for entry in world.entries("grant.revoked")] == [[grant_id]]
+    # Logging hears of it, and ends what is being read.
+    heartbeat = next(iter(world.authz.WatchEndedGrants(authz_pb2.WatchEndedGrantsRequest())))
+    assert list(heartbeat.grant_ids) == [grant_id]
     record = new_record_id(world.clock.now())
     assert refusal(lambda: customers.authorize(grant_id)) == reason
     assert refusal(lambda: customers.open(grant_id, record)) == reason
