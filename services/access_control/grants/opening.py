@@ -23,10 +23,11 @@ from services.access_control.authorization.policy import (
     what,
 )
 from services.access_control.custody import Custody
-from services.access_control.grants.acts import approvals_of, approvers_of
+from services.access_control.grants.acts import approvals_of
 from services.access_control.grants.approval import require_usable
 from services.access_control.grants.customer_approval import CustomerApproval
 from services.access_control.grants.grant import Grant, require_in_force
+from services.access_control.grants.readers import Readers, grant_required, held, shows_held
 from services.access_control.grants.scope import (
     DataScope,
     budget_exhausted,
@@ -46,7 +47,6 @@ from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid
-from shared.identity import Caller
 from shared.ids import derived_id, record_day, record_days
 from shared.rules import Rules
 
@@ -105,27 +105,6 @@ def _within(scope: DataScope, counting: AbstractContextManager[Callable[[], int]
             raise budget_exhausted(scope)
 
 
-def _grant_required() -> KeptError:
-    return KeptError(
-        Reason.REASON_GRANT_REQUIRED,
-        "This needs a grant of your own; request one with `kept access request`.",
-    )
-
-
-def _shows_held(grant: Grant) -> bool:
-    """Whether it shows what is due and only a hold keeps. Not to a customer: there are holds that the law forbids to tell it of, and what
-    is there beyond its term would tell."""
-    return not grant.is_customers_own
-
-
-def _held(grant: Grant | None, person_id: str) -> Grant:
-    """The grant, if the person reads under it. Another's is none, and so is a power, or a service's permission: neither opens a record to a
-    person. Raises GRANT_REQUIRED."""
-    if grant is None or grant.requested_by != person_id or grant.data is None or grant.data.is_for_service:
-        raise _grant_required()
-    return grant
-
-
 class Opening:
     """Decides on reads."""
 
@@ -146,6 +125,7 @@ class Opening:
         self._authorization = authorization
         self._decisions = decisions
         self._tokens = tokens
+        self._readers = Readers(tokens)
         self._customer_approval = customer_approval
         self._rules = rules
 
@@ -165,8 +145,8 @@ class Opening:
         with self._decisions.deciding(_DENIED, question):
             caller = self._tokens.verify(token, service)
             with self._database.transaction() as tx:
-                holder = self._reader(tx, caller, organization_id, question)
-                grant = _held(store.load(tx, grant_id) if grant_id else None, question.actor)
+                holder = self._readers.reader(tx, caller, organization_id, question)
+                grant = held(store.load(tx, grant_id) if grant_id else None, question.actor)
                 scope, decision = self._decide(tx, grant, holder, organization_id, detail)
                 if scope.case_id and not scope.record_ids:
                     scope = replace(scope, record_ids=case_store.records_of_case(tx, scope.case_id))
@@ -180,39 +160,7 @@ class Opening:
                 )
         assert grant.expires_at is not None
         remaining = scope.budget - grant.used
-        return Authorized(question.actor, scope, grant.expires_at, remaining, entry_id, _shows_held(grant))
-
-    def _holder(
-        self,
-        tx: Connection,
-        caller: Caller,
-        organization_id: str,
-        grant: Grant | None,
-        question: Question,
-    ) -> tuple[Person | Member, Mapping[str, Person] | None]:
-        """The same of who reads page after page: with whoever of the workforce the grant concerns, read in one look where it is one of them
-        (None for a customer's)."""
-        if caller.is_customer:
-            return self._reader(tx, caller, organization_id, question), None
-        concerned = {grant.requested_by, *approvers_of(grant)} if grant is not None else ()
-        question.actor, people = self._tokens.person_and(tx, caller, concerned)
-        if question.actor not in people:  # whose grant it is not
-            raise _grant_required()
-        return people[question.actor], people
-
-    def _reader(
-        self, tx: Connection, caller: Caller, organization_id: str, question: Question
-    ) -> Person | Member:
-        """Who reads; what is refused is theirs from here on, and a customer's is the own organization's matter, whatever it names. Raises
-        WRONG_ORGANIZATION where a customer names another."""
-        if not caller.is_customer:
-            person = self._tokens.person(tx, caller)
-            question.actor = person.person_id
-            return person
-        member = self._tokens.member(tx, caller)
-        question.actor, question.organization_id = member.member_id, member.organization_id
-        caller.require_organization(organization_id)
-        return member
+        return Authorized(question.actor, scope, grant.expires_at, remaining, entry_id, shows_held(grant))
 
     def open_for_person(self, service: str, token: str, grant_id: str, wanted: Wanted) -> Opened:
         """The keys of records under a grant, or leave to show their metadata. All or nothing."""
@@ -224,12 +172,12 @@ class Opening:
                 # The lock comes before the questions: what is true of the grant now stays true until the count is committed.
                 locked = store.load(tx, grant_id, lock=True) if grant_id else None
                 question.subjects = (*question.subjects, *wanted.record_ids)
-                holder, people = self._holder(tx, caller, wanted.organization_id, locked, question)
-                grant = _held(locked, question.actor)
+                holder, people = self._readers.holder(tx, caller, wanted.organization_id, locked, question)
+                grant = held(locked, question.actor)
                 scope, decision = self._decide(
                     tx, grant, holder, wanted.organization_id, wanted.detail, people
                 )
-                self._require_records(tx, scope, wanted.record_ids, held_too=_shows_held(grant))
+                self._require_records(tx, scope, wanted.record_ids, held_too=shows_held(grant))
                 counting = opened_records.counting(tx, grant.grant_id, wanted.record_ids, self._clock.now())
                 keys = self._keys(tx, scope.organization_id, wanted, _within(scope, counting))
                 require_in_force(grant, self._clock.now())
@@ -310,11 +258,11 @@ class Opening:
     ) -> Mapping[str, str | int | bool]:
         grant = store.load(tx, grant_id, lock=True)
         if grant is None or grant.data is None or grant.data.permission != permission:
-            raise _grant_required()
+            raise grant_required()
         scope, now = grant.data, self._clock.now()
         requester = directory.person(tx, grant.requested_by)
         if requester is None:
-            raise _grant_required()
+            raise grant_required()
         resource, context = self._usable(
             tx, grant, scope, requester, wanted.organization_id, wanted.detail, now
         )
