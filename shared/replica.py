@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from kept.replica.v1 import lease_pb2
 from shared.change_feed import LEASE_DURATION
@@ -18,6 +18,9 @@ from shared.errors import lease_lapsed
 from shared.jobs import Job
 
 P = TypeVar("P")
+# Seconds that a poll may take. A lease counts from when the poll was sent; one that hangs (a process that is cut off) must leave time for
+# another before the last lease is over.
+POLL_SECONDS: Final = 0.45 * LEASE_DURATION.total_seconds()
 
 
 @dataclass(frozen=True)
