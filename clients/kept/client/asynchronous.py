@@ -278,7 +278,7 @@ class _Stream:
             raise
         await self.close()
         channel = grpc.aio.secure_channel(
-            target(self._address), credentials, options=channel_options("logging")
+            target(self._address), credentials, options=channel_options("logging", self._address)
         )
         self._made = (version, channel)
         return channel

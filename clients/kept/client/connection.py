@@ -52,7 +52,7 @@ class Connection:
                 grpc.secure_channel(
                     target(self._profile.addresses[service]),
                     grpc.ssl_channel_credentials(_authority(self._profile)),
-                    options=channel_options(service),
+                    options=channel_options(service, self._profile.addresses[service]),
                 ),
                 Calls(service, token),
             )
@@ -89,8 +89,8 @@ def target(address: str) -> str:
     return address if host.startswith("[") else f"dns:///{address}"
 
 
-def channel_options(service: str) -> list[tuple[str, Any]]:
-    """Options of a channel to a service."""
+def channel_options(service: str, address: str) -> list[tuple[str, Any]]:
+    """Options of a channel to a service at "host:port", or several."""
     config = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [
@@ -107,7 +107,10 @@ def channel_options(service: str) -> list[tuple[str, Any]]:
             }
         ],
     }
+    # Of several addresses each is the whole service: their certificates are good for the host of the first.
+    first, several, _ = address.partition(",")
     return [
+        *([("grpc.default_authority", first)] if several else []),
         ("grpc.service_config", json.dumps(config)),
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),

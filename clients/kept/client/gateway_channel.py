@@ -67,7 +67,7 @@ class GatewayChannel:
                 raise
             channel = grpc.intercept_channel(
                 grpc.secure_channel(
-                    target(self._address), credentials, options=channel_options(self._service)
+                    target(self._address), credentials, options=channel_options(self._service, self._address)
                 ),
                 Calls(self._service, None),
             )

@@ -175,7 +175,7 @@ def test_only_reads_are_retried() -> None:
     methods = {method for _, method in reads("access_control")}
     assert {"ListGrants", "GetMe", "GetTreeHead"} <= methods
     assert not {"RequestGrant", "ApproveGrant", "WatchGrant", "DestroyEpochs"} & methods
-    assert "timeout" not in dict(channel_options("access_control"))["grpc.service_config"]
+    assert "timeout" not in dict(channel_options("access_control", "host:1"))["grpc.service_config"]
 
 
 def test_nobody_at_the_address(profile_file: Path) -> None:
