@@ -26,7 +26,7 @@ from deploy.image.engine import Engine, EngineError
 from deploy.local import postgres_programs
 from deploy.local.errors import LocalStackError
 
-_INSIDE: Final = "KEPT_CHAOS_NAMESPACE"
+_INSIDE: Final = "KEPT_CHAOS_INSIDE"
 
 
 def main() -> int:
@@ -39,9 +39,9 @@ def main() -> int:
         "--keep", action="store_true", help="keep the logs when it is over, in build/chaos-logs"
     )
     options = parser.parse_args()
-    engine = None if options.processes else _engine()
-    if engine is not None and _INSIDE not in os.environ:
-        return _in_a_namespace()
+    if _INSIDE not in os.environ:
+        return _again(None if options.processes else _engine())
+    engine = None if os.environ[_INSIDE] == "processes" else Engine.find(BUILD)
     try:
         report = _run(engine, options.only, options.keep)
     except (LocalStackError, EngineError, subprocess.CalledProcessError) as error:
@@ -66,20 +66,14 @@ def _engine() -> Engine | None:
     return engine
 
 
-def _in_a_namespace() -> int:
-    """The same again, in a network namespace of its own: nothing in it is reached from outside, and it goes with its last process."""
-    begin = [
-        "unshare",
-        "--net",
-        "sh",
-        "-c",
-        'ip link set lo up && exec "$@"',
-        "sh",
-        sys.executable,
-        "-m",
-        "deploy.chaos",
-    ]
-    return subprocess.run([*begin, *sys.argv[1:]], env=os.environ | {_INSIDE: "1"}, check=False).returncode
+def _again(engine: Engine | None) -> int:
+    """The same again, inside. Containers run in a network namespace of their own: nothing in it is reached from outside, and it goes with
+    its last process. And programs are started here while calls are under way: gRPC must take no part in forks, or some of them hang."""
+    command = [sys.executable, "-m", "deploy.chaos", *sys.argv[1:]]
+    if engine is not None:
+        command = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command]
+    inside = {_INSIDE: "processes" if engine is None else "containers", "GRPC_ENABLE_FORK_SUPPORT": "0"}
+    return subprocess.run(command, env=os.environ | inside, check=False).returncode
 
 
 def _run(engine: Engine | None, only: str, keep: bool) -> Report:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -101,7 +103,8 @@ class Installation:
     def remove(self) -> None:
         """Ends everything, whatever state it is in, and removes it."""
         self.replicas.remove()
-        self.cuts.close()
+        with contextlib.suppress(subprocess.CalledProcessError):  # never opened
+            self.cuts.close()
         self.stack.remove()
 
     def _hand_over(self) -> None:
