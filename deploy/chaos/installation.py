@@ -94,6 +94,12 @@ class Installation:
         if isinstance(self.replicas.runner, Containers) and name in SERVICES:
             self.replicas.runner.hand_over(name)
 
+    def connections(self) -> int:
+        """How many connections stand at the services' doors, by proc_net(5)."""
+        doors = {f"{int(one.addresses.services.rpartition(':')[2]):04X}" for one in self.replicas.all}
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(fields[3] == "01" and fields[1].rpartition(":")[2] in doors for fields in lines)
+
     def restart_database(self, between: Callable[[], None] = lambda: None) -> None:
         """Ends the database server, as an operator does ("fast"), and starts it again."""
         self.stack.database.stop()

@@ -16,7 +16,8 @@ from deploy.local.layout import SERVICES, Addresses, Layout
 from deploy.local.processes import Process, wait_until
 from deploy.local.service_process import Program
 
-_PATIENCE_TO_START: Final = 60.0
+# Two processors start ten services in half a minute, and take several where others use them too.
+_PATIENCE_TO_START: Final = 240.0
 # drain and grace of the services (shared/config.py), and some.
 _PATIENCE_TO_STOP: Final = 40.0
 # Each service is a user of its own, so that its packets can be told from another's.

@@ -121,7 +121,7 @@ class Trials:
     def rotation(self) -> None:
         """Certificates that live a minute, replaced every twenty seconds, until all of the first have been over for a while."""
         begin = time.monotonic()
-        rounds = 0
+        rounds, before = 0, self._installation.connections()
         while time.monotonic() < begin + _ROTATION:
             for name in _HOLDERS:
                 self._installation.rotate(name, _CERTIFICATE_LIFE)
@@ -133,6 +133,9 @@ class Trials:
         self._installation.replicas.start(replica)
         for name in _HOLDERS:
             self._installation.rotate(name, timedelta(hours=1))
+        self._notes.append(
+            f"{before} connections to the services' doors before, {self._installation.connections()} after"
+        )
         self._notes.append(
             f"{rounds} rounds of {len(_HOLDERS)} certificates that lived {_CERTIFICATE_LIFE.seconds} s"
         )
