@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from deploy.chaos.load import Load
+from deploy.chaos.load import ASK, ASKED_FOR, Load
 
 _PATIENCE = 30.0
 
@@ -16,7 +16,8 @@ _PATIENCE = 30.0
 @dataclass(frozen=True)
 class Ledger:
     """sent, acknowledged: distinct records. stored: rows with a key that opens them. lost: acknowledged and not stored. counted: what
-    logging's own counts say. billed: what usage says. audit_gaps: numbers that an organization's audit entries lack."""
+    logging's own counts say. billed: what usage says. asked, unanswered: grants that callers got an id for, and that they asked for without
+    learning more; granted: that there are. audit_gaps: numbers that an organization's audit entries lack."""
 
     sent: int
     acknowledged: int
@@ -25,6 +26,9 @@ class Ledger:
     missed_by_readers: int
     counted: int
     billed: int
+    asked: int
+    unanswered: int
+    granted: int
     audit_gaps: int
 
     @property
@@ -36,6 +40,10 @@ class Ledger:
         for name, count in (("stored", self.stored), ("counted", self.counted), ("billed", self.billed)):
             if count != self.acknowledged:
                 found.append(f"{count} records are {name}, {self.acknowledged} were acknowledged")
+        if not self.asked <= self.granted <= self.asked + self.unanswered:
+            found.append(
+                f"{self.asked} grants were answered for and {self.unanswered} not, {self.granted} are there"
+            )
         if self.audit_gaps:
             found.append(f"{self.audit_gaps} numbers are missing in the audit log")
         return found
@@ -67,6 +75,11 @@ def settle(load: Load) -> Ledger:
             billed=_one(
                 logging, "SELECT coalesce(sum(calls), 0) FROM billing_usage WHERE application = 'chaos'"
             ),
+            asked=len(load.asked),
+            unanswered=sum(
+                call.kind == ASK and bool(call.reason) for call in load.tally.between(0, time.monotonic())
+            ),
+            granted=_one(access_control, "SELECT count(*) FROM grants WHERE reason = %s", ASKED_FOR),
             audit_gaps=_one(
                 access_control,
                 "SELECT coalesce(sum(last - entries), 0) FROM (SELECT max(number) AS last, count(number) AS entries "

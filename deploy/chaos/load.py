@@ -17,7 +17,7 @@ import grpc
 from deploy.chaos.installation import Installation
 from deploy.chaos.tally import Call, Tally
 from deploy.local.story.plot import Plot
-from kept.access_control.v1 import directory_pb2, directory_pb2_grpc, grants_pb2
+from kept.access_control.v1 import directory_pb2, directory_pb2_grpc, grants_pb2, grants_pb2_grpc
 from kept.client import profile, session
 from kept.client.connection import Connection
 from kept.client.errors import KeptError
@@ -30,7 +30,10 @@ from kept.settings.v1 import trust_pb2, trust_pb2_grpc
 
 RECORD: Final = "record"
 READ: Final = "read under a grant"
+ASK: Final = "ask for a grant"
 LOOK: Final = "look at "
+# What a grant is asked for with, by which the ledger finds them.
+ASKED_FOR: Final = "chaos: is this asked for once?"
 _GATEWAYS: Final = 2
 _AT_ONCE: Final = 10
 _READ_AT_ONCE: Final = 20
@@ -42,7 +45,7 @@ _PACE: Final = 0.05
 @dataclass
 class Load:
     """Callers on threads of their own. `acknowledged` grows; `missing` are records that were acknowledged and then not read; `refused`:
-    receipts that said "never", which nothing here deserves."""
+    receipts that said "never", which nothing here deserves; `asked`: grants that somebody got an id for."""
 
     installation: Installation
     plot: Plot
@@ -51,6 +54,7 @@ class Load:
     acknowledged: list[bytes] = field(default_factory=list)
     missing: set[bytes] = field(default_factory=set)
     refused: list[str] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
     crashed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -72,7 +76,7 @@ class Load:
     @property
     def kinds(self) -> list[str]:
         """Every kind of call there is."""
-        return [RECORD, READ, *(LOOK + service for service in self._profile.addresses)]
+        return [RECORD, READ, ASK, *(LOOK + service for service in self._profile.addresses)]
 
     def __enter__(self) -> Self:
         bodies = [self._record] * _GATEWAYS + [self._read, self._look]
@@ -200,10 +204,24 @@ class Load:
             )
             logging = read_pb2_grpc.ReadServiceStub(emma.channel("logging"))
             looks["logging"] = lambda: logging.ListInteractions(listed)
+            asking = grants_pb2_grpc.GrantServiceStub(emma.channel("access_control"))
             while not self._over.is_set():
                 for service, look in looks.items():
                     self._timed(LOOK + service, look)
                     self._over.wait(_PACE)
+                self._timed(ASK, lambda: self._ask(asking))
+
+    def _ask(self, asking: grants_pb2_grpc.GrantServiceStub) -> None:
+        scope = grants_pb2.DataScope(
+            organization_id=self._organization_id, detail=grants_pb2.DETAIL_METADATA, budget=1
+        )
+        now = self.plot.stage.now()
+        getattr(scope, "from").FromDatetime(now - timedelta(minutes=1))
+        scope.until.FromDatetime(now)
+        request = self.plot.asking(ASKED_FOR, timedelta(minutes=10), data=scope)
+        request.purpose = grants_pb2.PURPOSE_ENGINEERING_SUPPORT
+        request.ticket = "SUP-1043"
+        self.asked.add(asking.RequestGrant(request).grant.grant_id)
 
 
 def _looks(

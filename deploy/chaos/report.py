@@ -50,7 +50,8 @@ class Report:
             f"{self.seconds / 60:.1f} minutes.",
             "",
             f"**{ledger.acknowledged:,} records acknowledged, {ledger.lost} lost; {ledger.stored:,} stored, {ledger.counted:,} counted, "
-            f"{ledger.billed:,} billed; {ledger.audit_gaps} gaps in the audit log.** "
+            f"{ledger.billed:,} billed; {ledger.asked} grants asked for, {ledger.granted} there; "
+            f"{ledger.audit_gaps} gaps in the audit log.** "
             + ("Everything held." if not self.problems else "NOT everything held:"),
             *(f"- {problem}" for problem in self.problems),
             "",

@@ -1,8 +1,9 @@
 """Channels to the people ports: TLS by the profile's authority, a bearer token for the service's own audience, a deadline on every
-call, typed errors back, and retries of reads when a service cannot be reached.
+call, typed errors back, and retries of what may be repeated when a service cannot be reached.
 
 Deadlines come from the interceptor: a `timeout` in a service config fires early in gRPC for Python. Retries are gRPC's own
-(gRFC A6), for reads alone: whether a change happened is asked with its request id, by the person who wanted it.
+(gRFC A6), for reads and for changes that bear a request id, which happen once however often they are asked for. Whether another change
+happened is for the person to find out who wanted it.
 """
 
 import importlib
@@ -95,7 +96,7 @@ def channel_options(service: str, address: str) -> list[tuple[str, Any]]:
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [
             {
-                "name": [{"service": owner, "method": method} for owner, method in reads(service)],
+                "name": [{"service": owner, "method": method} for owner, method in repeatable(service)],
                 "retryPolicy": {
                     # 3.3 s in all: a database that is restarted is back by then.
                     "maxAttempts": 5,
@@ -125,8 +126,8 @@ def channel_options(service: str, address: str) -> list[tuple[str, Any]]:
     ]
 
 
-def reads(service: str) -> list[tuple[str, str]]:
-    """(service, method) of each unary method that changes nothing, by its name's verb."""
+def repeatable(service: str) -> list[tuple[str, str]]:
+    """(service, method) of each unary method that changes nothing, by its name's verb, or whose request bears a request id."""
     package = importlib.import_module(f"kept.{service}.v1")
     found: list[tuple[str, str]] = []
     for module in pkgutil.iter_modules(package.__path__):
@@ -137,7 +138,8 @@ def reads(service: str) -> list[tuple[str, str]]:
             found.extend(
                 (owner.full_name, method.name)
                 for method in owner.methods
-                if method.name.startswith(_READS) and not method.server_streaming
+                if not (method.client_streaming or method.server_streaming)
+                and (method.name.startswith(_READS) or "request_id" in method.input_type.fields_by_name)
             )
     return sorted(found)
 
