@@ -44,6 +44,9 @@ class Cuts(Protocol):
     def cut(self, pair: Pair) -> None:
         """Drops everything between the two, of connections that stand and of new ones."""
 
+    def silence(self, doors: Sequence[str]) -> None:
+        """Drops everything to and from these addresses, which are one replica's."""
+
     def heal(self) -> None:
         """Drops nothing any more."""
 
@@ -79,6 +82,13 @@ class PacketFilter:
     def cut(self, pair: Pair) -> None:
         """See Cuts."""
         self._nft(f"add rule inet {_TABLE} cuts ct mark {_mark(pair)} drop")
+
+    def silence(self, doors: Sequence[str]) -> None:
+        """See Cuts. Callers from outside are cut off too."""
+        for door in doors:
+            host, _, port = door.rpartition(":")
+            self._nft(f"add rule inet {_TABLE} cuts ip daddr {host} tcp dport {port} drop")
+            self._nft(f"add rule inet {_TABLE} cuts ip saddr {host} tcp sport {port} drop")
 
     def heal(self) -> None:
         """See Cuts."""
@@ -119,6 +129,7 @@ class Proxies:
     def __init__(self) -> None:
         self._routes: dict[int, _Route] = {}
         self._cut: set[Pair] = set()
+        self._silent: set[str] = set()
         self._loop = asyncio.new_event_loop()
         self._healed = asyncio.Event()
         self._healed.set()
@@ -141,9 +152,15 @@ class Proxies:
         self._loop.call_soon_threadsafe(self._healed.clear)
         self._loop.call_soon_threadsafe(self._cut.add, pair)
 
+    def silence(self, doors: Sequence[str]) -> None:
+        """See Cuts. Callers from outside, who need no proxy, still reach it."""
+        self._loop.call_soon_threadsafe(self._healed.clear)
+        self._loop.call_soon_threadsafe(self._silent.update, doors)
+
     def heal(self) -> None:
         """See Cuts. What was held back arrives now, as packets do that are sent again."""
         self._loop.call_soon_threadsafe(self._cut.clear)
+        self._loop.call_soon_threadsafe(self._silent.clear)
         self._loop.call_soon_threadsafe(self._healed.set)
 
     def close(self) -> None:
@@ -185,5 +202,5 @@ class Proxies:
         target.close()
 
     async def _passing(self, route: _Route) -> None:
-        while route.pair in self._cut:
+        while route.pair in self._cut or route.leads_to in self._silent:
             await self._healed.wait()

@@ -22,6 +22,8 @@ _ROTATED_EVERY: Final = 20.0
 _ROTATION: Final = 75.0
 # Longer than a lease (2 s), so that what rests on one stops.
 _CUT: Final = 3.5
+# Longer than a connection without an answer lasts (shared/channels.py).
+_SILENT: Final = 8.0
 _PATIENCE: Final = 30.0
 _QUIET: Final = 8.0
 
@@ -148,6 +150,15 @@ class Trials:
             self._recovered(f"without {replica.name}")
             self._installation.replicas.start(replica)
 
+    def silence(self) -> None:
+        """One replica of each service in turn is heard of no more, as of a machine that lost its network."""
+        for service in SERVICES:
+            own = self._installation.replicas.of(service)[-1].addresses
+            self._installation.cuts.silence([own.services, own.people])
+            self._recovered(f"without {service}-2")
+            time.sleep(_SILENT)
+            self._installation.cuts.heal()
+
     def database_restart(self) -> None:
         """The one database server under all services ends, disconnecting everybody, and starts again."""
         begin = time.monotonic()
@@ -171,6 +182,7 @@ def all_trials(trials: Trials) -> list[tuple[str, bool, Callable[[], None]]]:
         ("rolling restart of every service", True, trials.rolling_restart),
         ("rotation of every certificate", True, trials.rotation),
         ("SIGKILL of a replica of every service", True, trials.kill),
+        ("silence of a replica of every service", True, trials.silence),
         ("restart of the database", False, trials.database_restart),
         ("partition between every two services", False, trials.partitions),
     ]
