@@ -97,7 +97,8 @@ class Installation:
     def connections(self) -> int:
         """How many connections stand at the services' doors, by proc_net(5)."""
         doors = {f"{int(one.addresses.services.rpartition(':')[2]):04X}" for one in self.replicas.all}
-        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        tables = [table for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if table.exists()]
+        lines = [line.split() for table in tables for line in table.read_text().splitlines()[1:]]
         return sum(fields[3] == "01" and fields[1].rpartition(":")[2] in doors for fields in lines)
 
     def restart_database(self, between: Callable[[], None] = lambda: None) -> None:
