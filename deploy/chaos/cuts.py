@@ -188,7 +188,8 @@ class Proxies:
         except OSError:
             writer.transport.abort()
             return
-        await asyncio.gather(self._pass_on(route, reader, back), self._pass_on(route, there, writer))
+        with contextlib.suppress(asyncio.CancelledError):  # when all ends, and then alone
+            await asyncio.gather(self._pass_on(route, reader, back), self._pass_on(route, there, writer))
 
     async def _pass_on(
         self, route: _Route, source: asyncio.StreamReader, target: asyncio.StreamWriter
