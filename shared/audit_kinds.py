@@ -204,6 +204,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "subject_request.completed": _kind("What holds had kept is gone too.", "certificate_id"),
     # logging
     "partition.dropped": _kind("A day's rows were dropped.", "day dropped held"),
+    "rows.removed": _kind("Rows of one organization's day were removed by its term.", "day dropped held"),
     "rows.released": _kind("Rows that a hold kept were removed.", "removed"),
     "subject.fenced": _kind("Nothing older of one end user is written from now on."),
     "subject.erased": _kind(

@@ -4,7 +4,7 @@ The fence. Its bound is the first id that a record created 2 ε (10 s) after the
 ε ahead and ours ε behind; or lies above every record that is there, whatever its id says. What is refused for it is refused by name. It is
 raised while no writer of the organization writes, and each writer looks at it in the transaction in which it writes; so what was created
 before is either there, and goes, or is not written any more, whatever a process had in hand. A fence names the pseudonym in clear, because
-writers must find it, and is taken away when nothing older can come: after the late window, and `_AT_REST` more. A writer that has had its
+writers must find it, and is taken away when nothing older can come: after the late window, and `AT_REST` more. A writer that has had its
 batch in hand for longer than `_IN_HAND` gives it back, so none is left that judged its records not late before that and would write them
 after; the act itself stays, without the pseudonym.
 """
@@ -35,7 +35,7 @@ _LOOKED_AT: Final = 10_000
 _STEPS: Final = 20
 # How old a batch may be when it is written, and how much longer than the late window a fence stays: longer by more than clocks differ.
 _IN_HAND: Final = timedelta(minutes=10)
-_AT_REST: Final = timedelta(hours=1)
+AT_REST: Final = timedelta(hours=1)
 _LOWERED_AT_ONCE: Final = 200
 
 
@@ -186,7 +186,7 @@ class Subjects:
 
     def lower_fences(self) -> bool:
         """Takes fences away that are past their use. A job's step: True when there may be more."""
-        before: datetime = self._clock.now() - LATE_WINDOW - _AT_REST
+        before: datetime = self._clock.now() - LATE_WINDOW - AT_REST
         with self._database.transaction() as tx:
             old = store.fenced_before(tx, before, _LOWERED_AT_ONCE)
         for organization_id in sorted({one for one, _ in old}):

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete
 from services.access_control.audit.decision_log import DecisionLog
 from services.access_control.custody import Custody
 from services.access_control.custody.destruction import Destroyer
+from services.access_control.custody.due_days import DueDays
 from services.access_control.grants.grant import Grant
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.store import grants
@@ -37,8 +38,10 @@ class Safeguard:
     also: tuple[tuple[Any, str, Any], ...] = ()
 
 
-def _drop_held_too(tx: Connection, day: date, run_id: str, now: datetime) -> tuple[int, int]:
-    dropped = _drop_day(tx, day, run_id, now)
+def _drop_held_too(
+    tx: Connection, day: date, run_id: str, now: datetime, kept: Collection[str] = ()
+) -> list[retention.DayCount]:
+    dropped = _drop_day(tx, day, run_id, now, kept)
     tx.execute(delete(tables.retained).where(tables.retained.c.day == day))
     return dropped
 
@@ -55,7 +58,7 @@ def _write_but_reads(log: DecisionLog, tx: Connection, kind: str, actor: str, **
 
 
 def _mark_nothing(
-    destroyer: Destroyer, row: DestructionRow, day: date, organization_ids: Sequence[str], *, wait: bool
+    destroyer: Destroyer, row: DestructionRow, days: DueDays, organization_ids: Sequence[str], *, wait: bool
 ) -> set[str]:
     return set(organization_ids)
 

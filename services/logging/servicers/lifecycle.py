@@ -9,7 +9,7 @@ import grpc
 from kept.logging.v1 import lifecycle_pb2, lifecycle_pb2_grpc
 from services.logging import pages
 from services.logging.lifecycle import Lifecycle
-from services.logging.store.retention import DayCount
+from services.logging.store.retention import DayCount, Days
 from services.logging.subjects import SubjectErased, Subjects
 from shared.errors import invalid
 
@@ -30,7 +30,12 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         limit = request.page_size or _PAGE
         day, _, organization_id = pages.decode_text(request.page_token, "page_token").partition("|")
         after = (_day(day, "page_token"), organization_id) if request.page_token else None
-        found = self._lifecycle.stored_days(_day(request.through_day, "through_day"), after, limit + 1)
+        asked = Days(
+            _day(request.through_day, "through_day"),
+            {one.organization_id: _day(one.through_day, "own") for one in request.own},
+            request.organization_id,
+        )
+        found = self._lifecycle.stored_days(asked, after, limit + 1)
         more = f"{found[limit - 1].day}|{found[limit - 1].organization_id}" if len(found) > limit else ""
         return lifecycle_pb2.ListStoredDaysResponse(
             days=_stored_days(found[:limit]), next_page_token=pages.encode(more.encode())
@@ -40,7 +45,12 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         self, request: lifecycle_pb2.DropExpiredRequest, context: grpc.ServicerContext
     ) -> lifecycle_pb2.DropExpiredResponse:
         """See the contract."""
-        dropped, held = self._lifecycle.drop(request.run_id, _day(request.day, "day"))
+        dropped, held = self._lifecycle.drop(
+            request.run_id,
+            _day(request.day, "day"),
+            frozenset(request.keep_organization_ids),
+            frozenset(request.only_organization_ids),
+        )
         return lifecycle_pb2.DropExpiredResponse(dropped=dropped, held=held)
 
     def ListDroppedCounts(
@@ -49,7 +59,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         """See the contract."""
         limit = request.page_size or _PAGE
         after = pages.decode_text(request.page_token, "page_token")
-        found = self._lifecycle.dropped_counts(_day(request.day, "day"), after, limit + 1)
+        found = self._lifecycle.dropped_counts(_day(request.day, "day"), request.run_ids, after, limit + 1)
         more = found[limit - 1].organization_id if len(found) > limit else ""
         return lifecycle_pb2.ListDroppedCountsResponse(
             days=_stored_days(found[:limit]), next_page_token=pages.encode(more.encode())

@@ -1,4 +1,4 @@
-"""How records are found again: those of partitions, and those that holds keep beyond them."""
+"""How records are found again: those of partitions, and those that holds or terms keep beyond them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -6,11 +6,24 @@ from datetime import timedelta
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, Table, exists, func, null, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Select,
+    Table,
+    exists,
+    false,
+    func,
+    null,
+    or_,
+    select,
+)
 
 from kept.retention.v1 import holds_pb2
 from services.logging.records import PRODUCTION, StoredRow
 from services.logging.scope import EVERYTHING, Selection
+from services.logging.store.kept import IS_HELD
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     RECORD_TYPES,
@@ -128,6 +141,7 @@ def _within(query: Select[Any], table: Table, span: Span, low: bytes) -> Select[
         table.c.record_id >= UUID(bytes=low),
         table.c.record_id < UUID(bytes=span.high),
         *_wanted(table, span.selection),
+        *([or_(table.c.record_id >= UUID(bytes=span.living), IS_HELD)] if table is retained else []),
     )
     if span.record_ids is None:
         return query
@@ -164,9 +178,9 @@ def _select(tx: Connection, table: Table, span: Span, low: bytes, limit: int) ->
         for name in _LOG_DATA
     ]
     columns.append(func.coalesce(func.octet_length(table.c.content), 0))
-    columns.append(retained.c.sealed_data_key if table is retained else null())
+    columns += [retained.c.sealed_data_key, IS_HELD] if table is retained else [null(), false()]
     query = _within(select(*columns), table, span, low).order_by(table.c.record_id).limit(limit)
-    return [_stored_row(row, is_held=table is retained) for row in tx.execute(query)]
+    return [_stored_row(row) for row in tx.execute(query)]
 
 
 def contents(tx: Connection, organization_id: str, record_ids: Collection[bytes]) -> dict[bytes, bytes]:
@@ -195,14 +209,14 @@ def _with_data_keys(tx: Connection, rows: list[StoredRow]) -> list[StoredRow]:
     return rows
 
 
-def _stored_row(row: Sequence[Any], *, is_held: bool) -> StoredRow:
-    values = dict(zip(_LOG_DATA, row[:-2], strict=True))
+def _stored_row(row: Sequence[Any]) -> StoredRow:
+    values = dict(zip(_LOG_DATA, row[:-3], strict=True))
     latency = values.pop("latency_us")
     values["api_key_kind"] = values["api_key_kind"] or PRODUCTION
     return StoredRow(
         **values,
         latency=None if latency is None else timedelta(microseconds=latency),
-        is_held=is_held,
-        content_size=row[-2],
-        sealed_data_key=row[-1],
+        content_size=row[-3],
+        sealed_data_key=row[-2],
+        is_held=row[-1],
     )

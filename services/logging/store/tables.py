@@ -110,13 +110,15 @@ data_keys = Table(
     Index("data_keys_by_day", "day"),
 )
 
-# Copies of the rows that holds keep, each with its sealed data key, so that they outlive their partition.
+# Copies of the rows that holds keep, and rows that a longer contract term keeps (by_term), each with its sealed data key, so that they
+# outlive their partition.
 retained = Table(
     "retained",
     metadata,
     *_record_columns(),
     Column("day", Date, nullable=False),
     Column("sealed_data_key", LargeBinary),
+    Column("by_term", Boolean, nullable=False, server_default="false"),
     PrimaryKeyConstraint("organization_id", "record_id", name="retained_pkey"),
     CheckConstraint("(data_key_id IS NULL) = (content IS NULL)", name="retained_sealed"),
     Index("retained_by_day", "day", "organization_id"),
@@ -157,7 +159,8 @@ day_fences = Table(
     Column("closed_at", _TIME, nullable=False),
 )
 
-# Rows in partitions, counted as they are stored; each process adds to its own row, so that none waits for another.
+# Rows in partitions, or kept longer by a term, counted as they are stored; each process adds to its own row, so that none waits for
+# another.
 stored_counts = Table(
     "stored_counts",
     metadata,
@@ -170,7 +173,7 @@ stored_counts = Table(
     Index("stored_counts_by_organization", "organization_id"),
 )
 
-# What was dropped with a day, as a whole and by organization.
+# What was dropped with a day, as a whole and by organization: with its partition, before it by a shorter term, or after it by a longer one.
 dropped_days = Table(
     "dropped_days",
     metadata,
@@ -188,8 +191,21 @@ dropped_counts = Table(
     Column("records", BigInteger, nullable=False),
     Column("records_with_content", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
+    # NULL where a version wrote it that dropped whole days only.
+    Column("run_id", Text),
     PrimaryKeyConstraint("day", "organization_id", name="dropped_counts_pkey"),
     Index("dropped_counts_by_organization", "organization_id"),
+)
+# What a run took away of a day: the answer to a repeated call.
+removals = Table(
+    "removals",
+    metadata,
+    Column("run_id", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("removed_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("run_id", "day", name="removals_pkey"),
 )
 
 # What erasures removed; `removed` maps a kind of row to a number.
