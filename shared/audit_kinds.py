@@ -28,6 +28,8 @@ _POLICIES: Final = " policies policy_set"
 _READ: Final = " detail service purpose reason ticket requester approvers permission" + _POLICIES
 _LAPSING: Final = " role kinds last_reviewed_by"
 _ORDERED: Final = "key_id reason"
+_TERM: Final = "term reference from_day until_day"
+_EFFECT: Final = "days_let_go records_let_go days_kept_longer"
 
 KINDS: Final[Mapping[str, Kind]] = {
     # access control: decisions
@@ -215,6 +217,15 @@ KINDS: Final[Mapping[str, Kind]] = {
         "How long data live changed.",
         "term run_window_seconds effective_at version term_before run_window_seconds_before",
     ),
+    "term.proposed": _kind("A contract term was proposed.", _TERM + " " + _EFFECT),
+    "term.confirmed": _kind("A second person confirmed a contract term.", _TERM + " " + _EFFECT),
+    "term.begun": _kind("A contract term counts from an instant on.", _TERM + " effective_at"),
+    "term.withdrawn": _kind("A proposed contract term was withdrawn, or lapsed unconfirmed.", "reason"),
+    "term.end_proposed": _kind("The end of a contract term was proposed.", "reason " + _EFFECT),
+    "term.end_confirmed": _kind(
+        "A second person confirmed the end of a contract term.", _TERM + " " + _EFFECT
+    ),
+    "term.ended": _kind("A contract term counts no more.", "reason ended_at"),
     "hold.placed": _kind("A hold was placed.", "hold_kind reference review_at"),
     "hold.confirmed": _kind("A second person confirmed a hold.", "hold_kind"),
     "hold.activated": _kind("A hold keeps what it names.", "hold_kind kept lost"),

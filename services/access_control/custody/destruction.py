@@ -135,8 +135,8 @@ class Destroyer:
     def _mark_days(
         self, row: destructions.DestructionRow, days: DueDays, organization_ids: Sequence[str], *, wait: bool
     ) -> set[str]:
-        """Marks what is due of these days, in one transaction under the organizations' row locks, and gives them keys that wrap only what is
-        left. Returns the organizations that were looked at: all that have a key, or without `wait` those that nobody had locked."""
+        """Marks what is due of these days, in one transaction under the organizations' row locks, and gives them keys that wrap only what
+        is left. Returns the organizations that were looked at: all that have a key, or without `wait` those that nobody had locked."""
         now = self._clock.now()
         if not organization_ids:
             return set()

@@ -1,4 +1,4 @@
-"""Which days a destruction is about, as it is written down: one day for everybody, and others for organizations with a rule of their own."""
+"""Which days a destruction is about, as it is written down: one for everybody, and others for organizations with a rule of their own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

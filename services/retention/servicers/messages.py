@@ -11,10 +11,12 @@ from services.retention.certificates import Certificate, Receipt
 from services.retention.erasure_states import ErasureState
 from services.retention.erasures import ErasureView
 from services.retention.holds import Hold, HoldKind, HoldState
+from services.retention.plans import PlannedDay
 from services.retention.run_states import Run, RunState
 from services.retention.subject_erasures import SubjectView
 from services.retention.subject_states import SubjectState
 from shared.errors import invalid
+from shared.terms import NEVER
 
 _LARGEST: Final = 2**63 - 1
 
@@ -98,6 +100,28 @@ def run(one: Run) -> runs_pb2.Run:
     message.started_at.FromDatetime(one.started_at)
     if one.ended_at is not None:
         message.ended_at.FromDatetime(one.ended_at)
+    return message
+
+
+def planned_day(one: PlannedDay) -> runs_pb2.PlannedDay:
+    """A line of a plan."""
+    message = runs_pb2.PlannedDay(
+        organization_id=one.organization_id,
+        day=one.day.isoformat(),
+        records=one.goes,
+        held=one.held,
+        term=one.rule.term.to_message(),
+    )
+    if one.due_at < NEVER:
+        message.due_at.FromDatetime(one.due_at)
+    for keeping in one.holds:
+        added = message.holds.add(
+            hold_id=keeping.hold_id,
+            kind=_HOLD_KINDS[keeping.kind],
+            reference=keeping.reference,
+            records=keeping.records,
+        )
+        added.review_at.FromDatetime(keeping.review_at)
     return message
 
 

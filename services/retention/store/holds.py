@@ -1,10 +1,11 @@
 """Holds and the records that they name."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy import Row, and_, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.destructions import Destruction
@@ -214,6 +215,48 @@ def any_standing(tx: Tx, organization_id: str) -> bool:
         ).first()
         is not None
     )
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """A hold that keeps so many records of a day."""
+
+    hold_id: str
+    kind: HoldKind
+    reference: str
+    review_at: datetime
+    records: int
+
+
+def keeping_on(tx: Tx, days: Collection[tuple[str, date]]) -> dict[tuple[str, date], list[Keeping]]:
+    """The holds that keep something now on these organizations' days, by organization and day."""
+    if not days:
+        return {}
+    rows = tx.execute(
+        select(
+            holds.c.organization_id,
+            hold_records.c.day,
+            holds.c.hold_id,
+            holds.c.kind,
+            holds.c.reference,
+            holds.c.review_at,
+            func.count().label("records"),
+        )
+        .join(hold_records, hold_records.c.hold_id == holds.c.hold_id)
+        .where(
+            tuple_(holds.c.organization_id, hold_records.c.day).in_(sorted(days)),
+            holds.c.state.in_([HoldState.ACTIVE, HoldState.RELEASING]),
+            hold_records.c.lost.is_(False),
+        )
+        .group_by(holds.c.hold_id, hold_records.c.day)
+        .order_by(holds.c.number)
+    )
+    found: dict[tuple[str, date], list[Keeping]] = {}
+    for row in rows:
+        found.setdefault((row.organization_id, row.day), []).append(
+            Keeping(row.hold_id, HoldKind(row.kind), row.reference, row.review_at, row.records)
+        )
+    return found
 
 
 def keeping(

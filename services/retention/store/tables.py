@@ -102,6 +102,42 @@ hold_records = Table(
     _flag("lost"),
 )
 
+contract_terms = Table(
+    "contract_terms",
+    metadata,
+    Column("term_id", Text, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False, unique=True),
+    _text("request_id"),
+    Column("content_sha256", LargeBinary, nullable=False),
+    _text("organization_id"),
+    _text("kind"),
+    Column("days", Integer, nullable=False),
+    _text("reference"),
+    Column("from_day", Date),
+    Column("until_day", Date),
+    _text("state"),
+    _text("proposed_by"),
+    _instant("proposed_at", required=True),
+    _text("confirmed_by", empty=True),
+    _instant("effective_at"),
+    _text("end_proposed_by", empty=True),
+    _instant("end_proposed_at"),
+    _text("end_confirmed_by", empty=True),
+    _text("end_reason", empty=True),
+    _instant("ended_at"),
+    Column("effect", JSONB, nullable=False),
+    UniqueConstraint("proposed_by", "request_id", name="contract_terms_by_request"),
+    Index("contract_terms_by_organization", "organization_id", "number"),
+    # One proposal at a time: what a second person confirms is what was proposed last.
+    Index(
+        "contract_terms_one_proposal",
+        "organization_id",
+        unique=True,
+        postgresql_where=text("state = 'PROPOSED'"),
+    ),
+    Index("contract_terms_open", "number", postgresql_where=text("state NOT IN ('ENDED', 'WITHDRAWN')")),
+)
+
 runs = Table(
     "runs",
     metadata,

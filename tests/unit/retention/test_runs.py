@@ -134,7 +134,6 @@ def test_crashes_around_commits_change_nothing_of_what_becomes_of_a_run(world: W
         "ListStoredDays",
         "DestroyEpochs",
         "DropExpired",
-        "GetOldest",
         "ListDestroyedEpochs",
         "ListDroppedCounts",
         "AppendEntries",
@@ -148,7 +147,7 @@ def test_no_step_begins_before_the_one_before_it_is_complete(world: World, metho
     world.settle(4)
     if method == "DestroyEpochs":
         assert not world.logging.drops
-    if method in ("DropExpired", "GetOldest"):
+    if method == "DropExpired":
         assert not world.entries("certificate.signed")
     assert method == "ListStoredDays" or runs_of(world)[0].state != runs_pb2.RUN_STATE_DONE
     assert method == "ListStoredDays" or bodies(world) == []

@@ -75,6 +75,7 @@ access_control.KeyService/ListDestroyedEpochs
 retention.CertificateService/GetCertificate
 retention.CertificateService/ListCertificates
 retention.CertificateService/ListSigningKeys
+retention.ContractService/ListTerms
 retention.ErasureService/GetErasure
 retention.ErasureService/GetErasureByClaim
 retention.HoldService/ListHolds
@@ -140,7 +141,7 @@ CHANGES: Final = {
         # Reads of content: decided on and written down by access control before anything leaves.
         "logging.ReadService/ListInteractions": "access.authorized access.denied records.opened",
         "logging.ReadService/ReadInteractions": "access.authorized access.denied records.opened",
-        "logging.LifecycleService/DropExpired": "partition.dropped",
+        "logging.LifecycleService/DropExpired": "partition.dropped rows.removed",
         "logging.LifecycleService/ReleaseRecords": "rows.released",
         "logging.LifecycleService/EraseOrganization": "organization.erased",
         "logging.LifecycleService/EraseSubject": "subject.fenced subject.erased",
@@ -182,6 +183,9 @@ CHANGES: Final = {
         "retention.ErasureService/EraseOrganization": "erasure.started erasure.ended erasure.completed certificate.signed",
         "retention.ErasureService/EraseSubject": "subject_erasure.started subject_erasure.failed subject_erasure.ended "
         "subject_erasure.completed certificate.signed",
+        "retention.ContractService/SetTerm": "term.proposed",
+        "retention.ContractService/ConfirmTerm": "term.confirmed term.end_confirmed term.begun term.ended",
+        "retention.ContractService/EndTerm": "term.end_proposed term.withdrawn",
         "retention.HoldService/PlaceHold": "hold.placed hold.activated hold.failed",
         "retention.HoldService/ConfirmHold": "hold.confirmed",
         "retention.HoldService/ReleaseHold": "hold.released hold.ended",
