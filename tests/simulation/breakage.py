@@ -18,7 +18,7 @@ from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow
 from services.logging import admission, ingest
-from services.logging.store import billing, retention, tables, writing
+from services.logging.store import billing, retention, tables, terms, writing
 from services.settings.subject_requests import SubjectRequests
 from shared.ids import new_id
 from shared.replica import Replica
@@ -74,6 +74,7 @@ _load = grants.load
 _write = DecisionLog.write
 
 _READING = frozenset({"records", "asks_for_access", "reads"})
+_KEEPING = frozenset({"records", "sets_term"})
 _HOLDING = frozenset({"records", "places_hold", "releases_hold"})
 _FORGETTING = frozenset({"records", "sends_again", "forgets"})
 _CHOOSING = frozenset({"joins", "chooses_unheard", "records"})
@@ -87,6 +88,10 @@ SAFEGUARDS = {
     "lease": Safeguard(1, Replica, "_is_leased", lambda replica, now: True, _CHOOSING, 10),
     # What is held outlives its day.
     "hold": Safeguard(7, retention, "drop_day", _drop_held_too, frozenset({"records", "places_hold"}), 36),
+    # What a longer term keeps outlives its partition.
+    "longer": Safeguard(8, terms, "keep", lambda *_: None, _KEEPING, 38),
+    # What a shorter term lets go goes before its partition.
+    "shorter": Safeguard(3, terms, "take", lambda *_: False, _KEEPING, 12),
     # Roots that were replaced are destroyed.
     "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None, _HOLDING, 10),
     # Usage goes with its organization.

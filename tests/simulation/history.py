@@ -48,6 +48,8 @@ class History:
             self._operators.takes_role: 0.5,
             self._legal.places_hold: 3,
             self._legal.releases_hold: 1,
+            self._legal.sets_term: 1,
+            self._legal.ends_term: 0.5,
             self._customers.zero_data_retention: 1,
             self._customers.training: 1,
             self._customers.leaves: 0.5,

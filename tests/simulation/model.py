@@ -105,8 +105,8 @@ class Subject:
 
 @dataclass
 class Model:
-    """All of it. certified: epochs whose destruction a certificate states. certified_through: the newest day of which a run certified that
-    nothing is left. last_certificate: the number of the newest one that was looked at."""
+    """All of it. certified: epochs whose destruction a certificate states. certified_through: by organization, the newest day of which a
+    run certified that nothing is left. last_certificate: the number of the newest one that was looked at."""
 
     organizations: dict[str, Organization] = field(default_factory=dict)
     records: dict[bytes, SentRecord] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class Model:
     subjects: list[Subject] = field(default_factory=list)
     witness: AuditWitness = field(default_factory=AuditWitness)
     certified: set[str] = field(default_factory=set)
-    certified_through: date = date.min
+    certified_through: dict[str, date] = field(default_factory=dict)
     last_certificate: int = 0
 
     def held(self) -> dict[bytes, Hold]:

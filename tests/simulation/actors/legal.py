@@ -1,12 +1,25 @@
-"""Legal staff: Lena places holds and lets them go, Luca confirms."""
+"""Legal staff: Lena places holds and lets them go, and sets terms of contracts and ends them; Luca confirms."""
 
 from datetime import timedelta
 
 from kept.options.v1 import roles_pb2
-from kept.retention.v1 import holds_pb2, holds_pb2_grpc
+from kept.retention.v1 import contracts_pb2, contracts_pb2_grpc, holds_pb2, holds_pb2_grpc, rules_pb2
 from shared.ids import new_id
 from tests.simulation.model import Hold
 from tests.simulation.scene import Scene, stamp
+
+_TERMS = (
+    (rules_pb2.TERM_KIND_AT_MOST, 3),
+    (rules_pb2.TERM_KIND_AT_MOST, 5),
+    (rules_pb2.TERM_KIND_AT_MOST, 40),
+    (rules_pb2.TERM_KIND_AT_LEAST, 4),
+    (rules_pb2.TERM_KIND_AT_LEAST, 35),
+)
+_OPEN = (
+    contracts_pb2.CONTRACT_TERM_STATE_PROPOSED,
+    contracts_pb2.CONTRACT_TERM_STATE_CONFIRMED,
+    contracts_pb2.CONTRACT_TERM_STATE_IN_FORCE,
+)
 
 
 class Legal:
@@ -66,6 +79,46 @@ class Legal:
 
         self._scene.world.leases("access_control")
         hold.released = isinstance(self._scene.world.attempt(release), holds_pb2.ReleaseHoldResponse)
+
+    def sets_term(self) -> None:
+        """Lena proposes a term of some customer's contract, shorter or longer than what counts, and Luca confirms it."""
+        organization_id = self._scene.some_organization().organization_id
+        kind, days = self._seed.choice(_TERMS)
+        request = contracts_pb2.SetTermRequest(
+            request_id=new_id("request"),
+            organization_id=organization_id,
+            kind=kind,
+            days=days,
+            reference="contract",
+        )
+
+        def set_() -> None:
+            self._empowered()
+            term = self._contracts("lena").SetTerm(request).term
+            self._contracts("luca").ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=term.term_id))
+
+        self._scene.world.leases("access_control")
+        self._scene.world.attempt(set_)
+
+    def ends_term(self) -> None:
+        """Lena proposes the end of a term, and Luca confirms it; or one that nobody confirmed is withdrawn."""
+        self._scene.world.leases("access_control")
+
+        def ended() -> None:
+            self._empowered()
+            found = self._contracts("lena").ListTerms(contracts_pb2.ListTermsRequest()).terms
+            open_ = [each for each in found if each.state in _OPEN]
+            if open_:
+                chosen = self._seed.choice(open_)
+                request = contracts_pb2.EndTermRequest(term_id=chosen.term_id, reason="over")
+                if self._contracts("lena").EndTerm(request).term.state in _OPEN:
+                    asked = contracts_pb2.ConfirmTermRequest(term_id=chosen.term_id)
+                    self._contracts("luca").ConfirmTerm(asked)
+
+        self._scene.world.attempt(ended)
+
+    def _contracts(self, name: str) -> contracts_pb2_grpc.ContractServiceStub:
+        return contracts_pb2_grpc.ContractServiceStub(self._scene.world.person(name)("retention"))
 
     def _empowered(self) -> None:
         self._scene.power("lena", "luca", roles_pb2.POWER_LEGAL)
