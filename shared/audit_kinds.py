@@ -226,9 +226,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         "A second person confirmed the end of a contract term.", _TERM + " " + _EFFECT
     ),
     "term.ended": _kind("A contract term counts no more.", "reason ended_at"),
-    "hold.placed": _kind("A hold was placed.", "hold_kind reference review_at"),
+    "hold.placed": _kind("A hold was placed.", "hold_kind reference review_at scope first_day last_day"),
+    "hold.extended": _kind(
+        "The review of a hold, or its end, was put off.", "hold_kind reason review_at review_at_before"
+    ),
     "hold.confirmed": _kind("A second person confirmed a hold.", "hold_kind"),
-    "hold.activated": _kind("A hold keeps what it names.", "hold_kind kept lost"),
+    "hold.activated": _kind("A hold keeps what it is on.", "hold_kind kept lost gone_through_day"),
     "hold.failed": _kind("A hold came too late for what it names.", "hold_kind kept lost"),
     "hold.released": _kind("A hold is let go.", "hold_kind reason"),
     "hold.lapsed": _kind("Nobody confirmed a hold in time.", "hold_kind reason"),

@@ -12,8 +12,9 @@ from uuid import UUID
 
 from services.logging.admission import LATE_WINDOW
 from services.logging.store import retention as store
-from services.logging.store import stripes, terms
+from services.logging.store import standing_holds, stripes, terms
 from services.logging.store.retention import DayCount, Days, HeldRow
+from services.logging.store.standing_holds import Standing
 from services.logging.store.subjects import Tx
 from services.logging.subjects import AT_REST
 from services.logging.usage.periods import Periods
@@ -30,6 +31,8 @@ _ACTOR: Final = "service:logging"
 _DROP_TRIES: Final = 20
 # Rows that one transaction copies or takes away: some 50 ms.
 _ROWS_AT_ONCE: Final = 10_000
+# Records that a hold on all that matches keeps by one call: access control takes so many at once.
+_HELD_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,26 @@ class Lifecycle:
         there = {row.record_id for row in kept}
         return kept, [one for one in record_ids if one not in there]
 
+    def hold_matching(
+        self, wanted: Standing, days: tuple[date, date], after: bytes | None
+    ) -> tuple[list[HeldRow], bytes | None, date | None]:
+        """Keeps the next records that match, for a hold that stands from now on; what is kept, where to go on, and the newest of these days
+        whose rows were taken away. Raises WRONG_STATE for a hold that was let go, CONFLICT for one that is on something else."""
+        with self._database.transaction() as tx:
+            if store.lock_hold(tx, wanted.hold_id):
+                raise wrong_state("The hold was released.", "released")
+            stripes.take(tx, wanted.organization_id)
+            if not standing_holds.stand(tx, wanted):
+                raise KeptError(Reason.REASON_CONFLICT, "The hold is on something else.")
+            kept, further = standing_holds.hold_next(tx, wanted, after, _HELD_AT_ONCE)
+            return kept, further, standing_holds.gone_through(tx, wanted.organization_id, *days)
+
     def release(self, hold_id: str) -> int:
         """Lets go what a hold kept, for ever; how many rows are gone by it, the first time and later."""
         with self._database.transaction() as tx:
             store.lock_hold(tx, hold_id)
             store.bury_hold(tx, hold_id)
+            standing_holds.forget(tx, hold_id)
             organizations = store.organizations_of_hold(tx, hold_id)
         for organization_id in organizations:
             with self._database.transaction() as tx:

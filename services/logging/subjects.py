@@ -17,7 +17,7 @@ from typing import Final
 from services.logging.admission import LATE_WINDOW
 from services.logging.policies import Policies
 from services.logging.records import Row
-from services.logging.store import stripes
+from services.logging.store import standing_holds, stripes
 from services.logging.store import subjects as store
 from services.logging.store.subjects import DayErased, Key, SubjectAct, Tx
 from shared.audit import entry
@@ -121,9 +121,16 @@ class Subjects:
 
     def _step(self, act: SubjectAct, end_user: str) -> SubjectAct:
         with self._database.transaction() as tx:
-            stripes.share(
-                tx, [act.organization_id]
-            )  # what a hold keeps is decided before or after this piece
+            are_any = bool(standing_holds.of_organization(tx, act.organization_id))
+        with self._database.transaction() as tx:
+            # What a hold keeps is decided before or after this piece; one on all that matches keeps what it is on before it goes.
+            if are_any:
+                stripes.take(tx, act.organization_id)
+            else:
+                stripes.share(tx, [act.organization_id])
+            standing = standing_holds.of_organization(tx, act.organization_id)
+            if standing and not are_any:  # it came meanwhile, and needs the stripe for itself
+                return act
             current = store.find(tx, act.erasure_id, lock=True)
             assert current is not None  # acts stay
             if current.is_done:
@@ -131,7 +138,14 @@ class Subjects:
             if not store.is_fenced(tx, current, end_user):
                 raise KeptError(Reason.REASON_CONFLICT, "The erasure belongs to another end user.")
             now = self._clock.now()
-            moved = store.step(tx, current, end_user, _LOOKED_AT, now)
+            moved = store.step(
+                tx,
+                current,
+                end_user,
+                _LOOKED_AT,
+                now,
+                lambda ids: standing_holds.catch(tx, standing, end_user, ids),
+            )
             if moved.is_done:
                 held = sum(one.held for one in store.days(tx, act.erasure_id))
                 self._outbox.audit(

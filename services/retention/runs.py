@@ -23,6 +23,7 @@ from services.retention.steps import Overtaken, unchanged
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import runs as rows
+from services.retention.sweeping import is_behind
 from shared.audit import entry
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database, after_commit
@@ -120,6 +121,9 @@ class Runs:
             return self.due(tx, run)
 
     def _destroy(self, run: Run) -> bool:
+        with self._database.transaction() as tx:
+            if is_behind(tx, run.started_at):
+                return False  # what a hold on all that matches is on is found first
         answer = self._peers.keys.DestroyEpochs(
             keys_pb2.DestroyEpochsRequest(
                 destruction_id=run.run_id,

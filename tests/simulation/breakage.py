@@ -18,7 +18,8 @@ from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow
 from services.logging import admission, ingest
-from services.logging.store import billing, retention, tables, terms, writing
+from services.logging.store import billing, retention, standing_holds, tables, terms, writing
+from services.retention import runs
 from services.settings.subject_requests import SubjectRequests
 from shared.ids import new_id
 from shared.replica import Replica
@@ -75,6 +76,7 @@ _write = DecisionLog.write
 
 _READING = frozenset({"records", "asks_for_access", "reads"})
 _KEEPING = frozenset({"records", "sets_term"})
+_HOLDING_ALL = frozenset({"records", "holds_end_user"})
 _HOLDING = frozenset({"records", "places_hold", "releases_hold"})
 _FORGETTING = frozenset({"records", "sends_again", "forgets"})
 _CHOOSING = frozenset({"joins", "chooses_unheard", "records"})
@@ -92,6 +94,10 @@ SAFEGUARDS = {
     "longer": Safeguard(8, terms, "keep", lambda *_: None, _KEEPING, 38),
     # What a shorter term lets go goes before its partition.
     "shorter": Safeguard(3, terms, "take", lambda *_: False, _KEEPING, 12),
+    # Before a run takes what is due, holds on all that matches are looked through for.
+    "look": Safeguard(7, runs, "is_behind", lambda *_: False, _HOLDING_ALL, 36),
+    # What such a hold is on is left by an end user's erasure, though nobody has looked since.
+    "caught": Safeguard(7, standing_holds, "catch", lambda *_: None, _HOLDING_ALL | {"forgets"}, 10),
     # Roots that were replaced are destroyed.
     "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None, _HOLDING, 10),
     # Usage goes with its organization.

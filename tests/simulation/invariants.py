@@ -121,11 +121,33 @@ def _held(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> Ite
             "access_control", "SELECT record_id FROM retained_records WHERE wrapped IS NOT NULL"
         )
     }
+    contents = {record.bytes for _, record, has_content in [*rows, *kept] if has_content}
+    yield from _held_by_scope(model, looks, present, contents, keys)
     for record_id, hold in model.held().items():
         if record_id not in present:
             yield f"7: {uuid_text(record_id)} is gone while hold {hold.hold_id} stands"
         if record_id in with_content and record_id not in keys:
             yield f"7: {uuid_text(record_id)} has no key while hold {hold.hold_id} stands"
+
+
+def _held_by_scope(
+    model: Model, looks: Looks, present: set[bytes], contents: set[bytes], keys: set[bytes]
+) -> Iterator[str]:
+    """Whether anything is gone that a hold with a scope is on: what was stored after it was placed, or was there and is not named as lost.
+    Until the next look keys may still be those of the day."""
+    living = {(organization_id, day) for organization_id, day, _ in _living_epochs(looks)}
+    for hold in model.holds.values():
+        if hold.scope is None or not hold.is_active or hold.releasing or hold.placed_at is None:
+            continue
+        for sent in model.records.values():
+            # What was sent before may have been due, or erased, when it was placed: what is gone of that, its own tests see.
+            if not sent.stored or not hold.is_on(sent) or sent.first_sent_at < hold.placed_at:
+                continue
+            if sent.record_id not in present:
+                yield f"7: {uuid_text(sent.record_id)} is gone while hold {hold.hold_id} is on it"
+            opens = (sent.organization_id, sent.created_at.date()) in living or sent.record_id in keys
+            if sent.record_id in contents and not opens:
+                yield f"7: {uuid_text(sent.record_id)} has no key while hold {hold.hold_id} is on it"
 
 
 def _let_go(looks: Looks) -> Iterator[str]:

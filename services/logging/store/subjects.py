@@ -6,7 +6,7 @@ with the others: `remove_let_go` takes it when its last hold ends.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -208,13 +208,21 @@ _NOTE: Final = text(
 )
 
 
-def step(tx: Connection, act: SubjectAct, end_user: str, looked_at: int, now: datetime) -> SubjectAct:
-    """Does one piece of a locked erasure: at most so many rows are looked at. The caller holds the organization's stripe shared, which
-    keeps holds away."""
+def step(
+    tx: Connection,
+    act: SubjectAct,
+    end_user: str,
+    looked_at: int,
+    now: datetime,
+    before: Callable[[Sequence[bytes]], None],
+) -> SubjectAct:
+    """Does one piece of a locked erasure: at most so many rows are looked at. before: called with the ids of the end user's among them,
+    before any goes. The caller holds the organization's stripe, which keeps holds away."""
     table = interactions if act.stage == ROWS else retained
     last = _last(tx, table, act, looked_at)
     mine = _mine(tx, table, act, end_user, last)
     if mine:
+        before([record_id.bytes for record_id, _ in mine])
         tx.execute(
             _NOTE,
             {

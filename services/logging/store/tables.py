@@ -137,6 +137,21 @@ holds = Table(
     Index("holds_by_record", "organization_id", "record_id"),
 )
 
+# Holds on all records that match, also on those that come later: ids of [low, high), of one end user or of everybody (""). In clear, for
+# erasures must find it; gone when the hold is let go.
+standing_holds = Table(
+    "standing_holds",
+    metadata,
+    Column("hold_id", Text, nullable=False),
+    Column("organization_id", Text, nullable=False),
+    Column("low", Uuid, nullable=False),
+    Column("high", Uuid, nullable=False),
+    Column("end_user", Text, nullable=False),
+    Column("kind", SmallInteger),
+    PrimaryKeyConstraint("hold_id", "organization_id", name="standing_holds_pkey"),
+    Index("standing_holds_by_organization", "organization_id"),
+)
+
 # Tombstones of holds that were let go: nothing is kept for them again. removed: rows that were gone by it.
 released_holds = Table(
     "released_holds",

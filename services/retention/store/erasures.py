@@ -151,3 +151,13 @@ def add_receipt(tx: Tx, erasure_id: str, receipt: Receipt) -> None:
         )
         .on_conflict_do_nothing()
     )
+
+
+def closing(tx: Tx) -> dict[str, datetime]:
+    """Organizations whose erasure waits for what goes on, and from when on they are closed."""
+    rows = tx.execute(
+        select(erasures.c.organization_id, erasures.c.closes_at).where(
+            erasures.c.state == ErasureState.CLOSING, erasures.c.closes_at.is_not(None)
+        )
+    )
+    return {row.organization_id: row.closes_at for row in rows}

@@ -5,7 +5,7 @@ from datetime import timedelta
 from kept.options.v1 import roles_pb2
 from kept.retention.v1 import contracts_pb2, contracts_pb2_grpc, holds_pb2, holds_pb2_grpc, rules_pb2
 from shared.ids import new_id
-from tests.simulation.model import Hold
+from tests.simulation.model import END_USERS, Hold
 from tests.simulation.scene import Scene, stamp
 
 _TERMS = (
@@ -62,6 +62,56 @@ class Legal:
                 [record_id for record_id in records if record_id not in lost],
                 is_active=hold.state == holds_pb2.HOLD_STATE_ACTIVE,
             )
+
+    def holds_end_user(self) -> None:
+        """Lena holds all of an end user's, or of some days or all of a customer's, what comes included; Luca confirms."""
+        organization_id = self._scene.some_organization().organization_id
+        scope = holds_pb2.HoldScope(end_user=self._seed.choice(("", *END_USERS, *END_USERS)))
+        if self._seed.random() < 0.3:
+            scope.first_day = (
+                (self._scene.now - timedelta(days=self._seed.choice((1, 5, 29)))).date().isoformat()
+            )
+            scope.last_day = (self._scene.now + timedelta(days=self._seed.choice((0, 5)))).date().isoformat()
+        request = holds_pb2.PlaceHoldRequest(
+            request_id=new_id("request"),
+            kind=holds_pb2.HOLD_KIND_LEGAL,
+            organization_id=organization_id,
+            scope=scope,
+            reference="matter",
+            review_at=stamp(self._scene.now + timedelta(days=365)),
+        )
+
+        def placed() -> holds_pb2.Hold:
+            self._empowered()
+            hold = self._holds("lena").PlaceHold(request).hold
+            return self._holds("luca").ConfirmHold(holds_pb2.ConfirmHoldRequest(hold_id=hold.hold_id)).hold
+
+        self._scene.world.leases("access_control")
+        hold = self._scene.world.attempt(placed)
+        if isinstance(hold, holds_pb2.Hold):
+            self._scene.model.holds[hold.hold_id] = Hold(
+                hold.hold_id,
+                organization_id,
+                [],
+                is_active=hold.state == holds_pb2.HOLD_STATE_ACTIVE,
+                scope=scope,
+                placed_at=self._scene.now,
+            )
+
+    def extends_hold(self) -> None:
+        """Lena puts a review off."""
+        standing = [hold for hold in self._scene.model.holds.values() if not hold.releasing]
+        if not standing:
+            return
+        request = holds_pb2.ExtendHoldRequest(hold_id=self._seed.choice(standing).hold_id, reason="appeal")
+        request.review_at.CopyFrom(stamp(self._scene.now + timedelta(days=400)))
+
+        def extend() -> None:
+            self._empowered()
+            self._holds("lena").ExtendHold(request)
+
+        self._scene.world.leases("access_control")
+        self._scene.world.attempt(extend)
 
     def releases_hold(self) -> None:
         """Lena lets a hold go."""

@@ -165,6 +165,32 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             missing=[record for record in request.record_ids if record not in there],
         )
 
+    def HoldMatching(
+        self, request: logging_pb2.HoldMatchingRequest, context: Any
+    ) -> logging_pb2.HoldMatchingResponse:
+        if request.hold_id in self.released:
+            raise wrong_state("The hold was released.", "released")
+        scope = request.scope
+        mine = sorted(
+            record
+            for record, owner in (self.rows | self._held()).items()
+            if owner == request.organization_id
+            and record > request.after
+            and (scope.first_day or "0") <= record_day(record).isoformat() <= (scope.last_day or "9")
+            and scope.end_user in ("", self.end_users.get(record))
+        )
+        now = mine[:2]  # small pieces, so that going on is what is tested
+        self.holds.setdefault(request.hold_id, {}).update(dict.fromkeys(now, request.organization_id))
+        gone = [day for day, owner in self.by_run if owner == request.organization_id]
+        return logging_pb2.HoldMatchingResponse(
+            held=[
+                logging_pb2.HeldRecord(record_id=record, data_key_id=b"k" * 16, sealed_data_key=b"s" * 1168)
+                for record in now
+            ],
+            after=now[-1] if len(mine) > 2 else b"",
+            gone_through_day=max(gone).isoformat() if gone else "",
+        )
+
     def ReleaseRecords(
         self, request: logging_pb2.ReleaseRecordsRequest, context: Any
     ) -> logging_pb2.ReleaseRecordsResponse:

@@ -188,6 +188,7 @@ CHANGES: Final = {
         "retention.ContractService/EndTerm": "term.end_proposed term.withdrawn",
         "retention.HoldService/PlaceHold": "hold.placed hold.activated hold.failed",
         "retention.HoldService/ConfirmHold": "hold.confirmed",
+        "retention.HoldService/ExtendHold": "hold.extended",
         "retention.HoldService/ReleaseHold": "hold.released hold.ended",
         "retention.RunService/StartRun": "run.started run.ended run.not_certified certificate.signed",
         "safety_review.CaseService/ClaimCase": "case.claimed",
@@ -211,6 +212,7 @@ WITHOUT: Final = {
     "logging.LifecycleService/ForgetErasedRecords": "Retention reports the end: subject_erasure.ended, subject_erasure.completed.",
     "settings.MemberService/AuthenticateMember": "Sign-ins are log data, which has a term; nothing leaves the audit log.",
     "settings.MemberService/RenewSignIn": "As AuthenticateMember.",
+    "logging.LifecycleService/HoldMatching": "Retention reports what the hold keeps: hold.activated.",
     "logging.LifecycleService/HoldRecords": "Retention reports what the hold keeps: hold.activated.",
 }
 # Kinds that no RPC leaves: acts of jobs and commands, and of what is decided about every call.

@@ -1,5 +1,5 @@
-"""Rows that a contract term keeps beyond their partition, and what each run took away of a day. The version before writes neither and
-keeps working: it holds rows, and drops whole days."""
+"""Rows that a contract term keeps beyond their partition, what each run took away of a day, and holds on all that matches. The version
+before writes none of it and keeps working: it holds named rows, and drops whole days."""
 
 from alembic import op
 
@@ -22,6 +22,18 @@ _STATEMENTS = (
         CONSTRAINT removals_pkey PRIMARY KEY (run_id, day)
     )
     """,
+    """
+    CREATE TABLE standing_holds (
+        hold_id TEXT NOT NULL,
+        organization_id TEXT NOT NULL,
+        low UUID NOT NULL,
+        high UUID NOT NULL,
+        end_user TEXT NOT NULL,
+        kind SMALLINT,
+        CONSTRAINT standing_holds_pkey PRIMARY KEY (hold_id, organization_id)
+    )
+    """,
+    "CREATE INDEX standing_holds_by_organization ON standing_holds (organization_id)",
     "INSERT INTO removals (run_id, day, dropped, held, removed_at) SELECT run_id, day, dropped, held, dropped_at FROM dropped_days",
 )
 
