@@ -363,6 +363,21 @@ REQUESTS: list[tuple[str, Message]] = [
     ),
     ("holds confirm hold_1", holds_pb2.ConfirmHoldRequest(hold_id="hold_1")),
     ("holds release hold_1 -r settled", holds_pb2.ReleaseHoldRequest(hold_id="hold_1", reason="settled")),
+    (
+        f"holds place -o {ORG} --end-user u-1 --from 2026-03-01 --reference M-1 --review-at 2027-01-01 --request-id request-6",
+        holds_pb2.PlaceHoldRequest(
+            request_id="request-6",
+            kind=holds_pb2.HOLD_KIND_LEGAL,
+            organization_id=ORG,
+            reference="M-1",
+            review_at=at(2027, 1, 1),
+            scope=holds_pb2.HoldScope(end_user="u-1", first_day="2026-03-01"),
+        ),
+    ),
+    (
+        "holds extend hold_1 --review-at 2027-01-01 -r appeal",
+        holds_pb2.ExtendHoldRequest(hold_id="hold_1", reason="appeal", review_at=at(2027, 1, 1)),
+    ),
     ("holds list", holds_pb2.ListHoldsRequest(organization_id=ORG, page_size=100)),
     ("cases list --state open", cases_pb2.ListCasesRequest(state=cases_pb2.CASE_STATE_OPEN, page_size=100)),
     ("cases show case_1", cases_pb2.GetCaseRequest(case_id="case_1")),
