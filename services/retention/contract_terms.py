@@ -217,9 +217,10 @@ class Step(StrEnum):
     END = "end"
 
 
-def next_step(term: ContractTerm, now: datetime) -> Step:
-    """What has to be done about a term now, by its dates and by what was confirmed."""
-    is_past = bool(term.end_confirmed_by) or (term.until_day is not None and term.until_day < now.date())
+def next_step(term: ContractTerm, now: datetime, is_erased: bool = False) -> Step:
+    """What has to be done about a term now, by its dates and by what was confirmed; it ends with its organization."""
+    is_over = term.until_day is not None and term.until_day < now.date()
+    is_past = bool(term.end_confirmed_by) or is_over or is_erased
     if term.state is TermState.PROPOSED:
         return Step.LAPSE if is_past or _has_lapsed(term.proposed_at, now) else Step.NOTHING
     if term.state in (TermState.CONFIRMED, TermState.IN_FORCE) and is_past:

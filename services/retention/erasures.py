@@ -283,7 +283,7 @@ class Erasures:
             organization_id=organization_id,
             act_id=erasure.erasure_id,
             started_at=erasure.started_at,
-            rule=self._rules.default_in(tx),
+            rule=self._rules.of_in(tx, erasure.organization_id),
             through_day=None,
             days=days,
             destructions=[

@@ -11,6 +11,7 @@ from services.retention.contract_terms import ContractTerm, Effect, Step, Stored
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
 from services.retention.store import Tx
+from services.retention.store import erasures as erasure_rows
 from services.retention.store import terms as rows
 from shared.audit import entry
 from shared.clock import Clock
@@ -108,22 +109,23 @@ class TermKeeper:
         while found:
             with self._database.transaction() as tx:
                 page = rows.open_after(tx, number, _BATCH)
+                erased = erasure_rows.among(tx, [term.organization_id for term in page])
             for term in page:
-                self._carry(term)
+                self._carry(term, is_erased=term.organization_id in erased)
             found = len(page) == _BATCH
             number = page[-1].number if page else 0
         return False
 
-    def _carry(self, seen: ContractTerm) -> None:
-        """Does what is to be done about a term now, unless a run goes on: then later."""
-        if contract_terms.next_step(seen, self._clock.now()) is Step.NOTHING:
+    def _carry(self, seen: ContractTerm, *, is_erased: bool = False) -> None:
+        """Does what is to be done about a term now, unless a run goes on: then later. is_erased: whether its organization is."""
+        if contract_terms.next_step(seen, self._clock.now(), is_erased) is Step.NOTHING:
             return
         with self._database.transaction() as tx:
             may_change = self._rules.may_change(tx)
             term = rows.lock(tx, seen.term_id)
             if term is None:
                 return
-            match contract_terms.next_step(term, self._clock.now()):
+            match contract_terms.next_step(term, self._clock.now(), is_erased):
                 case Step.LAPSE:
                     lapsed = contract_terms.end(term, self._clock.now(), "lapsed")
                     rows.save(tx, lapsed)

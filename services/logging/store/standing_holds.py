@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import ColumnElement, Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.scope import Selection
@@ -53,8 +53,8 @@ def of_organization(tx: Tx, organization_id: str) -> list[Standing]:
     return _found(tx, standing_holds.c.organization_id == organization_id)
 
 
-def _found(tx: Tx, condition: "object") -> list[Standing]:
-    rows = tx.execute(select(standing_holds).where(condition).order_by(standing_holds.c.hold_id))  # type: ignore[arg-type]
+def _found(tx: Tx, condition: ColumnElement[bool]) -> list[Standing]:
+    rows = tx.execute(select(standing_holds).where(condition).order_by(standing_holds.c.hold_id))
     return [
         Standing(row.hold_id, row.organization_id, row.low.bytes, row.high.bytes, row.end_user, row.kind)
         for row in rows

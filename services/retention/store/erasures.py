@@ -1,6 +1,6 @@
 """Erasures and the services' receipts. Of a claim only its SHA-256 is stored."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -161,3 +161,13 @@ def closing(tx: Tx) -> dict[str, datetime]:
         )
     )
     return {row.organization_id: row.closes_at for row in rows}
+
+
+def among(tx: Tx, organization_ids: Collection[str]) -> set[str]:
+    """Which of these organizations are erased, or being erased."""
+    rows = tx.execute(
+        select(erasures.c.organization_id).where(
+            erasures.c.organization_id.in_(list(organization_ids)), erasures.c.state != ErasureState.CLOSING
+        )
+    )
+    return set(rows.scalars())

@@ -4,13 +4,13 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from kept.retention.v1 import contracts_pb2, rules_pb2, runs_pb2
+from kept.retention.v1 import contracts_pb2, erasures_pb2, rules_pb2, runs_pb2
 from services.retention.contract_terms import Effect, StoredDay, effect_of
 from shared.errors import Reason
 from shared.identity import Caller, CallerKind
 from shared.terms import Rule, Term, TermKind
 from tests.unit.retention.test_runs import AUDITOR, FIRST, OPERATOR, bodies, runs_of, travel_to_due
-from tests.unit.retention.world import ONE, SAFETY, START, TWO, World, admin, refused, staff
+from tests.unit.retention.world import ONE, SAFETY, SETTINGS, START, TWO, World, admin, refused, staff
 
 LENA, LUCA = staff(1, "LEGAL"), staff(2, "LEGAL")
 LOGGING = Caller(CallerKind.SERVICE, name="logging")
@@ -223,6 +223,23 @@ def test_no_rule_changes_while_a_run_goes_on_and_no_run_begins_right_after_a_cha
         world.runs(OPERATOR).StartRun(runs_pb2.StartRunRequest())
     world.clock.advance(timedelta(seconds=22))
     assert world.runs(OPERATOR).StartRun(runs_pb2.StartRunRequest()).run.run_id != run.run_id
+
+
+def test_a_term_ends_with_its_organization(world: World) -> None:
+    record = world.record(ONE, START)
+    term = put_in_force(world, order(90, kind=AT_LEAST))
+    world.erasures(SETTINGS).EraseOrganization(
+        erasures_pb2.EraseOrganizationRequest(
+            organization_id=ONE,
+            account_deletion_id="deletion_" + "1" * 26,
+            confirmed_by="member_" + "1" * 26,
+            claim_sha256=bytes(32),
+        )
+    )
+    world.settle(20, until=lambda: bool(world.entries("erasure.ended")))
+    assert record not in world.logging.rows
+    assert listed(world, term.term_id).state == contracts_pb2.CONTRACT_TERM_STATE_ENDED
+    assert rules_of(world, ONE) == [90, 0]
 
 
 @pytest.mark.parametrize("method", ["ListStoredDays"])

@@ -311,6 +311,9 @@ def test_a_plan_changes_nothing(world: World) -> None:
     plan = world.runs(OPERATOR).PlanRun(runs_pb2.PlanRunRequest())
     assert plan.through_day == FIRST.isoformat()
     assert [(day.organization_id, day.records, day.held) for day in plan.days] == [(ONE, 2, 0), (TWO, 1, 1)]
+    (why,) = plan.days[1].holds
+    assert (why.kind, why.reference, why.records) == (holds_pb2.HOLD_KIND_LEGAL, "Matter 12", 1)
+    assert (plan.days[0].term.days, list(plan.kept_longer)) == (30, [])
     assert runs_of(world) == []
 
 
