@@ -75,7 +75,6 @@ _load = grants.load
 _write = DecisionLog.write
 
 _READING = frozenset({"records", "asks_for_access", "reads"})
-_KEEPING = frozenset({"records", "sets_term"})
 _HOLDING_ALL = frozenset({"records", "holds_end_user"})
 _HOLDING = frozenset({"records", "places_hold", "releases_hold"})
 _FORGETTING = frozenset({"records", "sends_again", "forgets"})
@@ -91,9 +90,9 @@ SAFEGUARDS = {
     # What is held outlives its day.
     "hold": Safeguard(7, retention, "drop_day", _drop_held_too, frozenset({"records", "places_hold"}), 36),
     # What a longer term keeps outlives its partition.
-    "longer": Safeguard(8, terms, "keep", lambda *_: None, _KEEPING, 38),
+    "longer": Safeguard(8, terms, "keep", lambda *_: None, frozenset({"records", "keeps_longer"}), 36),
     # What a shorter term lets go goes before its partition.
-    "shorter": Safeguard(3, terms, "take", lambda *_: False, _KEEPING, 12),
+    "shorter": Safeguard(3, terms, "take", lambda *_: False, frozenset({"records", "sets_term"}), 12),
     # Before a run takes what is due, holds on all that matches are looked through for.
     "look": Safeguard(7, runs, "is_behind", lambda *_: False, _HOLDING_ALL, 36),
     # What such a hold is on is left by an end user's erasure, though nobody has looked since.

@@ -15,6 +15,7 @@ _TERMS = (
     (rules_pb2.TERM_KIND_AT_LEAST, 4),
     (rules_pb2.TERM_KIND_AT_LEAST, 35),
 )
+_LONGER = (rules_pb2.TERM_KIND_AT_MOST, 40)
 _OPEN = (
     contracts_pb2.CONTRACT_TERM_STATE_PROPOSED,
     contracts_pb2.CONTRACT_TERM_STATE_CONFIRMED,
@@ -132,8 +133,14 @@ class Legal:
 
     def sets_term(self) -> None:
         """Lena proposes a term of some customer's contract, shorter or longer than what counts, and Luca confirms it."""
+        self._sets(*self._seed.choice(_TERMS))
+
+    def keeps_longer(self) -> None:
+        """The same, longer than the default."""
+        self._sets(*_LONGER)
+
+    def _sets(self, kind: "rules_pb2.TermKind.ValueType", days: int) -> None:
         organization_id = self._scene.some_organization().organization_id
-        kind, days = self._seed.choice(_TERMS)
         request = contracts_pb2.SetTermRequest(
             request_id=new_id("request"),
             organization_id=organization_id,
