@@ -72,11 +72,15 @@ class DueRules:
             self.through(name) > before.through(name) for name in self.own.keys() | before.own.keys()
         )
 
-    def is_late(self, now: datetime) -> bool:
-        """Whether what is due ought to be gone by now."""
+    def is_late(self, now: datetime, done: "DueRules | None") -> bool:
+        """Whether what is due ought to be gone by now, but what was due for the last run that did all that it had to."""
+        is_more = done is None or self.through_day > done.through_day
+        if is_more and now >= self.default.late_from(self.through_day):
+            return True
         return any(
-            now >= rule.late_from(rule.newest_due_day(self.instant))
-            for rule in (self.default, *self.own.values())
+            now >= rule.late_from(self.through(name))
+            for name, rule in self.own.items()
+            if done is None or self.through(name) > done.through(name)
         )
 
 

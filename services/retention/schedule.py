@@ -44,10 +44,12 @@ class Schedule:
                     return False
                 raise
             before = None if last is None else self._runs.due(tx, last)
+            last_done = rows.newest_done(tx)
+            done = None if last_done is None else self._runs.due(tx, last_done)
         is_uncertified = last is not None and last.state is RunState.NOT_CERTIFIED
         ALERT.labels("retention_run_not_certified").set(is_uncertified)
         if last is not None and before is not None and not last.is_over:
-            _alert_late(before.is_late(now))
+            _alert_late(before.is_late(now, done))
             return False
         if (
             last is not None
@@ -57,7 +59,7 @@ class Schedule:
             _alert_late(False)
             return False
         # What is due ought to be gone by now: an alert, unless logging can say that there is nothing.
-        is_late = due.is_late(now)
+        is_late = due.is_late(now, done)
         try:
             is_needed = is_uncertified or self._is_anything_stored(due)
         except KeptError:

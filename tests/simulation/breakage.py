@@ -28,7 +28,8 @@ from shared.replica import Replica
 @dataclass(frozen=True)
 class Safeguard:
     """One thing that a promise rests on. invariant: its number in the architecture; where, name, instead: what it is replaced by. favoured:
-    the acts that its loss would show in; days: how long a history takes to get there. also: the same at its other places."""
+    the acts that its loss would show in; days: how long a history takes to get there. also: the same at its other places. is_quick: whether
+    it is tried with all other tests; `make simulate BREAK=…` tries each."""
 
     invariant: int
     where: Any
@@ -37,6 +38,7 @@ class Safeguard:
     favoured: frozenset[str]
     days: int
     also: tuple[tuple[Any, str, Any], ...] = ()
+    is_quick: bool = True
 
 
 def _drop_held_too(
@@ -90,11 +92,13 @@ SAFEGUARDS = {
     # What is held outlives its day.
     "hold": Safeguard(7, retention, "drop_day", _drop_held_too, frozenset({"records", "places_hold"}), 36),
     # What a longer term keeps outlives its partition.
-    "longer": Safeguard(8, terms, "keep", lambda *_: None, frozenset({"records", "keeps_longer"}), 36),
+    "longer": Safeguard(
+        8, terms, "keep", lambda *_: None, frozenset({"records", "keeps_longer"}), 36, is_quick=False
+    ),
     # What a shorter term lets go goes before its partition.
     "shorter": Safeguard(3, terms, "take", lambda *_: False, frozenset({"records", "sets_term"}), 12),
     # Before a run takes what is due, holds on all that matches are looked through for.
-    "look": Safeguard(7, runs, "is_behind", lambda *_: False, _HOLDING_ALL, 36),
+    "look": Safeguard(7, runs, "is_behind", lambda *_: False, _HOLDING_ALL, 36, is_quick=False),
     # What such a hold is on is left by an end user's erasure, though nobody has looked since.
     "caught": Safeguard(7, standing_holds, "catch", lambda *_: None, _HOLDING_ALL | {"forgets"}, 10),
     # Roots that were replaced are destroyed.

@@ -133,14 +133,14 @@ class Legal:
 
     def sets_term(self) -> None:
         """Lena proposes a term of some customer's contract, shorter or longer than what counts, and Luca confirms it."""
-        self._sets(*self._seed.choice(_TERMS))
+        self._sets(self._scene.some_organization().organization_id, *self._seed.choice(_TERMS))
 
     def keeps_longer(self) -> None:
-        """The same, longer than the default."""
-        self._sets(*_LONGER)
+        """The same, longer than the default, and always for the same customer: others' days go meanwhile."""
+        for organization in self._scene.open_organizations()[:1]:
+            self._sets(organization.organization_id, *_LONGER)
 
-    def _sets(self, kind: "rules_pb2.TermKind.ValueType", days: int) -> None:
-        organization_id = self._scene.some_organization().organization_id
+    def _sets(self, organization_id: str, kind: "rules_pb2.TermKind.ValueType", days: int) -> None:
         request = contracts_pb2.SetTermRequest(
             request_id=new_id("request"),
             organization_id=organization_id,
