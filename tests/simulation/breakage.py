@@ -20,6 +20,7 @@ from services.access_control.store.destructions import DestructionRow
 from services.logging import admission, ingest
 from services.logging.store import billing, retention, standing_holds, tables, terms, writing
 from services.retention import runs
+from services.retention.sweeping import Sweeper
 from services.settings.subject_requests import SubjectRequests
 from shared.ids import new_id
 from shared.replica import Replica
@@ -97,8 +98,17 @@ SAFEGUARDS = {
     ),
     # What a shorter term lets go goes before its partition.
     "shorter": Safeguard(3, terms, "take", lambda *_: False, frozenset({"records", "sets_term"}), 12),
-    # Before a run takes what is due, holds on all that matches are looked through for.
-    "look": Safeguard(7, runs, "is_behind", lambda *_: False, _HOLDING_ALL, 36, is_quick=False),
+    # Holds on all that matches are looked through for again, and before a run takes what is due.
+    "look": Safeguard(
+        7,
+        runs,
+        "is_behind",
+        lambda *_: False,
+        _HOLDING_ALL,
+        36,
+        also=((Sweeper, "wanted", lambda *_: []),),
+        is_quick=False,
+    ),
     # What such a hold is on is left by an end user's erasure, though nobody has looked since.
     "caught": Safeguard(7, standing_holds, "catch", lambda *_: None, _HOLDING_ALL | {"forgets"}, 10),
     # Roots that were replaced are destroyed.
