@@ -80,6 +80,7 @@ def wire(
             audit_log,
             is_due=is_due,
             is_closed=policies.is_closed,
+            is_erased_early=policies.is_erased_early,
             survivors_must_be_on=config.survivors_must_be_on,
         )
         custody.verify_at_start()

@@ -16,6 +16,7 @@ from kept.retention.v1 import (
 from services.retention import peers, signing, store
 from services.retention.certification import Certifier
 from services.retention.config import RetentionConfig
+from services.retention.content_erasures import ContentErasures
 from services.retention.erasures import Erasures
 from services.retention.hold_keeping import HoldKeeper
 from services.retention.rules import RuleBook
@@ -53,6 +54,7 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
     runs = Runs(database, clock, outbox, others, rules, certifier)
     erasures = Erasures(database, clock, outbox, others, rules, certifier)
     subjects = SubjectErasures(database, clock, outbox, others, rules, certifier)
+    contents = ContentErasures(database, clock, outbox, others, rules, certifier)
     schedule = Schedule(database, clock, others, rules, runs)
 
     def register(registrar: Registrar) -> None:
@@ -61,7 +63,9 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
         rules_pb2_grpc.add_RuleServiceServicer_to_server(RuleServicer(rules), server)
         holds_pb2_grpc.add_HoldServiceServicer_to_server(HoldServicer(holds, database), server)
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs, database), server)
-        erasures_pb2_grpc.add_ErasureServiceServicer_to_server(ErasureServicer(erasures, subjects), server)
+        erasures_pb2_grpc.add_ErasureServiceServicer_to_server(
+            ErasureServicer(erasures, subjects, contents), server
+        )
         certificates_pb2_grpc.add_CertificateServiceServicer_to_server(CertificateServicer(database), server)
 
     remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(connect("access_control")))
@@ -74,6 +78,7 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
             runs.job,
             erasures.job,
             subjects.job,
+            contents.job,
             certifier.job,
             outbox.job,
         ),
