@@ -56,7 +56,8 @@ class Customers:
         return self._seed.choice(choices) if len(choices) > 1 else None
 
     def chooses_zero_data_retention(self, organization: Organization) -> None:
-        """The same for one customer."""
+        """The same for one customer, who mostly wants what was logged before gone."""
+        erases = self._seed.random() < 0.7
         asking = zero_data_retention_pb2_grpc.ZeroDataRetentionServiceStub(self._admin(organization))
 
         def decided() -> Any:
@@ -68,6 +69,7 @@ class Customers:
                     organization_id=organization.organization_id,
                     commitments_version=current.version,
                     accepted_commitments=[commitment.name for commitment in current.commitments],
+                    erase_logged_before=erases,
                 )
             ).request
             for name in ("carla", "chen"):
