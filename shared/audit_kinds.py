@@ -92,6 +92,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     "agreement.expired": _kind("An agreement reached its end.", "ended_grants" + _LAPSING),
     "provider.proposed": _kind("A provider (sub-processor) was proposed."),
     "provider.confirmed": _kind("A second person confirmed a provider."),
+    "provider.listed": _kind(
+        "A provider was found on the published list of sub-processors.", "ended_grants version"
+    ),
+    "provider.unlisted": _kind(
+        "A provider is not on the published list of sub-processors any more.", "ended_grants version"
+    ),
     "provider.ended": _kind("A provider's people count no more.", "ended_grants" + _LAPSING),
     "review.due": _kind("A role, agreement or provider is to be confirmed again.", "lapses_at" + _LAPSING),
     "review.confirmed": _kind("It was confirmed again.", "lapses_at" + _LAPSING),

@@ -217,7 +217,8 @@ _BY_ITSELF: Final = """
 request.refused grant.refused directory.refused agreement.expired review.due review.lapsed break_glass.review_due
 operator.bootstrapped operator.recovered policies.changed policies.refused root.created account_deletion.handed_over
 subject_request.handed_over subject_request.reminded subject_request.completed
-hold.lapsed hold.refused rule.changed cases.erased subprocessors.announced zero_data_retention.end_called_off
+provider.listed provider.unlisted hold.lapsed hold.refused rule.changed cases.erased subprocessors.announced
+zero_data_retention.end_called_off
 """
 BY_ITSELF: Final = frozenset(_BY_ITSELF.split())
 
