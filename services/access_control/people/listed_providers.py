@@ -111,12 +111,12 @@ class ListedProviders:
         concerned = people.lock_people_of(tx, provider.provider_id)
         now = self._clock.now()
         is_listed = until is not None
-        if is_listed:
-            # What fell while it was not listed does not rise again.
-            ended = end_lost(tx, self._decisions, concerned, _ACTOR, "their provider was not listed", now)
-        store.set_listed(tx, provider.provider_id, until)
         if not is_listed:
-            ended = end_lost(tx, self._decisions, concerned, _ACTOR, "their provider is not listed", now)
+            store.set_listed(tx, provider.provider_id, None)
+        # Of one who was not listed until now too: what fell meanwhile does not rise again.
+        ended = end_lost(tx, self._decisions, concerned, _ACTOR, "their provider was not listed", now)
+        if is_listed:
+            store.set_listed(tx, provider.provider_id, until)
         self._decisions.write(
             tx,
             "provider.listed" if is_listed else "provider.unlisted",
