@@ -106,8 +106,8 @@ def measure(small: bool) -> Iterator[Figure]:
 def require_measured(
     wanted: int, made: int, kept: Collection[object], stored_while_forbidden: Collection[object]
 ) -> None:
-    """Raises RuntimeError unless every change was made, something was kept with content, and something was stored while content was forbidden:
-    else 0 would be the figure of nothing."""
+    """Raises RuntimeError unless every change was made, something was kept with content, and something was stored while content was
+    forbidden: else 0 would be the figure of nothing."""
     if made != wanted or not kept or not stored_while_forbidden:
         raise RuntimeError(
             f"not what was to be measured: {made} of {wanted} changes, {len(kept)} records kept with content, "

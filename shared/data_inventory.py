@@ -1,8 +1,9 @@
 """What is stored, of which kind it is, and what becomes of it: one file that names every column of every service (C30).
 
 `data_inventory.toml` has a table for each table of a service: `what` it is for, its `fate`, and the columns by kind.
-`but_FATE` names columns to which something else happens than to the rest of the row. A test compares it with the schemas in both directions, so that nobody adds
-a column without saying what it is. `python -m shared.data_inventory` writes the page that people read, docs/data-inventory.md.
+`but_FATE` names columns to which something else happens than to the rest of the row. A test compares it with the schemas in both
+directions, so that nobody adds a column without saying what it is. `python -m shared.data_inventory` writes the page that people read,
+docs/data-inventory.md.
 """
 
 import tomllib
