@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from kept.errors.v1 import reasons_pb2
 from kept.options.v1 import roles_pb2
-from kept.settings.v1 import data_controls_pb2, members_pb2, organizations_pb2
+from kept.settings.v1 import data_controls_pb2, members_pb2, organizations_pb2, zero_data_retention_pb2
 from tests.unit.settings import test_account_deletion as account
 from tests.unit.settings import test_zero_data_retention as zdr
 from tests.unit.settings.test_assisted_opt_outs import begin, decide
@@ -103,7 +103,7 @@ def a_second_approval_by_the_first(world: World) -> Refused:
 
 def the_own_request_for_zero_data_retention(world: World) -> Refused:
     admin = world.admin()
-    request = zdr.contract.DecideZeroDataRetentionRequest(
+    request = zero_data_retention_pb2.DecideZeroDataRetentionRequest(
         zero_data_retention_request_id=zdr.ask(world, admin).zero_data_retention_request_id,
         approve=True,
         reason="it is ours",
@@ -111,7 +111,7 @@ def the_own_request_for_zero_data_retention(world: World) -> Refused:
     return lambda: world.customer(admin).zdr.DecideZeroDataRetention(request)
 
 
-_BAD = {
+_BAD: dict[Callable[[World], Refused], "reasons_pb2.Reason.ValueType"] = {
     two_admins_at_once: reasons_pb2.REASON_CONFLICT,
     an_etag_from_yesterday: reasons_pb2.REASON_CONFLICT,
     a_homograph_domain: reasons_pb2.REASON_DECEPTIVE_ADDRESS,
