@@ -41,7 +41,8 @@ _CLOSED: Final = (
 # costs.
 _ERASED: Final = (
     "SELECT NULL, NULL WHERE EXISTS (SELECT FROM subject_fences WHERE organization_id = ANY(%t::text[]) AND below > %b) "
-    "OR EXISTS (SELECT FROM content_erasures WHERE organization_id = ANY(%t::text[]) AND below > %b)"
+    "UNION ALL SELECT NULL, NULL WHERE EXISTS "
+    "(SELECT FROM content_erasures WHERE organization_id = ANY(%t::text[]) AND below > %b)"
 )
 _FENCES: Final = f"{_CLOSED} UNION ALL {_ERASED}"
 

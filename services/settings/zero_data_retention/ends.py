@@ -118,7 +118,7 @@ class ZeroDataRetentionEnds:
             "needed": _VOICES_NEEDED,
         }
         if len(request.end_approved_by) == _VOICES_NEEDED:
-            ends_at = self._clock.now() + self._notice
+            ends_at = self._after_notice(request)
             facts["ends_at"] = ends_at.isoformat()
             request = replace(request, ends_at=ends_at, end_cause=_BY_VENDOR)
             self._announcer.tell(tx, "zero_data_retention.ending", caller.actor, request, "CUSTOMER")
@@ -140,7 +140,7 @@ class ZeroDataRetentionEnds:
                 if is_eligible(organization) and request.end_cause == _NOT_ELIGIBLE:
                     self._call_off(tx, request)
                 elif not is_eligible(organization) and request.ends_at is None:
-                    self._announce(tx, _ACTOR, request, self._clock.now() + self._notice, _NOT_ELIGIBLE)
+                    self._announce(tx, _ACTOR, request, self._after_notice(request), _NOT_ELIGIBLE)
         return len(found) == _BATCH
 
     def end_due(self) -> bool:
@@ -161,6 +161,11 @@ class ZeroDataRetentionEnds:
                 else:
                     self._put_out_of_force(tx, _ACTOR, request, organization)
         return len(due) == _BATCH
+
+    def _after_notice(self, request: ZdrRequest) -> datetime:
+        """When it ends if notice is given now, however short that is."""
+        now = self._clock.now()
+        return max(now + self._notice, earliest_end(request, now))
 
     def _announce(
         self,

@@ -140,6 +140,21 @@ def test_an_end_on_the_same_day_waits_for_the_next_days_keys(world: World) -> No
     assert kinds.count("zero_data_retention.ended") == 1
 
 
+def test_a_notice_of_no_length_waits_for_the_next_days_keys_too(url: str) -> None:
+    world = World(url, zero_data_retention_notice_days=0)
+    admin = world.admin()
+    request = approved_with_erasure(world, admin)
+    end(world, 4, request)
+    given = end(world, 5, request)
+    assert given.ends_at.ToDatetime(UTC).date() == world.clock.now().date() + timedelta(days=1)
+    world.run_jobs()
+    assert policy(world).organization.zero_data_retention
+    world.clock.advance(timedelta(days=1))
+    world.run_jobs()
+    assert not policy(world).organization.zero_data_retention
+    world.database.close()
+
+
 def test_an_end_on_a_later_day_is_at_once_and_a_second_time_erases_more(world: World) -> None:
     admin = world.admin()
     first = approved_with_erasure(world, admin)
