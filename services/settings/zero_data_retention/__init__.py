@@ -51,20 +51,30 @@ def require_undecided(request: ZdrRequest, person_id: str, approve: bool) -> Non
 
 
 def content_note(tx: Tx, organization_id: str) -> str:
-    """What an organization is told where a feature needs logged content: when zero data retention was or is in force; "" where it never
-    was."""
-    periods = [
-        f"from {request.effective_at:{_SECONDS}} UTC"
-        + (f" until {request.end_effective_at:{_SECONDS}} UTC" if request.end_effective_at else " on")
+    """What an organization is told where a feature needs logged content: when zero data retention was or is in force, and from before when
+    content was erased; "" where it never was."""
+    in_force = [
+        request
         for request in reversed(store.list_of(tx, organization_id, _MOST_LISTED))
         if request.state in (_APPROVED, _ENDED) and request.effective_at is not None
     ]
-    if not periods:
+    if not in_force:
         return ""
-    return (
+    periods = [
+        f"from {request.effective_at:{_SECONDS}} UTC"
+        + (f" until {request.end_effective_at:{_SECONDS}} UTC" if request.end_effective_at else " on")
+        for request in in_force
+    ]
+    note = (
         f"Zero data retention is in force {', and '.join(periods)}: "
         "of what was created then there is log data and no content."
     )
+    erased_before = [request.effective_at for request in in_force if request.erase_logged_before]
+    if erased_before:
+        note += (
+            f" What was logged before {erased_before[-1]:{_SECONDS}} UTC is erased too, but what holds keep."
+        )
+    return note
 
 
 class ZeroDataRetention:

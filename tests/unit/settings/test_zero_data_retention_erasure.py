@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from kept.settings.v1 import members_pb2, policies_pb2
 from kept.settings.v1 import zero_data_retention_pb2 as contract
 from shared.errors import KeptError, peer_unavailable
+from tests.unit.settings.test_subject_requests import EXPORT
+from tests.unit.settings.test_subject_requests import ask as ask_for_subject
 from tests.unit.settings.test_zero_data_retention import CURRENT, NAMES, decide, end, policy
 from tests.unit.settings.world import ERASURE, World
 
@@ -166,3 +168,10 @@ def test_an_end_on_a_later_day_is_at_once_and_a_second_time_erases_more(world: W
     world.run_jobs()
     assert policy(world).organization.content_erased_before == second.effective_at
     assert [order.before for order in world.peers.contents] == [first.effective_at, second.effective_at]
+
+
+def test_a_copy_for_an_end_user_says_what_was_erased(world: World) -> None:
+    admin = world.admin()
+    request = approved_with_erasure(world, admin)
+    note = ask_for_subject(world, admin, EXPORT).records.note
+    assert f"logged before {request.effective_at.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC is erased too" in note
