@@ -57,6 +57,8 @@ def _write_but_reads(log: DecisionLog, tx: Connection, kind: str, actor: str, **
 def _mark_nothing(
     destroyer: Destroyer, row: DestructionRow, day: date, organization_ids: Sequence[str], *, wait: bool
 ) -> set[str]:
+    if row.target_kind == "content":  # another safeguard's
+        return _mark_days(destroyer, row, day, organization_ids, wait=wait)
     return set(organization_ids)
 
 
