@@ -73,7 +73,8 @@ class ServiceConfig(_Strict):
     migrate_at_start: bool = Field(default=False, description="migrate the schema before serving")
     tls: Tls
     peers: dict[str, str] = Field(
-        default_factory=dict, description="host:port of the other services' mTLS ports, by name"
+        default_factory=dict,
+        description="host:port of the other services' mTLS ports, by name; numeric ones of several replicas with commas between",
     )
     issuers: tuple[Issuer, ...] = Field(default=(), description="whose tokens are taken")
     audience: str = Field(pattern=r"^[!-~]{1,200}$", description="what `aud` of people's tokens must be")

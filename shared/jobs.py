@@ -5,6 +5,7 @@ each job in a thread of its own; the simulation calls steps itself, in an order 
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,12 +66,13 @@ class JobRunner:
             self._threads.append(thread)
 
     def stop(self, timeout: timedelta) -> None:
-        """Lets steps in progress end, and waits for them that long."""
+        """Lets steps in progress end, and waits for all of them together that long."""
+        until = time.monotonic() + timeout.total_seconds()
         self._stopping.set()
         for job in self._jobs:
             job.wake.set()
         for thread in self._threads:
-            thread.join(timeout.total_seconds())
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _run(self, job: Job) -> None:
         failed = False

@@ -20,6 +20,9 @@ from shared.errors import lease_lapsed
 from shared.jobs import Job
 
 P = TypeVar("P")
+# Seconds that a poll may take. A lease counts from when the poll was sent; one that hangs (a process that is cut off) must leave time for
+# another before the last lease is over.
+POLL_SECONDS: Final = 0.45 * LEASE_DURATION.total_seconds()
 _SENT: Final = Gauge(
     "kept_lease_timestamp_seconds",
     "When the poll was sent whose answer gave the newest lease (Unix time), by feed; 0 without one.",

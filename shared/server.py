@@ -2,7 +2,8 @@
 
 A service listens on two ports, because gRPC in Python asks all clients of a port for a certificate or none: services by mTLS, people
 by TLS and token. Health (plaintext, for probes that bring no certificate) and metrics have ports of their own. On SIGTERM the service
-reports NOT_SERVING, waits until balancers have seen it, lets calls in progress end, and goes.
+reports NOT_SERVING, waits until balancers have seen it, takes no more calls, ends streams that would go on, lets calls in progress end, and
+goes.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from shared import tracing
-from shared.channels import MAX_MESSAGE_BYTES, Channels, matching_pair
+from shared.channels import MAX_MESSAGE_BYTES, Channels, matching_pair, version_of
 from shared.clock import Clock, SystemClock, TravellingClock
 from shared.config import ConfigError, ServiceConfig, Tls, load, render
 from shared.database import Database, await_schema, migrate, require_schema, schema_is_current
@@ -189,7 +190,10 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     _log.info("service.draining")
     statuses.enter_graceful_shutdown()
     threading.Event().wait(config.drain_seconds)  # balancers take a moment to see NOT_SERVING
-    for ended in [server.stop(config.grace_seconds) for server in servers]:
+    stopped = [server.stop(config.grace_seconds) for server in servers]
+    # Only now: whoever is told to ask again finds that this process takes no more calls, and asks another.
+    streams.drain()
+    for ended in stopped:
         ended.wait()
     jobs.stop(timedelta(seconds=5))
     channels.close()
@@ -268,19 +272,15 @@ class _Names:
 def server_credentials(tls: Tls, *, client_certificates: bool) -> grpc.ServerCredentials:
     """Credentials that follow the files: looked at on every handshake, read when they changed. A pair that does not match leaves
     the last good one in use."""
-    files = (tls.certificate, tls.key, tls.authority)
     seen: list[tuple[int, ...]] = []
 
     def current(*, first: bool) -> grpc.ServerCertificateConfiguration | None:
-        version = tuple(file.stat().st_mtime_ns for file in files)
-        if not first and seen and seen[-1] == version:
-            return None
         try:
-            certificate, key, authority = (
-                matching_pair(tls.certificate, tls.key),
-                tls.key.read_bytes(),
-                tls.authority.read_bytes(),
-            )
+            version = version_of(tls)
+            if not first and seen and seen[-1] == version:
+                return None
+            certificate, key = matching_pair(tls.certificate, tls.key)
+            authority = tls.authority.read_bytes()
         except (OSError, ValueError) as error:
             if first:
                 raise
