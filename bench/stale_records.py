@@ -10,7 +10,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -61,14 +61,25 @@ class _Plan:
         return bool(made) and made[-1]
 
 
-def measure(small: bool) -> Iterator[Figure]:
-    """`stale_records`."""
-    changes = 100 if small else 1000
-    seed = random.Random(1)
+def changes_of(small: bool) -> int:
+    """How many changes are made: a run that made another number gives no figure."""
+    return 100 if small else 1000
+
+
+def plans_of(changes: int, seed: random.Random) -> list[_Plan]:
+    """An organization for every two changes: that zero data retention is chosen, and that it ends."""
     plans = []
     for number in range(changes // 2):
         chosen = _BEFORE + 2 * number / _CHANGES_A_SECOND
         plans.append(_Plan(new_id("org"), chosen, chosen + seed.uniform(*_LASTS)))
+    return plans
+
+
+def measure(small: bool) -> Iterator[Figure]:
+    """`stale_records`."""
+    changes = changes_of(small)
+    seed = random.Random(1)
+    plans = plans_of(changes, seed)
     with _everything([plan.organization_id for plan in plans]) as (settings, logging):
         load = _Load(settings, logging, plans, seed)
         load.run()
@@ -80,8 +91,7 @@ def measure(small: bool) -> Iterator[Figure]:
         if by_id[organization_id].was_chosen(created_at)
     }
     kept = {key for key, has_content in rows.items() if has_content}
-    if sum(len(plan.changes) for plan in plans) != changes or not kept or not forbidden & rows.keys():
-        raise RuntimeError("not what was to be measured")
+    require_measured(changes, sum(len(plan.changes) for plan in plans), kept, forbidden & rows.keys())
     yield Figure(
         "stale_records",
         len(forbidden & kept),
@@ -91,6 +101,18 @@ def measure(small: bool) -> Iterator[Figure]:
         f"{_RECEIVERS} of logging, {len(load.created)} records, {len(kept)} kept with content and {len(rows) - len(kept)} without; "
         f"{load.refused} batches refused for want of a lease, a process stopped {load.stops} times",
     )
+
+
+def require_measured(
+    wanted: int, made: int, kept: Collection[object], stored_while_forbidden: Collection[object]
+) -> None:
+    """Raises RuntimeError unless every change was made, something was kept with content, and something was stored while content was
+    forbidden: else 0 would be the figure of nothing."""
+    if made != wanted or not kept or not stored_while_forbidden:
+        raise RuntimeError(
+            f"not what was to be measured: {made} of {wanted} changes, {len(kept)} records kept with content, "
+            f"{len(stored_while_forbidden)} stored while that was forbidden"
+        )
 
 
 @contextmanager

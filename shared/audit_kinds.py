@@ -97,6 +97,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     "agreement.expired": _kind("An agreement reached its end.", "ended_grants" + _LAPSING),
     "provider.proposed": _kind("A provider (sub-processor) was proposed."),
     "provider.confirmed": _kind("A second person confirmed a provider."),
+    "provider.listed": _kind(
+        "A provider was found on the published list of sub-processors.", "ended_grants version"
+    ),
+    "provider.unlisted": _kind(
+        "A provider is not on the published list of sub-processors any more.", "ended_grants version"
+    ),
     "provider.ended": _kind("A provider's people count no more.", "ended_grants" + _LAPSING),
     "review.due": _kind("A role, agreement or provider is to be confirmed again.", "lapses_at" + _LAPSING),
     "review.confirmed": _kind("It was confirmed again.", "lapses_at" + _LAPSING),
@@ -173,7 +179,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "A customer changed whom to write to.", "addresses addresses_before"
     ),
     "zero_data_retention.requested": _kind(
-        "A customer asked that nothing be kept.", "commitments_version copied"
+        "A customer asked that nothing be kept.", "commitments_version copied erase_logged_before"
     ),
     "zero_data_retention.approved": _kind("Somebody approved it.", "approvals needed"),
     "zero_data_retention.denied": _kind("Somebody denied it."),
@@ -182,6 +188,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "zero_data_retention.end_approved": _kind(
         "One of the vendor's people wants it to end.", "approvals needed ends_at"
     ),
+    "zero_data_retention.end_announced": _kind("It has an instant at which it ends.", "ends_at cause"),
+    "zero_data_retention.end_called_off": _kind("The customer is eligible again; it stays in force."),
     "zero_data_retention.ended": _kind("Content is logged again.", "effective_at"),
     "member.invited": _kind("A customer's person was invited.", "role"),
     "member.invitation_revoked": _kind("An admin took an invitation back."),
@@ -214,6 +222,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "subject.fenced": _kind("Nothing older of one end user is written from now on."),
     "subject.erased": _kind(
         "One end user's rows were removed, but what holds keep.", "interactions unscreened held"
+    ),
+    "content.fenced": _kind("No older content of an organization is written from now on."),
+    "content.erased": _kind(
+        "Content from before zero data retention was removed, but what holds keep.",
+        "contents data_keys unscreened held",
     ),
     # retention
     "rule.changed": _kind(
@@ -255,6 +268,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "subject_erasure.failed": _kind("It could not be begun; nothing was done.", "reason"),
     "subject_erasure.ended": _kind("The end user is erased, but what holds keep.", "certificate_id kept"),
     "subject_erasure.completed": _kind("What holds had kept of the end user is gone too.", "certificate_id"),
+    "content_erasure.started": _kind(
+        "The erasure of what was logged before zero data retention began.", "request_id requested_by before"
+    ),
+    "content_erasure.ended": _kind("That content is erased, but what holds keep.", "certificate_id kept"),
+    "content_erasure.completed": _kind("What holds had kept of it is gone too.", "certificate_id"),
     "erasure.completed": _kind("What holds had kept of it is gone too.", "certificate_id"),
     "certificate.signed": _kind(
         "A certificate of deletion was signed.", "certificate_id certificate_sha256 key_id"

@@ -3,7 +3,7 @@
 Reads need it. Without a lease nothing is decided (LEASE_LAPSED): whom a customer wants asked is never guessed.
 """
 
-from datetime import timedelta
+from datetime import UTC, date, timedelta
 from typing import Final
 
 from kept.settings.v1 import policies_pb2, policies_pb2_grpc
@@ -20,6 +20,7 @@ class Policies:
     """Settings' policies of organizations."""
 
     def __init__(self, stub: policies_pb2_grpc.PolicyServiceStub, clock: Clock) -> None:
+        self._clock = clock
         self._replica = policy_replica(stub, clock, lambda policy: policy, window=_WINDOW)
 
     @property
@@ -41,3 +42,14 @@ class Policies:
     def is_closed(self, organization_id: str) -> bool:
         """Whether nothing new is taken for the organization any more. Raises as `of` does."""
         return self.of(organization_id).closed
+
+    def is_erased_early(self, organization_id: str, day: date) -> bool:
+        """Whether the organization wants its content of a day, and of all days before, gone before its term. Not of a day on which
+        content may be sealed yet: what is destroyed is never made again. Raises as `of` does."""
+        policy = self.of(organization_id)
+        if not policy.HasField("content_erased_before"):
+            return False
+        before = policy.content_erased_before.ToDatetime(tzinfo=UTC)
+        return day <= (before - timedelta(microseconds=1)).date() and (
+            policy.zero_data_retention or policy.closed or day < self._clock.now().date()
+        )

@@ -15,7 +15,7 @@ from kept.access_control.v1 import (
     lifecycle_pb2_grpc,
 )
 from kept.retention.v1 import rules_pb2_grpc
-from kept.settings.v1 import policies_pb2_grpc
+from kept.settings.v1 import policies_pb2_grpc, trust_pb2_grpc
 from services.access_control.audit.decision_log import DecisionLog
 from services.access_control.audit.exports import Exports
 from services.access_control.audit.log import AuditLog
@@ -40,6 +40,7 @@ from services.access_control.organization_policies import Policies
 from services.access_control.people.bootstrap import workforce_issuers
 from services.access_control.people.directory import Directory
 from services.access_control.people.identities import Identities
+from services.access_control.people.listed_providers import ListedProviders
 from services.access_control.people.providers import Providers
 from services.access_control.people.reviews import Reviews
 from services.access_control.people.tokens import Tokens, Verify
@@ -84,6 +85,7 @@ def wire(
             audit_log,
             is_due=is_due,
             is_closed=policies.is_closed,
+            is_erased_early=policies.is_erased_early,
             survivors_must_be_on=config.survivors_must_be_on,
         )
         custody.verify_at_start()
@@ -103,6 +105,7 @@ def wire(
     directory = Directory(database, clock, decisions, issuers, config.review_terms)
     identities = Identities(database, clock, decisions, issuers)
     providers = Providers(database, clock, decisions, config.review_terms)
+    listed = ListedProviders(database, clock, decisions, trust_pb2_grpc.TrustServiceStub(connect("settings")))
     standing_reviews = Reviews(database, clock, decisions, config.review_terms)
     acts = GrantActs(clock, decisions, customer_approval)
     asking = Asking(database, clock, custody, authorization, decisions, customer_approval, acts)
@@ -140,6 +143,7 @@ def wire(
             custody.job,
             reviews.job,
             standing_reviews.job,
+            listed.job,
             policy_reload.job,
             *notifications.jobs,
             *Figures(database, clock).jobs,

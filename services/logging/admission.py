@@ -30,12 +30,14 @@ class Decision(Enum):
 @dataclass(frozen=True)
 class OrganizationPolicy:
     """What applies to an organization's data. records_here: a deployment that sends content and log data to the vendor at all.
-    usage_agreed: one that does not may send usage counts (usage/reports.py)."""
+    usage_agreed: one that does not may send usage counts (usage/reports.py). content_erased_before: content from before this instant is to
+    be erased (content_erasures.py); None where none is."""
 
     records_here: bool
     zero_data_retention: bool
     closed: bool
     usage_agreed: bool = False
+    content_erased_before: datetime | None = None
 
 
 @dataclass(frozen=True)

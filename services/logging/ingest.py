@@ -7,7 +7,7 @@ commit, one for each record; a bad record never costs a good one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, interactions_pb2
 from services.logging.admission import BatchAdmission, Decision
+from services.logging.content_erasures import content_behind_fences
 from services.logging.epoch_keys import EpochKeys
 from services.logging.partitions import Partitions
 from services.logging.policies import Policies
@@ -79,6 +80,13 @@ class _Arrival:
     def drop_content(self) -> None:
         self.plain = None
         self.interaction.ClearField("content")
+
+    def lose_content(self) -> None:
+        """Of a record that is about to be written: its log data stay."""
+        assert self.row is not None
+        self.row = replace(self.row, data_key_id=None, content=None)
+        self.decision, self.data_key = Decision.STORE_WITHOUT_CONTENT, None
+        self.drop_content()
 
     def take_content(self) -> None:
         """Takes the content out of the interaction. Only what the contract has rules for stays to be looked at: attributes."""
@@ -235,10 +243,14 @@ class Ingest:
             lowest = min(one.key[1] for one in waiting)
             closed, closed_days, are_fenced = stripes.fences(tx, organization_ids, days, lowest)
             if closed or closed_days or are_fenced:
-                erased = behind_fences(tx, [one.row for one in waiting if one.row is not None], are_fenced)
+                written = [one.row for one in waiting if one.row is not None]
+                erased = behind_fences(tx, written, are_fenced)
+                bare = content_behind_fences(tx, written, are_fenced)
                 for one in waiting:
                     if one.key[0] in closed or record_day(one.key[1]) in closed_days or one.key in erased:
                         one.refuse(Reason.REASON_CLOSED)
+                    elif one.key in bare:
+                        one.lose_content()
             rows = [one.row for one in waiting if one.row is not None]
             used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}
             writing.write_data_keys(tx, [key for key in used.values() if not key.stored])

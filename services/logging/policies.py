@@ -1,6 +1,6 @@
 """What logging knows of the others' decisions: settings' policies and retention's rules, as leased replicas."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 
 from kept.retention.v1 import rules_pb2_grpc
@@ -70,6 +70,16 @@ class Policies:
         policy = self._policies.at(organization_subject(organization_id), self._clock.now())
         return isinstance(policy, OrganizationPolicy) and policy.closed
 
+    def require_content_erased(self, organization_id: str, before: datetime) -> None:
+        """Raises NOT_DUE unless the organization's policy in force now says that content from before this instant is to be erased,
+        LEASE_LAPSED where that is not known."""
+        policy = self._policies.at(organization_subject(organization_id), self._policies.leased_now())
+        erased_before = policy.content_erased_before if isinstance(policy, OrganizationPolicy) else None
+        if erased_before is None or erased_before < before:
+            raise KeptError(
+                Reason.REASON_NOT_DUE, "By the policies that logging knows, this content keeps its term."
+            )
+
     def gateway_throughout(self, name: str, begins: datetime, ends: datetime) -> list[GatewayPolicy | None]:
         """Every policy of a gateway in force at some instant of the span; None where none was known."""
         found = self._policies.throughout(gateway_subject(name), begins, ends)
@@ -109,12 +119,19 @@ def organization_policy(policy: policies_pb2.OrganizationPolicy) -> Organization
         policy.zero_data_retention,
         policy.closed,
         policy.usage_agreed,
+        policy.content_erased_before.ToDatetime(tzinfo=UTC)
+        if policy.HasField("content_erased_before")
+        else None,
     )
 
 
 @cache
 def _one_of_alike(
-    records_here: bool, zero_data_retention: bool, closed: bool, usage_agreed: bool
+    records_here: bool,
+    zero_data_retention: bool,
+    closed: bool,
+    usage_agreed: bool,
+    content_erased_before: datetime | None,
 ) -> OrganizationPolicy:
     """The one object of these: of a hundred thousand organizations almost all have the same policy."""
     return OrganizationPolicy(
@@ -122,6 +139,7 @@ def _one_of_alike(
         zero_data_retention=zero_data_retention,
         closed=closed,
         usage_agreed=usage_agreed,
+        content_erased_before=content_erased_before,
     )
 
 

@@ -12,6 +12,7 @@ from kept.safety_review.v1 import screening_pb2_grpc
 from kept.settings.v1 import policies_pb2_grpc
 from services.logging import store
 from services.logging.config import LoggingConfig
+from services.logging.content_erasures import ContentErasures
 from services.logging.ended_grants import EndedGrants
 from services.logging.epoch_keys import EpochKeys
 from services.logging.ingest import Ingest
@@ -80,6 +81,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
     reading = Reading(database, clock, policies.rules, authz, ended)
     lifecycle = Lifecycle(database, clock, policies.rules, outbox, counting.periods)
     subjects = Subjects(database, clock, policies, outbox)
+    contents = ContentErasures(database, clock, policies, outbox)
 
     def register(registrar: Registrar) -> None:
         server = cast(
@@ -90,7 +92,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageServicer(Queries(database)), server)
         read_pb2_grpc.add_ReadServiceServicer_to_server(ReadServicer(reading), server)
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(
-            LifecycleServicer(lifecycle, subjects), server
+            LifecycleServicer(lifecycle, subjects, contents), server
         )
 
     remote = RemoteAuthority(authz)

@@ -81,12 +81,25 @@ class SubjectNamed:
 
 
 @dataclass(frozen=True)
+class ContentNamed:
+    """Of an erasure of content from before zero data retention. before: from when on that counts. fenced_at: from when on no older
+    content is written. contents: of how many records logging removed the content, but what holds kept. stays: what is not touched, in
+    sentences."""
+
+    before: datetime
+    fenced_at: datetime
+    contents: int
+    stays: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Statement:
     """All that a certificate says.
 
     act_id: the run or erasure. rule: the organization's, as it was when the act began. removed_at: when the last row went. late_seconds:
     how long after it ought to have been gone the keys of the oldest day were destroyed. kept: what remains and why, in sentences.
-    completes: the certificate that this one completes, for a further one. subject: of an end user's erasure.
+    completes: the certificate that this one completes, for a further one. subject: of an end user's erasure. content: of an erasure of
+    content; no record is removed by it.
     """
 
     organization_id: str
@@ -105,6 +118,7 @@ class Statement:
     kept: Sequence[str] = ()
     completes: str = ""
     subject: SubjectNamed | None = None
+    content: ContentNamed | None = None
 
     @property
     def is_further(self) -> bool:
@@ -173,6 +187,13 @@ def body(statement: Statement, signed_at: datetime) -> bytes:
     }
     if statement.subject is not None:
         content["subject"] = _subject(statement.subject)
+    if statement.content is not None:
+        content["content"] = {
+            "before": instant(statement.content.before),
+            "fenced_at": instant(statement.content.fenced_at),
+            "contents_removed": statement.content.contents,
+            "stays": list(statement.content.stays),
+        }
     return rfc8785.dumps(content)
 
 

@@ -17,6 +17,7 @@ from kept.retention.v1 import (
 from services.retention import peers, signing, store
 from services.retention.certification import Certifier
 from services.retention.config import RetentionConfig
+from services.retention.content_erasures import ContentErasures
 from services.retention.erasures import Erasures
 from services.retention.hold_keeping import HoldKeeper
 from services.retention.plans import Planner
@@ -59,6 +60,7 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
     planner = Planner(database, others, rules)
     erasures = Erasures(database, clock, outbox, others, rules, certifier)
     subjects = SubjectErasures(database, clock, outbox, others, rules, certifier)
+    contents = ContentErasures(database, clock, outbox, others, rules, certifier)
     schedule = Schedule(database, clock, others, rules, runs)
 
     def register(registrar: Registrar) -> None:
@@ -68,7 +70,9 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
         contracts_pb2_grpc.add_ContractServiceServicer_to_server(ContractServicer(terms, database), server)
         holds_pb2_grpc.add_HoldServiceServicer_to_server(HoldServicer(holds, database), server)
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs, planner, database), server)
-        erasures_pb2_grpc.add_ErasureServiceServicer_to_server(ErasureServicer(erasures, subjects), server)
+        erasures_pb2_grpc.add_ErasureServiceServicer_to_server(
+            ErasureServicer(erasures, subjects, contents), server
+        )
         certificates_pb2_grpc.add_CertificateServiceServicer_to_server(CertificateServicer(database), server)
 
     remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(connect("access_control")))
@@ -82,6 +86,7 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
             runs.job,
             erasures.job,
             subjects.job,
+            contents.job,
             certifier.job,
             outbox.job,
         ),

@@ -21,7 +21,9 @@ EVENTS: Final[Mapping[str, str]] = {
     "subject_request.overdue": "a data subject's request has no answer, and its deadline is past",
     "zero_data_retention.requested": "an admin asked for zero data retention; the sales representative gets a copy, where there is one",
     "zero_data_retention.decided": "it was approved by two people, or denied by one: `state`; `effective_at` is since when it counts",
-    "zero_data_retention.ending": "two of the vendor's people gave notice of its end; `due_at` is when it ends",
+    "zero_data_retention.ending": "it has a last instant, `due_at`: two of the vendor's people gave notice, the organization is not "
+    "eligible any more, or an admin ended it on the day it began",
+    "zero_data_retention.stays": "the organization is eligible again before that day; it does not end",
     "zero_data_retention.ended": "it has ended, or its request was taken back; `effective_at` is since when content is logged again",
     "data_controls.updated": "training or the approval of accesses was changed; `subject_id`: the assisted opt-out that it came of",
     "assisted_opt_out.requested": "one of the vendor's people wants to turn training off, because no admin can be reached",

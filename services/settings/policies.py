@@ -23,7 +23,7 @@ def organization_policy(
     organization: Organization, require_customer_approval: bool
 ) -> policies_pb2.OrganizationPolicy:
     """What applies to an organization's data."""
-    return policies_pb2.OrganizationPolicy(
+    policy = policies_pb2.OrganizationPolicy(
         organization_id=organization.organization_id,
         deployment=organization.deployment,
         tier=organization.tier,
@@ -33,6 +33,9 @@ def organization_policy(
         usage_agreed=organization.usage_agreed,
         training_retention_days=organization.training_retention_days,
     )
+    if organization.content_erased_before is not None:
+        policy.content_erased_before.FromDatetime(organization.content_erased_before)
+    return policy
 
 
 def policy_change(change: Change) -> policies_pb2.PolicyChange:

@@ -91,6 +91,7 @@ def facts_of(organization: Organization, current: ControlsChange | None) -> Fact
         "tier": "paying" if organization.tier == organizations_pb2.TIER_PAYING else "trial",
         "deployment": _DEPLOYMENTS[organization.deployment],
         "zero_data_retention": organization.zero_data_retention,
+        "erased_before": organization.content_erased_before is not None,
         "training_allowed": current is not None and current.training_allowed,
         "usage_agreed": organization.usage_agreed,
         "training_term": organization.training_retention_days > 0,

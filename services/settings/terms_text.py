@@ -16,6 +16,7 @@ FACTS: Final[Mapping[str, tuple[str | bool, ...]]] = {
     "tier": ("paying", "trial"),
     "deployment": ("saas", "third-party-cloud", "private"),
     "zero_data_retention": (False, True),
+    "erased_before": (False, True),
     "training_allowed": (False, True),
     "usage_agreed": (False, True),
     "training_term": (False, True),

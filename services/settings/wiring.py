@@ -64,6 +64,8 @@ from services.settings.tokens import Tokens, keys_of
 from services.settings.trust_documents import TrustDocuments
 from services.settings.usage_agreements import UsageAgreements
 from services.settings.zero_data_retention import ZeroDataRetention
+from services.settings.zero_data_retention.announcing import Announcer
+from services.settings.zero_data_retention.ends import ZeroDataRetentionEnds
 from shared.callers import RemoteAuthority, declared
 from shared.change_feed import ChangeFeed
 from shared.clock import Clock
@@ -86,6 +88,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             directory_pb2_grpc.DirectoryServiceStub(access_control),
             erasures,
             lambda deletion_id, erasure_id: account_deletions.taken_over(deletion_id, erasure_id),
+            lambda request_id, erasure_id: zero_data_retention.taken_over(request_id, erasure_id),
         ),
     )
     webhooks = [Webhook(endpoint, store.outbox, database, clock) for endpoint in config.notifications]
@@ -117,13 +120,20 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     data_controls = DataControls(database, clock, policies, outbox, notifications, support=support)
     opt_outs = AssistedOptOuts(database, clock, outbox, notifications)
     addresses = NotificationAddresses(database, clock, outbox, support=support)
+    announcer = Announcer(clock, outbox, notifications)
     zero_data_retention = ZeroDataRetention(
         database,
         clock,
         policies,
         outbox,
         commitments.load(),
-        notifications,
+        announcer,
+    )
+    zdr_ends = ZeroDataRetentionEnds(
+        database,
+        clock,
+        policies,
+        announcer,
         notice=timedelta(days=config.zero_data_retention_notice_days),
     )
     api_keys = ApiKeys(database, clock, outbox, keep_for=timedelta(seconds=config.api_key_answer_seconds))
@@ -162,7 +172,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             server,
         )
         zero_data_retention_pb2_grpc.add_ZeroDataRetentionServiceServicer_to_server(
-            ZeroDataRetentionServicer(zero_data_retention), server
+            ZeroDataRetentionServicer(zero_data_retention, zdr_ends), server
         )
         members_pb2_grpc.add_MemberServiceServicer_to_server(
             MemberServicer(members, profiles, email_changes, password_resets, sign_ins), server
@@ -187,7 +197,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             account_deletions.job,
             pace.job,
             subject_requests.job,
-            zero_data_retention.job,
+            *zdr_ends.jobs,
             sign_ins.job,
             password_resets.job,
             email_changes.job,

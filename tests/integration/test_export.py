@@ -14,7 +14,7 @@ import pytest
 from deploy.local.story.interactions import Sample
 from deploy.local.story.plot import Plot
 from kept.logging.v1 import ingest_pb2
-from tests.integration.test_members import Kept, kept
+from tests.support.command import Kept, kept
 
 __all__ = ["kept"]
 

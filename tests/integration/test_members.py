@@ -2,48 +2,15 @@
 
 import json
 import secrets
-from collections.abc import Callable
 
 import pytest
 
 from deploy.local.story.plot import Plot
-from kept.cli import main
+from tests.support.command import Kept, kept
+
+__all__ = ["kept"]
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("stack")]
-
-
-class Kept:
-    """The command, in this process: a start of its own would cost each of these commands more than all that it does."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, read: Callable[[], tuple[str, str]]) -> None:
-        self._monkeypatch = monkeypatch
-        self._read = read
-
-    def done(self, *words: str, **secrets_: str) -> str:
-        """What a command says that does it."""
-        code, out, err = self._run(words, secrets_)
-        assert code == 0, err
-        return out
-
-    def refused(self, *words: str, **secrets_: str) -> str:
-        """Why a service refuses it."""
-        code, out, err = self._run(words, secrets_)
-        assert code == 1, out
-        return str(json.loads(err.splitlines()[-1])["error"]["reason"])
-
-    def _run(self, words: tuple[str, ...], secrets_: dict[str, str]) -> tuple[int, str, str]:
-        for name in ("PASSWORD", "NEW_PASSWORD", "INVITATION"):
-            self._monkeypatch.delenv(f"KEPT_{name}", raising=False)
-        for name, value in secrets_.items():
-            self._monkeypatch.setenv(f"KEPT_{name.upper()}", value)
-        code = main(list(words))
-        return code, *self._read()
-
-
-@pytest.fixture
-def kept(plot: Plot, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Kept:
-    monkeypatch.setenv("KEPT_PROFILE", str(plot.stage._profile.file))
-    return Kept(monkeypatch, lambda: tuple(capsys.readouterr()))  # type: ignore[arg-type, return-value]
 
 
 def test_a_persons_way_through_an_account(plot: Plot, kept: Kept) -> None:

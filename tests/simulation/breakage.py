@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from unittest import mock
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, text
 
 from services.access_control.audit.decision_log import DecisionLog
 from services.access_control.custody import Custody
@@ -18,7 +18,15 @@ from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow
 from services.logging import admission, ingest
-from services.logging.store import billing, retention, standing_holds, tables, terms, writing
+from services.logging.store import (
+    billing,
+    content_erasures,
+    retention,
+    standing_holds,
+    tables,
+    terms,
+    writing,
+)
 from services.retention import runs
 from services.retention.sweeping import Sweeper
 from services.settings.subject_requests import SubjectRequests
@@ -64,6 +72,8 @@ def _write_but_reads(log: DecisionLog, tx: Connection, kind: str, actor: str, **
 def _mark_nothing(
     destroyer: Destroyer, row: DestructionRow, days: DueDays, organization_ids: Sequence[str], *, wait: bool
 ) -> set[str]:
+    if row.target_kind == "content":  # another safeguard's
+        return _mark_days(destroyer, row, days, organization_ids, wait=wait)
     return set(organization_ids)
 
 
@@ -73,6 +83,19 @@ def _withhold_nothing(
     return len(record_ids), custody._clock.now()
 
 
+def _mark_nothing_early(
+    destroyer: Destroyer, row: DestructionRow, days: DueDays, organization_ids: Sequence[str], *, wait: bool
+) -> set[str]:
+    if row.target_kind == "content":
+        return set(organization_ids)
+    return _mark_days(destroyer, row, days, organization_ids, wait=wait)
+
+
+_mark_days = Destroyer._mark_days
+# Nothing is as old as that.
+_STRIP_NOTHING = text(
+    content_erasures._STRIP.text.replace("content IS NOT NULL", "content IS NOT NULL AND FALSE")
+)
 _drop_day = retention.drop_day
 _load = grants.load
 _write = DecisionLog.write
@@ -82,6 +105,7 @@ _HOLDING_ALL = frozenset({"records", "holds_end_user"})
 _HOLDING = frozenset({"records", "places_hold", "releases_hold"})
 _FORGETTING = frozenset({"records", "sends_again", "forgets"})
 _CHOOSING = frozenset({"joins", "chooses_unheard", "records"})
+_CLEARING = frozenset({"joins", "zero_data_retention", "records"})
 
 # What the statement for one record asks, without end users' fences.
 _NO_END_USERS = writing._FREE[: writing._FREE.rindex("AND NOT EXISTS")]
@@ -136,6 +160,10 @@ SAFEGUARDS = {
     "withheld": Safeguard(10, Custody, "withhold", _withhold_nothing, _FORGETTING, 10),
     # What a customer passed on reaches retention.
     "passed_on": Safeguard(10, SubjectRequests, "_hand_over", lambda *_: None, _FORGETTING, 10),
+    # What was logged before zero data retention goes, where the request says so.
+    "contents": Safeguard(10, content_erasures, "_STRIP", _STRIP_NOTHING, _CLEARING, 10),
+    # And its keys.
+    "early_keys": Safeguard(10, Destroyer, "_mark_days", _mark_nothing_early, _CLEARING, 10),
     # A grant is over at its end.
     "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10),
     # No audit entry, no key.

@@ -121,7 +121,8 @@ class History:
         process = self.world.seed.choice(("logging", "logging_2"))
         self._gateway.records_of(organization, process)
         self.world.cut_off(process, timedelta(hours=1))
-        self._customers.chooses_zero_data_retention(organization)
+        # An erasure would take what is stored against the choice in its first seconds, and hide it from whoever looks.
+        self._customers.chooses_zero_data_retention(organization, erases=False)
         self.world.time.advance(timedelta(seconds=self.world.seed.choice((0.1, 1.0, 3.0, 30.0))))
         self._gateway.records_of(organization, process)
 

@@ -8,7 +8,7 @@ are checked as they come (3, 4, 5, 8, 11; actors/engineers.py). 6 is of a servic
 import re
 import uuid
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 
 from kept.client.record_ids import created_at
@@ -40,6 +40,7 @@ def check(scene: Scene) -> None:
             _certified(scene, rows),
             _erased(scene.model, looks, rows, kept),
             _subjects_erased(scene.model, looks, rows, kept),
+            _contents_erased(looks, rows, kept),
             _counted(scene.model, looks),
         )
     )
@@ -53,6 +54,7 @@ def check_settled(scene: Scene) -> None:
             scene.model.witness.look_at_all(looks),
             _gone(scene, _unheld(scene)),
             _let_go(looks),
+            _contents_on_their_way(scene),
             _old_keys(scene),
             _unfolded(scene),
             _old_pseudonyms(scene),
@@ -272,6 +274,46 @@ def _subjects_erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_R
         opens = (sent.organization_id, sent.created_at.date()) in living and sent.record_id not in withheld
         if is_gone and opens and any(one.subject_request_id in complete for one in erasures):
             yield f"10: {uuid_text(sent.record_id)} is erased with its end user, and access control would open a copy of it"
+
+
+def _contents_erased(looks: Looks, rows: list[_Row], kept: list[_Row]) -> Iterator[str]:
+    """Whether anything that was logged before zero data retention is readable, and a certificate says that it is not."""
+    certified = looks.rows(
+        "retention",
+        "SELECT organization_id, before FROM content_erasures WHERE state IN ('DONE', 'CERTIFYING_REST')",
+    )
+    if not certified:
+        return
+    before: dict[str, datetime] = {}
+    for organization_id, instant in certified:
+        before[organization_id] = max(instant, before.get(organization_id, instant))
+    held = {record for (record,) in looks.rows("logging", "SELECT DISTINCT record_id FROM holds")}
+    for organization_id, record, has_content in [*rows, *(one for one in kept if one[1] not in held)]:
+        if has_content and organization_id in before and created_at(record.bytes) < before[organization_id]:
+            yield f"10: content of {organization_id} in {record} is there, and a certificate says that it is erased"
+    for organization_id, day, epoch_key_id in _living_epochs(looks):
+        # A day that began before that instant has content from before it.
+        if (
+            organization_id in before
+            and datetime(day.year, day.month, day.day, tzinfo=UTC) < before[organization_id]
+        ):
+            yield f"10: {epoch_key_id} of {organization_id} for {day} opens what is certified to be erased"
+
+
+def _contents_on_their_way(scene: Scene) -> Iterator[str]:
+    """Whether an erasure of what was logged before zero data retention was ordered a day ago and is not done."""
+    looks = scene.world.databases.looks
+    begun = dict(looks.rows("retention", "SELECT request_id, state FROM content_erasures"))
+    for request_id, effective_at in looks.rows(
+        "settings",
+        "SELECT request_id, effective_at FROM zero_data_retention_requests WHERE state = 2 AND erase_logged_before",
+    ):
+        # An instant by a clock that is wrong may be long to come.
+        if effective_at < scene.now - timedelta(days=1) and begun.get(request_id) not in (
+            "DONE",
+            "CERTIFYING_REST",
+        ):
+            yield f"10: what {request_id} wanted erased is not"
 
 
 def _counted(model: Model, looks: Looks) -> Iterator[str]:

@@ -49,7 +49,7 @@ _HOUSEKEEPING = {
     "reported_usage",
 }
 # Jobs that ask other services how far they are.
-_FOLLOWING = {"holds", "runs", "erasures", "subject_erasures", "certificates"}
+_FOLLOWING = {"holds", "runs", "erasures", "subject_erasures", "content_erasures", "certificates"}
 # A quiet moment is this many steps at most, and so long each.
 _ROUNDS = 24
 _STEP = timedelta(seconds=0.5)

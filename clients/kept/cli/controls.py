@@ -171,7 +171,10 @@ _ZDR_COLUMNS = [
     "requested_at",
     "approved_by",
     "effective_at",
+    ("erases before", "erase_logged_before"),
+    ("erasure", "erasure_id"),
     "ends_at",
+    ("because", "end_cause"),
     ("ended from", "end_effective_at"),
 ]
 
@@ -226,6 +229,13 @@ def request(
     version: Annotated[
         str, typer.Option("--version", help="The version that you read. The current one without it.")
     ] = "",
+    erase_before: Annotated[
+        bool,
+        typer.Option(
+            "--erase-before",
+            help="Erase what was logged before, as soon as it counts, instead of letting it keep its term. Log data keeps it in any case.",
+        ),
+    ] = False,
     organization: OwnOrganization = "",
 ) -> None:
     """Ask for zero data retention. Every additional commitment has to be accepted by name (see: kept settings zdr commitments)."""
@@ -253,6 +263,7 @@ def request(
             organization_id=call.own_organization(organization),
             commitments_version=version,
             accepted_commitments=list(dict.fromkeys(accept or ())),
+            erase_logged_before=erase_before,
         )
     )
     call.show(response, lambda: sheet(response.request))

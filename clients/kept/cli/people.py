@@ -388,6 +388,7 @@ def list_providers(call: Invocation, limit: Limit = 1000) -> None:
         "created_by",
         "confirmed_by",
         "counts_until",
+        "listed_until",
         ("review", "review.state"),
         "ended_at",
     ]

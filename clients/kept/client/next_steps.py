@@ -37,6 +37,8 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "CONFUSABLE": "Add what tells the two apart, such as a middle name; look with `kept people list` for who it looks like.",
     "DECEPTIVE_ADDRESS": "Ask the person how their provider writes the address, and type it; do not paste it.",
     # grants
+    "PROVIDER_NOT_LISTED": "Compare `kept trust-center subprocessors` with `kept people provider list`: compliance puts your provider "
+    "on the list, by the same name; it counts from the list's day on.",
     "GRANT_REQUIRED": "Request access with `kept access request --organization … --purpose … --reason …`, then pass --grant.",
     "GRANT_NOT_ACTIVE": "The grant's state is {state}. See what it waits for with `kept access show GRANT`.",
     "GRANT_EXPIRED": "Request a new grant with `kept access request`.",

@@ -11,6 +11,7 @@ from typing import Final
 WORDS: Final[Mapping[str, str]] = {
     "principal.enabled": "an enabled person",
     "principal.agreed": "a signed agreement in force",
+    "principal.listed": "a provider that is on the published list of sub-processors",
     "principal.roles": "one of the roles {}",
     "principal.powers": "a grant of the power that this is done under, in force",
     "principal.role": "the role {} in your organization",

@@ -174,6 +174,7 @@ def person_entity(person: Person, now: datetime, powers: frozenset[str] = frozen
         {
             "enabled": not person.disabled,
             "agreed": person.has_agreement(now),
+            "listed": person.is_listed(now),
             "roles": sorted(role_name(role) for role in person.roles_held(now)),
             "powers": sorted(powers),
         },

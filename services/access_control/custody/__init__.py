@@ -12,6 +12,7 @@ from services.access_control.custody.destruction import (
     ACTOR,
     Destroyer,
     destroyed_entry_id,
+    early_target,
 )
 from services.access_control.custody.due_days import DueDays
 from services.access_control.custody.ladder import (
@@ -83,7 +84,8 @@ class Custody:
     """Custody. job: carries destructions on, to be put among the service's jobs. `verify_at_start` is called once, in wire().
 
     is_due(organization_id, day): whether every record of that day may be destroyed by the organization's rule. is_closed(organization_id):
-    whether the organization is closed. Both from leased replicas; they raise LEASE_LAPSED rather than guess. survivors_must_be_on: where
+    whether the organization is closed. is_erased_early(organization_id, day): whether it wants its content of this day and before gone
+    before its term. All from leased replicas; they raise LEASE_LAPSED rather than guess. survivors_must_be_on: where
     the new root's commit must be before the old root goes. pause: for tests, called between steps.
     """
 
@@ -96,6 +98,7 @@ class Custody:
         *,
         is_due: Callable[[str, date], bool],
         is_closed: Callable[[str], bool],
+        is_erased_early: Callable[[str, date], bool] = lambda organization_id, day: False,
         survivors_must_be_on: SurvivorsMustBeOn = "nowhere",
         late_window: timedelta = timedelta(hours=24),
         pause: Callable[[str], None] | None = None,
@@ -105,6 +108,7 @@ class Custody:
         self._key_store = key_store
         self._audit_log = audit_log
         self._is_closed = is_closed
+        self._is_erased_early = is_erased_early
         self._late_window = late_window
         self._survivors_must_be_on = survivors_must_be_on
         self._ladder = Ladder(key_store)
@@ -115,6 +119,7 @@ class Custody:
             audit_log,
             is_due=is_due,
             is_closed=is_closed,
+            is_erased_early=is_erased_early,
             survivors_must_be_on=survivors_must_be_on,
             pause=pause or (lambda _: None),
         )
@@ -149,9 +154,9 @@ class Custody:
     # --- epochs ----------------------------------------------------------------------------------------------------
 
     def epoch_key(self, organization_id: str, day: date) -> EpochKey:
-        """The public half of an epoch, made when first asked for. Raises KEY_DESTROYED for what was destroyed, a closed organization and a
-        day that is over; INVALID_ARGUMENT for a day too far ahead; LEASE_LAPSED."""
-        if self._is_closed(organization_id):
+        """The public half of an epoch, made when first asked for. Raises KEY_DESTROYED for what was destroyed or is to be before its
+        term, a closed organization and a day that is over; INVALID_ARGUMENT for a day too far ahead; LEASE_LAPSED."""
+        if self._is_closed(organization_id) or self._is_erased_early(organization_id, day):
             raise _destroyed()
         now = self._clock.now()
         if day < (now - self._late_window).date() - _DAY:
@@ -381,6 +386,11 @@ class Custody:
     def destroy_organization(self, destruction_id: str, organization_id: str) -> DestructionRow:
         """Destroys all epochs of a closed organization, and its key. Idempotent by id. Raises NOT_DUE, LEASE_LAPSED, REQUEST_ID_REUSED."""
         return self._destroyer.destroy(destruction_id, "organization", organization_id)
+
+    def destroy_early(self, destruction_id: str, organization_id: str, day: date) -> DestructionRow:
+        """Destroys an organization's epochs up to and including a day, whose content it wants gone before its term. Idempotent by id.
+        Raises NOT_DUE, LEASE_LAPSED, REQUEST_ID_REUSED."""
+        return self._destroyer.destroy(destruction_id, "content", early_target(organization_id, day))
 
     def release(self, hold_id: str) -> DestructionRow:
         """Destroys the keys that a hold kept; the destruction's id is "release_" and the hold's own part. Idempotent."""

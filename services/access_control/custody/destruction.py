@@ -29,7 +29,7 @@ _MARKS_A_STEP: Final = 200
 # Steps that a call takes before it answers PENDING; the job goes on.
 _STEPS_A_CALL: Final = 10
 
-TargetKind = Literal["through_day", "organization", "hold"]
+TargetKind = Literal["through_day", "organization", "content", "hold"]
 
 
 class Destroyer:
@@ -44,6 +44,7 @@ class Destroyer:
         *,
         is_due: Callable[[str, date], bool],
         is_closed: Callable[[str], bool],
+        is_erased_early: Callable[[str, date], bool],
         survivors_must_be_on: SurvivorsMustBeOn,
         pause: Callable[[str], None],
     ) -> None:
@@ -53,17 +54,20 @@ class Destroyer:
         self._audit_log = audit_log
         self._is_due = is_due
         self._is_closed = is_closed
+        self._is_erased_early = is_erased_early
         self._survivors_must_be_on = survivors_must_be_on
         self._pause = pause
 
     def destroy(self, destruction_id: str, kind: TargetKind, target: str) -> destructions.DestructionRow:
         """Begins a destruction, or finds it, and takes it as far as it goes now. Raises REQUEST_ID_REUSED for an id that came with another
-        target, and what the checks of `is_due` and `is_closed` raise."""
+        target, and what the checks of `is_due`, `is_closed` and `is_erased_early` raise."""
         with self._database.transaction() as tx:
             row = destructions.read_destruction(tx, destruction_id)
         if row is None:
             if kind == "organization":
                 self._require_closed(target)
+            if kind == "content":
+                self._require_erased_early(*_early(target))
             with self._database.transaction() as tx:
                 destructions.begin_destruction(tx, destruction_id, kind, target, self._clock.now())
                 row = self._read(tx, destruction_id)
@@ -111,6 +115,10 @@ class Destroyer:
         elif row.target_kind == "organization":
             self._require_closed(row.target)
             self._close(row, row.target)
+        elif row.target_kind == "content":
+            organization_id, day = _early(row.target)
+            self._require_erased_early(organization_id, day)
+            self._mark_days(row, DueDays(day), [organization_id], wait=True)
         else:
             days = DueDays.parse(row.target)
             with self._database.transaction() as tx:
@@ -135,8 +143,9 @@ class Destroyer:
     def _mark_days(
         self, row: destructions.DestructionRow, days: DueDays, organization_ids: Sequence[str], *, wait: bool
     ) -> set[str]:
-        """Marks what is due of these days, in one transaction under the organizations' row locks, and gives them keys that wrap only what
-        is left. Returns the organizations that were looked at: all that have a key, or without `wait` those that nobody had locked."""
+        """Marks what is due of these days, or what is to go before that, in one transaction under the organizations' row locks, and gives
+        them keys that wrap only what is left. Returns the organizations that were looked at: all that have a key, or without `wait` those
+        that nobody had locked."""
         now = self._clock.now()
         if not organization_ids:
             return set()
@@ -155,7 +164,7 @@ class Destroyer:
                         each
                         for each in found
                         if each.day <= days.through(organization_id)
-                        and self._is_due(organization_id, each.day)
+                        and (row.target_kind == "content" or self._is_due(organization_id, each.day))
                     ]
                 )
             }
@@ -261,6 +270,13 @@ class Destroyer:
         if not self._is_closed(organization_id):
             raise KeptError(Reason.REASON_NOT_DUE, "The organization is not closed; its keys stay.")
 
+    def _require_erased_early(self, organization_id: str, day: date) -> None:
+        if not self._is_erased_early(organization_id, day):
+            raise KeptError(
+                Reason.REASON_NOT_DUE,
+                "By its policy, this organization's content of that day keeps its term.",
+            )
+
     # --- steps 2 and 3: a new root ---------------------------------------------------------------------------------
 
     def _replace_root(self) -> None:
@@ -329,7 +345,7 @@ class Destroyer:
                         "keys.destroyed",
                         actor=ACTOR,
                         at=now,
-                        organization_id=row.target if row.target_kind == "organization" else "",
+                        organization_id=_whose(row),
                         subjects=[row.destruction_id, root_id],
                         facts={
                             "destruction": row.destruction_id,
@@ -348,6 +364,21 @@ class Destroyer:
         if row is None:
             raise KeptError(Reason.REASON_INTERNAL, "The destruction is gone.")
         return row
+
+
+def early_target(organization_id: str, day: date) -> str:
+    """How a destruction of kind "content" names what it is about."""
+    return f"{organization_id} {day.isoformat()}"
+
+
+def _early(target: str) -> tuple[str, date]:
+    organization_id, day = target.split(" ")
+    return organization_id, date.fromisoformat(day)
+
+
+def _whose(row: destructions.DestructionRow) -> str:
+    """The organization that a destruction is about; "" where it is about several."""
+    return row.target.split(" ")[0] if row.target_kind in ("organization", "content") else ""
 
 
 def destroyed_entry_id(destruction_id: str) -> str:

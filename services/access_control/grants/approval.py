@@ -96,8 +96,18 @@ def require_standing(person: Person, now: datetime) -> None:
         raise not_authorized("a signed agreement in force")
 
 
+def require_listed(person: Person, now: datetime) -> None:
+    """Raises PROVIDER_NOT_LISTED for somebody from a provider that customers cannot find on the list of sub-processors."""
+    if not person.is_listed(now):
+        raise KeptError(
+            Reason.REASON_PROVIDER_NOT_LISTED,
+            "Your provider is not known to be on the published list of sub-processors; its people hold and approve no grants.",
+        )
+
+
 def _require_one_of(person: Person, roles: Roles, now: datetime) -> None:
     require_standing(person, now)
+    require_listed(person, now)
     if not roles & person.roles_at(now):
         raise not_authorized("one of the roles " + ", ".join(sorted(role_name(role) for role in roles)))
 
@@ -148,7 +158,11 @@ def may_decide(grant: Grant, decider: Person | Member, now: datetime) -> bool:
     """The same as a question, for people and customers' admins."""
     if isinstance(decider, Member):
         return _governs(grant, decider) and decider.member_id != grant.requested_by
-    return decider.person_id != grant.requested_by and bool(approver_roles(grant) & decider.roles_at(now))
+    return (
+        decider.person_id != grant.requested_by
+        and decider.is_listed(now)
+        and bool(approver_roles(grant) & decider.roles_at(now))
+    )
 
 
 def may_be_by_rule(grant: Grant, customer_required: bool) -> bool:

@@ -75,6 +75,10 @@ class Person:
         """Whether the person may do anything at all now."""
         return not self.disabled and self.has_agreement(now)
 
+    def is_listed(self, now: datetime) -> bool:
+        """Whether the person is the vendor's own, or comes from a provider that is on the published list of sub-processors."""
+        return self.provider is None or self.provider.is_listed(now)
+
     def roles_at(self, now: datetime) -> Roles:
         """Roles that count now: none of a disabled person, or of one without an agreement."""
         return self.roles_held(now) if self.counts(now) else _NOBODY

@@ -113,7 +113,8 @@ def agreed_until(agreements: Iterable[Agreement]) -> datetime | None:
 
 @dataclass(frozen=True)
 class Provider:
-    """A sub-processor whose people work here. confirmed_by: empty while it is only proposed, and then it counts for nothing."""
+    """A sub-processor whose people work here. confirmed_by: empty while it is only proposed, and then it counts for nothing.
+    listed_until: until when it is known to be on the published list (listed_providers); None where it is not."""
 
     provider_id: str
     name: str
@@ -123,6 +124,11 @@ class Provider:
     confirmed_by: str = ""
     ended_at: datetime | None = None
     agreements: tuple[Agreement, ...] = ()
+    listed_until: datetime | None = None
+
+    def is_listed(self, now: datetime) -> bool:
+        """Whether it is known to be on the published list of sub-processors."""
+        return self.listed_until is not None and now < self.listed_until
 
     @property
     def until(self) -> datetime | None:

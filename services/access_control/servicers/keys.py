@@ -33,6 +33,10 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
             raise invalid("destruction_id", "release_ belongs to ReleaseRecords")
         if request.WhichOneof("target") == "organization_id":
             row = self._custody.destroy_organization(request.destruction_id, request.organization_id)
+        elif request.WhichOneof("target") == "content":
+            early = request.content
+            day = _day("content.through_day", early.through_day)
+            row = self._custody.destroy_early(request.destruction_id, early.organization_id, day)
         else:
             row = self._custody.destroy_through(
                 request.destruction_id,

@@ -87,6 +87,8 @@ def provider(known: Provider, now: datetime) -> directory_pb2.Provider:
         made.ended_at.FromDatetime(known.ended_at)
     if known.until is not None:
         made.counts_until.FromDatetime(known.until)
+    if known.listed_until is not None:
+        made.listed_until.FromDatetime(known.listed_until)
     return made
 
 

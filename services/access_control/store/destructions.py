@@ -11,7 +11,7 @@ from services.access_control.store.custody import destructions, roots
 
 @dataclass(frozen=True)
 class DestructionRow:
-    """A destruction. target_kind: through_day, organization or hold. state: marking, marked, switched, done."""
+    """A destruction. target_kind: through_day, organization, content or hold. state: marking, marked, switched, done."""
 
     destruction_id: str
     target_kind: str

@@ -1,6 +1,7 @@
 """Tables and queries of what makes people count: agreements, providers, and the reviews of both and of roles."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -53,6 +54,8 @@ providers = Table(
     Column("confirmed_by", Text, nullable=False, server_default=""),
     Column("ended_by", Text, nullable=False, server_default=""),
     Column("ended_at", DateTime(timezone=True)),
+    # Until when it is known to be on the published list of sub-processors; NULL where it is not.
+    Column("listed_until", DateTime(timezone=True)),
     *review_columns(),
     UniqueConstraint("number", name="providers_number"),
 )
@@ -193,6 +196,7 @@ def provider_of(row: Any, signed: Collection[Agreement]) -> Provider:
         row.confirmed_by,
         row.ended_at,
         tuple(signed),
+        row.listed_until,
     )
 
 
@@ -223,6 +227,11 @@ def list_providers(tx: Connection, after: int, limit: int) -> list[tuple[int, Pr
     ).all()
     signed = agreements_of(tx, [row.provider_id for row in rows])
     return [(row.number, provider_of(row, signed.get(row.provider_id, ()))) for row in rows]
+
+
+def set_listed(tx: Connection, provider_id: str, until: datetime | None) -> None:
+    """Until when a locked provider is known to be on the published list; None: it is not."""
+    tx.execute(update(providers).where(providers.c.provider_id == provider_id).values(listed_until=until))
 
 
 def confirm_provider(tx: Connection, provider_id: str, by: str, review: Review) -> None:

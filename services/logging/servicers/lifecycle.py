@@ -1,13 +1,15 @@
 """LifecycleService."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.logging.v1 import lifecycle_pb2, lifecycle_pb2_grpc
 from services.logging import pages
+from services.logging.content_erasures import ContentErased, ContentErasures
 from services.logging.lifecycle import Lifecycle
 from services.logging.records import RECORD_ID_BYTES
 from services.logging.store.retention import DayCount, Days, HeldRow
@@ -25,9 +27,10 @@ _LAST_DAY: Final = date(9999, 12, 30)
 class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
     """What retention asks of logging."""
 
-    def __init__(self, lifecycle: Lifecycle, subjects: Subjects) -> None:
+    def __init__(self, lifecycle: Lifecycle, subjects: Subjects, contents: ContentErasures) -> None:
         self._lifecycle = lifecycle
         self._subjects = subjects
+        self._contents = contents
 
     def ListStoredDays(
         self, request: lifecycle_pb2.ListStoredDaysRequest, context: grpc.ServicerContext
@@ -149,6 +152,21 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         self._subjects.forget(request.erasure_id)
         return lifecycle_pb2.ForgetErasedRecordsResponse()
 
+    def EraseContent(
+        self, request: lifecycle_pb2.EraseContentRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.EraseContentResponse:
+        """See the contract."""
+        before = _instant(request.before, "before")
+        erased = self._contents.erase(request.organization_id, before, request.erasure_id)
+        return lifecycle_pb2.EraseContentResponse(erasure=_content_erasure(erased))
+
+    def GetContentErasure(
+        self, request: lifecycle_pb2.GetContentErasureRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.GetContentErasureResponse:
+        """See the contract."""
+        erased = self._contents.get(request.erasure_id)
+        return lifecycle_pb2.GetContentErasureResponse(erasure=_content_erasure(erased))
+
     def GetOldest(
         self, request: lifecycle_pb2.GetOldestRequest, context: grpc.ServicerContext
     ) -> lifecycle_pb2.GetOldestResponse:
@@ -173,6 +191,30 @@ def _day(text: str, field: str) -> date:
         return date.fromisoformat(text)
     except ValueError:  # 2026-02-30 has the form of a day
         raise invalid(field, "is not a day") from None
+
+
+def _instant(moment: Timestamp, field: str) -> datetime:
+    try:
+        return moment.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise invalid(field, "is not an instant of the years 1 to 9999") from error
+
+
+def _content_erasure(erased: ContentErased) -> lifecycle_pb2.ContentErasure:
+    act = erased.act
+    message = lifecycle_pb2.ContentErasure(
+        done=act.is_done,
+        removed={"contents": act.contents, "data_keys": act.data_keys, "unscreened": act.unscreened},
+        held=erased.held,
+        holds=[
+            lifecycle_pb2.ContentHold(hold_id=hold_id, records=records)
+            for hold_id, records in erased.by_hold.items()
+        ],
+    )
+    message.fenced_at.FromDatetime(act.fenced_at)
+    if act.erased_at is not None:
+        message.erased_at.FromDatetime(act.erased_at)
+    return message
 
 
 def _subject_erasure(erased: SubjectErased) -> lifecycle_pb2.SubjectErasure:

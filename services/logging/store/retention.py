@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from services.logging.store import arrivals, billing, locks, partitions, subjects, terms
+from services.logging.store import arrivals, billing, content_erasures, locks, partitions, subjects, terms
 from services.logging.store.kept import IS_HELD
 from services.logging.store.tables import (
     RECORD_COLUMNS,
@@ -187,6 +187,7 @@ def release(tx: Connection, hold_id: str, organization_id: str) -> int:
                 unscreened.c.record_id.in_([one for one in freed if one not in living]),
             )
         )
+    content_erasures.strip_let_go(tx, organization_id, released)
     return len(freed) - len(living) + subjects.remove_let_go(tx, organization_id, released)
 
 

@@ -37,8 +37,13 @@ _CLOSED: Final = (
     "SELECT organization_id, NULL::date FROM organization_fences WHERE organization_id = ANY(%t::text[]) "
     "UNION ALL SELECT NULL, day FROM day_fences WHERE day = ANY(%t::date[])"
 )
-# Are there end users whose fence is younger than the oldest of the batch? Mostly there are none, and this is all that it costs.
-_ERASED: Final = "SELECT NULL, NULL WHERE EXISTS (SELECT FROM subject_fences WHERE organization_id = ANY(%t::text[]) AND below > %b)"
+# Are there end users, or content, whose fence is younger than the oldest of the batch? Mostly there are none, and this is all that it
+# costs.
+_ERASED: Final = (
+    "SELECT NULL, NULL WHERE EXISTS (SELECT FROM subject_fences WHERE organization_id = ANY(%t::text[]) AND below > %b) "
+    "UNION ALL SELECT NULL, NULL WHERE EXISTS "
+    "(SELECT FROM content_erasures WHERE organization_id = ANY(%t::text[]) AND below > %b)"
+)
 _FENCES: Final = f"{_CLOSED} UNION ALL {_ERASED}"
 
 
@@ -103,10 +108,10 @@ def closed(
 def fences(
     tx: Connection, organization_ids: Iterable[str], days: Iterable[date], lowest: bytes
 ) -> tuple[set[str], set[date], bool]:
-    """The same, and whether there are end users of these organizations whose fence reaches above the lowest record id (16 bytes):
-    `store.subjects.fenced` tells whose records it stops."""
-    names = listed(organization_ids)
-    found = rows(tx, _FENCES, (names, listed(days), names, Uuid(lowest)))
+    """The same, and whether there are fences of end users, or of content, of these organizations that reach above the lowest record id (16
+    bytes): `store.subjects.fenced` and `store.content_erasures.fenced` tell which records they stop."""
+    names, bound = listed(organization_ids), Uuid(lowest)
+    found = rows(tx, _FENCES, (names, listed(days), names, bound, names, bound))
     return (
         {one for one, _ in found if one is not None},
         {day for _, day in found if day is not None},

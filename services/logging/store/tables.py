@@ -275,6 +275,25 @@ subject_records = Table(
     Index("subject_records_by_record", "organization_id", "record_id"),
 )
 
+# Erasures of content that was logged before zero data retention. below: no content of a record with a lower id is written any more; that
+# stays true, and the row names nobody, so it stays. after: how far it has looked. contents, data_keys, unscreened: removed so far.
+content_erasures = Table(
+    "content_erasures",
+    metadata,
+    Column("erasure_id", Text, nullable=False),
+    Column("organization_id", Text, nullable=False),
+    Column("before", _TIME, nullable=False),
+    Column("below", Uuid, nullable=False),
+    Column("fenced_at", _TIME, nullable=False),
+    Column("after", Uuid),
+    Column("contents", BigInteger, nullable=False, server_default="0"),
+    Column("data_keys", BigInteger, nullable=False, server_default="0"),
+    Column("unscreened", BigInteger, nullable=False, server_default="0"),
+    Column("erased_at", _TIME),
+    PrimaryKeyConstraint("erasure_id", name="content_erasures_pkey"),
+    Index("content_erasures_by_bound", "organization_id", "below"),
+)
+
 # Stored records with content on which screening has not spoken. given_up: opening it was refused or its screening stayed incomplete;
 # a person has to look. claimed_until: a process is at it.
 unscreened = Table(

@@ -46,6 +46,9 @@ _USED: Final = f", used AS ({arrivals.INSERT} SELECT organization_id, {arrivals.
 _FREE: Final = """
     NOT EXISTS (SELECT FROM organization_fences WHERE organization_id = arriving.organization_id)
     AND NOT EXISTS (SELECT FROM day_fences WHERE day = %b)
+    AND (arriving.content IS NULL OR NOT EXISTS (
+        SELECT FROM content_erasures AS act WHERE act.organization_id = arriving.organization_id AND act.below > arriving.record_id
+    ))
     AND NOT EXISTS (
         SELECT FROM subject_fences AS fence WHERE fence.organization_id = arriving.organization_id
         AND fence.end_user = arriving.end_user AND fence.below > arriving.record_id

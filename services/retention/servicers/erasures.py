@@ -1,22 +1,27 @@
 """kept.retention.v1.ErasureService."""
 
+from collections.abc import Callable
+
 import grpc
 
 from kept.retention.v1 import erasures_pb2, erasures_pb2_grpc
+from services.retention.content_erasures import ContentErasures
+from services.retention.content_states import ContentOrder
 from services.retention.erasures import ErasureOrder, Erasures
 from services.retention.servicers import messages
 from services.retention.subject_erasures import SubjectErasures
 from services.retention.subject_states import SubjectOrder
-from shared.errors import KeptError, Reason
+from shared.errors import KeptError, Reason, not_found
 from shared.pipeline import caller_of
 
 
 class ErasureServicer(erasures_pb2_grpc.ErasureServiceServicer):
     """Erasures: begun by settings, seen by operators, auditors and whoever has the claim."""
 
-    def __init__(self, erasures: Erasures, subjects: SubjectErasures) -> None:
+    def __init__(self, erasures: Erasures, subjects: SubjectErasures, contents: ContentErasures) -> None:
         self._erasures = erasures
         self._subjects = subjects
+        self._contents = contents
 
     def EraseOrganization(
         self, request: erasures_pb2.EraseOrganizationRequest, context: grpc.ServicerContext
@@ -38,16 +43,36 @@ class ErasureServicer(erasures_pb2_grpc.ErasureServiceServicer):
             erasure=messages.subject_erasure(begun), subject_salt=begun.erasure.salt
         )
 
+    def EraseContent(
+        self, request: erasures_pb2.EraseContentRequest, context: grpc.ServicerContext
+    ) -> erasures_pb2.EraseContentResponse:
+        order = ContentOrder(
+            request.request_id,
+            request.organization_id,
+            messages.to_instant(request.before, "before"),
+            request.requested_by,
+        )
+        begun = self._contents.begin(order, caller_of(context).actor)
+        return erasures_pb2.EraseContentResponse(erasure=messages.content_erasure(begun))
+
     def GetErasure(
         self, request: erasures_pb2.GetErasureRequest, context: grpc.ServicerContext
     ) -> erasures_pb2.GetErasureResponse:
-        try:
-            found = messages.erasure(self._erasures.get(request.erasure_id))
-        except KeptError as error:
-            if error.reason != Reason.REASON_NOT_FOUND:
-                raise
-            found = messages.subject_erasure(self._subjects.get(request.erasure_id))
-        return erasures_pb2.GetErasureResponse(erasure=found)
+        return erasures_pb2.GetErasureResponse(erasure=self._of_any_kind(request.erasure_id))
+
+    def _of_any_kind(self, erasure_id: str) -> erasures_pb2.Erasure:
+        kinds: list[Callable[[], erasures_pb2.Erasure]] = [
+            lambda: messages.erasure(self._erasures.get(erasure_id)),
+            lambda: messages.subject_erasure(self._subjects.get(erasure_id)),
+            lambda: messages.content_erasure(self._contents.get(erasure_id)),
+        ]
+        for shown in kinds:
+            try:
+                return shown()
+            except KeptError as error:
+                if error.reason != Reason.REASON_NOT_FOUND:
+                    raise
+        raise not_found("erasure")
 
     def GetErasureByClaim(
         self, request: erasures_pb2.GetErasureByClaimRequest, context: grpc.ServicerContext

@@ -8,6 +8,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2, runs_pb2
 from services.retention.certificates import Certificate, Receipt
+from services.retention.content_erasures import ContentView
+from services.retention.content_states import ContentState
 from services.retention.erasure_states import ErasureState
 from services.retention.erasures import ErasureView
 from services.retention.holds import Hold, HoldKind, HoldScope, HoldState
@@ -55,6 +57,14 @@ _SUBJECT_STATES: Final = {
     SubjectState.COMPLETING: erasures_pb2.ERASURE_STATE_DONE,
     SubjectState.CERTIFYING_REST: erasures_pb2.ERASURE_STATE_DONE,
     SubjectState.FAILED: erasures_pb2.ERASURE_STATE_FAILED,
+}
+
+_CONTENT_STATES: Final = {
+    ContentState.DESTROYING_KEYS: erasures_pb2.ERASURE_STATE_DESTROYING_KEYS,
+    ContentState.ERASING: erasures_pb2.ERASURE_STATE_ERASING,
+    ContentState.CERTIFYING: erasures_pb2.ERASURE_STATE_CERTIFYING,
+    ContentState.DONE: erasures_pb2.ERASURE_STATE_DONE,
+    ContentState.CERTIFYING_REST: erasures_pb2.ERASURE_STATE_DONE,
 }
 
 
@@ -183,6 +193,27 @@ def subject_erasure(view: SubjectView) -> erasures_pb2.Erasure:
     if one.ended_at is not None:
         message.ended_at.FromDatetime(one.ended_at)
     _add_receipts(message, one.receipts)
+    return message
+
+
+def content_erasure(view: ContentView) -> erasures_pb2.Erasure:
+    """An erasure of content from before zero data retention."""
+    one = view.erasure
+    message = erasures_pb2.Erasure(
+        erasure_id=one.erasure_id,
+        organization_id=one.organization_id,
+        state=_CONTENT_STATES[one.state],
+        kept=view.kept,
+        certificate_id="" if view.certificate is None else view.certificate.certificate_id,
+        complete=one.is_complete,
+    )
+    message.content_before.FromDatetime(one.before)
+    message.started_at.FromDatetime(one.started_at)
+    if one.fenced_at is not None:
+        message.fenced_at.FromDatetime(one.fenced_at)
+    if one.ended_at is not None:
+        message.ended_at.FromDatetime(one.ended_at)
+    _add_receipts(message, [] if one.logged is None else [one.logged])
     return message
 
 

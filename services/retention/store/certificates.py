@@ -5,14 +5,22 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Row, exists, func, select, union, update
+from sqlalchemy import DateTime, Row, cast, exists, func, select, union, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.certificates import Certificate
+from services.retention.content_states import ContentState
 from services.retention.erasure_states import ErasureState
 from services.retention.signing import SigningKey
 from services.retention.store import Tx
-from services.retention.store.tables import act_counts, act_epochs, certificates, erasures, signing_keys
+from services.retention.store.tables import (
+    act_counts,
+    act_epochs,
+    certificates,
+    content_erasures,
+    erasures,
+    signing_keys,
+)
 
 
 @dataclass(frozen=True)
@@ -183,7 +191,7 @@ def add_counts(tx: Tx, act_id: str, counts: Iterable[tuple[str, date, int, int, 
 
 def dropped_with_a_living_key(tx: Tx, act_id: str) -> date | None:
     """The oldest day of which the act dropped content whose key it did not destroy; None when there is none. The keys of an organization
-    that is erased are its erasure's to destroy and to certify."""
+    that is erased are its erasure's to destroy and to certify, and so are those of days that an erasure of content has destroyed."""
     destroyed = exists().where(
         act_epochs.c.act_id == act_id,
         act_epochs.c.organization_id == act_counts.c.organization_id,
@@ -192,9 +200,15 @@ def dropped_with_a_living_key(tx: Tx, act_id: str) -> date | None:
     erased = exists().where(
         erasures.c.organization_id == act_counts.c.organization_id, erasures.c.state != ErasureState.CLOSING
     )
+    early = exists().where(
+        content_erasures.c.organization_id == act_counts.c.organization_id,
+        content_erasures.c.state != ContentState.DESTROYING_KEYS,
+        # The day began before that instant: with UTC's midnight, whatever the session's zone is.
+        func.timezone("UTC", cast(act_counts.c.day, DateTime)) < content_erasures.c.before,
+    )
     oldest: date | None = tx.execute(
         select(func.min(act_counts.c.day)).where(
-            act_counts.c.act_id == act_id, act_counts.c.with_content > 0, ~destroyed, ~erased
+            act_counts.c.act_id == act_id, act_counts.c.with_content > 0, ~destroyed, ~erased, ~early
         )
     ).scalar_one()
     return oldest

@@ -309,6 +309,38 @@ subject_holds = Table(
     Column("records", BigInteger, nullable=False),
 )
 
+# Erasures of what was logged before zero data retention. logged: logging's receipt (erased_at, removed, kept), once it has erased.
+content_erasures = Table(
+    "content_erasures",
+    metadata,
+    Column("erasure_id", Text, primary_key=True),
+    Column("request_id", Text, nullable=False, unique=True),
+    _text("organization_id"),
+    _text("requested_by"),
+    _instant("before", required=True),
+    _text("state"),
+    _instant("started_at", required=True),
+    _instant("fenced_at"),
+    _instant("ended_at"),
+    _count("epochs_destroyed"),
+    *_destruction(),
+    Column("logged", JSONB, nullable=True),
+    _flag("is_kept"),
+    _flag("is_complete"),
+    _instant("tried_at", required=True),
+    Index("content_erasures_unfinished", "tried_at", postgresql_where=text("NOT is_complete")),
+    Index("content_erasures_by_organization", "organization_id"),
+)
+
+# Holds that keep some of that content, or did.
+content_holds = Table(
+    "content_holds",
+    metadata,
+    Column("erasure_id", Text, ForeignKey("content_erasures.erasure_id"), primary_key=True),
+    Column("hold_id", Text, primary_key=True),
+    Column("records", BigInteger, nullable=False),
+)
+
 certificates = Table(
     "certificates",
     metadata,

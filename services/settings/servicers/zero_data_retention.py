@@ -10,6 +10,7 @@ from services.settings.commitments import Commitment
 from services.settings.servicers.instants import timestamp
 from services.settings.store.zero_data_retention import ZdrRequest
 from services.settings.zero_data_retention import ZeroDataRetention
+from services.settings.zero_data_retention.ends import ZeroDataRetentionEnds
 from shared.errors import invalid
 from shared.pipeline import caller_of
 
@@ -29,6 +30,9 @@ def _message(request: ZdrRequest) -> contract.ZeroDataRetentionRequest:
         ends_at=timestamp(request.ends_at),
         end_reason=request.end_reason,
         end_effective_at=timestamp(request.end_effective_at),
+        erase_logged_before=request.erase_logged_before,
+        erasure_id=request.erasure_id,
+        end_cause=request.end_cause,
     )
 
 
@@ -39,8 +43,9 @@ def _named(commitments: Sequence[Commitment]) -> list[contract.AdditionalCommitm
 class ZeroDataRetentionServicer(contract_grpc.ZeroDataRetentionServiceServicer):
     """See the contract."""
 
-    def __init__(self, zero_data_retention: ZeroDataRetention) -> None:
+    def __init__(self, zero_data_retention: ZeroDataRetention, ends: ZeroDataRetentionEnds) -> None:
         self._zero_data_retention = zero_data_retention
+        self._ends = ends
 
     def GetAdditionalCommitments(
         self, request: contract.GetAdditionalCommitmentsRequest, context: grpc.ServicerContext
@@ -59,7 +64,11 @@ class ZeroDataRetentionServicer(contract_grpc.ZeroDataRetentionServiceServicer):
         caller = caller_of(context)
         caller.require_organization(request.organization_id)
         made = self._zero_data_retention.request(
-            caller, request.organization_id, request.commitments_version, tuple(request.accepted_commitments)
+            caller,
+            request.organization_id,
+            request.commitments_version,
+            tuple(request.accepted_commitments),
+            erase_logged_before=request.erase_logged_before,
         )
         return contract.RequestZeroDataRetentionResponse(request=_message(made))
 
@@ -74,9 +83,7 @@ class ZeroDataRetentionServicer(contract_grpc.ZeroDataRetentionServiceServicer):
     def EndZeroDataRetention(
         self, request: contract.EndZeroDataRetentionRequest, context: grpc.ServicerContext
     ) -> contract.EndZeroDataRetentionResponse:
-        ended = self._zero_data_retention.end(
-            caller_of(context), request.zero_data_retention_request_id, request.reason
-        )
+        ended = self._ends.end(caller_of(context), request.zero_data_retention_request_id, request.reason)
         return contract.EndZeroDataRetentionResponse(request=_message(ended))
 
     def ListZeroDataRetentionRequests(

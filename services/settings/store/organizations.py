@@ -15,7 +15,8 @@ from services.settings.store.tables import organizations
 @dataclass(frozen=True)
 class Organization:
     """One organization. known_from, closed_from: when creation and closing count everywhere. removed: the receipt of its erasure.
-    usage_agreed: see services.settings.usage_agreements. revision: how often what is agreed, or a contact, was changed."""
+    usage_agreed: see services.settings.usage_agreements. revision: how often what is agreed, or a contact, was changed.
+    content_erased_before: content logged before this instant is to be erased."""
 
     organization_id: str
     number: int
@@ -39,6 +40,7 @@ class Organization:
     contract_references: Sequence[str]
     privacy_contact: str
     support_contact: str
+    content_erased_before: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,11 @@ def set_known_from(tx: Connection, organization_id: str, instant: datetime) -> N
 def set_zero_data_retention(tx: Connection, organization_id: str, is_on: bool) -> None:
     """Zero data retention is approved, or has ended."""
     _update(tx, organization_id, zero_data_retention=is_on)
+
+
+def set_content_erased_before(tx: Connection, organization_id: str, instant: datetime) -> None:
+    """Content logged before that instant is to be erased, for good."""
+    _update(tx, organization_id, content_erased_before=instant)
 
 
 def set_agreed(tx: Connection, changed: Organization) -> None:

@@ -54,6 +54,8 @@ organizations = Table(
     Column("contract_references", ARRAY(Text), nullable=False, server_default="{}"),
     Column("privacy_contact", Text, nullable=False, server_default=""),
     Column("support_contact", Text, nullable=False, server_default=""),
+    # What was logged before is erased: the organization asked for it together with zero data retention.
+    Column("content_erased_before", _Instant),
     UniqueConstraint("number", name="organizations_number"),
     UniqueConstraint("request_id", name="organizations_request"),
 )
@@ -289,6 +291,11 @@ zero_data_retention_requests = Table(
     Column("ends_at", _Instant),
     Column("end_reason", Text, nullable=False, server_default=""),
     Column("end_effective_at", _Instant),
+    # What was logged before is erased, and retention's erasure of it.
+    Column("erase_logged_before", Boolean, nullable=False, server_default="false"),
+    Column("erasure_id", Text, nullable=False, server_default=""),
+    # kept.settings.v1.ZeroDataRetentionEnd: why there is an `ends_at`.
+    Column("end_cause", SmallInteger, nullable=False, server_default="0"),
     Index("zero_data_retention_requests_ending", "ends_at", postgresql_where=text("state = 2")),
     # At most one that waits for a decision.
     Index(

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, insert, or_, select, update
 
-from kept.settings.v1 import zero_data_retention_pb2
+from kept.settings.v1 import organizations_pb2, zero_data_retention_pb2
+from services.settings.store.tables import organizations
 from services.settings.store.tables import zero_data_retention_decisions as decisions
 from services.settings.store.tables import zero_data_retention_requests as requests
 
 
 @dataclass(frozen=True)
 class ZdrRequest:
-    """One request. approved_by, end_approved_by: people in the order in which they approved it, and its end. ends_at: when the vendor's
-    notice is over."""
+    """One request. approved_by, end_approved_by: people in the order in which they approved it, and its end. ends_at: when it ends, for
+    end_cause. erasure_id: of what was logged before, once retention has taken it over."""
 
     request_id: str
     organization_id: str
@@ -30,6 +31,11 @@ class ZdrRequest:
     ends_at: datetime | None = None
     end_reason: str = ""
     end_effective_at: datetime | None = None
+    erase_logged_before: bool = False
+    erasure_id: str = ""
+    end_cause: "zero_data_retention_pb2.ZeroDataRetentionEnd.ValueType" = (
+        zero_data_retention_pb2.ZERO_DATA_RETENTION_END_UNSPECIFIED
+    )
 
 
 def add(tx: Connection, request: ZdrRequest) -> None:
@@ -43,6 +49,7 @@ def add(tx: Connection, request: ZdrRequest) -> None:
             requested_by=request.requested_by,
             requested_at=request.requested_at,
             copied_to=request.copied_to,
+            erase_logged_before=request.erase_logged_before,
         )
     )
 
@@ -64,6 +71,11 @@ def find_open(tx: Connection, organization_id: str) -> ZdrRequest | None:
     ).all()
     found = _with_approvals(tx, rows)
     return found[0] if found else None
+
+
+def set_erasure(tx: Connection, request_id: str, erasure_id: str) -> None:
+    """Retention has taken over; nothing where the organization is erased meanwhile."""
+    tx.execute(update(requests).where(requests.c.request_id == request_id).values(erasure_id=erasure_id))
 
 
 def list_of(tx: Connection, organization_id: str, limit: int) -> list[ZdrRequest]:
@@ -147,6 +159,7 @@ def change(tx: Connection, request: ZdrRequest) -> None:
             state=request.state,
             end_approved_by=list(request.end_approved_by),
             ends_at=request.ends_at,
+            end_cause=request.end_cause,
             end_reason=request.end_reason,
             end_effective_at=request.end_effective_at,
         )
@@ -165,6 +178,29 @@ def list_ending(tx: Connection, now: datetime, limit: int) -> list[ZdrRequest]:
         .limit(limit)
     ).all()
     return _with_approvals(tx, rows)
+
+
+def list_of_changed_eligibility(tx: Connection, limit: int) -> list[tuple[str, str]]:
+    """Request and organization, of those in force whose organization is not eligible while no end is named, or is again while one is
+    named for that. As it looks without the lock."""
+    is_eligible = and_(
+        organizations.c.tier == organizations_pb2.TIER_PAYING,
+        organizations.c.deployment == organizations_pb2.DEPLOYMENT_SAAS,
+    )
+    named = requests.c.end_cause == zero_data_retention_pb2.ZERO_DATA_RETENTION_END_NOT_ELIGIBLE
+    rows = tx.execute(
+        select(requests.c.request_id, requests.c.organization_id)
+        .join(organizations, organizations.c.organization_id == requests.c.organization_id)
+        .where(
+            organizations.c.zero_data_retention,
+            organizations.c.state == organizations_pb2.ORGANIZATION_STATE_ACTIVE,
+            requests.c.state == zero_data_retention_pb2.ZERO_DATA_RETENTION_STATE_APPROVED,
+            or_(and_(~is_eligible, requests.c.ends_at.is_(None)), and_(is_eligible, named)),
+        )
+        .order_by(requests.c.request_id)
+        .limit(limit)
+    )
+    return [(row.request_id, row.organization_id) for row in rows]
 
 
 def erase(tx: Connection, organization_id: str) -> int:

@@ -48,15 +48,15 @@ class Customers:
         """An admin asks for zero data retention, two people approve."""
         organization = self.some_without_zero_data_retention()
         if organization is not None:
-            self.chooses_zero_data_retention(organization)
+            self.chooses_zero_data_retention(organization, erases=self._seed.random() < 0.7)
 
     def some_without_zero_data_retention(self) -> Organization | None:
         """A customer whose content is kept; None where it would be the last one: somebody's content should be left to look at."""
         choices = [one for one in self._scene.open_organizations() if one.zdr_from is None]
         return self._seed.choice(choices) if len(choices) > 1 else None
 
-    def chooses_zero_data_retention(self, organization: Organization) -> None:
-        """The same for one customer."""
+    def chooses_zero_data_retention(self, organization: Organization, *, erases: bool) -> None:
+        """The same for one customer. erases: who wants what was logged before gone."""
         asking = zero_data_retention_pb2_grpc.ZeroDataRetentionServiceStub(self._admin(organization))
 
         def decided() -> Any:
@@ -68,6 +68,7 @@ class Customers:
                     organization_id=organization.organization_id,
                     commitments_version=current.version,
                     accepted_commitments=[commitment.name for commitment in current.commitments],
+                    erase_logged_before=erases,
                 )
             ).request
             for name in ("carla", "chen"):

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy
 
 from kept.access_control.v1 import keys_pb2
+from services.access_control.custody import DestructionRow
 from services.access_control.key_stores import DoesNotOpen, Item, RootAbsent, wrapping
 from services.access_control.servicers.keys import KeyServicer
 from services.access_control.store import audit, custody
@@ -594,3 +595,43 @@ def test_the_status_tells_what_waits_and_what_was_left_behind(vault: Vault) -> N
     assert response.usable_backups_from.ToDatetime(UTC) == vault.clock.now()
     assert "/" in response.usable_backups_lsn
     assert counted(vault)["root"][:2] == (3, 0)
+
+
+def test_content_that_is_to_go_early_is_destroyed_by_its_days_and_no_other(vault: Vault) -> None:
+    story = Story(vault)
+    through = story.first_day + timedelta(days=1)
+
+    def destroy(destruction_id: str = story.destruction_id, day: date = through) -> DestructionRow:
+        return vault.custody.destroy_early(destruction_id, ORG, day)
+
+    assert refusal(destroy) == "NOT_DUE"
+    vault.early[ORG] = story.first_day
+    assert refusal(destroy) == "NOT_DUE", "a day more than the policy names"
+    story.expect(set())
+    vault.early[ORG] = through
+    row = destroy()
+    assert (row.state, row.epochs, row.organizations) == ("done", 2, 1)
+    story.expect({(ORG, 0), (ORG, 1)})
+    assert destroy() == row
+    assert refusal(lambda: destroy(day=story.first_day)) == "REQUEST_ID_REUSED"
+    # No key is made any more for those days, and one for the next is.
+    assert refusal(lambda: vault.custody.epoch_key(ORG, through)) == "KEY_DESTROYED"
+    assert vault.custody.epoch_key(ORG, through + timedelta(days=1)).public_key
+    entries = [kind for kind in vault.kinds(ORG) if kind.startswith("keys.")]
+    assert entries[-2:] == ["keys.marked", "keys.destroyed"]
+
+
+@pytest.mark.parametrize(
+    "crash", ["begun", "marked", "all-marked", "root-made", "rewrapped", "root-destroyed"]
+)
+def test_an_early_destruction_goes_on_after_a_crash(vault: Vault, crash: str) -> None:
+    story = Story(vault)
+    vault.early[ORG] = story.first_day
+    vault.crash_at = crash
+    with pytest.raises(Crash):
+        vault.custody.destroy_early(story.destruction_id, ORG, story.first_day)
+    vault.restart()
+    while vault.custody.advance():
+        pass
+    assert vault.custody.destroy_early(story.destruction_id, ORG, story.first_day).state == "done"
+    story.expect({(ORG, 0)})

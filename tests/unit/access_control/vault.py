@@ -63,6 +63,7 @@ class Vault:
         self.directory = keys if isinstance(keys, Path) else Path()
         self.closed: set[str] = set()
         self.due: set[date] = set()
+        self.early: dict[str, date] = {}
         self.crash_at: str = ""
         self.seen: list[str] = []
         self._pause = pause or self._die_if_here
@@ -92,6 +93,7 @@ class Vault:
             self.audit_log,
             is_due=lambda _, day: day in self.due,
             is_closed=lambda organization_id: organization_id in self.closed,
+            is_erased_early=lambda organization_id, day: day <= self.early.get(organization_id, date.min),
             survivors_must_be_on=self.survivors_must_be_on,
             pause=self.pause,
         )

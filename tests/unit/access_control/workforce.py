@@ -97,6 +97,7 @@ class Workforce:
         provider_id: str = directory("ada").CreateProvider(request).provider.provider_id
         directory("bob").ConfirmProvider(directory_pb2.ConfirmProviderRequest(provider_id=provider_id))
         self.sign("cleo", provider_id, days=days)
+        self.world.publish(name)
         return provider_id
 
     def verdict(

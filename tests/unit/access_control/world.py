@@ -11,7 +11,7 @@ import pytest
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, directory_pb2_grpc, grants_pb2, grants_pb2_grpc
 from kept.options.v1 import roles_pb2
 from kept.retention.v1 import rules_pb2
-from kept.settings.v1 import policies_pb2
+from kept.settings.v1 import policies_pb2, trust_pb2
 from services.access_control.config import AccessControlConfig
 from services.access_control.people.directory import add_person
 from services.access_control.people.person import Identity, Member, Person, RoleAssignment
@@ -19,7 +19,7 @@ from services.access_control.people.standing import AGREEMENTS_NEEDED, Agreement
 from services.access_control.store import directory, standing
 from services.access_control.wiring import wire
 from shared.database import Database
-from shared.errors import KeptError, Reason
+from shared.errors import KeptError, Reason, peer_unavailable
 from shared.identity import Caller, CallerKind
 from shared.ids import new_id
 from shared.inprocess import InProcess
@@ -78,6 +78,8 @@ class World:
         self.customer_approval: set[str] = set()
         self.closed: set[str] = set()
         self.term_days = 30
+        # What settings publishes; None where it cannot be reached.
+        self.subprocessors: trust_pb2.ListSubprocessorsResponse | None = trust_pb2.ListSubprocessorsResponse()
         self.config = AccessControlConfig.model_validate(
             {
                 "environment": "local",
@@ -105,7 +107,31 @@ class World:
         )
 
     def _connect(self, name: str) -> grpc.Channel:
-        return _Peer(self._policies if name == "settings" else self._rules)
+        return _Peer(self._settings if name == "settings" else self._rules)
+
+    def _settings(self, request: Any) -> Any:
+        return (
+            self._list(request)
+            if isinstance(request, trust_pb2.ListSubprocessorsRequest)
+            else self._policies(request)
+        )
+
+    def _list(self, _: Any) -> Any:
+        if self.subprocessors is None:
+            raise peer_unavailable("settings")
+        return self.subprocessors
+
+    def publish(self, *names: str) -> None:
+        """A list of sub-processors that counts at once, and that is looked at."""
+        self.subprocessors = trust_pb2.ListSubprocessorsResponse()
+        self.subprocessors.current.version = 1
+        self.subprocessors.current.subprocessors.extend(trust_pb2.Subprocessor(name=name) for name in names)
+        self.look()
+
+    def look(self) -> None:
+        """The service looks at the list."""
+        (job,) = (job for job in self.service.jobs if job.name == "listed_providers")
+        job.step()
 
     def _lease(self, answer: Any, version: int) -> Any:
         answer.lease.version, answer.lease.complete, answer.lease.reset = version, True, True
@@ -154,6 +180,8 @@ class World:
         """Time passes, with polls."""
         self.clock.advance(by)
         self.renew()
+        if self.subprocessors is not None:
+            self.look()
 
     def token(self, subject: str, audience: str = "kept:logging") -> str:
         """A workforce token, as logging gets it."""

@@ -257,6 +257,15 @@ REQUESTS: list[tuple[str, Message]] = [
         ),
     ),
     (
+        "settings zdr request --version v1 --accept one --erase-before",
+        zero_data_retention_pb2.RequestZeroDataRetentionRequest(
+            organization_id=ORG,
+            commitments_version="v1",
+            accepted_commitments=["one"],
+            erase_logged_before=True,
+        ),
+    ),
+    (
         f"settings zdr decide {ZDR} --approve --reason fine",
         zero_data_retention_pb2.DecideZeroDataRetentionRequest(
             zero_data_retention_request_id=ZDR, approve=True, reason="fine"

@@ -117,6 +117,7 @@ class Peers(
         zero_data_retention: bool = False,
         closed: bool = False,
         usage_agreed: bool = False,
+        content_erased_before: datetime | None = None,
     ) -> None:
         policy = policies_pb2.OrganizationPolicy(
             organization_id=organization_id,
@@ -125,6 +126,8 @@ class Peers(
             closed=closed,
             usage_agreed=usage_agreed,
         )
+        if content_erased_before is not None:
+            policy.content_erased_before.FromDatetime(content_erased_before)
         self._change_policy(policies_pb2.PolicyChange(organization=policy), at)
 
     def set_gateway(

@@ -30,7 +30,7 @@ from shared.callers import not_allowed
 from shared.clock import Clock
 from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
-from shared.ids import record_day
+from shared.ids import record_day, record_time
 from shared.service import Registrar, Service
 
 
@@ -66,6 +66,10 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     subjects: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgotten: Counter[str] = field(default_factory=Counter)
     emptied: set[tuple[date, str]] = field(default_factory=set)
+    # Of content: what an erasure is about, the records that still have some, and whether it may be erased.
+    contents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    bare: set[bytes] = field(default_factory=set)
+    is_content_due: bool = True
 
     def _held(self) -> dict[bytes, str]:
         return {record: owner for hold in self.holds.values() for record, owner in hold.items()}
@@ -236,6 +240,59 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             self.rows = {record: owner for record, owner in self.rows.items() if record not in gone}
         return logging_pb2.EraseSubjectResponse(erasure=self._subject(request.erasure_id))
 
+    def EraseContent(
+        self, request: logging_pb2.EraseContentRequest, context: Any
+    ) -> logging_pb2.EraseContentResponse:
+        if not self.is_content_due:
+            raise KeptError(Reason.REASON_NOT_DUE, "Not in force.")
+        before = request.before.ToDatetime(tzinfo=UTC)
+        act = self.contents.setdefault(
+            request.erasure_id,
+            {
+                "owner": request.organization_id,
+                "before": before,
+                "calls": 0,
+                "fenced": self.clock.now(),
+                "removed": 0,
+            },
+        )
+        act["calls"] += 1
+        if act["calls"] == self.pieces:
+            mine = {record for record in self._older(act, self.rows) if record not in self.bare}
+            self.bare |= mine
+            act |= {"removed": len(mine - set(self._held())), "done": self.clock.now()}
+        return logging_pb2.EraseContentResponse(erasure=self._content(request.erasure_id))
+
+    def GetContentErasure(
+        self, request: logging_pb2.GetContentErasureRequest, context: Any
+    ) -> logging_pb2.GetContentErasureResponse:
+        return logging_pb2.GetContentErasureResponse(erasure=self._content(request.erasure_id))
+
+    @staticmethod
+    def _older(act: dict[str, Any], records: dict[bytes, str]) -> set[bytes]:
+        return {
+            record
+            for record, owner in records.items()
+            if owner == act["owner"] and record_time(record) < act["before"]
+        }
+
+    def _content(self, erasure_id: str) -> logging_pb2.ContentErasure:
+        act = self.contents[erasure_id]
+        message = logging_pb2.ContentErasure(
+            done="done" in act,
+            removed={"contents": act["removed"]},
+            held=len(self._older(act, self._held())),
+            holds=[
+                logging_pb2.ContentHold(hold_id=hold_id, records=len(self._older(act, kept)))
+                for hold_id, kept in sorted(self.holds.items())
+                if self._older(act, kept)
+            ],
+        )
+        message.fenced_at.FromDatetime(act["fenced"])
+        if message.done:
+            message.erased_at.FromDatetime(act["done"])
+        return message
+
     def _subject(self, erasure_id: str) -> logging_pb2.SubjectErasure:
         subject = self.subjects[erasure_id]
         message = logging_pb2.SubjectErasure(
@@ -305,6 +362,7 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
     not_due: set[tuple[str, date]] = field(default_factory=set)
     takes: timedelta = timedelta(0)
     withheld: dict[str, set[bytes]] = field(default_factory=dict)
+    is_early: bool = True
     _done: dict[str, datetime] = field(default_factory=dict)
 
     def _destruction(self, destruction_id: str, doomed: list[tuple[str, date]]) -> keys_pb2.Destruction:
@@ -330,7 +388,16 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
     def DestroyEpochs(
         self, request: keys_pb2.DestroyEpochsRequest, context: Any
     ) -> keys_pb2.DestroyEpochsResponse:
-        if request.organization_id:
+        if request.WhichOneof("target") == "content":
+            if not self.is_early:
+                raise KeptError(Reason.REASON_NOT_DUE, "Not in force.")
+            through = date.fromisoformat(request.content.through_day)
+            doomed = [
+                epoch
+                for epoch in self.epochs
+                if epoch[0] == request.content.organization_id and epoch[1] <= through
+            ]
+        elif request.organization_id:
             doomed = [epoch for epoch in self.epochs if epoch[0] == request.organization_id]
         else:
             through = date.fromisoformat(request.through_day)
@@ -364,11 +431,17 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
     ) -> keys_pb2.RetainRecordsResponse:
         if request.hold_id in self.released:
             raise wrong_state("The hold was released.", "released")
+        kept_anyway = {
+            record
+            for hold_id, records in self.retained.items()
+            if hold_id not in self.released
+            for record in records
+        }
         lost = [
             record.record_id
             for record in request.records
             if (request.organization_id, record_day(record.record_id)) not in self.epochs
-            and record.record_id not in self.retained.get(request.hold_id, set())
+            and record.record_id not in kept_anyway
         ]
         kept = {record.record_id for record in request.records} - set(lost)
         self.retained.setdefault(request.hold_id, set()).update(kept)

@@ -96,6 +96,8 @@ class Peers(
             erasure_id=ERASURE, state=erasures_pb2.ERASURE_STATE_ERASING, subject_commitment=bytes(range(32))
         )
     )
+    # Of content.
+    contents: list[erasures_pb2.EraseContentRequest] = field(default_factory=list)
     failing: KeptError | None = None
     # Whether retention's answer about an end user gets lost on its way.
     losing: bool = False
@@ -130,6 +132,16 @@ class Peers(
         if self.losing:
             raise peer_unavailable("retention")
         return erasures_pb2.EraseSubjectResponse(erasure=self.subject_erasure, subject_salt=b"s" * 32)
+
+    def EraseContent(
+        self, request: erasures_pb2.EraseContentRequest, context: Any
+    ) -> erasures_pb2.EraseContentResponse:
+        if self.failing is not None:
+            raise self.failing
+        self.contents.append(request)
+        if self.losing:
+            raise peer_unavailable("retention")
+        return erasures_pb2.EraseContentResponse(erasure=erasures_pb2.Erasure(erasure_id=ERASURE))
 
     def GetErasure(
         self, request: erasures_pb2.GetErasureRequest, context: Any

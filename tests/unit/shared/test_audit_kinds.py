@@ -51,6 +51,7 @@ settings.ZeroDataRetentionService/GetAdditionalCommitments
 settings.ZeroDataRetentionService/ListZeroDataRetentionRequests
 logging.LifecycleService/GetOldest
 logging.LifecycleService/ListDroppedCounts
+logging.LifecycleService/GetContentErasure
 logging.LifecycleService/GetSubjectErasure
 logging.LifecycleService/ListErasedRecords
 logging.LifecycleService/ListStoredDays
@@ -137,7 +138,7 @@ CHANGES: Final = {
         "settings.ZeroDataRetentionService/DecideZeroDataRetention": "zero_data_retention.approved zero_data_retention.denied "
         "zero_data_retention.decided",
         "settings.ZeroDataRetentionService/EndZeroDataRetention": "zero_data_retention.withdrawn zero_data_retention.end_approved "
-        "zero_data_retention.ended",
+        "zero_data_retention.end_announced zero_data_retention.ended",
         # Reads of content: decided on and written down by access control before anything leaves.
         "logging.ReadService/ListInteractions": "access.authorized access.denied records.opened",
         "logging.ReadService/ReadInteractions": "access.authorized access.denied records.opened",
@@ -145,6 +146,7 @@ CHANGES: Final = {
         "logging.LifecycleService/ReleaseRecords": "rows.released",
         "logging.LifecycleService/EraseOrganization": "organization.erased",
         "logging.LifecycleService/EraseSubject": "subject.fenced subject.erased",
+        "logging.LifecycleService/EraseContent": "content.fenced content.erased",
         "access_control.AuditService/ReplaceSigningKey": "signing_key.replacement_ordered signing_key.retired signing_key.created",
         "access_control.AuditService/RevokeSigningKey": "signing_key.revocation_ordered signing_key.revoked",
         "access_control.AuthzService/Check": "method.allowed method.denied",
@@ -182,6 +184,7 @@ CHANGES: Final = {
         "access_control.KeyService/ReleaseRecords": "keys.marked keys.destroyed",
         "access_control.LifecycleService/EraseOrganization": "organization.erased",
         "retention.ErasureService/EraseOrganization": "erasure.started erasure.ended erasure.completed certificate.signed",
+        "retention.ErasureService/EraseContent": "content_erasure.started content_erasure.ended content_erasure.completed",
         "retention.ErasureService/EraseSubject": "subject_erasure.started subject_erasure.failed subject_erasure.ended "
         "subject_erasure.completed certificate.signed",
         "retention.ContractService/SetTerm": "term.proposed",
@@ -221,7 +224,8 @@ _BY_ITSELF: Final = """
 request.refused grant.refused directory.refused agreement.expired review.due review.lapsed break_glass.review_due
 operator.bootstrapped operator.recovered policies.changed policies.refused root.created account_deletion.handed_over
 subject_request.handed_over subject_request.reminded subject_request.completed
-hold.lapsed hold.refused rule.changed cases.erased subprocessors.announced
+provider.listed provider.unlisted hold.lapsed hold.refused rule.changed cases.erased subprocessors.announced
+zero_data_retention.end_called_off
 """
 BY_ITSELF: Final = frozenset(_BY_ITSELF.split())
 

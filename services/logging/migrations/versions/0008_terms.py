@@ -4,7 +4,7 @@ before writes none of it and keeps working: it holds named rows, and drops whole
 from alembic import op
 
 revision = "0008"
-down_revision = "0005"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

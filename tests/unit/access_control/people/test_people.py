@@ -211,6 +211,7 @@ def test_people_of_a_provider_count_while_the_provider_does(workforce: Workforce
     provider = directory("ada").CreateProvider(directory_pb2.CreateProviderRequest(name="Acme")).provider
     confusable = directory_pb2.CreateProviderRequest(name="\u0410cme")
     assert refusal(lambda: directory("ada").CreateProvider(confusable)) == "CONFUSABLE"
+    w.world.publish("Acme")
     w.create("ada", "vera", provider_id=provider.provider_id)
     w.sign("ada", w.ids["vera"])
     w.give("vera")

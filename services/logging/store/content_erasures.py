@@ -1,0 +1,242 @@
+"""What erasing content asks of the tables: a fence that writers look at, and contents that go piece by piece while log data stays.
+
+Rows of partitions lose their content whether a hold keeps them or not: what is held lives in `retained` with its sealed data key, is read
+from there, and goes from there when the last hold ends; what is left then is the row's log data. No data key of these days is needed by
+anything else, so they go too. Pieces are bounded by the rows that are looked at, for nothing but the key has an index.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, delete, exists, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from services.logging.records import Row
+from services.logging.store.kept import IS_HELD
+from services.logging.store.tables import (
+    content_erasures,
+    data_keys,
+    holds,
+    interactions,
+    retained,
+    stored_counts,
+)
+from shared.ids import record_day
+
+# Who counts in `stored_counts` what erasures took away: below zero, so that the sum is what is there.
+WRITER: Final = "content erasure"
+Key = tuple[str, bytes]
+
+
+@dataclass(frozen=True)
+class ContentAct:
+    """An erasure as stored. below: 16 bytes, the first record id that it leaves alone. after: how far it has come."""
+
+    erasure_id: str
+    organization_id: str
+    before: datetime
+    below: bytes
+    fenced_at: datetime
+    after: bytes | None
+    contents: int
+    data_keys: int
+    unscreened: int
+    erased_at: datetime | None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything was looked at."""
+        return self.erased_at is not None
+
+
+def find(tx: Connection, erasure_id: str, *, lock: bool = False) -> ContentAct | None:
+    """An erasure. lock: nobody else changes it before this transaction ends."""
+    asked = select(content_erasures).where(content_erasures.c.erasure_id == erasure_id)
+    row = tx.execute(asked.with_for_update() if lock else asked).one_or_none()
+    if row is None:
+        return None
+    return ContentAct(
+        row.erasure_id,
+        row.organization_id,
+        row.before,
+        row.below.bytes,
+        row.fenced_at,
+        None if row.after is None else row.after.bytes,
+        row.contents,
+        row.data_keys,
+        row.unscreened,
+        row.erased_at,
+    )
+
+
+def begin(
+    tx: Connection, erasure_id: str, organization_id: str, before: datetime, below: bytes, now: datetime
+) -> None:
+    """Writes an erasure down, which raises its fence. The caller holds the organization's stripe exclusively."""
+    tx.execute(
+        insert(content_erasures).values(
+            erasure_id=erasure_id,
+            organization_id=organization_id,
+            before=before,
+            below=UUID(bytes=below),
+            fenced_at=now,
+        )
+    )
+
+
+def fenced(tx: Connection, rows: Sequence[Row]) -> set[Key]:
+    """Keys of rows with content that lie behind a fence of their organization. Asked under the stripes of the organizations, the answer
+    stays true until the transaction ends. `stripes.fences` says whether there is any use in asking."""
+    asked = sorted({row.organization_id for row in rows if row.content is not None})
+    bounds = {
+        found.organization_id: found.below.bytes
+        for found in tx.execute(
+            # One row an erasure; PostgreSQL has no max of uuids before its version 18.
+            select(content_erasures.c.organization_id, content_erasures.c.below)
+            .where(content_erasures.c.organization_id.in_(asked))
+            .order_by(content_erasures.c.below)
+        )
+    }
+    return {
+        row.key
+        for row in rows
+        if row.content is not None and row.record_id < bounds.get(row.organization_id, b"")
+    }
+
+
+_STRIP: Final = text(
+    "UPDATE interactions SET data_key_id = NULL, content = NULL WHERE organization_id = :organization_id "
+    "AND record_id > :after AND record_id <= :last AND content IS NOT NULL RETURNING record_id"
+)
+# What a hold keeps is still to be screened, from the hold's copy.
+_UNEXPECT: Final = text(
+    "DELETE FROM unscreened WHERE organization_id = :organization_id AND record_id = ANY(CAST(:ids AS uuid[])) AND NOT EXISTS "
+    "(SELECT FROM retained WHERE retained.organization_id = unscreened.organization_id AND retained.record_id = unscreened.record_id)"
+)
+# A term keeps the row, not what was erased of it; a hold keeps both until it ends.
+_STRIP_KEPT: Final = text(
+    "UPDATE retained SET data_key_id = NULL, content = NULL, sealed_data_key = NULL WHERE organization_id = :organization_id "
+    "AND record_id = ANY(CAST(:ids AS uuid[])) AND by_term AND content IS NOT NULL "
+    "AND EXISTS (SELECT FROM content_erasures AS act WHERE act.organization_id = retained.organization_id "
+    "AND retained.record_id < act.below) "
+    "AND NOT EXISTS (SELECT FROM holds WHERE holds.organization_id = retained.organization_id "
+    "AND holds.record_id = retained.record_id) RETURNING record_id"
+)
+_LOWEST: Final = UUID(int=0)
+
+
+def step(tx: Connection, act: ContentAct, looked_at: int, through_day: date, now: datetime) -> ContentAct:
+    """Does one piece of a locked erasure: at most so many rows are looked at. The caller holds the organization's stripe shared, which
+    keeps holds away."""
+    after = _LOWEST if act.after is None else UUID(bytes=act.after)
+    # The bounds name the partitions in which these may lie.
+    place = and_(
+        interactions.c.organization_id == act.organization_id,
+        interactions.c.record_id > after,
+        interactions.c.record_id < UUID(bytes=act.below),
+    )
+    ids = select(interactions.c.record_id).where(place).order_by(interactions.c.record_id).limit(looked_at)
+    looked = list(tx.execute(ids).scalars())
+    kept: list[UUID] = []
+    values: dict[str, Any] = {}
+    if looked:
+        stripped = [
+            row.record_id
+            for row in tx.execute(
+                _STRIP, {"organization_id": act.organization_id, "after": after, "last": looked[-1]}
+            )
+        ]
+        _count_off(tx, act.organization_id, stripped)
+        unseen = tx.execute(_UNEXPECT, {"organization_id": act.organization_id, "ids": stripped}).rowcount
+        values = {
+            "after": looked[-1],
+            "contents": act.contents + len(stripped),
+            "unscreened": act.unscreened + unseen,
+        }
+    else:
+        kept = _kept_by_term(tx, act, looked_at)
+        _count_off(tx, act.organization_id, kept)
+        values["contents"] = act.contents + len(kept)
+    if not looked and len(kept) < looked_at:
+        values["data_keys"] = tx.execute(
+            delete(data_keys).where(
+                data_keys.c.organization_id == act.organization_id, data_keys.c.day <= through_day
+            )
+        ).rowcount
+        values["erased_at"] = now
+    tx.execute(
+        update(content_erasures).where(content_erasures.c.erasure_id == act.erasure_id).values(**values)
+    )
+    done = find(tx, act.erasure_id)
+    assert done is not None  # acts stay
+    return done
+
+
+def _kept_by_term(tx: Connection, act: ContentAct, limit: int) -> list[UUID]:
+    """Strips the next rows that a term keeps beyond their partition and no hold does; which."""
+    asked = (
+        select(retained.c.record_id)
+        .where(
+            retained.c.organization_id == act.organization_id,
+            retained.c.record_id < UUID(bytes=act.below),
+            retained.c.content.is_not(None),
+            ~IS_HELD,
+        )
+        .order_by(retained.c.record_id)
+        .limit(limit)
+    )
+    return strip_let_go(tx, act.organization_id, list(tx.execute(asked).scalars()))
+
+
+def strip_let_go(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> list[UUID]:
+    """Takes erased contents from those of the rows that a term keeps and no hold does any more; from which. The caller holds the
+    organization's stripe."""
+    if not record_ids:
+        return []
+    asked = {"organization_id": organization_id, "ids": list(record_ids)}
+    return list(tx.execute(_STRIP_KEPT, asked).scalars())
+
+
+def _count_off(tx: Connection, organization_id: str, stripped: Sequence[UUID]) -> None:
+    contents = Counter(record_day(record_id.bytes) for record_id in stripped)
+    for day in sorted(contents):
+        taken = insert(stored_counts).values(
+            day=day,
+            organization_id=organization_id,
+            writer=WRITER,
+            records=0,
+            records_with_content=-contents[day],
+        )
+        tx.execute(
+            taken.on_conflict_do_update(
+                constraint="stored_counts_pkey",
+                set_={
+                    "records_with_content": stored_counts.c.records_with_content
+                    + taken.excluded.records_with_content
+                },
+            )
+        )
+
+
+def held(tx: Connection, act: ContentAct) -> tuple[int, dict[str, int]]:
+    """Of how many records holds keep the content now; and by hold, of how many."""
+    mine = and_(
+        retained.c.organization_id == act.organization_id,
+        retained.c.record_id < UUID(bytes=act.below),
+        retained.c.data_key_id.is_not(None),
+    )
+    records = tx.execute(select(func.count()).select_from(retained).where(mine)).scalar_one()
+    kept = exists().where(
+        retained.c.record_id == holds.c.record_id, retained.c.organization_id == holds.c.organization_id, mine
+    )
+    by_hold = tx.execute(
+        select(holds.c.hold_id, func.count().label("records"))
+        .where(holds.c.organization_id == act.organization_id, kept)
+        .group_by(holds.c.hold_id)
+        .order_by(holds.c.hold_id)
+    )
+    return int(records), {row.hold_id: row.records for row in by_hold}

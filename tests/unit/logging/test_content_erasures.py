@@ -1,0 +1,224 @@
+"""The erasure of what was logged before zero data retention: contents go, log data stays, and no older content is written behind it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from kept.access_control.v1 import grants_pb2
+from kept.logging.v1 import lifecycle_pb2, read_pb2
+from services.logging.store import stripes
+from services.logging.store.tables import data_keys, interactions, retained, unscreened
+from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER, ZDR
+from tests.unit.logging.test_ingest import outcomes, whole_database
+from tests.unit.logging.test_lifecycle import (
+    DAY,
+    HOLD,
+    drop,
+    hold,
+    reason_of,
+    release,
+    rows,
+    stored_days,
+)
+from tests.unit.logging.test_subjects import copy, said
+from tests.unit.logging.world import World
+
+ERASURE, SECOND = ("erasure_" + letter * 26 for letter in "ef")
+
+
+def into_force(world: World, organization_id: str = ORG) -> datetime:
+    """Zero data retention counts from a minute from now on, with the erasure of what was before; the instant, which is over then."""
+    at = world.clock.now() + timedelta(minutes=1)
+    world.peers.set_organization(organization_id, zero_data_retention=True, content_erased_before=at, at=at)
+    world.travel(timedelta(minutes=1, seconds=10))
+    return at
+
+
+def ask(
+    world: World, before: datetime, erasure_id: str = ERASURE, organization_id: str = ORG
+) -> lifecycle_pb2.ContentErasure:
+    """One call."""
+    request = lifecycle_pb2.EraseContentRequest(organization_id=organization_id, erasure_id=erasure_id)
+    request.before.FromDatetime(before)
+    answer: lifecycle_pb2.EraseContentResponse = world.lifecycle.EraseContent(request)
+    return answer.erasure
+
+
+def erase(world: World, before: datetime, erasure_id: str = ERASURE) -> lifecycle_pb2.ContentErasure:
+    """Calls until it is done."""
+    for _ in range(20):
+        erasure = ask(world, before, erasure_id)
+        if erasure.done:
+            return erasure
+    raise AssertionError("the erasure does not end")
+
+
+def status(world: World) -> lifecycle_pb2.ContentErasure:
+    answer: lifecycle_pb2.GetContentErasureResponse = world.lifecycle.GetContentErasure(
+        lifecycle_pb2.GetContentErasureRequest(erasure_id=ERASURE)
+    )
+    return answer.erasure
+
+
+def words(world: World) -> list[str]:
+    """What the records say that a reader gets; nothing of those without content."""
+    world.peers.expires_at = world.clock.now() + timedelta(hours=1)
+    asked = read_pb2.ReadInteractionsRequest(
+        grant_id=GRANT, organization_id=ORG, detail=grants_pb2.DETAIL_FULL
+    )
+    found = [one.record.content for one in world.read.ReadInteractions(asked)]
+    return [content.prompt[0].parts[0].text for content in found if content.prompt]
+
+
+def contents(world: World) -> list[str]:
+    """Organizations of rows in partitions that have content."""
+    with world.database.transaction() as tx:
+        found = tx.execute(select(interactions.c.organization_id).where(interactions.c.content.is_not(None)))
+        return sorted(found.scalars())
+
+
+def test_contents_go_and_log_data_stays(world: World) -> None:
+    world.record(
+        said(world, "one", age=86_000), said(world, "two"), said(world, "theirs", organization_id=OTHER)
+    )
+    before = into_force(world)
+    world.record(said(world, "after", age=1))
+    erasure = erase(world, before)
+    assert dict(erasure.removed) == {"contents": 2, "data_keys": 2, "unscreened": 2}
+    assert (erasure.held, list(erasure.holds)) == (0, [])
+    assert contents(world) == [OTHER]
+    assert rows(world, interactions, unscreened, data_keys) == [4, 1, 1]
+    # Counts of days say so too, and nothing of log data is lost.
+    assert [(day, of, records, filled) for day, of, records, filled, _ in stored_days(world)] == [
+        ((DAY - timedelta(days=1)).isoformat(), ORG, 1, 0),
+        (DAY.isoformat(), ORG, 2, 0),
+        (DAY.isoformat(), OTHER, 1, 1),
+    ]
+    assert ask(world, before) == erasure  # once more changes nothing
+    world.jobs["outbox"].step()
+    kinds = [one.kind for one in world.peers.audited]
+    assert (kinds.count("content.fenced"), kinds.count("content.erased")) == (1, 1)
+
+
+def test_a_record_of_before_that_comes_late_leaves_log_data_and_no_content(world: World) -> None:
+    late, later = said(world, "late", age=3600), said(world, "later", age=7200)
+    before = into_force(world)
+    assert outcomes(world.record(late)) == ["STORED_WITHOUT_CONTENT"]
+    erase(world, before)
+    assert outcomes(world.record(copy(late), later)) == ["DUPLICATE", "STORED_WITHOUT_CONTENT"]
+    assert not contents(world)
+    assert rows(world, interactions) == [2]
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["one record", "a batch"])
+def test_what_a_process_had_in_hand_is_stored_without_its_content(
+    world: World, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judged and sealed before the instant, written after the erasure."""
+    world.record(said(world, "first"))  # its data key is known, and how to lock
+    world.record(said(world, "second"))
+    batch = [said(world, "in hand", age=1)] + ([] if alone else [said(world, "too", age=2)])
+    share = stripes.share
+    erased: list[lifecycle_pb2.ContentErasure] = []
+
+    def late(tx: Any, organization_ids: Any) -> None:
+        monkeypatch.setattr(stripes, "share", share)
+        erased.append(erase(world, into_force(world)))
+        share(tx, organization_ids)
+
+    monkeypatch.setattr(stripes, "share", late)
+    receipts = world.record(*batch)
+    assert erased[0].done
+    assert set(outcomes(receipts)) == {"STORED_WITHOUT_CONTENT"}
+    assert not contents(world)
+    assert rows(world, interactions, data_keys, unscreened) == [2 + len(batch), 0, 0]
+    assert "in hand" not in whole_database(world)
+
+
+def test_what_a_hold_keeps_stays_readable_with_it_and_goes_with_it(world: World) -> None:
+    kept, gone = said(world, "kept"), said(world, "gone")
+    kept_id = kept.record_id
+    world.record(kept, gone)
+    hold(world, HOLD, kept_id)
+    erasure = erase(world, into_force(world))
+    assert (erasure.removed["contents"], erasure.held) == (2, 1)
+    assert [(one.hold_id, one.records) for one in erasure.holds] == [(HOLD, 1)]
+    assert words(world) == ["kept"]
+    assert rows(world, interactions, retained, unscreened) == [2, 1, 1]
+    # What was erased cannot be held any more but for its log data.
+    assert not hold(world, "hold_" + "k" * 26, gone.record_id).held[0].data_key_id
+    assert status(world).held == 1
+    release(world, HOLD)
+    after = status(world)
+    assert (after.held, list(after.holds)) == (0, [])
+    assert not words(world)
+    assert not contents(world)
+    assert rows(world, interactions) == [2]
+
+
+def test_content_of_after_its_end_is_stored_again(world: World) -> None:
+    world.record(said(world, "before"))
+    before = into_force(world)
+    # Not on the same day, as settings sees to: keys of that day are gone.
+    ended = world.clock.now() + timedelta(days=1)
+    world.peers.set_organization(ORG, content_erased_before=before, at=ended)
+    world.travel(timedelta(days=1, minutes=1))
+    assert outcomes(world.record(said(world, "again", age=1))) == ["STORED"]
+    erase(world, before)  # retention could not be reached until now
+    assert words(world) == ["again"]
+    assert outcomes(world.record(said(world, "and again", age=1))) == ["STORED"]
+    # A second time takes what came between.
+    second = into_force(world)
+    assert erase(world, second, SECOND).removed["contents"] == 2
+    assert not contents(world)
+
+
+def test_it_goes_piece_by_piece_and_on_after_a_crash(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.logging.content_erasures._LOOKED_AT", 2)
+    monkeypatch.setattr("services.logging.content_erasures._STEPS", 1)
+    world.record(*(said(world, f"text {number}") for number in range(5)))
+    before = into_force(world)
+    seen = []
+    for _ in range(10):
+        one = ask(world, before)
+        seen.append(one.removed["contents"])
+        if one.done:
+            break
+        world.start()
+    assert seen == [2, 4, 5, 5]  # the last looks at what terms keep
+    assert not contents(world)
+
+
+def test_a_day_is_dropped_as_ever(world: World) -> None:
+    world.record(said(world, "one"), said(world, "two"))
+    erase(world, into_force(world))
+    world.travel(timedelta(days=32))
+    assert drop(world) == (2, 0)
+
+
+def test_bad_input_gets_a_named_reason_and_nothing_goes(world: World) -> None:
+    world.record(said(world, "one"))
+    at = world.clock.now() + timedelta(minutes=1)
+    assert reason_of(lambda: ask(world, NOON)) == "NOT_DUE", "no policy says so"
+    world.peers.set_organization(ORG, zero_data_retention=True, content_erased_before=at, at=at)
+    world.refresh()
+    assert reason_of(lambda: ask(world, at)) == "NOT_DUE", "it is not in force yet"
+    world.travel(timedelta(minutes=2))
+    assert reason_of(lambda: ask(world, at + timedelta(microseconds=1))) == "NOT_DUE", "more than is wanted"
+    assert reason_of(lambda: ask(world, at, organization_id=ZDR)) == "NOT_DUE"
+    world.clock.advance(timedelta(seconds=10))
+    assert reason_of(lambda: ask(world, at)) == "LEASE_LAPSED"
+    world.refresh()
+    for wrong in ("erasure_1", ""):
+        assert reason_of(lambda: ask(world, at, erasure_id=wrong)) == "INVALID_ARGUMENT"  # noqa: B023 - asked at once
+    without = lifecycle_pb2.EraseContentRequest(organization_id=ORG, erasure_id=ERASURE)
+    assert reason_of(lambda: world.lifecycle.EraseContent(without)) == "INVALID_ARGUMENT"
+    assert reason_of(lambda: status(world)) == "NOT_FOUND"
+    assert contents(world) == [ORG]
+    erase(world, at)
+    assert reason_of(lambda: ask(world, at - timedelta(days=1))) == "CONFLICT"
+    assert reason_of(lambda: ask(world, at, organization_id=OTHER)) == "CONFLICT"
