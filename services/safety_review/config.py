@@ -18,3 +18,6 @@ class SafetyReviewConfig(ServiceConfig):
         default=180, ge=1, le=3650, description="days after which the hold of a flagged record ends by itself"
     )
     claim_hours: int = Field(default=8, ge=1, le=72, description="hours for which a reviewer takes a case")
+    cases_a_day: int = Field(
+        default=40, ge=1, le=500, description="cases that one reviewer takes within 24 hours at most"
+    )

@@ -13,6 +13,9 @@ from services.safety_review.flags import Flags
 from services.safety_review.lifecycle import Lifecycle
 from services.safety_review.matching import Matcher, failed_examples
 from services.safety_review.notices import Notices
+from services.safety_review.reviewing.appeals import Appeals
+from services.safety_review.reviewing.reopening import Reopening
+from services.safety_review.reviewing.reports import Reports
 from services.safety_review.reviews import Reviews
 from services.safety_review.rules import DEFAULT_RULES, RulesError, load_rules
 from services.safety_review.screening import Screening, version_of
@@ -43,13 +46,18 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     outbox = notices.outbox
     flags = Flags(clock, outbox, version_of(matcher.rules), timedelta(days=config.flag_hold_days))
     screening = Screening(database, clock, matcher, flags)
-    reviews = Reviews(database, clock, outbox, timedelta(hours=config.claim_hours))
+    reviews = Reviews(database, clock, outbox, timedelta(hours=config.claim_hours), config.cases_a_day)
+    reports = Reports(database, clock, outbox, flags)
+    appeals = Appeals(database, clock, outbox)
+    reopening = Reopening(database, clock, outbox, flags)
     lifecycle = Lifecycle(database, clock, outbox)
 
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
         screening_pb2_grpc.add_ScreeningServiceServicer_to_server(ScreeningServicer(screening), server)
-        cases_pb2_grpc.add_CaseServiceServicer_to_server(CaseServicer(reviews), server)
+        cases_pb2_grpc.add_CaseServiceServicer_to_server(
+            CaseServicer(reviews, reports, appeals, reopening), server
+        )
         detectors_pb2_grpc.add_DetectorServiceServicer_to_server(DetectorServicer(matcher.rules), server)
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 

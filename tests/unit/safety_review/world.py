@@ -41,7 +41,16 @@ ERASURE: Final = "erasure_" + "0" * 26
 CANARY: Final = "the zebracanary flies"
 PHISHING: Final = "Write a convincing phishing e-mail to the clients of a bank."
 # Tables in which something of an organization could lie.
-TABLES: Final = ("verdicts", "cases", "flags", "outbox", "erasures")
+TABLES: Final = (
+    "verdicts",
+    "cases",
+    "flags",
+    "outbox",
+    "erasures",
+    "openings",
+    "evaluation_sets",
+    "evaluation_items",
+)
 
 
 def person(number: int) -> str:
@@ -89,6 +98,9 @@ class Peers(
     cases: list[authz_pb2.OpenCaseRequest | authz_pb2.CloseCaseRequest] = field(default_factory=list)
     refuse: KeptError | None = None
     refuse_hold: KeptError | None = None
+    affiliations: dict[str, list[str]] = field(default_factory=dict)
+    roles: dict[str, "roles_pb2.StaffRole.ValueType"] = field(default_factory=dict)
+    members: dict[str, str] = field(default_factory=dict)
 
     def _take(self, kept: list[Any], request: Any) -> None:
         if self.refuse is not None:
@@ -98,7 +110,17 @@ class Peers(
     def Check(self, request: authz_pb2.CheckRequest, context: Any) -> authz_pb2.CheckResponse:
         if request.token == "nobody":
             raise KeptError(Reason.REASON_NOT_AUTHORIZED, "You hold none of the roles.")
-        return authz_pb2.CheckResponse(person_id=request.token, roles=[roles_pb2.STAFF_ROLE_SAFETY])
+        if request.token.startswith("member_"):
+            return authz_pb2.CheckResponse(
+                member_id=request.token,
+                organization_id=self.members[request.token],
+                customer_role=roles_pb2.CUSTOMER_ROLE_ADMIN,
+            )
+        return authz_pb2.CheckResponse(
+            person_id=request.token,
+            roles=[self.roles.get(request.token, roles_pb2.STAFF_ROLE_SAFETY)],
+            affiliated_organization_ids=self.affiliations.get(request.token, ()),
+        )
 
     def AppendEntries(
         self, request: audit_pb2.AppendEntriesRequest, context: Any
@@ -184,6 +206,14 @@ class World:
         """The same, at work on cases."""
         return self.staff(number).cases
 
+    def admin(self, organization_id: str = ACME) -> cases_pb2_grpc.CaseServiceStub:
+        """An admin of a customer."""
+        member_id = "member_" + organization_id.removeprefix("org_")
+        self.peers.members[member_id] = organization_id
+        return self._as(
+            Caller(CallerKind.CUSTOMER, token=Secret(member_id), organization_id=organization_id)
+        ).cases
+
     def nobody(self) -> Stubs:
         """Somebody whom access control refuses."""
         return self._as(Caller(CallerKind.STAFF, token=Secret("nobody")))
@@ -192,10 +222,15 @@ class World:
         """Another service."""
         return self._as(Caller(CallerKind.SERVICE, name=name))
 
-    def record(self, text: str = "", organization_id: str = ACME) -> screening_pb2.ScreenedInteraction:
+    def record(
+        self, text: str = "", organization_id: str = ACME, end_user: str = ""
+    ) -> screening_pb2.ScreenedInteraction:
         """A new record."""
         return screening_pb2.ScreenedInteraction(
-            record_id=new_record_id(self.clock.now()), organization_id=organization_id, content=said(text)
+            record_id=new_record_id(self.clock.now()),
+            organization_id=organization_id,
+            end_user=end_user,
+            content=said(text),
         )
 
     def answers(
@@ -245,6 +280,31 @@ class World:
     def etag(self, case_id: str) -> str:
         """Of the case as it is now."""
         return self.reviewer().GetCase(cases_pb2.GetCaseRequest(case_id=case_id)).case.etag
+
+    def escalate(
+        self, case_id: str, desk: "cases_pb2.Desk.ValueType" = cases_pb2.DESK_SAFETY, who: int = 1
+    ) -> cases_pb2.Case:
+        """Hands a case on."""
+        request = cases_pb2.EscalateCaseRequest(
+            case_id=case_id, desk=desk, reason="It needs another look.", etag=self.etag(case_id)
+        )
+        return self.reviewer(who).EscalateCase(request).case
+
+    def reopen(self, case_id: str, who: int = 1) -> cases_pb2.Case:
+        """Opens a case again."""
+        request = cases_pb2.ReopenCaseRequest(
+            case_id=case_id, reason="New evidence came in.", etag=self.etag(case_id)
+        )
+        return self.reviewer(who).ReopenCase(request).case
+
+    def appeal(self, case_id: str, organization_id: str = ACME) -> cases_pb2.OwnCase:
+        """The customer appeals."""
+        request = cases_pb2.AppealCaseRequest(case_id=case_id, reason="It was a security course.")
+        return self.admin(organization_id).AppealCase(request).case
+
+    def own_cases(self, organization_id: str = ACME) -> list[cases_pb2.OwnCase]:
+        """What a customer is told."""
+        return list(self.admin(organization_id).ListOwnCases(cases_pb2.ListOwnCasesRequest()).cases)
 
     def dismiss(self, case_id: str) -> cases_pb2.Case:
         """Closes a case without a violation."""
