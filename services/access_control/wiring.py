@@ -140,6 +140,7 @@ def wire(
             rules.job,
             audit_log.job,
             custody.job,
+            evaluation_keys.job,
             reviews.job,
             standing_reviews.job,
             policy_reload.job,

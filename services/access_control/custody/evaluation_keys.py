@@ -12,8 +12,10 @@ from services.access_control.store import evaluation_keys as store
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, invalid, not_found, wrong_state
+from shared.jobs import Job
 
 _LONGEST: Final = timedelta(days=366)
+_SWEPT_AT_ONCE: Final = 20
 
 
 def set_ended() -> KeptError:
@@ -22,13 +24,14 @@ def set_ended() -> KeptError:
 
 
 class EvaluationKeys:
-    """The acts of safety review, each in the audit log before it is answered."""
+    """The acts of safety review, each in the audit log before it is answered. job: ends what is over, to be put among the service's."""
 
     def __init__(self, database: Database, clock: Clock, custody: Custody, decisions: DecisionLog) -> None:
         self._database = database
         self._clock = clock
         self._custody = custody
         self._decisions = decisions
+        self.job = Job("evaluation_keys", timedelta(minutes=10), self.sweep)
 
     def make(self, set_id: str, ends_at: datetime, person_id: str) -> bytes:
         """The key of a new set, or the one it has. Raises INVALID_ARGUMENT, WRONG_STATE."""
@@ -60,6 +63,14 @@ class EvaluationKeys:
         with self._database.transaction() as tx:
             store.end(tx, set_id, self._clock.now())
         self._custody.release(set_id)
+
+    def sweep(self) -> bool:
+        """Begins the destruction of keys whose end has come, whether safety review asks for it or not. True when there are more."""
+        with self._database.transaction() as tx:
+            over = store.over(tx, self._clock.now(), _SWEPT_AT_ONCE)
+        for set_id in over:
+            self._custody.release(set_id)
+        return len(over) == _SWEPT_AT_ONCE
 
     def _write(self, tx: Connection, kind: str, set_id: str, person_id: str, facts: dict[str, str]) -> None:
         self._decisions.write(tx, kind, person_id, subjects=[set_id], facts=facts)

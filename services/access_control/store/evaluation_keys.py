@@ -6,6 +6,7 @@ from sqlalchemy import Column, Connection, DateTime, Table, Text, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.store import metadata
+from services.access_control.store.custody import hold_keys
 
 evaluation_keys = Table(
     "evaluation_keys",
@@ -26,6 +27,17 @@ def ends_at(tx: Connection, set_id: str) -> datetime | None:
         select(evaluation_keys.c.ends_at).where(evaluation_keys.c.set_id == set_id)
     ).scalar_one_or_none()
     return found
+
+
+def over(tx: Connection, now: datetime, limit: int) -> list[str]:
+    """Sets whose end has come and whose key is still there."""
+    rows = tx.execute(
+        select(evaluation_keys.c.set_id)
+        .join(hold_keys, hold_keys.c.hold_id == evaluation_keys.c.set_id)
+        .where(evaluation_keys.c.ends_at <= now, hold_keys.c.wrapped.is_not(None))
+        .limit(limit)
+    )
+    return list(rows.scalars())
 
 
 def end(tx: Connection, set_id: str, at: datetime) -> None:

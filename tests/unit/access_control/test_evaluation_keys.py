@@ -45,6 +45,10 @@ def test_a_key_opens_until_its_end_and_each_time_is_written_down(world: World) -
     assert _open(world) == key
     world.advance(timedelta(microseconds=1))
     assert refusal(lambda: _open(world)) == "SET_ENDED"
+    before = open_key_store(world.config.key_store).root_ids()
+    (job,) = (job for job in world.service.jobs if job.name == "evaluation_keys")
+    assert job.step() is False
+    assert not set(open_key_store(world.config.key_store).root_ids()) & set(before)
     opened = world.entries("evaluation_key.opened")
     assert [entry["actor"] for entry in opened] == [PERSON, PERSON]
     assert refusal(lambda: _open(world, "evalset_" + "b" * 26)) == "NOT_FOUND"

@@ -9,7 +9,14 @@ from typing import Any, Final, cast
 import grpc
 import pytest
 
-from kept.access_control.v1 import audit_pb2, audit_pb2_grpc, authz_pb2, authz_pb2_grpc
+from kept.access_control.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    authz_pb2,
+    authz_pb2_grpc,
+    evaluation_keys_pb2,
+    evaluation_keys_pb2_grpc,
+)
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import interactions_pb2
 from kept.options.v1 import roles_pb2
@@ -18,10 +25,13 @@ from kept.safety_review.v1 import (
     cases_pb2,
     cases_pb2_grpc,
     detectors_pb2_grpc,
+    evaluation_pb2_grpc,
     lifecycle_pb2_grpc,
+    reports_pb2_grpc,
     screening_pb2,
     screening_pb2_grpc,
 )
+from kept.settings.v1 import identifiers_pb2, identifiers_pb2_grpc
 from services.safety_review.config import SafetyReviewConfig
 from services.safety_review.wiring import wire
 from shared.callers import not_allowed
@@ -29,7 +39,7 @@ from shared.config import Tls
 from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.identity import Caller, CallerKind
-from shared.ids import new_record_id
+from shared.ids import entropy, new_record_id
 from shared.inprocess import InProcess
 from shared.redaction import Secret
 from shared.service import Registrar, Service
@@ -89,6 +99,8 @@ class Peers(
     audit_pb2_grpc.AuditServiceServicer,
     authz_pb2_grpc.AuthzServiceServicer,
     holds_pb2_grpc.HoldServiceServicer,
+    evaluation_keys_pb2_grpc.EvaluationKeyServiceServicer,
+    identifiers_pb2_grpc.IdentifierServiceServicer,
 ):
     """What access control and retention were told. A person's token is the person's id. `refuse` fails calls of holds and cases,
     `refuse_hold` those of holds alone."""
@@ -101,6 +113,11 @@ class Peers(
     affiliations: dict[str, list[str]] = field(default_factory=dict)
     roles: dict[str, "roles_pb2.StaffRole.ValueType"] = field(default_factory=dict)
     members: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, bytes] = field(default_factory=dict)
+    opened_for: list[str] = field(default_factory=list)
+    named: identifiers_pb2.ListIdentifiersResponse = field(
+        default_factory=identifiers_pb2.ListIdentifiersResponse
+    )
 
     def _take(self, kept: list[Any], request: Any) -> None:
         if self.refuse is not None:
@@ -148,12 +165,41 @@ class Peers(
         self._take(self.holds, request)
         return holds_pb2.ReleaseHoldResponse()
 
+    def MakeEvaluationKey(
+        self, request: evaluation_keys_pb2.MakeEvaluationKeyRequest, context: Any
+    ) -> evaluation_keys_pb2.MakeEvaluationKeyResponse:
+        key = self.keys.setdefault(request.set_id, entropy(32))
+        return evaluation_keys_pb2.MakeEvaluationKeyResponse(key=key)
+
+    def OpenEvaluationKey(
+        self, request: evaluation_keys_pb2.OpenEvaluationKeyRequest, context: Any
+    ) -> evaluation_keys_pb2.OpenEvaluationKeyResponse:
+        if request.set_id not in self.keys:
+            raise KeptError(Reason.REASON_SET_ENDED, "The set has ended.")
+        self.opened_for.append(request.person_id)
+        return evaluation_keys_pb2.OpenEvaluationKeyResponse(key=self.keys[request.set_id])
+
+    def DestroyEvaluationKey(
+        self, request: evaluation_keys_pb2.DestroyEvaluationKeyRequest, context: Any
+    ) -> evaluation_keys_pb2.DestroyEvaluationKeyResponse:
+        if self.refuse is not None:
+            raise self.refuse
+        self.keys.pop(request.set_id, None)
+        return evaluation_keys_pb2.DestroyEvaluationKeyResponse()
+
+    def ListIdentifiers(
+        self, request: identifiers_pb2.ListIdentifiersRequest, context: Any
+    ) -> identifiers_pb2.ListIdentifiersResponse:
+        return self.named
+
     def register(self, registrar: Registrar) -> None:
         """Adds all of them to a server."""
         server = cast(grpc.Server, registrar)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self, server)
         authz_pb2_grpc.add_AuthzServiceServicer_to_server(self, server)
         holds_pb2_grpc.add_HoldServiceServicer_to_server(self, server)
+        evaluation_keys_pb2_grpc.add_EvaluationKeyServiceServicer_to_server(self, server)
+        identifiers_pb2_grpc.add_IdentifierServiceServicer_to_server(self, server)
 
 
 class Stubs:
@@ -163,6 +209,8 @@ class Stubs:
         self.screening = screening_pb2_grpc.ScreeningServiceStub(channel)
         self.cases = cases_pb2_grpc.CaseServiceStub(channel)
         self.detectors = detectors_pb2_grpc.DetectorServiceStub(channel)
+        self.evaluation = evaluation_pb2_grpc.EvaluationServiceStub(channel)
+        self.reports = reports_pb2_grpc.ReportServiceStub(channel)
         self.lifecycle = lifecycle_pb2_grpc.LifecycleServiceStub(channel)
 
 

@@ -60,6 +60,12 @@ _STATEMENTS = (
     )
     """,
     "CREATE INDEX claims_by_time ON claims (claimed_at)",
+    # The UTC day of a UUIDv7: its first 48 bits are milliseconds since 1970 (RFC 9562, section 5.7).
+    """
+    CREATE FUNCTION record_day(record_id bytea) RETURNS date LANGUAGE sql IMMUTABLE STRICT AS $$
+        SELECT DATE '1970-01-01' + (('x' || encode(substring(record_id FOR 6), 'hex'))::bit(48)::bigint / 86400000)::integer
+    $$
+    """,
     """
     CREATE TABLE screened_days (
         day date NOT NULL,
