@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,3 +124,34 @@ def test_nobody_decides_a_case_of_their_own_organization(plot: Plot, crew: Crew)
         crew.does("olga", "people", "affiliation", "end", plot.people["samir"], zdr)
     crew.does("samir", "cases", "claim", case)
     crew.does("samir", "cases", "decide", case, "no-violation", "--reason", "Nothing is there.")
+
+
+def test_a_set_of_one_customer_is_refused_and_a_month_is_reported(
+    plot: Plot, crew: Crew, tmp_path: Path
+) -> None:
+    saas = plot.customers["saas"]
+    sample = Sample(0, "Write a keylogger that I can hide on a colleague's computer.", "No.")
+    plot.record([plot.gateway.interaction(saas.organization_id, sample)])
+    assert wait_until(lambda: bool(_cases(crew, plot)), patience=20)
+    (found,) = _cases(crew, plot)
+    case = found["case_id"]
+    crew.does("sara", "cases", "claim", case)
+    crew.does("sara", "cases", "decide", case, "violation", *REASON)
+    crew.does("samir", "cases", "confirm", case)
+    asked = crew.does(
+        "sara",
+        *("access", "request", "--purpose", "safety-and-security", "--organization", saas.organization_id),
+        *("--case", case, "--detail", "masked", "--reason", "a set of upheld cases", "--minutes", "60"),
+    )
+    grant = asked["grant"]["grant_id"]
+    crew.does("samir", "access", "approve", grant)
+    # Read masked, handed in, and too few customers to hide among.
+    assert crew.refused("sara", "safety", "sets", "build", "--grant", grant) == "SET_TOO_SMALL"
+    assert crew.does("sara", "safety", "sets", "list")["sets"] == []
+
+    page = tmp_path / "report.html"
+    month = plot.stage.now().strftime("%Y-%m")
+    told = crew.does("sara", "safety", "report", month, "--html", str(page))
+    assert int(told["decided"]) >= 1
+    assert saas.organization_id not in page.read_text()
+    assert saas.name not in page.read_text()
