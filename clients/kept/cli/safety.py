@@ -129,21 +129,14 @@ def build(
         set=evaluation_pb2.SetRequest(request_id=call.request_id(request_id))
     )
     first.set.term.FromTimedelta(timedelta(days=days))
-    covered = [_for_case(call, one) for one in grant]
-
-    def messages() -> Iterator["evaluation_pb2.BuildSetRequest"]:
-        yield first
-        message = evaluation_pb2.BuildSetRequest()
-        for grant_id, scope in covered:
-            for record in _read(call, grant_id, scope):
-                message.records.append(record)
-                if len(message.records) == _A_MESSAGE:
-                    yield message
-                    message = evaluation_pb2.BuildSetRequest()
-        if message.records:
-            yield message
-
-    response = _evaluation(call).BuildSet(messages())
+    messages = [first]
+    # All is read before anything is handed in: a read that fails leaves no call behind that waits for it.
+    for grant_id, scope in [_for_case(call, one) for one in grant]:
+        for record in _read(call, grant_id, scope):
+            if messages[-1] is first or len(messages[-1].records) == _A_MESSAGE:
+                messages.append(evaluation_pb2.BuildSetRequest())
+            messages[-1].records.append(record)
+    response = _evaluation(call).BuildSet(iter(messages))
     call.show(
         response,
         lambda: [
