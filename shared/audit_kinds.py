@@ -71,7 +71,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "break_glass.reviewed": _kind("Somebody else reviewed it.", "what requester verdict note late"),
     "case.known": _kind("A case of safety review can be named in grants.", "records state"),
     "case.closed": _kind("A case was closed.", "upheld ended_grants"),
-    "affiliation.declared": _kind("A person has to do with a customer and decides no case of it."),
+    "affiliation.declared": _kind(
+        "A person has to do with a customer and decides no case of it.", "ended_grants"
+    ),
     "affiliation.ended": _kind("A person's affiliation with a customer was ended."),
     "evaluation_key.made": _kind("The key of an evaluation set was made, or made known again.", "ends_at"),
     "evaluation_key.opened": _kind("The key of an evaluation set was opened for somebody's evaluation."),
@@ -252,6 +254,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "case.dismissed": _kind("No violation was found; the case is closed.", "category decision"),
     "case.decided": _kind("Somebody found a violation; another has to confirm.", "category decision"),
     "case.confirmed": _kind("A second person confirmed the violation.", "category decided_by"),
+    "case.told": _kind("From now on the customer may see an upheld case, and appeal.", "category"),
     "case.returned": _kind("A second person did not confirm it.", "category decided_by"),
     "case.reported": _kind("Somebody put records into a case that no detector found.", "category records"),
     "case.escalated": _kind("A reviewer handed a case on, undecided.", "category desk"),

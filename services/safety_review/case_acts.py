@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.safety_review import notices
-from services.safety_review.cases import DISMISSED, Case, as_of, etag
+from services.safety_review.cases import DISMISSED, UPHELD, Case, as_of, etag
 from services.safety_review.store import Tx, history
 from services.safety_review.store import cases as store
 from services.safety_review.store.cases import Flag
@@ -63,6 +63,8 @@ class CaseActs:
         if case.state == DISMISSED:
             for flag in store.flags_of(tx, [case.case_id])[case.case_id]:
                 self._outbox.put(tx, notices.HOLD, notices.release_hold(flag.hold_request_id, case.case_id))
+        if case.state == UPHELD and case.told_at == case.closed_at:
+            self._audit(tx, "case.told", notices.SERVICE, case, {}, told=True)
         self._outbox.put(tx, notices.CASE, notices.close_case(case.case_id, upheld=case.state != DISMISSED))
 
     def _review(self, tx: Tx, case: Case) -> Review:

@@ -8,6 +8,7 @@ from tests.simulation.actors.engineers import Engineers
 from tests.simulation.actors.gateway import Gateway
 from tests.simulation.actors.legal import Legal
 from tests.simulation.actors.operators import Operators
+from tests.simulation.actors.reviewers import Reviewers
 from tests.simulation.beginning import join
 from tests.simulation.clocks import STEPS
 from tests.simulation.invariants import check, check_settled
@@ -36,6 +37,7 @@ class History:
         self._legal = Legal(self.scene)
         self._operators = Operators(self.scene)
         self._customers = Customers(self.scene)
+        self._reviewers = Reviewers(self.scene)
         self._acts: dict[Callable[[], None], float] = {
             self._gateway.records: 12,
             self._gateway.sends_again: 3,
@@ -48,6 +50,9 @@ class History:
             self._operators.takes_role: 0.5,
             self._legal.places_hold: 3,
             self._legal.releases_hold: 1,
+            self._reviewers.looks_at_case: 2,
+            self._reviewers.appeals: 0.5,
+            self._reviewers.reopens_case: 0.5,
             self._customers.zero_data_retention: 1,
             self._customers.training: 1,
             self._customers.leaves: 0.5,

@@ -9,8 +9,9 @@ from typing import Final
 from kept.options.v1 import roles_pb2
 from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.authorization.authority import powers_in_force
+from services.access_control.grants.acts import end_grants
 from services.access_control.people.second_person import require_other
-from services.access_control.store import Connection, directory
+from services.access_control.store import Connection, directory, grants
 from services.access_control.store import affiliations as store
 from services.access_control.store.affiliations import Affiliation
 from shared.clock import Clock
@@ -32,7 +33,8 @@ class Affiliations:
         self._decisions = decisions
 
     def declare(self, actor: str, person_id: str, organization_id: str) -> Affiliation:
-        """Counts at once. Raises POWER_REQUIRED for another person, NOT_FOUND, LIMIT_REACHED."""
+        """Counts at once; the person's grants for cases of the organization end. Raises POWER_REQUIRED for another person, NOT_FOUND,
+        LIMIT_REACHED."""
         question = Question(actor, subjects=(person_id, organization_id), facts={"act": "declare"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
             if actor != person_id:
@@ -51,8 +53,22 @@ class Affiliations:
                 )
             made = Affiliation(person_id, organization_id, actor, self._clock.now())
             store.add(tx, made)
+            of_cases = [
+                grant
+                for grant in grants.open_of_person(tx, person_id)
+                if grant.data is not None
+                and grant.data.case_id
+                and grant.data.organization_id == organization_id
+            ]
+            ended = end_grants(
+                tx, self._decisions, of_cases, actor, "its holder is affiliated", self._clock.now()
+            )
             self._decisions.write(
-                tx, "affiliation.declared", actor, subjects=[person_id, organization_id], facts={}
+                tx,
+                "affiliation.declared",
+                actor,
+                subjects=[person_id, organization_id],
+                facts={"ended_grants": ended},
             )
             return made
 

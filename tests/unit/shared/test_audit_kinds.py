@@ -206,7 +206,7 @@ CHANGES: Final = {
         "safety_review.EvaluationService/EvaluateDetectors": "evaluation_set.used",
         "safety_review.EvaluationService/DeleteSet": "evaluation_set.ended",
         "safety_review.CaseService/DecideCase": "case.dismissed case.decided",
-        "safety_review.CaseService/ConfirmDecision": "case.confirmed case.returned",
+        "safety_review.CaseService/ConfirmDecision": "case.confirmed case.returned case.told",
         "safety_review.LifecycleService/EraseOrganization": "organization.erased",
         "safety_review.LifecycleService/EraseRecords": "records.erased",
         "safety_review.ScreeningService/Screen": "records.flagged case.opened behaviour.noticed",

@@ -1,7 +1,8 @@
 """Who has to do with a customer: declared by one and at once, taken back by another; told to safety review and to nobody else."""
 
-from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, directory_pb2
+from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, directory_pb2, grants_pb2
 from shared.identity import Caller, CallerKind
+from shared.ids import new_id, new_record_id
 from tests.unit.access_control.workforce import Workforce, migrated_vault, workforce, world
 from tests.unit.access_control.world import ORG, OTHER, SAFETY, World, refusal
 
@@ -44,6 +45,26 @@ def test_what_is_declared_counts_at_once_and_only_another_ends_it(workforce: Wor
     assert _told(world, "safety_review", GET_CASE) == []
     _end(world, "ada", sara)
     assert [len(world.entries(f"affiliation.{act}")) for act in ("declared", "ended")] == [1, 1]
+
+
+def test_its_cases_open_nothing_to_them(workforce: Workforce) -> None:
+    world = workforce.world
+    world.person("sara", SAFETY)
+    world.person("sue", SAFETY)
+    case_id, mine = new_id("case"), new_record_id(world.clock.now())
+    review = authz_pb2_grpc.AuthzServiceStub(
+        world.served.channel(Caller(CallerKind.SERVICE, "safety_review"))
+    )
+    review.OpenCase(authz_pb2.OpenCaseRequest(case_id=case_id, organization_id=ORG, record_ids=[mine]))
+    case = {"purpose": grants_pb2.PURPOSE_SAFETY_AND_SECURITY, "case_id": case_id}
+    grant = world.request("sara", **case)
+    world.approve("sue", grant)
+    world.open("sara", grant.grant_id, mine)
+    _declare(world, "sara", OTHER)
+    world.open("sara", grant.grant_id, mine)
+    _declare(world, "sara")
+    assert refusal(lambda: world.open("sara", grant.grant_id, mine)) == "GRANT_REVOKED"
+    assert refusal(lambda: world.request("sara", **case)) == "CONFLICT_OF_INTEREST"
 
 
 def test_no_other_service_is_told(workforce: Workforce) -> None:
