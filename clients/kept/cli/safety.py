@@ -24,6 +24,8 @@ _Html = Annotated[
 ]
 # Content is large: few records a message.
 _A_MESSAGE: Final = 10
+# Seconds for thousands of texts, looked at by two versions.
+_EVALUATION: Final = 300.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -83,7 +85,9 @@ def report(
     response = stub.GetSafetyReport(reports_pb2.GetSafetyReportRequest(month=month))
     if html is not None:
         figures = (
-            _evaluation(call).EvaluateDetectors(evaluation_pb2.EvaluateDetectorsRequest(set_id=set_))
+            _evaluation(call).EvaluateDetectors(
+                evaluation_pb2.EvaluateDetectorsRequest(set_id=set_), timeout=_EVALUATION
+            )
             if set_
             else None
         )
@@ -231,7 +235,7 @@ def evaluate(
         request.candidate_rules = candidate.read_bytes()
     if controls is not None:
         request.controls.extend(filter(None, controls.read_text(encoding="utf-8").splitlines()))
-    response = _evaluation(call).EvaluateDetectors(request)
+    response = _evaluation(call).EvaluateDetectors(request, timeout=_EVALUATION)
     if html is not None:
         html.write_text(evaluation_page(response), encoding="utf-8")
     shares = [
