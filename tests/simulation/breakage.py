@@ -18,10 +18,6 @@ from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow
 from services.logging import admission, ingest
 from services.logging.store import billing, retention, tables, writing
-from services.safety_review import reviews
-from services.safety_review.case_acts import CaseActs
-from services.safety_review.cases import Case
-from services.safety_review.store import history
 from services.settings.subject_requests import SubjectRequests
 from shared.ids import new_id
 from shared.replica import Replica
@@ -70,10 +66,6 @@ def _withhold_nothing(
     return len(record_ids), custody._clock.now()
 
 
-def _close_and_keep(acts: CaseActs, tx: Connection, case: Case) -> None:
-    history.add_decision(tx, case)
-
-
 _drop_day = retention.drop_day
 _load = grants.load
 _write = DecisionLog.write
@@ -81,7 +73,6 @@ _write = DecisionLog.write
 _READING = frozenset({"records", "asks_for_access", "reads"})
 _HOLDING = frozenset({"records", "places_hold", "releases_hold"})
 _FORGETTING = frozenset({"records", "sends_again", "forgets"})
-_REVIEWING = frozenset({"records", "looks_at_case", "reopens_case"})
 _CHOOSING = frozenset({"joins", "chooses_unheard", "records"})
 
 # What the statement for one record asks, without end users' fences.
@@ -118,10 +109,6 @@ SAFEGUARDS = {
     "withheld": Safeguard(10, Custody, "withhold", _withhold_nothing, _FORGETTING, 10),
     # What a customer passed on reaches retention.
     "passed_on": Safeguard(10, SubjectRequests, "_hand_over", lambda *_: None, _FORGETTING, 10),
-    # What was no violation is let go.
-    "release": Safeguard(13, CaseActs, "_close", _close_and_keep, _REVIEWING, 12),
-    # Nobody handles a case twice.
-    "others": Safeguard(13, reviews, "require_fit", lambda reviewer, case: None, _REVIEWING, 12),
     # A grant is over at its end.
     "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10),
     # No audit entry, no key.

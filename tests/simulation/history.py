@@ -50,9 +50,6 @@ class History:
             self._operators.takes_role: 0.5,
             self._legal.places_hold: 3,
             self._legal.releases_hold: 1,
-            self._reviewers.looks_at_case: 2,
-            self._reviewers.appeals: 0.5,
-            self._reviewers.reopens_case: 0.5,
             self._customers.zero_data_retention: 1,
             self._customers.training: 1,
             self._customers.leaves: 0.5,
@@ -63,6 +60,12 @@ class History:
             self.chooses_unheard: 0.5,
             self.jobs: 3,
         }
+        if not favoured:  # what is about something else has no time for cases
+            self._acts |= {
+                self._reviewers.looks_at_case: 2,
+                self._reviewers.appeals: 0.5,
+                self._reviewers.reopens_case: 0.5,
+            }
         for act in self._acts:
             if act.__name__ in favoured:
                 self._acts[act] += 20
