@@ -10,6 +10,7 @@ from kept.access_control.v1 import (
     authz_pb2_grpc,
     directory_pb2_grpc,
     evaluation_keys_pb2_grpc,
+    exports_pb2_grpc,
     grants_pb2_grpc,
     keys_pb2_grpc,
     lifecycle_pb2_grpc,
@@ -17,6 +18,7 @@ from kept.access_control.v1 import (
 from kept.retention.v1 import rules_pb2_grpc
 from kept.settings.v1 import policies_pb2_grpc
 from services.access_control.audit.decision_log import DecisionLog
+from services.access_control.audit.exports import Exports
 from services.access_control.audit.log import AuditLog
 from services.access_control.authorization.authority import Authority
 from services.access_control.authorization.policy import Authorization
@@ -47,6 +49,7 @@ from services.access_control.servicers.audit import AuditServicer
 from services.access_control.servicers.authz import AuthzServicer
 from services.access_control.servicers.directory import DirectoryServicer
 from services.access_control.servicers.evaluation_keys import EvaluationKeyServicer
+from services.access_control.servicers.exports import ExportServicer
 from services.access_control.servicers.grants import GrantServicer
 from services.access_control.servicers.keys import KeyServicer
 from services.access_control.servicers.lifecycle import LifecycleServicer
@@ -132,6 +135,9 @@ def wire(
             EvaluationKeyServicer(evaluation_keys), server
         )
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(audit_log), server)
+        exports_pb2_grpc.add_ExportServiceServicer_to_server(
+            ExportServicer(Exports(database, decisions)), server
+        )
 
     return Service(
         register=register,
