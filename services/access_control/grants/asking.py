@@ -144,7 +144,7 @@ class Asking:
         require_requester(grant, requester, now)
         break_glass.require_reviewed(tx, grant.requested_by, now)
         if data is not None and case is not None:
-            require_unaffiliated(tx, person.person_id, case.organization_id)
+            require_unaffiliated(tx, grant.requested_by, case.organization_id)
             self._require_case_records(tx, data, case)
         who, what = principal_entity(requester, now), grant_entity(grant, Approvals(0, False), now)
         if grant.broken_glass is None:
