@@ -13,6 +13,10 @@ WITHOUT ?=
 WORKERS ?= 2
 # The database that test-postgres and test-citus run on.
 DATABASE ?=
+# What the image is built on, such as BASE=debian-with-python@sha256:…; without it, what `make image-base` made.
+BASE ?=
+# How `make chaos` runs, such as CHAOS=--processes where there is podman but processes are wanted.
+CHAOS ?=
 # What `make test` runs, such as TESTS=tests/unit or TESTS="tests/unit -k merkle".
 TESTS ?= tests
 
@@ -21,7 +25,8 @@ PY := $(VENV)/bin/python
 CODE := $(wildcard services shared clients/kept deploy tests bench protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop demo test test-postgres test-citus fuzz lint proto simulate model bench bench-peers lock clean
+.PHONY: help setup run stop demo test test-postgres test-citus fuzz lint deploy-check proto simulate model bench bench-peers \
+	image image-base image-check chaos lock clean
 
 help: ## this list
 	@echo "Kept: promises about prompts, made true. Start with: make run"
@@ -67,6 +72,9 @@ lint: setup ## style, types, who may import whom, contracts
 	@echo "lint: contracts (buf)"
 	@$(PY) protos/lint.py
 
+deploy-check: setup ## render the Kubernetes overlays, check them against schemas, contracts, metrics and rules
+	@$(PY) -m deploy.check
+
 proto: setup ## compile the contracts again, changed or not
 	@$(PY) protos/generate.py --force
 
@@ -81,6 +89,18 @@ bench: setup ## measure, and write build/bench.json
 
 bench-peers: setup ## measure against Arize Phoenix, installed for it under build/, and add to build/bench.json
 	@$(PY) -m bench phoenix_ratio
+
+image: setup ## build the container image: make image BASE=name@sha256:… of a Debian with python3 (see deploy/image/README.md)
+	@$(PY) -m deploy.image build $(if $(BASE),--base "$(BASE)")
+
+image-base: setup ## make such a Debian here by debootstrap, as root, for machines that reach no registry of images
+	@$(PY) -m deploy.image base
+
+image-check: setup ## build the image twice, and try on it what is demanded of it
+	@$(PY) -m deploy.image check $(if $(BASE),--base "$(BASE)")
+
+chaos: setup ## two replicas of everything under load, while parts are killed, cut off and replaced: writes build/chaos.md
+	@$(PY) -m deploy.chaos $(CHAOS)
 
 UV_LOCK := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	--no-header --python-version 3.11

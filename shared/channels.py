@@ -18,6 +18,8 @@ import grpc
 
 from shared.config import Tls
 from shared.errors import from_rpc_error
+from shared.telemetry import CERTIFICATE_EXPIRES
+from shared.tracing import outgoing
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 _DEADLINE_SECONDS: Final = 10.0
@@ -47,10 +49,16 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.service_config", _SERVICE_CONFIG),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # A replica that nothing is heard of any more: what was sent and not acknowledged for so long (TCP_USER_TIMEOUT, which gRPC sets by
+    # this) ends the connection, within a call's deadline, so that the call goes to another replica. An idle connection finds out by a ping.
+    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.keepalive_timeout_ms", 4_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A name is looked up again when a connection ends, and gRPC waits 30 s between look-ups: longer than it takes to replace all replicas.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
 
 
@@ -116,7 +124,7 @@ class _Unary:
 
     def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
         try:
-            return self._make()(request, timeout=deadline_for(timeout), metadata=metadata)
+            return self._make()(request, timeout=deadline_for(timeout), metadata=outgoing(metadata))
         except grpc.RpcError as error:
             raise from_rpc_error(error, self._service) from None
 
@@ -127,7 +135,7 @@ class _Stream:
         self._make = make
 
     def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> "TypedStream":
-        return TypedStream(self._service, self._make()(request, timeout=timeout, metadata=metadata))
+        return TypedStream(self._service, self._make()(request, timeout=timeout, metadata=outgoing(metadata)))
 
 
 class TypedStream:
@@ -167,14 +175,12 @@ class Channels:
         return TypedCalls(service, lambda: self._current(service))
 
     def _current(self, service: str) -> grpc.Channel:
-        version = tuple(
-            path.stat().st_mtime_ns for path in (self._tls.certificate, self._tls.key, self._tls.authority)
-        )
         with self._lock:
             made = self._made.get(service)
-            if made is not None and made[0] == version:
-                return made[1]
             try:
+                version = version_of(self._tls)
+                if made is not None and made[0] == version:
+                    return made[1]
                 credentials = client_credentials(self._tls)
             except (OSError, ValueError):
                 if made is not None:  # half-written files: the last good ones serve on
@@ -183,7 +189,7 @@ class Channels:
             # Every service's certificate is good for the host it runs on; only its own is good for its name.
             name = ("grpc.ssl_target_name_override", server_name(service, self._trust_domain))
             channel = grpc.secure_channel(
-                _target(self._peers[service]), credentials, options=(*CHANNEL_OPTIONS, name)
+                target(self._peers[service]), credentials, options=(*CHANNEL_OPTIONS, name)
             )
             self._made[service] = (version, channel)
             # Calls in progress go on over the old channel, which closes itself when the last one lets go of it.
@@ -202,30 +208,37 @@ def server_name(service: str, trust_domain: str) -> str:
     return f"{service.replace('_', '-')}.{trust_domain}"
 
 
-def _target(address: str) -> str:
-    host = address.rpartition(":")[0]
-    return address if host.replace(".", "").isdigit() else f"dns:///{address}"
+def target(address: str) -> str:
+    """The gRPC target of "host:port". A name is looked up and may stand for many replicas (a headless service); numeric ones of several
+    replicas are given with commas between."""
+    first = address.partition(",")[0].rpartition(":")[0]
+    if not first.replace(".", "").isdigit():
+        return f"dns:///{address}"
+    return f"ipv4:{address}" if "," in address else address
+
+
+def version_of(tls: Tls) -> tuple[int, ...]:
+    """Another value when one of the files was replaced. Raises OSError while one is missing."""
+    return tuple(file.stat().st_mtime_ns for file in (tls.certificate, tls.key, tls.authority))
 
 
 def client_credentials(tls: Tls) -> grpc.ChannelCredentials:
     """Credentials from the files as they are now. Raises ValueError when certificate and key do not belong together."""
-    certificate, key, authority = (
-        matching_pair(tls.certificate, tls.key),
-        tls.key.read_bytes(),
-        tls.authority.read_bytes(),
-    )
-    return grpc.ssl_channel_credentials(authority, key, certificate)
+    certificate, key = matching_pair(tls.certificate, tls.key)
+    return grpc.ssl_channel_credentials(tls.authority.read_bytes(), key, certificate)
 
 
-def matching_pair(certificate_file: Path, key_file: Path) -> bytes:
-    """The certificate, checked to belong to the key: two files are replaced one after the other."""
+def matching_pair(certificate_file: Path, key_file: Path) -> tuple[bytes, bytes]:
+    """Certificate and key, checked to belong together: two files are replaced one after the other. Raises ValueError, OSError."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-    certificate = certificate_file.read_bytes()
+    certificate, key = certificate_file.read_bytes(), key_file.read_bytes()
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    of_certificate = x509.load_pem_x509_certificate(certificate).public_key().public_bytes(*form)
-    of_key = load_pem_private_key(key_file.read_bytes(), None).public_key().public_bytes(*form)
+    read = x509.load_pem_x509_certificate(certificate)
+    of_certificate = read.public_key().public_bytes(*form)
+    of_key = load_pem_private_key(key, None).public_key().public_bytes(*form)
     if of_certificate != of_key:
         raise ValueError("certificate and key do not belong together")
-    return certificate
+    CERTIFICATE_EXPIRES.set(read.not_valid_after_utc.timestamp())
+    return certificate, key

@@ -5,6 +5,7 @@ each job in a thread of its own; the simulation calls steps itself, in an order 
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from datetime import timedelta
 import structlog
 
 from shared.errors import KeptError
+from shared.telemetry import JOB_FAILING
 
 _log = structlog.get_logger(__name__)
 
@@ -64,18 +66,20 @@ class JobRunner:
             self._threads.append(thread)
 
     def stop(self, timeout: timedelta) -> None:
-        """Lets steps in progress end, and waits for them that long."""
+        """Lets steps in progress end, and waits for all of them together that long."""
+        until = time.monotonic() + timeout.total_seconds()
         self._stopping.set()
         for job in self._jobs:
             job.wake.set()
         for thread in self._threads:
-            thread.join(timeout.total_seconds())
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _run(self, job: Job) -> None:
         failed = False
         while not self._stopping.is_set():
             more = False
             job.wake.clear()
+            JOB_FAILING.labels(job.name).set(failed)
             try:
                 more = job.step()
                 if failed:

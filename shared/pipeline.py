@@ -5,6 +5,7 @@ declared; people and gateways are decided on by the service's authority; the req
 goes wrong becomes a status with a reason. An exception's text never leaves the process.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -25,6 +26,7 @@ from shared.identity import Caller, CallerKind, RefusedToken, with_correlation
 from shared.ids import new_id
 from shared.service import CallerAuthority, Refused
 from shared.telemetry import CALLS, RPC_REFUSED
+from shared.tracing import served
 
 _log = structlog.get_logger(__name__)
 _OURS: Final = "kept."
@@ -47,12 +49,24 @@ class _Malformed:
 class CallContext:
     """The context that methods get: gRPC's own, and who calls.
 
-    Everything but `caller` is passed on to the transport's context.
+    Everything but `caller` is passed on to the transport's context; a stream is active no more once its process drains.
     """
 
-    def __init__(self, inner: grpc.ServicerContext, caller: Caller) -> None:
+    def __init__(
+        self, inner: grpc.ServicerContext, caller: Caller, draining: threading.Event | None = None
+    ) -> None:
         self._inner = inner
+        self._draining = draining
         self.caller = caller
+        # Whether the method was told to end because the process drains.
+        self.ended_early = False
+
+    def is_active(self) -> bool:
+        """Whether the stream is to go on."""
+        if self._draining is not None and self._draining.is_set():
+            self.ended_early = True
+            return False
+        return bool(self._inner.is_active())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -68,15 +82,21 @@ def caller_of(context: grpc.ServicerContext) -> Caller:
 class StreamPool:
     """Threads for methods that answer with a stream, apart from those of the others.
 
-    At most `limit` streams are open; one more is refused at once, by one of a few threads that are kept for that.
+    At most `limit` streams are open; one more is refused at once, by one of a few threads that are kept for that. draining: set when those
+    that would go on have to end.
     """
 
     def __init__(self, limit: int) -> None:
+        self.draining = threading.Event()
         self.threads = ThreadPoolExecutor(limit + 4, thread_name_prefix="stream")
         # A queue of places, for what a finalizer gives back must wait for no lock (see CallCounts); this one's `put` does not.
         self._free: SimpleQueue[None] = SimpleQueue()
         for _ in range(limit):
             self._free.put(None)
+
+    def drain(self) -> None:
+        """Ends streams that would go on for ever, each at its own next step, with SHUTTING_DOWN: the caller opens another elsewhere."""
+        self.draining.set()
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -158,19 +178,23 @@ class Pipeline(_Interceptor):
     ) -> Callable[[Any, grpc.ServicerContext], Any]:
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             call, correlation_id, code = CALLS.begin("unary", method), new_id("call"), "OK"
-            try:
-                caller = self._admit(method, context, correlation_id)
-                checked = (
-                    _checked_stream(request) if request_streaming else self._checked(caller, method, request)
-                )
-                with within(context.time_remaining()):
-                    return behavior(checked, CallContext(context, caller))
-            except Exception as error:  # noqa: BLE001 - the one place that turns any failure into a status
-                failure = _as_kept(error, method, correlation_id, context)
-                code = failure.status.name
-                _abort(context, failure, method, correlation_id)
-            finally:
-                CALLS.end(call, code)
+            with served(method, context) as seen:
+                try:
+                    caller = self._admit(method, context, correlation_id)
+                    checked = (
+                        _checked_stream(request)
+                        if request_streaming
+                        else self._checked(caller, method, request)
+                    )
+                    with within(context.time_remaining()):
+                        return behavior(checked, CallContext(context, caller))
+                except Exception as error:  # noqa: BLE001 - the one place that turns any failure into a status
+                    failure = _as_kept(error, method, correlation_id, context)
+                    code = failure.status.name
+                    seen.failed(failure.status, failure.name, correlation_id)
+                    _abort(context, failure, method, correlation_id)
+                finally:
+                    CALLS.end(call, code)
 
         return answer
 
@@ -179,26 +203,32 @@ class Pipeline(_Interceptor):
     ) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
         def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             call, correlation_id, code = CALLS.begin("stream", method), new_id("call"), "OK"
-            try:
-                with self._long_streams.place() if self._long_streams is not None else nullcontext():
-                    caller = self._admit(method, context, correlation_id)
-                    checked = (
-                        _checked_stream(request)
-                        if request_streaming
-                        else self._checked(caller, method, request)
-                    )
-                    yield from behavior(checked, CallContext(context, caller))
-            except GeneratorExit:
-                code = ""
-                CALLS.left(call)
-                raise
-            except Exception as error:  # noqa: BLE001 - as above
-                failure = _as_kept(error, method, correlation_id, context)
-                code = failure.status.name
-                _abort(context, failure, method, correlation_id)
-            finally:
-                if code:
-                    CALLS.end(call, code)
+            with served(method, context) as seen:
+                try:
+                    with self._long_streams.place() if self._long_streams is not None else nullcontext():
+                        caller = self._admit(method, context, correlation_id)
+                        draining = None if self._long_streams is None else self._long_streams.draining
+                        checked = (
+                            _checked_stream(request, draining)
+                            if request_streaming
+                            else self._checked(caller, method, request)
+                        )
+                        own = CallContext(context, caller, draining)
+                        yield from behavior(checked, own)
+                        if own.ended_early:
+                            raise _shutting_down()
+                except GeneratorExit:
+                    code = ""
+                    CALLS.left(call)
+                    raise
+                except Exception as error:  # noqa: BLE001 - as above
+                    failure = _as_kept(error, method, correlation_id, context)
+                    code = failure.status.name
+                    seen.failed(failure.status, failure.name, correlation_id)
+                    _abort(context, failure, method, correlation_id)
+                finally:
+                    if code:
+                        CALLS.end(call, code)
 
         return stream
 
@@ -263,9 +293,20 @@ def field_path(violation: protovalidate.Violation) -> str:
     return path or "(message)"
 
 
-def _checked_stream(requests: Iterator[Any]) -> Iterator[Any]:
+def _checked_stream(requests: Iterator[Any], draining: threading.Event | None = None) -> Iterator[Any]:
     for request in requests:
+        # What was answered stays; what was not is sent again, to a process that stays.
+        if draining is not None and draining.is_set():
+            raise _shutting_down()
         yield _checked(request)
+
+
+def _shutting_down() -> KeptError:
+    return KeptError(
+        Reason.REASON_SHUTTING_DOWN,
+        "This process is going; another answers.",
+        retry_after=timedelta(milliseconds=100),
+    )
 
 
 def _as_kept(error: Exception, method: str, correlation_id: str, context: grpc.ServicerContext) -> KeptError:

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from kept.replica.v1 import lease_pb2
 from kept.settings.v1 import policies_pb2, policies_pb2_grpc
 from shared.clock import Clock
-from shared.replica import ReceivedChange, Replica
+from shared.replica import POLL_SECONDS, ReceivedChange, Replica
 
 _PAGE: Final = 1000
 P = TypeVar("P")
@@ -47,7 +47,7 @@ def policy_replica(
 
     def poll(since: int) -> tuple[Sequence[ReceivedChange[P]], lease_pb2.Lease]:
         answer = stub.ListPolicyChanges(
-            policies_pb2.ListPolicyChangesRequest(since_version=since, page_size=_PAGE)
+            policies_pb2.ListPolicyChangesRequest(since_version=since, page_size=_PAGE), timeout=POLL_SECONDS
         )
         return [one for change in answer.changes if (one := received(change)) is not None], answer.lease
 

@@ -10,7 +10,7 @@ from kept.retention.v1 import rules_pb2, rules_pb2_grpc
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.errors import lease_lapsed
 from shared.jobs import Job
-from shared.replica import ReceivedChange, Replica
+from shared.replica import POLL_SECONDS, ReceivedChange, Replica
 from shared.terms import DEFAULT, Rule, rule_of
 
 _PAGE: Final = 1000
@@ -72,7 +72,7 @@ class Rules:
 
     def _poll(self, since: int) -> tuple[Sequence[ReceivedChange[_Stated]], lease_pb2.Lease]:
         answer = self._stub.ListRuleChanges(
-            rules_pb2.ListRuleChangesRequest(since_version=since, page_size=_PAGE)
+            rules_pb2.ListRuleChangesRequest(since_version=since, page_size=_PAGE), timeout=POLL_SECONDS
         )
         return [
             ReceivedChange(

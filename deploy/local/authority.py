@@ -67,11 +67,20 @@ class Authority:
             f"spiffe://{self._trust_domain}/{name}", home / "tls.crt", home / "tls.key", self.certificate
         )
         if not self._is_good(identity):
-            key = ec.generate_private_key(ec.SECP256R1())
-            certificate = self._signed(name, identity.spiffe_id, key.public_key(), serves=serves)
-            private_files.write(identity.key, _pem(key))
-            private_files.write(identity.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+            self._renew(identity, name, serves, _LIFE)
         return identity
+
+    def renew(self, name: str, *, serves: bool, life: timedelta) -> Identity:
+        """A new key and certificate for `name`, whatever the old one is good for; it ends after `life`."""
+        identity = self.issue(name, serves=serves)
+        self._renew(identity, name, serves, life)
+        return identity
+
+    def _renew(self, identity: Identity, name: str, serves: bool, life: timedelta) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._signed(name, identity.spiffe_id, key.public_key(), serves=serves, life=life)
+        private_files.write(identity.key, _pem(key))
+        private_files.write(identity.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
     def _is_good(self, identity: Identity) -> bool:
         if not (identity.certificate.exists() and identity.key.exists()):
@@ -101,7 +110,13 @@ class Authority:
         private_files.write(self.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
     def _signed(
-        self, name: str, spiffe_id: str, public_key: ec.EllipticCurvePublicKey, *, serves: bool
+        self,
+        name: str,
+        spiffe_id: str,
+        public_key: ec.EllipticCurvePublicKey,
+        *,
+        serves: bool,
+        life: timedelta,
     ) -> x509.Certificate:
         authority_key = serialization.load_pem_private_key(self._key_file.read_bytes(), password=None)
         assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
@@ -116,7 +131,7 @@ class Authority:
             ]
         issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
         return (
-            _builder(_name(name), self._certificate.subject, public_key, _LIFE)
+            _builder(_name(name), self._certificate.subject, public_key, life)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)

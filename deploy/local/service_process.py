@@ -35,8 +35,9 @@ class Program:
     is_healthy: Callable[[], bool]
 
 
-def spawn(program: Program, log: Path) -> Process:
-    """Start it in a session of its own, so that Ctrl-C at the terminal ends the command and not the stack.
+def spawn(program: Program, log: Path, environment: Mapping[str, str] | None = None) -> Process:
+    """Start it in a session of its own, so that Ctrl-C at the terminal ends the command and not the stack. `environment` is laid over what
+    every part is started with.
 
     Never put a secret into the arguments: every user of the machine can read them.
     """
@@ -46,7 +47,7 @@ def spawn(program: Program, log: Path) -> Process:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | dict(environment or {}),
             cwd=ROOT,
             start_new_session=True,
             umask=0o077,

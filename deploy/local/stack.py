@@ -202,6 +202,11 @@ class Stack:
             patience=patience,
         )
 
+    @property
+    def database(self) -> Postgres:
+        """The stack's database server."""
+        return self._postgres
+
     def database_url(self, service: str) -> str:
         """The URL of a service's live database, password included."""
         return self._postgres.url(service, service, self.layout.secret(service))

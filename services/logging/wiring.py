@@ -26,6 +26,7 @@ from services.logging.servicers.lifecycle import LifecycleServicer
 from services.logging.servicers.otlp import add_otlp_servicers
 from services.logging.servicers.read import ReadServicer
 from services.logging.servicers.usage import UsageServicer
+from services.logging.stored_figures import StoredFigures
 from services.logging.subjects import Subjects
 from services.logging.usage.counting import Counting
 from services.logging.usage.folding import Folding
@@ -106,6 +107,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             Job("reported_usage", timedelta(hours=1), reports.forget),
             feed.job,
             feed.backlog_job,
+            StoredFigures(database).job,
             subjects.job,
             outbox.job,
         ],

@@ -267,13 +267,18 @@ class _Stream:
     async def _channel(self) -> "grpc.aio.Channel":
         import grpc.aio
 
-        version = self._files.version()
-        if self._made is not None:
-            if self._made[0] == version:
+        try:
+            version = self._files.version()
+            if self._made is not None and self._made[0] == version:
                 return self._made[1]
-            await self.close()
+            credentials = self._files.credentials()
+        except KeptError:
+            if self._made is not None:  # the files are being replaced: the last channel serves on
+                return self._made[1]
+            raise
+        await self.close()
         channel = grpc.aio.secure_channel(
-            target(self._address), self._files.credentials(), options=channel_options("logging")
+            target(self._address), credentials, options=channel_options("logging", self._address)
         )
         self._made = (version, channel)
         return channel

@@ -1,8 +1,9 @@
 """Channels to the people ports: TLS by the profile's authority, a bearer token for the service's own audience, a deadline on every
-call, typed errors back, and retries of reads when a service cannot be reached.
+call, typed errors back, and retries of what may be repeated when a service cannot be reached.
 
 Deadlines come from the interceptor: a `timeout` in a service config fires early in gRPC for Python. Retries are gRPC's own
-(gRFC A6), for reads alone: whether a change happened is asked with its request id, by the person who wanted it.
+(gRFC A6), for reads and for changes that bear a request id, which happen once however often they are asked for. Whether another change
+happened is for the person to find out who wanted it.
 """
 
 import importlib
@@ -52,7 +53,7 @@ class Connection:
                 grpc.secure_channel(
                     target(self._profile.addresses[service]),
                     grpc.ssl_channel_credentials(_authority(self._profile)),
-                    options=channel_options(service),
+                    options=channel_options(service, self._profile.addresses[service]),
                 ),
                 Calls(service, token),
             )
@@ -81,42 +82,52 @@ def _authority(profile: Profile) -> bytes:
 
 
 def target(address: str) -> str:
-    """The gRPC target of "host:port": names are looked up, so that all replicas behind one are known."""
-    host = address.rpartition(":")[0]
-    return address if host.replace(".", "").isdigit() or host.startswith("[") else f"dns:///{address}"
+    """The gRPC target of "host:port": names are looked up, so that all replicas behind one are known. Numeric addresses of several replicas
+    are given with commas between."""
+    host = address.partition(",")[0].rpartition(":")[0]
+    if host.replace(".", "").isdigit():
+        return f"ipv4:{address}" if "," in address else address
+    return address if host.startswith("[") else f"dns:///{address}"
 
 
-def channel_options(service: str) -> list[tuple[str, Any]]:
-    """Options of a channel to a service."""
+def channel_options(service: str, address: str) -> list[tuple[str, Any]]:
+    """Options of a channel to a service at "host:port", or several."""
     config = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [
             {
-                "name": [{"service": owner, "method": method} for owner, method in reads(service)],
+                "name": [{"service": owner, "method": method} for owner, method in repeatable(service)],
                 "retryPolicy": {
-                    "maxAttempts": 4,
+                    # 3.3 s in all: a database that is restarted is back by then.
+                    "maxAttempts": 5,
                     "initialBackoff": "0.1s",
-                    "maxBackoff": "1s",
+                    "maxBackoff": "2s",
                     "backoffMultiplier": 3,
                     "retryableStatusCodes": ["UNAVAILABLE"],
                 },
             }
         ],
     }
+    # Of several addresses each is the whole service: their certificates are good for the host of the first.
+    first, several, _ = address.partition(",")
     return [
+        *([("grpc.default_authority", first)] if several else []),
         ("grpc.service_config", json.dumps(config)),
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-        # The servers admit pings no more often than this.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        # The servers admit pings no more often than every 10 s. What was sent and not acknowledged for as long as the time-out ends the
+        # connection (TCP_USER_TIMEOUT, which gRPC sets by this), so that a call to a replica that is cut off goes to another in time.
+        ("grpc.keepalive_time_ms", 15_000),
+        ("grpc.keepalive_timeout_ms", 4_000),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
+        # gRPC waits 30 s between look-ups of a name: longer than it takes to replace all replicas behind it.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
 
 
-def reads(service: str) -> list[tuple[str, str]]:
-    """(service, method) of each unary method that changes nothing, by its name's verb."""
+def repeatable(service: str) -> list[tuple[str, str]]:
+    """(service, method) of each unary method that changes nothing, by its name's verb, or whose request bears a request id."""
     package = importlib.import_module(f"kept.{service}.v1")
     found: list[tuple[str, str]] = []
     for module in pkgutil.iter_modules(package.__path__):
@@ -127,7 +138,8 @@ def reads(service: str) -> list[tuple[str, str]]:
             found.extend(
                 (owner.full_name, method.name)
                 for method in owner.methods
-                if method.name.startswith(_READS) and not method.server_streaming
+                if not (method.client_streaming or method.server_streaming)
+                and (method.name.startswith(_READS) or "request_id" in method.input_type.fields_by_name)
             )
     return sorted(found)
 

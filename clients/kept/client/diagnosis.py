@@ -51,7 +51,7 @@ def examine(
 
 def _certificate(profile: Profile, service: str) -> Finding:
     what = f"{service} certificate"
-    host, _, port = profile.addresses[service].rpartition(":")
+    host, _, port = profile.addresses[service].partition(",")[0].rpartition(":")
     try:
         context = ssl.create_default_context(cafile=str(profile.authority))
         context.set_alpn_protocols(["h2"])

@@ -1,5 +1,6 @@
 """How a gateway reaches a service: by its certificate, over a channel that is made anew when the certificate is."""
 
+import ssl
 import threading
 from pathlib import Path
 
@@ -23,9 +24,15 @@ class GatewayFiles:
             raise _unreadable(error) from None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """By the files as they are now. Raises KeptError UNREADABLE."""
+        """By the files as they are now. Raises KeptError UNREADABLE, also for a certificate and a key that do not belong together: they
+        are replaced one after the other."""
         try:
             authority, key, certificate = (file.read_bytes() for file in self._files)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(self._files[2], self._files[1])
+        except ssl.SSLError:
+            raise KeptError(
+                "UNREADABLE", f"{self._files[2]} and {self._files[1]} do not belong together."
+            ) from None
         except OSError as error:
             raise _unreadable(error) from None
         return grpc.ssl_channel_credentials(authority, key, certificate)
@@ -46,14 +53,21 @@ class GatewayChannel:
         self._made: tuple[tuple[int, ...], grpc.Channel] | None = None
 
     def current(self) -> grpc.Channel:
-        """By the files as they are now: a channel keeps the certificate that it was made with. Raises KeptError UNREADABLE."""
+        """By the files as they are now: a channel keeps the certificate that it was made with. While they are being replaced the last one
+        serves on. Raises KeptError UNREADABLE when there was none."""
         with self._lock:
-            version = self._files.version()
-            if self._made is not None and self._made[0] == version:
-                return self._made[1]
+            try:
+                version = self._files.version()
+                if self._made is not None and self._made[0] == version:
+                    return self._made[1]
+                credentials = self._files.credentials()
+            except KeptError:
+                if self._made is not None:
+                    return self._made[1]
+                raise
             channel = grpc.intercept_channel(
                 grpc.secure_channel(
-                    target(self._address), self._files.credentials(), options=channel_options(self._service)
+                    target(self._address), credentials, options=channel_options(self._service, self._address)
                 ),
                 Calls(self._service, None),
             )

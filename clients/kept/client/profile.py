@@ -5,7 +5,7 @@ A TOML file, found by `--profile FILE`, else `$KEPT_PROFILE`, else `~/.config/ke
     version = 1
     name = "local"                        # free, for people
 
-    [addresses]                           # the people ports (TLS), "host:port"; all five
+    [addresses]                           # the people ports (TLS), "host:port"; all five; of replicas without a common name, with commas
     settings       = "127.0.0.1:7401"
     logging        = "127.0.0.1:7411"
     access_control = "127.0.0.1:7421"
@@ -87,9 +87,10 @@ def load(file: Path) -> Profile:
         raise _wrong(file, f"unknown key {min(unknown)!r}")
     sections = {name: _section(file, content, name) for name in _SECTIONS}
     for service, address in sections["addresses"].items():
-        host, _, port = address.rpartition(":")
-        if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise _wrong(file, f'addresses.{service} is no "host:port"')
+        for one in address.split(","):
+            host, _, port = one.rpartition(":")
+            if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+                raise _wrong(file, f'addresses.{service} is no "host:port"')
     for kind, url in sections["issuers"].items():
         _check_issuer(file, kind, url)
     name = content.get("name", file.parent.name)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kept.retention.v1 import rules_pb2
+from shared.change_feed import LEASE_DURATION
 from shared.errors import KeptError, Reason
 from shared.rules import Rules
 from shared.terms import Rule, Term, TermKind
@@ -28,7 +29,10 @@ class Feed:
         self._clock = clock
         self._changes = changes
 
-    def ListRuleChanges(self, request: rules_pb2.ListRuleChangesRequest) -> rules_pb2.ListRuleChangesResponse:
+    def ListRuleChanges(
+        self, request: rules_pb2.ListRuleChangesRequest, timeout: float
+    ) -> rules_pb2.ListRuleChangesResponse:
+        assert timeout < LEASE_DURATION.total_seconds(), "a lease counts from when the poll was sent"
         answer = rules_pb2.ListRuleChangesResponse()
         for number, (organization_id, rule, effective_at) in enumerate(self._changes, 1):
             change = answer.changes.add(version=number, organization_id=organization_id)
