@@ -28,6 +28,8 @@ _POLICIES: Final = " policies policy_set"
 _READ: Final = " detail service purpose reason ticket requester approvers permission" + _POLICIES
 _LAPSING: Final = " role kinds last_reviewed_by"
 _ORDERED: Final = "key_id reason"
+_TERM: Final = "term reference from_day until_day"
+_EFFECT: Final = "days_let_go records_let_go days_kept_longer"
 
 KINDS: Final[Mapping[str, Kind]] = {
     # access control: decisions
@@ -213,6 +215,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "subject_request.completed": _kind("What holds had kept is gone too.", "certificate_id"),
     # logging
     "partition.dropped": _kind("A day's rows were dropped.", "day dropped held"),
+    "rows.removed": _kind("Rows of one organization's day were removed by its term.", "day dropped held"),
     "rows.released": _kind("Rows that a hold kept were removed.", "removed"),
     "subject.fenced": _kind("Nothing older of one end user is written from now on."),
     "subject.erased": _kind(
@@ -223,9 +226,21 @@ KINDS: Final[Mapping[str, Kind]] = {
         "How long data live changed.",
         "term run_window_seconds effective_at version term_before run_window_seconds_before",
     ),
-    "hold.placed": _kind("A hold was placed.", "hold_kind reference review_at"),
+    "term.proposed": _kind("A contract term was proposed.", _TERM + " " + _EFFECT),
+    "term.confirmed": _kind("A second person confirmed a contract term.", _TERM + " " + _EFFECT),
+    "term.begun": _kind("A contract term counts from an instant on.", _TERM + " effective_at"),
+    "term.withdrawn": _kind("A proposed contract term was withdrawn, or lapsed unconfirmed.", "reason"),
+    "term.end_proposed": _kind("The end of a contract term was proposed.", "reason " + _EFFECT),
+    "term.end_confirmed": _kind(
+        "A second person confirmed the end of a contract term.", _TERM + " " + _EFFECT
+    ),
+    "term.ended": _kind("A contract term counts no more.", "reason ended_at"),
+    "hold.placed": _kind("A hold was placed.", "hold_kind reference review_at scope first_day last_day"),
+    "hold.extended": _kind(
+        "The review of a hold, or its end, was put off.", "hold_kind reason review_at review_at_before"
+    ),
     "hold.confirmed": _kind("A second person confirmed a hold.", "hold_kind"),
-    "hold.activated": _kind("A hold keeps what it names.", "hold_kind kept lost"),
+    "hold.activated": _kind("A hold keeps what it is on.", "hold_kind kept lost gone_through_day"),
     "hold.failed": _kind("A hold came too late for what it names.", "hold_kind kept lost"),
     "hold.released": _kind("A hold is let go.", "hold_kind reason"),
     "hold.lapsed": _kind("Nobody confirmed a hold in time.", "hold_kind reason"),

@@ -81,6 +81,11 @@ class Rule:
         except OverflowError:
             return NEVER
 
+    def late_from(self, day: date) -> datetime:
+        """From when on what is there of a UTC day is late: the end of its term, or a run window later where that is when it becomes due."""
+        end = self.term_end(day)
+        return end if self.term.kind is TermKind.AT_MOST or end == NEVER else end + self.run_window
+
     def newest_due_day(self, now: datetime) -> date:
         """The newest UTC day whose records are due at `now`; every earlier day is due too."""
         if self.term.kind is TermKind.AT_MOST:

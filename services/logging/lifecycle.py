@@ -4,15 +4,19 @@ failure; what it did is on its way to the audit log in its own transaction.
 logging does not take retention's word for what is due: its own replica of the rules must say so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from services.logging.admission import LATE_WINDOW
 from services.logging.store import retention as store
-from services.logging.store import stripes
-from services.logging.store.retention import DayCount, HeldRow
+from services.logging.store import standing_holds, stripes, terms
+from services.logging.store.retention import DayCount, Days, HeldRow
+from services.logging.store.standing_holds import Standing
+from services.logging.store.subjects import Tx
+from services.logging.subjects import AT_REST
 from services.logging.usage.periods import Periods
 from shared.audit import entry
 from shared.clock import CLOCK_TOLERANCE, Clock
@@ -25,6 +29,10 @@ from shared.rules import Rules
 _ACTOR: Final = "service:logging"
 # Each try waits for its locks a quarter of a second at most.
 _DROP_TRIES: Final = 20
+# Rows that one transaction copies or takes away: some 50 ms.
+_ROWS_AT_ONCE: Final = 10_000
+# Records that a hold on all that matches keeps by one call: access control takes so many at once.
+_HELD_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True)
@@ -61,11 +69,26 @@ class Lifecycle:
         there = {row.record_id for row in kept}
         return kept, [one for one in record_ids if one not in there]
 
+    def hold_matching(
+        self, wanted: Standing, days: tuple[date, date], after: bytes | None
+    ) -> tuple[list[HeldRow], bytes | None, date | None]:
+        """Keeps the next records that match, for a hold that stands from now on; what is kept, where to go on, and the newest of these days
+        whose rows were taken away. Raises WRONG_STATE for a hold that was let go, CONFLICT for one that is on something else."""
+        with self._database.transaction() as tx:
+            if store.lock_hold(tx, wanted.hold_id):
+                raise wrong_state("The hold was released.", "released")
+            stripes.take(tx, wanted.organization_id)
+            if not standing_holds.stand(tx, wanted):
+                raise KeptError(Reason.REASON_CONFLICT, "The hold is on something else.")
+            kept, further = standing_holds.hold_next(tx, wanted, after, _HELD_AT_ONCE)
+            return kept, further, standing_holds.gone_through(tx, wanted.organization_id, *days)
+
     def release(self, hold_id: str) -> int:
         """Lets go what a hold kept, for ever; how many rows are gone by it, the first time and later."""
         with self._database.transaction() as tx:
             store.lock_hold(tx, hold_id)
             store.bury_hold(tx, hold_id)
+            standing_holds.forget(tx, hold_id)
             organizations = store.organizations_of_hold(tx, hold_id)
         for organization_id in organizations:
             with self._database.transaction() as tx:
@@ -86,47 +109,120 @@ class Lifecycle:
         with self._database.transaction() as tx:
             return store.removed_by(tx, hold_id)
 
-    def drop(self, run_id: str, day: date) -> tuple[int, int]:
-        """Closes a day and drops its partition: rows that were in it, and how many of them holds keep. Raises NOT_DUE, LEASE_LAPSED,
-        DATABASE_UNAVAILABLE when readers keep the locks for longer than we wait; the day is closed then, and a repetition goes on."""
+    def drop(
+        self, run_id: str, day: date, keep: Collection[str] = (), only: Collection[str] = ()
+    ) -> tuple[int, int]:
+        """Takes away what is due of a day: rows that went by this run, and how many of them holds keep. keep: organizations whose rows
+        outlive the partition. only: organizations whose rows go while the partition stays; empty for the whole day.
+
+        Raises NOT_DUE, LEASE_LAPSED, DATABASE_UNAVAILABLE when readers keep the locks for longer than we wait; what was done is done then,
+        and a repetition goes on."""
         with self._database.transaction() as tx:
-            before = store.dropped(tx, day)
+            before = store.removed(tx, run_id, day)
             if before is not None:
                 return before
-            self._require_due(day, store.counts_of_day(tx, day))
+            going = self._going(tx, day, keep, only)
+            self._require_due(day, going)
+            is_whole = not only and not store.is_dropped(tx, day)
+        if is_whole:
+            self._drop_partition(run_id, day, keep)
+        else:
+            for count in going:
+                self._take(run_id, count)
+        with self._database.transaction() as tx:
+            return store.note_removal(tx, run_id, day, self._clock.now())
+
+    @staticmethod
+    def _going(tx: Tx, day: date, keep: Collection[str], only: Collection[str]) -> list[DayCount]:
+        return [
+            count
+            for count in store.counts_of_day(tx, day)
+            if count.organization_id not in keep and (not only or count.organization_id in only)
+        ]
+
+    def _take(self, run_id: str, count: DayCount) -> None:
+        """Takes one organization's rows of a day away, where the partition stays or is gone already. Nothing of the day can come any more:
+        a writer gives back what it has had in hand for long, looks at that under its stripe, and this holds the stripe meanwhile."""
+        organization_id, day = count.organization_id, count.day
+        are_any = True
+        while are_any:
+            with self._database.transaction() as tx:
+                stripes.take(tx, organization_id)
+                counted = [
+                    one for one in store.counts_of_day(tx, day) if one.organization_id == organization_id
+                ]
+                are_any = terms.take(tx, organization_id, day, _ROWS_AT_ONCE)
+                if not are_any:
+                    now = self._clock.now()
+                    store.note_dropped(tx, run_id, counted)
+                    terms.forget(tx, organization_id, day)
+                    self._audit_taken(tx, run_id, day, counted, now, organization_id)
+
+    def _audit_taken(
+        self,
+        tx: Tx,
+        run_id: str,
+        day: date,
+        counts: Sequence[DayCount],
+        now: datetime,
+        organization_id: str = "",
+    ) -> None:
+        """organization_id: whose rows went, where the partition was not dropped."""
+        facts: dict[str, str | int | bool] = {
+            "day": day.isoformat(),
+            "dropped": sum(one.records for one in counts),
+            "held": sum(one.held for one in counts),
+        }
+        kind = "rows.removed" if organization_id else "partition.dropped"
+        self._outbox.audit(
+            tx,
+            entry(
+                kind, actor=_ACTOR, at=now, organization_id=organization_id, subjects=[run_id], facts=facts
+            ),
+        )
+
+    def _drop_partition(self, run_id: str, day: date, keep: Collection[str]) -> None:
         with self._database.transaction() as tx:
             stripes.close_day(tx, day, self._clock.now())
         with self._database.transaction() as tx:
             stripes.wait_for_writers(tx)
+            stored = {count.organization_id for count in store.counts_of_day(tx, day)}
+        for organization_id in sorted(stored & set(keep)):
+            self._keep(organization_id, day)
         for remaining in reversed(range(_DROP_TRIES)):
             try:
-                return self._drop_closed(run_id, day)
+                self._drop_closed(run_id, day, keep)
+                return
             except KeptError as error:
                 if error.reason != Reason.REASON_DATABASE_UNAVAILABLE or not remaining:
                     raise
-        raise AssertionError("the last try returns or raises")
 
-    def _drop_closed(self, run_id: str, day: date) -> tuple[int, int]:
+    def _keep(self, organization_id: str, day: date) -> None:
+        """Copies an organization's rows of a closed day to where they outlive their partition."""
+        after: UUID | None = None
+        while True:
+            with self._database.transaction() as tx:
+                # What an erasure takes away is gone before this piece or comes behind it, in `retained`.
+                stripes.take(tx, organization_id)
+                after = terms.keep(tx, organization_id, day, after, _ROWS_AT_ONCE)
+            if after is None:
+                return
+
+    def _drop_closed(self, run_id: str, day: date, keep: Collection[str]) -> None:
         with self._database.transaction() as tx:
-            before = store.dropped(tx, day)
-            if before is not None:  # another replica, or a commit whose answer was lost
-                return before
+            if store.is_dropped(tx, day):  # another replica, or a commit whose answer was lost
+                return
             # Again, behind the fence: what is counted now is all there will ever be.
-            self._require_due(day, store.counts_of_day(tx, day))
+            self._require_due(day, self._going(tx, day, keep, ()))
             now = self._clock.now()
-            total, held = store.drop_day(tx, day, run_id, now)
-            facts: dict[str, str | int | bool] = {"day": day.isoformat(), "dropped": total, "held": held}
-            self._outbox.audit(
-                tx, entry("partition.dropped", actor=_ACTOR, at=now, subjects=[run_id], facts=facts)
-            )
-        return total, held
+            self._audit_taken(tx, run_id, day, store.drop_day(tx, day, run_id, now, keep), now)
 
     def _require_due(self, day: date, counts: Sequence[DayCount]) -> None:
-        """Raises NOT_DUE unless every organization's rows of the day are due by all rules that may count now, and no late record can come
-        any more."""
+        """Raises NOT_DUE unless every organization's rows of the day that would go are due by all rules that may count now, and no late
+        record can come any more."""
         self._rules.require_lease()
         last_came_by = day_start(day) + timedelta(days=1) + LATE_WINDOW + 2 * CLOCK_TOLERANCE
-        is_due = self._clock.now() > last_came_by and all(
+        is_due = self._clock.now() > last_came_by + AT_REST and all(
             self._rules.is_due_by_all(count.organization_id, day) for count in counts
         )
         if not is_due:
@@ -155,15 +251,15 @@ class Lifecycle:
                 done = (now, removed)
             return Erased(done[0], dict(done[1]), store.held_of(tx, organization_id))
 
-    def stored_days(self, through: date, after: tuple[date, str] | None, limit: int) -> list[DayCount]:
-        """What partitions hold up to and including a day, by day and organization."""
+    def stored_days(self, asked: Days, after: tuple[date, str] | None, limit: int) -> list[DayCount]:
+        """What is stored of these days and not only for holds, by day and organization."""
         with self._database.transaction() as tx:
-            return store.stored_days(tx, through, after, limit)
+            return store.stored_days(tx, asked, after, limit)
 
-    def dropped_counts(self, day: date, after: str, limit: int) -> list[DayCount]:
-        """What was dropped with a day, by organization."""
+    def dropped_counts(self, day: date, run_ids: Sequence[str], after: str, limit: int) -> list[DayCount]:
+        """What was dropped with a day, by organization. run_ids: by these runs; empty for all."""
         with self._database.transaction() as tx:
-            return store.dropped_of_day(tx, day, after, limit)
+            return store.dropped_of_day(tx, day, run_ids, after, limit)
 
     def oldest(self) -> tuple[date | None, int]:
         """The oldest day with rows that nothing holds, and how many records exist for holds alone."""

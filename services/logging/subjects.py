@@ -4,7 +4,7 @@ The fence. Its bound is the first id that a record created 2 ε (10 s) after the
 ε ahead and ours ε behind; or lies above every record that is there, whatever its id says. What is refused for it is refused by name. It is
 raised while no writer of the organization writes, and each writer looks at it in the transaction in which it writes; so what was created
 before is either there, and goes, or is not written any more, whatever a process had in hand. A fence names the pseudonym in clear, because
-writers must find it, and is taken away when nothing older can come: after the late window, and `_AT_REST` more. A writer that has had its
+writers must find it, and is taken away when nothing older can come: after the late window, and `AT_REST` more. A writer that has had its
 batch in hand for longer than `_IN_HAND` gives it back, so none is left that judged its records not late before that and would write them
 after; the act itself stays, without the pseudonym.
 """
@@ -17,7 +17,7 @@ from typing import Final
 from services.logging.admission import LATE_WINDOW
 from services.logging.policies import Policies
 from services.logging.records import Row
-from services.logging.store import stripes
+from services.logging.store import standing_holds, stripes
 from services.logging.store import subjects as store
 from services.logging.store.subjects import DayErased, Key, SubjectAct, Tx
 from shared.audit import entry
@@ -35,7 +35,7 @@ _LOOKED_AT: Final = 10_000
 _STEPS: Final = 20
 # How old a batch may be when it is written, and how much longer than the late window a fence stays: longer by more than clocks differ.
 _IN_HAND: Final = timedelta(minutes=10)
-_AT_REST: Final = timedelta(hours=1)
+AT_REST: Final = timedelta(hours=1)
 _LOWERED_AT_ONCE: Final = 200
 
 
@@ -121,9 +121,16 @@ class Subjects:
 
     def _step(self, act: SubjectAct, end_user: str) -> SubjectAct:
         with self._database.transaction() as tx:
-            stripes.share(
-                tx, [act.organization_id]
-            )  # what a hold keeps is decided before or after this piece
+            are_any = bool(standing_holds.of_organization(tx, act.organization_id))
+        with self._database.transaction() as tx:
+            # What a hold keeps is decided before or after this piece; one on all that matches keeps what it is on before it goes.
+            if are_any:
+                stripes.take(tx, act.organization_id)
+            else:
+                stripes.share(tx, [act.organization_id])
+            standing = standing_holds.of_organization(tx, act.organization_id)
+            if standing and not are_any:  # it came meanwhile, and needs the stripe for itself
+                return act
             current = store.find(tx, act.erasure_id, lock=True)
             assert current is not None  # acts stay
             if current.is_done:
@@ -131,7 +138,14 @@ class Subjects:
             if not store.is_fenced(tx, current, end_user):
                 raise KeptError(Reason.REASON_CONFLICT, "The erasure belongs to another end user.")
             now = self._clock.now()
-            moved = store.step(tx, current, end_user, _LOOKED_AT, now)
+            moved = store.step(
+                tx,
+                current,
+                end_user,
+                _LOOKED_AT,
+                now,
+                lambda ids: standing_holds.catch(tx, standing, end_user, ids),
+            )
             if moved.is_done:
                 held = sum(one.held for one in store.days(tx, act.erasure_id))
                 self._outbox.audit(
@@ -186,7 +200,7 @@ class Subjects:
 
     def lower_fences(self) -> bool:
         """Takes fences away that are past their use. A job's step: True when there may be more."""
-        before: datetime = self._clock.now() - LATE_WINDOW - _AT_REST
+        before: datetime = self._clock.now() - LATE_WINDOW - AT_REST
         with self._database.transaction() as tx:
             old = store.fenced_before(tx, before, _LOWERED_AT_ONCE)
         for organization_id in sorted({one for one, _ in old}):

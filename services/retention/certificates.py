@@ -84,9 +84,9 @@ class SubjectNamed:
 class Statement:
     """All that a certificate says.
 
-    act_id: the run or erasure. rule: the default rule when the act began. removed_at: when the last row went. late_seconds: how long
-    after the end of the term the keys of the oldest day were destroyed. kept: what remains and why, in sentences. completes: the
-    certificate that this one completes, for a further one. subject: of an end user's erasure.
+    act_id: the run or erasure. rule: the organization's, as it was when the act began. removed_at: when the last row went. late_seconds:
+    how long after it ought to have been gone the keys of the oldest day were destroyed. kept: what remains and why, in sentences.
+    completes: the certificate that this one completes, for a further one. subject: of an end user's erasure.
     """
 
     organization_id: str
@@ -218,11 +218,11 @@ def _hold(hold: HoldNamed) -> dict[str, Any]:
 
 
 def late_seconds(rule: RuleInForce, oldest: date | None, gone_at: datetime | None) -> int:
-    """How many seconds after the end of the oldest day's term it was gone; 0 when in time or when there was nothing. Begun seconds
+    """How many seconds after it ought to have been gone the oldest day was; 0 when in time or when there was nothing. Begun seconds
     count."""
     if oldest is None or gone_at is None:
         return 0
-    return max(0, math.ceil((gone_at - rule.term_end(oldest)).total_seconds()))
+    return max(0, math.ceil((gone_at - rule.late_from(oldest)).total_seconds()))
 
 
 @dataclass(frozen=True)

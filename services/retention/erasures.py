@@ -25,6 +25,7 @@ from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import erasures as rows
 from services.retention.store import holds as hold_rows
+from services.retention.sweeping import is_behind
 from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database, after_commit
@@ -178,6 +179,8 @@ class Erasures:
         if self._clock.now() < erasure.closes_at:
             return False
         with self._at(erasure) as tx:
+            if is_behind(tx, erasure.closes_at, erasure.organization_id):
+                return False  # what a hold on all that matches is on is found first
             rows.save(tx, erasure.next())
         return True
 
@@ -280,7 +283,7 @@ class Erasures:
             organization_id=organization_id,
             act_id=erasure.erasure_id,
             started_at=erasure.started_at,
-            rule=self._rules.default_in(tx),
+            rule=self._rules.of_in(tx, erasure.organization_id),
             through_day=None,
             days=days,
             destructions=[
@@ -296,12 +299,12 @@ class Erasures:
             ),
             removed=(logged.removed.get("interactions", 0) if logged else 0)
             + sum(hold.removed for hold in concerned),
-            held=sum(len(hold.kept) for hold in concerned if not hold.is_over),
+            held=sum(hold.kept_count for hold in concerned if not hold.is_over),
             holds=[
                 HoldNamed(
                     hold.hold_id,
                     hold.kind,
-                    len(hold.kept),
+                    hold.kept_count,
                     hold.ended_at,
                     hold.removed if hold.is_over else None,
                 )

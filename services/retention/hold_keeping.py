@@ -6,7 +6,7 @@ simply done again, by the call that placed the hold or by the job. Sealed data k
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -15,10 +15,11 @@ from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import holds_pb2
 from services.retention import destructions, holds
-from services.retention.holds import Hold, HoldKind, HoldOrder, HoldState
+from services.retention.holds import Hold, HoldKind, HoldOrder, HoldScope, HoldState
 from services.retention.peers import Peers
 from services.retention.store import Tx
 from services.retention.store import holds as rows
+from services.retention.sweeping import Sweeper
 from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database
@@ -26,9 +27,12 @@ from shared.errors import KeptError, Reason, not_found
 from shared.ids import new_id
 from shared.jobs import Attempts, Job
 from shared.outbox import Outbox
+from shared.telemetry import ALERT
 
 _ACTOR: Final = "service:retention"
 _BATCH: Final = 20
+# An audit entry names so many records; the hold has them all.
+_MOST_LOST: Final = 1000
 _log = structlog.get_logger(__name__)
 
 
@@ -40,6 +44,7 @@ class HoldKeeper:
         self._clock = clock
         self._outbox = outbox
         self._peers = peers
+        self._sweeper = Sweeper(database, clock, peers)
         self.job = Job("holds", timedelta(seconds=1), self.step)
 
     def place(self, order: HoldOrder, actor: str) -> Hold:
@@ -73,6 +78,7 @@ class HoldKeeper:
                         subjects=hold.record_ids,
                         reference=hold.reference,
                         review_at=hold.review_at.isoformat(),
+                        **_scope_facts(hold.scope),
                     )
                     return hold
                 known = rows.get_by_request(tx, actor, order.request_id)  # a replica was faster
@@ -93,6 +99,24 @@ class HoldKeeper:
                 rows.save(tx, confirmed)
                 self._audit(tx, confirmed, "hold.confirmed", person_id)
         return confirmed
+
+    def extend(self, find: Callable[[Tx], Hold | None], review_at: datetime, actor: str, reason: str) -> Hold:
+        """Puts a review, or an end, off. find: gives the hold that the caller may extend. Raises NOT_FOUND, INVALID_ARGUMENT,
+        WRONG_STATE."""
+        with self._database.transaction() as tx:
+            found = find(tx)
+            hold = None if found is None else rows.lock(tx, found.hold_id)
+            if hold is None:
+                raise not_found("hold")
+            extended = holds.extend(hold, review_at, self._clock.now())
+            if extended != hold:
+                rows.save(tx, extended)
+                said: dict[str, str | int] = {
+                    "review_at": review_at.isoformat(),
+                    "review_at_before": hold.review_at.isoformat(),
+                }
+                self._audit(tx, extended, "hold.extended", actor, subjects=(), reason=reason, **said)
+        return extended
 
     def release(self, find: Callable[[Tx], Hold | None], actor: str, reason: str) -> Hold:
         """Lets a hold go, as far as that can be done now. find: gives the hold that the caller may release. Raises NOT_FOUND."""
@@ -117,7 +141,12 @@ class HoldKeeper:
             self._end_by_itself(hold_id)
         with self._database.transaction() as tx:
             waiting = rows.take_unfinished(tx, self._clock.now(), _BATCH)
+            unswept = self._sweeper.wanted(tx)
+            ALERT.labels("hold_review_overdue").set(rows.is_any_overdue(tx, self._clock.now()))
         attempts, settled = Attempts(), 0
+        for behind in unswept:
+            with attempts.attempt():
+                self._sweeper.sweep(behind)
         for hold_id in waiting:
             with attempts.attempt():
                 hold = self.advance(hold_id)
@@ -160,7 +189,7 @@ class HoldKeeper:
             if hold.state is HoldState.PENDING:
                 hold = self._leave(tx, hold) or hold
         if hold.state is HoldState.PENDING:
-            return self._settle(hold)
+            return self._settle(hold) if hold.scope is None else self._settle_scope(hold)
         if hold.state is HoldState.RELEASING:
             return self._end(hold)
         return hold
@@ -185,6 +214,27 @@ class HoldKeeper:
                 subjects=tuple(sorted(settled.lost)),
                 kept=len(settled.kept),
                 lost=len(settled.lost),
+            )
+        return settled
+
+    def _settle_scope(self, hold: Hold) -> Hold:
+        swept = self._sweeper.sweep(hold)
+        with self._database.transaction() as tx:
+            current = rows.lock(tx, hold.hold_id)
+            if current is None or current.state is not HoldState.PENDING or current.sweep.swept_at is None:
+                return current or swept
+            settled = holds.settle_scope(current, self._clock.now())
+            rows.save(tx, settled)
+            gone = settled.sweep.gone_through
+            self._audit(
+                tx,
+                settled,
+                "hold.activated",
+                _ACTOR,
+                subjects=tuple(rows.lost_of(tx, hold.hold_id, _MOST_LOST)),
+                kept=settled.records_kept,
+                lost=settled.records_lost,
+                **({} if gone is None else {"gone_through_day": gone.isoformat()}),
             )
         return settled
 
@@ -264,8 +314,21 @@ class HoldKeeper:
         )
 
 
-def of_person(hold_id: str) -> Callable[[Tx], Hold | None]:
-    """Finds a hold that a person may release. Raises CALLER_NOT_ALLOWED for a flagged one, which ends with its case."""
+def _scope_facts(scope: HoldScope | None) -> dict[str, str | int]:
+    """What a hold is on, but for whose records: the log outlives the pseudonym."""
+    if scope is None:
+        return {}
+    facts: dict[str, str | int] = {"scope": "end_user" if scope.end_user else "organization"}
+    if scope.first_day is not None:
+        facts["first_day"] = scope.first_day.isoformat()
+    if scope.last_day is not None:
+        facts["last_day"] = scope.last_day.isoformat()
+    return facts
+
+
+def of_person(hold_id: str, method: str) -> Callable[[Tx], Hold | None]:
+    """Finds a hold that a person may release or extend by this method. Raises CALLER_NOT_ALLOWED for a flagged one, which ends with its
+    case."""
 
     def find(tx: Tx) -> Hold | None:
         hold = rows.get(tx, hold_id)
@@ -273,7 +336,7 @@ def of_person(hold_id: str) -> Callable[[Tx], Hold | None]:
             raise KeptError(
                 Reason.REASON_CALLER_NOT_ALLOWED,
                 "A hold on flagged use ends with its case, not here.",
-                metadata={"method": "/kept.retention.v1.HoldService/ReleaseHold"},
+                metadata={"method": "/kept.retention.v1.HoldService/" + method},
             )
         return hold
 

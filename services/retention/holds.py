@@ -3,16 +3,19 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from services.retention.destructions import Destruction
 from shared.errors import KeptError, Reason, invalid, wrong_state
-from shared.ids import is_record_id
+from shared.ids import is_record_id, lowest_record_id
 
 # A legal hold that no second person has confirmed by then is over.
 CONFIRMATION_TIME: Final = timedelta(hours=72)
+# Records may come a day late, and a process may have them in hand for a moment more (services/logging/subjects.py).
+_COMES_LATE: Final = timedelta(hours=26)
+_SWEPT_EVERY: Final = timedelta(hours=1)
 LONGEST_REVIEW: Final = timedelta(days=3653)  # ten years, leap days included
 
 
@@ -41,8 +44,43 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True)
+class HoldScope:
+    """All records of an organization that match. first_day, last_day: UTC days, both included; None: from the beginning, whatever comes.
+    end_user: the customer's pseudonym of one; "" for everybody, or once it is forgotten."""
+
+    first_day: date | None = None
+    last_day: date | None = None
+    end_user: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """How far a hold's looks through the records are. swept_at: when the last complete look began. began_at: when the one began that goes
+    on; after: the id that it came to. gone_through: the newest day of which rows were gone at the first look."""
+
+    swept_at: datetime | None = None
+    began_at: datetime | None = None
+    after: bytes | None = None
+    gone_through: date | None = None
+
+    def begin(self, now: datetime) -> "Sweep":
+        """The look that goes on, or the next one: from where the last left nothing behind."""
+        if self.began_at is not None:
+            return self
+        after = None if self.swept_at is None else lowest_record_id(self.swept_at - _COMES_LATE)
+        return replace(self, began_at=now, after=after)
+
+    def goes_on(self, after: bytes, gone_through: date | None) -> "Sweep":
+        """After a piece of a look; an empty id: it is complete."""
+        gone = gone_through if self.swept_at is None else self.gone_through
+        if after:
+            return replace(self, after=after, gone_through=gone)
+        return Sweep(swept_at=self.began_at, gone_through=gone)
+
+
+@dataclass(frozen=True)
 class HoldOrder:
-    """A hold that somebody asks for. record_ids: 16 bytes each, UUIDv7."""
+    """A hold that somebody asks for. record_ids: 16 bytes each, UUIDv7; none where it has a scope."""
 
     request_id: str
     kind: HoldKind
@@ -50,19 +88,33 @@ class HoldOrder:
     record_ids: tuple[bytes, ...]
     reference: str
     review_at: datetime
+    scope: HoldScope | None = None
 
     def check(self, now: datetime) -> None:
         """Raises INVALID_ARGUMENT for what the contract's own rules cannot say."""
+        if bool(self.record_ids) is (self.scope is not None):
+            raise invalid("record_ids", "name records, or a scope, and not both")
+        if self.scope is not None:
+            self._check_scope(self.scope)
         for index, record_id in enumerate(self.record_ids):
             if not is_record_id(record_id):
                 raise invalid(f"record_ids[{index}]", "is no UUIDv7")
         if not now < self.review_at <= now + LONGEST_REVIEW:
             raise invalid("review_at", "must be in the future and at most ten years ahead")
 
+    def _check_scope(self, scope: HoldScope) -> None:
+        if self.kind is not HoldKind.LEGAL:
+            raise invalid("scope", "is for legal holds; a flagged one names its records")
+        if scope.first_day is not None and scope.last_day is not None and scope.last_day < scope.first_day:
+            raise invalid("scope.last_day", "lies before the first day")
+
     def content_sha256(self) -> bytes:
         """What makes a repeated request the same request; the order of records is no part of it."""
         digest = hashlib.sha256()
-        for part in (self.kind, self.organization_id, self.reference, self.review_at.isoformat()):
+        parts: list[str] = [self.kind, self.organization_id, self.reference, self.review_at.isoformat()]
+        if self.scope is not None:
+            parts += ["scope", str(self.scope.first_day), str(self.scope.last_day), self.scope.end_user]
+        for part in parts:
             digest.update(len(part.encode()).to_bytes(4) + part.encode())
         for record_id in sorted(self.record_ids):
             digest.update(record_id)
@@ -93,6 +145,10 @@ class Hold:
     removed: int = 0
     destruction: Destruction = field(default_factory=lambda: Destruction(""))
     number: int = 0
+    scope: HoldScope | None = None
+    sweep: Sweep = Sweep()
+    records_kept: int = 0
+    records_lost: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -103,6 +159,11 @@ class Hold:
     def kept(self) -> tuple[bytes, ...]:
         """The records that it keeps, or kept."""
         return tuple(record_id for record_id in self.record_ids if record_id not in self.lost)
+
+    @property
+    def kept_count(self) -> int:
+        """How many records it keeps, or kept."""
+        return len(self.kept) if self.scope is None else self.records_kept
 
 
 def place(hold_id: str, order: HoldOrder, placed_by: str, now: datetime) -> Hold:
@@ -121,6 +182,7 @@ def place(hold_id: str, order: HoldOrder, placed_by: str, now: datetime) -> Hold
         placed_at=now,
         review_at=order.review_at,
         lapses_at=now + CONFIRMATION_TIME if order.kind is HoldKind.LEGAL else None,
+        scope=order.scope,
     )
 
 
@@ -131,6 +193,37 @@ def settle(hold: Hold, protected: Iterable[bytes], now: datetime) -> Hold:
     if lost == frozenset(hold.record_ids):
         return replace(hold, state=HoldState.FAILED, lost=lost, ended_at=now)
     return replace(hold, state=HoldState.ACTIVE, lost=lost, activated_at=now)
+
+
+def settle_scope(hold: Hold, now: datetime) -> Hold:
+    """A PENDING hold on all that matches, once it was looked for the first time: it protects, also what comes later."""
+    return replace(hold, state=HoldState.ACTIVE, activated_at=now)
+
+
+def needs_sweep(hold: Hold, since: datetime | None, now: datetime) -> bool:
+    """Whether records have to be looked through for a hold: for the first time, because that goes on, because a run or an erasure that
+    began then waits for it, and now and then for what came late."""
+    if hold.scope is None or hold.state not in (HoldState.PENDING, HoldState.ACTIVE):
+        return False
+    swept_at = hold.sweep.swept_at
+    if swept_at is None or hold.sweep.began_at is not None:
+        return True
+    is_behind = since is not None and swept_at < since
+    return is_behind or not swept_at <= now < swept_at + _SWEPT_EVERY
+
+
+def extend(hold: Hold, review_at: datetime, now: datetime) -> Hold:
+    """The hold with a later review or end; the same again changes nothing. Raises INVALID_ARGUMENT for one that is not later, WRONG_STATE
+    for a hold that is over or that waits for its second person."""
+    if review_at == hold.review_at:
+        return hold
+    if not max(now, hold.review_at) < review_at <= now + LONGEST_REVIEW:
+        raise invalid("review_at", "must be later than it is now, and at most ten years ahead")
+    if hold.state not in (HoldState.PENDING, HoldState.ACTIVE) or ending(hold, now) is not None:
+        raise wrong_state("The hold is over, or about to be.", hold.state)
+    if hold.kind is HoldKind.LEGAL and not hold.confirmed_by:
+        raise wrong_state("A second person has to confirm the hold first.", hold.state)
+    return replace(hold, review_at=review_at)
 
 
 def confirm(hold: Hold, person_id: str, now: datetime) -> Hold:
@@ -204,6 +297,8 @@ def by_reason(holds: Sequence[Hold]) -> list[list[Hold]]:
 def _kept_sentence(holds: Sequence[Hold]) -> str:
     """holds: of one kind, and all or none of them being released."""
     count = len({record_id for hold in holds for record_id in hold.kept})
+    # Of holds on all that matches it is not known here which; one record may be kept by several.
+    count += sum(hold.records_kept for hold in holds if hold.scope is not None)
     records = "1 record is" if count == 1 else f"{count} records are"
     return f"{records} kept by {kept_by(holds)}."
 

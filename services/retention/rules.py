@@ -1,7 +1,12 @@
-"""The default rule in its feed. What a rule is and leads to is shared.terms."""
+"""The rules in their feed: the default, and those of organizations with a contract term. What a rule is and leads to is shared.terms.
 
-from dataclasses import dataclass
+While a run goes on no rule changes, and none begins right after a change: all that a run asks of other services goes by one set of rules.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from typing import Final
 
 from google.protobuf import duration_pb2
 
@@ -11,10 +16,13 @@ from shared.audit import entry
 from shared.change_feed import Change, ChangeFeed
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
-from shared.errors import lease_lapsed
+from shared.errors import KeptError, Reason, lease_lapsed
 from shared.jobs import Job
 from shared.outbox import Outbox
-from shared.terms import DEFAULT, Rule, rule_of
+from shared.terms import DEFAULT, Rule, Term, rule_of
+
+# After a change: every process counts by it, however wrong its clock may be (each by so much as is tolerated, and both ways).
+_SETTLES_IN: Final = 4 * CLOCK_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,65 @@ class RuleInForce(Rule):
 
     version: int
     effective_at: datetime
+
+    def late_from(self, day: date) -> datetime:
+        """As for every rule; but what a rule made due when it came is not late before its run had the time that runs have."""
+        return max(super().late_from(day), self.effective_at + self.run_window)
+
+    def again(self, change: Change) -> "RuleInForce":
+        """The default rule for an organization from a change on."""
+        return replace(self, version=change.version, effective_at=max(self.effective_at, change.effective_at))
+
+
+@dataclass(frozen=True)
+class DueRules:
+    """What is due at an instant. through_day: by the default rule up to and including this UTC day. own: rules of organizations that have
+    their own, or had."""
+
+    default: RuleInForce
+    through_day: date
+    own: Mapping[str, RuleInForce]
+    instant: datetime
+
+    def of(self, organization_id: str) -> RuleInForce:
+        """The rule that counts for an organization."""
+        return self.own.get(organization_id, self.default)
+
+    def through(self, organization_id: str) -> date:
+        """Up to which UTC day an organization is due."""
+        rule = self.own.get(organization_id)
+        return self.through_day if rule is None else rule.newest_due_day(self.instant)
+
+    @property
+    def own_days(self) -> dict[str, date]:
+        """Up to which day organizations are due that are so up to another than the others."""
+        days = {name: self.through(name) for name in self.own}
+        return {name: day for name, day in days.items() if day != self.through_day}
+
+    def is_more_than(self, before: "DueRules") -> bool:
+        """Whether anything is due that was not before."""
+        return self.through_day > before.through_day or any(
+            self.through(name) > before.through(name) for name in self.own.keys() | before.own.keys()
+        )
+
+    def is_late(self, now: datetime, done: "DueRules | None") -> bool:
+        """Whether what is due ought to be gone by now, but what was due for the last run that did all that it had to."""
+        is_more = done is None or self.through_day > done.through_day
+        if is_more and now >= self.default.late_from(self.through_day):
+            return True
+        return any(
+            now >= rule.late_from(self.through(name))
+            for name, rule in self.own.items()
+            if done is None or self.through(name) > done.through(name)
+        )
+
+
+def own_days(due: DueRules) -> list[rules_pb2.OrganizationDue]:
+    """`DueRules.own_days` as other services are told."""
+    return [
+        rules_pb2.OrganizationDue(organization_id=name, through_day=day.isoformat())
+        for name, day in sorted(due.own_days.items())
+    ]
 
 
 def to_payload(rule: Rule) -> bytes:
@@ -48,6 +115,10 @@ def to_rule(change: Change) -> RuleInForce:
     if rule is None:
         raise ValueError("the default rule has no other behind it")
     return RuleInForce(rule.term, rule.run_window, change.version, change.effective_at)
+
+
+def _states_a_rule(change: Change) -> bool:
+    return rule_of(rules_pb2.RuleChange.FromString(change.payload)) is not None
 
 
 class RuleBook:
@@ -76,7 +147,8 @@ class RuleBook:
             return False
         wanted = to_payload(self._rule)
         with self._database.transaction() as tx:
-            store.lock(tx, "rules")
+            if not self.may_change(tx):
+                return False
             latest = self._feed.latest(tx, DEFAULT)
             if latest is None or latest.payload != wanted:
                 change = self._feed.append(tx, DEFAULT, wanted)
@@ -111,22 +183,70 @@ class RuleBook:
     def of_in(self, tx: store.Tx, organization_id: str) -> RuleInForce:
         """The rule that counts for an organization now: its own, or the default. Raises as `default` does."""
         change = store.change_in_force(tx, organization_id, self._clock.now())
-        if change is not None and rule_of(rules_pb2.RuleChange.FromString(change.payload)) is not None:
+        if change is not None and _states_a_rule(change):
             return to_rule(change)
         return self.default_in(tx)
 
-    def due_now(self) -> tuple[RuleInForce, date]:
-        """The default rule, and the newest UTC day that is due under it for everybody: by the clocks of services that are behind this
-        one's too, as far as clocks may be apart. Raises LEASE_LAPSED while no rule is in force."""
-        with self._database.transaction() as tx:
-            return self.due_in(tx)
-
-    def due_in(self, tx: store.Tx) -> tuple[RuleInForce, date]:
-        """The same, in the caller's transaction."""
+    def due_in(self, tx: store.Tx) -> DueRules:
+        """What is due now for everybody: by the clocks of services that are behind this one's too, as far as clocks may be apart. Raises
+        LEASE_LAPSED while no rule is in force."""
         instant = self._clock.now() - CLOCK_TOLERANCE
         change = store.change_in_force(tx, DEFAULT, instant)
         rule = self.default_in(tx) if change is None else to_rule(change)
-        return rule, rule.newest_due_day(instant)
+        return self._due(tx, rule, rule.newest_due_day(instant), instant)
+
+    def due_of(self, tx: store.Tx, started_at: datetime, rule: RuleInForce, through_day: date) -> DueRules:
+        """What was due for a run that began then, with this default rule."""
+        return self._due(tx, rule, through_day, started_at - CLOCK_TOLERANCE)
+
+    @staticmethod
+    def _due(tx: store.Tx, rule: RuleInForce, through_day: date, instant: datetime) -> DueRules:
+        own = {
+            change.subject: to_rule(change) if _states_a_rule(change) else rule.again(change)
+            for change in store.own_changes_in_force(tx, instant)
+        }
+        return DueRules(rule, through_day, own, instant)
+
+    def require_settled(self, tx: store.Tx) -> None:
+        """Takes the rules' lock until the transaction ends. Raises OVERLOADED right after a change: some processes' clocks may not have
+        reached it yet. The first rule of all changes nothing: before it nothing was due."""
+        store.lock(tx, "rules")
+        latest = store.newest_change_at(tx)
+        if latest is not None and self._clock.now() < latest + _SETTLES_IN:
+            raise KeptError(
+                Reason.REASON_OVERLOADED,
+                "A rule has just changed.",
+                retry_after=latest + _SETTLES_IN - self._clock.now(),
+            )
+
+    def may_change(self, tx: store.Tx) -> bool:
+        """Takes the rules' lock until the transaction ends; whether they may change: not while a run goes on."""
+        store.lock(tx, "rules")
+        return not store.is_run_going_on(tx)
+
+    def set_own(self, tx: store.Tx, organization_id: str, term: Term | None, actor: str) -> datetime:
+        """Changes an organization's own term, or ends it with None; from when on that counts. To be called where `may_change`."""
+        default = self.default_in(tx)
+        before = self.of_in(tx, organization_id)
+        payload = b"" if term is None else to_payload(Rule(term, default.run_window))
+        change = self._feed.append(tx, organization_id, payload)
+        after = default.term if term is None else term
+        self._outbox.audit(
+            tx,
+            entry(
+                "rule.changed",
+                actor=actor,
+                at=self._clock.now(),
+                organization_id=organization_id,
+                facts={
+                    "term": f"{after.kind} {after.days} days",
+                    "term_before": f"{before.term.kind} {before.term.days} days",
+                    "version": change.version,
+                    "effective_at": change.effective_at.isoformat(),
+                },
+            ),
+        )
+        return change.effective_at
 
     def poll(self, since_version: int, page_size: int) -> rules_pb2.ListRuleChangesResponse:
         """What a receiver asks for: the changes after a version, and the lease."""

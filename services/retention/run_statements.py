@@ -1,10 +1,10 @@
 """What a run's certificate says of one organization."""
 
 from collections.abc import Sequence
-from datetime import date
 
 from services.retention.certificates import CertifiedDay, HoldNamed, Statement, late_seconds
-from services.retention.run_states import Run, RunDay
+from services.retention.rules import DueRules, RuleInForce
+from services.retention.run_states import Run
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import holds as hold_rows
@@ -13,17 +13,13 @@ from services.retention.store import runs as rows
 _MOST_HOLDS = 20_000
 
 
-def oldest_with_rows(days: Sequence[RunDay]) -> date | None:
-    """The oldest day that had rows. A key that never sealed anything is not late, whenever it goes."""
-    return min((day.day for day in days if day.dropped), default=None)
-
-
 class RunStatements:
     """Statements for a run's organizations. What is the same for all of them is read once."""
 
-    def __init__(self, tx: Tx, run: Run) -> None:
+    def __init__(self, tx: Tx, run: Run, due: DueRules) -> None:
         self._tx = tx
         self._run = run
+        self._due = due
         self._days = {day.day: day for day in rows.days(tx, run.run_id)}
         self._destructions = {source.run_id: source.destruction for source in rows.sources(tx, run.run_id)}
 
@@ -52,14 +48,14 @@ class RunStatements:
             organization_id=organization_id,
             act_id=run.run_id,
             started_at=run.started_at,
-            rule=run.rule,
-            through_day=run.through_day,
+            rule=self._due.of(organization_id),
+            through_day=self._due.through(organization_id),
             days=days,
             destructions=[self._destructions[each] for each in self._destructions if each in cited],
             removed_at=max(dropped, default=None),
             removed=sum(removed for removed, _ in counts.values()),
             held=sum(held for _, held in counts.values()),
-            late_seconds=self._late(days),
+            late_seconds=self._late(self._due.of(organization_id), days),
             holds=[
                 HoldNamed(hold_id, kind, records)
                 for hold_id, kind, records in hold_rows.keeping(
@@ -68,7 +64,7 @@ class RunStatements:
             ],
         )
 
-    def _late(self, days: Sequence[CertifiedDay]) -> int:
+    def _late(self, rule: RuleInForce, days: Sequence[CertifiedDay]) -> int:
         oldest = next((day for day in days if (day.removed or 0) + (day.held or 0) > 0), None)
         if oldest is None:
             return 0
@@ -77,4 +73,4 @@ class RunStatements:
         gone_at = max((at for at in gone if at is not None), default=None)
         if gone_at is None and oldest.day in self._days:
             gone_at = self._days[oldest.day].dropped_at
-        return late_seconds(self._run.rule, oldest.day, gone_at)
+        return late_seconds(rule, oldest.day, gone_at)

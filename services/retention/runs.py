@@ -4,9 +4,8 @@ Each step is one bounded piece of work whose calls are idempotent, so one that b
 open during a call: what came of it is written if the run, locked now, is still as it was read; else another process was faster.
 """
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -15,19 +14,18 @@ import structlog
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
 from services.retention import destructions
-from services.retention.certificates import late_seconds
 from services.retention.certification import Certifier
-from services.retention.destructions import Destruction
 from services.retention.peers import Peers
-from services.retention.rules import RuleBook
-from services.retention.run_statements import RunStatements, oldest_with_rows
+from services.retention.rules import DueRules, RuleBook, own_days
+from services.retention.run_statements import RunStatements
 from services.retention.run_states import Run, RunDay, RunSource, RunState
 from services.retention.steps import Overtaken, unchanged
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import runs as rows
+from services.retention.sweeping import is_behind
 from shared.audit import entry
-from shared.clock import Clock
+from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database, after_commit
 from shared.errors import KeptError, Reason
 from shared.ids import new_id
@@ -38,22 +36,12 @@ from shared.outbox import Outbox
 _PATIENCE: Final = timedelta(hours=1)
 _PAGE: Final = 1000
 _CERTIFICATES_A_STEP: Final = 100
-_PLAN_LINES: Final = 1000
 _ACTOR: Final = "service:retention"
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a run would do now. days: (organization, day, rows that would go, rows that holds keep)."""
-
-    through_day: date
-    days: tuple[tuple[str, date, int, int], ...]
-    is_truncated: bool
-
-
 class Runs:
-    """Plans, starts and carries runs; there is one at a time."""
+    """Starts and carries runs; there is one at a time."""
 
     def __init__(
         self,
@@ -72,26 +60,13 @@ class Runs:
         self._certifier = certifier
         self.job = Job("runs", timedelta(seconds=1), self.step)
 
-    def plan(self) -> Plan:
-        """What is due now. Changes nothing. Raises LEASE_LAPSED while no rule is in force."""
-        _, through_day = self._rules.due_now()
-        answer = self._peers.logging.ListStoredDays(
-            lifecycle_pb2.ListStoredDaysRequest(through_day=through_day.isoformat(), page_size=_PLAN_LINES)
-        )
-        days = tuple(
-            (each.organization_id, date.fromisoformat(each.day), each.records - each.held, each.held)
-            for each in answer.days
-            if each.records
-        )
-        return Plan(through_day, days, bool(answer.next_page_token))
-
     def start(self, actor: str) -> Run:
         """Starts a run over everything that is due now, or gives the one that is going on. Raises LEASE_LAPSED while no rule is in
-        force."""
+        force, OVERLOADED right after a rule has changed."""
         with self._database.transaction() as tx:
             # One may end between the attempt and the look at it; then the second attempt starts ours.
             for _ in range(3):
-                run = self.start_in(tx, actor) or rows.going_on(tx)
+                run = rows.going_on(tx) or self.start_in(tx, actor)
                 if run is not None:
                     return run
         raise KeptError(
@@ -100,14 +75,15 @@ class Runs:
 
     def start_in(self, tx: Tx, actor: str) -> Run | None:
         """Starts a run in the caller's transaction; None where one is going on. Raises as `start` does."""
-        rule, through_day = self._rules.due_in(tx)
+        self._rules.require_settled(tx)
+        due = self._rules.due_in(tx)
         run = Run(
             run_id=new_id("run"),
             state=RunState.DESTROYING_KEYS,
-            through_day=through_day,
-            started_at=self._clock.now(),
+            through_day=due.through_day,
+            started_at=due.instant + CLOCK_TOLERANCE,
             started_by=actor,
-            rule=rule,
+            rule=due.default,
         )
         if not rows.start(tx, run):
             return None
@@ -136,9 +112,24 @@ class Runs:
         """See `unchanged`."""
         return unchanged(self._database, rows.lock, run.run_id, run)
 
+    def due(self, tx: Tx, run: Run) -> DueRules:
+        """What a run is about, by the rules as they were when it began."""
+        return self._rules.due_of(tx, run.started_at, run.rule, run.through_day)
+
+    def _due(self, run: Run) -> DueRules:
+        with self._database.transaction() as tx:
+            return self.due(tx, run)
+
     def _destroy(self, run: Run) -> bool:
+        with self._database.transaction() as tx:
+            if is_behind(tx, run.started_at):
+                return False  # what a hold on all that matches is on is found first
         answer = self._peers.keys.DestroyEpochs(
-            keys_pb2.DestroyEpochsRequest(destruction_id=run.run_id, through_day=run.through_day.isoformat())
+            keys_pb2.DestroyEpochsRequest(
+                destruction_id=run.run_id,
+                through_day=run.through_day.isoformat(),
+                own=own_days(self._due(run)),
+            )
         ).destruction
         destruction = destructions.from_message(run.run_id, answer)
         if destruction is None:
@@ -148,13 +139,20 @@ class Runs:
             rows.save(tx, destroyed.to(RunState.DROPPING_ROWS))
         return True
 
+    def _stored(self, run: Run, token: str) -> lifecycle_pb2.ListStoredDaysResponse:
+        """A page of what is stored of what the run is about."""
+        return self._peers.logging.ListStoredDays(
+            lifecycle_pb2.ListStoredDaysRequest(
+                through_day=run.through_day.isoformat(),
+                own=own_days(self._due(run)),
+                page_size=_PAGE,
+                page_token=token,
+            )
+        )
+
     def _drop(self, run: Run) -> bool:
         if not run.days_listed:
-            page = self._peers.logging.ListStoredDays(
-                lifecycle_pb2.ListStoredDaysRequest(
-                    through_day=run.through_day.isoformat(), page_size=_PAGE, page_token=run.days_token
-                )
-            )
+            page = self._stored(run, run.days_token)
             listed = replace(run, days_token=page.next_page_token, days_listed=not page.next_page_token)
             with self._at(run) as tx:
                 rows.add_days(tx, run.run_id, (date.fromisoformat(each.day) for each in page.days))
@@ -171,15 +169,23 @@ class Runs:
                 run,
                 records_removed=sum(each.dropped - each.held for each in days),
                 records_held=sum(each.held for each in days),
-                late_seconds=self._late(run.destruction, run, days),
             )
             rows.save(tx, dropped.to(RunState.CERTIFYING))
         return True
 
     def _drop_day(self, run: Run, day: RunDay) -> None:
+        own = self._due(run).own_days
+        is_whole = day.day <= run.through_day
         try:
             answer = self._peers.logging.DropExpired(
-                lifecycle_pb2.DropExpiredRequest(run_id=run.run_id, day=day.day.isoformat())
+                lifecycle_pb2.DropExpiredRequest(
+                    run_id=run.run_id,
+                    day=day.day.isoformat(),
+                    keep_organization_ids=sorted(name for name in own if is_whole and own[name] < day.day),
+                    only_organization_ids=sorted(
+                        name for name in own if not is_whole and own[name] >= day.day
+                    ),
+                )
             )
         except KeptError as error:
             if error.reason != Reason.REASON_NOT_DUE or self._clock.now() < run.started_at + _PATIENCE:
@@ -191,12 +197,6 @@ class Runs:
         with self._at(run) as tx:
             if rows.next_day(tx, run.run_id) == day:
                 rows.save_day(tx, written)
-
-    @staticmethod
-    def _late(destruction: Destruction, run: Run, days: Sequence[RunDay]) -> int:
-        oldest = oldest_with_rows(days)
-        last_drop = max((day.dropped_at for day in days if day.dropped_at is not None), default=None)
-        return late_seconds(run.rule, oldest, destruction.destroyed_at or last_drop)
 
     def _certify(self, run: Run) -> bool:
         if not run.is_checked:
@@ -213,18 +213,29 @@ class Runs:
         return self._issue(run)
 
     def _check(self, run: Run) -> bool:
-        """Whether nothing older is left, as logging sees it; a run that leaves something does not certify."""
-        left = self._peers.logging.GetOldest(lifecycle_pb2.GetOldestRequest()).oldest_day
-        oldest = date.fromisoformat(left) if left else None
+        """Whether nothing of what the run is about is left, as logging sees it; a run that leaves something does not certify."""
+        oldest = self._oldest_left(run)
         with self._at(run) as tx:
             refused = [day.day for day in rows.days(tx, run.run_id) if day.is_refused]
-            left_behind = [day for day in (oldest, *refused) if day is not None and day <= run.through_day]
+            left_behind = [day for day in (oldest, *refused) if day is not None]
             if left_behind:
                 self._fail(tx, run, "rows_left", min(left_behind))
                 return False
             rows.adopt(tx, run.run_id)
             rows.save(tx, replace(run, is_checked=True))
         return True
+
+    def _oldest_left(self, run: Run) -> date | None:
+        """The oldest day of which something is there that nothing holds. Days come in order, and after a run there are few."""
+        token = ""
+        while True:
+            page = self._stored(run, token)
+            for line in page.days:
+                if line.records > line.held:
+                    return date.fromisoformat(line.day)
+            token = page.next_page_token
+            if not token:
+                return None
 
     def _fail(self, tx: Tx, run: Run, why: str, day: date) -> None:
         failed = run.to(RunState.NOT_CERTIFIED, self._clock.now())
@@ -258,9 +269,11 @@ class Runs:
             )
 
     def _collect_counts(self, run: Run, day: RunDay) -> None:
+        with self._database.transaction() as tx:
+            sources = [source.run_id for source in rows.sources(tx, run.run_id)]
         page = self._peers.logging.ListDroppedCounts(
             lifecycle_pb2.ListDroppedCountsRequest(
-                day=day.day.isoformat(), page_size=_PAGE, page_token=day.counts_token
+                day=day.day.isoformat(), page_size=_PAGE, page_token=day.counts_token, run_ids=sources
             )
         )
         with self._at(run) as tx:
@@ -295,9 +308,13 @@ class Runs:
                 return False
             organizations = certificate_rows.uncertified(tx, run.run_id, _CERTIFICATES_A_STEP)
             if organizations:
-                statements = RunStatements(tx, run)
+                statements = RunStatements(tx, run, self.due(tx, run))
+                late = run.late_seconds
                 for organization_id in organizations:
-                    self._certifier.issue(tx, statements.of(organization_id))
+                    statement = statements.of(organization_id)
+                    late = max(late, statement.late_seconds)
+                    self._certifier.issue(tx, statement)
+                rows.save(tx, replace(run, late_seconds=late))
                 return True
             if incomplete:
                 return False

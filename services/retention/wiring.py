@@ -8,6 +8,7 @@ import grpc
 from kept.access_control.v1 import authz_pb2_grpc
 from kept.retention.v1 import (
     certificates_pb2_grpc,
+    contracts_pb2_grpc,
     erasures_pb2_grpc,
     holds_pb2_grpc,
     rules_pb2_grpc,
@@ -18,15 +19,18 @@ from services.retention.certification import Certifier
 from services.retention.config import RetentionConfig
 from services.retention.erasures import Erasures
 from services.retention.hold_keeping import HoldKeeper
+from services.retention.plans import Planner
 from services.retention.rules import RuleBook
 from services.retention.runs import Runs
 from services.retention.schedule import Schedule
 from services.retention.servicers.certificates import CertificateServicer
+from services.retention.servicers.contracts import ContractServicer
 from services.retention.servicers.erasures import ErasureServicer
 from services.retention.servicers.holds import HoldServicer
 from services.retention.servicers.rules import RuleServicer
 from services.retention.servicers.runs import RunServicer
 from services.retention.subject_erasures import SubjectErasures
+from services.retention.term_keeping import TermKeeper
 from shared.callers import RemoteAuthority
 from shared.change_feed import ChangeFeed
 from shared.clock import Clock
@@ -51,6 +55,8 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
     certifier = Certifier(database, clock, outbox, others, key)
     holds = HoldKeeper(database, clock, outbox, others)
     runs = Runs(database, clock, outbox, others, rules, certifier)
+    terms = TermKeeper(database, clock, outbox, others, rules)
+    planner = Planner(database, others, rules)
     erasures = Erasures(database, clock, outbox, others, rules, certifier)
     subjects = SubjectErasures(database, clock, outbox, others, rules, certifier)
     schedule = Schedule(database, clock, others, rules, runs)
@@ -59,8 +65,9 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
         # Generated code asks for a whole server and uses these two methods of it.
         server = cast(grpc.Server, registrar)
         rules_pb2_grpc.add_RuleServiceServicer_to_server(RuleServicer(rules), server)
+        contracts_pb2_grpc.add_ContractServiceServicer_to_server(ContractServicer(terms, database), server)
         holds_pb2_grpc.add_HoldServiceServicer_to_server(HoldServicer(holds, database), server)
-        runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs, database), server)
+        runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs, planner, database), server)
         erasures_pb2_grpc.add_ErasureServiceServicer_to_server(ErasureServicer(erasures, subjects), server)
         certificates_pb2_grpc.add_CertificateServiceServicer_to_server(CertificateServicer(database), server)
 
@@ -69,6 +76,7 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
         register=register,
         jobs=(
             rules.job,
+            terms.job,
             holds.job,
             schedule.job,
             runs.job,

@@ -12,12 +12,15 @@ from sqlalchemy import Connection, delete
 from services.access_control.audit.decision_log import DecisionLog
 from services.access_control.custody import Custody
 from services.access_control.custody.destruction import Destroyer
+from services.access_control.custody.due_days import DueDays
 from services.access_control.grants.grant import Grant
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow
 from services.logging import admission, ingest
-from services.logging.store import billing, retention, tables, writing
+from services.logging.store import billing, retention, standing_holds, tables, terms, writing
+from services.retention import runs
+from services.retention.sweeping import Sweeper
 from services.settings.subject_requests import SubjectRequests
 from shared.ids import new_id
 from shared.replica import Replica
@@ -26,7 +29,8 @@ from shared.replica import Replica
 @dataclass(frozen=True)
 class Safeguard:
     """One thing that a promise rests on. invariant: its number in the architecture; where, name, instead: what it is replaced by. favoured:
-    the acts that its loss would show in; days: how long a history takes to get there. also: the same at its other places."""
+    the acts that its loss would show in; days: how long a history takes to get there. also: the same at its other places. is_quick: whether
+    it is tried with all other tests; `make simulate BREAK=…` tries each."""
 
     invariant: int
     where: Any
@@ -35,10 +39,13 @@ class Safeguard:
     favoured: frozenset[str]
     days: int
     also: tuple[tuple[Any, str, Any], ...] = ()
+    is_quick: bool = True
 
 
-def _drop_held_too(tx: Connection, day: date, run_id: str, now: datetime) -> tuple[int, int]:
-    dropped = _drop_day(tx, day, run_id, now)
+def _drop_held_too(
+    tx: Connection, day: date, run_id: str, now: datetime, kept: Collection[str] = ()
+) -> list[retention.DayCount]:
+    dropped = _drop_day(tx, day, run_id, now, kept)
     tx.execute(delete(tables.retained).where(tables.retained.c.day == day))
     return dropped
 
@@ -55,7 +62,7 @@ def _write_but_reads(log: DecisionLog, tx: Connection, kind: str, actor: str, **
 
 
 def _mark_nothing(
-    destroyer: Destroyer, row: DestructionRow, day: date, organization_ids: Sequence[str], *, wait: bool
+    destroyer: Destroyer, row: DestructionRow, days: DueDays, organization_ids: Sequence[str], *, wait: bool
 ) -> set[str]:
     return set(organization_ids)
 
@@ -71,6 +78,7 @@ _load = grants.load
 _write = DecisionLog.write
 
 _READING = frozenset({"records", "asks_for_access", "reads"})
+_HOLDING_ALL = frozenset({"records", "holds_end_user"})
 _HOLDING = frozenset({"records", "places_hold", "releases_hold"})
 _FORGETTING = frozenset({"records", "sends_again", "forgets"})
 _CHOOSING = frozenset({"joins", "chooses_unheard", "records"})
@@ -84,6 +92,25 @@ SAFEGUARDS = {
     "lease": Safeguard(1, Replica, "_is_leased", lambda replica, now: True, _CHOOSING, 10),
     # What is held outlives its day.
     "hold": Safeguard(7, retention, "drop_day", _drop_held_too, frozenset({"records", "places_hold"}), 36),
+    # What a longer term keeps outlives its partition.
+    "longer": Safeguard(
+        8, terms, "keep", lambda *_: None, frozenset({"records", "keeps_longer"}), 36, is_quick=False
+    ),
+    # What a shorter term lets go goes before its partition.
+    "shorter": Safeguard(3, terms, "take", lambda *_: False, frozenset({"records", "sets_term"}), 12),
+    # Holds on all that matches are looked through for again, and before a run takes what is due.
+    "look": Safeguard(
+        7,
+        runs,
+        "is_behind",
+        lambda *_: False,
+        _HOLDING_ALL,
+        36,
+        also=((Sweeper, "wanted", lambda *_: []),),
+        is_quick=False,
+    ),
+    # What such a hold is on is left by an end user's erasure, though nobody has looked since.
+    "caught": Safeguard(7, standing_holds, "catch", lambda *_: None, _HOLDING_ALL | {"forgets"}, 10),
     # Roots that were replaced are destroyed.
     "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None, _HOLDING, 10),
     # Usage goes with its organization.

@@ -20,6 +20,8 @@ _ACTS_A_BUSY_DAY = (2, 3)
 _PAUSES = (0.0, 0.1, 1.0, 30.0, 600.0, 7200.0)
 # A quiet moment is by far the longest part of a day to simulate, and most of it finds nothing to do: not every day has one.
 _QUIET = 0.12
+# Right after a rule has changed, no run begins.
+_NO_RUN_YET = timedelta(seconds=25)
 # Operators notice soon, and not always on the same day.
 _MENDED = 0.7
 _MOST_ORGANIZATIONS = 6
@@ -49,7 +51,12 @@ class History:
             self._engineers.reviews: 1,
             self._operators.takes_role: 0.5,
             self._legal.places_hold: 3,
+            self._legal.holds_end_user: 1,
+            self._legal.extends_hold: 0.5,
             self._legal.releases_hold: 1,
+            self._legal.sets_term: 0.5,
+            self._legal.keeps_longer: 0.5,
+            self._legal.ends_term: 0.5,
             self._customers.zero_data_retention: 1,
             self._customers.training: 1,
             self._customers.leaves: 0.5,
@@ -93,6 +100,7 @@ class History:
 
     def quiet_moment(self) -> None:
         """All that is due by now gets done, and is looked at."""
+        self.world.time.advance(_NO_RUN_YET)
         self.world.settle()
         self._customers.follow_erasures()
         self._customers.follow_subjects()

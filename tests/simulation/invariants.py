@@ -8,24 +8,27 @@ are checked as they come (3, 4, 5, 8, 11; actors/engineers.py). 6 is of a servic
 import re
 import uuid
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import chain
 
 from kept.client.record_ids import created_at
 from services.safety_review.cases import APPEAL, DISMISSED, UPHELD
+from shared.clock import CLOCK_TOLERANCE
 from tests.simulation.faults import Broken
 from tests.simulation.looks import Looks
 from tests.simulation.model import Model
+from tests.simulation.rules import RulesOverTime
 from tests.simulation.scene import Scene
 
-_TERM_DAYS = 30
+# Of what lies in `retained`: what a hold keeps; the rest is there for its term.
+_HELD = "NOT by_term OR EXISTS (SELECT FROM holds WHERE holds.record_id = retained.record_id)"
 _EPOCH_ID = re.compile(rb"epoch_[0-9a-z]{26}")
 _Row = tuple[str, uuid.UUID, bool]
 
 
 def check(scene: Scene) -> None:
     """What holds at any instant. Raises Broken."""
-    rows, kept = _rows(scene, "interactions"), _rows(scene, "retained")
+    rows, kept = _unheld(scene), _rows(scene, f"retained WHERE {_HELD}")
     looks = scene.world.databases.looks
     _raise_first(
         chain(
@@ -50,7 +53,7 @@ def check_settled(scene: Scene) -> None:
     _raise_first(
         chain(
             scene.model.witness.look_at_all(looks),
-            _gone(scene, _rows(scene, "interactions")),
+            _gone(scene, _unheld(scene)),
             _let_go(looks),
             _dismissed(looks),
             _old_keys(scene),
@@ -76,6 +79,11 @@ def _rows(scene: Scene, table: str) -> list[_Row]:
     )
 
 
+def _unheld(scene: Scene) -> list[_Row]:
+    """Rows of partitions, and those that terms keep beyond them."""
+    return [*_rows(scene, "interactions"), *_rows(scene, f"retained WHERE NOT ({_HELD})")]
+
+
 def _policies(model: Model, rows: list[_Row]) -> Iterator[str]:
     for organization_id, record, has_content in rows:
         organization = model.organizations.get(organization_id)
@@ -88,25 +96,22 @@ def _policies(model: Model, rows: list[_Row]) -> Iterator[str]:
 
 
 def _acknowledged(scene: Scene, present: set[tuple[str, bytes]]) -> Iterator[str]:
+    rules = RulesOverTime(scene.world.databases.looks)
     for sent in scene.model.records.values():
         organization = scene.model.organizations[sent.organization_id]
         if not sent.stored or organization.leaving_at is not None or sent.due_at is None:
             continue
         if any(subject.covers(sent) for subject in scene.model.subjects):
             continue
-        if sent.due_at > scene.now and (sent.organization_id, sent.record_id) not in present:
+        due_at = rules.first_due_at(sent.organization_id, sent.created_at.date())
+        if due_at > scene.now and (sent.organization_id, sent.record_id) not in present:
             yield f"8: acknowledged record {uuid_text(sent.record_id)} of {sent.organization_id} is not there"
 
 
-def _due_day(scene: Scene) -> date:
-    """The newest day whose records are older than the term. (They were due two hours earlier; a run in progress has that long.)"""
-    return (scene.now - timedelta(days=_TERM_DAYS)).date() - timedelta(days=1)
-
-
 def _gone(scene: Scene, rows: list[_Row]) -> Iterator[str]:
-    newest_due = _due_day(scene)
+    rules = RulesOverTime(scene.world.databases.looks)
     for organization_id, record, _ in rows:
-        if created_at(record.bytes).date() <= newest_due:
+        if rules.is_too_old(organization_id, created_at(record.bytes).date(), scene.now):
             yield f"3: {record} of {organization_id} is older than its rule allows"
 
 
@@ -119,11 +124,33 @@ def _held(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> Ite
             "access_control", "SELECT record_id FROM retained_records WHERE wrapped IS NOT NULL"
         )
     }
+    contents = {record.bytes for _, record, has_content in [*rows, *kept] if has_content}
+    yield from _held_by_scope(model, looks, present, contents, keys)
     for record_id, hold in model.held().items():
         if record_id not in present:
             yield f"7: {uuid_text(record_id)} is gone while hold {hold.hold_id} stands"
         if record_id in with_content and record_id not in keys:
             yield f"7: {uuid_text(record_id)} has no key while hold {hold.hold_id} stands"
+
+
+def _held_by_scope(
+    model: Model, looks: Looks, present: set[bytes], contents: set[bytes], keys: set[bytes]
+) -> Iterator[str]:
+    """Whether anything is gone that a hold with a scope is on: what was stored after it was placed, or was there and is not named as lost.
+    Until the next look keys may still be those of the day."""
+    living = {(organization_id, day) for organization_id, day, _ in _living_epochs(looks)}
+    for hold in model.holds.values():
+        if hold.scope is None or not hold.is_active or hold.releasing or hold.placed_at is None:
+            continue
+        for sent in model.records.values():
+            # What was sent before may have been due, or erased, when it was placed: what is gone of that, its own tests see.
+            if not sent.stored or not hold.is_on(sent) or sent.first_sent_at < hold.placed_at:
+                continue
+            if sent.record_id not in present:
+                yield f"7: {uuid_text(sent.record_id)} is gone while hold {hold.hold_id} is on it"
+            opens = (sent.organization_id, sent.created_at.date()) in living or sent.record_id in keys
+            if sent.record_id in contents and not opens:
+                yield f"7: {uuid_text(sent.record_id)} has no key while hold {hold.hold_id} is on it"
 
 
 def _let_go(looks: Looks) -> Iterator[str]:
@@ -140,7 +167,7 @@ def _let_go(looks: Looks) -> Iterator[str]:
                 yield f"3: {room} keeps records for {hold_id}, which is over"
     orphans = looks.rows(
         "logging",
-        "SELECT record_id FROM retained WHERE NOT EXISTS (SELECT FROM holds WHERE holds.record_id = retained.record_id)",
+        "SELECT record_id FROM retained WHERE NOT by_term AND NOT EXISTS (SELECT FROM holds WHERE holds.record_id = retained.record_id)",
     )
     for (record_id,) in orphans:
         yield f"3: {record_id} is kept, and no hold asks for it"
@@ -175,13 +202,13 @@ def _dismissed(looks: Looks) -> Iterator[str]:
 
 
 def _old_keys(scene: Scene) -> Iterator[str]:
-    newest_due = _due_day(scene)
+    rules = RulesOverTime(scene.world.databases.looks)
     # A day of which nothing was stored is no reason for a run; its key goes with the next one.
     used = {
         (sent.organization_id, sent.created_at.date()) for sent in scene.model.records.values() if sent.stored
     }
     for organization_id, day, _ in _living_epochs(scene.world.databases.looks):
-        if day <= newest_due and (organization_id, day) in used:
+        if (organization_id, day) in used and rules.is_too_old(organization_id, day, scene.now):
             yield f"3: the key of {organization_id} for {day} is older than its rule allows"
     for (root_id,) in scene.world.databases.looks.rows(
         "access_control", "SELECT root_id FROM custody_roots WHERE retired_at IS NOT NULL"
@@ -200,17 +227,19 @@ def _living_epochs(looks: Looks) -> list[tuple[str, date, str]]:
 def _certified(scene: Scene, rows: list[_Row]) -> Iterator[str]:
     """Whether anything is there that a certificate says is not."""
     looks, model = scene.world.databases.looks, scene.model
-    for number, body, through_day in looks.rows(
+    for number, body, started_at in looks.rows(
         "retention",
-        "SELECT certificates.number, body, through_day FROM certificates LEFT JOIN runs ON run_id = act_id AND state = 'DONE' "
+        "SELECT certificates.number, body, runs.started_at FROM certificates LEFT JOIN runs ON run_id = act_id AND state = 'DONE' "
         f"WHERE certificates.number > {model.last_certificate} AND envelope IS NOT NULL ORDER BY 1",
     ):
         model.last_certificate = number
         model.certified |= {found.decode() for found in _EPOCH_ID.findall(bytes(body))}
-        model.certified_through = max(model.certified_through, through_day or date.min)
+        if started_at is not None:
+            _note_certified(scene, started_at)
     for organization_id, record, _ in rows:
-        if created_at(record.bytes).date() <= model.certified_through:
-            yield f"3: {record} of {organization_id} is there, and a run certified that all through {model.certified_through} is gone"
+        through = model.certified_through.get(organization_id, date.min)
+        if created_at(record.bytes).date() <= through:
+            yield f"3: {record} of {organization_id} is there, and a run certified that all through {through} is gone"
     for organization_id, day, epoch_key_id in _living_epochs(looks):
         if epoch_key_id in model.certified:
             yield f"10: a certificate says that {epoch_key_id} of {organization_id} for {day} is destroyed"
@@ -220,6 +249,16 @@ def _certified(scene: Scene, rows: list[_Row]) -> Iterator[str]:
     ):
         if root_id in roots:
             yield f"10: {root_id} was said to be destroyed and is in the key store"
+
+
+def _note_certified(scene: Scene, started_at: datetime) -> None:
+    """A run that certified left nothing of anybody that was due when it began."""
+    rules = RulesOverTime(scene.world.databases.looks)
+    instant = started_at - CLOCK_TOLERANCE
+    known = scene.model.certified_through
+    for organization_id in scene.model.organizations:
+        through = rules.in_force(organization_id, instant).rule.newest_due_day(instant)
+        known[organization_id] = max(known.get(organization_id, date.min), through)
 
 
 def _erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> Iterator[str]:

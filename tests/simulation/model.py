@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from kept.access_control.v1 import grants_pb2
+from kept.retention.v1 import holds_pb2
 from shared.clock import CLOCK_TOLERANCE
 from tests.simulation.audit_witness import AuditWitness
 
@@ -68,7 +69,7 @@ class Grant:
 @dataclass
 class Hold:
     """A legal hold that two people agreed on. is_active: both services keep what it names. releasing: somebody began to let it go;
-    released: that was acknowledged."""
+    released: that was acknowledged. scope: on what it is, where it names no records; placed_at: when that was agreed on."""
 
     hold_id: str
     organization_id: str
@@ -76,6 +77,18 @@ class Hold:
     is_active: bool = False
     releasing: bool = False
     released: bool = False
+    scope: holds_pb2.HoldScope | None = None
+    placed_at: datetime | None = None
+
+    def is_on(self, sent: SentRecord) -> bool:
+        """Whether its scope is on a record."""
+        scope, day = self.scope, sent.created_at.date().isoformat()
+        return (
+            scope is not None
+            and sent.organization_id == self.organization_id
+            and scope.end_user in ("", sent.end_user)
+            and (scope.first_day or "0") <= day <= (scope.last_day or "9")
+        )
 
 
 @dataclass
@@ -105,8 +118,8 @@ class Subject:
 
 @dataclass
 class Model:
-    """All of it. certified: epochs whose destruction a certificate states. certified_through: the newest day of which a run certified that
-    nothing is left. last_certificate: the number of the newest one that was looked at."""
+    """All of it. certified: epochs whose destruction a certificate states. certified_through: by organization, the newest day of which a
+    run certified that nothing is left. last_certificate: the number of the newest one that was looked at."""
 
     organizations: dict[str, Organization] = field(default_factory=dict)
     records: dict[bytes, SentRecord] = field(default_factory=dict)
@@ -115,7 +128,7 @@ class Model:
     subjects: list[Subject] = field(default_factory=list)
     witness: AuditWitness = field(default_factory=AuditWitness)
     certified: set[str] = field(default_factory=set)
-    certified_through: date = date.min
+    certified_through: dict[str, date] = field(default_factory=dict)
     last_certificate: int = 0
 
     def held(self) -> dict[bytes, Hold]:

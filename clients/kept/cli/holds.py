@@ -22,6 +22,10 @@ from kept.cli.invocation import Invocation, group, verb
 if TYPE_CHECKING:
     from kept.retention.v1 import holds_pb2_grpc
 
+_ReviewAt = Annotated[
+    datetime,
+    typer.Option("--review-at", metavar="TIME", parser=when, help="When somebody looks at it again, UTC."),
+]
 _Hold = Annotated[str, typer.Argument(metavar="HOLD", help="Hold id, hold_….")]
 
 
@@ -30,6 +34,7 @@ def add_to(app: typer.Typer) -> None:
     holds = group(app, "holds", "Legal holds: records kept beyond their day. Changes need the power legal.")
     verb(holds, "place")(place)
     verb(holds, "confirm")(confirm)
+    verb(holds, "extend")(extend)
     verb(holds, "release")(release)
     verb(holds, "list")(list_)
 
@@ -49,24 +54,51 @@ def _show(call: Invocation, response: Any) -> None:
 def place(
     call: Invocation,
     organization: Organization,
+    reference: Annotated[str, typer.Option("--reference", help="The matter it belongs to.")],
+    review_at: _ReviewAt,
     record: Annotated[
-        list[uuid.UUID],
+        list[uuid.UUID] | None,
         typer.Option(
             "--record", metavar="UUID", parser=record_id, help="Keep this record; repeat it, 500 at most."
         ),
-    ],
-    reference: Annotated[str, typer.Option("--reference", help="The matter it belongs to.")],
-    review_at: Annotated[
-        datetime,
+    ] = None,
+    end_user: Annotated[
+        str,
         typer.Option(
-            "--review-at", metavar="TIME", parser=when, help="When somebody looks at it again, UTC."
+            "--end-user",
+            metavar="KEY",
+            help="Keep all of this end user, also what comes; the customer's pseudonym.",
         ),
-    ],
+    ] = "",
+    from_day: Annotated[
+        datetime | None,
+        typer.Option("--from", metavar="DAY", parser=when, help="Keep all from this day on, UTC."),
+    ] = None,
+    until_day: Annotated[
+        datetime | None,
+        typer.Option(
+            "--until", metavar="DAY", parser=when, help="Keep all up to and including this day, UTC."
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Keep all of the organization, also what comes.")
+    ] = False,
     request_id: RequestId = "",
 ) -> None:
-    """Place a legal hold. It protects once its state is active, and lapses unless a second person confirms it within 72 hours."""
+    """Place a legal hold on records, or on all that matches, what comes later included. It protects once its state is active, and lapses
+    unless a second person confirms it within 72 hours. What it came too late for is named."""
     from kept.retention.v1 import holds_pb2
 
+    is_scope = bool(end_user or from_day or until_day or everything)
+    if bool(record) is is_scope:
+        raise typer.BadParameter(
+            "name records (--record), or say what matches (--end-user, --from, --until, --everything)."
+        )
+    scope = holds_pb2.HoldScope(
+        end_user=end_user,
+        first_day="" if from_day is None else from_day.date().isoformat(),
+        last_day="" if until_day is None else until_day.date().isoformat(),
+    )
     _show(
         call,
         _stub(call).PlaceHold(
@@ -77,6 +109,7 @@ def place(
                 record_ids=raw_ids(record),
                 reference=reference,
                 review_at=stamp(review_at),
+                scope=scope if is_scope else None,
             )
         ),
     )
@@ -96,6 +129,14 @@ def release(call: Invocation, hold: _Hold, reason: Reason) -> None:
     _show(call, _stub(call).ReleaseHold(holds_pb2.ReleaseHoldRequest(hold_id=hold, reason=reason)))
 
 
+def extend(call: Invocation, hold: _Hold, review_at: _ReviewAt, reason: Reason) -> None:
+    """Put the review of a confirmed hold off to a later day."""
+    from kept.retention.v1 import holds_pb2
+
+    request = holds_pb2.ExtendHoldRequest(hold_id=hold, review_at=stamp(review_at), reason=reason)
+    _show(call, _stub(call).ExtendHold(request))
+
+
 def list_(call: Invocation, organization: AnyOrganization = "", limit: Limit = 100) -> None:
     """Holds, newest first. Customers see those on their own organization."""
     from kept.cli.output import table
@@ -113,6 +154,6 @@ def list_(call: Invocation, organization: AnyOrganization = "", limit: Limit = 1
         "placed_by",
         "confirmed_by",
         "review_at",
-        "record_ids",
+        ("records", "records_kept"),
     ]
     call.show(response, lambda: table(response.holds, columns, "There is no hold."))

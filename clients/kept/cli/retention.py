@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kept.cli import contract_terms
 from kept.cli.arguments import Limit
 from kept.cli.exits import Exit
 from kept.cli.invocation import Invocation, group, verb
@@ -26,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     verb(retention, "run")(run)
     verb(retention, "runs")(runs)
     verb(retention, "show")(show)
+    contract_terms.add_to(retention)
     erasures = group(app, "erasures", "The end of an organization's data.")
     verb(erasures, "show")(show_erasure)
 
@@ -43,16 +45,23 @@ def _show(call: Invocation, response: Any) -> None:
 
 
 def plan(call: Invocation) -> None:
-    """What a run would do now. Changes nothing. Needs the power operator."""
+    """What a run would do now, what holds and longer terms keep, and why. Changes nothing. Needs the power operator."""
     from kept.cli.output import table
     from kept.retention.v1 import runs_pb2
 
     response = _stub(call).PlanRun(runs_pb2.PlanRunRequest())
+    columns = ["organization_id", "day", "term", "records", "held", "holds"]
+    longer = ["organization_id", "day", "term", "records", "held", "due_at"]
     call.show(
         response,
         lambda: [
-            f"Due up to and including {response.through_day or 'no day'}",
-            table(response.days, ["organization_id", "day", "records", "held"], "Nothing is due."),
+            f"Due by the default rule up to and including {response.through_day or 'no day'}",
+            table(response.days, columns, "Nothing is due."),
+            *(
+                [table(response.kept_longer, longer, ""), "The last lines stay by their terms."]
+                if response.kept_longer
+                else []
+            ),
             "There is more than is shown." if response.truncated else "",
         ],
     )

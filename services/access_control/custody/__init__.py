@@ -13,6 +13,7 @@ from services.access_control.custody.destruction import (
     Destroyer,
     destroyed_entry_id,
 )
+from services.access_control.custody.due_days import DueDays
 from services.access_control.custody.ladder import (
     Ladder,
     open_epoch,
@@ -376,10 +377,12 @@ class Custody:
 
     # --- destruction -----------------------------------------------------------------------------------------------
 
-    def destroy_through(self, destruction_id: str, day: date) -> DestructionRow:
-        """Destroys all organizations' epochs up to and including a day, as far as they are due. Idempotent by id. Raises LEASE_LAPSED,
-        REQUEST_ID_REUSED."""
-        return self._destroyer.destroy(destruction_id, "through_day", day.isoformat())
+    def destroy_through(
+        self, destruction_id: str, day: date, own: Mapping[str, date] | None = None
+    ) -> DestructionRow:
+        """Destroys all organizations' epochs up to and including a day, as far as they are due; of organizations in `own` up to theirs.
+        Idempotent by id. Raises LEASE_LAPSED, REQUEST_ID_REUSED."""
+        return self._destroyer.destroy(destruction_id, "through_day", str(DueDays(day, own or {})))
 
     def destroy_organization(self, destruction_id: str, organization_id: str) -> DestructionRow:
         """Destroys all epochs of a closed organization, and its key. Idempotent by id. Raises NOT_DUE, LEASE_LAPSED, REQUEST_ID_REUSED."""

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from kept.access_control.v1 import audit_pb2
 from services.access_control.audit.log import AuditLog
+from services.access_control.custody.due_days import DueDays
 from services.access_control.custody.ladder import Ladder, rewrap_epoch
 from services.access_control.custody.survivors import SurvivorsMustBeOn, hasten, waits_for
 from services.access_control.store import Connection, audit, custody, destructions, epochs, holds, withheld
@@ -111,14 +112,14 @@ class Destroyer:
             self._require_closed(row.target)
             self._close(row, row.target)
         else:
-            day = date.fromisoformat(row.target)
+            days = DueDays.parse(row.target)
             with self._database.transaction() as tx:
-                found = epochs.organizations_through(tx, day, row.marked_through, _MARKS_A_STEP)
+                found = epochs.organizations_through(tx, days.newest, row.marked_through, _MARKS_A_STEP)
             # Nobody waits behind somebody else's read: who is being read now is marked afterwards, alone.
-            free = self._mark_days(row, day, found, wait=False)
+            free = self._mark_days(row, days, found, wait=False)
             for organization_id in found:
                 if organization_id not in free:
-                    self._mark_days(row, day, [organization_id], wait=True)
+                    self._mark_days(row, days, [organization_id], wait=True)
             if len(found) == _MARKS_A_STEP:
                 with self._database.transaction() as tx:
                     destructions.note_progress(tx, row.destruction_id, found[-1])
@@ -132,10 +133,10 @@ class Destroyer:
         return False
 
     def _mark_days(
-        self, row: destructions.DestructionRow, day: date, organization_ids: Sequence[str], *, wait: bool
+        self, row: destructions.DestructionRow, days: DueDays, organization_ids: Sequence[str], *, wait: bool
     ) -> set[str]:
-        """Marks what is due up to a day, in one transaction under the organizations' row locks, and gives them keys that wrap only what is
-        left. Returns the organizations that were looked at: all that have a key, or without `wait` those that nobody had locked."""
+        """Marks what is due of these days, in one transaction under the organizations' row locks, and gives them keys that wrap only what
+        is left. Returns the organizations that were looked at: all that have a key, or without `wait` those that nobody had locked."""
         now = self._clock.now()
         if not organization_ids:
             return set()
@@ -151,7 +152,10 @@ class Destroyer:
                 for organization_id, found in living.items()
                 if (
                     doomed := [
-                        each for each in found if each.day <= day and self._is_due(organization_id, each.day)
+                        each
+                        for each in found
+                        if each.day <= days.through(organization_id)
+                        and self._is_due(organization_id, each.day)
                     ]
                 )
             }

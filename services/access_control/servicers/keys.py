@@ -35,7 +35,9 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
             row = self._custody.destroy_organization(request.destruction_id, request.organization_id)
         else:
             row = self._custody.destroy_through(
-                request.destruction_id, _day("through_day", request.through_day)
+                request.destruction_id,
+                _day("through_day", request.through_day),
+                {one.organization_id: _day("own", one.through_day) for one in request.own},
             )
         return keys_pb2.DestroyEpochsResponse(destruction=_destruction(row))
 

@@ -1,7 +1,7 @@
 """LifecycleService."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
 import grpc
@@ -9,11 +9,17 @@ import grpc
 from kept.logging.v1 import lifecycle_pb2, lifecycle_pb2_grpc
 from services.logging import pages
 from services.logging.lifecycle import Lifecycle
-from services.logging.store.retention import DayCount
+from services.logging.records import RECORD_ID_BYTES
+from services.logging.store.retention import DayCount, Days, HeldRow
+from services.logging.store.standing_holds import Standing
 from services.logging.subjects import SubjectErased, Subjects
 from shared.errors import invalid
+from shared.ids import day_start, lowest_record_id
 
 _PAGE: Final = 1000
+# What ids can say of days.
+_FIRST_DAY: Final = date(1970, 1, 1)
+_LAST_DAY: Final = date(9999, 12, 30)
 
 
 class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
@@ -30,7 +36,12 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         limit = request.page_size or _PAGE
         day, _, organization_id = pages.decode_text(request.page_token, "page_token").partition("|")
         after = (_day(day, "page_token"), organization_id) if request.page_token else None
-        found = self._lifecycle.stored_days(_day(request.through_day, "through_day"), after, limit + 1)
+        asked = Days(
+            _day(request.through_day, "through_day"),
+            {one.organization_id: _day(one.through_day, "own") for one in request.own},
+            request.organization_id,
+        )
+        found = self._lifecycle.stored_days(asked, after, limit + 1)
         more = f"{found[limit - 1].day}|{found[limit - 1].organization_id}" if len(found) > limit else ""
         return lifecycle_pb2.ListStoredDaysResponse(
             days=_stored_days(found[:limit]), next_page_token=pages.encode(more.encode())
@@ -40,7 +51,12 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         self, request: lifecycle_pb2.DropExpiredRequest, context: grpc.ServicerContext
     ) -> lifecycle_pb2.DropExpiredResponse:
         """See the contract."""
-        dropped, held = self._lifecycle.drop(request.run_id, _day(request.day, "day"))
+        dropped, held = self._lifecycle.drop(
+            request.run_id,
+            _day(request.day, "day"),
+            frozenset(request.keep_organization_ids),
+            frozenset(request.only_organization_ids),
+        )
         return lifecycle_pb2.DropExpiredResponse(dropped=dropped, held=held)
 
     def ListDroppedCounts(
@@ -49,7 +65,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         """See the contract."""
         limit = request.page_size or _PAGE
         after = pages.decode_text(request.page_token, "page_token")
-        found = self._lifecycle.dropped_counts(_day(request.day, "day"), after, limit + 1)
+        found = self._lifecycle.dropped_counts(_day(request.day, "day"), request.run_ids, after, limit + 1)
         more = found[limit - 1].organization_id if len(found) > limit else ""
         return lifecycle_pb2.ListDroppedCountsResponse(
             days=_stored_days(found[:limit]), next_page_token=pages.encode(more.encode())
@@ -62,16 +78,27 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         kept, missing = self._lifecycle.hold(
             request.hold_id, request.organization_id, request.record_ids, request.kind or None
         )
-        return lifecycle_pb2.HoldRecordsResponse(
-            held=[
-                lifecycle_pb2.HeldRecord(
-                    record_id=row.record_id,
-                    data_key_id=row.data_key_id or b"",
-                    sealed_data_key=row.sealed_data_key or b"",
-                )
-                for row in kept
-            ],
-            missing=missing,
+        return lifecycle_pb2.HoldRecordsResponse(held=_held(kept), missing=missing)
+
+    def HoldMatching(
+        self, request: lifecycle_pb2.HoldMatchingRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.HoldMatchingResponse:
+        """See the contract."""
+        if len(request.after) not in (0, RECORD_ID_BYTES):
+            raise invalid("after", "is no record id")
+        scope = request.scope
+        first = _day(scope.first_day, "scope.first_day") if scope.first_day else _FIRST_DAY
+        last = _day(scope.last_day, "scope.last_day") if scope.last_day else _LAST_DAY
+        low, high = lowest_record_id(day_start(first)), lowest_record_id(day_start(last + timedelta(days=1)))
+        kept, after, gone = self._lifecycle.hold_matching(
+            Standing(
+                request.hold_id, request.organization_id, low, high, scope.end_user, request.kind or None
+            ),
+            (first, last),
+            request.after or None,
+        )
+        return lifecycle_pb2.HoldMatchingResponse(
+            held=_held(kept), after=after or b"", gone_through_day=gone.isoformat() if gone else ""
         )
 
     def ReleaseRecords(
@@ -128,6 +155,17 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         """See the contract."""
         day, held = self._lifecycle.oldest()
         return lifecycle_pb2.GetOldestResponse(oldest_day=day.isoformat() if day else "", held=held)
+
+
+def _held(rows: Sequence[HeldRow]) -> list[lifecycle_pb2.HeldRecord]:
+    return [
+        lifecycle_pb2.HeldRecord(
+            record_id=row.record_id,
+            data_key_id=row.data_key_id or b"",
+            sealed_data_key=row.sealed_data_key or b"",
+        )
+        for row in rows
+    ]
 
 
 def _day(text: str, field: str) -> date:

@@ -6,11 +6,18 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, text
 
-from services.logging.store.tables import day_fences, dropped_days, interactions, metadata, released_holds
+from services.logging.store.tables import (
+    day_fences,
+    dropped_days,
+    interactions,
+    metadata,
+    released_holds,
+    removals,
+)
 
 _KEY: Final = "organization_id"
 # Few rows, and asked for beside an organization's.
-_EVERYWHERE: Final = (day_fences, dropped_days, released_holds)
+_EVERYWHERE: Final = (day_fences, dropped_days, released_holds, removals)
 
 
 class Place(Enum):

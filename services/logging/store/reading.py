@@ -1,4 +1,4 @@
-"""How records are found again: those of partitions, and those that holds keep beyond them."""
+"""How records are found again: those of partitions, and those that holds or terms keep beyond them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -27,9 +27,14 @@ _FIELDS: Final[LiteralString] = (
 )
 _PARTITIONS: Final[LiteralString] = "interactions"
 _RETAINED: Final[LiteralString] = "retained"
+# Whether a hold keeps a row of `retained`: kept.IS_HELD, as the driver has it.
+_HELD: Final[LiteralString] = (
+    "(NOT by_term OR EXISTS (SELECT FROM holds WHERE holds.organization_id = retained.organization_id "
+    "AND holds.record_id = retained.record_id))"
+)
 _ROWS: Final[dict[LiteralString, LiteralString]] = {
     _PARTITIONS: _FIELDS + ", false, NULL FROM interactions WHERE ",
-    _RETAINED: _FIELDS + ", true, sealed_data_key FROM retained WHERE ",
+    _RETAINED: _FIELDS + ", " + _HELD + ", sealed_data_key FROM retained WHERE ",
 }
 _IDS: Final[dict[LiteralString, LiteralString]] = {
     _PARTITIONS: "SELECT uuid_send(record_id) FROM interactions WHERE ",
@@ -175,6 +180,9 @@ def _within(table: LiteralString, span: Span, low: bytes) -> tuple[LiteralString
     if wanted.flagged:
         conditions.append(_FLAGGED[table])
         values["flagged"] = holds_pb2.HOLD_KIND_FLAGGED
+    if table == _RETAINED:  # what a term keeps is due as in its partition
+        conditions.append("(record_id >= %(living)b OR " + _HELD + ")")
+        values["living"] = Uuid(span.living)
     if span.record_ids is not None:
         conditions.append("record_id = ANY(%(record_ids)b::uuid[])")
         values["record_ids"] = [Uuid(one) for one in sorted(span.record_ids)]

@@ -1,12 +1,13 @@
 """What retention asks of the tables: holding, letting go, dropping a day, erasing an organization, counting."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Date,
     String,
@@ -21,9 +22,10 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from services.logging.store import arrivals, billing, locks, partitions, subjects
+from services.logging.store import arrivals, billing, locks, partitions, subjects, terms
+from services.logging.store.kept import IS_HELD
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     data_keys,
@@ -34,6 +36,7 @@ from services.logging.store.tables import (
     interactions,
     organization_fences,
     released_holds,
+    removals,
     retained,
     stored_counts,
     unscreened,
@@ -150,8 +153,8 @@ def organizations_of_hold(tx: Connection, hold_id: str) -> list[str]:
 def release(tx: Connection, hold_id: str, organization_id: str) -> int:
     """Ends what a hold keeps of an organization; returns how many rows are gone for good by it.
 
-    A copy that no hold needs goes. A row that is still in its partition stays there until its day is dropped, unless the erasure of its end
-    user waits for it. The caller holds the organization's stripe exclusively.
+    A copy that no hold and no term needs goes. A row that is still in its partition stays there until its day is dropped, unless the
+    erasure of its end user waits for it. The caller holds the organization's stripe exclusively.
     """
     released = list(
         tx.execute(
@@ -169,22 +172,22 @@ def release(tx: Connection, hold_id: str, organization_id: str) -> int:
             .where(
                 retained.c.organization_id == organization_id,
                 retained.c.record_id.in_(released),
+                retained.c.by_term.is_(False),
                 ~exists(other),
             )
             .returning(retained.c.record_id)
         ).scalars()
     )
-    if not freed:
-        return 0
     place = and_(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(freed))
-    living = set(tx.execute(select(interactions.c.record_id).where(place)).scalars())
-    tx.execute(
-        delete(unscreened).where(
-            unscreened.c.organization_id == organization_id,
-            unscreened.c.record_id.in_([one for one in freed if one not in living]),
+    living = set(tx.execute(select(interactions.c.record_id).where(place)).scalars()) if freed else set()
+    if freed:
+        tx.execute(
+            delete(unscreened).where(
+                unscreened.c.organization_id == organization_id,
+                unscreened.c.record_id.in_([one for one in freed if one not in living]),
+            )
         )
-    )
-    return len(freed) - len(living) + subjects.remove_let_go(tx, organization_id, living)
+    return len(freed) - len(living) + subjects.remove_let_go(tx, organization_id, released)
 
 
 _ANY_ROWS: Final = func.sum(stored_counts.c.records) > 0
@@ -195,10 +198,32 @@ def counts_of_day(tx: Connection, day: date) -> list[DayCount]:
     return _counts(tx, stored_counts.c.day == day, limit=None)
 
 
-def stored_days(tx: Connection, through: date, after: tuple[date, str] | None, limit: int) -> list[DayCount]:
-    """What partitions hold up to and including a day, by day and organization. A day whose rows all went with their end users is named too,
-    with none: copies of them open until its key is destroyed, so it needs its run."""
-    condition = stored_counts.c.day <= through
+@dataclass(frozen=True)
+class Days:
+    """Which days are asked for: up to and including one; of organizations with a rule of their own up to and including others.
+    organization_id: of this one only; empty for all."""
+
+    through: date
+    own: Mapping[str, date] = field(default_factory=dict)
+    organization_id: str = ""
+
+    def condition(self) -> ColumnElement[bool]:
+        """The same of `stored_counts`."""
+        newest = max([self.through, *self.own.values()])
+        days = stored_counts.c.day <= newest  # by this it finds them
+        if self.own:
+            given = cast({name: day.isoformat() for name, day in self.own.items()}, JSONB)
+            own = cast(given[stored_counts.c.organization_id].astext, Date)
+            days &= stored_counts.c.day <= func.coalesce(own, literal(self.through, Date))
+        if self.organization_id:
+            days &= stored_counts.c.organization_id == self.organization_id
+        return days
+
+
+def stored_days(tx: Connection, asked: Days, after: tuple[date, str] | None, limit: int) -> list[DayCount]:
+    """What is stored of these days and not only for holds, by day and organization. A day whose rows all went with their end users is named
+    too, with none: copies of them open until its key is destroyed, so it needs its run."""
+    condition = asked.condition()
     if after is not None:
         condition &= tuple_(stored_counts.c.day, stored_counts.c.organization_id) > tuple_(
             literal(after[0], Date), literal(after[1], String)
@@ -215,6 +240,7 @@ _HELD: Final = (
     .where(
         retained.c.day == stored_counts.c.day,
         retained.c.organization_id == stored_counts.c.organization_id,
+        IS_HELD,
     )
     .scalar_subquery()
 )
@@ -240,37 +266,36 @@ def _counts(tx: Connection, condition: Any, limit: int | None, counting: Any = _
     return [DayCount(row.day, row.organization_id, row.records, row.content, row.held) for row in rows]
 
 
-def dropped(tx: Connection, day: date) -> tuple[int, int] | None:
-    """How many rows were dropped with a day and how many of them were kept for holds; None when it was not dropped."""
-    row = tx.execute(select(dropped_days).where(dropped_days.c.day == day)).one_or_none()
+def removed(tx: Connection, run_id: str, day: date) -> tuple[int, int] | None:
+    """How many rows a run took away of a day and how many of them are kept for holds; None when it did not yet."""
+    row = tx.execute(select(removals).where(removals.c.run_id == run_id, removals.c.day == day)).one_or_none()
     return None if row is None else (row.dropped, row.held)
 
 
-def drop_day(tx: Connection, day: date, run_id: str, now: datetime) -> tuple[int, int]:
-    """Drops a closed day's partition and everything that belongs to it, and keeps the counts. Returns dropped and held.
+def is_dropped(tx: Connection, day: date) -> bool:
+    """Whether the day's partition was dropped."""
+    return bool(tx.execute(select(exists().where(dropped_days.c.day == day))).scalar_one())
 
-    What is held was copied to `retained` by `hold`, which reads the partition under a lock that this waits for.
+
+def drop_day(
+    tx: Connection, day: date, run_id: str, now: datetime, kept: Collection[str] = ()
+) -> list[DayCount]:
+    """Drops a closed day's partition and everything that belongs to it, and keeps the counts. Returns what was dropped, by organization.
+
+    What is held was copied to `retained` by `hold`, which reads the partition under a lock that this waits for. kept: organizations whose
+    rows `terms.keep` copied there; they count as stored on.
     """
     partitions.drop(tx, day)  # first: from here on no hold can copy anything more out of it
-    found = counts_of_day(tx, day)
+    found = [count for count in counts_of_day(tx, day) if count.organization_id not in kept]
     total, held = sum(one.records for one in found), sum(one.held for one in found)
     tx.execute(insert(dropped_days).values(day=day, run_id=run_id, dropped_at=now, dropped=total, held=held))
-    if found:
-        tx.execute(
-            insert(dropped_counts),
-            [
-                {
-                    "day": day,
-                    "organization_id": one.organization_id,
-                    "records": one.records,
-                    "records_with_content": one.records_with_content,
-                    "held": one.held,
-                }
-                for one in found
-            ],
-        )
+    note_dropped(tx, run_id, found)
     low, high = partitions.bounds(day)
-    tx.execute(delete(stored_counts).where(stored_counts.c.day == day))
+    tx.execute(
+        delete(stored_counts).where(
+            stored_counts.c.day == day, stored_counts.c.organization_id.not_in(list(kept))
+        )
+    )
     tx.execute(delete(data_keys).where(data_keys.c.day == day))
     tx.execute(
         delete(unscreened).where(
@@ -282,14 +307,53 @@ def drop_day(tx: Connection, day: date, run_id: str, now: datetime) -> tuple[int
             ),
         )
     )
+    return found
+
+
+def note_dropped(tx: Connection, run_id: str, counts: Sequence[DayCount]) -> None:
+    """Keeps the counts of what goes, once for an organization and day."""
+    if counts:
+        tx.execute(
+            insert(dropped_counts).on_conflict_do_nothing(),
+            [
+                {
+                    "day": one.day,
+                    "organization_id": one.organization_id,
+                    "records": one.records,
+                    "records_with_content": one.records_with_content,
+                    "held": one.held,
+                    "run_id": run_id,
+                }
+                for one in counts
+            ],
+        )
+
+
+def note_removal(tx: Connection, run_id: str, day: date, now: datetime) -> tuple[int, int]:
+    """Writes down that a run is through with a day; what it took away of it, and what of that holds keep."""
+    row = tx.execute(
+        select(
+            func.coalesce(func.sum(dropped_counts.c.records), 0),
+            func.coalesce(func.sum(dropped_counts.c.held), 0),
+        ).where(dropped_counts.c.day == day, dropped_counts.c.run_id == run_id)
+    ).one()
+    total, held = int(row[0]), int(row[1])
+    tx.execute(
+        insert(removals)
+        .values(run_id=run_id, day=day, dropped=total, held=held, removed_at=now)
+        .on_conflict_do_nothing()
+    )
     return total, held
 
 
-def dropped_of_day(tx: Connection, day: date, after: str, limit: int) -> list[DayCount]:
-    """What was dropped with a day, by organization."""
+def dropped_of_day(
+    tx: Connection, day: date, run_ids: Sequence[str], after: str, limit: int
+) -> list[DayCount]:
+    """What was dropped with a day, by organization. run_ids: by these runs; empty for all."""
+    by_these = [dropped_counts.c.run_id.in_(run_ids)] if run_ids else []
     rows = tx.execute(
         select(dropped_counts)
-        .where(dropped_counts.c.day == day, dropped_counts.c.organization_id > after)
+        .where(dropped_counts.c.day == day, dropped_counts.c.organization_id > after, *by_these)
         .order_by(dropped_counts.c.organization_id)
         .limit(limit)
     )
@@ -314,6 +378,7 @@ def receipt(
 def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) -> Mapping[str, int]:
     """Removes an organization's rows, data keys, counts and usage but what holds keep, and writes the receipt. The caller has raised the
     fence in this transaction."""
+    kept_by_term = terms.let_go(tx, organization_id)
     kept = exists().where(
         retained.c.organization_id == interactions.c.organization_id,
         retained.c.record_id == interactions.c.record_id,
@@ -324,7 +389,7 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
     )
     mine = interactions.c.organization_id == organization_id
     removed = {
-        "interactions": tx.execute(delete(interactions).where(mine, ~kept)).rowcount,
+        "interactions": kept_by_term + tx.execute(delete(interactions).where(mine, ~kept)).rowcount,
         "data_keys": tx.execute(
             delete(data_keys).where(data_keys.c.organization_id == organization_id)
         ).rowcount,
@@ -352,7 +417,11 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
 
 def held_of(tx: Connection, organization_id: str) -> int:
     """How many records of an organization holds keep."""
-    asked = select(func.count()).select_from(retained).where(retained.c.organization_id == organization_id)
+    asked = (
+        select(func.count())
+        .select_from(retained)
+        .where(retained.c.organization_id == organization_id, IS_HELD)
+    )
     return int(tx.execute(asked).scalar_one())
 
 
@@ -370,7 +439,14 @@ def oldest_unheld_day(tx: Connection) -> date | None:
 
 def held_beyond_their_day(tx: Connection) -> int:
     """How many records exist for holds alone."""
-    dropped_with_its_day = exists().where(dropped_days.c.day == retained.c.day)
+    dropped_with_its_day = exists().where(dropped_days.c.day == retained.c.day) | exists().where(
+        dropped_counts.c.day == retained.c.day,
+        dropped_counts.c.organization_id == retained.c.organization_id,
+    )
     erased = exists().where(organization_fences.c.organization_id == retained.c.organization_id)
-    asked = select(func.count()).select_from(retained).where(or_(dropped_with_its_day, erased))
+    asked = (
+        select(func.count())
+        .select_from(retained)
+        .where(retained.c.by_term.is_(False), or_(dropped_with_its_day, erased))
+    )
     return int(tx.execute(asked).scalar_one())

@@ -1,12 +1,12 @@
 """What erasing one end user asks of the tables: a fence that writers look at, rows that go piece by piece, and ids of what went.
 
-Rows of partitions are looked through first, then the copies that holds keep beyond their partitions (`retained`); pieces are bounded by
+Rows of partitions are looked through first, then what holds and terms keep beyond their partitions (`retained`); pieces are bounded by
 what is looked at, for nothing but the key has an index. A row that a hold keeps stays where it is, in both places, and is written down
 with the others: `remove_let_go` takes it when its last hold ends.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -208,13 +208,21 @@ _NOTE: Final = text(
 )
 
 
-def step(tx: Connection, act: SubjectAct, end_user: str, looked_at: int, now: datetime) -> SubjectAct:
-    """Does one piece of a locked erasure: at most so many rows are looked at. The caller holds the organization's stripe shared, which
-    keeps holds away."""
+def step(
+    tx: Connection,
+    act: SubjectAct,
+    end_user: str,
+    looked_at: int,
+    now: datetime,
+    before: Callable[[Sequence[bytes]], None],
+) -> SubjectAct:
+    """Does one piece of a locked erasure: at most so many rows are looked at. before: called with the ids of the end user's among them,
+    before any goes. The caller holds the organization's stripe, which keeps holds away."""
     table = interactions if act.stage == ROWS else retained
     last = _last(tx, table, act, looked_at)
     mine = _mine(tx, table, act, end_user, last)
     if mine:
+        before([record_id.bytes for record_id, _ in mine])
         tx.execute(
             _NOTE,
             {
@@ -225,7 +233,7 @@ def step(tx: Connection, act: SubjectAct, end_user: str, looked_at: int, now: da
                 "contents": [has_content for _, has_content in mine],
             },
         )
-    gone, unseen = remove(tx, act.organization_id, [one for one, _ in mine]) if act.stage == ROWS else (0, 0)
+    gone, unseen = remove(tx, act.organization_id, [one for one, _ in mine])
     values: dict[str, Any] = {
         "interactions": act.interactions + gone,
         "unscreened": act.unscreened + unseen,
@@ -277,31 +285,38 @@ _REMOVE: Final = text(
     "WHERE retained.organization_id = interactions.organization_id AND retained.record_id = interactions.record_id) "
     "RETURNING record_id, data_key_id IS NOT NULL AS has_content"
 )
+_REMOVE_KEPT: Final = text(
+    "DELETE FROM retained WHERE organization_id = :organization_id AND record_id BETWEEN :first AND :last "
+    "AND record_id = ANY(CAST(:ids AS uuid[])) AND by_term AND NOT EXISTS (SELECT 1 FROM holds "
+    "WHERE holds.organization_id = retained.organization_id AND holds.record_id = retained.record_id) "
+    "RETURNING record_id, data_key_id IS NOT NULL AS has_content"
+)
 _UNEXPECT: Final = text(
     "DELETE FROM unscreened WHERE organization_id = :organization_id AND record_id = ANY(CAST(:ids AS uuid[]))"
 )
 
 
 def remove(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> tuple[int, int]:
-    """Removes rows of partitions that no hold keeps, and what waits for their screening; the counts of their days say so. Returns how many
-    of each are gone."""
+    """Removes rows that no hold keeps, of partitions and of what terms keep longer, and what waits for their screening; the counts of their
+    days say so. Returns how many of each are gone."""
     if not record_ids:
         return 0, 0
-    gone = tx.execute(
-        _REMOVE,
-        {
-            "organization_id": organization_id,
-            "first": min(record_ids),
-            "last": max(record_ids),
-            "ids": list(record_ids),
-        },
-    ).all()
+    wanted = {
+        "organization_id": organization_id,
+        "first": min(record_ids),
+        "last": max(record_ids),
+        "ids": list(record_ids),
+    }
+    # Copies first: what is left of them is held, and keeps its row.
+    gone = {
+        row.record_id: row.has_content
+        for statement in (_REMOVE_KEPT, _REMOVE)
+        for row in tx.execute(statement, wanted)
+    }
     if not gone:
         return 0, 0
-    _count_off(tx, organization_id, {row.record_id.bytes: row.has_content for row in gone})
-    unseen = tx.execute(
-        _UNEXPECT, {"organization_id": organization_id, "ids": [row.record_id for row in gone]}
-    ).rowcount
+    _count_off(tx, organization_id, {record_id.bytes: has_content for record_id, has_content in gone.items()})
+    unseen = tx.execute(_UNEXPECT, {"organization_id": organization_id, "ids": list(gone)}).rowcount
     return len(gone), unseen
 
 

@@ -110,13 +110,15 @@ data_keys = Table(
     Index("data_keys_by_day", "day"),
 )
 
-# Copies of the rows that holds keep, each with its sealed data key, so that they outlive their partition.
+# Copies of the rows that holds keep, and rows that a longer contract term keeps (by_term), each with its sealed data key, so that they
+# outlive their partition.
 retained = Table(
     "retained",
     metadata,
     *_record_columns(),
     Column("day", Date, nullable=False),
     Column("sealed_data_key", LargeBinary),
+    Column("by_term", Boolean, nullable=False, server_default="false"),
     PrimaryKeyConstraint("organization_id", "record_id", name="retained_pkey"),
     CheckConstraint("(data_key_id IS NULL) = (content IS NULL)", name="retained_sealed"),
     Index("retained_by_day", "day", "organization_id"),
@@ -133,6 +135,21 @@ holds = Table(
     Column("kind", SmallInteger),
     PrimaryKeyConstraint("hold_id", "organization_id", "record_id", name="holds_pkey"),
     Index("holds_by_record", "organization_id", "record_id"),
+)
+
+# Holds on all records that match, also on those that come later: ids of [low, high), of one end user or of everybody (""). In clear, for
+# erasures must find it; gone when the hold is let go.
+standing_holds = Table(
+    "standing_holds",
+    metadata,
+    Column("hold_id", Text, nullable=False),
+    Column("organization_id", Text, nullable=False),
+    Column("low", Uuid, nullable=False),
+    Column("high", Uuid, nullable=False),
+    Column("end_user", Text, nullable=False),
+    Column("kind", SmallInteger),
+    PrimaryKeyConstraint("hold_id", "organization_id", name="standing_holds_pkey"),
+    Index("standing_holds_by_organization", "organization_id"),
 )
 
 # Tombstones of holds that were let go: nothing is kept for them again. removed: rows that were gone by it.
@@ -157,7 +174,8 @@ day_fences = Table(
     Column("closed_at", _TIME, nullable=False),
 )
 
-# Rows in partitions, counted as they are stored; each process adds to its own row, so that none waits for another.
+# Rows in partitions, or kept longer by a term, counted as they are stored; each process adds to its own row, so that none waits for
+# another.
 stored_counts = Table(
     "stored_counts",
     metadata,
@@ -170,7 +188,7 @@ stored_counts = Table(
     Index("stored_counts_by_organization", "organization_id"),
 )
 
-# What was dropped with a day, as a whole and by organization.
+# What was dropped with a day, as a whole and by organization: with its partition, before it by a shorter term, or after it by a longer one.
 dropped_days = Table(
     "dropped_days",
     metadata,
@@ -188,8 +206,21 @@ dropped_counts = Table(
     Column("records", BigInteger, nullable=False),
     Column("records_with_content", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
+    # NULL where a version wrote it that dropped whole days only.
+    Column("run_id", Text),
     PrimaryKeyConstraint("day", "organization_id", name="dropped_counts_pkey"),
     Index("dropped_counts_by_organization", "organization_id"),
+)
+# What a run took away of a day: the answer to a repeated call.
+removals = Table(
+    "removals",
+    metadata,
+    Column("run_id", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("removed_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("run_id", "day", name="removals_pkey"),
 )
 
 # What erasures removed; `removed` maps a kind of row to a number.

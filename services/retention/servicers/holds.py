@@ -1,17 +1,23 @@
 """kept.retention.v1.HoldService."""
 
+from typing import Final
+
 import grpc
 
 from kept.retention.v1 import holds_pb2, holds_pb2_grpc
 from services.retention.hold_keeping import HoldKeeper, of_person, of_service
-from services.retention.holds import HoldKind, HoldOrder
+from services.retention.holds import Hold, HoldKind, HoldOrder
 from services.retention.servicers import messages
+from services.retention.store import Tx
 from services.retention.store import holds as rows
 from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.identity import Caller, CallerKind
 from shared.pages import page
 from shared.pipeline import caller_of
+
+# A hold on all that matches names so many that it came too late for.
+_MOST_LOST: Final = 1000
 
 
 class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
@@ -32,15 +38,16 @@ class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
             record_ids=tuple(request.record_ids),
             reference=request.reference,
             review_at=messages.to_instant(request.review_at, "review_at"),
+            scope=messages.to_scope(request.scope) if request.HasField("scope") else None,
         )
         _require_kind(caller, order.kind)
-        return holds_pb2.PlaceHoldResponse(hold=messages.hold(self._keeper.place(order, caller.actor)))
+        return holds_pb2.PlaceHoldResponse(hold=self._message(self._keeper.place(order, caller.actor)))
 
     def ConfirmHold(
         self, request: holds_pb2.ConfirmHoldRequest, context: grpc.ServicerContext
     ) -> holds_pb2.ConfirmHoldResponse:
         confirmed = self._keeper.confirm(request.hold_id, caller_of(context).person_id)
-        return holds_pb2.ConfirmHoldResponse(hold=messages.hold(confirmed))
+        return holds_pb2.ConfirmHoldResponse(hold=self._message(confirmed))
 
     def ReleaseHold(
         self, request: holds_pb2.ReleaseHoldRequest, context: grpc.ServicerContext
@@ -49,9 +56,31 @@ class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
         if caller.kind is CallerKind.SERVICE or not request.hold_id:
             find = of_service(caller.actor, request.hold_id, request.request_id)
         else:
-            find = of_person(request.hold_id)
+            find = of_person(request.hold_id, "ReleaseHold")
         released = self._keeper.release(find, caller.actor, request.reason)
-        return holds_pb2.ReleaseHoldResponse(hold=messages.hold(released))
+        return holds_pb2.ReleaseHoldResponse(hold=self._message(released))
+
+    def ExtendHold(
+        self, request: holds_pb2.ExtendHoldRequest, context: grpc.ServicerContext
+    ) -> holds_pb2.ExtendHoldResponse:
+        caller = caller_of(context)
+        if caller.kind is CallerKind.SERVICE or not request.hold_id:
+            find = of_service(caller.actor, request.hold_id, request.request_id)
+        else:
+            find = of_person(request.hold_id, "ExtendHold")
+        review_at = messages.to_instant(request.review_at, "review_at")
+        extended = self._keeper.extend(find, review_at, caller.actor, request.reason)
+        return holds_pb2.ExtendHoldResponse(hold=self._message(extended))
+
+    def _message(self, hold: Hold) -> holds_pb2.Hold:
+        """A hold, with what a scope's came too late for."""
+        with self._database.transaction() as tx:
+            return self._message_in(tx, hold)
+
+    @staticmethod
+    def _message_in(tx: Tx, hold: Hold) -> holds_pb2.Hold:
+        lost = rows.lost_of(tx, hold.hold_id, _MOST_LOST) if hold.records_lost else ()
+        return messages.hold(hold, lost)
 
     def ListHolds(
         self, request: holds_pb2.ListHoldsRequest, context: grpc.ServicerContext
@@ -65,7 +94,8 @@ class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
                 lambda before, limit: rows.page(tx, request.organization_id, before or None, limit),
                 lambda one: one.number,
             )
-        return holds_pb2.ListHoldsResponse(holds=[messages.hold(one) for one in found], next_page_token=token)
+            listed = [self._message_in(tx, one) for one in found]
+        return holds_pb2.ListHoldsResponse(holds=listed, next_page_token=token)
 
 
 def _require_kind(caller: Caller, kind: HoldKind) -> None:

@@ -1,7 +1,7 @@
 """Domain objects as the contract's messages, and page tokens."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,11 +10,14 @@ from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2, runs_pb
 from services.retention.certificates import Certificate, Receipt
 from services.retention.erasure_states import ErasureState
 from services.retention.erasures import ErasureView
-from services.retention.holds import Hold, HoldKind, HoldState
+from services.retention.holds import Hold, HoldKind, HoldScope, HoldState
+from services.retention.plans import PlannedDay
 from services.retention.run_states import Run, RunState
 from services.retention.subject_erasures import SubjectView
 from services.retention.subject_states import SubjectState
+from services.retention.sweeping import scope_message
 from shared.errors import invalid
+from shared.terms import NEVER
 
 _LARGEST: Final = 2**63 - 1
 
@@ -63,8 +66,24 @@ def to_instant(message: Timestamp, field: str) -> datetime:
         raise invalid(field, "is not an instant of the years 1 to 9999") from error
 
 
-def hold(held: Hold) -> holds_pb2.Hold:
-    """A hold."""
+def to_scope(message: holds_pb2.HoldScope) -> HoldScope:
+    """A scope of a request. Raises INVALID_ARGUMENT for what is no day."""
+    return HoldScope(
+        _to_day(message.first_day, "scope.first_day"),
+        _to_day(message.last_day, "scope.last_day"),
+        message.end_user,
+    )
+
+
+def _to_day(text: str, field: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:  # 2026-02-30 has the form of a day
+        raise invalid(field, "is not a day") from None
+
+
+def hold(held: Hold, lost: Sequence[bytes] = ()) -> holds_pb2.Hold:
+    """A hold. lost: of one on all that matches, what it came too late for."""
     message = holds_pb2.Hold(
         hold_id=held.hold_id,
         kind=_HOLD_KINDS[held.kind],
@@ -74,8 +93,13 @@ def hold(held: Hold) -> holds_pb2.Hold:
         state=_HOLD_STATES[held.state],
         placed_by=held.placed_by,
         confirmed_by=held.confirmed_by,
-        lost=sorted(held.lost),
+        lost=sorted(held.lost) or lost,
+        records_kept=held.kept_count,
+        records_lost=held.records_lost or len(held.lost),
+        gone_through_day="" if held.sweep.gone_through is None else held.sweep.gone_through.isoformat(),
     )
+    if held.scope is not None:
+        message.scope.CopyFrom(scope_message(held.scope))
     message.placed_at.FromDatetime(held.placed_at)
     message.review_at.FromDatetime(held.review_at)
     if held.lapses_at is not None:
@@ -98,6 +122,28 @@ def run(one: Run) -> runs_pb2.Run:
     message.started_at.FromDatetime(one.started_at)
     if one.ended_at is not None:
         message.ended_at.FromDatetime(one.ended_at)
+    return message
+
+
+def planned_day(one: PlannedDay) -> runs_pb2.PlannedDay:
+    """A line of a plan."""
+    message = runs_pb2.PlannedDay(
+        organization_id=one.organization_id,
+        day=one.day.isoformat(),
+        records=one.goes,
+        held=one.held,
+        term=one.rule.term.to_message(),
+    )
+    if one.due_at < NEVER:
+        message.due_at.FromDatetime(one.due_at)
+    for keeping in one.holds:
+        added = message.holds.add(
+            hold_id=keeping.hold_id,
+            kind=_HOLD_KINDS[keeping.kind],
+            reference=keeping.reference,
+            records=keeping.records,
+        )
+        added.review_at.FromDatetime(keeping.review_at)
     return message
 
 

@@ -3,6 +3,7 @@
 import grpc
 
 from kept.retention.v1 import runs_pb2, runs_pb2_grpc
+from services.retention.plans import Planner
 from services.retention.runs import Runs
 from services.retention.servicers import messages
 from services.retention.store import runs as rows
@@ -15,22 +16,19 @@ from shared.pipeline import caller_of
 class RunServicer(runs_pb2_grpc.RunServiceServicer):
     """Retention runs, for operators and auditors."""
 
-    def __init__(self, runs: Runs, database: Database) -> None:
+    def __init__(self, runs: Runs, planner: Planner, database: Database) -> None:
         self._runs = runs
+        self._planner = planner
         self._database = database
 
     def PlanRun(
         self, request: runs_pb2.PlanRunRequest, context: grpc.ServicerContext
     ) -> runs_pb2.PlanRunResponse:
-        plan = self._runs.plan()
+        plan = self._planner.plan()
         return runs_pb2.PlanRunResponse(
             through_day=plan.through_day.isoformat(),
-            days=[
-                runs_pb2.PlannedDay(
-                    organization_id=organization_id, day=day.isoformat(), records=records, held=held
-                )
-                for organization_id, day, records, held in plan.days
-            ],
+            days=[messages.planned_day(each) for each in plan.days],
+            kept_longer=[messages.planned_day(each) for each in plan.kept_longer],
             truncated=plan.is_truncated,
         )
 

@@ -5,14 +5,26 @@ Every function takes an open transaction (`Tx`). Rows come out as the domain's f
 
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, select
 
 from services.retention.store.tables import metadata, outbox, rule_changes
+from services.retention.store.tables import runs as _runs
 from shared.change_feed import Change
 
 Tx = Connection
 
-__all__ = ["Tx", "change_in_force", "lock", "metadata", "outbox", "rule_changes", "try_lock"]
+__all__ = [
+    "Tx",
+    "change_in_force",
+    "is_run_going_on",
+    "lock",
+    "metadata",
+    "newest_change_at",
+    "outbox",
+    "own_changes_in_force",
+    "rule_changes",
+    "try_lock",
+]
 
 
 def lock(tx: Tx, name: str) -> None:
@@ -35,3 +47,30 @@ def change_in_force(tx: Tx, subject: str, now: datetime) -> Change | None:
         .limit(1)
     ).one_or_none()
     return None if row is None else Change(row.version, row.subject, row.payload, row.effective_at)
+
+
+def is_run_going_on(tx: Tx) -> bool:
+    """Whether there is a run that is not over."""
+    over = _runs.c.state.in_(["DONE", "NOT_CERTIFIED"])
+    return bool(tx.execute(select(exists().where(~over))).scalar_one())
+
+
+def own_changes_in_force(tx: Tx, now: datetime) -> list[Change]:
+    """The changes of all organizations that are in force at an instant, the newest of each."""
+    newest = (
+        select(func.max(rule_changes.c.version))
+        .where(rule_changes.c.subject != "", rule_changes.c.effective_at <= now)
+        .group_by(rule_changes.c.subject)
+    )
+    rows = tx.execute(
+        select(rule_changes).where(rule_changes.c.version.in_(newest)).order_by(rule_changes.c.subject)
+    )
+    return [Change(row.version, row.subject, row.payload, row.effective_at) for row in rows]
+
+
+def newest_change_at(tx: Tx) -> datetime | None:
+    """From when on the newest change counts; None where there is none but the very first."""
+    newest: datetime | None = tx.execute(
+        select(func.max(rule_changes.c.effective_at)).where(rule_changes.c.version > 1)
+    ).scalar_one()
+    return newest

@@ -1,6 +1,6 @@
 """Erasures and the services' receipts. Of a claim only its SHA-256 is stored."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -151,3 +151,23 @@ def add_receipt(tx: Tx, erasure_id: str, receipt: Receipt) -> None:
         )
         .on_conflict_do_nothing()
     )
+
+
+def closing(tx: Tx) -> dict[str, datetime]:
+    """Organizations whose erasure waits for what goes on, and from when on they are closed."""
+    rows = tx.execute(
+        select(erasures.c.organization_id, erasures.c.closes_at).where(
+            erasures.c.state == ErasureState.CLOSING, erasures.c.closes_at.is_not(None)
+        )
+    )
+    return {row.organization_id: row.closes_at for row in rows}
+
+
+def among(tx: Tx, organization_ids: Collection[str]) -> set[str]:
+    """Which of these organizations are erased, or being erased."""
+    rows = tx.execute(
+        select(erasures.c.organization_id).where(
+            erasures.c.organization_id.in_(list(organization_ids)), erasures.c.state != ErasureState.CLOSING
+        )
+    )
+    return set(rows.scalars())

@@ -1,14 +1,15 @@
 """Holds and the records that they name."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy import Row, and_, exists, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.destructions import Destruction
-from services.retention.holds import Hold, HoldKind, HoldState
+from services.retention.holds import Hold, HoldKind, HoldScope, HoldState, Sweep
 from services.retention.store import Tx
 from services.retention.store.tables import hold_records, holds
 from shared.ids import record_day
@@ -18,10 +19,11 @@ _UNFINISHED = holds.c.state.in_([HoldState.PENDING, HoldState.RELEASING])
 
 def _made(tx: Tx, rows: Sequence[Row[Any]]) -> list[Hold]:
     records: dict[str, list[tuple[bytes, bool]]] = {row.hold_id: [] for row in rows}
-    if records:
+    named = [row.hold_id for row in rows if not row.has_scope]  # of the others there may be millions
+    if named:
         for record in tx.execute(
             select(hold_records)
-            .where(hold_records.c.hold_id.in_(records))
+            .where(hold_records.c.hold_id.in_(named))
             .order_by(hold_records.c.hold_id, hold_records.c.position)
         ):
             records[record.hold_id].append((bytes(record.record_id), record.lost))
@@ -48,6 +50,15 @@ def _made(tx: Tx, rows: Sequence[Row[Any]]) -> list[Hold]:
                 row.destruction_id, row.marked_at, row.destroyed_at, row.root_key_id, row.key_store_statement
             ),
             number=row.number,
+            scope=HoldScope(row.first_day, row.last_day, row.end_user or "") if row.has_scope else None,
+            sweep=Sweep(
+                row.swept_at,
+                row.sweep_began_at,
+                None if row.sweep_after is None else bytes(row.sweep_after),
+                row.gone_through,
+            ),
+            records_kept=row.records_kept,
+            records_lost=row.records_lost,
         )
         for row in rows
     ]
@@ -69,6 +80,10 @@ def add(tx: Tx, hold: Hold) -> bool:
             placed_at=hold.placed_at,
             lapses_at=hold.lapses_at,
             review_at=hold.review_at,
+            has_scope=hold.scope is not None,
+            first_day=None if hold.scope is None else hold.scope.first_day,
+            last_day=None if hold.scope is None else hold.scope.last_day,
+            end_user=None if hold.scope is None else hold.scope.end_user,
             tried_at=hold.placed_at,
         )
         .on_conflict_do_nothing(constraint="holds_by_request")
@@ -76,6 +91,8 @@ def add(tx: Tx, hold: Hold) -> bool:
     ).first()
     if added is None:
         return False
+    if not hold.record_ids:
+        return True
     tx.execute(
         insert(hold_records),
         [
@@ -127,6 +144,15 @@ def save(tx: Tx, hold: Hold) -> None:
         .where(holds.c.hold_id == hold.hold_id)
         .values(
             state=hold.state,
+            review_at=hold.review_at,
+            swept_at=hold.sweep.swept_at,
+            sweep_began_at=hold.sweep.began_at,
+            sweep_after=hold.sweep.after,
+            gone_through=hold.sweep.gone_through,
+            records_kept=hold.records_kept,
+            records_lost=hold.records_lost,
+            # What nobody needs any more is not kept: whose records they were.
+            end_user=None if hold.is_over or hold.scope is None else hold.scope.end_user,
             activated_at=hold.activated_at,
             confirmed_by=hold.confirmed_by,
             ended_at=hold.ended_at,
@@ -144,6 +170,62 @@ def save(tx: Tx, hold: Hold) -> None:
             .where(hold_records.c.hold_id == hold.hold_id, hold_records.c.record_id.in_(hold.lost))
             .values(lost=True)
         )
+
+
+def note_swept(tx: Tx, hold: Hold, found: Collection[bytes], lost: Collection[bytes]) -> tuple[int, int]:
+    """Writes down what a look found for a locked hold; how many of them are new: kept, and lost."""
+    known = set(
+        tx.execute(
+            select(hold_records.c.record_id).where(
+                hold_records.c.hold_id == hold.hold_id, hold_records.c.record_id.in_(list(found))
+            )
+        ).scalars()
+    )
+    new = sorted(record_id for record_id in found if record_id not in {bytes(one) for one in known})
+    if new:
+        first = hold.records_kept + hold.records_lost
+        tx.execute(
+            insert(hold_records),
+            [
+                {
+                    "hold_id": hold.hold_id,
+                    "position": first + position,
+                    "record_id": record_id,
+                    "day": record_day(record_id),
+                    "lost": record_id in lost,
+                }
+                for position, record_id in enumerate(new)
+            ],
+        )
+    gone = sum(record_id in lost for record_id in new)
+    return len(new) - gone, gone
+
+
+def lost_of(tx: Tx, hold_id: str, limit: int) -> list[bytes]:
+    """Records that a hold came too late for, the first of them."""
+    rows = tx.execute(
+        select(hold_records.c.record_id)
+        .where(hold_records.c.hold_id == hold_id, hold_records.c.lost)
+        .order_by(hold_records.c.record_id)
+        .limit(limit)
+    )
+    return [bytes(one) for one in rows.scalars()]
+
+
+def with_scope(tx: Tx, organization_id: str = "") -> list[Hold]:
+    """Holds on all that matches that are not over; of one organization, or of all."""
+    query = select(holds).where(holds.c.has_scope, holds.c.state.in_([HoldState.PENDING, HoldState.ACTIVE]))
+    if organization_id:
+        query = query.where(holds.c.organization_id == organization_id)
+    return _made(tx, tx.execute(query.order_by(holds.c.number)).all())
+
+
+def is_any_overdue(tx: Tx, now: datetime) -> bool:
+    """Whether the review of a legal hold was missed."""
+    overdue = exists().where(
+        holds.c.kind == HoldKind.LEGAL, holds.c.state == HoldState.ACTIVE, holds.c.review_at <= now
+    )
+    return bool(tx.execute(select(overdue)).scalar_one())
 
 
 def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[str]:
@@ -214,6 +296,48 @@ def any_standing(tx: Tx, organization_id: str) -> bool:
         ).first()
         is not None
     )
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """A hold that keeps so many records of a day."""
+
+    hold_id: str
+    kind: HoldKind
+    reference: str
+    review_at: datetime
+    records: int
+
+
+def keeping_on(tx: Tx, days: Collection[tuple[str, date]]) -> dict[tuple[str, date], list[Keeping]]:
+    """The holds that keep something now on these organizations' days, by organization and day."""
+    if not days:
+        return {}
+    rows = tx.execute(
+        select(
+            holds.c.organization_id,
+            hold_records.c.day,
+            holds.c.hold_id,
+            holds.c.kind,
+            holds.c.reference,
+            holds.c.review_at,
+            func.count().label("records"),
+        )
+        .join(hold_records, hold_records.c.hold_id == holds.c.hold_id)
+        .where(
+            tuple_(holds.c.organization_id, hold_records.c.day).in_(sorted(days)),
+            holds.c.state.in_([HoldState.ACTIVE, HoldState.RELEASING]),
+            hold_records.c.lost.is_(False),
+        )
+        .group_by(holds.c.hold_id, hold_records.c.day)
+        .order_by(holds.c.number)
+    )
+    found: dict[tuple[str, date], list[Keeping]] = {}
+    for row in rows:
+        found.setdefault((row.organization_id, row.day), []).append(
+            Keeping(row.hold_id, HoldKind(row.kind), row.reference, row.review_at, row.records)
+        )
+    return found
 
 
 def keeping(

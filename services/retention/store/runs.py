@@ -104,6 +104,14 @@ def newest(tx: Tx) -> Run | None:
     return None if row is None else _made(row)
 
 
+def newest_done(tx: Tx) -> Run | None:
+    """The run that was started last of those that certified."""
+    row = tx.execute(
+        select(runs).where(runs.c.state == RunState.DONE).order_by(runs.c.number.desc()).limit(1)
+    ).one_or_none()
+    return None if row is None else _made(row)
+
+
 def going_on(tx: Tx) -> Run | None:
     """The run that is not over."""
     row = tx.execute(select(runs).where(runs.c.state.not_in(_OVER))).one_or_none()

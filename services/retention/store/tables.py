@@ -84,11 +84,25 @@ holds = Table(
     _count("removed"),
     _text("destruction_id", empty=True),
     *_destruction(),
+    # Of a hold on all that matches: what it is on, and how far its looks through the records are. end_user: NULL once it is over.
+    _flag("has_scope"),
+    Column("first_day", Date),
+    Column("last_day", Date),
+    Column("end_user", Text),
+    _instant("swept_at"),
+    _instant("sweep_began_at"),
+    Column("sweep_after", LargeBinary),
+    Column("gone_through", Date),
+    _count("records_kept"),
+    _count("records_lost"),
     # Whoever waited longest is tried next, so that one hold that cannot go on holds up no other.
     _instant("tried_at", required=True),
     UniqueConstraint("placed_by", "request_id", name="holds_by_request"),
     Index("holds_by_organization", "organization_id", "number"),
     Index("holds_unfinished", "tried_at", postgresql_where=text("state IN ('PENDING', 'RELEASING')")),
+    Index(
+        "holds_with_scope", "number", postgresql_where=text("has_scope AND state IN ('PENDING', 'ACTIVE')")
+    ),
     Index("holds_to_end", "state", "review_at", postgresql_where=text("state IN ('PENDING', 'ACTIVE')")),
 )
 
@@ -100,6 +114,43 @@ hold_records = Table(
     Column("record_id", LargeBinary, nullable=False),
     Column("day", Date, nullable=False),
     _flag("lost"),
+    Index("hold_records_by_record", "hold_id", "record_id", unique=True),
+)
+
+contract_terms = Table(
+    "contract_terms",
+    metadata,
+    Column("term_id", Text, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False, unique=True),
+    _text("request_id"),
+    Column("content_sha256", LargeBinary, nullable=False),
+    _text("organization_id"),
+    _text("kind"),
+    Column("days", Integer, nullable=False),
+    _text("reference"),
+    Column("from_day", Date),
+    Column("until_day", Date),
+    _text("state"),
+    _text("proposed_by"),
+    _instant("proposed_at", required=True),
+    _text("confirmed_by", empty=True),
+    _instant("effective_at"),
+    _text("end_proposed_by", empty=True),
+    _instant("end_proposed_at"),
+    _text("end_confirmed_by", empty=True),
+    _text("end_reason", empty=True),
+    _instant("ended_at"),
+    Column("effect", JSONB, nullable=False),
+    UniqueConstraint("proposed_by", "request_id", name="contract_terms_by_request"),
+    Index("contract_terms_by_organization", "organization_id", "number"),
+    # One proposal at a time: what a second person confirms is what was proposed last.
+    Index(
+        "contract_terms_one_proposal",
+        "organization_id",
+        unique=True,
+        postgresql_where=text("state = 'PROPOSED'"),
+    ),
+    Index("contract_terms_open", "number", postgresql_where=text("state NOT IN ('ENDED', 'WITHDRAWN')")),
 )
 
 runs = Table(

@@ -10,6 +10,7 @@ from shared.ids import new_id
 from tests.simulation.faults import Broken
 from tests.simulation.invariants import uuid_text
 from tests.simulation.model import Grant, SentRecord
+from tests.simulation.rules import RulesOverTime
 from tests.simulation.scene import Scene
 
 _DETAILS = (grants_pb2.DETAIL_METADATA, grants_pb2.DETAIL_MASKED, grants_pb2.DETAIL_FULL)
@@ -234,7 +235,12 @@ class Engineers:
         if not begins <= sent.created_at < scope.until.ToDatetime(tzinfo=UTC):
             raise Broken(f"5: a record outside the span of {known.grant.grant_id}")
         is_kept = sent.is_flagged or any(sent.record_id in hold.record_ids for hold in model.holds.values())
-        is_due = sent.due_at is not None and sent.due_at + TOLERANCE <= at
+        rules, day = RulesOverTime(self._scene.world.databases.looks), sent.created_at.date()
+        # A rule that came while it was read may allow it; one that was there before decides.
+        is_due = all(
+            rules.due_since(sent.organization_id, day, instant) + TOLERANCE <= at
+            for instant in (at, self._scene.now)
+        )
         if is_due and not is_kept and not self._is_held(sent):
             raise Broken("3: a record was read that was due and that nothing holds")
         self._check_content(sent, record, detail)

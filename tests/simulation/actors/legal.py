@@ -1,12 +1,26 @@
-"""Legal staff: Lena places holds and lets them go, Luca confirms."""
+"""Legal staff: Lena places holds and lets them go, and sets terms of contracts and ends them; Luca confirms."""
 
 from datetime import timedelta
 
 from kept.options.v1 import roles_pb2
-from kept.retention.v1 import holds_pb2, holds_pb2_grpc
+from kept.retention.v1 import contracts_pb2, contracts_pb2_grpc, holds_pb2, holds_pb2_grpc, rules_pb2
 from shared.ids import new_id
-from tests.simulation.model import Hold
+from tests.simulation.model import END_USERS, Hold
 from tests.simulation.scene import Scene, stamp
+
+_TERMS = (
+    (rules_pb2.TERM_KIND_AT_MOST, 3),
+    (rules_pb2.TERM_KIND_AT_MOST, 5),
+    (rules_pb2.TERM_KIND_AT_MOST, 40),
+    (rules_pb2.TERM_KIND_AT_LEAST, 4),
+    (rules_pb2.TERM_KIND_AT_LEAST, 35),
+)
+_LONGER = (rules_pb2.TERM_KIND_AT_MOST, 40)
+_OPEN = (
+    contracts_pb2.CONTRACT_TERM_STATE_PROPOSED,
+    contracts_pb2.CONTRACT_TERM_STATE_CONFIRMED,
+    contracts_pb2.CONTRACT_TERM_STATE_IN_FORCE,
+)
 
 
 class Legal:
@@ -50,6 +64,56 @@ class Legal:
                 is_active=hold.state == holds_pb2.HOLD_STATE_ACTIVE,
             )
 
+    def holds_end_user(self) -> None:
+        """Lena holds all of an end user's, or of some days or all of a customer's, what comes included; Luca confirms."""
+        organization_id = self._scene.some_organization().organization_id
+        scope = holds_pb2.HoldScope(end_user=self._seed.choice(("", *END_USERS, *END_USERS)))
+        if self._seed.random() < 0.3:
+            scope.first_day = (
+                (self._scene.now - timedelta(days=self._seed.choice((1, 5, 29)))).date().isoformat()
+            )
+            scope.last_day = (self._scene.now + timedelta(days=self._seed.choice((0, 5)))).date().isoformat()
+        request = holds_pb2.PlaceHoldRequest(
+            request_id=new_id("request"),
+            kind=holds_pb2.HOLD_KIND_LEGAL,
+            organization_id=organization_id,
+            scope=scope,
+            reference="matter",
+            review_at=stamp(self._scene.now + timedelta(days=365)),
+        )
+
+        def placed() -> holds_pb2.Hold:
+            self._empowered()
+            hold = self._holds("lena").PlaceHold(request).hold
+            return self._holds("luca").ConfirmHold(holds_pb2.ConfirmHoldRequest(hold_id=hold.hold_id)).hold
+
+        self._scene.world.leases("access_control")
+        hold = self._scene.world.attempt(placed)
+        if isinstance(hold, holds_pb2.Hold):
+            self._scene.model.holds[hold.hold_id] = Hold(
+                hold.hold_id,
+                organization_id,
+                [],
+                is_active=hold.state == holds_pb2.HOLD_STATE_ACTIVE,
+                scope=scope,
+                placed_at=self._scene.now,
+            )
+
+    def extends_hold(self) -> None:
+        """Lena puts a review off."""
+        standing = [hold for hold in self._scene.model.holds.values() if not hold.releasing]
+        if not standing:
+            return
+        request = holds_pb2.ExtendHoldRequest(hold_id=self._seed.choice(standing).hold_id, reason="appeal")
+        request.review_at.CopyFrom(stamp(self._scene.now + timedelta(days=400)))
+
+        def extend() -> None:
+            self._empowered()
+            self._holds("lena").ExtendHold(request)
+
+        self._scene.world.leases("access_control")
+        self._scene.world.attempt(extend)
+
     def releases_hold(self) -> None:
         """Lena lets a hold go."""
         standing = [hold for hold in self._scene.model.holds.values() if not hold.releasing]
@@ -66,6 +130,52 @@ class Legal:
 
         self._scene.world.leases("access_control")
         hold.released = isinstance(self._scene.world.attempt(release), holds_pb2.ReleaseHoldResponse)
+
+    def sets_term(self) -> None:
+        """Lena proposes a term of some customer's contract, shorter or longer than what counts, and Luca confirms it."""
+        self._sets(self._scene.some_organization().organization_id, *self._seed.choice(_TERMS))
+
+    def keeps_longer(self) -> None:
+        """The same, longer than the default, and always for the same customer: others' days go meanwhile."""
+        for organization in self._scene.open_organizations()[:1]:
+            self._sets(organization.organization_id, *_LONGER)
+
+    def _sets(self, organization_id: str, kind: "rules_pb2.TermKind.ValueType", days: int) -> None:
+        request = contracts_pb2.SetTermRequest(
+            request_id=new_id("request"),
+            organization_id=organization_id,
+            kind=kind,
+            days=days,
+            reference="contract",
+        )
+
+        def set_() -> None:
+            self._empowered()
+            term = self._contracts("lena").SetTerm(request).term
+            self._contracts("luca").ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=term.term_id))
+
+        self._scene.world.leases("access_control")
+        self._scene.world.attempt(set_)
+
+    def ends_term(self) -> None:
+        """Lena proposes the end of a term, and Luca confirms it; or one that nobody confirmed is withdrawn."""
+        self._scene.world.leases("access_control")
+
+        def ended() -> None:
+            self._empowered()
+            found = self._contracts("lena").ListTerms(contracts_pb2.ListTermsRequest()).terms
+            open_ = [each for each in found if each.state in _OPEN]
+            if open_:
+                chosen = self._seed.choice(open_)
+                request = contracts_pb2.EndTermRequest(term_id=chosen.term_id, reason="over")
+                if self._contracts("lena").EndTerm(request).term.state in _OPEN:
+                    asked = contracts_pb2.ConfirmTermRequest(term_id=chosen.term_id)
+                    self._contracts("luca").ConfirmTerm(asked)
+
+        self._scene.world.attempt(ended)
+
+    def _contracts(self, name: str) -> contracts_pb2_grpc.ContractServiceStub:
+        return contracts_pb2_grpc.ContractServiceStub(self._scene.world.person(name)("retention"))
 
     def _empowered(self) -> None:
         self._scene.power("lena", "luca", roles_pb2.POWER_LEGAL)

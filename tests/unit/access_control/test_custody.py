@@ -355,6 +355,30 @@ def test_another_organizations_record_of_the_same_id_is_not_touched(vault: Vault
     assert vault.keys(ORG, mine)
 
 
+def test_organizations_with_their_own_rule_go_by_their_own_day(vault: Vault) -> None:
+    early = {owner: vault.record(owner) for owner in (ORG, OTHER)}
+    day = vault.clock.now().date()
+    vault.next_day()
+    late = {owner: vault.record(owner) for owner in (ORG, OTHER)}
+    next_day = day + timedelta(days=1)
+    vault.due = {day, next_day}
+    run, before = new_id("run"), day - timedelta(days=1)
+    row = vault.custody.destroy_through(run, before, {ORG: next_day, OTHER: day})
+    assert (row.state, row.epochs) == ("done", 3)
+    assert closed_to(vault, ORG, early[ORG])
+    assert closed_to(vault, ORG, late[ORG])
+    assert closed_to(vault, OTHER, early[OTHER])
+    assert vault.keys(OTHER, late[OTHER])
+    assert vault.custody.destroy_through(run, before, {OTHER: day, ORG: next_day}) == row
+    other_days = {ORG: next_day, OTHER: next_day}
+    assert refusal(lambda: vault.custody.destroy_through(run, before, other_days)) == "REQUEST_ID_REUSED"
+    # A longer rule keeps a day that goes for everybody else; one that is not due by ours stays whatever is asked for.
+    vault.due = {next_day}
+    assert vault.custody.destroy_through(new_id("run"), next_day, {OTHER: before}).epochs == 0
+    vault.due = set()
+    assert vault.custody.destroy_through(new_id("run"), next_day).epochs == 0
+
+
 def test_what_is_withheld_is_forgotten_with_its_day(vault: Vault) -> None:
     early = vault.record(ORG)
     day = vault.clock.now().date()

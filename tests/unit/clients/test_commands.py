@@ -17,7 +17,14 @@ from kept.cli import arguments, main
 from kept.client.errors import KeptError
 from kept.logging.v1 import interactions_pb2, read_pb2, usage_pb2
 from kept.options.v1 import roles_pb2
-from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2, runs_pb2
+from kept.retention.v1 import (
+    certificates_pb2,
+    contracts_pb2,
+    erasures_pb2,
+    holds_pb2,
+    rules_pb2,
+    runs_pb2,
+)
 from kept.safety_review.v1 import cases_pb2, detectors_pb2
 from kept.settings.v1 import (
     account_pb2,
@@ -367,6 +374,21 @@ REQUESTS: list[tuple[str, Message]] = [
     ),
     ("holds confirm hold_1", holds_pb2.ConfirmHoldRequest(hold_id="hold_1")),
     ("holds release hold_1 -r settled", holds_pb2.ReleaseHoldRequest(hold_id="hold_1", reason="settled")),
+    (
+        f"holds place -o {ORG} --end-user u-1 --from 2026-03-01 --reference M-1 --review-at 2027-01-01 --request-id request-6",
+        holds_pb2.PlaceHoldRequest(
+            request_id="request-6",
+            kind=holds_pb2.HOLD_KIND_LEGAL,
+            organization_id=ORG,
+            reference="M-1",
+            review_at=at(2027, 1, 1),
+            scope=holds_pb2.HoldScope(end_user="u-1", first_day="2026-03-01"),
+        ),
+    ),
+    (
+        "holds extend hold_1 --review-at 2027-01-01 -r appeal",
+        holds_pb2.ExtendHoldRequest(hold_id="hold_1", reason="appeal", review_at=at(2027, 1, 1)),
+    ),
     ("holds list", holds_pb2.ListHoldsRequest(organization_id=ORG, page_size=100)),
     ("cases list --state open", cases_pb2.ListCasesRequest(state=cases_pb2.CASE_STATE_OPEN, page_size=100)),
     ("cases show case_1", cases_pb2.GetCaseRequest(case_id="case_1")),
@@ -381,6 +403,23 @@ REQUESTS: list[tuple[str, Message]] = [
     ("cases confirm case_1 --send-back", cases_pb2.ConfirmDecisionRequest(case_id="case_1", confirm=False)),
     ("safety rules", detectors_pb2.ListRulesRequest()),
     ("retention plan", runs_pb2.PlanRunRequest()),
+    (
+        f"retention terms set -o {ORG} at-least 90 --reference C-7 --from 2027-01-01 --request-id request-5",
+        contracts_pb2.SetTermRequest(
+            request_id="request-5",
+            organization_id=ORG,
+            kind=rules_pb2.TERM_KIND_AT_LEAST,
+            days=90,
+            reference="C-7",
+            from_day="2027-01-01",
+        ),
+    ),
+    (
+        "retention terms confirm term_1 --dry-run",
+        contracts_pb2.ConfirmTermRequest(term_id="term_1", validate_only=True),
+    ),
+    ("retention terms end term_1 -r over", contracts_pb2.EndTermRequest(term_id="term_1", reason="over")),
+    ("retention terms list", contracts_pb2.ListTermsRequest(organization_id=ORG, page_size=100)),
     ("retention run", runs_pb2.StartRunRequest()),
     ("retention runs --limit 3", runs_pb2.ListRunsRequest(page_size=3)),
     ("retention show run_1", runs_pb2.GetRunRequest(run_id="run_1")),

@@ -52,8 +52,9 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     rows: dict[bytes, str] = field(default_factory=dict)
     holds: dict[str, dict[bytes, str]] = field(default_factory=dict)
     hold_kinds: dict[str, int] = field(default_factory=dict)
-    dropped: dict[date, Counter[str]] = field(default_factory=dict)
-    dropped_held: dict[date, Counter[str]] = field(default_factory=dict)
+    # (day, organization): the run that took it away, records, and those of them that holds kept.
+    by_run: dict[tuple[date, str], tuple[str, int, int]] = field(default_factory=dict)
+    removals: set[tuple[str, date]] = field(default_factory=set)
     drops: Counter[date] = field(default_factory=Counter)
     not_due: set[date] = field(default_factory=set)
     erased: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -73,14 +74,15 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         self, request: logging_pb2.ListStoredDaysRequest, context: Any
     ) -> logging_pb2.ListStoredDaysResponse:
         through = date.fromisoformat(request.through_day)
+        own = {each.organization_id: date.fromisoformat(each.through_day) for each in request.own}
         counts: Counter[tuple[date, str]] = Counter()
         held: Counter[tuple[date, str]] = Counter()
         for record, owner in self.rows.items():
-            if record_day(record) <= through:
+            if request.organization_id in ("", owner) and record_day(record) <= own.get(owner, through):
                 counts[record_day(record), owner] += 1
                 held[record_day(record), owner] += record in self._held()
         for day, owner in self.emptied:
-            if day <= through and day not in self.dropped:
+            if day <= own.get(owner, through) and (day, owner) not in self.by_run:
                 counts[day, owner] += 0
         lines = [
             logging_pb2.StoredDay(
@@ -101,37 +103,46 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         day = date.fromisoformat(request.day)
         if day in self.not_due:
             raise KeptError(Reason.REASON_NOT_DUE, "Not due.")
-        if day not in self.dropped:
-            self.drops[day] += 1
-            gone = {record: owner for record, owner in self.rows.items() if record_day(record) == day}
-            self.dropped[day] = Counter(gone.values())
-            self.dropped_held[day] = Counter(
-                owner for record, owner in gone.items() if record in self._held()
+        gone = {
+            record: owner
+            for record, owner in self.rows.items()
+            if record_day(record) == day
+            and owner not in request.keep_organization_ids
+            and (not request.only_organization_ids or owner in request.only_organization_ids)
+        }
+        self.drops[day] += (request.run_id, day) not in self.removals
+        self.removals.add((request.run_id, day))
+        for owner in {*gone.values(), *(owner for each, owner in self.emptied if each == day)}:
+            of_day = [record for record, of in gone.items() if of == owner]
+            self.by_run.setdefault(
+                (day, owner), (request.run_id, len(of_day), sum(record in self._held() for record in of_day))
             )
-            self.rows = {record: owner for record, owner in self.rows.items() if record not in gone}
+        self.rows = {record: owner for record, owner in self.rows.items() if record not in gone}
+        mine = [
+            counts for (each, _), counts in self.by_run.items() if each == day and counts[0] == request.run_id
+        ]
         return logging_pb2.DropExpiredResponse(
-            dropped=self.dropped[day].total(), held=self.dropped_held[day].total()
+            dropped=sum(records for _, records, _ in mine), held=sum(held for _, _, held in mine)
         )
 
     def ListDroppedCounts(
         self, request: logging_pb2.ListDroppedCountsRequest, context: Any
     ) -> logging_pb2.ListDroppedCountsResponse:
         day = date.fromisoformat(request.day)
-        owners = sorted(self.dropped[day])
-        start = int(request.page_token or 0)
         lines = [
             logging_pb2.StoredDay(
                 day=request.day,
                 organization_id=owner,
-                records=self.dropped[day][owner],
-                records_with_content=self.dropped[day][owner],
-                held=self.dropped_held[day][owner],
+                records=records,
+                records_with_content=records,
+                held=held,
             )
-            for owner in owners[start : start + 1]
+            for (each, owner), (run_id, records, held) in sorted(self.by_run.items())
+            if each == day and run_id in request.run_ids
         ]
-        more = start + 1 < len(owners)
+        start = int(request.page_token or 0)
         return logging_pb2.ListDroppedCountsResponse(
-            days=lines, next_page_token=str(start + 1) if more else ""
+            days=lines[start : start + 1], next_page_token=str(start + 1) if start + 1 < len(lines) else ""
         )
 
     def HoldRecords(
@@ -152,6 +163,32 @@ class Logging(logging_grpc.LifecycleServiceServicer):
                 for record in there
             ],
             missing=[record for record in request.record_ids if record not in there],
+        )
+
+    def HoldMatching(
+        self, request: logging_pb2.HoldMatchingRequest, context: Any
+    ) -> logging_pb2.HoldMatchingResponse:
+        if request.hold_id in self.released:
+            raise wrong_state("The hold was released.", "released")
+        scope = request.scope
+        mine = sorted(
+            record
+            for record, owner in (self.rows | self._held()).items()
+            if owner == request.organization_id
+            and record > request.after
+            and (scope.first_day or "0") <= record_day(record).isoformat() <= (scope.last_day or "9")
+            and scope.end_user in ("", self.end_users.get(record))
+        )
+        now = mine[:2]  # small pieces, so that going on is what is tested
+        self.holds.setdefault(request.hold_id, {}).update(dict.fromkeys(now, request.organization_id))
+        gone = [day for day, owner in self.by_run if owner == request.organization_id]
+        return logging_pb2.HoldMatchingResponse(
+            held=[
+                logging_pb2.HeldRecord(record_id=record, data_key_id=b"k" * 16, sealed_data_key=b"s" * 1168)
+                for record in now
+            ],
+            after=now[-1] if len(mine) > 2 else b"",
+            gone_through_day=max(gone).isoformat() if gone else "",
         )
 
     def ReleaseRecords(
@@ -297,7 +334,12 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
             doomed = [epoch for epoch in self.epochs if epoch[0] == request.organization_id]
         else:
             through = date.fromisoformat(request.through_day)
-            doomed = [epoch for epoch in self.epochs if epoch[1] <= through and epoch not in self.not_due]
+            own = {each.organization_id: date.fromisoformat(each.through_day) for each in request.own}
+            doomed = [
+                epoch
+                for epoch in self.epochs
+                if epoch[1] <= own.get(epoch[0], through) and epoch not in self.not_due
+            ]
         return keys_pb2.DestroyEpochsResponse(
             destruction=self._destruction(request.destruction_id, sorted(doomed))
         )

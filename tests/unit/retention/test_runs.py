@@ -134,7 +134,6 @@ def test_crashes_around_commits_change_nothing_of_what_becomes_of_a_run(world: W
         "ListStoredDays",
         "DestroyEpochs",
         "DropExpired",
-        "GetOldest",
         "ListDestroyedEpochs",
         "ListDroppedCounts",
         "AppendEntries",
@@ -148,7 +147,7 @@ def test_no_step_begins_before_the_one_before_it_is_complete(world: World, metho
     world.settle(4)
     if method == "DestroyEpochs":
         assert not world.logging.drops
-    if method in ("DropExpired", "GetOldest"):
+    if method == "DropExpired":
         assert not world.entries("certificate.signed")
     assert method == "ListStoredDays" or runs_of(world)[0].state != runs_pb2.RUN_STATE_DONE
     assert method == "ListStoredDays" or bodies(world) == []
@@ -312,6 +311,9 @@ def test_a_plan_changes_nothing(world: World) -> None:
     plan = world.runs(OPERATOR).PlanRun(runs_pb2.PlanRunRequest())
     assert plan.through_day == FIRST.isoformat()
     assert [(day.organization_id, day.records, day.held) for day in plan.days] == [(ONE, 2, 0), (TWO, 1, 1)]
+    (why,) = plan.days[1].holds
+    assert (why.kind, why.reference, why.records) == (holds_pb2.HOLD_KIND_LEGAL, "Matter 12", 1)
+    assert (plan.days[0].term.days, list(plan.kept_longer)) == (30, [])
     assert runs_of(world) == []
 
 

@@ -18,6 +18,7 @@ from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import lifecycle_pb2_grpc as logging_grpc
 from kept.retention.v1 import (
     certificates_pb2_grpc,
+    contracts_pb2_grpc,
     erasures_pb2_grpc,
     holds_pb2,
     holds_pb2_grpc,
@@ -212,6 +213,9 @@ class World:
 
     def holds(self, caller: Caller) -> holds_pb2_grpc.HoldServiceStub:
         return holds_pb2_grpc.HoldServiceStub(self.channel(caller))
+
+    def contracts(self, caller: Caller) -> contracts_pb2_grpc.ContractServiceStub:
+        return contracts_pb2_grpc.ContractServiceStub(self.channel(caller))
 
     def runs(self, caller: Caller) -> runs_pb2_grpc.RunServiceStub:
         return runs_pb2_grpc.RunServiceStub(self.channel(caller))

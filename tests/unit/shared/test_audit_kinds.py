@@ -76,6 +76,7 @@ access_control.KeyService/ListDestroyedEpochs
 retention.CertificateService/GetCertificate
 retention.CertificateService/ListCertificates
 retention.CertificateService/ListSigningKeys
+retention.ContractService/ListTerms
 retention.ErasureService/GetErasure
 retention.ErasureService/GetErasureByClaim
 retention.HoldService/ListHolds
@@ -145,7 +146,7 @@ CHANGES: Final = {
         # Reads of content: decided on and written down by access control before anything leaves.
         "logging.ReadService/ListInteractions": "access.authorized access.denied records.opened",
         "logging.ReadService/ReadInteractions": "access.authorized access.denied records.opened",
-        "logging.LifecycleService/DropExpired": "partition.dropped",
+        "logging.LifecycleService/DropExpired": "partition.dropped rows.removed",
         "logging.LifecycleService/ReleaseRecords": "rows.released",
         "logging.LifecycleService/EraseOrganization": "organization.erased",
         "logging.LifecycleService/EraseSubject": "subject.fenced subject.erased",
@@ -193,8 +194,12 @@ CHANGES: Final = {
         "retention.ErasureService/EraseOrganization": "erasure.started erasure.ended erasure.completed certificate.signed",
         "retention.ErasureService/EraseSubject": "subject_erasure.started subject_erasure.failed subject_erasure.ended "
         "subject_erasure.completed certificate.signed",
+        "retention.ContractService/SetTerm": "term.proposed",
+        "retention.ContractService/ConfirmTerm": "term.confirmed term.end_confirmed term.begun term.ended",
+        "retention.ContractService/EndTerm": "term.end_proposed term.withdrawn",
         "retention.HoldService/PlaceHold": "hold.placed hold.activated hold.failed",
         "retention.HoldService/ConfirmHold": "hold.confirmed",
+        "retention.HoldService/ExtendHold": "hold.extended",
         "retention.HoldService/ReleaseHold": "hold.released hold.ended",
         "retention.RunService/StartRun": "run.started run.ended run.not_certified certificate.signed",
         "safety_review.CaseService/ClaimCase": "case.claimed",
@@ -226,6 +231,7 @@ WITHOUT: Final = {
     "logging.LifecycleService/ForgetErasedRecords": "Retention reports the end: subject_erasure.ended, subject_erasure.completed.",
     "settings.MemberService/AuthenticateMember": "Sign-ins are log data, which has a term; nothing leaves the audit log.",
     "settings.MemberService/RenewSignIn": "As AuthenticateMember.",
+    "logging.LifecycleService/HoldMatching": "Retention reports what the hold keeps: hold.activated.",
     "logging.LifecycleService/HoldRecords": "Retention reports what the hold keeps: hold.activated.",
 }
 # Kinds that no RPC leaves: acts of jobs and commands, and of what is decided about every call.

@@ -1,0 +1,95 @@
+"""Holds on all records of an organization that match, also on those that come later."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from services.logging.scope import Selection
+from services.logging.store import reading
+from services.logging.store import retention as store
+from services.logging.store.reading import Span
+from services.logging.store.retention import HeldRow
+from services.logging.store.tables import dropped_counts, standing_holds
+
+Tx = Connection
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A hold on all that matches. low, high: ids of [low, high), 16 bytes each. end_user: "" for everybody. kind:
+    kept.retention.v1.HoldKind; None where it is not known."""
+
+    hold_id: str
+    organization_id: str
+    low: bytes
+    high: bytes
+    end_user: str
+    kind: int | None
+
+
+def stand(tx: Tx, hold: Standing) -> bool:
+    """Writes a hold down; whether it is on what it was on before. The caller has locked it."""
+    tx.execute(
+        insert(standing_holds)
+        .values(
+            hold_id=hold.hold_id,
+            organization_id=hold.organization_id,
+            low=UUID(bytes=hold.low),
+            high=UUID(bytes=hold.high),
+            end_user=hold.end_user,
+            kind=hold.kind,
+        )
+        .on_conflict_do_nothing()
+    )
+    return hold in _found(tx, standing_holds.c.hold_id == hold.hold_id)
+
+
+def of_organization(tx: Tx, organization_id: str) -> list[Standing]:
+    """The organization's. Asked under its stripe, the answer stays true until the transaction ends."""
+    return _found(tx, standing_holds.c.organization_id == organization_id)
+
+
+def _found(tx: Tx, condition: ColumnElement[bool]) -> list[Standing]:
+    rows = tx.execute(select(standing_holds).where(condition).order_by(standing_holds.c.hold_id))
+    return [
+        Standing(row.hold_id, row.organization_id, row.low.bytes, row.high.bytes, row.end_user, row.kind)
+        for row in rows
+    ]
+
+
+def forget(tx: Tx, hold_id: str) -> None:
+    """A locked hold stands no more."""
+    tx.execute(delete(standing_holds).where(standing_holds.c.hold_id == hold_id))
+
+
+def hold_next(tx: Tx, hold: Standing, after: bytes | None, limit: int) -> tuple[list[HeldRow], bytes | None]:
+    """Keeps the next records that match, at most so many; what is kept now of them, and where to go on, None where all was looked at. The
+    caller holds the organization's stripe exclusively."""
+    span = Span(hold.organization_id, hold.low, hold.high, None, bytes(16), Selection(end_user=hold.end_user))
+    page = reading.page(tx, span, after, limit)
+    ids = [row.record_id for row in page.rows]
+    kept = store.hold(tx, hold.hold_id, hold.organization_id, ids, hold.kind) if ids else []
+    return kept, page.after
+
+
+def gone_through(tx: Tx, organization_id: str, first: date, last: date) -> date | None:
+    """The newest of these days whose rows were taken away."""
+    newest: date | None = tx.execute(
+        select(func.max(dropped_counts.c.day)).where(
+            dropped_counts.c.organization_id == organization_id, dropped_counts.c.day.between(first, last)
+        )
+    ).scalar_one()
+    return newest
+
+
+def catch(tx: Tx, holds: Sequence[Standing], end_user: str, record_ids: Sequence[bytes]) -> None:
+    """Has these holds keep those of one end user's records that they are on. The caller holds the organization's stripe exclusively."""
+    for hold in holds:
+        if hold.end_user in ("", end_user):
+            mine = [one for one in record_ids if hold.low <= one < hold.high]
+            if mine:
+                store.hold(tx, hold.hold_id, hold.organization_id, mine, hold.kind)

@@ -1,0 +1,246 @@
+"""A contract term: how long an organization's data live by its contract, and what may happen to it. Pure decisions; term_keeping carries
+them out."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from shared.errors import KeptError, Reason, invalid, wrong_state
+from shared.terms import Rule, Term
+
+# What no second person has confirmed by then is not proposed any more.
+CONFIRMATION_TIME: Final = timedelta(hours=72)
+
+
+class TermState(StrEnum):
+    """Where a term is. ENDED and WITHDRAWN are final."""
+
+    PROPOSED = "PROPOSED"
+    CONFIRMED = "CONFIRMED"
+    IN_FORCE = "IN_FORCE"
+    ENDED = "ENDED"
+    WITHDRAWN = "WITHDRAWN"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a change of terms does to what is stored. let_go: days, oldest first, that are due at once by it; records of them, and those
+    that holds keep; kept_longer: days and records that are due later than before."""
+
+    before: Term
+    after: Term
+    counted_at: datetime
+    let_go: tuple[date, ...] = ()
+    records_let_go: int = 0
+    records_held: int = 0
+    days_kept_longer: int = 0
+    records_kept_longer: int = 0
+
+
+@dataclass(frozen=True)
+class StoredDay:
+    """What is stored of one UTC day."""
+
+    day: date
+    records: int
+    held: int
+
+
+def effect_of(before: Rule, after: Rule, stored: tuple[StoredDay, ...], now: datetime) -> Effect:
+    """What it does to these days to put one rule in the place of another now. What is due already, and not gone yet, counts as kept when it
+    is due no more."""
+    gone_before, gone_after = before.newest_due_day(now), after.newest_due_day(now)
+    with_rows = sorted((each for each in stored if each.records), key=lambda each: each.day)
+    going = [each for each in with_rows if gone_before < each.day <= gone_after]
+    is_longer = gone_after < gone_before
+    staying = [each for each in with_rows if is_longer and each.day > gone_after]
+    return Effect(
+        before.term,
+        after.term,
+        now,
+        tuple(each.day for each in going),
+        sum(each.records for each in going),
+        sum(each.held for each in going),
+        len(staying),
+        sum(each.records for each in staying),
+    )
+
+
+@dataclass(frozen=True)
+class TermOrder:
+    """A term that somebody asks for."""
+
+    request_id: str
+    organization_id: str
+    term: Term
+    reference: str
+    from_day: date | None
+    until_day: date | None
+
+    def check(self, now: datetime) -> None:
+        """Raises INVALID_ARGUMENT for dates that make no sense."""
+        if self.until_day is not None and self.until_day < max(self.from_day or date.min, now.date()):
+            raise invalid("until_day", "is over, or lies before the first day")
+
+    def content_sha256(self) -> bytes:
+        """What makes a repeated request the same request."""
+        digest = hashlib.sha256()
+        parts = (
+            self.organization_id,
+            self.term.kind,
+            self.term.days,
+            self.reference,
+            self.from_day,
+            self.until_day,
+        )
+        for part in parts:
+            text = str(part).encode()
+            digest.update(len(text).to_bytes(4) + text)
+        return digest.digest()
+
+
+@dataclass(frozen=True)
+class ContractTerm:
+    """One term as stored. effective_at: from when on it counts everywhere; ended_at: from when on no more."""
+
+    term_id: str
+    request_id: str
+    content_sha256: bytes
+    organization_id: str
+    term: Term
+    reference: str
+    from_day: date | None
+    until_day: date | None
+    state: TermState
+    proposed_by: str
+    proposed_at: datetime
+    effect: Effect
+    confirmed_by: str = ""
+    effective_at: datetime | None = None
+    end_proposed_by: str = ""
+    end_proposed_at: datetime | None = None
+    end_confirmed_by: str = ""
+    end_reason: str = ""
+    ended_at: datetime | None = None
+    number: int = field(default=0, compare=False)
+
+    @property
+    def lapses_at(self) -> datetime:
+        """When it is not proposed any more."""
+        return self.proposed_at + CONFIRMATION_TIME
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.state in (TermState.ENDED, TermState.WITHDRAWN)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its end waits for a second person."""
+        return bool(self.end_proposed_by) and not self.end_confirmed_by and not self.is_over
+
+
+def propose(term_id: str, order: TermOrder, person_id: str, effect: Effect, now: datetime) -> ContractTerm:
+    """A new term, PROPOSED. Raises INVALID_ARGUMENT."""
+    order.check(now)
+    return ContractTerm(
+        term_id=term_id,
+        request_id=order.request_id,
+        content_sha256=order.content_sha256(),
+        organization_id=order.organization_id,
+        term=order.term,
+        reference=order.reference,
+        from_day=order.from_day,
+        until_day=order.until_day,
+        state=TermState.PROPOSED,
+        proposed_by=person_id,
+        proposed_at=now,
+        effect=effect,
+    )
+
+
+def confirm(term: ContractTerm, person_id: str, now: datetime) -> ContractTerm:
+    """The term with the second person's word for what was proposed last, the term or its end; the same word again changes nothing.
+
+    Raises SECOND_PERSON_REQUIRED for whoever proposed it, WRONG_STATE where nothing waits for a word.
+    """
+    if term.is_ending and not _has_lapsed(term.end_proposed_at, now):
+        _require_second(person_id, term.end_proposed_by)
+        return replace(term, end_confirmed_by=person_id)
+    if term.state is TermState.PROPOSED:
+        if _has_lapsed(term.proposed_at, now):
+            raise wrong_state("The proposal has lapsed; propose it again.", term.state)
+        _require_second(person_id, term.proposed_by)
+        return replace(term, state=TermState.CONFIRMED, confirmed_by=person_id)
+    if person_id and person_id == (term.end_confirmed_by or term.confirmed_by):
+        return term
+    raise wrong_state("Nothing waits to be confirmed.", term.state)
+
+
+def _require_second(person_id: str, first: str) -> None:
+    if not person_id or person_id == first:
+        raise KeptError(
+            Reason.REASON_SECOND_PERSON_REQUIRED, "Whoever proposed it cannot confirm it; ask a colleague."
+        )
+
+
+def _has_lapsed(proposed_at: datetime | None, now: datetime) -> bool:
+    return proposed_at is not None and now >= proposed_at + CONFIRMATION_TIME
+
+
+def propose_end(
+    term: ContractTerm, person_id: str, reason: str, effect: Effect, now: datetime
+) -> ContractTerm:
+    """The term with its end proposed; one that nobody confirmed yet is withdrawn at once. The same proposal again changes nothing. Raises
+    WRONG_STATE."""
+    if term.state is TermState.PROPOSED:
+        return replace(
+            term, state=TermState.WITHDRAWN, end_proposed_by=person_id, end_reason=reason, ended_at=now
+        )
+    if term.is_over or term.end_confirmed_by:
+        raise wrong_state("The term is over, or about to be.", term.state)
+    if term.is_ending and term.end_proposed_by == person_id and not _has_lapsed(term.end_proposed_at, now):
+        return term
+    if term.is_ending and not _has_lapsed(term.end_proposed_at, now):
+        raise wrong_state("Its end is proposed already; confirm that.", term.state)
+    return replace(term, end_proposed_by=person_id, end_proposed_at=now, end_reason=reason, effect=effect)
+
+
+class Step(StrEnum):
+    """What has to be done about a term."""
+
+    NOTHING = "nothing"
+    LAPSE = "lapse"
+    BEGIN = "begin"
+    END = "end"
+
+
+def next_step(term: ContractTerm, now: datetime, is_erased: bool = False) -> Step:
+    """What has to be done about a term now, by its dates and by what was confirmed; it ends with its organization."""
+    is_over = term.until_day is not None and term.until_day < now.date()
+    is_past = bool(term.end_confirmed_by) or is_over or is_erased
+    if term.state is TermState.PROPOSED:
+        return Step.LAPSE if is_past or _has_lapsed(term.proposed_at, now) else Step.NOTHING
+    if term.state in (TermState.CONFIRMED, TermState.IN_FORCE) and is_past:
+        return Step.END
+    if term.state is TermState.CONFIRMED and (term.from_day is None or term.from_day <= now.date()):
+        return Step.BEGIN
+    return Step.NOTHING
+
+
+def begin(term: ContractTerm, effective_at: datetime) -> ContractTerm:
+    """A CONFIRMED term whose rule is in the feed."""
+    return replace(term, state=TermState.IN_FORCE, effective_at=effective_at)
+
+
+def end(term: ContractTerm, ended_at: datetime, reason: str = "") -> ContractTerm:
+    """The term once it counts no more; one that never counted was withdrawn."""
+    was = term.state is TermState.IN_FORCE
+    return replace(
+        term,
+        state=TermState.ENDED if was else TermState.WITHDRAWN,
+        ended_at=ended_at,
+        end_reason=reason or term.end_reason,
+    )

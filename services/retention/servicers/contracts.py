@@ -1,0 +1,123 @@
+"""kept.retention.v1.ContractService."""
+
+from datetime import date
+from typing import Final
+
+import grpc
+
+from kept.retention.v1 import contracts_pb2, contracts_pb2_grpc, rules_pb2
+from services.retention.contract_terms import ContractTerm, Effect, TermOrder, TermState
+from services.retention.store import terms as rows
+from services.retention.term_keeping import TermKeeper
+from shared.database import Database
+from shared.errors import invalid
+from shared.pages import page
+from shared.pipeline import caller_of
+from shared.terms import Term, TermKind
+
+_KINDS: Final = {
+    rules_pb2.TERM_KIND_AT_MOST: TermKind.AT_MOST,
+    rules_pb2.TERM_KIND_AT_LEAST: TermKind.AT_LEAST,
+}
+
+
+class ContractServicer(contracts_pb2_grpc.ContractServiceServicer):
+    """Contract terms, for legal staff; customers see their own."""
+
+    def __init__(self, keeper: TermKeeper, database: Database) -> None:
+        self._keeper = keeper
+        self._database = database
+
+    def SetTerm(
+        self, request: contracts_pb2.SetTermRequest, context: grpc.ServicerContext
+    ) -> contracts_pb2.SetTermResponse:
+        order = TermOrder(
+            request_id=request.request_id,
+            organization_id=request.organization_id,
+            term=Term(_KINDS[request.kind], request.days),
+            reference=request.reference,
+            from_day=_day(request.from_day, "from_day"),
+            until_day=_day(request.until_day, "until_day"),
+        )
+        proposed = self._keeper.propose(order, caller_of(context).person_id)
+        return contracts_pb2.SetTermResponse(term=_message(proposed))
+
+    def ConfirmTerm(
+        self, request: contracts_pb2.ConfirmTermRequest, context: grpc.ServicerContext
+    ) -> contracts_pb2.ConfirmTermResponse:
+        confirmed = self._keeper.confirm(
+            request.term_id, caller_of(context).person_id, validate_only=request.validate_only
+        )
+        return contracts_pb2.ConfirmTermResponse(term=_message(confirmed))
+
+    def EndTerm(
+        self, request: contracts_pb2.EndTermRequest, context: grpc.ServicerContext
+    ) -> contracts_pb2.EndTermResponse:
+        ended = self._keeper.end(request.term_id, caller_of(context).person_id, request.reason)
+        return contracts_pb2.EndTermResponse(term=_message(ended))
+
+    def ListTerms(
+        self, request: contracts_pb2.ListTermsRequest, context: grpc.ServicerContext
+    ) -> contracts_pb2.ListTermsResponse:
+        caller_of(context).require_organization(request.organization_id)
+        with self._database.transaction() as tx:
+            found, token = page(
+                "terms",
+                request.page_size,
+                request.page_token,
+                lambda before, limit: rows.page(tx, request.organization_id, before or None, limit),
+                lambda one: one.number,
+            )
+        return contracts_pb2.ListTermsResponse(terms=[_message(one) for one in found], next_page_token=token)
+
+
+def _day(text: str, field: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:  # 2026-02-30 has the form of a day
+        raise invalid(field, "is not a day") from None
+
+
+def _text(day: date | None) -> str:
+    return "" if day is None else day.isoformat()
+
+
+def _message(one: ContractTerm) -> contracts_pb2.ContractTerm:
+    message = contracts_pb2.ContractTerm(
+        term_id=one.term_id,
+        organization_id=one.organization_id,
+        term=one.term.to_message(),
+        reference=one.reference,
+        from_day=_text(one.from_day),
+        until_day=_text(one.until_day),
+        state=contracts_pb2.ContractTermState.Value(f"CONTRACT_TERM_STATE_{one.state}"),
+        proposed_by=one.proposed_by,
+        confirmed_by=one.confirmed_by,
+        end_proposed_by=one.end_proposed_by,
+        end_reason=one.end_reason,
+        effect=_effect(one.effect),
+    )
+    message.proposed_at.FromDatetime(one.proposed_at)
+    if one.state is TermState.PROPOSED:
+        message.lapses_at.FromDatetime(one.lapses_at)
+    if one.effective_at is not None:
+        message.effective_at.FromDatetime(one.effective_at)
+    if one.ended_at is not None:
+        message.ended_at.FromDatetime(one.ended_at)
+    return message
+
+
+def _effect(effect: Effect) -> contracts_pb2.TermEffect:
+    message = contracts_pb2.TermEffect(
+        before=effect.before.to_message(),
+        after=effect.after.to_message(),
+        days_let_go=len(effect.let_go),
+        first_day_let_go=_text(effect.let_go[0] if effect.let_go else None),
+        last_day_let_go=_text(effect.let_go[-1] if effect.let_go else None),
+        records_let_go=effect.records_let_go,
+        records_held=effect.records_held,
+        days_kept_longer=effect.days_kept_longer,
+        records_kept_longer=effect.records_kept_longer,
+    )
+    message.counted_at.FromDatetime(effect.counted_at)
+    return message

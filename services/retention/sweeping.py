@@ -1,0 +1,123 @@
+"""Looks through the records of an organization for holds on all that matches: when one is placed, now and then for what came late, and
+before a run or an erasure takes what is due. Each piece is bounded: logging keeps the rows, access control the keys, and what came of it is
+written down. A piece that is done twice finds nothing new."""
+
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Final
+
+from kept.access_control.v1 import keys_pb2
+from kept.logging.v1 import lifecycle_pb2
+from kept.retention.v1 import holds_pb2
+from services.retention import holds
+from services.retention.holds import Hold, HoldScope, HoldState
+from services.retention.peers import Peers
+from services.retention.store import Tx
+from services.retention.store import erasures as erasure_rows
+from services.retention.store import holds as rows
+from services.retention.store import runs as run_rows
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import KeptError, Reason
+
+# Pieces of one call: a few seconds, well below any deadline.
+_PIECES: Final = 20
+
+
+def scope_message(scope: HoldScope) -> holds_pb2.HoldScope:
+    """A scope as contracts say it."""
+    return holds_pb2.HoldScope(
+        first_day="" if scope.first_day is None else scope.first_day.isoformat(),
+        last_day="" if scope.last_day is None else scope.last_day.isoformat(),
+        end_user=scope.end_user,
+    )
+
+
+def is_behind(tx: Tx, since: datetime, organization_id: str = "") -> bool:
+    """Whether a hold that was placed before an instant was not looked through for since: what goes now may be what it is on."""
+    return any(
+        hold.placed_at < since and (hold.sweep.swept_at is None or hold.sweep.swept_at < since)
+        for hold in rows.with_scope(tx, organization_id)
+    )
+
+
+class Sweeper:
+    """Carries looks."""
+
+    def __init__(self, database: Database, clock: Clock, peers: Peers) -> None:
+        self._database = database
+        self._clock = clock
+        self._peers = peers
+
+    def sweep(self, hold: Hold) -> Hold:
+        """Some pieces of a hold's look, until it is complete or enough was done. Raises what other services answer with; what was done
+        before stays written."""
+        for _ in range(_PIECES):
+            swept = self._piece(hold)
+            if swept is None or swept.sweep.began_at is None:
+                return swept or hold
+            hold = swept
+        return hold
+
+    def _piece(self, hold: Hold) -> Hold | None:
+        """None where the hold was let go meanwhile, or another process was faster."""
+        if hold.scope is None:
+            return None
+        sweep = hold.sweep.begin(self._clock.now())
+        try:
+            answer = self._peers.logging.HoldMatching(
+                lifecycle_pb2.HoldMatchingRequest(
+                    hold_id=hold.hold_id,
+                    organization_id=hold.organization_id,
+                    kind=holds_pb2.HoldKind.Value(f"HOLD_KIND_{hold.kind.value}"),
+                    scope=scope_message(hold.scope),
+                    after=sweep.after or b"",
+                )
+            )
+            lost = self._retain(hold, answer) if answer.held else frozenset()
+        except KeptError as error:
+            if error.reason != Reason.REASON_WRONG_STATE:
+                raise
+            return None
+        with self._database.transaction() as tx:
+            current = rows.lock(tx, hold.hold_id)
+            if current is None or current.sweep != hold.sweep or current.state is not hold.state:
+                return None
+            kept, gone = rows.note_swept(tx, current, [one.record_id for one in answer.held], lost)
+            day = date.fromisoformat(answer.gone_through_day) if answer.gone_through_day else None
+            swept = replace(
+                current,
+                sweep=sweep.goes_on(answer.after, day),
+                records_kept=current.records_kept + kept,
+                records_lost=current.records_lost + gone,
+            )
+            rows.save(tx, swept)
+        return swept
+
+    def _retain(self, hold: Hold, answer: lifecycle_pb2.HoldMatchingResponse) -> frozenset[bytes]:
+        kept = self._peers.keys.RetainRecords(
+            keys_pb2.RetainRecordsRequest(
+                hold_id=hold.hold_id,
+                organization_id=hold.organization_id,
+                records=[
+                    keys_pb2.RetainedRecord(
+                        record_id=record.record_id,
+                        data_key_id=record.data_key_id,
+                        sealed_data_key=record.sealed_data_key,
+                    )
+                    for record in answer.held
+                ],
+            )
+        )
+        return frozenset(kept.lost)
+
+    def wanted(self, tx: Tx) -> list[Hold]:
+        """Holds in force that have to be looked through for now; those that are being placed are carried on by themselves."""
+        now, run, closing = self._clock.now(), run_rows.going_on(tx), erasure_rows.closing(tx)
+        found: list[Hold] = []
+        for hold in rows.with_scope(tx):
+            waits = [] if run is None else [run.started_at]
+            waits += [closing[hold.organization_id]] if hold.organization_id in closing else []
+            if hold.state is HoldState.ACTIVE and holds.needs_sweep(hold, max(waits, default=None), now):
+                found.append(hold)
+        return found

@@ -1,0 +1,216 @@
+"""Carries contract terms: proposed by one person, confirmed by another, and put into the feed of rules when their day has come and no run
+goes on. Says each time what that does to what is stored; other services are asked while no transaction is open."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Final
+
+from kept.logging.v1 import lifecycle_pb2
+from services.retention import contract_terms
+from services.retention.contract_terms import ContractTerm, Effect, Step, StoredDay, TermOrder, TermState
+from services.retention.peers import Peers
+from services.retention.rules import RuleBook
+from services.retention.store import Tx
+from services.retention.store import erasures as erasure_rows
+from services.retention.store import terms as rows
+from shared.audit import entry
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import KeptError, Reason, not_found
+from shared.ids import new_id
+from shared.jobs import Job
+from shared.outbox import Outbox
+from shared.terms import Rule, Term
+
+_ACTOR: Final = "service:retention"
+_BATCH: Final = 100
+_PAGE: Final = 1000
+
+
+class TermKeeper:
+    """Proposes, confirms, begins and ends contract terms."""
+
+    def __init__(
+        self, database: Database, clock: Clock, outbox: Outbox, peers: Peers, rules: RuleBook
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._outbox = outbox
+        self._peers = peers
+        self._rules = rules
+        self.job = Job("terms", timedelta(seconds=1), self.step)
+
+    def propose(self, order: TermOrder, person_id: str) -> ContractTerm:
+        """Proposes a term. Raises INVALID_ARGUMENT, REQUEST_ID_REUSED, CONFLICT while another proposal waits, and what logging answers with
+        when it cannot say what is stored: nothing is proposed then."""
+        with self._database.transaction() as tx:
+            known = rows.get_by_request(tx, person_id, order.request_id)
+        if known is None:
+            order.check(self._clock.now())
+            effect = self._effect(order.organization_id, order.term)
+            with self._database.transaction() as tx:
+                term = contract_terms.propose(new_id("term"), order, person_id, effect, self._clock.now())
+                if rows.add(tx, term):
+                    self._audit(tx, term, "term.proposed", person_id, **_facts(term), **_said(effect))
+                    return term
+                known = rows.get_by_request(tx, person_id, order.request_id)  # a replica was faster
+        if known is None:
+            raise KeptError(
+                Reason.REASON_CONFLICT,
+                "Another term is proposed for the organization; confirm or withdraw it first.",
+            )
+        if known.content_sha256 != order.content_sha256():
+            raise KeptError(
+                Reason.REASON_REQUEST_ID_REUSED, "This request id came before with another content."
+            )
+        return known
+
+    def confirm(self, term_id: str, person_id: str, *, validate_only: bool = False) -> ContractTerm:
+        """The second person's word, for the term or for its end. validate_only: counts its effect anew and confirms nothing. Raises
+        NOT_FOUND, SECOND_PERSON_REQUIRED, WRONG_STATE, and what logging answers with: nothing is confirmed then."""
+        seen = self._get(term_id)
+        contract_terms.confirm(seen, person_id, self._clock.now())
+        effect = self._effect(seen.organization_id, None if seen.end_proposed_by else seen.term)
+        if validate_only:
+            return replace(seen, effect=effect)
+        with self._database.transaction() as tx:
+            term = rows.lock(tx, term_id)
+            if term is None:
+                raise not_found("term")
+            confirmed = contract_terms.confirm(term, person_id, self._clock.now())
+            if confirmed != term:
+                confirmed = replace(confirmed, effect=effect)
+                rows.save(tx, confirmed)
+                kind = "term.end_confirmed" if confirmed.end_confirmed_by else "term.confirmed"
+                self._audit(tx, confirmed, kind, person_id, **_facts(confirmed), **_said(effect))
+        self._carry(confirmed)
+        return self._get(term_id)
+
+    def end(self, term_id: str, person_id: str, reason: str) -> ContractTerm:
+        """Proposes the end of a term; one that nobody confirmed yet is withdrawn at once. Raises NOT_FOUND, WRONG_STATE."""
+        seen = self._get(term_id)
+        effect = self._effect(seen.organization_id, None)
+        with self._database.transaction() as tx:
+            term = rows.lock(tx, term_id)
+            if term is None:
+                raise not_found("term")
+            changed = contract_terms.propose_end(term, person_id, reason, effect, self._clock.now())
+            if changed != term:
+                rows.save(tx, changed)
+                is_gone = changed.state is TermState.WITHDRAWN
+                kind = "term.withdrawn" if is_gone else "term.end_proposed"
+                said = {} if is_gone else _said(effect)
+                self._audit(tx, changed, kind, person_id, reason=reason, **said)
+        return changed
+
+    def step(self) -> bool:
+        """The job: begins and ends what is to begin or to end now."""
+        number, found = 0, True
+        while found:
+            with self._database.transaction() as tx:
+                page = rows.open_after(tx, number, _BATCH)
+                erased = erasure_rows.among(tx, [term.organization_id for term in page])
+            for term in page:
+                self._carry(term, is_erased=term.organization_id in erased)
+            found = len(page) == _BATCH
+            number = page[-1].number if page else 0
+        return False
+
+    def _carry(self, seen: ContractTerm, *, is_erased: bool = False) -> None:
+        """Does what is to be done about a term now, unless a run goes on: then later. is_erased: whether its organization is."""
+        if contract_terms.next_step(seen, self._clock.now(), is_erased) is Step.NOTHING:
+            return
+        with self._database.transaction() as tx:
+            may_change = self._rules.may_change(tx)
+            term = rows.lock(tx, seen.term_id)
+            if term is None:
+                return
+            match contract_terms.next_step(term, self._clock.now(), is_erased):
+                case Step.LAPSE:
+                    lapsed = contract_terms.end(term, self._clock.now(), "lapsed")
+                    rows.save(tx, lapsed)
+                    self._audit(tx, lapsed, "term.withdrawn", _ACTOR, reason="lapsed")
+                case Step.BEGIN if may_change:
+                    self._begin(tx, term)
+                case Step.END if term.state is TermState.CONFIRMED:
+                    self._over(tx, contract_terms.end(term, self._clock.now()))
+                case Step.END if may_change:
+                    at = self._rules.set_own(tx, term.organization_id, None, _ACTOR)
+                    self._over(tx, contract_terms.end(term, at))
+
+    def _begin(self, tx: Tx, term: ContractTerm) -> None:
+        at = self._rules.set_own(tx, term.organization_id, term.term, _ACTOR)
+        for before in rows.in_force(tx, term.organization_id):
+            self._over(tx, contract_terms.end(before, at, f"replaced by {term.term_id}"))
+        begun = contract_terms.begin(term, at)
+        rows.save(tx, begun)
+        self._audit(tx, begun, "term.begun", _ACTOR, **_facts(begun), effective_at=at.isoformat())
+
+    def _over(self, tx: Tx, term: ContractTerm) -> None:
+        rows.save(tx, term)
+        at = "" if term.ended_at is None else term.ended_at.isoformat()
+        self._audit(tx, term, "term.ended", _ACTOR, reason=term.end_reason, ended_at=at)
+
+    def _get(self, term_id: str) -> ContractTerm:
+        with self._database.transaction() as tx:
+            term = rows.get(tx, term_id)
+        if term is None:
+            raise not_found("term")
+        return term
+
+    def _effect(self, organization_id: str, after: Term | None) -> Effect:
+        """What it would do now to put a term, or the default for None, in the place of what counts."""
+        with self._database.transaction() as tx:
+            before, default = self._rules.of_in(tx, organization_id), self._rules.default_in(tx)
+        rule = default if after is None else Rule(after, default.run_window)
+        return contract_terms.effect_of(before, rule, self._stored(organization_id), self._clock.now())
+
+    def _stored(self, organization_id: str) -> tuple[StoredDay, ...]:
+        found: list[StoredDay] = []
+        token = ""
+        while True:
+            page = self._peers.logging.ListStoredDays(
+                lifecycle_pb2.ListStoredDaysRequest(
+                    through_day=date.max.isoformat(),
+                    organization_id=organization_id,
+                    page_size=_PAGE,
+                    page_token=token,
+                )
+            )
+            found += [StoredDay(date.fromisoformat(each.day), each.records, each.held) for each in page.days]
+            token = page.next_page_token
+            if not token:
+                return tuple(found)
+
+    def _audit(self, tx: Tx, term: ContractTerm, kind: str, actor: str, /, **facts: str | int) -> None:
+        self._outbox.audit(
+            tx,
+            entry(
+                kind,
+                actor=actor,
+                at=self._clock.now(),
+                organization_id=term.organization_id,
+                subjects=[term.term_id],
+                facts=facts,
+            ),
+        )
+
+
+def _facts(term: ContractTerm) -> dict[str, str | int]:
+    facts: dict[str, str | int] = {
+        "term": f"{term.term.kind} {term.term.days} days",
+        "reference": term.reference,
+    }
+    if term.from_day is not None:
+        facts["from_day"] = term.from_day.isoformat()
+    if term.until_day is not None:
+        facts["until_day"] = term.until_day.isoformat()
+    return facts
+
+
+def _said(effect: Effect) -> dict[str, str | int]:
+    return {
+        "days_let_go": len(effect.let_go),
+        "records_let_go": effect.records_let_go,
+        "days_kept_longer": effect.days_kept_longer,
+    }
