@@ -76,6 +76,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     "break_glass.reviewed": _kind("Somebody else reviewed it.", "what requester verdict note late"),
     "case.known": _kind("A case of safety review can be named in grants.", "records state"),
     "case.closed": _kind("A case was closed.", "upheld ended_grants"),
+    "affiliation.declared": _kind(
+        "A person has to do with a customer and decides no case of it.", "ended_grants"
+    ),
+    "affiliation.ended": _kind("A person's affiliation with a customer was ended."),
+    "evaluation_key.made": _kind("The key of an evaluation set was made, or made known again.", "ends_at"),
+    "evaluation_key.opened": _kind("The key of an evaluation set was opened for somebody's evaluation."),
     # access control: people
     "operator.bootstrapped": _kind(
         "The first operators of an empty installation were made.", "role document_sha256 expires_at"
@@ -284,7 +290,19 @@ KINDS: Final[Mapping[str, Kind]] = {
     "case.dismissed": _kind("No violation was found; the case is closed.", "category decision"),
     "case.decided": _kind("Somebody found a violation; another has to confirm.", "category decision"),
     "case.confirmed": _kind("A second person confirmed the violation.", "category decided_by"),
+    "case.told": _kind("From now on the customer may see an upheld case, and appeal.", "category"),
     "case.returned": _kind("A second person did not confirm it.", "category decided_by"),
+    "case.reported": _kind("Somebody put records into a case that no detector found.", "category records"),
+    "case.escalated": _kind("A reviewer handed a case on, undecided.", "category desk"),
+    "case.reopened": _kind("Staff opened a closed case again.", "category was"),
+    "case.appealed": _kind("A customer's admin appealed.", "category"),
+    "behaviour.noticed": _kind(
+        "Flags of an organization reached a rate that makes a case urgent.",
+        "category window_days flags one_end_user",
+    ),
+    "evaluation_set.built": _kind("Texts of upheld cases became a set.", "items categories withheld ends_at"),
+    "evaluation_set.used": _kind("Detectors were evaluated on a set.", "rules_version candidate_version"),
+    "evaluation_set.ended": _kind("A set was deleted, or its term was over.", "items"),
     "cases.erased": _kind("Flags that a hold had kept were removed.", "cases flags verdicts"),
     "records.erased": _kind(
         "What was known about an end user's records was removed.", "verdicts flags cases"

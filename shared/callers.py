@@ -106,6 +106,7 @@ class RemoteAuthority:
             member_id=decision.member_id,
             organization_id=decision.organization_id,
             customer_role=decision.customer_role or roles_pb2.CUSTOMER_ROLE_UNSPECIFIED,
+            affiliations=frozenset(decision.affiliated_organization_ids),
         )
 
     def authorize_gateway(self, caller: Caller, method: str) -> Caller:

@@ -61,6 +61,7 @@ class Caller:
 
     name: the last part of a service's or gateway's SPIFFE id. issuer, subject, token: of a person. person_id, roles: of staff, once
     decided. member_id, organization_id, customer_role: of a customer, once decided.
+    affiliations: customers' organizations that one of staff has to do with; only known to safety review.
     """
 
     kind: CallerKind
@@ -73,6 +74,7 @@ class Caller:
     member_id: str = ""
     organization_id: str = ""
     customer_role: "roles_pb2.CustomerRole.ValueType" = roles_pb2.CUSTOMER_ROLE_UNSPECIFIED
+    affiliations: frozenset[str] = frozenset()
     correlation_id: str = ""
 
     @property

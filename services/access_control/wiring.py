@@ -9,6 +9,7 @@ from kept.access_control.v1 import (
     audit_pb2_grpc,
     authz_pb2_grpc,
     directory_pb2_grpc,
+    evaluation_keys_pb2_grpc,
     exports_pb2_grpc,
     grants_pb2_grpc,
     keys_pb2_grpc,
@@ -24,6 +25,7 @@ from services.access_control.authorization.policy import Authorization
 from services.access_control.authorization.policy_reload import PolicyReload
 from services.access_control.config import AccessControlConfig
 from services.access_control.custody import Custody
+from services.access_control.custody.evaluation_keys import EvaluationKeys
 from services.access_control.figures import Figures
 from services.access_control.grants.acts import GrantActs
 from services.access_control.grants.asking import Asking
@@ -37,6 +39,7 @@ from services.access_control.key_stores import KeyStoreError
 from services.access_control.key_stores.configured import open_key_store
 from services.access_control.notifications import Notifications
 from services.access_control.organization_policies import Policies
+from services.access_control.people.affiliations import Affiliations
 from services.access_control.people.bootstrap import workforce_issuers
 from services.access_control.people.directory import Directory
 from services.access_control.people.identities import Identities
@@ -47,6 +50,7 @@ from services.access_control.people.tokens import Tokens, Verify
 from services.access_control.servicers.audit import AuditServicer
 from services.access_control.servicers.authz import AuthzServicer
 from services.access_control.servicers.directory import DirectoryServicer
+from services.access_control.servicers.evaluation_keys import EvaluationKeyServicer
 from services.access_control.servicers.exports import ExportServicer
 from services.access_control.servicers.grants import GrantServicer
 from services.access_control.servicers.keys import KeyServicer
@@ -115,20 +119,25 @@ def wire(
     authority = Authority(database, clock, authorization, decisions, tokens, config.support_contact)
     cases = Cases(database, clock, decisions)
     ended_grants = EndedGrants(database, clock)
+    affiliations = Affiliations(database, clock, decisions)
+    evaluation_keys = EvaluationKeys(database, clock, custody, decisions)
 
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
         directory_pb2_grpc.add_DirectoryServiceServicer_to_server(
-            DirectoryServicer(directory, identities, providers, standing_reviews, clock), server
+            DirectoryServicer(directory, identities, providers, standing_reviews, affiliations, clock), server
         )
         grants_pb2_grpc.add_GrantServiceServicer_to_server(
             GrantServicer(asking, granting, reviews, GrantWatch(granting, clock)), server
         )
         authz_pb2_grpc.add_AuthzServiceServicer_to_server(
-            AuthzServicer(authority, opening, ended_grants, cases), server
+            AuthzServicer(authority, opening, ended_grants, cases, affiliations), server
         )
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(directory), server)
         keys_pb2_grpc.add_KeyServiceServicer_to_server(KeyServicer(custody), server)
+        evaluation_keys_pb2_grpc.add_EvaluationKeyServiceServicer_to_server(
+            EvaluationKeyServicer(evaluation_keys), server
+        )
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(audit_log), server)
         exports_pb2_grpc.add_ExportServiceServicer_to_server(
             ExportServicer(Exports(database, decisions)), server
@@ -141,6 +150,7 @@ def wire(
             rules.job,
             audit_log.job,
             custody.job,
+            evaluation_keys.job,
             reviews.job,
             standing_reviews.job,
             listed.job,

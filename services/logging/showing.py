@@ -8,9 +8,9 @@ from google.protobuf.message import DecodeError
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import interactions_pb2, read_pb2
-from services.logging.masking import mask
 from services.logging.records import StoredRow
 from services.logging.sealing import Unsealable, open_content
+from shared.masking import mask
 
 _LONGEST_NAME: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

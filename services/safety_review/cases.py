@@ -2,37 +2,65 @@
 
     OPEN -claim-> CLAIMED -no violation-> DISMISSED
                   CLAIMED -violation-> DECIDED -confirmed by another person-> UPHELD
+                  CLAIMED -violation, on an appeal-> UPHELD: two people found it before
+                  CLAIMED -handed on-> OPEN, for a colleague or for legal staff
                                        DECIDED -sent back by another person-> CLAIMED, or OPEN once the claim is over
+    UPHELD -appealed by the customer, once-> OPEN, for somebody else
+    UPHELD, DISMISSED -opened again by staff-> OPEN, for somebody else
 
 A claim that is over leaves no mark: such a case counts as OPEN everywhere (`as_of`). Every function takes a case and gives the case
-that comes of it; what is not allowed raises KeptError and changes nothing.
+that comes of it; what is not allowed raises KeptError and changes nothing. Who may act at all is another rule: `reviewers`.
 """
 
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from kept.safety_review.v1 import cases_pb2
 from shared.errors import KeptError, Reason, wrong_state
 
 # As many records as one call tells access control about; the next one opens another case.
 MAX_FLAGS: Final = 10_000
+# 1 (low) to 4 (critical).
+WORST: Final = 4
+# How long a case may wait for its decision, by severity.
+DUE: Final = {
+    1: timedelta(days=7),
+    2: timedelta(days=3),
+    3: timedelta(hours=24),
+    4: timedelta(hours=4),
+}
+# How long after the decision a customer may appeal.
+APPEAL_FOR: Final = timedelta(days=30)
 
 OPEN: Final = cases_pb2.CASE_STATE_OPEN
 CLAIMED: Final = cases_pb2.CASE_STATE_CLAIMED
 DECIDED: Final = cases_pb2.CASE_STATE_DECIDED
 UPHELD: Final = cases_pb2.CASE_STATE_UPHELD
 DISMISSED: Final = cases_pb2.CASE_STATE_DISMISSED
+FIRST: Final = cases_pb2.ROUND_FIRST
+APPEAL: Final = cases_pb2.ROUND_APPEAL
+REOPENED: Final = cases_pb2.ROUND_REOPENED
+_UNDECIDED: Final = cases_pb2.DECISION_UNSPECIFIED
+
+
+class Rate(NamedTuple):
+    """Flags within a window that ended when they reached the threshold. one_end_user: of one pseudonym; else of the organization."""
+
+    window_seconds: int
+    flags: int
+    one_end_user: bool
 
 
 @dataclass(frozen=True)
 class Case:
     """One case, without its flags.
 
-    severity: 1 (low) to 4 (critical), the worst of its flags. claimed_by, claimed_until: kept while a violation waits for the second
-    person. decision_reason: a person's words; never in a log or an audit entry. flag_count: how many records it has. is_full: takes no
-    more.
+    severity: 1 (low) to 4 (critical), the worst of its flags, or one more. claimed_by, claimed_until: kept while a violation waits for the
+    second person. decision_reason, note, appeal_reason: a person's words; never in a log or an audit entry. flag_count: how many records
+    it has. is_full: takes no more. turn: how often it was opened, round: why this time; begun_at: when, and due_at: until when it should be
+    decided. opened_by: a person, or empty for what screening found. told_at: since when the customer knows of it.
     """
 
     case_id: str
@@ -43,29 +71,49 @@ class Case:
     state: "cases_pb2.CaseState.ValueType" = OPEN
     claimed_by: str = ""
     claimed_until: datetime | None = None
-    decision: "cases_pb2.Decision.ValueType" = cases_pb2.DECISION_UNSPECIFIED
+    decision: "cases_pb2.Decision.ValueType" = _UNDECIDED
     decided_by: str = ""
     decision_reason: str = ""
     confirmed_by: str = ""
     closed_at: datetime | None = None
     flag_count: int = 0
     is_full: bool = False
+    due_at: datetime | None = None
+    begun_at: datetime | None = None
+    turn: int = 1
+    round: "cases_pb2.Round.ValueType" = FIRST
+    opened_by: str = ""
+    referred: bool = False
+    note: str = ""
+    earlier_reviewers: tuple[str, ...] = ()
+    appealed_at: datetime | None = None
+    appealed_by: str = ""
+    appeal_reason: str = ""
+    told_at: datetime | None = None
+    rates: tuple[Rate, ...] = ()
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing more happens to it."""
+        """Whether nothing more happens to it by itself."""
         return self.state in (UPHELD, DISMISSED)
+
+    @property
+    def appeal_until(self) -> datetime | None:
+        """Until when the customer may appeal; None where that is not open."""
+        if self.state != UPHELD or self.appealed_at is not None or self.closed_at is None:
+            return None
+        return self.closed_at + APPEAL_FOR
 
 
 def as_of(case: Case, now: datetime) -> Case:
     """The case as it counts now: one whose claim is over is OPEN."""
     if case.state == CLAIMED and not _claim_lasts(case, now):
-        return replace(case, state=OPEN, claimed_by="", claimed_until=None)
+        return _unclaimed(case)
     return case
 
 
 def etag(case: Case, now: datetime) -> str:
-    """What a decision has to show to prove that it is about the case as it is now: another flag, claim or decision changes it."""
+    """What a decision has to show to prove that it is about the case as it is now: another flag, claim, round or decision changes it."""
     case = as_of(case, now)
     parts = (
         case.state,
@@ -74,8 +122,17 @@ def etag(case: Case, now: datetime) -> str:
         case.decision,
         case.decided_by,
         case.decision_reason,
+        case.turn,
+        case.referred,
     )
     return "case-" + hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def due(case: Case, now: datetime, severity: int) -> Case:
+    """The case with at least this severity from now on, and due accordingly: never later than before."""
+    severity = min(max(case.severity, severity), WORST)
+    by = (case.opened_at if case.due_at is None else now) + DUE[severity]
+    return replace(case, severity=severity, due_at=by if case.due_at is None else min(case.due_at, by))
 
 
 def claim(case: Case, person_id: str, now: datetime, lasts: timedelta) -> Case:
@@ -91,18 +148,14 @@ def claim(case: Case, person_id: str, now: datetime, lasts: timedelta) -> Case:
 def decide(
     case: Case, person_id: str, decision: "cases_pb2.Decision.ValueType", reason: str, now: datetime
 ) -> Case:
-    """The case decided by who has claimed it, as long as the claim lasts: DECIDED for a violation, else DISMISSED. Raises
-    WRONG_STATE."""
-    case = as_of(case, now)
-    if case.state != CLAIMED:
-        raise _wrong(case, "Only a case that you have claimed can be decided, and each claim decides once.")
-    if case.claimed_by != person_id:
-        raise _wrong(case, "Somebody else has claimed the case.")
+    """The case decided by who has claimed it, as long as the claim lasts: DECIDED for a violation, or UPHELD on an appeal; else DISMISSED.
+    Raises WRONG_STATE."""
+    case = _mine(case, person_id, now)
     decided = replace(case, decision=decision, decided_by=person_id, decision_reason=reason)
     if decision == cases_pb2.DECISION_VIOLATION:
-        return replace(decided, state=DECIDED)
+        return _closed(decided, UPHELD, now) if case.round == APPEAL else replace(decided, state=DECIDED)
     if decision == cases_pb2.DECISION_NO_VIOLATION:
-        return replace(decided, state=DISMISSED, claimed_by="", claimed_until=None, closed_at=now)
+        return _closed(decided, DISMISSED, now)
     raise ValueError("no such decision")  # the contract lets none through
 
 
@@ -115,13 +168,86 @@ def confirm(case: Case, person_id: str, agreed: bool, now: datetime) -> Case:
             Reason.REASON_SECOND_PERSON_REQUIRED, "Who decided a case does not confirm it; ask a colleague."
         )
     if agreed:
-        return replace(
-            case, state=UPHELD, confirmed_by=person_id, claimed_by="", claimed_until=None, closed_at=now
-        )
-    undecided = replace(
-        case, state=CLAIMED, decision=cases_pb2.DECISION_UNSPECIFIED, decided_by="", decision_reason=""
-    )
+        return replace(_closed(case, UPHELD, now), confirmed_by=person_id)
+    undecided = replace(case, state=CLAIMED, decision=_UNDECIDED, decided_by="", decision_reason="")
     return as_of(undecided, now)
+
+
+def hand_on(case: Case, person_id: str, desk: "cases_pb2.Desk.ValueType", reason: str, now: datetime) -> Case:
+    """The case back in the queue, undecided, by who has claimed it: a severity higher for a colleague, or for legal staff. Raises
+    WRONG_STATE."""
+    case = _mine(case, person_id, now)
+    handed = replace(_unclaimed(case), note=reason, earlier_reviewers=_with(case, person_id))
+    if desk == cases_pb2.DESK_LEGAL:
+        return replace(handed, referred=True)
+    return due(handed, now, case.severity + 1)
+
+
+def appeal(case: Case, member_id: str, reason: str, now: datetime) -> Case:
+    """An upheld case, open again for somebody else, because the customer says so. Raises WRONG_STATE; APPEAL_CLOSED the second time and
+    30 days after the decision."""
+    if case.appealed_at is not None or (case.appeal_until is not None and now >= case.appeal_until):
+        until = case.appeal_until
+        raise KeptError(
+            Reason.REASON_APPEAL_CLOSED,
+            "The case was appealed before, or the time to appeal is over.",
+            metadata={"until": until.isoformat() if until else ""},
+        )
+    if case.state != UPHELD:
+        raise _wrong(case, "Only a case that was upheld can be appealed.")
+    again = _again(case, APPEAL, now)
+    return replace(again, appealed_at=now, appealed_by=member_id, appeal_reason=reason)
+
+
+def reopen(case: Case, reason: str, now: datetime) -> Case:
+    """A closed case, open again for somebody else, because staff says so. Raises WRONG_STATE for any other, and for one that was dismissed
+    on appeal: the customer may rely on that."""
+    if not case.is_closed:
+        raise _wrong(as_of(case, now), "Only a closed case can be opened again.")
+    if case.state == DISMISSED and case.round == APPEAL:
+        raise _wrong(case, "What was dismissed on the customer's appeal stays dismissed.")
+    return replace(_again(case, REOPENED, now), note=reason)
+
+
+def _again(case: Case, why: "cases_pb2.Round.ValueType", now: datetime) -> Case:
+    """It takes no more records: what is flagged now belongs to a case of its own, which may be open beside it."""
+    return replace(
+        _unclaimed(case),
+        decision=_UNDECIDED,
+        decided_by="",
+        decision_reason="",
+        confirmed_by="",
+        closed_at=None,
+        is_full=True,
+        turn=case.turn + 1,
+        round=why,
+        begun_at=now,
+        due_at=now + DUE[case.severity],
+        referred=False,
+        earlier_reviewers=_with(case, case.decided_by, case.confirmed_by),
+    )
+
+
+def _closed(case: Case, state: "cases_pb2.CaseState.ValueType", now: datetime) -> Case:
+    told_at = case.told_at or (now if state == UPHELD else None)
+    return replace(case, state=state, claimed_by="", claimed_until=None, closed_at=now, told_at=told_at)
+
+
+def _with(case: Case, *person_ids: str) -> tuple[str, ...]:
+    return tuple(sorted({*case.earlier_reviewers, *filter(None, person_ids)}))
+
+
+def _unclaimed(case: Case) -> Case:
+    return replace(case, state=OPEN, claimed_by="", claimed_until=None)
+
+
+def _mine(case: Case, person_id: str, now: datetime) -> Case:
+    case = as_of(case, now)
+    if case.state != CLAIMED:
+        raise _wrong(case, "Only a case that you have claimed can be decided, and each claim decides once.")
+    if case.claimed_by != person_id:
+        raise _wrong(case, "Somebody else has claimed the case.")
+    return case
 
 
 def _claim_lasts(case: Case, now: datetime) -> bool:

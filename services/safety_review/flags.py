@@ -3,15 +3,18 @@
 import hashlib
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Final
 
 from services.safety_review import notices
-from services.safety_review.cases import MAX_FLAGS, Case
+from services.safety_review.behaviour import Window, end_user_hash, notice
+from services.safety_review.cases import MAX_FLAGS, Case, due
 from services.safety_review.matching import Hit
 from services.safety_review.rules import Action, RuleSet, Severity
-from services.safety_review.store import Tx
+from services.safety_review.store import Tx, rates
 from services.safety_review.store import cases as store
 from services.safety_review.store.cases import Flag
 from services.safety_review.store.verdicts import RecordKey
@@ -22,6 +25,9 @@ from shared.outbox import Outbox
 
 # 1 for low to 4 for critical.
 RANKS = {severity: rank for rank, severity in enumerate(Severity, start=1)}
+NOBODY: Final[Mapping[RecordKey, str]] = MappingProxyType({})
+# The rule of a record that no rule matched, but a person reported.
+REPORTED: Final = "reported"
 # An audit fact holds a thousand characters.
 _MOST_FACT = 900
 
@@ -63,38 +69,123 @@ class Flags:
         self._version = version
         self._hold_for = hold_for
 
-    def file(self, tx: Tx, findings: dict[RecordKey, Finding]) -> None:
+    def file(
+        self, tx: Tx, findings: dict[RecordKey, Finding], end_users: Mapping[RecordKey, str] = NOBODY
+    ) -> None:
         """Puts records into cases and places their holds. What an older version of the rules flagged stays in its case and under its
-        hold, unless that case was dismissed."""
+        hold, unless that case was dismissed. end_users: pseudonyms, as far as there are such."""
         groups: defaultdict[tuple[str, str], list[RecordKey]] = defaultdict(list)
         known = store.undismissed(tx, findings.keys()) if findings else set()
         for key in sorted(findings.keys() - known):
             groups[key.organization_id, findings[key].category].append(key)
         for (organization_id, category), keys in sorted(groups.items()):
-            self._file_group(tx, organization_id, category, {key: findings[key] for key in keys})
+            of_group = {key: findings[key] for key in keys}
+            self._file_group(tx, organization_id, category, of_group, end_users)
+
+    def report(
+        self,
+        tx: Tx,
+        person_id: str,
+        organization_id: str,
+        category: str,
+        severity: int,
+        record_ids: Collection[bytes],
+        note: str,
+    ) -> Case:
+        """Puts records that a person saw into the organization's open case of that category, or a new one, and holds them."""
+        now = self._clock.now()
+        case = self._case(tx, organization_id, category, len(record_ids), now, person_id)
+        case = replace(case, note=note, flag_count=case.flag_count + len(record_ids))
+        case = due(case, now, severity)
+        store.update_to(tx, case)
+        # In the place of the rules' version: the same record can be reported again once a case was dismissed.
+        version = f"people-{case.case_id}"
+        for record_id in sorted(record_ids):
+            key = RecordKey(organization_id, record_id)
+            flag = replace(
+                self._flag(key, Finding((), category, severity), case.case_id, now),
+                rules_version=version,
+                rule_ids=(REPORTED,),
+                hold_request_id=hold_request_id(key, version),
+            )
+            store.add_flags(tx, [flag])
+            self._hold(tx, flag)
+        self._outbox.put(tx, notices.CASE, notices.open_case(case.case_id, organization_id, case.turn))
+        return case
+
+    def hold_again(self, tx: Tx, case: Case) -> None:
+        """Holds the records of a locked case anew, whose holds were released; those that are gone by now are reported by retention."""
+        now = self._clock.now()
+        for flag in store.flags_of(tx, [case.case_id])[case.case_id]:
+            key = RecordKey(flag.organization_id, flag.record_id)
+            again = replace(
+                flag,
+                hold_request_id=hold_request_id(key, f"{flag.rules_version} {case.turn}"),
+                hold_ends_at=now + self._hold_for,
+            )
+            store.hold_again(tx, again)
+            self._hold(tx, again)
+
+    def _hold(self, tx: Tx, flag: Flag) -> None:
+        self._outbox.put(
+            tx,
+            notices.HOLD,
+            notices.place_hold(
+                flag.hold_request_id, flag.organization_id, flag.record_id, flag.case_id, flag.hold_ends_at
+            ),
+        )
+
+    def _noticed(self, tx: Tx, case: Case, flags: Sequence[Flag], now: datetime) -> Case:
+        """The case as the rates of flags make it, these included."""
+        end_users = {flag.end_user_hash for flag in flags if flag.end_user_hash}
+
+        def counted(window: Window, since: datetime) -> int:
+            of_whom = end_users if window.one_end_user else {b""}
+            return rates.count(tx, case.organization_id, case.category, since, window.flags, of_whom)
+
+        noticed, new = notice(case, counted, now)
+        for rate in new:
+            self._outbox.audit(
+                tx,
+                audit.entry(
+                    "behaviour.noticed",
+                    actor=notices.SERVICE,
+                    at=now,
+                    subjects=[case.case_id, case.organization_id],
+                    facts={
+                        "category": case.category,
+                        "window_days": rate.window_seconds // 86_400,
+                        "flags": rate.flags,
+                        "one_end_user": rate.one_end_user,
+                    },
+                ),
+            )
+        return noticed
 
     def _file_group(
-        self, tx: Tx, organization_id: str, category: str, findings: dict[RecordKey, Finding]
+        self,
+        tx: Tx,
+        organization_id: str,
+        category: str,
+        findings: dict[RecordKey, Finding],
+        end_users: Mapping[RecordKey, str],
     ) -> None:
         now = self._clock.now()
         case = self._case(tx, organization_id, category, len(findings), now)
-        case = replace(
-            case,
-            severity=max(case.severity, *(found.severity for found in findings.values())),
-            flag_count=case.flag_count + len(findings),
-        )
-        store.update_to(tx, case)
-        flags = [self._flag(key, found, case.case_id, now) for key, found in findings.items()]
-        store.add_flags(tx, flags)
-        for flag in flags:
-            self._outbox.put(
-                tx,
-                notices.HOLD,
-                notices.place_hold(
-                    flag.hold_request_id, organization_id, flag.record_id, case.case_id, flag.hold_ends_at
-                ),
+        case = replace(case, flag_count=case.flag_count + len(findings))
+        case = due(case, now, max(found.severity for found in findings.values()))
+        flags = [
+            replace(
+                self._flag(key, found, case.case_id, now),
+                end_user_hash=end_user_hash(organization_id, end_users.get(key, "")),
             )
-        self._outbox.put(tx, notices.CASE, notices.open_case(case.case_id, organization_id))
+            for key, found in findings.items()
+        ]
+        store.add_flags(tx, flags)
+        store.update_to(tx, self._noticed(tx, case, flags, now))
+        for flag in flags:
+            self._hold(tx, flag)
+        self._outbox.put(tx, notices.CASE, notices.open_case(case.case_id, organization_id, case.turn))
         rules = Counter(rule_id for flag in flags for rule_id in flag.rule_ids)
         self._outbox.audit(
             tx,
@@ -113,7 +204,9 @@ class Flags:
             ),
         )
 
-    def _case(self, tx: Tx, organization_id: str, category: str, room: int, now: datetime) -> Case:
+    def _case(
+        self, tx: Tx, organization_id: str, category: str, room: int, now: datetime, opened_by: str = ""
+    ) -> Case:
         """The case that takes so many more records, locked; opened if there is none."""
         while True:  # each turn another transaction got on: it opened a case, or closed the one we waited for
             case = store.lock_joinable(tx, organization_id, category)
@@ -121,13 +214,13 @@ class Flags:
                 if case.flag_count + room <= MAX_FLAGS:
                     return case
                 store.update_to(tx, replace(case, is_full=True))
-            opened = Case(new_id("case"), organization_id, category, severity=1, opened_at=now)
+            opened = Case(new_id("case"), organization_id, category, 1, now, opened_by=opened_by)
             if store.add(tx, opened):
                 self._outbox.audit(
                     tx,
                     audit.entry(
                         "case.opened",
-                        actor=notices.SERVICE,
+                        actor=opened_by or notices.SERVICE,
                         at=now,
                         subjects=[opened.case_id, organization_id],
                         facts={"category": category},

@@ -1,167 +1,198 @@
-"""Reviewers at work: cases are listed, claimed, decided and confirmed, each act with its audit entry and what follows from it.
-
-Case events are the vendor's own matter until the customer may be told, so their entries stand under no organization and name it among
-their subjects. A reviewer's reason is in the case and nowhere else.
-"""
+"""Reviewers at work: cases are listed, claimed, decided, confirmed, handed on; each act with its audit entry and what follows from it."""
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kept.safety_review.v1 import cases_pb2
-from services.safety_review import notices
-from services.safety_review.cases import DISMISSED, UPHELD, Case, as_of, claim, confirm, decide, etag
+from services.safety_review.case_acts import CaseActs, Review
+from services.safety_review.cases import (
+    DISMISSED,
+    UPHELD,
+    Case,
+    as_of,
+    claim,
+    confirm,
+    decide,
+    etag,
+    hand_on,
+)
 from services.safety_review.flags import RANKS
-from services.safety_review.store import Tx
+from services.safety_review.reviewers import Reviewer, require_fit, require_sight
+from services.safety_review.store import Tx, history
 from services.safety_review.store import cases as store
-from services.safety_review.store.cases import Flag, Place
-from shared import audit
+from services.safety_review.store.cases import Place
 from shared.clock import Clock
 from shared.database import Database
+from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid, not_found
-from shared.identity import Caller
 from shared.outbox import Outbox
 
 _DEFAULT_PAGE: Final = 100
 # A page ends early rather than growing beyond what a message holds.
 _FLAGS_A_PAGE: Final = 10_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY: Final = timedelta(days=1)
 
 
-@dataclass(frozen=True)
-class Review:
-    """A case as it counts now, with its flags. etag: what a decision on it has to show."""
-
-    case: Case
-    flags: Sequence[Flag]
-    etag: str
-
-
-class Reviews:
+class Reviews(CaseActs):
     """The cases.
 
-    claim_for: how long a claim lasts.
+    claim_for: how long a claim lasts. cases_a_day: how many a person takes within 24 hours at most.
     """
 
-    def __init__(self, database: Database, clock: Clock, outbox: Outbox, claim_for: timedelta) -> None:
-        self._database = database
-        self._clock = clock
-        self._outbox = outbox
+    def __init__(
+        self, database: Database, clock: Clock, outbox: Outbox, claim_for: timedelta, cases_a_day: int
+    ) -> None:
+        super().__init__(database, clock, outbox)
         self._claim_for = claim_for
+        self._cases_a_day = cases_a_day
 
     def list_page(
-        self, state: "cases_pb2.CaseState.ValueType", page_size: int, page_token: str
+        self,
+        reviewer: Reviewer,
+        state: "cases_pb2.CaseState.ValueType",
+        page_size: int,
+        page_token: str,
     ) -> tuple[list[Review], str]:
-        """A page of cases, the most severe and oldest first, and the token of the next page, empty on the last one. Raises
-        INVALID_ARGUMENT for a token that a list of this state did not give."""
+        """A page of the cases that the reviewer may see, the most severe and oldest first, and the token of the next page, empty on the
+        last one. Raises INVALID_ARGUMENT for a token that a list of this state did not give."""
         after = _decode(state, page_token) if page_token else None
         limit = page_size or _DEFAULT_PAGE
         now = self._clock.now()
         with self._database.transaction() as tx:
-            found = store.page(tx, state, after, limit + 1, now)
+            found = store.page(
+                tx,
+                state,
+                after,
+                limit + 1,
+                now,
+                without=reviewer.affiliations,
+                only_referred=not reviewer.is_safety,
+            )
             listed = _fitting(found[:limit])
             flags = store.flags_of(tx, [case.case_id for case in listed])
         reviews = [Review(as_of(case, now), flags[case.case_id], etag(case, now)) for case in listed]
         return reviews, _encode(state, _place_of(listed[-1])) if len(listed) < len(found) else ""
 
-    def get(self, case_id: str) -> Review:
-        """One case. Raises NOT_FOUND."""
+    def get(self, reviewer: Reviewer, case_id: str) -> Review:
+        """One case. Raises NOT_FOUND, CONFLICT_OF_INTEREST."""
         with self._database.transaction() as tx:
             case = store.find(tx, case_id)
             if case is None:
                 raise not_found("case")
+            require_sight(reviewer, case)
             return self._review(tx, case)
 
-    def claim(self, caller: Caller, case_id: str) -> Review:
-        """Takes a case for the caller. Raises NOT_FOUND, WRONG_STATE."""
+    def claim(self, reviewer: Reviewer, case_id: str) -> Review:
+        """Takes a case for the reviewer. Raises NOT_FOUND, WRONG_STATE, REVIEW_BUDGET_EXHAUSTED and what `require_fit` raises."""
 
         def act(case: Case, now: datetime) -> Case:
-            return claim(case, caller.person_id, now, self._claim_for)
+            require_fit(reviewer, case)
+            return claim(case, reviewer.person_id, now, self._claim_for)
 
         with self._database.transaction() as tx:
-            case = self._changed(tx, case_id, None, act)
-            assert case.claimed_until is not None
-            self._audit(tx, "case.claimed", caller, case, {"until": case.claimed_until.isoformat()})
-            return self._review(tx, case)
+            history.lock_person(tx, reviewer.person_id)
+            return self._claimed(tx, reviewer, self._changed(tx, case_id, None, act))
+
+    def claim_next(self, reviewer: Reviewer) -> Review:
+        """Takes the most urgent case that the reviewer may handle. Raises NOT_FOUND, REVIEW_BUDGET_EXHAUSTED."""
+        with self._database.transaction() as tx:
+            history.lock_person(tx, reviewer.person_id)
+            now = self._clock.now()
+            case = store.lock_next(tx, reviewer, now)
+            if case is None:
+                raise not_found("case that waits for you")
+            require_fit(reviewer, case)
+            case = claim(case, reviewer.person_id, now, self._claim_for)
+            store.update_to(tx, case)
+            return self._claimed(tx, reviewer, case)
 
     def decide(
         self,
-        caller: Caller,
+        reviewer: Reviewer,
         case_id: str,
         shown_etag: str,
         decision: "cases_pb2.Decision.ValueType",
         reason: str,
     ) -> Review:
-        """Decides a case that the caller has claimed; one without a violation is closed, its holds are released. Raises NOT_FOUND,
-        WRONG_STATE, CONFLICT."""
+        """Decides a case that the reviewer has claimed; one without a violation is closed, its holds are released. Raises NOT_FOUND,
+        WRONG_STATE, CONFLICT and what `require_fit` raises."""
 
         def act(case: Case, now: datetime) -> Case:
-            return decide(case, caller.person_id, decision, reason, now)
+            require_fit(reviewer, case)
+            return decide(case, reviewer.person_id, decision, reason, now)
 
         with self._database.transaction() as tx:
             case = self._changed(tx, case_id, shown_etag, act)
-            if case.state == DISMISSED:
-                for flag in store.flags_of(tx, [case_id])[case_id]:
-                    self._outbox.put(tx, notices.HOLD, notices.release_hold(flag.hold_request_id, case_id))
-                self._outbox.put(tx, notices.CASE, notices.close_case(case_id, upheld=False))
-                self._audit(tx, "case.dismissed", caller, case, {"decision": "no_violation"})
-            else:
-                self._audit(tx, "case.decided", caller, case, {"decision": "violation"})
+            if case.is_closed:
+                self._close(tx, case)
+            kind = "case.dismissed" if case.state == DISMISSED else "case.decided"
+            finding = "no_violation" if case.state == DISMISSED else "violation"
+            self._audit(tx, kind, reviewer.person_id, case, {"decision": finding})
             return self._review(tx, case)
 
-    def confirm(self, caller: Caller, case_id: str, shown_etag: str, agreed: bool) -> Review:
-        """The second person's word on a violation. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, CONFLICT."""
+    def confirm(self, reviewer: Reviewer, case_id: str, shown_etag: str, agreed: bool) -> Review:
+        """The second person's word on a violation. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, CONFLICT and what `require_fit`
+        raises, but that a referred case may be confirmed by safety staff too."""
         with self._database.transaction() as tx:
             decided_by = ""
 
             def act(case: Case, now: datetime) -> Case:
                 nonlocal decided_by
                 decided_by = case.decided_by
-                return confirm(case, caller.person_id, agreed, now)
+                require_fit(reviewer, replace(case, referred=case.referred and not reviewer.is_safety))
+                return confirm(case, reviewer.person_id, agreed, now)
 
             case = self._changed(tx, case_id, shown_etag, act)
             if case.state == UPHELD:
-                self._outbox.put(tx, notices.CASE, notices.close_case(case_id, upheld=True))
+                self._close(tx, case)
             kind = "case.confirmed" if agreed else "case.returned"
-            self._audit(tx, kind, caller, case, {"decided_by": decided_by})
+            self._audit(tx, kind, reviewer.person_id, case, {"decided_by": decided_by})
             return self._review(tx, case)
 
-    def _changed(
-        self, tx: Tx, case_id: str, shown_etag: str | None, act: Callable[[Case, datetime], Case]
-    ) -> Case:
-        """The case after an act, stored. shown_etag: of the case that the act is based on; None for an act that needs no reading."""
-        case = store.lock(tx, case_id)
-        if case is None:
-            raise not_found("case")
+    def hand_on(
+        self,
+        reviewer: Reviewer,
+        case_id: str,
+        shown_etag: str,
+        desk: "cases_pb2.Desk.ValueType",
+        reason: str,
+    ) -> Review:
+        """Hands a claimed case on, undecided. Raises NOT_FOUND, WRONG_STATE, CONFLICT and what `require_fit` raises."""
+
+        def act(case: Case, now: datetime) -> Case:
+            require_fit(reviewer, case)
+            return hand_on(case, reviewer.person_id, desk, reason, now)
+
+        with self._database.transaction() as tx:
+            case = self._changed(tx, case_id, shown_etag, act)
+            desk_name = short_name(cases_pb2.Desk, desk)
+            self._audit(tx, "case.escalated", reviewer.person_id, case, {"desk": desk_name})
+            return self._review(tx, case)
+
+    def _claimed(self, tx: Tx, reviewer: Reviewer, case: Case) -> Review:
+        assert case.claimed_until is not None
+        self._count(tx, reviewer.person_id, case)
+        self._audit(tx, "case.claimed", reviewer.person_id, case, {"until": case.claimed_until.isoformat()})
+        return self._review(tx, case)
+
+    def _count(self, tx: Tx, person_id: str, case: Case) -> None:
+        """Counts a case that a person takes; one taken before costs nothing. Raises REVIEW_BUDGET_EXHAUSTED, saying when there is room."""
         now = self._clock.now()
-        changed = act(case, now)
-        if shown_etag is not None and shown_etag != etag(case, now):
+        if history.has_claimed(tx, person_id, case):
+            return
+        taken = history.claimed_since(tx, person_id, now - _DAY)
+        if len(taken) >= self._cases_a_day:
             raise KeptError(
-                Reason.REASON_CONFLICT,
-                "The case has changed since it was read; read it again.",
-                metadata={"etag": etag(case, now)},
+                Reason.REASON_REVIEW_BUDGET_EXHAUSTED,
+                "You have had as many cases within 24 hours as are good for one person.",
+                metadata={"limit": str(self._cases_a_day)},
+                retry_after=taken[-self._cases_a_day] + _DAY - now,
             )
-        store.update_to(tx, changed)
-        return changed
-
-    def _review(self, tx: Tx, case: Case) -> Review:
-        now = self._clock.now()
-        return Review(as_of(case, now), store.flags_of(tx, [case.case_id])[case.case_id], etag(case, now))
-
-    def _audit(self, tx: Tx, kind: str, caller: Caller, case: Case, facts: Mapping[str, str]) -> None:
-        self._outbox.audit(
-            tx,
-            audit.entry(
-                kind,
-                actor=caller.actor,
-                at=self._clock.now(),
-                subjects=[case.case_id, case.organization_id],
-                facts={"category": case.category, **facts},
-            ),
-        )
+        history.add_claim(tx, person_id, case, now)
 
 
 def _fitting(cases: list[Case]) -> list[Case]:

@@ -5,7 +5,7 @@ A verdict, its flag, the hold and the case's message are one transaction: whoeve
 whoever got none asks again and gets the same. Texts are looked at outside of any transaction and are never stored or logged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -42,10 +42,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Submission:
-    """A record to look at, as its texts in order."""
+    """A record to look at, as its texts in order. end_user: the pseudonym, empty for none."""
 
     key: RecordKey
     texts: tuple[str, ...] = field(repr=False)
+    end_user: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,12 @@ class Screening:
             if said.get(key, INCOMPLETE) == INCOMPLETE
         }
         if seen:
-            said |= self._commit(seen)
+            said |= self._commit(seen, {key: submissions[key].end_user for key in seen})
         return [said[submission.key] for submission in batch]
 
-    def _commit(self, seen: dict[RecordKey, _Seen]) -> dict[RecordKey, "screening_pb2.Verdict.ValueType"]:
+    def _commit(
+        self, seen: dict[RecordKey, _Seen], end_users: Mapping[RecordKey, str]
+    ) -> dict[RecordKey, "screening_pb2.Verdict.ValueType"]:
         with self._database.transaction() as tx:
             closed = erasures.stay_inside(tx, {key.organization_id for key in seen})
             erased = {key for key in seen if key.organization_id in closed} | erased_records.among(tx, seen)
@@ -101,7 +104,7 @@ class Screening:
             # Somebody else screened these in the meantime, and was first.
             said = new | verdicts.find(tx, new.keys() - added, self.version)
             findings = {key: found for key in added if (found := seen[key].finding) is not None}
-            self._flags.file(tx, findings)
+            self._flags.file(tx, findings, end_users)
         for key in added:
             _SCREENED.labels(short_name(screening_pb2.Verdict, seen[key].verdict).lower()).inc()
             for rule_id in seen[key].observed:

@@ -5,20 +5,36 @@ from typing import cast
 
 import grpc
 
-from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc
+from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, evaluation_keys_pb2_grpc
 from kept.retention.v1 import holds_pb2_grpc
-from kept.safety_review.v1 import cases_pb2_grpc, detectors_pb2_grpc, lifecycle_pb2_grpc, screening_pb2_grpc
+from kept.safety_review.v1 import (
+    cases_pb2_grpc,
+    detectors_pb2_grpc,
+    evaluation_pb2_grpc,
+    lifecycle_pb2_grpc,
+    reports_pb2_grpc,
+    screening_pb2_grpc,
+)
+from kept.settings.v1 import identifiers_pb2_grpc
 from services.safety_review.config import SafetyReviewConfig
+from services.safety_review.evaluation.evaluating import Evaluations
+from services.safety_review.evaluation.sets import EvaluationSets
 from services.safety_review.flags import Flags
 from services.safety_review.lifecycle import Lifecycle
 from services.safety_review.matching import Matcher, failed_examples
+from services.safety_review.monthly_reports import MonthlyReports
 from services.safety_review.notices import Notices
+from services.safety_review.reviewing.appeals import Appeals
+from services.safety_review.reviewing.reopening import Reopening
+from services.safety_review.reviewing.reports import Reports
 from services.safety_review.reviews import Reviews
 from services.safety_review.rules import DEFAULT_RULES, RulesError, load_rules
 from services.safety_review.screening import Screening, version_of
 from services.safety_review.servicers.cases import CaseServicer
 from services.safety_review.servicers.detectors import DetectorServicer
+from services.safety_review.servicers.evaluation import EvaluationServicer
 from services.safety_review.servicers.lifecycle import LifecycleServicer
+from services.safety_review.servicers.reports import ReportServicer
 from services.safety_review.servicers.screening import ScreeningServicer
 from shared.callers import RemoteAuthority
 from shared.clock import Clock
@@ -43,13 +59,33 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     outbox = notices.outbox
     flags = Flags(clock, outbox, version_of(matcher.rules), timedelta(days=config.flag_hold_days))
     screening = Screening(database, clock, matcher, flags)
-    reviews = Reviews(database, clock, outbox, timedelta(hours=config.claim_hours))
+    reviews = Reviews(database, clock, outbox, timedelta(hours=config.claim_hours), config.cases_a_day)
+    keys = evaluation_keys_pb2_grpc.EvaluationKeyServiceStub(access_control)
+    sets = EvaluationSets(
+        database,
+        clock,
+        outbox,
+        keys,
+        identifiers_pb2_grpc.IdentifierServiceStub(connect("settings")),
+        config.evaluation_organizations,
+    )
+    evaluations = Evaluations(database, clock, outbox, keys, matcher)
+    monthly_reports = MonthlyReports(database, clock)
+    reports = Reports(database, clock, outbox, flags)
+    appeals = Appeals(database, clock, outbox)
+    reopening = Reopening(database, clock, outbox, flags)
     lifecycle = Lifecycle(database, clock, outbox)
 
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
         screening_pb2_grpc.add_ScreeningServiceServicer_to_server(ScreeningServicer(screening), server)
-        cases_pb2_grpc.add_CaseServiceServicer_to_server(CaseServicer(reviews), server)
+        cases_pb2_grpc.add_CaseServiceServicer_to_server(
+            CaseServicer(reviews, reports, appeals, reopening), server
+        )
+        reports_pb2_grpc.add_ReportServiceServicer_to_server(ReportServicer(monthly_reports), server)
+        evaluation_pb2_grpc.add_EvaluationServiceServicer_to_server(
+            EvaluationServicer(sets, evaluations), server
+        )
         detectors_pb2_grpc.add_DetectorServiceServicer_to_server(DetectorServicer(matcher.rules), server)
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 
@@ -59,6 +95,8 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
         jobs=(
             outbox.job,
             Job("old_verdicts", timedelta(minutes=10), screening.prune),
+            Job("old_claims", timedelta(hours=6), monthly_reports.prune),
+            Job("ended_evaluation_sets", timedelta(minutes=10), sets.sweep),
             Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
         ),
         authority=remote,

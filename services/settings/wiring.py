@@ -12,6 +12,7 @@ from kept.settings.v1 import (
     api_keys_pb2_grpc,
     data_controls_pb2_grpc,
     gateways_pb2_grpc,
+    identifiers_pb2_grpc,
     lifecycle_pb2_grpc,
     members_pb2_grpc,
     organizations_pb2_grpc,
@@ -31,6 +32,7 @@ from services.settings.data_controls import DataControls
 from services.settings.deliveries import handlers
 from services.settings.email_changes import EmailChanges
 from services.settings.gateways import Gateways
+from services.settings.identifiers import NamesOfCustomers
 from services.settings.lifecycle import Lifecycle
 from services.settings.mail import Mail
 from services.settings.members import Members
@@ -48,6 +50,7 @@ from services.settings.servicers.account import AccountServicer
 from services.settings.servicers.api_keys import ApiKeyServicer
 from services.settings.servicers.data_controls import DataControlsServicer
 from services.settings.servicers.gateways import GatewayServicer
+from services.settings.servicers.identifiers import IdentifierServicer
 from services.settings.servicers.lifecycle import LifecycleServicer
 from services.settings.servicers.members import MemberServicer
 from services.settings.servicers.organizations import OrganizationServicer
@@ -187,6 +190,9 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             SubjectRequestServicer(subject_requests), server
         )
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
+        identifiers_pb2_grpc.add_IdentifierServiceServicer_to_server(
+            IdentifierServicer(NamesOfCustomers(database)), server
+        )
 
     remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(access_control))
     return Service(

@@ -22,8 +22,10 @@ _STAFF = {
     "elias": (roles_pb2.STAFF_ROLE_ENGINEER,),
     "lena": (roles_pb2.STAFF_ROLE_LEGAL,),
     "luca": (roles_pb2.STAFF_ROLE_LEGAL,),
-    "carla": (roles_pb2.STAFF_ROLE_COMPLIANCE,),
-    "chen": (roles_pb2.STAFF_ROLE_COMPLIANCE,),
+    "carla": (roles_pb2.STAFF_ROLE_COMPLIANCE, roles_pb2.STAFF_ROLE_SAFETY),
+    "chen": (roles_pb2.STAFF_ROLE_COMPLIANCE, roles_pb2.STAFF_ROLE_SAFETY),
+    "sara": (roles_pb2.STAFF_ROLE_SAFETY,),
+    "samir": (roles_pb2.STAFF_ROLE_SAFETY,),
 }
 _KINDS = (directory_pb2.AGREEMENT_KIND_CONFIDENTIALITY, directory_pb2.AGREEMENT_KIND_SECURITY_CONTROLS)
 

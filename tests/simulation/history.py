@@ -8,6 +8,7 @@ from tests.simulation.actors.engineers import Engineers
 from tests.simulation.actors.gateway import Gateway
 from tests.simulation.actors.legal import Legal
 from tests.simulation.actors.operators import Operators
+from tests.simulation.actors.reviewers import Reviewers
 from tests.simulation.beginning import join
 from tests.simulation.clocks import STEPS
 from tests.simulation.invariants import check, check_settled
@@ -38,6 +39,7 @@ class History:
         self._legal = Legal(self.scene)
         self._operators = Operators(self.scene)
         self._customers = Customers(self.scene)
+        self._reviewers = Reviewers(self.scene)
         self._acts: dict[Callable[[], None], float] = {
             self._gateway.records: 12,
             self._gateway.sends_again: 3,
@@ -65,6 +67,12 @@ class History:
             self.chooses_unheard: 0.5,
             self.jobs: 3,
         }
+        if not favoured:  # what is about something else has no time for cases
+            self._acts |= {
+                self._reviewers.looks_at_case: 2,
+                self._reviewers.appeals: 0.5,
+                self._reviewers.reopens_case: 0.5,
+            }
         for act in self._acts:
             if act.__name__ in favoured:
                 self._acts[act] += 20

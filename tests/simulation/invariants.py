@@ -1,7 +1,7 @@
 """The invariants of docs/architecture.md, checked on the databases as they are.
 
-After every act, what may be broken at no instant: 1, 2, 7, 8, 9, 10 and 12, and of 3 that nothing is left of what a run has certified. In
-quiet moments, when everything that was to be done by now has been, what has its time: the rest of 3, and that the log is complete. Reads
+After every act, what may be broken at no instant: 1, 2, 7, 8, 9, 10, 12 and 13, and of 3 that nothing is left of what a run has certified.
+In quiet moments, when everything that was to be done by now has been, what has its time: the rest of 3, and that the log is complete. Reads
 are checked as they come (3, 4, 5, 8, 11; actors/engineers.py). 6 is of a service that is not here yet.
 """
 
@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 
 from kept.client.record_ids import created_at
+from services.safety_review.cases import APPEAL, DISMISSED, UPHELD
 from shared.clock import CLOCK_TOLERANCE
 from tests.simulation.faults import Broken
 from tests.simulation.looks import Looks
@@ -42,6 +43,7 @@ def check(scene: Scene) -> None:
             _subjects_erased(scene.model, looks, rows, kept),
             _contents_erased(looks, rows, kept),
             _counted(scene.model, looks),
+            _decided_by_others(looks),
         )
     )
 
@@ -55,6 +57,7 @@ def check_settled(scene: Scene) -> None:
             _gone(scene, _unheld(scene)),
             _let_go(looks),
             _contents_on_their_way(scene),
+            _dismissed(looks),
             _old_keys(scene),
             _unfolded(scene),
             _old_pseudonyms(scene),
@@ -170,6 +173,34 @@ def _let_go(looks: Looks) -> Iterator[str]:
     )
     for (record_id,) in orphans:
         yield f"3: {record_id} is kept, and no hold asks for it"
+
+
+def _decided_by_others(looks: Looks) -> Iterator[str]:
+    """Whether two people, or on an appeal a third, found each violation, and nobody handles a case twice."""
+    for case_id, state, turn, decided_by, confirmed_by, claimed_by, earlier in looks.rows(
+        "safety_review",
+        "SELECT case_id, state, round, decided_by, confirmed_by, claimed_by, earlier_reviewers FROM cases",
+    ):
+        if state == UPHELD and turn != APPEAL and (not confirmed_by or confirmed_by == decided_by):
+            yield f"13: {case_id} is upheld, and no second person confirmed it"
+        if {decided_by, confirmed_by, claimed_by} & set(earlier):
+            yield f"13: somebody handles {case_id} who had a part in it before"
+
+
+def _dismissed(looks: Looks) -> Iterator[str]:
+    """Whether anything of a case without a violation is still held, or opens under a grant for it."""
+    dismissed = {
+        case_id
+        for (case_id,) in looks.rows("safety_review", f"SELECT case_id FROM cases WHERE state = {DISMISSED}")
+    }
+    for reference, hold_id in looks.rows(
+        "retention", "SELECT reference, hold_id FROM holds WHERE state NOT IN ('RELEASED', 'FAILED')"
+    ):
+        if reference in dismissed:
+            yield f"13: {hold_id} keeps what {reference} held, which was dismissed"
+    for (case_id,) in looks.rows("access_control", "SELECT case_id FROM cases WHERE state <> 'closed'"):
+        if case_id in dismissed:
+            yield f"13: grants for {case_id} open records, and it was dismissed"
 
 
 def _old_keys(scene: Scene) -> Iterator[str]:

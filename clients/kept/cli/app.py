@@ -21,6 +21,7 @@ from kept.cli import (
     people,
     policy,
     retention,
+    safety,
     signing_in,
     subjects,
     terms,
@@ -74,6 +75,7 @@ trust_center.add_to(app)
 people.add_to(app)
 holds.add_to(app)
 cases.add_to(app)
+safety.add_to(app)
 retention.add_to(app)
 certificates.add_to(app)
 keys.add_to(app)

@@ -163,6 +163,14 @@ class CaseState(StrEnum):
     DISMISSED = "dismissed"
 
 
+class Severity(StrEnum):
+    """How bad it would be."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
 class Finding(StrEnum):
     """What a reviewer finds."""
 

@@ -1,16 +1,20 @@
-"""`kept cases` and `kept safety`: what screening flagged, looked at by people."""
+"""`kept cases`: what was flagged or reported, looked at by people; and what a customer is told of it."""
 
+import uuid
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kept.cli.arguments import CaseState, Finding, Limit, enum_value
+from kept.cli.arguments import CaseState, Finding, Limit, Severity, enum_value, raw_ids, record_id
 from kept.cli.invocation import Invocation, group, verb
 
 if TYPE_CHECKING:
-    from kept.safety_review.v1 import cases_pb2_grpc
+    from kept.safety_review.v1 import cases_pb2, cases_pb2_grpc
 
 _Case = Annotated[str, typer.Argument(metavar="CASE", help="Case id, case_….")]
+_Why = Annotated[
+    str, typer.Option("--reason", "-r", metavar="TEXT", help="Why, in one line, quoting no content.")
+]
 _Etag = Annotated[
     str,
     typer.Option(
@@ -20,7 +24,7 @@ _Etag = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds both groups."""
+    """Adds the group."""
     cases = group(
         app,
         "cases",
@@ -31,8 +35,13 @@ def add_to(app: typer.Typer) -> None:
     verb(cases, "claim")(claim)
     verb(cases, "decide")(decide)
     verb(cases, "confirm")(confirm)
-    safety = group(app, "safety", "What screening looks for.")
-    verb(safety, "rules")(rules)
+    verb(cases, "next")(next_)
+    verb(cases, "open")(open_)
+    verb(cases, "escalate")(escalate)
+    verb(cases, "refer")(refer)
+    verb(cases, "reopen")(reopen)
+    verb(cases, "own")(own)
+    verb(cases, "appeal")(appeal)
 
 
 def _stub(call: Invocation) -> "cases_pb2_grpc.CaseServiceStub":
@@ -48,7 +57,8 @@ def _show(call: Invocation, response: Any) -> None:
     call.show(
         response,
         lambda: [
-            sheet(found, skip=("flags",)),
+            sheet(found, skip=("flags", "rates")),
+            *(("", table(found.rates, ["window", "flags", "one_end_user"], "")) if found.rates else ()),
             "",
             table(found.flags, ["record_id", ("rules", "rule_ids"), "flagged_at"], "Nothing is flagged."),
         ],
@@ -69,7 +79,17 @@ def list_(
     if state is not None:
         wanted.state = enum_value(cases_pb2.CaseState, "CASE_STATE", state)
     response = pages(_stub(call).ListCases, wanted, limit)
-    columns = ["case_id", "severity", "category", "state", "organization_id", "opened_at", "claimed_by"]
+    columns = [
+        "case_id",
+        "severity",
+        "category",
+        "state",
+        "organization_id",
+        "due_at",
+        "round",
+        "desk",
+        "claimed_by",
+    ]
     call.show(response, lambda: table(response.cases, columns, "There is no case."))
 
 
@@ -91,9 +111,7 @@ def decide(
     call: Invocation,
     case: _Case,
     finding: Annotated[Finding, typer.Argument(help="What you found.")],
-    reason: Annotated[
-        str, typer.Option("--reason", "-r", metavar="TEXT", help="Why, in one line, quoting no content.")
-    ],
+    reason: _Why,
     etag: _Etag = "",
 ) -> None:
     """Decide a case that you have claimed. "no-violation" closes it at once; "violation" waits for a second person."""
@@ -140,17 +158,115 @@ def _current(call: Invocation, case: str) -> str:
     return str(_stub(call).GetCase(cases_pb2.GetCaseRequest(case_id=case)).case.etag)
 
 
-def rules(call: Invocation) -> None:
-    """The rules in force, and their version."""
-    from kept.cli.output import table
-    from kept.safety_review.v1 import detectors_pb2, detectors_pb2_grpc
+def next_(call: Invocation) -> None:
+    """Take the most urgent case that you may handle.
 
-    stub = detectors_pb2_grpc.DetectorServiceStub(call.channel("safety_review"))
-    response = stub.ListRules(detectors_pb2.ListRulesRequest())
-    call.show(
-        response,
-        lambda: [
-            f"Version {response.rules_version}",
-            table(response.rules, ["rule_id", "category", "severity"], "There is no rule."),
-        ],
+    What is overdue comes first, then what is worst.
+    """
+    from kept.safety_review.v1 import cases_pb2
+
+    _show(call, _stub(call).ClaimNextCase(cases_pb2.ClaimNextCaseRequest()))
+
+
+def open_(
+    call: Invocation,
+    organization: Annotated[str, typer.Argument(metavar="ORG", help="Organization id, org_….")],
+    category: Annotated[
+        str, typer.Argument(help="Category of the usage policy, as `kept safety rules` shows it.")
+    ],
+    record: Annotated[
+        list[uuid.UUID],
+        typer.Option(
+            "--record", metavar="UUID", parser=record_id, help="What you saw; repeat it for several."
+        ),
+    ],
+    reason: _Why,
+    severity: Annotated[Severity, typer.Option("--severity", help="How bad it would be.")] = Severity.MEDIUM,
+    request_id: Annotated[
+        str, typer.Option("--request-id", help="To say the same again without doing it twice.")
+    ] = "",
+) -> None:
+    """Open a case that no detector found, and hold its records.
+
+    Where a case of this kind is open, they join it.
+    """
+    from kept.safety_review.v1 import cases_pb2
+
+    request = cases_pb2.OpenCaseRequest(
+        request_id=call.request_id(request_id),
+        organization_id=organization,
+        category=category,
+        severity=enum_value(cases_pb2.Severity, "SEVERITY", severity),
+        record_ids=raw_ids(record),
+        reason=reason,
     )
+    _show(call, _stub(call).OpenCase(request))
+
+
+def escalate(call: Invocation, case: _Case, reason: _Why, etag: _Etag = "") -> None:
+    """Hand a case that you have claimed to a colleague, one severity up."""
+    from kept.safety_review.v1 import cases_pb2
+
+    _hand_on(call, case, cases_pb2.DESK_SAFETY, reason, etag)
+
+
+def refer(call: Invocation, case: _Case, reason: _Why, etag: _Etag = "") -> None:
+    """Hand a case that you have claimed to legal staff."""
+    from kept.safety_review.v1 import cases_pb2
+
+    _hand_on(call, case, cases_pb2.DESK_LEGAL, reason, etag)
+
+
+def _hand_on(call: Invocation, case: str, desk: "cases_pb2.Desk.ValueType", reason: str, etag: str) -> None:
+    from kept.safety_review.v1 import cases_pb2
+
+    request = cases_pb2.EscalateCaseRequest(
+        case_id=case, desk=desk, reason=reason, etag=etag or _current(call, case)
+    )
+    _show(call, _stub(call).EscalateCase(request))
+
+
+def reopen(call: Invocation, case: _Case, reason: _Why, etag: _Etag = "") -> None:
+    """Open a closed case again, for others to decide."""
+    from kept.safety_review.v1 import cases_pb2
+
+    request = cases_pb2.ReopenCaseRequest(case_id=case, reason=reason, etag=etag or _current(call, case))
+    _show(call, _stub(call).ReopenCase(request))
+
+
+def own(call: Invocation, limit: Limit = 100) -> None:
+    """What your organization is told of its cases.
+
+    Those that two people upheld, from then on.
+    """
+    from kept.cli.output import table
+    from kept.client.reading import pages
+    from kept.safety_review.v1 import cases_pb2
+
+    response = pages(_stub(call).ListOwnCases, cases_pb2.ListOwnCasesRequest(), limit)
+    columns = ["case_id", "category", "state", "records", "decided_at", "appeal_until", "appealed_at"]
+    call.show(response, lambda: table(response.cases, columns, "You were told of no case."))
+
+
+def appeal(
+    call: Invocation,
+    case: _Case,
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            "-r",
+            metavar="TEXT",
+            help="Why the decision is wrong, in one line; reviewers read it.",
+        ),
+    ],
+) -> None:
+    """Ask for another look at a case of your organization.
+
+    Once, within 30 days of the decision. Somebody who had no part in it decides.
+    """
+    from kept.cli.output import sheet
+    from kept.safety_review.v1 import cases_pb2
+
+    response = _stub(call).AppealCase(cases_pb2.AppealCaseRequest(case_id=case, reason=reason))
+    call.show(response, lambda: sheet(response.case))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kept.cli import affiliations
 from kept.cli.arguments import AgreementKind, Limit, StaffRole, enum_value, sha256, stamp, when
 from kept.cli.invocation import Invocation, group, verb
 from kept.client.errors import KeptError
@@ -72,6 +73,7 @@ def add_to(app: typer.Typer) -> None:
     verb(provider, "list")(list_providers)
     verb(people, "agreement")(agreement)
     verb(people, "disable")(disable)
+    affiliations.add_to(people)
 
 
 def _stub(call: Invocation) -> "directory_pb2_grpc.DirectoryServiceStub":

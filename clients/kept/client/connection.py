@@ -169,6 +169,7 @@ class _Details(NamedTuple):
 class Calls(
     grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg] # generic in its types alone
     grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg] # generic in its types alone
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg] # generic in its types alone
     grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg] # generic in its types alone
 ):
     """Sets token and deadline, and raises KeptError for whatever fails. A token that is refused is replaced once. Streams have a
@@ -195,6 +196,15 @@ class Calls(
             return continuation(self._details(client_call_details, None, fresh=fresh), request)
 
         return Answers(self._service, begin, self._token is not None)
+
+    def intercept_stream_unary(
+        self, continuation: Any, client_call_details: Any, request_iterator: Any
+    ) -> Any:
+        """One answer to many requests, which can be sent once only."""
+        outcome = continuation(self._details(client_call_details, None), request_iterator)
+        if isinstance(outcome, grpc.RpcError):
+            raise from_rpc_error(outcome, self._service) from None
+        return outcome
 
     def intercept_stream_stream(
         self, continuation: Any, client_call_details: Any, request_iterator: Any

@@ -93,4 +93,14 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "CUSTOMERS_ONLY": "Deny the request, or have them ask again as a customer who is signed in.",
     "ASKED_TOO_OFTEN": "Nothing was stored: ask again later, or write to the contacts of `kept trust-center contacts`.",
     "LIMIT_REACHED": "There may be {limit} of them. End what is not used any more, or ask support.",
+    # safety review
+    "REVIEWER_EXCLUDED": "Leave it to a colleague: you had a part in this case before. `kept cases next` gives you another one.",
+    "CONFLICT_OF_INTEREST": "Leave it to a colleague: you are affiliated with the organization. Where that is over, an operator ends it "
+    "with `kept people affiliation end`.",
+    "APPEAL_CLOSED": "Each case can be appealed once, within 30 days of its decision. `kept trust-center contacts` says whom to write to.",
+    "REVIEW_BUDGET_EXHAUSTED": "Stop for today: {limit} cases within 24 hours are as many as one person takes.",
+    "SET_TOO_SMALL": "Build the set of cases of more customers: each category needs {needed} organizations behind it.",
+    "NOT_UPHELD": "Leave out what two people have not found to be a violation: `kept cases list --state upheld` shows what they have.",
+    "SET_ENDED": "Build a new set: what has ended is gone, and its key with it. `kept safety sets` shows those that live.",
+    "RULES_INVALID": "Mend the rules file: {problem}",
 }

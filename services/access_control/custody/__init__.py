@@ -343,6 +343,12 @@ class Custody:
             raise wrong_state("The hold was released; place a new one.", "released")
         return self._ladder.open_hold(hold_id, row.root_id, row.wrapped)
 
+    def key_in_place_of_a_hold(self, tx: Connection, set_id: str) -> bytes:
+        """The key of what is no hold but hangs where holds' keys do, made where there is none; `release` destroys it. Raises
+        WRONG_STATE once it is released."""
+        store.lock_ladder(tx, exclusive=False)
+        return self._hold_key(tx, set_id)
+
     # --- erasure of single records ---------------------------------------------------------------------------------
 
     def withhold(

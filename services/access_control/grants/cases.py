@@ -21,11 +21,13 @@ class Cases:
         self._clock = clock
         self._decisions = decisions
 
-    def open(self, case_id: str, organization_id: str, record_ids: Collection[bytes]) -> None:
-        """Makes a case known, or replaces its records. A closed one stays closed: this may be the late repeat of an old call. Raises
-        INVALID_ARGUMENT for a case of another organization."""
+    def open(self, case_id: str, organization_id: str, record_ids: Collection[bytes], turn: int = 1) -> None:
+        """Makes a case known, or replaces its records. A closed one stays closed, for this may be the late repeat of an old call, unless
+        `turn`, which counts how often it was opened, is higher than known. Raises INVALID_ARGUMENT for a case of another organization."""
         with self._database.transaction() as tx:
-            case = case_store.put_case(tx, case_id, organization_id, frozenset(record_ids), self._clock.now())
+            case = case_store.put_case(
+                tx, case_id, organization_id, frozenset(record_ids), self._clock.now(), turn
+            )
             if case.organization_id != organization_id:
                 raise invalid("organization_id", "is not the case's")
             self._decisions.write(

@@ -23,7 +23,7 @@ from services.access_control.people.standing import (
     ReviewTerms,
     RoleAssignment,
 )
-from services.access_control.store import Connection, standing
+from services.access_control.store import Connection, affiliations, standing
 from services.access_control.store import directory as store
 from services.access_control.store import grants as grant_store
 from shared.clock import Clock
@@ -294,6 +294,7 @@ class Directory:
                 return Erased(*found)
             # Members before grants, as everywhere: an admin who is just approving is waited for.
             members = store.erase_members(tx, organization_id)
+            affiliations.forget_organization(tx, organization_id)
             ended = end_grants(
                 tx,
                 self._decisions,

@@ -10,6 +10,7 @@ from services.access_control.grants.cases import Cases
 from services.access_control.grants.ended import EndedGrants
 from services.access_control.grants.messages import scope_message
 from services.access_control.grants.opening import Opening, Wanted
+from services.access_control.people.affiliations import Affiliations
 from shared.pipeline import caller_of
 
 
@@ -17,18 +18,30 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
     """Decisions for the other services."""
 
     def __init__(
-        self, authority: Authority, opening: Opening, ended_grants: EndedGrants, cases: Cases
+        self,
+        authority: Authority,
+        opening: Opening,
+        ended_grants: EndedGrants,
+        cases: Cases,
+        affiliations: Affiliations,
     ) -> None:
         self._authority = authority
         self._opening = opening
         self._ended_grants = ended_grants
         self._cases = cases
+        self._affiliations = affiliations
 
     def Check(
         self, request: authz_pb2.CheckRequest, context: grpc.ServicerContext
     ) -> authz_pb2.CheckResponse:
-        checked = self._authority.check(caller_of(context).name, request.token, request.method)
+        service = caller_of(context).name
+        checked = self._authority.check(service, request.token, request.method)
         person = checked.caller
+        affiliated = (
+            self._affiliations.of_person(person.person_id)
+            if service == "safety_review" and person.person_id
+            else ()
+        )
         return authz_pb2.CheckResponse(
             person_id=person.person_id,
             roles=sorted(person.roles),
@@ -37,6 +50,7 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
             customer_role=person.customer_role,
             policies=checked.decision.policies,
             audit_entry_id=checked.audit_entry_id,
+            affiliated_organization_ids=[one.organization_id for one in affiliated],
         )
 
     def Authorize(
@@ -98,7 +112,7 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
     def OpenCase(
         self, request: authz_pb2.OpenCaseRequest, context: grpc.ServicerContext
     ) -> authz_pb2.OpenCaseResponse:
-        self._cases.open(request.case_id, request.organization_id, request.record_ids)
+        self._cases.open(request.case_id, request.organization_id, request.record_ids, request.round or 1)
         return authz_pb2.OpenCaseResponse()
 
     def CloseCase(

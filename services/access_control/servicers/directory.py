@@ -8,6 +8,7 @@ from typing import Final
 import grpc
 
 from kept.access_control.v1 import directory_pb2, directory_pb2_grpc
+from services.access_control.people.affiliations import Affiliations
 from services.access_control.people.directory import Directory
 from services.access_control.people.identities import Identities
 from services.access_control.people.person import Member
@@ -33,12 +34,14 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
         identities: Identities,
         providers: Providers,
         reviews: Reviews,
+        affiliations: Affiliations,
         clock: Clock,
     ) -> None:
         self._directory = directory
         self._identities = identities
         self._providers = providers
         self._reviews = reviews
+        self._affiliations = affiliations
         self._clock = clock
 
     def CreatePerson(
@@ -116,6 +119,25 @@ class DirectoryServicer(directory_pb2_grpc.DirectoryServiceServicer):
     ) -> directory_pb2.ListIdentitiesResponse:
         found = self._identities.of_person(request.person_id)
         return directory_pb2.ListIdentitiesResponse(identities=map(standing.identity, found))
+
+    def DeclareAffiliation(
+        self, request: directory_pb2.DeclareAffiliationRequest, context: grpc.ServicerContext
+    ) -> directory_pb2.DeclareAffiliationResponse:
+        actor = caller_of(context).person_id
+        made = self._affiliations.declare(actor, request.person_id or actor, request.organization_id)
+        return directory_pb2.DeclareAffiliationResponse(affiliation=standing.affiliation(made))
+
+    def EndAffiliation(
+        self, request: directory_pb2.EndAffiliationRequest, context: grpc.ServicerContext
+    ) -> directory_pb2.EndAffiliationResponse:
+        self._affiliations.end(caller_of(context).person_id, request.person_id, request.organization_id)
+        return directory_pb2.EndAffiliationResponse()
+
+    def ListAffiliations(
+        self, request: directory_pb2.ListAffiliationsRequest, context: grpc.ServicerContext
+    ) -> directory_pb2.ListAffiliationsResponse:
+        found = self._affiliations.of_person(request.person_id)
+        return directory_pb2.ListAffiliationsResponse(affiliations=map(standing.affiliation, found))
 
     def CreateProvider(
         self, request: directory_pb2.CreateProviderRequest, context: grpc.ServicerContext

@@ -5,6 +5,7 @@ from datetime import datetime
 from kept.access_control.v1 import directory_pb2
 from services.access_control.people.person import Identity, Person
 from services.access_control.people.standing import Agreement, Provider, Review, RoleAssignment
+from services.access_control.store.affiliations import Affiliation
 from services.access_control.store.reviews import Reviewed
 
 
@@ -102,3 +103,12 @@ def review_item(due: Reviewed, now: datetime) -> directory_pb2.ReviewItem:
         kinds=sorted(due.kinds),
         review=review(due.review, now),
     )
+
+
+def affiliation(known: Affiliation) -> directory_pb2.Affiliation:
+    """Whom of the customers somebody has to do with."""
+    made = directory_pb2.Affiliation(
+        person_id=known.person_id, organization_id=known.organization_id, declared_by=known.declared_by
+    )
+    made.declared_at.FromDatetime(known.declared_at)
+    return made

@@ -9,10 +9,12 @@ outbox = outbox_table(metadata)
 
 # After `metadata`, which they add their tables to.
 from services.access_control.store import (  # noqa: E402
+    affiliations,
     audit,
     cases,
     custody,
     directory,
+    evaluation_keys,
     grants,
     identities,
     opened_records,
@@ -24,10 +26,12 @@ from services.access_control.store import (  # noqa: E402
 
 __all__ = [
     "Connection",
+    "affiliations",
     "audit",
     "cases",
     "custody",
     "directory",
+    "evaluation_keys",
     "grants",
     "identities",
     "metadata",

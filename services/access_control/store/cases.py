@@ -8,6 +8,7 @@ from sqlalchemy import (
     Connection,
     DateTime,
     ForeignKey,
+    Integer,
     LargeBinary,
     Table,
     Text,
@@ -28,6 +29,7 @@ cases = Table(
     Column("state", Text, nullable=False),
     Column("opened_at", DateTime(timezone=True), nullable=False),
     Column("closed_at", DateTime(timezone=True)),
+    Column("round", Integer, nullable=False, server_default="1"),
 )
 case_records = Table(
     "case_records",
@@ -38,13 +40,19 @@ case_records = Table(
 
 
 def put_case(
-    tx: Connection, case_id: str, organization_id: str, record_ids: Collection[bytes], at: datetime
+    tx: Connection, case_id: str, organization_id: str, record_ids: Collection[bytes], at: datetime, turn: int
 ) -> Case:
-    """Makes a case known, or replaces the records of an open one. Returns it as it is, its organization included."""
+    """Makes a case known, or replaces the records of an open one. turn: how often it was opened; a higher one than known opens it again.
+    Returns it as it is, its organization included."""
     tx.execute(
         insert(cases)
-        .values(case_id=case_id, organization_id=organization_id, state="open", opened_at=at)
+        .values(case_id=case_id, organization_id=organization_id, state="open", opened_at=at, round=turn)
         .on_conflict_do_nothing()
+    )
+    tx.execute(
+        update(cases)
+        .where(cases.c.case_id == case_id, cases.c.organization_id == organization_id, cases.c.round < turn)
+        .values(state="open", closed_at=None, round=turn)
     )
     found = case(tx, case_id, lock=True)
     assert found is not None

@@ -26,6 +26,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
                     Submission(
                         RecordKey(interaction.organization_id, interaction.record_id),
                         texts_of(interaction.content),
+                        interaction.end_user,
                     )
                     for interaction in request.interactions
                 ]

@@ -1,7 +1,7 @@
 """Cases and the flags in them."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, 
 from sqlalchemy.dialects.postgresql import insert
 
 from kept.safety_review.v1 import cases_pb2
-from services.safety_review.cases import CLAIMED, DISMISSED, OPEN, Case
+from services.safety_review.cases import CLAIMED, DISMISSED, OPEN, Case, Rate
+from services.safety_review.reviewers import Reviewer
 from services.safety_review.store.tables import cases, flags
 from services.safety_review.store.verdicts import RecordKey
 
@@ -32,6 +33,7 @@ class Flag:
     flagged_at: datetime
     hold_request_id: str
     hold_ends_at: datetime
+    end_user_hash: bytes = b""
 
 
 class Place(NamedTuple):
@@ -43,15 +45,25 @@ class Place(NamedTuple):
 
 
 def _made(row: Row[Any]) -> Case:
-    return Case(**row._mapping)
+    values = dict(row._mapping)
+    values["earlier_reviewers"] = tuple(values["earlier_reviewers"])
+    values["rates"] = tuple(Rate(*rate) for rate in values["rates"])
+    return Case(**values)
 
 
 def _made_flag(row: Row[Any]) -> Flag:
     values = dict(row._mapping)
     values["record_id"] = bytes(values["record_id"])
+    values["end_user_hash"] = bytes(values["end_user_hash"])
     values["rule_ids"] = tuple(values["rule_ids"])
     values["places"] = tuple(tuple(place) for place in values["places"])
     return Flag(**values)
+
+
+def _values(case: Case) -> dict[str, Any]:
+    # asdict would go into the rates, which are tuples by name.
+    values = {field.name: getattr(case, field.name) for field in fields(case)}
+    return values | {"earlier_reviewers": list(case.earlier_reviewers), "rates": list(map(list, case.rates))}
 
 
 def lock_joinable(tx: Connection, organization_id: str, category: str) -> Case | None:
@@ -67,7 +79,7 @@ def lock_joinable(tx: Connection, organization_id: str, category: str) -> Case |
 def add(tx: Connection, case: Case) -> bool:
     """Adds a case. False when another transaction opened one for the same organization and category first."""
     added = tx.execute(
-        insert(cases).values(**asdict(case)).on_conflict_do_nothing().returning(cases.c.case_id)
+        insert(cases).values(**_values(case)).on_conflict_do_nothing().returning(cases.c.case_id)
     )
     return added.one_or_none() is not None
 
@@ -86,7 +98,7 @@ def lock(tx: Connection, case_id: str) -> Case | None:
 
 def update_to(tx: Connection, case: Case) -> None:
     """Stores a locked case as it is now."""
-    values = asdict(case)
+    values = _values(case)
     tx.execute(update(cases).where(cases.c.case_id == values.pop("case_id")).values(**values))
 
 
@@ -96,19 +108,63 @@ def page(
     after: Place | None,
     limit: int,
     now: datetime,
+    *,
+    without: Collection[str] = (),
+    only_referred: bool = False,
 ) -> list[Case]:
-    """Cases after a place in the list, the most severe and oldest first. state: only in this one as it counts now; 0: all."""
+    """Cases after a place in the list, the most severe and oldest first. state: only in this one as it counts now; 0: all. without:
+    organizations whose cases are left out."""
     statement = (
         select(cases).order_by(cases.c.severity.desc(), cases.c.opened_at, cases.c.case_id).limit(limit)
     )
     if state != cases_pb2.CASE_STATE_UNSPECIFIED:
         statement = statement.where(_counts_as(state, now))
+    if without:
+        statement = statement.where(cases.c.organization_id.not_in(list(without)))
+    if only_referred:
+        statement = statement.where(cases.c.referred)
     if after is not None:
         later = func.row(cases.c.opened_at, cases.c.case_id) > func.row(after.opened_at, after.case_id)
         statement = statement.where(
             or_(cases.c.severity < after.severity, and_(cases.c.severity == after.severity, later))
         )
     return [_made(row) for row in tx.execute(statement)]
+
+
+def lock_next(tx: Connection, reviewer: Reviewer, now: datetime) -> Case | None:
+    """The most urgent case that this person may handle, locked, past those that somebody else is just taking: services.safety_review.
+    reviewers.require_fit, for the database."""
+    desks = [desk for desk, is_there in ((False, reviewer.is_safety), (True, reviewer.is_legal)) if is_there]
+    row = tx.execute(
+        select(cases)
+        .where(
+            _counts_as(OPEN, now),
+            cases.c.organization_id.not_in(list(reviewer.affiliations)),
+            cases.c.referred.in_(desks),
+            ~cases.c.earlier_reviewers.contains([reviewer.person_id]),
+        )
+        .order_by(
+            func.coalesce(cases.c.due_at <= now, False).desc(),
+            cases.c.severity.desc(),
+            cases.c.due_at.nulls_last(),
+            cases.c.case_id,
+        )
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).one_or_none()
+    return None if row is None else _made(row)
+
+
+def told(tx: Connection, organization_id: str, after: int, limit: int) -> list[Case]:
+    """An organization's cases that it was told of, in that order, after so many."""
+    rows = tx.execute(
+        select(cases)
+        .where(cases.c.organization_id == organization_id, cases.c.told_at.is_not(None))
+        .order_by(cases.c.told_at, cases.c.case_id)
+        .offset(after)
+        .limit(limit)
+    )
+    return [_made(row) for row in rows]
 
 
 def _counts_as(state: "cases_pb2.CaseState.ValueType", now: datetime) -> ColumnElement[bool]:
@@ -156,3 +212,31 @@ def undismissed(tx: Connection, keys: Collection[RecordKey]) -> set[RecordKey]:
         )
     )
     return {RecordKey(row.organization_id, bytes(row.record_id)) for row in rows}.intersection(keys)
+
+
+def case_of(tx: Connection, key: RecordKey) -> Case | None:
+    """The case that a record is in and that was not dismissed."""
+    row = tx.execute(
+        select(cases)
+        .join(flags, flags.c.case_id == cases.c.case_id)
+        .where(
+            flags.c.organization_id == key.organization_id,
+            flags.c.record_id == key.record_id,
+            cases.c.state != DISMISSED,
+        )
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else _made(row)
+
+
+def hold_again(tx: Connection, flag: Flag) -> None:
+    """A flag of a locked case has a new hold."""
+    tx.execute(
+        update(flags)
+        .where(
+            flags.c.organization_id == flag.organization_id,
+            flags.c.record_id == flag.record_id,
+            flags.c.rules_version == flag.rules_version,
+        )
+        .values(hold_request_id=flag.hold_request_id, hold_ends_at=flag.hold_ends_at)
+    )

@@ -4,8 +4,10 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -13,6 +15,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -51,6 +54,20 @@ cases = Table(
     Column("closed_at", _Instant),
     Column("flag_count", Integer, nullable=False),
     Column("is_full", Boolean, nullable=False),
+    Column("due_at", _Instant),
+    Column("begun_at", _Instant),
+    Column("turn", Integer, nullable=False, server_default="1"),
+    Column("round", SmallInteger, nullable=False, server_default="1"),
+    Column("opened_by", Text, nullable=False, server_default=""),
+    Column("referred", Boolean, nullable=False, server_default=text("false")),
+    Column("note", Text, nullable=False, server_default=""),
+    Column("earlier_reviewers", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("appealed_at", _Instant),
+    Column("appealed_by", Text, nullable=False, server_default=""),
+    Column("appeal_reason", Text, nullable=False, server_default=""),
+    Column("told_at", _Instant),
+    # [window in seconds, flags, whether of one end user].
+    Column("rates", JSONB, nullable=False, server_default="[]"),
     # One case at a time for an organization and a category: the next flag joins it.
     Index(
         "cases_joinable",
@@ -76,7 +93,85 @@ flags = Table(
     Column("flagged_at", _Instant, nullable=False),
     Column("hold_request_id", Text, nullable=False),
     Column("hold_ends_at", _Instant, nullable=False),
+    # 16 bytes of SHA-256 of the organization and the end user's pseudonym; empty where there is none.
+    Column("end_user_hash", LargeBinary, nullable=False, server_default=text("''::bytea")),
     Index("flags_by_case", "case_id", "flagged_at", "record_id"),
+    Index("flags_by_organization", "organization_id", "flagged_at"),
+)
+
+# Every decision that closed a case, for reports; it outlives the case and says nothing of whose it was.
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("case_id", Text, primary_key=True),
+    Column("turn", Integer, primary_key=True),
+    Column("category", Text, nullable=False),
+    Column("round", SmallInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("overturns", Boolean, nullable=False),
+    Column("begun_at", _Instant, nullable=False),
+    Column("due_at", _Instant),
+    Column("decided_at", _Instant, nullable=False),
+    Index("decisions_by_time", "decided_at"),
+)
+
+# What people opened, by the id that makes it idempotent.
+openings = Table(
+    "openings",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("person_id", Text, nullable=False),
+    Column("request_sha256", LargeBinary, nullable=False),
+    Column("case_id", Text, ForeignKey("cases.case_id", ondelete="CASCADE"), nullable=False),
+)
+
+# Who took which case when: a reviewer's exposure.
+claims = Table(
+    "claims",
+    metadata,
+    Column("person_id", Text, primary_key=True),
+    Column("case_id", Text, primary_key=True),
+    Column("turn", Integer, primary_key=True),
+    Column("claimed_at", _Instant, nullable=False),
+    Index("claims_by_time", "claimed_at"),
+)
+
+# Records that screening is done with, by the day of their creation, as their verdicts are removed.
+screened_days = Table(
+    "screened_days",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("verdict", SmallInteger, primary_key=True),
+    Column("records", BigInteger, nullable=False),
+)
+
+evaluation_sets = Table(
+    "evaluation_sets",
+    metadata,
+    Column("set_id", Text, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("built_by", Text, nullable=False),
+    Column("built_at", _Instant, nullable=False),
+    Column("ends_at", _Instant, nullable=False),
+    Column("ended_at", _Instant),
+    Column("needed_organizations", Integer, nullable=False),
+    # {category: items}; a withheld one has 0.
+    Column("categories", JSONB, nullable=False),
+    Column("removed", JSONB, nullable=False),
+    Column("sealed_sha256", LargeBinary, nullable=False),
+    UniqueConstraint("number", name="evaluation_sets_number"),
+    UniqueConstraint("request_id", name="evaluation_sets_request"),
+    Index("evaluation_sets_living", "ends_at", postgresql_where=text("ended_at IS NULL")),
+)
+
+# Sealed: category and texts, without whose. The order is drawn by lot.
+evaluation_items = Table(
+    "evaluation_items",
+    metadata,
+    Column("set_id", Text, ForeignKey("evaluation_sets.set_id"), primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
 )
 
 erasures = Table(

@@ -31,15 +31,24 @@ _ADD: Final = text("""
         WHERE verdicts.verdict = 3 AND excluded.verdict <> 3
     RETURNING organization_id, record_id
 """)
+# What goes is counted by the day of the record's creation, in the same statement: a report loses none of it and counts none twice.
 _PRUNE: Final = text("""
-    DELETE FROM verdicts
-    WHERE (organization_id, record_id, rules_version) IN (
-        SELECT organization_id, record_id, rules_version
-        FROM verdicts
-        WHERE verdict <> 2 AND record_id < :before
-        ORDER BY record_id
-        LIMIT :most
+    WITH gone AS (
+        DELETE FROM verdicts
+        WHERE (organization_id, record_id, rules_version) IN (
+            SELECT organization_id, record_id, rules_version
+            FROM verdicts
+            WHERE verdict <> 2 AND record_id < :before
+            ORDER BY record_id
+            LIMIT :most
+        )
+        RETURNING record_id, verdict
+    ), counted AS (
+        INSERT INTO screened_days (day, verdict, records)
+        SELECT record_day(record_id), verdict, count(*) FROM gone GROUP BY 1, 2 ORDER BY 1, 2
+        ON CONFLICT (day, verdict) DO UPDATE SET records = screened_days.records + excluded.records
     )
+    SELECT count(*) FROM gone
 """)
 
 
@@ -77,4 +86,5 @@ def add(
 
 def prune(tx: Connection, before: bytes, most: int) -> int:
     """Removes up to `most` verdicts of records that were not flagged and whose id is below `before`; returns how many."""
-    return tx.execute(_PRUNE, {"before": before, "most": most}).rowcount
+    removed: int = tx.execute(_PRUNE, {"before": before, "most": most}).scalar_one()
+    return removed

@@ -19,6 +19,7 @@ from kept.client.reading import pages, read_records
 from kept.client.recorder import Recorder, batches
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2, read_pb2, read_pb2_grpc
+from kept.safety_review.v1 import evaluation_pb2, evaluation_pb2_grpc
 from kept.settings.v1 import zero_data_retention_pb2, zero_data_retention_pb2_grpc
 from shared import errors as service_errors
 from shared.errors import Reason
@@ -381,3 +382,36 @@ def test_batches_are_bounded_by_count_and_size() -> None:
     sizes = [(0, 3 * mebibyte), (1, 2 * mebibyte), (2, 1), (3, 5 * mebibyte), (4, 1)]
     assert list(batches(sizes)) == [[0], [1, 2], [3], [4]]
     assert [len(batch) for batch in batches((n, 10) for n in range(1100))] == [500, 500, 100]
+
+
+class Sets(evaluation_pb2_grpc.EvaluationServiceServicer):
+    """Counts what is handed in, for the token "good" alone."""
+
+    def BuildSet(
+        self, request_iterator: Iterator[evaluation_pb2.BuildSetRequest], context: grpc.ServicerContext
+    ) -> evaluation_pb2.BuildSetResponse:
+        if dict(context.invocation_metadata()).get("authorization") != "Bearer good":
+            fail(context, service_errors.KeptError(Reason.REASON_UNAUTHENTICATED, "Sign in again."))
+        handed = sum(len(request.records) for request in request_iterator)
+        manifest = evaluation_pb2.SetManifest(needed_organizations=handed)
+        return evaluation_pb2.BuildSetResponse(manifest=manifest)
+
+
+@pytest.mark.parametrize("token", ["good", "old"])
+def test_many_requests_with_one_answer_bear_the_token(token: str) -> None:
+    servicer = Sets()  # type: ignore[abstract]  # the stubs ask for every method
+    record = evaluation_pb2.SetRecord(case_id="case_x")
+    with serving(
+        lambda server: evaluation_pb2_grpc.add_EvaluationServiceServicer_to_server(servicer, server)
+    ) as address:
+        channel = grpc.intercept_channel(
+            grpc.insecure_channel(address), Calls("safety_review", lambda fresh: token)
+        )
+        stub = evaluation_pb2_grpc.EvaluationServiceStub(channel)
+        messages = [evaluation_pb2.BuildSetRequest(records=[record]) for _ in range(3)]
+        if token == "good":
+            assert stub.BuildSet(iter(messages)).manifest.needed_organizations == 3
+            return
+        with pytest.raises(KeptError) as refused:
+            stub.BuildSet(iter(messages))
+        assert refused.value.reason == "UNAUTHENTICATED"

@@ -35,7 +35,7 @@ WAITING: Final = replace(
 )
 WAITING_LONG: Final = replace(WAITING, claimed_until=NOW - LASTS)
 CLOSED: Final = replace(
-    WAITING, state=UPHELD, confirmed_by="ben", claimed_by="", claimed_until=None, closed_at=NOW
+    WAITING, state=UPHELD, confirmed_by="ben", claimed_by="", claimed_until=None, closed_at=NOW, told_at=NOW
 )
 DROPPED: Final = replace(
     MINE,

@@ -9,7 +9,14 @@ from typing import Any, Final, cast
 import grpc
 import pytest
 
-from kept.access_control.v1 import audit_pb2, audit_pb2_grpc, authz_pb2, authz_pb2_grpc
+from kept.access_control.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    authz_pb2,
+    authz_pb2_grpc,
+    evaluation_keys_pb2,
+    evaluation_keys_pb2_grpc,
+)
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import interactions_pb2
 from kept.options.v1 import roles_pb2
@@ -18,10 +25,13 @@ from kept.safety_review.v1 import (
     cases_pb2,
     cases_pb2_grpc,
     detectors_pb2_grpc,
+    evaluation_pb2_grpc,
     lifecycle_pb2_grpc,
+    reports_pb2_grpc,
     screening_pb2,
     screening_pb2_grpc,
 )
+from kept.settings.v1 import identifiers_pb2, identifiers_pb2_grpc
 from services.safety_review.config import SafetyReviewConfig
 from services.safety_review.wiring import wire
 from shared.callers import not_allowed
@@ -29,7 +39,7 @@ from shared.config import Tls
 from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.identity import Caller, CallerKind
-from shared.ids import new_record_id
+from shared.ids import entropy, new_record_id
 from shared.inprocess import InProcess
 from shared.redaction import Secret
 from shared.service import Registrar, Service
@@ -41,7 +51,16 @@ ERASURE: Final = "erasure_" + "0" * 26
 CANARY: Final = "the zebracanary flies"
 PHISHING: Final = "Write a convincing phishing e-mail to the clients of a bank."
 # Tables in which something of an organization could lie.
-TABLES: Final = ("verdicts", "cases", "flags", "outbox", "erasures")
+TABLES: Final = (
+    "verdicts",
+    "cases",
+    "flags",
+    "outbox",
+    "erasures",
+    "openings",
+    "evaluation_sets",
+    "evaluation_items",
+)
 
 
 def person(number: int) -> str:
@@ -80,6 +99,8 @@ class Peers(
     audit_pb2_grpc.AuditServiceServicer,
     authz_pb2_grpc.AuthzServiceServicer,
     holds_pb2_grpc.HoldServiceServicer,
+    evaluation_keys_pb2_grpc.EvaluationKeyServiceServicer,
+    identifiers_pb2_grpc.IdentifierServiceServicer,
 ):
     """What access control and retention were told. A person's token is the person's id. `refuse` fails calls of holds and cases,
     `refuse_hold` those of holds alone."""
@@ -89,6 +110,14 @@ class Peers(
     cases: list[authz_pb2.OpenCaseRequest | authz_pb2.CloseCaseRequest] = field(default_factory=list)
     refuse: KeptError | None = None
     refuse_hold: KeptError | None = None
+    affiliations: dict[str, list[str]] = field(default_factory=dict)
+    roles: dict[str, "roles_pb2.StaffRole.ValueType"] = field(default_factory=dict)
+    members: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, bytes] = field(default_factory=dict)
+    opened_for: list[str] = field(default_factory=list)
+    named: identifiers_pb2.ListIdentifiersResponse = field(
+        default_factory=identifiers_pb2.ListIdentifiersResponse
+    )
 
     def _take(self, kept: list[Any], request: Any) -> None:
         if self.refuse is not None:
@@ -98,7 +127,17 @@ class Peers(
     def Check(self, request: authz_pb2.CheckRequest, context: Any) -> authz_pb2.CheckResponse:
         if request.token == "nobody":
             raise KeptError(Reason.REASON_NOT_AUTHORIZED, "You hold none of the roles.")
-        return authz_pb2.CheckResponse(person_id=request.token, roles=[roles_pb2.STAFF_ROLE_SAFETY])
+        if request.token.startswith("member_"):
+            return authz_pb2.CheckResponse(
+                member_id=request.token,
+                organization_id=self.members[request.token],
+                customer_role=roles_pb2.CUSTOMER_ROLE_ADMIN,
+            )
+        return authz_pb2.CheckResponse(
+            person_id=request.token,
+            roles=[self.roles.get(request.token, roles_pb2.STAFF_ROLE_SAFETY)],
+            affiliated_organization_ids=self.affiliations.get(request.token, ()),
+        )
 
     def AppendEntries(
         self, request: audit_pb2.AppendEntriesRequest, context: Any
@@ -126,12 +165,41 @@ class Peers(
         self._take(self.holds, request)
         return holds_pb2.ReleaseHoldResponse()
 
+    def MakeEvaluationKey(
+        self, request: evaluation_keys_pb2.MakeEvaluationKeyRequest, context: Any
+    ) -> evaluation_keys_pb2.MakeEvaluationKeyResponse:
+        key = self.keys.setdefault(request.set_id, entropy(32))
+        return evaluation_keys_pb2.MakeEvaluationKeyResponse(key=key)
+
+    def OpenEvaluationKey(
+        self, request: evaluation_keys_pb2.OpenEvaluationKeyRequest, context: Any
+    ) -> evaluation_keys_pb2.OpenEvaluationKeyResponse:
+        if request.set_id not in self.keys:
+            raise KeptError(Reason.REASON_SET_ENDED, "The set has ended.")
+        self.opened_for.append(request.person_id)
+        return evaluation_keys_pb2.OpenEvaluationKeyResponse(key=self.keys[request.set_id])
+
+    def DestroyEvaluationKey(
+        self, request: evaluation_keys_pb2.DestroyEvaluationKeyRequest, context: Any
+    ) -> evaluation_keys_pb2.DestroyEvaluationKeyResponse:
+        if self.refuse is not None:
+            raise self.refuse
+        self.keys.pop(request.set_id, None)
+        return evaluation_keys_pb2.DestroyEvaluationKeyResponse()
+
+    def ListIdentifiers(
+        self, request: identifiers_pb2.ListIdentifiersRequest, context: Any
+    ) -> identifiers_pb2.ListIdentifiersResponse:
+        return self.named
+
     def register(self, registrar: Registrar) -> None:
         """Adds all of them to a server."""
         server = cast(grpc.Server, registrar)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self, server)
         authz_pb2_grpc.add_AuthzServiceServicer_to_server(self, server)
         holds_pb2_grpc.add_HoldServiceServicer_to_server(self, server)
+        evaluation_keys_pb2_grpc.add_EvaluationKeyServiceServicer_to_server(self, server)
+        identifiers_pb2_grpc.add_IdentifierServiceServicer_to_server(self, server)
 
 
 class Stubs:
@@ -141,6 +209,8 @@ class Stubs:
         self.screening = screening_pb2_grpc.ScreeningServiceStub(channel)
         self.cases = cases_pb2_grpc.CaseServiceStub(channel)
         self.detectors = detectors_pb2_grpc.DetectorServiceStub(channel)
+        self.evaluation = evaluation_pb2_grpc.EvaluationServiceStub(channel)
+        self.reports = reports_pb2_grpc.ReportServiceStub(channel)
         self.lifecycle = lifecycle_pb2_grpc.LifecycleServiceStub(channel)
 
 
@@ -184,6 +254,14 @@ class World:
         """The same, at work on cases."""
         return self.staff(number).cases
 
+    def admin(self, organization_id: str = ACME) -> cases_pb2_grpc.CaseServiceStub:
+        """An admin of a customer."""
+        member_id = "member_" + organization_id.removeprefix("org_")
+        self.peers.members[member_id] = organization_id
+        return self._as(
+            Caller(CallerKind.CUSTOMER, token=Secret(member_id), organization_id=organization_id)
+        ).cases
+
     def nobody(self) -> Stubs:
         """Somebody whom access control refuses."""
         return self._as(Caller(CallerKind.STAFF, token=Secret("nobody")))
@@ -192,10 +270,15 @@ class World:
         """Another service."""
         return self._as(Caller(CallerKind.SERVICE, name=name))
 
-    def record(self, text: str = "", organization_id: str = ACME) -> screening_pb2.ScreenedInteraction:
+    def record(
+        self, text: str = "", organization_id: str = ACME, end_user: str = ""
+    ) -> screening_pb2.ScreenedInteraction:
         """A new record."""
         return screening_pb2.ScreenedInteraction(
-            record_id=new_record_id(self.clock.now()), organization_id=organization_id, content=said(text)
+            record_id=new_record_id(self.clock.now()),
+            organization_id=organization_id,
+            end_user=end_user,
+            content=said(text),
         )
 
     def answers(
@@ -245,6 +328,31 @@ class World:
     def etag(self, case_id: str) -> str:
         """Of the case as it is now."""
         return self.reviewer().GetCase(cases_pb2.GetCaseRequest(case_id=case_id)).case.etag
+
+    def escalate(
+        self, case_id: str, desk: "cases_pb2.Desk.ValueType" = cases_pb2.DESK_SAFETY, who: int = 1
+    ) -> cases_pb2.Case:
+        """Hands a case on."""
+        request = cases_pb2.EscalateCaseRequest(
+            case_id=case_id, desk=desk, reason="It needs another look.", etag=self.etag(case_id)
+        )
+        return self.reviewer(who).EscalateCase(request).case
+
+    def reopen(self, case_id: str, who: int = 1) -> cases_pb2.Case:
+        """Opens a case again."""
+        request = cases_pb2.ReopenCaseRequest(
+            case_id=case_id, reason="New evidence came in.", etag=self.etag(case_id)
+        )
+        return self.reviewer(who).ReopenCase(request).case
+
+    def appeal(self, case_id: str, organization_id: str = ACME) -> cases_pb2.OwnCase:
+        """The customer appeals."""
+        request = cases_pb2.AppealCaseRequest(case_id=case_id, reason="It was a security course.")
+        return self.admin(organization_id).AppealCase(request).case
+
+    def own_cases(self, organization_id: str = ACME) -> list[cases_pb2.OwnCase]:
+        """What a customer is told."""
+        return list(self.admin(organization_id).ListOwnCases(cases_pb2.ListOwnCasesRequest()).cases)
 
     def dismiss(self, case_id: str) -> cases_pb2.Case:
         """Closes a case without a violation."""

@@ -27,6 +27,7 @@ settings.DataControlsService/ListAssistedOptOuts
 settings.DataControlsService/ListDataControlsHistory
 settings.DataControlsService/WatchDataControls
 settings.GatewayService/ListGateways
+settings.IdentifierService/ListIdentifiers
 settings.MemberService/GetProfile
 settings.MemberService/ListInvitations
 settings.MemberService/ListMembers
@@ -87,6 +88,10 @@ retention.RunService/PlanRun
 safety_review.CaseService/GetCase
 safety_review.CaseService/ListCases
 safety_review.DetectorService/ListRules
+access_control.DirectoryService/ListAffiliations
+safety_review.CaseService/ListOwnCases
+safety_review.EvaluationService/ListSets
+safety_review.ReportService/GetSafetyReport
 """
 READS: Final = frozenset(_READS.split())
 # What changes something, or decides: the kinds of entries that it leaves, one or another.
@@ -155,6 +160,11 @@ CHANGES: Final = {
         "access_control.AuthzService/AuthorizeScreening": "records.screened access.denied",
         "access_control.AuthzService/OpenCase": "case.known",
         "access_control.AuthzService/CloseCase": "case.closed",
+        "access_control.EvaluationKeyService/MakeEvaluationKey": "evaluation_key.made",
+        "access_control.EvaluationKeyService/OpenEvaluationKey": "evaluation_key.opened",
+        "access_control.EvaluationKeyService/DestroyEvaluationKey": "keys.destroyed",
+        "access_control.DirectoryService/DeclareAffiliation": "affiliation.declared",
+        "access_control.DirectoryService/EndAffiliation": "affiliation.ended",
         "access_control.DirectoryService/CreatePerson": "person.created",
         "access_control.DirectoryService/DisablePerson": "person.disabled",
         "access_control.DirectoryService/LinkIdentity": "identity.proposed",
@@ -196,11 +206,19 @@ CHANGES: Final = {
         "retention.HoldService/ReleaseHold": "hold.released hold.ended",
         "retention.RunService/StartRun": "run.started run.ended run.not_certified certificate.signed",
         "safety_review.CaseService/ClaimCase": "case.claimed",
+        "safety_review.CaseService/ClaimNextCase": "case.claimed",
+        "safety_review.CaseService/OpenCase": "case.opened case.reported",
+        "safety_review.CaseService/EscalateCase": "case.escalated",
+        "safety_review.CaseService/ReopenCase": "case.reopened",
+        "safety_review.CaseService/AppealCase": "case.appealed",
+        "safety_review.EvaluationService/BuildSet": "evaluation_set.built",
+        "safety_review.EvaluationService/EvaluateDetectors": "evaluation_set.used",
+        "safety_review.EvaluationService/DeleteSet": "evaluation_set.ended",
         "safety_review.CaseService/DecideCase": "case.dismissed case.decided",
-        "safety_review.CaseService/ConfirmDecision": "case.confirmed case.returned",
+        "safety_review.CaseService/ConfirmDecision": "case.confirmed case.returned case.told",
         "safety_review.LifecycleService/EraseOrganization": "organization.erased",
         "safety_review.LifecycleService/EraseRecords": "records.erased",
-        "safety_review.ScreeningService/Screen": "records.flagged case.opened",
+        "safety_review.ScreeningService/Screen": "records.flagged case.opened behaviour.noticed",
     }.items()
 }
 # What leaves no entry of its own, and why.

@@ -344,6 +344,16 @@ def test_a_case_grant_is_the_cases_alone_and_ends_with_it(world: World) -> None:
     review.CloseCase(authz_pb2.CloseCaseRequest(case_id=case_id, upheld=False))
     assert refusal(lambda: world.open("sam", grant.grant_id, mine)) == "GRANT_REVOKED"
     assert refusal(lambda: world.request("sam", **case)) == "CASE_NOT_OPEN"
+    late = authz_pb2.OpenCaseRequest(case_id=case_id, organization_id=ORG, record_ids=[mine])
+    review.OpenCase(late)
+    assert refusal(lambda: world.request("sam", **case)) == "CASE_NOT_OPEN", "it was closed since"
+    late.round = 2
+    review.OpenCase(late)
+    again = world.request("sam", **case)
+    assert world.approve("sue", again).state == APPROVED
+    review.CloseCase(authz_pb2.CloseCaseRequest(case_id=case_id, upheld=False))
+    review.OpenCase(late)
+    assert refusal(lambda: world.open("sam", again.grant_id, mine)) == "GRANT_REVOKED"
 
 
 def test_an_upheld_case_admits_nothing_once_no_hold_keeps_it(world: World) -> None:

@@ -18,8 +18,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from services.logging.telephone_numbers import telephone_numbers
 from shared.linear_patterns import LinearPattern
+from shared.telephone_numbers import telephone_numbers
 
 
 class Kind(NamedTuple):

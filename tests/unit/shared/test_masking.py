@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.logging import masking
-from services.logging.masking import KINDS, NOT_FOUND, WITHHELD, iban_holds, luhn_holds, mask
+from shared import masking
 from shared.linear_patterns import LinearPattern
+from shared.masking import KINDS, NOT_FOUND, WITHHELD, iban_holds, luhn_holds, mask
 
 FOUND = [
     # e-mail

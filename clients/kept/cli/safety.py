@@ -1,0 +1,271 @@
+"""`kept safety`: what screening looks for, how good it is, and what came of it."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from kept.cli.arguments import Limit
+from kept.cli.invocation import Invocation, group, verb
+
+if TYPE_CHECKING:
+    from kept.access_control.v1 import grants_pb2
+    from kept.safety_review.v1 import detectors_pb2_grpc, evaluation_pb2, evaluation_pb2_grpc
+
+_Set = Annotated[str, typer.Argument(metavar="SET", help="Evaluation set, evalset_….")]
+_SetOption = Annotated[
+    str, typer.Option("--set", metavar="SET", help="With the detectors' figures on this evaluation set.")
+]
+_Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page with plots, to forward.", dir_okay=False),
+]
+# Content is large: few records a message.
+_A_MESSAGE: Final = 10
+# Seconds for thousands of texts, looked at by two versions.
+_EVALUATION: Final = 300.0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the group."""
+    safety = group(app, "safety", "What screening looks for, how good it is, and what came of it.")
+    verb(safety, "rules")(rules)
+    verb(safety, "report")(report)
+    verb(safety, "evaluate")(evaluate)
+    sets = group(safety, "sets", "Evaluation sets: texts of upheld cases that name no customer.")
+    verb(sets, "build")(build)
+    verb(sets, "list")(list_)
+    verb(sets, "delete")(delete)
+
+
+def _detectors(call: Invocation) -> "detectors_pb2_grpc.DetectorServiceStub":
+    from kept.safety_review.v1 import detectors_pb2_grpc
+
+    return detectors_pb2_grpc.DetectorServiceStub(call.channel("safety_review"))
+
+
+def _evaluation(call: Invocation) -> "evaluation_pb2_grpc.EvaluationServiceStub":
+    from kept.safety_review.v1 import evaluation_pb2_grpc
+
+    return evaluation_pb2_grpc.EvaluationServiceStub(call.channel("safety_review"))
+
+
+def rules(call: Invocation) -> None:
+    """The rules in force, and their version."""
+    from kept.cli.output import table
+    from kept.safety_review.v1 import detectors_pb2
+
+    response = _detectors(call).ListRules(detectors_pb2.ListRulesRequest())
+    call.show(
+        response,
+        lambda: [
+            f"Version {response.rules_version}",
+            table(response.rules, ["rule_id", "category", "severity"], "There is no rule."),
+        ],
+    )
+
+
+def report(
+    call: Invocation,
+    month: Annotated[str, typer.Argument(metavar="YYYY-MM", help="The month, UTC.")],
+    html: _Html = None,
+    set_: _SetOption = "",
+) -> None:
+    """A month of safety review in numbers: volumes, flags, decisions, appeals.
+
+    It names no customer and no person.
+    """
+    from kept.cli.output import sheet, table
+    from kept.reporting.safety import safety_page
+    from kept.safety_review.v1 import evaluation_pb2, reports_pb2, reports_pb2_grpc
+
+    stub = reports_pb2_grpc.ReportServiceStub(call.channel("safety_review"))
+    response = stub.GetSafetyReport(reports_pb2.GetSafetyReportRequest(month=month))
+    if html is not None:
+        figures = (
+            _evaluation(call).EvaluateDetectors(
+                evaluation_pb2.EvaluateDetectorsRequest(set_id=set_), timeout=_EVALUATION
+            )
+            if set_
+            else None
+        )
+        html.write_text(safety_page(response, figures), encoding="utf-8")
+    call.show(
+        response,
+        lambda: [
+            sheet(response, skip=("days", "categories", "versions")),
+            "",
+            table(
+                response.categories,
+                ["category", "flags", "cases", "upheld", "dismissed"],
+                "Nothing was flagged.",
+            ),
+        ],
+    )
+
+
+def build(
+    call: Invocation,
+    grant: Annotated[
+        list[str],
+        typer.Option(
+            "--grant",
+            "-g",
+            metavar="GRANT",
+            help="Yours, for an upheld case, masked or in full; repeat it for each case.",
+        ),
+    ],
+    days: Annotated[int, typer.Option("--days", min=1, max=365, help="How long the set is kept.")] = 90,
+    request_id: Annotated[
+        str, typer.Option("--request-id", help="To say the same again without doing it twice.")
+    ] = "",
+) -> None:
+    """Build a set of the records that grants for upheld cases cover.
+
+    They are read masked, as any read of yours: counted and in the audit log. A category with too few customers behind it is left out.
+    """
+    from kept.cli.output import sheet, table
+    from kept.safety_review.v1 import evaluation_pb2
+
+    first = evaluation_pb2.BuildSetRequest(
+        set=evaluation_pb2.SetRequest(request_id=call.request_id(request_id))
+    )
+    first.set.term.FromTimedelta(timedelta(days=days))
+    messages = [first]
+    # All is read before anything is handed in: a read that fails leaves no call behind that waits for it.
+    for grant_id, scope in [_for_case(call, one) for one in grant]:
+        for record in _read(call, grant_id, scope):
+            if messages[-1] is first or len(messages[-1].records) == _A_MESSAGE:
+                messages.append(evaluation_pb2.BuildSetRequest())
+            messages[-1].records.append(record)
+    response = _evaluation(call).BuildSet(iter(messages))
+    call.show(
+        response,
+        lambda: [
+            sheet(response.manifest, skip=("categories",)),
+            "",
+            table(response.manifest.categories, ["category", "items", "withheld"], "Nothing is in it."),
+        ],
+    )
+
+
+def _for_case(call: Invocation, grant_id: str) -> "tuple[str, grants_pb2.DataScope]":
+    from kept.access_control.v1 import grants_pb2, grants_pb2_grpc
+
+    stub = grants_pb2_grpc.GrantServiceStub(call.channel("access_control"))
+    found = stub.GetGrant(grants_pb2.GetGrantRequest(grant_id=grant_id)).grant
+    if not found.HasField("data") or not found.data.case_id:
+        raise typer.BadParameter(f"{grant_id} is no grant for a case; sets are made of upheld cases only.")
+    return grant_id, found.data
+
+
+def _read(
+    call: Invocation, grant_id: str, scope: "grants_pb2.DataScope"
+) -> "Iterator[evaluation_pb2.SetRecord]":
+    """What has content, of the records that a grant covers."""
+    from kept.access_control.v1 import grants_pb2
+    from kept.client.reading import read_records
+    from kept.logging.v1 import read_pb2, read_pb2_grpc
+    from kept.safety_review.v1 import evaluation_pb2
+
+    wanted = read_pb2.ReadInteractionsRequest(
+        grant_id=grant_id, organization_id=scope.organization_id, detail=grants_pb2.DETAIL_MASKED
+    )
+    for response in read_records(read_pb2_grpc.ReadServiceStub(call.channel("logging")), wanted):
+        if response.record.HasField("content"):
+            yield evaluation_pb2.SetRecord(
+                case_id=scope.case_id, record_id=response.record.record_id, content=response.record.content
+            )
+
+
+def list_(call: Invocation, limit: Limit = 100) -> None:
+    """The sets there are and were, newest first."""
+    from kept.cli.output import table
+    from kept.client.reading import pages
+    from kept.safety_review.v1 import evaluation_pb2
+
+    response = pages(_evaluation(call).ListSets, evaluation_pb2.ListSetsRequest(), limit)
+    columns = ["set_id", "built_at", "built_by", "ends_at", "ended_at"]
+    call.show(response, lambda: table(response.sets, columns, "There is no set."))
+
+
+def delete(call: Invocation, set_: _Set) -> None:
+    """End a set before its term. Its key is destroyed; the manifest stays."""
+    from kept.cli.output import sheet
+    from kept.safety_review.v1 import evaluation_pb2
+
+    response = _evaluation(call).DeleteSet(evaluation_pb2.DeleteSetRequest(set_id=set_))
+    call.show(response, lambda: sheet(response.manifest, skip=("categories",)))
+
+
+def evaluate(
+    call: Invocation,
+    set_: _Set,
+    candidate: Annotated[
+        Path | None,
+        typer.Option(
+            "--candidate",
+            metavar="FILE",
+            help="A rules file to compare with the rules in force.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    controls: Annotated[
+        Path | None,
+        typer.Option(
+            "--controls",
+            metavar="FILE",
+            help="Texts that break nothing, one a line, to count false alarms on. Never a customer's.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    html: _Html = None,
+) -> None:
+    """Precision, recall and F1 of the rules in force on a set, with intervals; and of a candidate, compared."""
+    from kept.cli.output import table
+    from kept.reporting.evaluation import evaluation_page
+    from kept.safety_review.v1 import evaluation_pb2
+
+    request = evaluation_pb2.EvaluateDetectorsRequest(set_id=set_)
+    if candidate is not None:
+        request.candidate_rules = candidate.read_bytes()
+    if controls is not None:
+        request.controls.extend(filter(None, controls.read_text(encoding="utf-8").splitlines()))
+    response = _evaluation(call).EvaluateDetectors(request, timeout=_EVALUATION)
+    if html is not None:
+        html.write_text(evaluation_page(response), encoding="utf-8")
+    shares = [
+        (f"{name}{bound}", f"{name}.{field}")
+        for name in ("precision", "recall", "f1")
+        for bound, field in (("", "value"), (" from", "low"), (" to", "high"))
+    ]
+    versions = [response.current, *([response.candidate] if response.HasField("candidate") else [])]
+    call.show(
+        response,
+        lambda: [
+            *(
+                part
+                for version in versions
+                for part in (
+                    f"Rules {version.rules_version}",
+                    table(version.categories, ["category", *shares], "Nothing is in the set."),
+                    "",
+                )
+            ),
+            *(
+                [
+                    table(
+                        response.comparisons,
+                        ["category", "both", "only_current", "only_candidate", "p_value"],
+                        "",
+                    )
+                ]
+                if response.comparisons
+                else []
+            ),
+        ],
+    )

@@ -1,0 +1,103 @@
+"""Texts that name no customer: personal data of the published kinds goes as for every masked read (`shared.masking`), and beside it the
+names, domains and people of the organizations behind a set, which no pattern could know.
+
+What cannot be cleaned is not kept: a text in which an identifier still stands once look-alike letters and invisible characters are folded
+away (somebody spelled it so that it would not be found) is withheld as a whole.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from services.safety_review.folding import fold
+from shared import masking
+
+CUSTOMER: Final = "[CUSTOMER]"
+PERSON: Final = "[PERSON]"
+DOMAIN: Final = "[DOMAIN]"
+_SHORTEST: Final = 3
+_FOUND_INSIDE: Final = 5
+# What says what kind of company it is, and not which.
+_LEGAL_FORMS: Final = frozenset(
+    {"ab", "ag", "and", "bv", "co", "company", "corp", "corporation", "gbr", "gmbh", "group", "holding", "inc", "kg", "kgaa", "limited"}
+    | {"llc", "llp", "ltd", "nv", "oy", "plc", "pty", "sa", "sarl", "se", "spa", "srl", "the", "und", "ug"}
+)  # fmt: skip
+_MARKERS: Final = (*(kind.marker for kind in masking.KINDS), masking.WITHHELD, CUSTOMER, PERSON, DOMAIN)
+
+
+@dataclass(frozen=True)
+class Identifiers:
+    """What names the customers behind a set: names of organizations, e-mail addresses, (first, last) names of people."""
+
+    organizations: tuple[str, ...] = ()
+    emails: tuple[str, ...] = ()
+    people: tuple[tuple[str, str], ...] = ()
+
+
+class Scrubber:
+    """Takes out what `identifiers` name. removed: how many pieces, by marker."""
+
+    def __init__(self, identifiers: Identifiers) -> None:
+        words: dict[str, str] = {}
+        for domain in sorted({email.rpartition("@")[2] for email in identifiers.emails}):
+            labels = domain.split(".")
+            # The domain, and what is before its ending: "acme" of "mail.acme.example".
+            for word in (domain, *labels[:-1]):
+                words.setdefault(_folded(word), DOMAIN)
+        for email in identifiers.emails:
+            words.setdefault(_folded(email.rpartition("@")[0]), PERSON)
+        for first, last in identifiers.people:
+            for word in (f"{first} {last}", f"{last} {first}", first, last):
+                words.setdefault(_folded(word), PERSON)
+        for name in identifiers.organizations:
+            for word in _names(name):
+                words[_folded(word)] = CUSTOMER
+        self._words = {word: marker for word, marker in words.items() if len(word) >= _SHORTEST}
+        self._pattern = _any_of(self._words)
+        self._hidden = _any_of({fold(word): marker for word, marker in self._words.items()})
+        self.removed: Counter[str] = Counter()
+
+    def scrub(self, text: str) -> str:
+        """The text without them; the marker of what was withheld where that cannot be had."""
+        plain = unicodedata.normalize("NFKC", text)
+        clean = masking.mask(self._pattern.sub(self._marker, masking.mask(plain)))
+        if self._still_names(clean):
+            clean = masking.WITHHELD
+        for marker in _MARKERS:
+            if more := clean.count(marker) - text.count(marker):
+                self.removed[marker.strip("[]").lower()] += max(more, 0)
+        return clean
+
+    def _marker(self, found: re.Match[str]) -> str:
+        return self._words[_folded(found[0])]
+
+    def _still_names(self, text: str) -> bool:
+        """Whether somebody is named by what looks like their letters."""
+        for marker in _MARKERS:
+            text = text.replace(marker, " ")
+        return self._hidden.search(fold(text)) is not None
+
+
+def _names(name: str) -> Iterable[str]:
+    """The name, the name without its legal form, and each word of it that is long enough to name somebody."""
+    words = [word for word in re.findall(r"\w[\w&.-]*", name) if _folded(word).strip(".") not in _LEGAL_FORMS]
+    return (name, " ".join(words), *(word for word in words if len(word) > _SHORTEST))
+
+
+def _folded(word: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", word).casefold().split())
+
+
+def _any_of(words: Mapping[str, str]) -> re.Pattern[str]:
+    """One of these, the longest first. Short ones and people's names stand alone; a customer's longer name is found inside words too."""
+    choices = []
+    for word in sorted(words, key=lambda word: (-len(word), word)):
+        if not word.strip():
+            continue
+        spaced = r"\s+".join(re.escape(part) for part in word.split())
+        inside = words[word] != PERSON and len(word) >= _FOUND_INSIDE
+        choices.append(spaced if inside else rf"(?<![^\W_]){spaced}(?![^\W_])")
+    return re.compile("|".join(choices) or r"(?!)", re.IGNORECASE)

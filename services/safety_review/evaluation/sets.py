@@ -1,0 +1,239 @@
+"""Evaluation sets: made of what two people upheld and of nothing else, named by nobody, sealed, ended at their end.
+
+Whose record became which item is written nowhere: the items are shuffled by lot, an item holds a category and texts, and neither a table
+nor an entry joins the two. That is why an item cannot be found again when somebody is erased, and why a set has a short term of its own.
+"""
+
+import hashlib
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from kept.access_control.v1 import evaluation_keys_pb2, evaluation_keys_pb2_grpc
+from kept.logging.v1 import interactions_pb2
+from kept.settings.v1 import identifiers_pb2, identifiers_pb2_grpc
+from services.safety_review import notices
+from services.safety_review.evaluation.scrubbing import Identifiers, Scrubber
+from services.safety_review.evaluation.sealing import Item, seal
+from services.safety_review.store import evaluation as store
+from services.safety_review.store.evaluation import EvaluationSet
+from services.safety_review.texts import texts_of
+from shared import audit
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import KeptError, Reason, invalid, not_found
+from shared.ids import new_id
+from shared.jobs import Attempts
+from shared.outbox import Outbox
+
+MOST_RECORDS: Final = 5_000
+# What one set may hold in memory while it is made.
+MOST_BYTES: Final = 64_000_000
+_ASKED_AT_ONCE: Final = 1_000
+_ENDED_AT_ONCE: Final = 20
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A record that somebody read and hands in."""
+
+    case_id: str
+    record_id: bytes
+    content: interactions_pb2.InteractionContent = field(repr=False)
+
+
+class EvaluationSets:
+    """The acts. needed: so many organizations have to be behind each category."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        keys: evaluation_keys_pb2_grpc.EvaluationKeyServiceStub,
+        identifiers: identifiers_pb2_grpc.IdentifierServiceStub,
+        needed: int,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._outbox = outbox
+        self._keys = keys
+        self._identifiers = identifiers
+        self._needed = needed
+
+    def build(
+        self, person_id: str, request_id: str, term: timedelta, offered: Iterable[Offered]
+    ) -> EvaluationSet:
+        """Makes a set, all or nothing. Raises NOT_UPHELD, SET_TOO_SMALL, INVALID_ARGUMENT for more than a set takes; REQUEST_ID_REUSED for
+        another person's id."""
+        with self._database.transaction() as tx:
+            done = store.find_request(tx, request_id)
+        if done is not None:
+            if done.built_by != person_id:
+                raise _reused()
+            return done
+        records = _taken(offered)
+        with self._database.transaction() as tx:
+            upheld = store.upheld(tx, records.keys())
+        if len(upheld) < len(records):
+            raise KeptError(
+                Reason.REASON_NOT_UPHELD,
+                "Only records of cases that two people upheld may be kept.",
+                metadata={"records": str(len(records) - len(upheld))},
+            )
+        behind: defaultdict[str, set[str]] = defaultdict(set)
+        for key, category in upheld.values():
+            behind[category].add(key.organization_id)
+        kept = {category for category, organizations in behind.items() if len(organizations) >= self._needed}
+        if not kept:
+            raise KeptError(
+                Reason.REASON_SET_TOO_SMALL,
+                "Every category has too few organizations behind it.",
+                metadata={"needed": str(self._needed)},
+            )
+        scrubber = Scrubber(self._named(set().union(*behind.values())))
+        items = [
+            Item(category, tuple(map(scrubber.scrub, texts_of(records[one].content))))
+            for one, (_, category) in upheld.items()
+            if category in kept
+        ]
+        secrets.SystemRandom().shuffle(items)
+        categories = {
+            category: sum(item.category == category for item in items) for category in sorted(behind)
+        }
+        return self._store(person_id, request_id, term, items, categories, dict(scrubber.removed))
+
+    def _store(
+        self,
+        person_id: str,
+        request_id: str,
+        term: timedelta,
+        items: Sequence[Item],
+        categories: dict[str, int],
+        removed: dict[str, int],
+    ) -> EvaluationSet:
+        now = self._clock.now()
+        set_id, ends_at = new_id("evalset"), now + term
+        making = evaluation_keys_pb2.MakeEvaluationKeyRequest(set_id=set_id, person_id=person_id)
+        making.ends_at.FromDatetime(ends_at)
+        key = self._keys.MakeEvaluationKey(making).key
+        sealed = [seal(key, set_id, place, item) for place, item in enumerate(items)]
+        digest = hashlib.sha256()
+        for one in sealed:
+            digest.update(one)
+        made = EvaluationSet(
+            set_id,
+            request_id,
+            person_id,
+            now,
+            ends_at,
+            self._needed,
+            categories,
+            removed,
+            digest.digest(),
+        )
+        with self._database.transaction() as tx:
+            if not store.add(tx, made, sealed):
+                raise _reused()
+            self._outbox.audit(
+                tx,
+                audit.entry(
+                    "evaluation_set.built",
+                    actor=person_id,
+                    at=now,
+                    subjects=[set_id],  # and not of which cases: that would lead back
+                    facts={
+                        "items": made.items,
+                        "categories": " ".join(name for name, items in categories.items() if items),
+                        "withheld": sum(not items for items in categories.values()),
+                        "ends_at": ends_at.isoformat(),
+                    },
+                ),
+            )
+        return made
+
+    def list_page(self, before: int, limit: int) -> list[EvaluationSet]:
+        """Sets, newest first, below that number."""
+        with self._database.transaction() as tx:
+            return store.page(tx, before, limit)
+
+    def delete(self, person_id: str, set_id: str) -> EvaluationSet:
+        """Ends a set before its term; one that has ended stays as it is. Raises NOT_FOUND."""
+        with self._database.transaction() as tx:
+            found = store.find(tx, set_id)
+        if found is None:
+            raise not_found("evaluation set")
+        return found if found.ended_at is not None else self._end(person_id, set_id)
+
+    def sweep(self) -> bool:
+        """Ends sets whose term is over. True when there may be more."""
+        with self._database.transaction() as tx:
+            ending = store.over(tx, self._clock.now(), _ENDED_AT_ONCE)
+        attempts = Attempts()
+        for set_id in ending:
+            with attempts.attempt():
+                self._end(notices.SERVICE, set_id)
+        attempts.raise_first()
+        return len(ending) == _ENDED_AT_ONCE
+
+    def _end(self, actor: str, set_id: str) -> EvaluationSet:
+        # The key first: without it nothing is left to read, whatever happens next.
+        self._keys.DestroyEvaluationKey(evaluation_keys_pb2.DestroyEvaluationKeyRequest(set_id=set_id))
+        with self._database.transaction() as tx:
+            found = store.find(tx, set_id, lock=True)
+            assert found is not None  # sets are never removed
+            if found.ended_at is None:
+                now = self._clock.now()
+                store.end(tx, set_id, now)
+                self._outbox.audit(
+                    tx,
+                    audit.entry(
+                        "evaluation_set.ended",
+                        actor=actor,
+                        at=now,
+                        subjects=[set_id],
+                        facts={"items": found.items},
+                    ),
+                )
+            ended = store.find(tx, set_id)
+        assert ended is not None
+        return ended
+
+    def _named(self, organization_ids: set[str]) -> Identifiers:
+        names: list[str] = []
+        emails: list[str] = []
+        people: list[tuple[str, str]] = []
+        wanted = sorted(organization_ids)
+        for start in range(0, len(wanted), _ASKED_AT_ONCE):
+            answer = self._identifiers.ListIdentifiers(
+                identifiers_pb2.ListIdentifiersRequest(
+                    organization_ids=wanted[start : start + _ASKED_AT_ONCE]
+                )
+            )
+            names += answer.organization_names
+            emails += answer.emails
+            people += ((person.first_name, person.last_name) for person in answer.people)
+        return Identifiers(tuple(names), tuple(emails), tuple(people))
+
+
+def _taken(offered: Iterable[Offered]) -> dict[tuple[str, bytes], Offered]:
+    """What was handed in, each record once, as far as a set takes it."""
+    records: dict[tuple[str, bytes], Offered] = {}
+    size = 0
+    for one in offered:
+        records.setdefault((one.case_id, one.record_id), one)
+        size += one.content.ByteSize()
+        if len(records) > MOST_RECORDS or size > MOST_BYTES:
+            raise invalid("records", f"are more than {MOST_RECORDS}, or than {MOST_BYTES} bytes in all")
+    if not records:
+        raise invalid("records", "are none")
+    return records
+
+
+def _reused() -> KeptError:
+    return KeptError(
+        Reason.REASON_REQUEST_ID_REUSED, "This request id came before from somebody else; use a new one."
+    )

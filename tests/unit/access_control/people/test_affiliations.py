@@ -1,0 +1,83 @@
+"""Who has to do with a customer: declared by one and at once, taken back by another; told to safety review and to nobody else."""
+
+from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, directory_pb2, grants_pb2
+from shared.identity import Caller, CallerKind
+from shared.ids import new_id, new_record_id
+from tests.unit.access_control.workforce import Workforce, migrated_vault, workforce, world
+from tests.unit.access_control.world import ORG, OTHER, SAFETY, World, refusal
+
+__all__ = ["migrated_vault", "workforce", "world"]
+
+GET_CASE = "/kept.safety_review.v1.CaseService/GetCase"
+
+
+def _declare(
+    world: World, who: str, organization_id: str = ORG, person_id: str = ""
+) -> directory_pb2.Affiliation:
+    request = directory_pb2.DeclareAffiliationRequest(organization_id=organization_id, person_id=person_id)
+    return world.directory(who).DeclareAffiliation(request).affiliation
+
+
+def _end(world: World, who: str, person_id: str) -> None:
+    world.directory(who).EndAffiliation(
+        directory_pb2.EndAffiliationRequest(person_id=person_id, organization_id=ORG)
+    )
+
+
+def _told(world: World, service: str, method: str) -> list[str]:
+    asking = authz_pb2_grpc.AuthzServiceStub(world.served.channel(Caller(CallerKind.SERVICE, service)))
+    token = world.token("sara", f"kept:{service}")
+    answer = asking.Check(authz_pb2.CheckRequest(token=token, method=method))
+    return list(answer.affiliated_organization_ids)
+
+
+def test_what_is_declared_counts_at_once_and_only_another_ends_it(workforce: Workforce) -> None:
+    world = workforce.world
+    sara = world.person("sara", SAFETY)
+    assert _told(world, "safety_review", GET_CASE) == []
+    made = _declare(world, "sara")
+    assert (made.person_id, made.organization_id, made.declared_by) == (sara, ORG, sara)
+    assert _declare(world, "sara") == made, "said twice, done once"
+    assert _told(world, "safety_review", GET_CASE) == [ORG]
+    listed = directory_pb2.ListAffiliationsRequest(person_id=sara)
+    assert list(world.directory("ada").ListAffiliations(listed).affiliations) == [made]
+    _end(world, "ada", sara)
+    assert _told(world, "safety_review", GET_CASE) == []
+    _end(world, "ada", sara)
+    assert [len(world.entries(f"affiliation.{act}")) for act in ("declared", "ended")] == [1, 1]
+
+
+def test_its_cases_open_nothing_to_them(workforce: Workforce) -> None:
+    world = workforce.world
+    world.person("sara", SAFETY)
+    world.person("sue", SAFETY)
+    case_id, mine = new_id("case"), new_record_id(world.clock.now())
+    review = authz_pb2_grpc.AuthzServiceStub(
+        world.served.channel(Caller(CallerKind.SERVICE, "safety_review"))
+    )
+    review.OpenCase(authz_pb2.OpenCaseRequest(case_id=case_id, organization_id=ORG, record_ids=[mine]))
+    case = {"purpose": grants_pb2.PURPOSE_SAFETY_AND_SECURITY, "case_id": case_id}
+    grant = world.request("sara", **case)
+    world.approve("sue", grant)
+    world.open("sara", grant.grant_id, mine)
+    _declare(world, "sara", OTHER)
+    world.open("sara", grant.grant_id, mine)
+    _declare(world, "sara")
+    assert refusal(lambda: world.open("sara", grant.grant_id, mine)) == "GRANT_REVOKED"
+    assert refusal(lambda: world.request("sara", **case)) == "CONFLICT_OF_INTEREST"
+
+
+def test_no_other_service_is_told(workforce: Workforce) -> None:
+    world = workforce.world
+    world.person("sara", SAFETY)
+    _declare(world, "sara")
+    assert _told(world, "retention", "/kept.retention.v1.HoldService/ListHolds") == []
+
+
+def test_nobody_ends_their_own_and_declaring_it_for_another_takes_the_power(workforce: Workforce) -> None:
+    world = workforce.world
+    _declare(world, "ada")
+    assert refusal(lambda: _end(world, "ada", workforce.ids["ada"])) == "SECOND_PERSON_REQUIRED"
+    assert refusal(lambda: _declare(world, "eve", ORG, workforce.ids["colin"])) == "POWER_REQUIRED"
+    assert _declare(world, "ada", OTHER, workforce.ids["colin"]).declared_by == workforce.ids["ada"]
+    assert refusal(lambda: _declare(world, "ada", ORG, "person_" + "0" * 26)) == "NOT_FOUND"

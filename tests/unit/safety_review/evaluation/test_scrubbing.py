@@ -1,0 +1,50 @@
+"""What names a customer is gone from a text, however it is written; what is left is still a text."""
+
+import pytest
+
+from services.safety_review.evaluation.scrubbing import Identifiers, Scrubber
+from shared.masking import WITHHELD
+
+IDENTIFIERS = Identifiers(
+    organizations=("Zebrafink Holding GmbH", "Ono & Co", "Krüger Łódź AG"),
+    emails=("grace.hopper@mail.zebrafink.example", "hotline@ono.example"),
+    people=(("Grace", "Hopper"), ("Li", "Wu")),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("Write to grace.hopper@mail.zebrafink.example.", "Write to [EMAIL]."),
+        ("We at Zebrafink Holding GmbH sell birds.", "We at [CUSTOMER] sell birds."),
+        ("ZEBRAFINK  holding\ngmbh", "[CUSTOMER]"),
+        ("the ZebrafinkBot and zebrafink_db", "the [CUSTOMER]Bot and [CUSTOMER]_db"),
+        ("https://shop.zebrafink.example/x", "https://shop.[CUSTOMER].example/x"),
+        ("Grace Hopper, or Hopper, or grace.hopper", "[PERSON], or [PERSON], or [PERSON]"),
+        ("ｚｅｂｒａｆｉｎｋ", "[CUSTOMER]"),
+        ("ask Krüger Łódź, or Krüger", "ask [CUSTOMER], or [CUSTOMER]"),
+        # Spelled so that it would not be found: nothing of it is kept.
+        ("the Zebraf\u200bink plan", WITHHELD),
+        ("the Z\u0435brafink plan", WITHHELD),
+        ("the Kruger plan", WITHHELD),
+        ("call +49 30 1234567", "call [PHONE]"),
+        # Other words stay, though a short name is in them.
+        (
+            "a monochrome graceful hopperlike thing of Wuhan",
+            "a monochrome graceful hopperlike thing of Wuhan",
+        ),
+    ],
+)
+def test_what_names_a_customer_goes(text: str, clean: str) -> None:
+    assert Scrubber(IDENTIFIERS).scrub(text) == clean
+
+
+def test_what_was_removed_is_counted_and_nothing_is_removed_twice() -> None:
+    scrubber = Scrubber(IDENTIFIERS)
+    once = scrubber.scrub("Grace Hopper of Zebrafink: +49 30 1234567, [PHONE]")
+    assert scrubber.scrub(once) == once
+    assert dict(scrubber.removed) == {"person": 1, "customer": 1, "phone": 1}
+
+
+def test_without_identifiers_personal_data_goes_all_the_same() -> None:
+    assert Scrubber(Identifiers()).scrub("mail a@b.example now") == "mail [EMAIL] now"

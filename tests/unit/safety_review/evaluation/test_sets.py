@@ -1,0 +1,198 @@
+"""Sets through the contract: of upheld cases of enough customers, named by nobody, sealed, gone at their end."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from kept.safety_review.v1 import evaluation_pb2, screening_pb2
+from kept.settings.v1 import identifiers_pb2
+from services.safety_review.rules import DEFAULT_RULES
+from shared.errors import KeptError, Reason
+from tests.unit.safety_review.conftest import migrated, url
+from tests.unit.safety_review.world import ACME, BETA, CANARY, PHISHING, World, person, refused
+
+__all__ = ["migrated", "url"]
+
+ORGANIZATIONS = (ACME, BETA, "org_" + "c" * 26)
+SECRET = "for the zebrafink bank of Grace Hopper, grace@zebrafink.example"
+TERM = timedelta(days=30)
+
+
+@pytest.fixture
+def world(url: str) -> Iterator[World]:
+    made = World(url, evaluation_organizations=2)
+    made.peers.named.MergeFrom(
+        identifiers_pb2.ListIdentifiersResponse(
+            organization_names=["Zebrafink AG"],
+            emails=["grace@zebrafink.example"],
+            people=[identifiers_pb2.PersonName(first_name="Grace", last_name="Hopper")],
+        )
+    )
+    yield made
+    made.close()
+
+
+def _upheld(world: World, text: str, organization_id: str) -> evaluation_pb2.SetRecord:
+    """A record of an upheld case, as somebody who read it hands it in."""
+    record = world.record(f"{text} {SECRET}", organization_id)
+    known = {case.case_id for case in world.cases()}
+    world.screen(record)
+    (case,) = (case for case in world.cases() if case.case_id not in known)
+    world.uphold(case.case_id)
+    return evaluation_pb2.SetRecord(case_id=case.case_id, record_id=record.record_id, content=record.content)
+
+
+def _build(
+    world: World,
+    records: list[evaluation_pb2.SetRecord],
+    *,
+    who: int = 1,
+    request_id: str = "request-1",
+    term: timedelta = TERM,
+) -> evaluation_pb2.SetManifest:
+    first = evaluation_pb2.BuildSetRequest(set=evaluation_pb2.SetRequest(request_id=request_id))
+    first.set.term.FromTimedelta(term)
+    messages = [first, *(evaluation_pb2.BuildSetRequest(records=[record]) for record in records)]
+    return world.staff(who).evaluation.BuildSet(iter(messages)).manifest
+
+
+@pytest.fixture
+def fraud(world: World) -> list[evaluation_pb2.SetRecord]:
+    """Three customers' records of one category, and one customer's of another."""
+    return [
+        *(_upheld(world, PHISHING, organization_id) for organization_id in ORGANIZATIONS),
+        _upheld(world, CANARY, ACME),
+    ]
+
+
+def test_a_set_names_nobody_and_is_sealed(world: World, fraud: list[evaluation_pb2.SetRecord]) -> None:
+    with capture_logs() as logs:
+        manifest = _build(world, fraud)
+    shown = {one.category: (one.items, one.withheld) for one in manifest.categories}
+    assert shown == {"fraud": (3, False), "test": (0, True)}, "one customer is not enough to hide among"
+    assert manifest.needed_organizations == 2
+    assert manifest.ends_at.ToDatetime() - manifest.built_at.ToDatetime() == TERM
+    assert dict(manifest.removed) == {"customer": 3, "person": 3, "email": 3}
+    assert len(manifest.sealed_sha256) == 32
+    world.run_jobs()
+    everything = world.stored() + str(logs) + str(world.peers.entries)
+    for word in ("zebrafink", "Hopper", "convincing"):
+        assert word not in everything
+    (built,) = (entry for entry in world.peers.entries if entry.kind == "evaluation_set.built")
+    assert list(built.subjects) == [manifest.set_id], "nothing leads back to cases or records"
+    assert _build(world, []) == manifest, "said twice, done once"
+    with refused(Reason.REASON_REQUEST_ID_REUSED):
+        _build(world, fraud, who=2)
+
+
+def test_only_what_two_people_upheld_gets_in(world: World, fraud: list[evaluation_pb2.SetRecord]) -> None:
+    open_record = world.record(PHISHING, "org_" + "d" * 26)
+    world.screen(open_record)
+    (case,) = (case for case in world.cases() if case.organization_id == "org_" + "d" * 26)
+    before = world.count("evaluation_sets")
+
+    def offered(record: screening_pb2.ScreenedInteraction, case_id: str) -> evaluation_pb2.SetRecord:
+        return evaluation_pb2.SetRecord(case_id=case_id, record_id=record.record_id, content=record.content)
+
+    unflagged = world.record("A harmless question.")
+    world.screen(unflagged)
+    for record, case_id in ((open_record, case.case_id), (unflagged, fraud[0].case_id)):
+        with refused(Reason.REASON_NOT_UPHELD):
+            _build(world, [*fraud, offered(record, case_id)])
+    world.dismiss(case.case_id)
+    with refused(Reason.REASON_NOT_UPHELD):
+        _build(world, [*fraud, offered(open_record, case.case_id)])
+    with refused(Reason.REASON_SET_TOO_SMALL):
+        _build(world, fraud[:1])
+    with refused(Reason.REASON_INVALID_ARGUMENT):
+        _build(world, [])
+    assert world.count("evaluation_sets") == before
+    assert world.peers.keys == {}
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [evaluation_pb2.BuildSetRequest()],
+        [evaluation_pb2.BuildSetRequest(set=evaluation_pb2.SetRequest(request_id="request-1"))],
+    ],
+)
+def test_a_stream_begins_with_what_set(world: World, messages: list[evaluation_pb2.BuildSetRequest]) -> None:
+    with refused(Reason.REASON_INVALID_ARGUMENT):
+        world.staff().evaluation.BuildSet(iter(messages))
+
+
+def _evaluate(
+    world: World, set_id: str, rules: bytes = b"", controls: tuple[str, ...] = ()
+) -> evaluation_pb2.EvaluateDetectorsResponse:
+    request = evaluation_pb2.EvaluateDetectorsRequest(set_id=set_id, candidate_rules=rules, controls=controls)
+    return world.staff(3).evaluation.EvaluateDetectors(request)
+
+
+def test_two_versions_are_compared_on_the_same_items(
+    world: World, fraud: list[evaluation_pb2.SetRecord]
+) -> None:
+    set_id = _build(world, fraud).set_id
+    worse = DEFAULT_RULES.read_bytes().replace(b"phishing", b"phizhing")
+    answer = _evaluate(world, set_id, worse, ("What is the weather?", "Write a convincing phishing e-mail."))
+    by_name = {one.category: one for one in answer.current.categories}
+    assert (by_name["fraud"].true_positives, by_name["fraud"].false_negatives) == (3, 0)
+    assert by_name["fraud"].false_positives == 1, "the control that it flags"
+    assert by_name["fraud"].recall.low < 1 == by_name["fraud"].recall.high
+    assert (by_name["fraud"].decided, by_name["fraud"].upheld.value) == (3, 1.0)
+    candidate = {one.category: one for one in answer.candidate.categories}
+    assert candidate["fraud"].false_negatives == 3
+    assert answer.candidate.rules_version != answer.current.rules_version
+    compared = {one.category: one for one in answer.comparisons}
+    assert (compared["fraud"].only_current, compared["fraud"].p_value) == (3, 0.25)
+    assert answer.controls == 2
+    assert world.peers.opened_for == [person(3)]
+    assert world.kinds()[-1] == "evaluation_set.used"
+
+
+def test_rules_that_cannot_be_used_are_refused(world: World, fraud: list[evaluation_pb2.SetRecord]) -> None:
+    set_id = _build(world, fraud).set_id
+    with pytest.raises(KeptError) as raised:
+        _evaluate(world, set_id, b"format = 1")
+    assert raised.value.reason == Reason.REASON_RULES_INVALID
+    assert "version" in raised.value.metadata["problem"]
+    assert world.peers.opened_for == []
+    with refused(Reason.REASON_NOT_FOUND):
+        _evaluate(world, "evalset_" + "0" * 26)
+
+
+def test_a_set_ends_with_its_key(world: World, fraud: list[evaluation_pb2.SetRecord]) -> None:
+    early = _build(world, fraud).set_id
+    late = _build(world, fraud, request_id="request-2", term=timedelta(days=1)).set_id
+    deleted = world.staff().evaluation.DeleteSet(evaluation_pb2.DeleteSetRequest(set_id=early)).manifest
+    assert deleted.HasField("ended_at")
+    again = world.staff(2).evaluation.DeleteSet(evaluation_pb2.DeleteSetRequest(set_id=early)).manifest
+    assert again == deleted
+    assert (set(world.peers.keys), world.count("evaluation_items")) == ({late}, 3)
+    with refused(Reason.REASON_SET_ENDED):
+        _evaluate(world, early)
+    world.clock.advance(timedelta(days=1) - timedelta(microseconds=1))
+    world.run_jobs()
+    assert set(world.peers.keys) == {late}
+    world.clock.advance(timedelta(microseconds=1))
+    world.run_jobs()
+    assert (world.peers.keys, world.count("evaluation_items")) == ({}, 0)
+    listed = world.staff().evaluation.ListSets(evaluation_pb2.ListSetsRequest(page_size=1))
+    assert [one.set_id for one in listed.sets] == [late], "manifests stay"
+    rest = evaluation_pb2.ListSetsRequest(page_size=1, page_token=listed.next_page_token)
+    assert [one.set_id for one in world.staff().evaluation.ListSets(rest).sets] == [early]
+    assert world.kinds().count("evaluation_set.ended") == 2
+
+
+def test_what_cannot_be_destroyed_is_not_said_to_have_ended(
+    world: World, fraud: list[evaluation_pb2.SetRecord]
+) -> None:
+    set_id = _build(world, fraud).set_id
+    world.peers.refuse = KeptError(Reason.REASON_PEER_UNAVAILABLE, "It is away.")
+    with refused(Reason.REASON_PEER_UNAVAILABLE):
+        world.staff().evaluation.DeleteSet(evaluation_pb2.DeleteSetRequest(set_id=set_id))
+    (listed,) = world.staff().evaluation.ListSets(evaluation_pb2.ListSetsRequest()).sets
+    assert not listed.HasField("ended_at")

@@ -1,0 +1,79 @@
+"""A month in numbers, counted once each, whenever what they are counted from goes."""
+
+from datetime import timedelta
+
+import pytest
+
+from kept.safety_review.v1 import cases_pb2, reports_pb2
+from shared.errors import Reason
+from tests.unit.safety_review.world import ACME, BETA, CANARY, PHISHING, World, refused
+
+
+def _report(world: World, month: str = "2026-03") -> reports_pb2.GetSafetyReportResponse:
+    world.clock.advance(timedelta(seconds=1))  # what is done now is before the report's end
+    return world.staff().reports.GetSafetyReport(reports_pb2.GetSafetyReportRequest(month=month))
+
+
+def _volumes(world: World) -> tuple[int, int, int]:
+    days = _report(world).days
+    return (
+        sum(day.clean for day in days),
+        sum(day.flagged for day in days),
+        sum(day.incomplete for day in days),
+    )
+
+
+def test_volumes_stay_when_their_verdicts_go(world: World) -> None:
+    world.screen(*(world.record("A question about birds.") for _ in range(5)), world.record(CANARY))
+    world.clock.advance(timedelta(days=1))
+    world.screen(world.record("Another one."))
+    report = _report(world)
+    assert [(day.clean, day.flagged, day.incomplete) for day in report.days] == [(5, 1, 0), (1, 0, 0)]
+    assert report.days[0].day.ToJsonString() == "2026-03-01T00:00:00Z"
+    world.clock.advance(timedelta(days=20))
+    world.run_jobs()
+    assert world.count("verdicts") == 1
+    assert _volumes(world) == (6, 1, 0)
+    assert len(_report(world).days) == 22
+    world.clock.advance(timedelta(days=20))
+    assert len(_report(world).days) == 31, "the month is over"
+    assert _volumes(world) == (6, 1, 0)
+
+
+def test_what_became_of_cases(world: World) -> None:
+    for organization_id in (ACME, BETA):
+        world.screen(world.record(CANARY, organization_id), world.record(PHISHING, organization_id))
+    by_category = {(case.organization_id, case.category): case.case_id for case in world.cases()}
+    world.clock.advance(timedelta(hours=2))
+    world.dismiss(by_category[ACME, "test"])
+    world.clock.advance(timedelta(days=2))
+    world.uphold(by_category[ACME, "fraud"])  # late: it was due within a day
+    world.appeal(by_category[ACME, "fraud"])
+    world.clock.advance(timedelta(hours=1))
+    world.claim(by_category[ACME, "fraud"], 3)
+    world.decide(by_category[ACME, "fraud"], cases_pb2.DECISION_NO_VIOLATION, who=3)
+    report = _report(world)
+    assert [(one.category, one.flags, one.cases, one.upheld, one.dismissed) for one in report.categories] == [
+        ("fraud", 2, 2, 1, 1),
+        ("test", 2, 2, 0, 1),
+    ]
+    assert (report.decided, report.decided_late, report.appeals, report.overturned) == (3, 1, 1, 1)
+    assert report.median_time_to_decision.ToTimedelta() == timedelta(hours=2)
+    assert report.p90_time_to_decision.ToTimedelta() == timedelta(hours=50)
+    assert (report.waiting, report.reviewers, report.most_cases_a_day) == (2, 2, 1)
+    assert [(one.category, one.upheld, one.dismissed) for one in report.versions] == [
+        ("fraud", 0, 1),
+        ("test", 0, 1),
+    ]
+
+
+def test_a_month_that_has_not_begun_is_refused(world: World) -> None:
+    with refused(Reason.REASON_INVALID_ARGUMENT):
+        _report(world, "2026-04")
+    assert _report(world, "2026-02").decided == 0
+
+
+@pytest.mark.parametrize("month", ["2026-13", "2026-3", "", "2026-03-01"])
+def test_what_is_no_month_is_refused(world: World, month: str) -> None:
+    with refused(Reason.REASON_INVALID_ARGUMENT):
+        _report(world, month)
