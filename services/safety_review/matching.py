@@ -1,8 +1,9 @@
 """Which rules an interaction hits, and where in its original text.
 
-All expressions of all rules run as one RE2 set in one pass over the folded text (`folding`); only those that
-occur run alone, to find out where. Because nothing is cut into chunks there are no chunk borders to lose a
-hit at. A text is looked at in a small, fixed number of views, whatever it holds:
+What the expressions of all rules need in a text is looked for in one pass over its folded form (`folding`);
+only the few expressions whose letters occur run themselves, to find out where. Because nothing is cut into
+chunks there are no chunk borders to lose a hit at. A text is looked at in a small, fixed number of views,
+whatever it holds:
 
 - its parts joined without anything between (a word streamed as two parts) and joined by a line break (a word
   border);
@@ -20,9 +21,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from services.safety_review.folding import OVERRIDE, decode_tags, fold, original_spans, visual_order
+from services.safety_review.folding import (
+    OVERRIDE,
+    decode_tags,
+    folded,
+    has_tags,
+    original_spans,
+    visual_order,
+)
 from services.safety_review.rules import Action, Rule, RuleSet
 from shared.linear_patterns import LinearPattern, PatternSet, ScanIncomplete
 
@@ -31,6 +39,8 @@ from shared.linear_patterns import LinearPattern, PatternSet, ScanIncomplete
 MAX_CHARACTERS = 6_000_000
 # A reviewer needs the first places, not all; and each further one may cost another pass over the text.
 MAX_HITS_PER_EXPRESSION = 16
+# Bytes in a row that an expression can need; `rules` refuses literals that are longer.
+_REACH: Final = 256
 
 
 class Verdict(StrEnum):
@@ -90,11 +100,10 @@ class Matcher:
         parts, cut = _within_cap(parts)
         hits: set[Hit] = set()
         incomplete = IncompleteReason.TOO_LARGE if cut else None
-        joints = ("", "\n") if len(parts) > 1 else ("",)
         try:
-            for joint in joints:
-                for view in _views(parts, joint):
-                    hits.update(self._hits(view))
+            if candidates := self._set.candidates(_haystack(parts)):
+                for view in _views(parts):
+                    hits.update(self._hits(view, candidates))
         except ScanIncomplete:
             incomplete = IncompleteReason.ENGINE
         if incomplete is not None:
@@ -105,18 +114,17 @@ class Matcher:
             verdict = Verdict.CLEAN
         return Screening(verdict, tuple(sorted(hits)), self.rules.version, incomplete)
 
-    def _hits(self, view: _View) -> Iterator[Hit]:
-        folded = fold(view.text)
-        data = folded.encode("utf-8")
+    def _hits(self, view: _View, candidates: Sequence[int]) -> Iterator[Hit]:
+        data = folded(view.text)
         found = [
             (index, span)
-            for index in self._set.occurring(data)
+            for index in candidates
             for span in self._patterns[index].spans(data, limit=MAX_HITS_PER_EXPRESSION)
         ]
         if not found:
             return
         spans = [span for _, span in found]
-        if not folded.isascii():
+        if not data.isascii():
             spans = _as_characters(data, spans)
         for (index, _), (start, end) in zip(found, original_spans(view.text, spans), strict=True):
             yield Hit(*view.positions(start, end), self._owners[index])
@@ -162,18 +170,35 @@ class _View:
         return Position(part, index - self.starts[part])
 
 
-def _views(parts: Sequence[str], joint: str) -> Iterator[_View]:
-    joined = joint.join(parts)
-    starts = tuple(accumulate((len(part) + len(joint) for part in parts[:-1]), initial=0))
-    lengths = tuple(map(len, parts))
-    readings = [joined]
-    if not joined.isascii() and (decoded := decode_tags(joined)) != joined:
-        readings.append(decoded)
-    for reading in readings:
-        yield _View(reading, range(len(reading)), starts, lengths)
-        if OVERRIDE in reading:
-            order = visual_order(reading)
-            yield _View("".join(reading[index] for index in order), order, starts, lengths)
+def _haystack(parts: Sequence[str]) -> bytes:
+    """What to look in for what the expressions need: all views behind each other.
+
+    The view with line breaks differs from the one without only around them. What an expression needs is letters in a row, and no row of
+    them is longer than _REACH.
+    """
+    if any(OVERRIDE in part or has_tags(part) for part in parts):
+        return b"\n".join(folded(view.text) for view in _views(parts))
+    pieces = [folded(part) for part in parts]
+    if len(pieces) < 2:
+        return b"".join(pieces)
+    lines = b"\n".join(pieces)
+    if len(lines) <= 2 * _REACH * len(pieces):
+        return b"".join((*pieces, b"\n", lines))
+    breaks = accumulate((len(piece) + 1 for piece in pieces[1:-1]), initial=len(pieces[0]))
+    around = (lines[max(0, place - _REACH) : place + 1 + _REACH] for place in breaks)
+    return b"\n".join((b"".join(pieces), *around))
+
+
+def _views(parts: Sequence[str]) -> Iterator[_View]:
+    for joint in ("", "\n") if len(parts) > 1 else ("",):
+        joined = joint.join(parts)
+        starts = tuple(accumulate((len(part) + len(joint) for part in parts[:-1]), initial=0))
+        lengths = tuple(map(len, parts))
+        for reading in (joined, decode_tags(joined)) if has_tags(joined) else (joined,):
+            yield _View(reading, range(len(reading)), starts, lengths)
+            if OVERRIDE in reading:
+                order = visual_order(reading)
+                yield _View("".join(reading[index] for index in order), order, starts, lengths)
 
 
 def _within_cap(parts: Sequence[str]) -> tuple[Sequence[str], bool]:
