@@ -73,6 +73,7 @@ def reviewing(home: Path, authority: Authority, peers: Mapping[str, str]) -> Ite
     retention; what is clean needs neither."""
     with ExitStack() as stack:
         address, people_address, health_address, metrics, port = free_ports_of(5)
+        home.mkdir(exist_ok=True)
         postgres = Postgres(home / "data", port=port, password="bench", log=home / "postgres.log")
         postgres.start()
         stack.callback(postgres.stop)

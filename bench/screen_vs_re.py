@@ -15,12 +15,12 @@ from services.safety_review.rules import parse_rules
 
 _ROOT: Final = Path(__file__).parents[1]
 _SAMPLES: Final = _ROOT / "deploy" / "local" / "samples" / "interactions.jsonl"
-# An interaction as it is screened: what was asked and what was answered. Some kilobytes, as with a document or a conversation.
-_CHARACTERS: Final = 4_000
+# An interaction as it is screened: what was asked and what was answered. Each call to a model carries the conversation so far.
+_CHARACTERS: Final = 12_000
 
 
 def texts(times: int = 1) -> list[tuple[str, str]]:
-    """The sample's interactions in which nothing is found, as in nearly all there are, in twelve scripts, put together to some kilobytes each."""
+    """The sample's interactions in which nothing is found, as in nearly all there are, in twelve scripts, some kilobytes each."""
     matcher = Matcher(parse_rules(rules_text().encode(), name="bench"))
     prompts: list[str] = []
     generations: list[str] = []

@@ -42,6 +42,8 @@ class Finding:
 
 def finding(rules: RuleSet, hits: Sequence[Hit]) -> Finding | None:
     """What of the hits flags the record; None if nothing does. Of equally bad rules the first in the file is the worst."""
+    if not hits:
+        return None
     by_id = {rule.id: rule for rule in rules.rules}
     flagging = tuple(hit for hit in hits if by_id[hit.rule_id].action is Action.FLAG)
     if not flagging:

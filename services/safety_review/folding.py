@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Final
 
@@ -81,6 +81,7 @@ def _shows_nothing(char: str) -> bool:
     return category in ("Cc", "Cf", "Cs") or ord(char) in _INVISIBLE or 0xE0000 <= ord(char) <= 0xE0FFF
 
 
+@lru_cache(maxsize=10_000)  # of characters, never of text
 def fold_character(char: str) -> str:
     """What one character contributes to the folded text: nothing, one character, at most MAX_EXPANSION."""
     if char in _BLANKS or char.isspace():

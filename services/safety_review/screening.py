@@ -78,18 +78,11 @@ class Screening:
     def screen(self, batch: Sequence[Submission]) -> list["screening_pb2.Verdict.ValueType"]:
         """A verdict for each, in their order; committed when this returns. Of a record that comes twice the first counts. For an
         erased organization, or an erased end user's records, nothing is stored: they are INCOMPLETE."""
-        submissions: dict[RecordKey, Submission] = {}
+        seen: dict[RecordKey, _Seen] = {}
         for submission in batch:
-            submissions.setdefault(submission.key, submission)
-        with self._database.transaction() as tx:
-            said = verdicts.find(tx, submissions, self.version)
-        seen = {
-            key: self._look(submissions[key])
-            for key in submissions
-            if said.get(key, INCOMPLETE) == INCOMPLETE
-        }
-        if seen:
-            said |= self._commit(seen)
+            if submission.key not in seen:
+                seen[submission.key] = self._look(submission)
+        said = self._commit(seen)
         return [said[submission.key] for submission in batch]
 
     def _commit(self, seen: dict[RecordKey, _Seen]) -> dict[RecordKey, "screening_pb2.Verdict.ValueType"]:
@@ -98,8 +91,9 @@ class Screening:
             erased = {key for key in seen if key.organization_id in closed} | erased_records.among(tx, seen)
             new = {key: one.verdict for key, one in seen.items() if key not in erased}
             added = verdicts.add(tx, new, self.version)
-            # Somebody else screened these in the meantime, and was first.
-            said = new | verdicts.find(tx, new.keys() - added, self.version)
+            # These were screened before, or by somebody else in the meantime: the first verdict counts.
+            before = new.keys() - added
+            said = new | (verdicts.find(tx, before, self.version) if before else {})
             findings = {key: found for key in added if (found := seen[key].finding) is not None}
             self._flags.file(tx, findings)
         for key in added:
