@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from services.safety_review import notices
 from services.safety_review.cases import MAX_FLAGS, Case
+from services.safety_review.config import ScorerSettings
 from services.safety_review.matching import Hit
 from services.safety_review.rules import Action, RuleSet, Severity
 from services.safety_review.store import Tx
@@ -28,16 +29,20 @@ _MOST_FACT = 900
 
 @dataclass(frozen=True)
 class Finding:
-    """What flags a record. hits: those of rules that flag. category, severity: of the worst of the rules."""
+    """What flags a record. hits: those of rules that flag. category, severity: of the worst of what flags. detectors: external ones that
+    flag, with no places."""
 
     hits: tuple[Hit, ...]
     category: str
     severity: int
+    detectors: tuple[str, ...] = ()
 
     @property
     def rule_ids(self) -> tuple[str, ...]:
-        """The rules, each once."""
-        return tuple(sorted({hit.rule_id for hit in self.hits}))
+        """The rules, and external detectors as "external.<name>", each once."""
+        return tuple(
+            sorted({hit.rule_id for hit in self.hits} | {f"external.{name}" for name in self.detectors})
+        )
 
 
 def finding(rules: RuleSet, hits: Sequence[Hit]) -> Finding | None:
@@ -53,30 +58,41 @@ def finding(rules: RuleSet, hits: Sequence[Hit]) -> Finding | None:
     return Finding(flagging, worst.category.value, RANKS[worst.severity])
 
 
+def with_external(found: Finding | None, flagging: Sequence[ScorerSettings]) -> Finding | None:
+    """The finding with what external detectors add. Of equally bad ones the rules come first, then the order of the configuration."""
+    for one in flagging:
+        severity = RANKS[one.severity]
+        if found is None:
+            found = Finding((), one.category.value, severity)
+        elif severity > found.severity:
+            found = replace(found, category=one.category.value, severity=severity)
+        found = replace(found, detectors=(*found.detectors, one.name))
+    return found
+
+
 class Flags:
     """Files findings.
 
-    version: of the rules that found them. hold_for: after that the hold of a record ends by itself.
+    hold_for: after that the hold of a record ends by itself.
     """
 
-    def __init__(self, clock: Clock, outbox: Outbox, version: str, hold_for: timedelta) -> None:
+    def __init__(self, clock: Clock, outbox: Outbox, hold_for: timedelta) -> None:
         self._clock = clock
         self._outbox = outbox
-        self._version = version
         self._hold_for = hold_for
 
-    def file(self, tx: Tx, findings: dict[RecordKey, Finding]) -> None:
-        """Puts records into cases and places their holds. What an older version of the rules flagged stays in its case and under its
-        hold, unless that case was dismissed."""
+    def file(self, tx: Tx, findings: dict[RecordKey, Finding], version: str) -> None:
+        """Puts records into cases and places their holds. version: of the rules that found them. What an older version
+        flagged stays in its case and under its hold, unless that case was dismissed."""
         groups: defaultdict[tuple[str, str], list[RecordKey]] = defaultdict(list)
         known = store.undismissed(tx, findings.keys()) if findings else set()
         for key in sorted(findings.keys() - known):
             groups[key.organization_id, findings[key].category].append(key)
         for (organization_id, category), keys in sorted(groups.items()):
-            self._file_group(tx, organization_id, category, {key: findings[key] for key in keys})
+            self._file_group(tx, organization_id, category, {key: findings[key] for key in keys}, version)
 
     def _file_group(
-        self, tx: Tx, organization_id: str, category: str, findings: dict[RecordKey, Finding]
+        self, tx: Tx, organization_id: str, category: str, findings: dict[RecordKey, Finding], version: str
     ) -> None:
         now = self._clock.now()
         case = self._case(tx, organization_id, category, len(findings), now)
@@ -86,7 +102,7 @@ class Flags:
             flag_count=case.flag_count + len(findings),
         )
         store.update_to(tx, case)
-        flags = [self._flag(key, found, case.case_id, now) for key, found in findings.items()]
+        flags = [self._flag(key, found, case.case_id, now, version) for key, found in findings.items()]
         store.add_flags(tx, flags)
         for flag in flags:
             self._outbox.put(
@@ -110,7 +126,7 @@ class Flags:
                     "category": category,
                     "rules": _listed(rules),
                     "matches": sum(len(flag.places) for flag in flags),
-                    "rules_version": self._version,
+                    "rules_version": version,
                 },
             ),
         )
@@ -137,16 +153,16 @@ class Flags:
                 )
                 return opened
 
-    def _flag(self, key: RecordKey, found: Finding, case_id: str, now: datetime) -> Flag:
+    def _flag(self, key: RecordKey, found: Finding, case_id: str, now: datetime, version: str) -> Flag:
         return Flag(
             organization_id=key.organization_id,
             record_id=key.record_id,
-            rules_version=self._version,
+            rules_version=version,
             case_id=case_id,
             rule_ids=found.rule_ids,
             places=tuple((hit.rule_id, *hit.start, *hit.end) for hit in found.hits),
             flagged_at=now,
-            hold_request_id=hold_request_id(key, self._version),
+            hold_request_id=hold_request_id(key, version),
             hold_ends_at=now + self._hold_for,
         )
 

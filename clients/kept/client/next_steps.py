@@ -90,4 +90,7 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "CUSTOMERS_ONLY": "Deny the request, or have them ask again as a customer who is signed in.",
     "ASKED_TOO_OFTEN": "Nothing was stored: ask again later, or write to the contacts of `kept trust-center contacts`.",
     "LIMIT_REACHED": "There may be {limit} of them. End what is not used any more, or ask support.",
+    # safety review
+    "RULES_REFUSED": "Mend the rules at {where}: {problem}. Try the file with `kept detectors test --draft FILE`.",
+    "RULES_CHANGED": "The service has the file with SHA-256 {sha256}. Read it, then reload that one; or have the one you mean deployed.",
 }

@@ -21,7 +21,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
     ) -> Iterator[screening_pb2.ScreenResponse]:
         """See the contract."""
         for request in request_iterator:
-            verdicts = self._screening.screen(
+            version, answers = self._screening.screen(
                 [
                     Submission(
                         RecordKey(interaction.organization_id, interaction.record_id),
@@ -34,9 +34,10 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
                 records=[
                     screening_pb2.ScreenedRecord(
                         record_id=interaction.record_id,
-                        verdict=verdict,
-                        rules_version=self._screening.version,
+                        verdict=answer.verdict,
+                        rules_version=version,
+                        not_screened_by=answer.not_screened_by,
                     )
-                    for interaction, verdict in zip(request.interactions, verdicts, strict=True)
+                    for interaction, answer in zip(request.interactions, answers, strict=True)
                 ]
             )

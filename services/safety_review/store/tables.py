@@ -33,6 +33,28 @@ verdicts = Table(
     Index("verdicts_by_record", "record_id", postgresql_where=text("verdict <> 2")),
 )
 
+# The rules that every process of the service screens by, or will as soon as it has their file: one row.
+rules_in_force = Table(
+    "rules_in_force",
+    metadata,
+    Column("only_row", Boolean, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("since", _Instant, nullable=False),
+)
+
+# By which detector a record was not screened, and why; until it is, or nobody can screen the record again.
+not_screened = Table(
+    "not_screened",
+    metadata,
+    Column("organization_id", Text, primary_key=True),
+    Column("record_id", LargeBinary, primary_key=True),
+    Column("rules_version", Text, primary_key=True),
+    Column("detector", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Index("not_screened_by_record", "record_id"),
+)
+
 cases = Table(
     "cases",
     metadata,
