@@ -369,6 +369,21 @@ REQUESTS: list[tuple[str, Message]] = [
     ("cases confirm case_1", cases_pb2.ConfirmDecisionRequest(case_id="case_1", confirm=True)),
     ("cases confirm case_1 --send-back", cases_pb2.ConfirmDecisionRequest(case_id="case_1", confirm=False)),
     ("safety rules", detectors_pb2.ListRulesRequest()),
+    ("detectors list", detectors_pb2.ListDetectorsRequest(page_size=100)),
+    (
+        f"detectors test {__file__}",
+        detectors_pb2.TestDetectorRequest(text=Path(__file__).read_text(encoding="utf-8")),
+    ),
+    (
+        f"detectors test {__file__} --draft {__file__}",
+        detectors_pb2.TestDetectorRequest(
+            text=Path(__file__).read_text(encoding="utf-8"), draft=Path(__file__).read_bytes()
+        ),
+    ),
+    (
+        f"detectors reload {__file__}",
+        detectors_pb2.ReloadRulesRequest(sha256=hashlib.sha256(Path(__file__).read_bytes()).hexdigest()),
+    ),
     ("retention plan", runs_pb2.PlanRunRequest()),
     ("retention run", runs_pb2.StartRunRequest()),
     ("retention runs --limit 3", runs_pb2.ListRunsRequest(page_size=3)),
