@@ -103,7 +103,7 @@ def test_every_record_has_exactly_one_verdict_wherever_it_dies(
             world.jobs["screening_backlog"].step()
         with world.database.transaction() as tx:
             assert tx.execute(select(unscreened.c.given_up)).all() == [], f"died at {rounds}"
-            said = dict(tx.execute(select(interactions.c.record_id, interactions.c.verdict)).tuples().all())
+            said = {row.record_id: row.verdict for row in tx.execute(select(interactions))}
         assert {one.bytes for one, verdict in said.items() if verdict == 2} == expected
         assert reviewed.kept == Counter(expected)
         if not died:
