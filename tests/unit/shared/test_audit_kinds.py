@@ -84,7 +84,9 @@ retention.RunService/ListRuns
 retention.RunService/PlanRun
 safety_review.CaseService/GetCase
 safety_review.CaseService/ListCases
+safety_review.DetectorService/ListDetectors
 safety_review.DetectorService/ListRules
+safety_review.DetectorService/TestDetector
 """
 READS: Final = frozenset(_READS.split())
 # What changes something, or decides: the kinds of entries that it leaves, one or another.
@@ -186,6 +188,7 @@ CHANGES: Final = {
         "retention.HoldService/ConfirmHold": "hold.confirmed",
         "retention.HoldService/ReleaseHold": "hold.released hold.ended",
         "retention.RunService/StartRun": "run.started run.ended run.not_certified certificate.signed",
+        "safety_review.DetectorService/ReloadRules": "rules.reloaded rules.refused",
         "safety_review.CaseService/ClaimCase": "case.claimed",
         "safety_review.CaseService/DecideCase": "case.dismissed case.decided",
         "safety_review.CaseService/ConfirmDecision": "case.confirmed case.returned",
