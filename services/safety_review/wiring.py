@@ -17,6 +17,7 @@ from services.safety_review.in_force import Rules, tried
 from services.safety_review.lifecycle import Lifecycle
 from services.safety_review.matching import Matcher
 from services.safety_review.notices import Notices
+from services.safety_review.rescreening import Rescreenings
 from services.safety_review.reviews import Reviews
 from services.safety_review.rules import RulesError
 from services.safety_review.screening import Screening
@@ -50,14 +51,19 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     flags = Flags(clock, outbox, timedelta(days=config.flag_hold_days))
     screening = Screening(database, clock, rules, external, flags)
     detectors = Detectors(database, rules, external)
+    rescreenings = Rescreenings(database, clock, outbox, rules)
     reviews = Reviews(database, clock, outbox, timedelta(hours=config.claim_hours))
     lifecycle = Lifecycle(database, clock, outbox)
 
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
-        screening_pb2_grpc.add_ScreeningServiceServicer_to_server(ScreeningServicer(screening), server)
+        screening_pb2_grpc.add_ScreeningServiceServicer_to_server(
+            ScreeningServicer(screening, rescreenings), server
+        )
         cases_pb2_grpc.add_CaseServiceServicer_to_server(CaseServicer(reviews), server)
-        detectors_pb2_grpc.add_DetectorServiceServicer_to_server(DetectorServicer(detectors), server)
+        detectors_pb2_grpc.add_DetectorServiceServicer_to_server(
+            DetectorServicer(detectors, rescreenings), server
+        )
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 
     remote = RemoteAuthority(authz)

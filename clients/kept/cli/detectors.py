@@ -19,6 +19,8 @@ def add_to(app: typer.Typer) -> None:
     verb(detectors, "list")(list_)
     verb(detectors, "test")(try_)
     verb(detectors, "reload")(reload)
+    verb(detectors, "rescreen")(rescreen)
+    verb(detectors, "rescreenings")(rescreenings)
 
 
 def _stub(call: Invocation) -> "detectors_pb2_grpc.DetectorServiceStub":
@@ -92,3 +94,34 @@ def reload(
             + (f" (before: {response.previous_version})" if changed else " (as before)")
         ],
     )
+
+
+_COLUMNS = ["grant_id", "organization_id", "state", "screened", "left_out", "problem", "rules_version", "started_at"]
+
+
+def rescreen(
+    call: Invocation,
+    grant: Annotated[str, typer.Argument(metavar="GRANT", help="A grant for screening, approved: grant_….")],
+    organization: Organization,
+    since: Annotated[Instant, typer.Option("--from", help="Created from then on.")],
+    until: Annotated[Instant, typer.Option("--until", help="Created before then.")],
+) -> None:
+    """Have what is stored screened by the rules in force. Ask for the grant first: kept access request --screening."""
+    from kept.cli.output import sheet
+    from kept.safety_review.v1 import detectors_pb2
+
+    request = detectors_pb2.StartRescreeningRequest(grant_id=grant, organization_id=organization)
+    getattr(request, "from").FromDatetime(since)
+    request.until.FromDatetime(until)
+    response = _stub(call).StartRescreening(request)
+    call.show(response, lambda: [sheet(response.rescreening)])
+
+
+def rescreenings(call: Invocation, limit: Limit = 100) -> None:
+    """Re-screenings, the newest first, and how far they are."""
+    from kept.cli.output import table
+    from kept.client.reading import pages
+    from kept.safety_review.v1 import detectors_pb2
+
+    response = pages(_stub(call).ListRescreenings, detectors_pb2.ListRescreeningsRequest(), limit)
+    call.show(response, lambda: table(response.rescreenings, _COLUMNS, "There is none."))

@@ -1,5 +1,6 @@
 """kept.safety_review.v1.DetectorService."""
 
+from datetime import UTC
 from typing import Final
 
 import grpc
@@ -9,8 +10,10 @@ from services.safety_review.detectors import Detector, Detectors
 from services.safety_review.flags import RANKS
 from services.safety_review.in_force import version_of
 from services.safety_review.matching import Verdict
+from services.safety_review.rescreening import Rescreenings
 from services.safety_review.rules import Action
 from services.safety_review.screening import RULES
+from services.safety_review.store.rescreenings import Rescreening
 from shared.pipeline import caller_of
 
 _MOST_MATCHES: Final = 1_000
@@ -29,8 +32,9 @@ def severity(rank: int) -> "cases_pb2.Severity.ValueType":
 class DetectorServicer(detectors_pb2_grpc.DetectorServiceServicer):
     """Shows, tries and reloads what screening looks for."""
 
-    def __init__(self, detectors: Detectors) -> None:
+    def __init__(self, detectors: Detectors, rescreenings: Rescreenings) -> None:
         self._detectors = detectors
+        self._rescreenings = rescreenings
 
     def ListRules(
         self, request: detectors_pb2.ListRulesRequest, context: grpc.ServicerContext
@@ -82,6 +86,28 @@ class DetectorServicer(detectors_pb2_grpc.DetectorServiceServicer):
         before, after = self._detectors.reload(caller_of(context), request.sha256)
         return detectors_pb2.ReloadRulesResponse(rules_version=after, previous_version=before)
 
+    def StartRescreening(
+        self, request: detectors_pb2.StartRescreeningRequest, context: grpc.ServicerContext
+    ) -> detectors_pb2.StartRescreeningResponse:
+        """See the contract."""
+        there = self._rescreenings.start(
+            caller_of(context),
+            request.grant_id,
+            request.organization_id,
+            getattr(request, "from").ToDatetime(UTC),
+            request.until.ToDatetime(UTC),
+        )
+        return detectors_pb2.StartRescreeningResponse(rescreening=_rescreening(there))
+
+    def ListRescreenings(
+        self, request: detectors_pb2.ListRescreeningsRequest, context: grpc.ServicerContext
+    ) -> detectors_pb2.ListRescreeningsResponse:
+        """See the contract."""
+        found, token = self._rescreenings.page(request.page_size, request.page_token)
+        return detectors_pb2.ListRescreeningsResponse(
+            rescreenings=[_rescreening(one) for one in found], next_page_token=token
+        )
+
 
 def _detector(one: Detector) -> detectors_pb2.Detector:
     is_rules = one.name == RULES
@@ -95,4 +121,21 @@ def _detector(one: Detector) -> detectors_pb2.Detector:
     )
     if one.since is not None:
         message.in_force_since.FromDatetime(one.since)
+    return message
+
+
+def _rescreening(one: Rescreening) -> detectors_pb2.Rescreening:
+    message = detectors_pb2.Rescreening(
+        grant_id=one.grant_id,
+        organization_id=one.organization_id,
+        rules_version=one.rules_version,
+        state=one.state,
+        screened=one.screened,
+        left_out=one.left_out,
+        problem=one.problem,
+        started_by=one.started_by,
+    )
+    getattr(message, "from").FromDatetime(one.created_from)
+    message.until.FromDatetime(one.created_until)
+    message.started_at.FromDatetime(one.started_at)
     return message

@@ -6,6 +6,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -41,6 +42,26 @@ rules_in_force = Table(
     Column("version", Text, nullable=False),
     Column("digest", Text, nullable=False),
     Column("since", _Instant, nullable=False),
+)
+
+# What is stored is screened again, under a grant each.
+rescreenings = Table(
+    "rescreenings",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), primary_key=True),
+    Column("grant_id", Text, nullable=False, unique=True),
+    Column("organization_id", Text, nullable=False),
+    Column("created_from", _Instant, nullable=False),
+    Column("created_until", _Instant, nullable=False),
+    Column("rules_version", Text, nullable=False),
+    Column("started_by", Text, nullable=False),
+    Column("started_at", _Instant, nullable=False),
+    Column("after", LargeBinary, nullable=False),
+    Column("screened", BigInteger, nullable=False),
+    Column("left_out", BigInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("taken_until", _Instant),
 )
 
 # By which detector a record was not screened, and why; until it is, or nobody can screen the record again.
