@@ -1,13 +1,21 @@
 """`kept detectors`: what screening looks for, for the staff who look after it."""
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kept.cli.arguments import Limit
+from kept.cli.arguments import Limit, Organization, when
 from kept.cli.invocation import Invocation, group, verb
+
+_From = Annotated[
+    datetime, typer.Option("--from", metavar="TIME", parser=when, help="Created from this time on, UTC.")
+]
+_Until = Annotated[
+    datetime, typer.Option("--until", metavar="TIME", parser=when, help="Created before this time, UTC.")
+]
 
 if TYPE_CHECKING:
     from kept.safety_review.v1 import detectors_pb2_grpc
@@ -96,15 +104,24 @@ def reload(
     )
 
 
-_COLUMNS = ["grant_id", "organization_id", "state", "screened", "left_out", "problem", "rules_version", "started_at"]
+_COLUMNS = [
+    "grant_id",
+    "organization_id",
+    "state",
+    "screened",
+    "left_out",
+    "problem",
+    "rules_version",
+    "started_at",
+]
 
 
 def rescreen(
     call: Invocation,
     grant: Annotated[str, typer.Argument(metavar="GRANT", help="A grant for screening, approved: grant_….")],
     organization: Organization,
-    since: Annotated[Instant, typer.Option("--from", help="Created from then on.")],
-    until: Annotated[Instant, typer.Option("--until", help="Created before then.")],
+    since: _From,
+    until: _Until,
 ) -> None:
     """Have what is stored screened by the rules in force. Ask for the grant first: kept access request --screening."""
     from kept.cli.output import sheet

@@ -369,6 +369,13 @@ REQUESTS: list[tuple[str, Message]] = [
     ("cases confirm case_1", cases_pb2.ConfirmDecisionRequest(case_id="case_1", confirm=True)),
     ("cases confirm case_1 --send-back", cases_pb2.ConfirmDecisionRequest(case_id="case_1", confirm=False)),
     ("safety rules", detectors_pb2.ListRulesRequest()),
+    (
+        f"detectors rescreen grant_1 -o {ORG} --from 2026-12-01 --until 2027-01-01",
+        detectors_pb2.StartRescreeningRequest(
+            grant_id="grant_1", organization_id=ORG, until=at(2027, 1, 1), **{"from": at(2026, 12, 1)}
+        ),
+    ),
+    ("detectors rescreenings", detectors_pb2.ListRescreeningsRequest(page_size=100)),
     ("detectors list", detectors_pb2.ListDetectorsRequest(page_size=100)),
     (
         f"detectors test {__file__}",
