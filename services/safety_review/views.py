@@ -23,6 +23,8 @@ from services.safety_review.folding import (
 
 # Bytes in a row that an expression can need; literals are shorter (rules.MAX_LITERAL).
 _REACH: Final = 256
+# Characters to either side of where two parts meet, in which a word that is cut there is looked for with what belongs to it.
+_WORD: Final = 1_000
 
 
 class Position(NamedTuple):
@@ -89,11 +91,18 @@ class Folded:
         return b"\n".join((b"".join(pieces), *around))
 
     def views(self) -> Iterator[View]:
-        """All of them."""
+        """All of them. Joined without anything between, parts differ from what line breaks join only where they meet: of long ones no more
+        is read twice."""
         lengths = tuple(map(len, self._parts))
-        for joint in ("", "\n") if len(self._parts) > 1 else ("",):
+        for joint in ("\n", "") if len(self._parts) > 1 else ("",):
             joined = joint.join(self._parts)
             starts = tuple(accumulate((length + len(joint) for length in lengths[:-1]), initial=0))
+            if self._is_plain and joint == "" and len(joined) > 2 * _WORD * len(starts[1:]) > 0:
+                for start in starts[1:]:
+                    near = range(max(0, start - _WORD), min(len(joined), start + _WORD))
+                    text = joined[near.start : near.stop]
+                    yield View(text, folded(text)[0], near, starts, lengths)
+                continue
             data = joint.encode().join(self._pieces)
             yield View(joined, data, range(len(joined)), starts, lengths)
             if self._is_plain:
