@@ -5,6 +5,7 @@ A verdict, its flag, the hold and the case's message are one transaction: whoeve
 whoever got none asks again and gets the same. Texts are looked at outside of any transaction and are never stored or logged.
 """
 
+from collections import Counter as Counted
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -115,10 +116,10 @@ class Screening:
             not_screened.add(tx, version, {key: seen[key].missing for key in added if seen[key].missing})
             findings = {key: found for key in added if (found := seen[key].finding) is not None}
             self._flags.file(tx, findings, version)
-        for key in added:
-            _SCREENED.labels(short_name(screening_pb2.Verdict, seen[key].verdict).lower()).inc()
-            for rule_id in seen[key].observed:
-                _OBSERVED.labels(rule_id).inc()
+        for verdict, records in Counted(seen[key].verdict for key in added).items():
+            _SCREENED.labels(short_name(screening_pb2.Verdict, verdict).lower()).inc(records)
+        for rule_id, records in Counted(rule_id for key in added for rule_id in seen[key].observed).items():
+            _OBSERVED.labels(rule_id).inc(records)
         if findings:
             _log.info("records.flagged", records=len(findings))
         return said | dict.fromkeys(erased, INCOMPLETE)
@@ -156,6 +157,8 @@ def _look(matcher: Matcher, submission: Submission) -> _Seen:
 
 def _combined(seen: _Seen, scored: Scored) -> _Seen:
     """With what external detectors say. What one of them did not screen is not clean."""
+    if not scored.flagged and not scored.missing:
+        return seen
     found = with_external(seen.finding, scored.flagged)
     missing = (*seen.missing, *scored.missing)
     verdict = FLAGGED if found is not None else INCOMPLETE if missing else CLEAN
