@@ -21,7 +21,7 @@ PY := $(VENV)/bin/python
 CODE := $(wildcard services shared clients/kept deploy tests bench protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop demo test test-postgres test-citus fuzz lint proto simulate model bench bench-peers lock clean
+.PHONY: help setup run stop demo test test-postgres test-citus fuzz lint deploy-check proto simulate model bench bench-peers lock clean
 
 help: ## this list
 	@echo "Kept: promises about prompts, made true. Start with: make run"
@@ -66,6 +66,9 @@ lint: setup ## style, types, who may import whom, contracts
 	@$(VENV)/bin/kept policy test services/access_control/authorization/policies
 	@echo "lint: contracts (buf)"
 	@$(PY) protos/lint.py
+
+deploy-check: setup ## render the Kubernetes overlays, check them against schemas, contracts, metrics and rules
+	@$(PY) -m deploy.check
 
 proto: setup ## compile the contracts again, changed or not
 	@$(PY) protos/generate.py --force

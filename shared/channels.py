@@ -18,6 +18,8 @@ import grpc
 
 from shared.config import Tls
 from shared.errors import from_rpc_error
+from shared.telemetry import CERTIFICATE_EXPIRES
+from shared.tracing import outgoing
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 _DEADLINE_SECONDS: Final = 10.0
@@ -116,7 +118,7 @@ class _Unary:
 
     def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
         try:
-            return self._make()(request, timeout=deadline_for(timeout), metadata=metadata)
+            return self._make()(request, timeout=deadline_for(timeout), metadata=outgoing(metadata))
         except grpc.RpcError as error:
             raise from_rpc_error(error, self._service) from None
 
@@ -127,7 +129,7 @@ class _Stream:
         self._make = make
 
     def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> "TypedStream":
-        return TypedStream(self._service, self._make()(request, timeout=timeout, metadata=metadata))
+        return TypedStream(self._service, self._make()(request, timeout=timeout, metadata=outgoing(metadata)))
 
 
 class TypedStream:
@@ -224,8 +226,10 @@ def matching_pair(certificate_file: Path, key_file: Path) -> bytes:
 
     certificate = certificate_file.read_bytes()
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    of_certificate = x509.load_pem_x509_certificate(certificate).public_key().public_bytes(*form)
+    read = x509.load_pem_x509_certificate(certificate)
+    of_certificate = read.public_key().public_bytes(*form)
     of_key = load_pem_private_key(key_file.read_bytes(), None).public_key().public_bytes(*form)
     if of_certificate != of_key:
         raise ValueError("certificate and key do not belong together")
+    CERTIFICATE_EXPIRES.set(read.not_valid_after_utc.timestamp())
     return certificate

@@ -4,6 +4,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -37,6 +38,19 @@ class Issuer(_Strict):
     )
 
 
+class Traces(_Strict):
+    """Where traces go, and how many. They hold no content; docs/operations/tracing.md."""
+
+    endpoint: str = Field(
+        pattern=r"^(https://[a-z0-9.-]+|http://(127\.0\.0\.1|localhost)):\d+$",
+        description="an OpenTelemetry collector's OTLP port for gRPC, https://host:port; http on loopback only",
+    )
+    authority: Path | None = Field(
+        default=None, description="who signed its certificate (PEM); the system's authorities without it"
+    )
+    ratio: float = Field(default=0.01, gt=0, le=1, description="share of calls that begin a trace")
+
+
 class ServiceConfig(_Strict):
     """What every service can be told. A service's own class adds to it."""
 
@@ -51,6 +65,10 @@ class ServiceConfig(_Strict):
     )
     metrics_address: str = Field(pattern=r"^.+:\d+$", description="host:port of Prometheus metrics")
     database_url: SecretStr = Field(description="postgresql+psycopg://role:password@host:port/database")
+    database_password_file: Path | None = Field(
+        default=None,
+        description="file with the database role's password, read for each new connection; not with one in database_url",
+    )
     database_pool: int = Field(default=12, ge=2, le=200, description="connections at most")
     migrate_at_start: bool = Field(default=False, description="migrate the schema before serving")
     tls: Tls
@@ -70,7 +88,18 @@ class ServiceConfig(_Strict):
     grace_seconds: float = Field(
         default=25.0, ge=0, le=300, description="calls in progress may take this long to end"
     )
+    traces: Traces | None = Field(default=None, description="where traces go; without it there are none")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _one_password(self) -> "ServiceConfig":
+        if self.database_password_file is not None and (
+            urlsplit(self.database_url.get_secret_value()).password is not None
+        ):
+            raise ValueError(
+                "database_password_file is set, and database_url holds a password too: one of them counts"
+            )
+        return self
 
     @model_validator(mode="after")
     def _local_only(self) -> "ServiceConfig":

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
 import psycopg
 import sqlalchemy
@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy import exc as sql_errors
 
+from shared.config import ConfigError, ServiceConfig
 from shared.driver import prepare, together
 from shared.errors import KeptError, Reason
 
@@ -54,11 +55,19 @@ class Database:
     """One service's database.
 
     url: SQLAlchemy URL with the psycopg driver; its `options` (libpq: settings of each session) count beside ours. pool:
-    connections at most, sized to the worker threads. `on_commit` is called with "before" and "after" around every commit; the simulation
+    connections at most, sized to the worker threads. password_file: holds the role's password; read for each new connection, so that a
+    password may be replaced under a running service. `on_commit` is called with "before" and "after" around every commit; the simulation
     crashes there.
     """
 
-    def __init__(self, url: str, *, pool: int = 10, on_commit: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool: int = 10,
+        password_file: Path | None = None,
+        on_commit: Callable[[str], None] | None = None,
+    ) -> None:
         self.engine = create_engine(
             url,
             pool_size=pool,
@@ -72,8 +81,19 @@ class Database:
             },
         )
         event.listen(self.engine, "connect", lambda connection, _: prepare(connection))
+        if password_file is not None:
+            event.listen(self.engine, "do_connect", _PasswordOf(password_file))
         self._on_commit = on_commit
         self._statements: list[tuple[Connection, float]] = []
+
+    @classmethod
+    def configured(cls, config: ServiceConfig, *, pool: int | None = None) -> Self:
+        """The database that a service is configured with. pool: in the place of the configured one."""
+        return cls(
+            config.database_url.get_secret_value(),
+            pool=pool or config.database_pool,
+            password_file=config.database_password_file,
+        )
 
     @contextmanager
     def statement(self) -> Iterator[Connection]:
@@ -158,6 +178,12 @@ class Database:
         ) as error:  # raised by what goes past SQLAlchemy: COPY, and what is too frequent for it
             raise _unavailable() from error
 
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection whose transactions are the caller's. Raises as `transaction` does."""
+        with self._translated(), self.engine.connect() as connection:
+            yield connection
+
     def is_reachable(self) -> bool:
         """Whether a statement runs now."""
         try:
@@ -175,6 +201,21 @@ class Database:
         self.engine.dispose()
 
 
+class _PasswordOf:
+    """Puts the password that the file holds now into what a connection is made with (SQLAlchemy, DialectEvents.do_connect)."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __call__(self, dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
+        try:
+            parameters["password"] = self._file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:  # its secret is being replaced, or was never there
+            raise psycopg.OperationalError(
+                f"database_password_file: {self._file} cannot be read ({type(error).__name__})"
+            ) from error
+
+
 def _options(url: str) -> str:
     """What a URL says for each session."""
     said = sqlalchemy.make_url(url).query.get("options", ())
@@ -190,7 +231,7 @@ def _alembic(migrations: Path) -> AlembicConfig:
 def migrate(database: Database, migrations: Path) -> None:
     """Brings the schema to the newest revision in `migrations` (a folder as Alembic wants it). Locks are bounded to five seconds:
     a migration that cannot get one fails and is tried again, rather than making writers queue behind it."""
-    with database.engine.connect() as connection:
+    with database.connection() as connection:
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
         try:
             connection.execute(sqlalchemy.text("SET lock_timeout = '5s'"))
@@ -220,7 +261,44 @@ def run_migrations(metadata: sqlalchemy.MetaData) -> None:
 
 
 def schema_is_current(database: Database, migrations: Path) -> bool:
-    """Whether the database is at the newest revision that this code knows."""
-    newest = ScriptDirectory.from_config(_alembic(migrations)).get_current_head()
+    """Whether the database is at the newest revision that this code knows, or at a later one: during an upgrade the schema is ahead of
+    the replicas that are still to be replaced, and every migration is one that they can live with (docs/operations/upgrade.md)."""
+    found, newest = _revisions(database, migrations)
+    return found >= newest
+
+
+def require_schema(database: Database, migrations: Path) -> None:
+    """Raises ConfigError for a database that is older than this code: nothing is done with it. One that cannot be reached may be as it
+    should; a service starts without it, and is not ready."""
+    try:
+        found, newest = _revisions(database, migrations)
+    except KeptError:
+        return
+    if found < newest:
+        raise ConfigError(
+            f"the database's schema is at revision {found or 'none'}, and this version needs {newest} or newer: "
+            "run it with --migrate first; docs/operations/upgrade.md"
+        )
+
+
+def await_schema(database: Database, migrations: Path, patience: timedelta) -> None:
+    """Returns once the schema is current. Raises RuntimeError, saying what it is instead, when it is not within `patience`."""
+    until = time.monotonic() + patience.total_seconds()
+    while True:
+        try:
+            found, newest = _revisions(database, migrations)
+            if found >= newest:
+                return
+            state = f"its schema is at revision {found or 'none'}, and {newest} is needed"
+        except KeptError:
+            state = "it cannot be reached"
+        if time.monotonic() >= until:
+            raise RuntimeError(f"the database is not ready: {state}")
+        time.sleep(min(1.0, patience.total_seconds()))
+
+
+def _revisions(database: Database, migrations: Path) -> tuple[str, str]:
+    """The database's revision ("" before the first) and the newest that this code knows. They are numbers of four digits, in order."""
+    newest = ScriptDirectory.from_config(_alembic(migrations)).get_current_head() or ""
     with database.transaction() as tx:
-        return MigrationContext.configure(tx).get_current_revision() == newest
+        return MigrationContext.configure(tx).get_current_revision() or "", newest

@@ -13,6 +13,7 @@ from datetime import timedelta
 import structlog
 
 from shared.errors import KeptError
+from shared.telemetry import JOB_FAILING
 
 _log = structlog.get_logger(__name__)
 
@@ -76,6 +77,7 @@ class JobRunner:
         while not self._stopping.is_set():
             more = False
             job.wake.clear()
+            JOB_FAILING.labels(job.name).set(failed)
             try:
                 more = job.step()
                 if failed:

@@ -25,6 +25,7 @@ from shared.identity import Caller, CallerKind, RefusedToken, with_correlation
 from shared.ids import new_id
 from shared.service import CallerAuthority, Refused
 from shared.telemetry import CALLS, RPC_REFUSED
+from shared.tracing import served
 
 _log = structlog.get_logger(__name__)
 _OURS: Final = "kept."
@@ -158,19 +159,23 @@ class Pipeline(_Interceptor):
     ) -> Callable[[Any, grpc.ServicerContext], Any]:
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             call, correlation_id, code = CALLS.begin("unary", method), new_id("call"), "OK"
-            try:
-                caller = self._admit(method, context, correlation_id)
-                checked = (
-                    _checked_stream(request) if request_streaming else self._checked(caller, method, request)
-                )
-                with within(context.time_remaining()):
-                    return behavior(checked, CallContext(context, caller))
-            except Exception as error:  # noqa: BLE001 - the one place that turns any failure into a status
-                failure = _as_kept(error, method, correlation_id, context)
-                code = failure.status.name
-                _abort(context, failure, method, correlation_id)
-            finally:
-                CALLS.end(call, code)
+            with served(method, context) as seen:
+                try:
+                    caller = self._admit(method, context, correlation_id)
+                    checked = (
+                        _checked_stream(request)
+                        if request_streaming
+                        else self._checked(caller, method, request)
+                    )
+                    with within(context.time_remaining()):
+                        return behavior(checked, CallContext(context, caller))
+                except Exception as error:  # noqa: BLE001 - the one place that turns any failure into a status
+                    failure = _as_kept(error, method, correlation_id, context)
+                    code = failure.status.name
+                    seen.failed(failure.status, failure.name, correlation_id)
+                    _abort(context, failure, method, correlation_id)
+                finally:
+                    CALLS.end(call, code)
 
         return answer
 
@@ -179,26 +184,28 @@ class Pipeline(_Interceptor):
     ) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
         def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             call, correlation_id, code = CALLS.begin("stream", method), new_id("call"), "OK"
-            try:
-                with self._long_streams.place() if self._long_streams is not None else nullcontext():
-                    caller = self._admit(method, context, correlation_id)
-                    checked = (
-                        _checked_stream(request)
-                        if request_streaming
-                        else self._checked(caller, method, request)
-                    )
-                    yield from behavior(checked, CallContext(context, caller))
-            except GeneratorExit:
-                code = ""
-                CALLS.left(call)
-                raise
-            except Exception as error:  # noqa: BLE001 - as above
-                failure = _as_kept(error, method, correlation_id, context)
-                code = failure.status.name
-                _abort(context, failure, method, correlation_id)
-            finally:
-                if code:
-                    CALLS.end(call, code)
+            with served(method, context) as seen:
+                try:
+                    with self._long_streams.place() if self._long_streams is not None else nullcontext():
+                        caller = self._admit(method, context, correlation_id)
+                        checked = (
+                            _checked_stream(request)
+                            if request_streaming
+                            else self._checked(caller, method, request)
+                        )
+                        yield from behavior(checked, CallContext(context, caller))
+                except GeneratorExit:
+                    code = ""
+                    CALLS.left(call)
+                    raise
+                except Exception as error:  # noqa: BLE001 - as above
+                    failure = _as_kept(error, method, correlation_id, context)
+                    code = failure.status.name
+                    seen.failed(failure.status, failure.name, correlation_id)
+                    _abort(context, failure, method, correlation_id)
+                finally:
+                    if code:
+                        CALLS.end(call, code)
 
         return stream
 

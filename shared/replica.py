@@ -9,7 +9,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from prometheus_client import Gauge
 
 from kept.replica.v1 import lease_pb2
 from shared.change_feed import LEASE_DURATION
@@ -18,6 +20,11 @@ from shared.errors import lease_lapsed
 from shared.jobs import Job
 
 P = TypeVar("P")
+_SENT: Final = Gauge(
+    "kept_lease_timestamp_seconds",
+    "When the poll was sent whose answer gave the newest lease (Unix time), by feed; 0 without one.",
+    ["feed"],
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class Replica(Generic[P]):
         self._table: dict[str, tuple[tuple[datetime, P], ...]] = {}
         self._rebuilding: dict[str, tuple[tuple[datetime, P], ...]] | None = None
         self._lease: _Lease | None = None
+        self._sent_at = _SENT.labels(name)
         self.job = Job(f"replica:{name}", LEASE_DURATION / 4, self.poll_once)
 
     def poll_once(self) -> bool:
@@ -100,6 +108,7 @@ class Replica(Generic[P]):
             until = sent + lease.duration.ToTimedelta().total_seconds()
             answered_at = lease.answered_at.ToDatetime(tzinfo=received_at.tzinfo)
             self._lease = _Lease(until, generation, sent, received, answered_at)
+            self._sent_at.set(received_at.timestamp() - (received - sent))
             return False
 
     def has_lease(self) -> bool:

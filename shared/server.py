@@ -24,16 +24,17 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from shared import tracing
 from shared.channels import MAX_MESSAGE_BYTES, Channels, matching_pair
 from shared.clock import Clock, SystemClock, TravellingClock
 from shared.config import ConfigError, ServiceConfig, Tls, load, render
-from shared.database import Database, migrate, schema_is_current
+from shared.database import Database, await_schema, migrate, require_schema, schema_is_current
 from shared.errors import KeptError
 from shared.identity import BearerIdentity, CertificateIdentity, TokenVerifier
 from shared.jobs import JobRunner
 from shared.pipeline import Identify, Pipeline, StreamPool
 from shared.service import Connect, Service
-from shared.telemetry import configure_logging, serve_metrics
+from shared.telemetry import SERVING, configure_logging, serve_metrics
 
 C = TypeVar("C", bound=ServiceConfig)
 Wire = Callable[[C, Clock, Database, Connect], Service]
@@ -71,6 +72,12 @@ def main(
     parser.add_argument(
         "--migrate", action="store_true", help="bring the database to the newest schema, and exit"
     )
+    parser.add_argument(
+        "--await-schema",
+        type=float,
+        metavar="SECONDS",
+        help="wait until the database has the schema that this version needs, at most this long, and exit",
+    )
     options = parser.parse_args(arguments)
     try:
         config = load(config_class, name, options.config)
@@ -79,11 +86,16 @@ def main(
             return 0
         protect_memory()
         configure_logging(name, config.log_level)
-        database = Database(config.database_url.get_secret_value(), pool=config.database_pool)
+        tracing.configure(name, config.traces)
+        database = Database.configured(config)
         if options.migrate or config.migrate_at_start:
             migrate(database, migrations)
         if options.migrate:
             return 0
+        if options.await_schema is not None:
+            await_schema(database, migrations, timedelta(seconds=options.await_schema))
+            return 0
+        require_schema(database, migrations)
         _serve(name, config, wire, database, migrations)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
@@ -163,6 +175,7 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
 
     while not stopping.wait(_READINESS_INTERVAL.total_seconds() if parts[""] else 0.1):
         for part, serving in _states(service, database, migrations).items():
+            SERVING.labels(part or "readiness").set(serving)
             if serving is not parts[part]:
                 parts[part] = serving
                 statuses.set(
@@ -181,6 +194,7 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     jobs.stop(timedelta(seconds=5))
     channels.close()
     database.close()
+    tracing.close()
     _log.info("service.stopped")
 
 

@@ -1,4 +1,4 @@
-"""Logs and metrics: structured, short, without content. Traces stay off; nothing here exports anything by itself."""
+"""Logs and metrics: structured, short, without content. Nothing here sends anything by itself; traces are in shared/tracing.py."""
 
 import logging
 import sys
@@ -22,6 +22,15 @@ RPC_REFUSED: Final = Counter(
     "kept_rpc_refused_total", "Calls that failed for a declared reason.", ["method", "reason"]
 )
 RPC_ACTIVE: Final = Gauge("kept_rpc_active_calls", "Calls in progress.", ["kind"])
+JOB_FAILING: Final = Gauge("kept_job_failing", "1 while a job's last step failed, by job.", ["job"])
+SERVING: Final = Gauge(
+    "kept_health_serving",
+    "1 while a part is well, by the name that health has for it; readiness by 'readiness'.",
+    ["part"],
+)
+CERTIFICATE_EXPIRES: Final = Gauge(
+    "kept_certificate_expiry_timestamp_seconds", "When the certificate that is in use ends (Unix time)."
+)
 ALERT: Final = Gauge("kept_alert_active", "1 while something needs a person: see docs/runbooks.", ["alert"])
 
 

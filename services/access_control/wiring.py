@@ -24,6 +24,7 @@ from services.access_control.authorization.policy import Authorization
 from services.access_control.authorization.policy_reload import PolicyReload
 from services.access_control.config import AccessControlConfig
 from services.access_control.custody import Custody
+from services.access_control.figures import Figures
 from services.access_control.grants.acts import GrantActs
 from services.access_control.grants.asking import Asking
 from services.access_control.grants.break_glass import BreakGlassReviews
@@ -141,6 +142,7 @@ def wire(
             standing_reviews.job,
             policy_reload.job,
             *notifications.jobs,
+            *Figures(database, clock).jobs,
         ],
         authority=authority,
         leases=[policies.require_lease, rules.require_lease],

@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         config = load(LoggingConfig, "logging", options.config)
-        database = Database(config.database_url.get_secret_value(), pool=1)
+        database = Database.configured(config, pool=1)
         try:
             with database.transaction() as tx:
                 distribution.distribute(tx)

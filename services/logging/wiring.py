@@ -27,6 +27,7 @@ from services.logging.servicers.lifecycle import LifecycleServicer
 from services.logging.servicers.otlp import add_otlp_servicers
 from services.logging.servicers.read import ReadServicer
 from services.logging.servicers.usage import UsageServicer
+from services.logging.stored_figures import StoredFigures
 from services.logging.subjects import Subjects
 from services.logging.usage.counting import Counting
 from services.logging.usage.folding import Folding
@@ -109,6 +110,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             feed.job,
             feed.backlog_job,
             rescreening.job,
+            StoredFigures(database).job,
             subjects.job,
             outbox.job,
         ],

@@ -76,7 +76,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         config = load(AccessControlConfig, "access_control", options.config)
-        database = Database(options.database or config.database_url.get_secret_value(), pool=1)
+        database = (
+            Database(options.database, pool=1) if options.database else Database.configured(config, pool=1)
+        )
         with database.transaction() as tx:
             opened, total = try_open(tx, Ladder(open_key_store(config.key_store)))
     except ConfigError as error:

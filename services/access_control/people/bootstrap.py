@@ -197,7 +197,7 @@ def main(arguments: list[str], migrations: Path) -> int:
         config = load(AccessControlConfig, "access_control", options.config)
         issuer = workforce_issuers(config)[0]
         clock = clock_for(config)
-        database = Database(config.database_url.get_secret_value(), pool=2)
+        database = Database.configured(config, pool=2)
         if config.migrate_at_start:
             migrate(database, migrations)
         notifications = Notifications.configured(config.notifications, database, clock)

@@ -25,6 +25,7 @@ from sqlalchemy import (
     and_,
     exists,
     false,
+    func,
     or_,
     select,
     text,
@@ -362,6 +363,17 @@ def powers_of(tx: Connection, person_id: str, now: datetime) -> list[Grant]:
             ),
         )
     ]
+
+
+def count_in_force(tx: Connection, now: datetime) -> tuple[int, int]:
+    """How many grants of data, and how many of powers, are good now."""
+    is_power = grants.c.power != 0
+    row = tx.execute(
+        select(func.count().filter(~is_power), func.count().filter(is_power)).where(
+            grants.c.state == APPROVED, grants.c.valid_from <= now, grants.c.expires_at > now
+        )
+    ).one()
+    return int(row[0]), int(row[1])
 
 
 def revoked_since(tx: Connection, since: datetime) -> frozenset[str]:

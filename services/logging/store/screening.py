@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, LiteralString
 from uuid import UUID
 
-from sqlalchemy import Connection, exists, or_, select, tuple_, update
+from sqlalchemy import Connection, exists, func, or_, select, tuple_, update
 
 from kept.safety_review.v1 import screening_pb2
 from services.logging.records import Row
@@ -154,6 +154,19 @@ def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:
         for statement in _FLAG:
             execute(tx, statement, given)
     execute(tx, _DONE, (listed(one.key[0] for one in final), [Uuid(one.key[1]) for one in final]))
+
+
+def backlog(tx: Connection, limit: int) -> tuple[int, datetime | None]:
+    """How many records wait to be screened, `limit` at most, and when the one of them was received that waits longest."""
+    waiting = (
+        select(unscreened.c.received_at)
+        .where(~unscreened.c.given_up)
+        .order_by(unscreened.c.received_at)
+        .limit(limit)
+        .subquery()
+    )
+    row = tx.execute(select(func.count(), func.min(waiting.c.received_at))).one()
+    return int(row[0]), row[1]
 
 
 def has_given_up(tx: Connection) -> bool:

@@ -1,0 +1,132 @@
+"""Every metric that an alert or a dashboard asks for is exported; every alert has a runbook; every alarm of a service has an alert."""
+
+import importlib
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Final
+
+from prometheus_client import REGISTRY
+
+from deploy.check import findings
+from deploy.check.findings import ROOT, Finding
+from deploy.check.overlay import SERVICES, Overlay
+from deploy.dashboards.__main__ import written
+
+_DOCUMENTATION: Final = ROOT / "docs" / "operations" / "metrics.md"
+RUNBOOKS: Final = ROOT / "docs" / "runbooks"
+# Prometheus makes it itself, of every target.
+_PROMETHEUS: Final = frozenset({"up"})
+_WORDS: Final = frozenset(
+    ["and", "or", "unless", "by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset"]
+)
+_TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_LABELS: Final = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\([^)]*\)")
+_NAMES: Final = re.compile(r"(?<![\w.])([a-zA-Z_:][\w:]*)(?!\w)(?!\s*\()")
+_ALARM: Final = re.compile(r'kept_alert_active\{alert="([a-z_]+)"\}')
+_RAISED: Final = re.compile(r'ALERT\.labels\(\s*"([a-z_]+)"')
+# What a metric's name may end with: its unit, or what is counted.
+_UNITS: Final = (
+    *("seconds", "bytes", "total"),
+    *("records", "messages", "calls", "grants", "keys", "entries", "unanswered", "late"),
+    *("active", "failing", "serving"),  # 1 or 0
+)
+
+
+@cache
+def exported() -> frozenset[str]:
+    """The names of all samples that the services export."""
+    for service in SERVICES:
+        importlib.import_module(f"services.{service}.wiring")
+    names: set[str] = set()
+    for family in REGISTRY.collect():
+        endings = {
+            "counter": ("_total",),
+            "histogram": ("_bucket", "_sum", "_count"),
+            "summary": ("_sum", "_count"),
+        }.get(family.type, ("",))
+        names |= {family.name + ending for ending in endings}
+    return frozenset(names)
+
+
+@cache
+def raised() -> frozenset[str]:
+    """The alarms that services raise by themselves."""
+    found: set[str] = set()
+    for folder in ("services", "shared"):
+        for path in (ROOT / folder).rglob("*.py"):
+            found |= set(_RAISED.findall(path.read_text()))
+    return frozenset(found)
+
+
+def metrics_of(expression: str) -> set[str]:
+    """The metrics that a PromQL expression asks for."""
+    bare = _LABELS.sub(" ", _TEXTS.sub('""', expression))
+    return {name for name in _NAMES.findall(bare) if name not in _WORDS}
+
+
+def check(overlay: Overlay) -> Iterator[Finding]:
+    """What is asked for and not exported, or raised and not told."""
+    rules = overlay.of_kind("PrometheusRule")
+    if not rules:
+        return
+    alarms: set[str] = set()
+    runbooks: set[str] = set()
+    for rule in rules:
+        for group in rule.value["spec"]["groups"]:
+            for alert in group["rules"]:
+                place = f"alert {alert['alert']}"
+                for name in sorted(metrics_of(alert["expr"]) - exported() - _PROMETHEUS):
+                    yield findings.of(rule, place, f"no service exports {name}")
+                asked = set(_ALARM.findall(alert["expr"]))
+                alarms |= asked
+                for name in sorted(asked - raised()):
+                    yield findings.of(rule, place, f"no service raises {name}")
+                runbook = alert.get("annotations", {}).get("runbook", "")
+                runbooks.add(runbook)
+                if not runbook or not (ROOT / runbook).is_file():
+                    yield findings.of(rule, place, f"its runbook {runbook or '(none)'} does not exist")
+                if alert.get("labels", {}).get("severity") not in ("page", "ticket"):
+                    yield findings.of(rule, place, "severity is page or ticket")
+    for name in sorted(raised() - alarms):
+        yield findings.of(rules[0], "", f"services raise {name}, and no alert tells anybody")
+    for path in sorted(RUNBOOKS.glob("*.md")):
+        if findings.relative(path) not in runbooks and path.name != "README.md":
+            yield Finding(findings.relative(path), "", "no alert leads here")
+    yield from _dashboards(overlay)
+
+
+def _dashboards(overlay: Overlay) -> Iterator[Finding]:
+    for path, text in written().items():
+        if not path.exists() or path.read_text() != text:
+            yield Finding(findings.relative(path), "", "is not what `python -m deploy.dashboards` writes")
+        shown = [one for one in overlay.of_kind("ConfigMap") if path.name in (one.value.get("data") or {})]
+        for config_map in shown:
+            for panel in json.loads(config_map.value["data"][path.name])["panels"]:
+                for target in panel["targets"]:
+                    for name in sorted(metrics_of(target["expr"]) - exported()):
+                        yield Finding(
+                            findings.relative(path), f"panel {panel['title']!r}", f"no service exports {name}"
+                        )
+        if not shown:
+            yield Finding(findings.relative(path), "", f"{overlay.name} does not show it")
+
+
+def documentation() -> str:
+    """What operators are told of metrics."""
+    return _DOCUMENTATION.read_text()
+
+
+def check_names(told: str | None = None) -> Iterator[Finding]:
+    """Metrics that do not say in what they are measured, and those that operators are not told of. told: in the place of what they are."""
+    exported()
+    told = documentation() if told is None else told
+    for family in REGISTRY.collect():
+        name = family.name + ("_total" if family.type == "counter" else "")
+        if not name.startswith("kept_"):
+            continue
+        if not name.endswith(tuple(f"_{unit}" for unit in _UNITS)):
+            yield Finding("services", name, "does not say its unit")
+        if f"`{name}`" not in told:
+            yield Finding(findings.relative(_DOCUMENTATION), name, "is exported and does not stand here")

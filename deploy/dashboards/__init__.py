@@ -1,0 +1,1 @@
+"""Grafana dashboards, made by a program: `python -m deploy.dashboards` writes deploy/components/monitoring/dashboards/*.json."""

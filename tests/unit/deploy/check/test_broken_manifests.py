@@ -1,0 +1,751 @@
+"""Each rule of `make deploy-check` finds the manifest that breaks it, and names file and field."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY, Gauge
+
+from deploy.check import measured, schemas
+from deploy.check.__main__ import RULES, check
+from deploy.check.findings import ROOT, Finding
+from deploy.check.kustomize.build import Read
+from deploy.check.overlay import OVERLAYS, Overlay
+
+BASE, COMPONENTS, OVERLAY = "deploy/base", "deploy/components", "deploy/overlays"
+WORKLOAD, SETTINGS, LOGGING = f"{BASE}/workload.yaml", f"{BASE}/settings.yaml", f"{BASE}/logging.yaml"
+CONFIG = f"{BASE}/config"
+POLICIES, IDENTITIES = f"{COMPONENTS}/network-policies", f"{COMPONENTS}/cert-manager/identities.yaml"
+ALERTS = f"{COMPONENTS}/monitoring/alerts.yaml"
+PRODUCTION = f"{OVERLAY}/production"
+
+
+def edited(file: str, old: str, new: str) -> Read:
+    """Reads manifests as they are, but for one place of one file."""
+    target = ROOT / file
+
+    def read(path: Path) -> str:
+        text = path.read_text()
+        if path != target:
+            return text
+        assert old in text, f"{file} has no {old!r} to break"
+        return text.replace(old, new)
+
+    return read
+
+
+def rules(read: Read, name: str = "production") -> list[Finding]:
+    """What the rules say of an overlay."""
+    overlay = Overlay.rendered(name, read)
+    return [finding for rule in RULES for finding in rule(overlay)] + overlay.problems
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_manifests_are_well(name: str) -> None:
+    overlay, found = check(name)
+    assert overlay is not None
+    assert not found
+    assert {"Deployment", "Job", "NetworkPolicy"} <= {resource.kind for resource in overlay.resources}
+
+
+def test_metrics_say_their_unit_and_operators_are_told_of_each() -> None:
+    assert "kept_lease_timestamp_seconds" in measured.exported()
+    assert not list(measured.check_names())
+    untold = {finding.field for finding in measured.check_names("`kept_job_failing` alone")}
+    assert "kept_open_grants" in untold
+    assert "kept_job_failing" not in untold
+
+
+def test_a_metric_without_a_unit_is_found() -> None:
+    measured.exported()
+    gauge = Gauge("kept_lease_lag", "Of a test.")
+    try:
+        (finding,) = measured.check_names("`kept_lease_lag`" + measured.documentation())
+    finally:
+        REGISTRY.unregister(gauge)
+    assert (finding.field, finding.text) == ("kept_lease_lag", "does not say its unit")
+
+
+# (file, what stands there, what breaks it, the finding's file, a part of its field, a part of its text)
+Case = tuple[str, str, str, str, str, str]
+HARDENING: list[Case] = [
+    (
+        WORKLOAD,
+        "automountServiceAccountToken: false",
+        "automountServiceAccountToken: true",
+        SETTINGS,
+        "spec.automountServiceAccountToken",
+        "has to be false",
+    ),
+    (
+        WORKLOAD,
+        "enableServiceLinks: false",
+        "enableServiceLinks: true",
+        SETTINGS,
+        "enableServiceLinks",
+        "has to be false",
+    ),
+    (WORKLOAD, "runAsNonRoot: true", "runAsNonRoot: false", SETTINGS, "runAsNonRoot", "has to be true"),
+    (WORKLOAD, "runAsUser: 65532", "runAsUser: 0", SETTINGS, "runAsUser", "is 0"),
+    (WORKLOAD, "type: RuntimeDefault", "type: Unconfined", SETTINGS, "seccompProfile.type", "Unconfined"),
+    (
+        WORKLOAD,
+        "    spec:\n",
+        "    spec:\n      hostNetwork: true\n",
+        SETTINGS,
+        "hostNetwork",
+        "nothing of the machine's",
+    ),
+    (
+        WORKLOAD,
+        "          emptyDir:\n            medium: Memory\n            sizeLimit: 64Mi",
+        "          hostPath:\n            path: /tmp",
+        SETTINGS,
+        "volumes[tmp]",
+        "hostPath",
+    ),
+    (
+        WORKLOAD,
+        "allowPrivilegeEscalation: false",
+        "allowPrivilegeEscalation: true",
+        SETTINGS,
+        "containers[service].securityContext.allowPrivilegeEscalation",
+        "is True",
+    ),
+    (
+        WORKLOAD,
+        "readOnlyRootFilesystem: true",
+        "readOnlyRootFilesystem: false",
+        LOGGING,
+        "initContainers[schema].securityContext.readOnlyRootFilesystem",
+        "is False",
+    ),
+    (WORKLOAD, "drop: [ALL]", "drop: [NET_RAW]", SETTINGS, "capabilities.drop", "[ALL]"),
+    (
+        WORKLOAD,
+        "drop: [ALL]",
+        "drop: [ALL]\n              add: [SYS_PTRACE]",
+        SETTINGS,
+        "capabilities.add",
+        "left out",
+    ),
+    (
+        f"{BASE}/migrations/job.yaml",
+        "readOnlyRootFilesystem: true",
+        "readOnlyRootFilesystem: false",
+        f"{BASE}/migrations/settings.yaml",
+        "containers[migrate]",
+        "is False",
+    ),
+    (
+        SETTINGS,
+        "            limits:\n              memory: 1Gi\n",
+        "",
+        SETTINGS,
+        "containers[service].resources.limits.memory",
+        "set",
+    ),
+    (SETTINGS, "              cpu: 100m\n", "", SETTINGS, "resources.requests.cpu", "set"),
+    (
+        WORKLOAD,
+        "              service: liveness\n            periodSeconds: 10",
+        "            periodSeconds: 10",
+        SETTINGS,
+        "livenessProbe.grpc.service",
+        "liveness",
+    ),
+    (
+        WORKLOAD,
+        "          readinessProbe:\n            grpc:\n              port: 8081\n",
+        "          readinessProbe:\n            httpGet:\n              port: 8081\n",
+        SETTINGS,
+        "readinessProbe.grpc.port",
+        "health port",
+    ),
+    (
+        WORKLOAD,
+        "                seconds: 5\n",
+        "                seconds: 1\n",
+        SETTINGS,
+        "preStop.sleep.seconds",
+        "endpoints go first",
+    ),
+    (
+        WORKLOAD,
+        "terminationGracePeriodSeconds: 60",
+        "terminationGracePeriodSeconds: 40",
+        SETTINGS,
+        "terminationGracePeriodSeconds",
+        "is 40; preStop",
+    ),
+    (
+        f"{CONFIG}/logging.toml",
+        "grace_seconds = 25",
+        "grace_seconds = 100",
+        LOGGING,
+        "terminationGracePeriodSeconds",
+        "take 120",
+    ),
+    (WORKLOAD, "maxUnavailable: 0", "maxUnavailable: 1", SETTINGS, "maxUnavailable", "has to be 0"),
+    (
+        SETTINGS,
+        "topology.kubernetes.io/zone",
+        "topology.kubernetes.io/region",
+        SETTINGS,
+        "topologySpreadConstraints",
+        "zone",
+    ),
+    (SETTINGS, "replicas: 2", "replicas: 1", SETTINGS, "spec.replicas", "is 1"),
+    (
+        f"{COMPONENTS}/autoscaling/logging.yaml",
+        "minReplicas: 3",
+        "minReplicas: 1",
+        LOGGING,
+        "spec.replicas",
+        "is 1",
+    ),
+    (
+        f"{COMPONENTS}/autoscaling/logging.yaml",
+        "maxReplicas: 20",
+        "maxReplicas: 40",
+        f"{COMPONENTS}/cloudnative-pg/logging.yaml",
+        "max_connections",
+        "40 replicas",
+    ),
+    (
+        SETTINGS,
+        "  maxUnavailable: 1\n",
+        "  maxUnavailable: 2\n",
+        SETTINGS,
+        "PodDisruptionBudget",
+        "maxUnavailable: 1",
+    ),
+    (SETTINGS, ', --await-schema, "600"]', "]", SETTINGS, "initContainers.0.command", "waits for the schema"),
+    (
+        SETTINGS,
+        "            defaultMode: 288\n        - name: mail",
+        "            defaultMode: 292\n        - name: mail",
+        SETTINGS,
+        "volumes[token-keys].secret.defaultMode",
+        "everybody",
+    ),
+    (
+        LOGGING,
+        "          envFrom: *configured\n",
+        "          envFrom:\n            - secretRef:\n                name: logging-db-app\n",
+        LOGGING,
+        "containers[service].envFrom.0",
+        "files only",
+    ),
+    (
+        SETTINGS,
+        "          envFrom: *configured\n",
+        "          envFrom: *configured\n          env:\n            - {name: X, valueFrom: {secretKeyRef: {name: a, key: b}}}\n",
+        SETTINGS,
+        "env[X]",
+        "files only",
+    ),
+    (
+        f"{PRODUCTION}/kustomization.yaml",
+        "digest: sha256:" + "0" * 64,
+        "newTag: latest",
+        SETTINGS,
+        "image",
+        "is no digest",
+    ),
+    (
+        f"{BASE}/namespace.yaml",
+        "enforce: restricted",
+        "enforce: baseline",
+        f"{BASE}/namespace.yaml",
+        "enforce",
+        "restricted",
+    ),
+    (f"{BASE}/settings.yaml", "clusterIP: None", "clusterIP: 10.0.0.1", SETTINGS, "spec.clusterIP", "None"),
+    (
+        f"{BASE}/settings.yaml",
+        "  name: settings\nautomountServiceAccountToken: false",
+        "  name: settings\nautomountServiceAccountToken: true",
+        SETTINGS,
+        "ServiceAccount settings",
+        "has to be false",
+    ),
+    (
+        f"{BASE}/namespace.yaml",
+        "apiVersion: v1",
+        "apiVersion: batch/v1\nkind: CronJob\nmetadata:\n  name: nightly\n---\napiVersion: v1",
+        f"{BASE}/namespace.yaml",
+        "CronJob nightly",
+        "no CronJob",
+    ),
+    (
+        f"{BASE}/namespace.yaml",
+        "apiVersion: v1",
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: pin\n---\napiVersion: v1",
+        f"{BASE}/namespace.yaml",
+        "Secret pin",
+        "no secret stands",
+    ),
+]
+NETWORK: list[Case] = [
+    (
+        f"{POLICIES}/default.yaml",
+        "policyTypes: [Ingress, Egress]",
+        "policyTypes: [Ingress]",
+        POLICIES,
+        "",
+        "nothing denies by default",
+    ),
+    # Retention's way to logging, at logging's end and at its own.
+    (
+        f"{POLICIES}/logging.yaml",
+        "app.kubernetes.io/name: retention",
+        "app.kubernetes.io/name: settings",
+        POLICIES,
+        "",
+        "no policy for retention → logging port 8443 (Ingress)",
+    ),
+    (
+        f"{POLICIES}/logging.yaml",
+        "app.kubernetes.io/name: retention",
+        "app.kubernetes.io/name: settings",
+        f"{POLICIES}/logging.yaml",
+        "spec.ingress.0",
+        "opens what no contract declares: settings → logging",
+    ),
+    (
+        f"{POLICIES}/retention.yaml",
+        "              app.kubernetes.io/name: safety-review\n",
+        "              app.kubernetes.io/name: retention\n",
+        POLICIES,
+        "",
+        "no policy for retention → safety_review port 8443 (Egress)",
+    ),
+    (
+        f"{POLICIES}/access-control.yaml",
+        "    - from:\n",
+        "    - from:\n        - namespaceSelector: {}\n",
+        f"{POLICIES}/access-control.yaml",
+        "spec.ingress",
+        "opens what no contract declares",
+    ),
+    (
+        f"{POLICIES}/logging.yaml",
+        'kept.dev/model-gateway: "true"',
+        'kept.dev/anybody: "true"',
+        POLICIES,
+        "",
+        "no policy for namespace kept.dev/model-gateway → logging",
+    ),
+    (
+        f"{POLICIES}/settings.yaml",
+        "except: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16]",
+        "except: []",
+        f"{POLICIES}/settings.yaml",
+        "spec.egress",
+        "settings → anywhere port 443",
+    ),
+    (
+        f"{POLICIES}/databases.yaml",
+        "              app.kubernetes.io/name: settings\n",
+        "              app.kubernetes.io/name: logging\n",
+        f"{POLICIES}/databases.yaml",
+        "spec.ingress.0",
+        "logging → settings's database",
+    ),
+    (
+        f"{POLICIES}/settings.yaml",
+        "      ports:\n        - protocol: TCP\n          port: 9443\n",
+        "",
+        f"{POLICIES}/settings.yaml",
+        "spec.ingress",
+        "people → settings port 0",
+    ),
+    (
+        f"{CONFIG}/safety_review.toml",
+        "[peers]",
+        '[peers]\nlogging = "logging.kept.svc.cluster.local:8443"',
+        f"{BASE}/safety-review.yaml",
+        "peers.logging",
+        "none that it may call",
+    ),
+    (
+        f"{CONFIG}/logging.toml",
+        'settings = "settings.kept',
+        'settings = "setting.kept',
+        LOGGING,
+        "peers.settings",
+        "it is at settings.kept.svc.cluster.local:8443",
+    ),
+    # Traces that are on without a way to the collector, and a way without traces.
+    (
+        f"{PRODUCTION}/installation/installation.env",
+        "ENVIRONMENT=production",
+        'ENVIRONMENT=production\nTRACES={endpoint = "https://collector.example:4317"}',
+        POLICIES,
+        "",
+        "no policy for every service → namespace kept.dev/collector port 4317",
+    ),
+    (
+        f"{PRODUCTION}/kustomization.yaml",
+        "components:\n",
+        "components:\n  - ../../components/tracing\n",
+        f"{COMPONENTS}/tracing/network-policy.yaml",
+        "spec.egress.0",
+        "opens what no contract declares: every service",
+    ),
+]
+PORTS: list[Case] = [
+    (
+        WORKLOAD,
+        "containerPort: 8443",
+        "containerPort: 8444",
+        SETTINGS,
+        "ports[grpc-services]",
+        "listens on 8443",
+    ),
+    (
+        f"{CONFIG}/settings.toml",
+        "0.0.0.0:8081",
+        "0.0.0.0:8082",
+        SETTINGS,
+        "startupProbe.grpc.port",
+        "is 8081; plaintext health is on 8082",
+    ),
+    (
+        SETTINGS,
+        "      port: 9443\n",
+        "      port: 443\n",
+        SETTINGS,
+        "spec.ports[grpc-people]",
+        "listens on 9443",
+    ),
+    (
+        SETTINGS,
+        "    - name: metrics\n",
+        "    - name: grpc-health\n      port: 8081\n      targetPort: grpc-health\n    - name: metrics\n",
+        SETTINGS,
+        "spec.ports[grpc-health]",
+        "kubelet",
+    ),
+    (
+        f"{BASE}/settings.yaml",
+        "    app.kubernetes.io/component: service\n  ports:",
+        "  ports:",
+        SETTINGS,
+        "spec.selector",
+        "selects the pods of Job",
+    ),
+    (
+        f"{COMPONENTS}/gateway/logging.yaml",
+        "port: 9443",
+        "port: 8443",
+        f"{COMPONENTS}/gateway/logging.yaml",
+        "backendRefs",
+        "not a port for people",
+    ),
+    (
+        f"{COMPONENTS}/monitoring/service-monitors.yaml",
+        "- port: metrics",
+        "- port: metric",
+        f"{COMPONENTS}/monitoring/service-monitors.yaml",
+        "endpoints.0.port",
+        "has no port metric",
+    ),
+    (
+        f"{COMPONENTS}/autoscaling/logging.yaml",
+        "    name: logging\n",
+        "    name: loggings\n",
+        f"{COMPONENTS}/autoscaling/logging.yaml",
+        "scaleTargetRef",
+        "no such Deployment",
+    ),
+]
+NAMES: list[Case] = [
+    (
+        f"{CONFIG}/settings.toml",
+        'audience = "kept:settings"',
+        'audiense = "kept:settings"',
+        SETTINGS,
+        "configuration",
+        "audiense",
+    ),
+    (f"{PRODUCTION}/installation/settings.env", "MAIL=", "MAYL=", SETTINGS, "configuration", "mayl"),
+    (
+        f"{PRODUCTION}/installation/installation.env",
+        "TRUST_DOMAIN=kept.example",
+        "TRUST_DOMAIN=Kept_Example",
+        SETTINGS,
+        "configuration",
+        "trust_domain",
+    ),
+    (
+        f"{PRODUCTION}/installation/kustomization.yaml",
+        "name: settings-installation",
+        "name: setting-installation",
+        f"{PRODUCTION}/installation/settings.env",
+        "",
+        "nobody reads it",
+    ),
+    (SETTINGS, "- name: config\n", "- name: konfig\n", SETTINGS, "volumeMounts", "no volume config"),
+    (
+        SETTINGS,
+        "-m, services.settings, --config, /etc/kept/settings.toml]",
+        "-m, services.logging, --config, /etc/kept/settings.toml]",
+        SETTINGS,
+        "containers[service].command",
+        "services.settings",
+    ),
+    (
+        SETTINGS,
+        "serviceAccountName: settings",
+        "serviceAccountName: setting",
+        SETTINGS,
+        "serviceAccountName",
+        "no ServiceAccount setting",
+    ),
+    (
+        f"{BASE}/retention.yaml",
+        "secretName: retention-signing-key",
+        "secretName: retention-key",
+        f"{BASE}/retention.yaml",
+        "volumes",
+        "nothing makes the Secret retention-key",
+    ),
+    (
+        IDENTITIES,
+        "spiffe://domain/logging",
+        "spiffe://domain/loging",
+        IDENTITIES,
+        "spec.uris",
+        "spiffe://kept.example/logging",
+    ),
+    (
+        IDENTITIES,
+        "    - access-control.domain",
+        "    - access.domain",
+        IDENTITIES,
+        "spec.dnsNames",
+        "access-control.kept.example",
+    ),
+    (IDENTITIES, "server auth, client auth", "server auth", IDENTITIES, "spec.usages", "client auth"),
+    (
+        IDENTITIES,
+        "secretName: retention-identity",
+        "secretName: retention-id",
+        f"{COMPONENTS}/cert-manager",
+        "",
+        "retention has no identity",
+    ),
+    (
+        f"{COMPONENTS}/gateway/logging.yaml",
+        "hostname: logging.domain",
+        "hostname: log.domain",
+        f"{COMPONENTS}/gateway/logging.yaml",
+        "validation.hostname",
+        "logging.kept.example",
+    ),
+    (
+        f"{BASE}/migrations/kustomization.yaml",
+        "nameSuffix: -",
+        "nameSuffix: -9-",
+        f"{BASE}/migrations/kustomization.yaml",
+        "nameSuffix",
+        "there is no Job settings-migrate",
+    ),
+    (
+        f"{BASE}/migrations/logging.yaml",
+        "--migrate]",
+        "--print-config]",
+        f"{BASE}/migrations/logging.yaml",
+        "command",
+        "does not migrate",
+    ),
+    (
+        f"{PRODUCTION}/kustomization.yaml",
+        "  - ../../components/key-store-hsm\n",
+        "",
+        f"{BASE}/access-control.yaml",
+        "volumes",
+        "one key store",
+    ),
+    (
+        f"{PRODUCTION}/installation/installation.env",
+        'kind = "workforce"',
+        'kind = "customer"',
+        f"{BASE}/access-control.yaml",
+        "issuers",
+        "nobody signs in workforce",
+    ),
+]
+MEASURED: list[Case] = [
+    (
+        ALERTS,
+        "kept_lease_timestamp_seconds",
+        "kept_lease_seconds",
+        ALERTS,
+        "alert KeptLeaseLagging",
+        "no service exports kept_lease_seconds",
+    ),
+    (
+        ALERTS,
+        'alert=\\"retention_run_late\\"',
+        'alert=\\"retention_run_slow\\"',
+        ALERTS,
+        "alert KeptRetentionRunLate",
+        "no service raises retention_run_slow",
+    ),
+    (
+        ALERTS,
+        'alert=\\"retention_run_late\\"',
+        'alert=\\"retention_run_slow\\"',
+        ALERTS,
+        "",
+        "services raise retention_run_late",
+    ),
+    (
+        ALERTS,
+        "docs/runbooks/lease-lagging.md",
+        "docs/runbooks/lease.md",
+        ALERTS,
+        "alert KeptLeaseLagging",
+        "docs/runbooks/lease.md does not exist",
+    ),
+    (
+        ALERTS,
+        "docs/runbooks/lease-lagging.md",
+        "docs/runbooks/outbox.md",
+        "docs/runbooks/lease-lagging.md",
+        "",
+        "no alert leads here",
+    ),
+    (ALERTS, "severity: page", "severity: loud", ALERTS, "alert KeptReplicaDown", "page or ticket"),
+    (
+        f"{COMPONENTS}/monitoring/dashboards/kept-promises.json",
+        "kept_open_grants",
+        "kept_grants_open",
+        f"{COMPONENTS}/monitoring/dashboards/kept-promises.json",
+        "panel 'Grants open'",
+        "no service exports kept_grants_open",
+    ),
+    (
+        f"{COMPONENTS}/monitoring/kustomization.yaml",
+        "      - dashboards/kept-calls.json\n",
+        "",
+        f"{COMPONENTS}/monitoring/dashboards/kept-calls.json",
+        "",
+        "does not show it",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [*HARDENING, *NETWORK, *PORTS, *NAMES, *MEASURED],
+    ids=lambda case: f"{case[4] or case[0]}: {case[5]}",
+)
+def test_what_breaks_a_rule_is_found_and_named(case: Case) -> None:
+    file, old, new, where, field, text = case
+    found = rules(edited(file, old, new))
+    assert any(
+        finding.file.startswith(where) and field in finding.field and text in finding.text
+        for finding in found
+    ), "\n".join(map(str, found))
+
+
+SCHEMA: list[Case] = [
+    (SETTINGS, "replicas: 2", "replica: 2", SETTINGS, "spec", "'replica' was unexpected"),
+    (
+        WORKLOAD,
+        "failureThreshold: 60",
+        "failureThreshold: many",
+        SETTINGS,
+        "startupProbe.failureThreshold",
+        "not of type",
+    ),
+    (
+        f"{COMPONENTS}/cert-manager/authority.yaml",
+        "algorithm: ECDSA",
+        "algorithm: ROT13",
+        f"{COMPONENTS}/cert-manager/authority.yaml",
+        "privateKey.algorithm",
+        "ROT13",
+    ),
+    (
+        f"{COMPONENTS}/cloudnative-pg/cluster.yaml",
+        "enableSuperuserAccess",
+        "superuserAccess",
+        f"{COMPONENTS}/cloudnative-pg/settings.yaml",
+        "spec",
+        "superuserAccess",
+    ),
+    (
+        f"{COMPONENTS}/autoscaling/logging.yaml",
+        "autoscaling/v2",
+        "autoscaling/v2beta2",
+        f"{COMPONENTS}/autoscaling/logging.yaml",
+        "kind",
+        "no schema of autoscaling/v2beta2",
+    ),
+    (
+        f"{BASE}/namespace.yaml",
+        "  labels:",
+        "  annotations:\n  labels:",
+        f"{BASE}/namespace.yaml",
+        "metadata.annotations",
+        "says nothing",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", SCHEMA, ids=lambda case: f"{case[4]}: {case[5]}")
+def test_what_no_server_would_take_is_found_and_named(case: Case) -> None:
+    file, old, new, where, field, text = case
+    found = list(schemas.check(Overlay.rendered("production", edited(file, old, new)).resources))
+    assert any(
+        finding.file.startswith(where) and field in finding.field and text in finding.text
+        for finding in found
+    ), "\n".join(map(str, found))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "text"),
+    [
+        (f"{BASE}/kustomization.yaml", "namespace: kept", "namePrefix: kept-", "namePrefix is not supported"),
+        (
+            f"{BASE}/kustomization.yaml",
+            "  - logging.yaml\n",
+            "  - loging.yaml\n",
+            "loging.yaml: cannot be read",
+        ),
+        (
+            f"{BASE}/kustomization.yaml",
+            "  - logging.yaml\n",
+            "  - logging.yaml\n  - logging.yaml\n",
+            "is there twice",
+        ),
+        (f"{BASE}/kustomization.yaml", "      kind: Deployment", "      kind: StatefulSet", "nothing is"),
+        (
+            f"{OVERLAY}/local/kustomization.yaml",
+            "/spec/instances",
+            "/spec/instance",
+            "there is nothing there",
+        ),
+        (f"{COMPONENTS}/cert-manager/kustomization.yaml", "spec.uris.0", "spec.uris.1", "has no spec.uris.1"),
+    ],
+)
+def test_a_kustomization_that_does_not_render_is_named(file: str, old: str, new: str, text: str) -> None:
+    overlay, found = check("local", edited(file, old, new))
+    assert overlay is None
+    assert text in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("expression", "metrics"),
+    [
+        ("time() - max by (job, kind) (kept_a_seconds > 0) > 600", {"kept_a_seconds"}),
+        ('sum(rate(kept_b_total{code="x", kind=~"kept_c.*"}[5m])) and up == 0', {"kept_b_total", "up"}),
+        ("histogram_quantile(0.99, sum by (le) (rate(kept_d_bucket[5m])))", {"kept_d_bucket"}),
+    ],
+)
+def test_the_metrics_of_an_expression_are_read(expression: str, metrics: set[str]) -> None:
+    assert measured.metrics_of(expression) == metrics
