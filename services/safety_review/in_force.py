@@ -41,11 +41,13 @@ def tried(file: Path) -> Matcher:
     return matcher
 
 
-def draft(content: bytes) -> Matcher:
-    """A draft of a rules file, compiled and tried on its own examples. Raises RULES_REFUSED."""
+def draft(content: bytes, *, keeps_examples: bool = True) -> Matcher:
+    """A draft of a rules file, compiled. keeps_examples: tried on its own examples too, as what goes into force must be. Raises
+    RULES_REFUSED."""
     try:
         matcher = Matcher(parse_rules(content, name="draft"))
-        _require_examples(matcher, "draft")
+        if keeps_examples:
+            _require_examples(matcher, "draft")
     except RulesError as error:
         raise refused(error) from None
     return matcher

@@ -58,7 +58,9 @@ class _Rules(rules_pb2_grpc.RuleServiceServicer):
         self._address = address
 
     def ListRuleChanges(self, request: Any, context: Any) -> rules_pb2.ListRuleChangesResponse:
-        return rules_pb2.ListRuleChangesResponse(changes=[rules_pb2.RuleChange(organization_id=self._address)])
+        return rules_pb2.ListRuleChangesResponse(
+            changes=[rules_pb2.RuleChange(organization_id=self._address)]
+        )
 
 
 def _replica(address: str, port: int) -> grpc.Server:

@@ -92,7 +92,7 @@ class Evaluations:
         self, person_id: str, set_id: str, candidate_rules: bytes, controls: Sequence[str]
     ) -> Evaluation:
         """The figures of a set. Raises NOT_FOUND, SET_ENDED, RULES_REFUSED."""
-        candidate = draft(candidate_rules) if candidate_rules else None
+        candidate = draft(candidate_rules, keeps_examples=False) if candidate_rules else None
         with self._database.transaction() as tx:
             found = store.find(tx, set_id)
             if found is None:
