@@ -8,7 +8,7 @@ import grpc
 from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, keys_pb2_grpc
 from kept.logging.v1 import ingest_pb2_grpc, lifecycle_pb2_grpc, read_pb2_grpc, usage_pb2_grpc
 from kept.retention.v1 import rules_pb2_grpc
-from kept.safety_review.v1 import screening_pb2_grpc
+from kept.safety_review.v1 import log_rules_pb2_grpc, screening_pb2_grpc
 from kept.settings.v1 import policies_pb2_grpc
 from services.logging import store
 from services.logging.config import LoggingConfig
@@ -17,6 +17,7 @@ from services.logging.ended_grants import EndedGrants
 from services.logging.epoch_keys import EpochKeys
 from services.logging.ingest import Ingest
 from services.logging.lifecycle import Lifecycle
+from services.logging.log_questions import LogQuestions
 from services.logging.otlp.exporting import Exporting
 from services.logging.partitions import Partitions
 from services.logging.policies import LoggingAuthority, Policies
@@ -67,6 +68,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         patience=timedelta(seconds=config.screening_patience_seconds),
     )
     rescreening = Rescreening(database, authz, screen, feed)
+    log_questions = LogQuestions(database, log_rules_pb2_grpc.LogRuleServiceStub(connect("safety_review")))
     counting = Counting(database, clock)
     reports = Reports(database, clock, policies, counting)
     ingest = Ingest(
@@ -112,6 +114,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             feed.job,
             feed.backlog_job,
             rescreening.job,
+            log_questions.job,
             StoredFigures(database).job,
             subjects.job,
             outbox.job,

@@ -50,6 +50,7 @@ def upheld(
         .where(
             flags.c.case_id.in_({case_id for case_id, _ in wanted}),
             flags.c.record_id.in_({record_id for _, record_id in wanted}),
+            flags.c.finding_id.is_(None),  # what was only counted says nothing about its text
             cases.c.state == UPHELD,
         )
     )
