@@ -351,7 +351,7 @@ def test_an_answer_to_no_question_is_refused_and_nothing_changed(made: World, sp
 
 def test_only_logging_asks_and_answers_and_only_safety_staff_lists(made: World) -> None:
     for caller in (made.peer("retention"), made.staff()):
-        with refused(Reason.REASON_NOT_AUTHORIZED):
+        with refused(Reason.REASON_CALLER_NOT_ALLOWED):
             caller.log_rules.TakeLogQuestion(log_rules_pb2.TakeLogQuestionRequest())
     with refused(Reason.REASON_NOT_AUTHORIZED):
         made.nobody().log_rules.ListLogRules(log_rules_pb2.ListLogRulesRequest())
