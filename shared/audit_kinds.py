@@ -204,6 +204,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "subject_request.completed": _kind("What holds had kept is gone too.", "certificate_id"),
     # logging
     "partition.dropped": _kind("A day's rows were dropped.", "day dropped held"),
+    "rows.held": _kind("Rows are kept beyond their day for a hold.", "hold_kind"),
     "rows.released": _kind("Rows that a hold kept were removed.", "removed"),
     "subject.fenced": _kind("Nothing older of one end user is written from now on."),
     "subject.erased": _kind(
@@ -214,7 +215,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "How long data live changed.",
         "term run_window_seconds effective_at version term_before run_window_seconds_before",
     ),
-    "hold.placed": _kind("A hold was placed.", "hold_kind reference review_at"),
+    "hold.placed": _kind("A hold was placed.", "hold_kind reference request_id review_at"),
     "hold.confirmed": _kind("A second person confirmed a hold.", "hold_kind"),
     "hold.activated": _kind("A hold keeps what it names.", "hold_kind kept lost"),
     "hold.failed": _kind("A hold came too late for what it names.", "hold_kind kept lost"),
@@ -240,6 +241,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "erasure.completed": _kind("What holds had kept of it is gone too.", "certificate_id"),
     "certificate.signed": _kind(
         "A certificate of deletion was signed.", "certificate_id certificate_sha256 key_id"
+    ),
+    # any service
+    "database.caught_up": _kind(
+        "A service found its database older than this log, and made up for it.",
+        "service found_at replayed unknown",
     ),
     # safety review
     "records.flagged": _kind("Rules matched records.", "category rules matches rules_version"),

@@ -57,7 +57,19 @@ class Lifecycle:
             if store.lock_hold(tx, hold_id):
                 raise wrong_state("The hold was released.", "released")
             stripes.take(tx, organization_id)
-            kept = store.hold(tx, hold_id, organization_id, record_ids, kind)
+            kept, are_new = store.hold(tx, hold_id, organization_id, record_ids, kind)
+            if are_new:  # a restored database has to know what it must not drop
+                self._outbox.audit(
+                    tx,
+                    entry(
+                        "rows.held",
+                        actor=_ACTOR,
+                        at=self._clock.now(),
+                        organization_id=organization_id,
+                        subjects=[hold_id, *(row.record_id for row in kept)],
+                        facts={} if kind is None else {"hold_kind": kind},
+                    ),
+                )
         there = {row.record_id for row in kept}
         return kept, [one for one in record_ids if one not in there]
 

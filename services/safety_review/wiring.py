@@ -5,9 +5,10 @@ from typing import cast
 
 import grpc
 
-from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc
+from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, keys_pb2_grpc
 from kept.retention.v1 import holds_pb2_grpc
 from kept.safety_review.v1 import cases_pb2_grpc, detectors_pb2_grpc, lifecycle_pb2_grpc, screening_pb2_grpc
+from services.safety_review import replay, store
 from services.safety_review.config import SafetyReviewConfig
 from services.safety_review.flags import Flags
 from services.safety_review.lifecycle import Lifecycle
@@ -25,6 +26,7 @@ from shared.clock import Clock
 from shared.config import ConfigError
 from shared.database import Database
 from shared.jobs import Job
+from shared.replay import Replay
 from shared.service import Connect, Registrar, Service
 
 
@@ -33,18 +35,31 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     matcher = _matcher(config)
     access_control = connect("access_control")
     authz = authz_pb2_grpc.AuthzServiceStub(access_control)
+    audits = audit_pb2_grpc.AuditServiceStub(access_control)
     notices = Notices(
         database,
         clock,
         holds_pb2_grpc.HoldServiceStub(connect("retention")),
         authz,
-        audit_pb2_grpc.AuditServiceStub(access_control),
+        audits,
     )
     outbox = notices.outbox
     flags = Flags(clock, outbox, version_of(matcher.rules), timedelta(days=config.flag_hold_days))
     screening = Screening(database, clock, matcher, flags)
     reviews = Reviews(database, clock, outbox, timedelta(hours=config.claim_hours))
     lifecycle = Lifecycle(database, clock, outbox)
+
+    keys = keys_pb2_grpc.KeyServiceStub(access_control)
+    catching_up = Replay(
+        "safety_review",
+        store.audit_position,
+        database,
+        clock,
+        outbox,
+        audits.ListOwnEntries,
+        replay.applies(outbox, lifecycle),
+        replay.finish(database, clock, keys.ListWithheldRecords),
+    )
 
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
@@ -56,14 +71,17 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     remote = RemoteAuthority(authz)
     return Service(
         register=register,
-        jobs=(
-            outbox.job,
-            Job("old_verdicts", timedelta(minutes=10), screening.prune),
-            Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
+        jobs=catching_up.guarding(
+            [
+                outbox.job,
+                Job("old_verdicts", timedelta(minutes=10), screening.prune),
+                Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
+            ]
         ),
+        gate=catching_up.require,
         authority=remote,
         refused=remote.refused,
-        parts={"outbox": outbox.is_well},
+        parts={"audit_log": catching_up.is_caught_up, "outbox": outbox.is_well},
     )
 
 

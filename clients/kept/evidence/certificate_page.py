@@ -118,6 +118,7 @@ _SAID: Final = (
             ("Rule in force", "rule"),
             ("Further certificate", "further"),
             ("Completes", "completes"),
+            ("Repeats", "repeats"),
             ("Format", "format"),
         ),
     ),

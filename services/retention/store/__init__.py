@@ -7,12 +7,21 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from services.retention.store.tables import metadata, outbox, rule_changes
+from services.retention.store.tables import audit_position, metadata, outbox, rule_changes
 from shared.change_feed import Change
 
 Tx = Connection
 
-__all__ = ["Tx", "change_in_force", "lock", "metadata", "outbox", "rule_changes", "try_lock"]
+__all__ = [
+    "Tx",
+    "audit_position",
+    "change_in_force",
+    "lock",
+    "metadata",
+    "outbox",
+    "rule_changes",
+    "try_lock",
+]
 
 
 def lock(tx: Tx, name: str) -> None:

@@ -47,6 +47,7 @@ from shared.inprocess import InProcess
 from shared.redaction import Secret
 from shared.service import Registrar, Service
 from tests.support.clocks import ManualClock
+from tests.support.own_entries import listed
 
 PASSWORD: Final = "correct horse battery"
 ERASURE: Final = "erasure_" + "0" * 26
@@ -107,7 +108,12 @@ class Peers(
         self, request: audit_pb2.AppendEntriesRequest, context: Any
     ) -> audit_pb2.AppendEntriesResponse:
         self.entries += request.entries
-        return audit_pb2.AppendEntriesResponse(appended=len(request.entries))
+        return audit_pb2.AppendEntriesResponse(appended=len(request.entries), position=len(self.entries))
+
+    def ListOwnEntries(
+        self, request: audit_pb2.ListOwnEntriesRequest, context: Any
+    ) -> audit_pb2.ListOwnEntriesResponse:
+        return listed(self.entries, request)
 
     def SyncMember(
         self, request: directory_pb2.SyncMemberRequest, context: Any

@@ -60,6 +60,7 @@ access_control.AuditService/GetConsistencyProof
 access_control.AuditService/GetInclusionProof
 access_control.AuditService/GetTreeHead
 access_control.AuditService/ListEntries
+access_control.AuditService/ListOwnEntries
 access_control.AuditService/ListSigningKeys
 access_control.AuthzService/WatchEndedGrants
 access_control.DirectoryService/GetMe
@@ -72,6 +73,7 @@ access_control.GrantService/ListGrants
 access_control.GrantService/WatchGrant
 access_control.KeyService/GetKeyStatus
 access_control.KeyService/ListDestroyedEpochs
+access_control.KeyService/ListWithheldRecords
 retention.CertificateService/GetCertificate
 retention.CertificateService/ListCertificates
 retention.CertificateService/ListSigningKeys
