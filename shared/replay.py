@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import wraps
 from typing import Final
 
 import structlog
@@ -104,10 +105,11 @@ class Replay:
         return self._reached is not None
 
     def guarding(self, jobs: Sequence[Job]) -> list[Job]:
-        """This job, and the others as they may run: only behind the gate."""
-        return [self.job, *(Job(job.name, job.interval, self._guarded(job.step), job.wake) for job in jobs)]
+        """The jobs as they may run, only behind the gate; and this one."""
+        return [*(Job(job.name, job.interval, self._guarded(job.step), job.wake) for job in jobs), self.job]
 
     def _guarded(self, step: Callable[[], bool]) -> Callable[[], bool]:
+        @wraps(step)
         def guarded() -> bool:
             self.require()
             return step()

@@ -100,6 +100,8 @@ class Peers(
     failing: KeptError | None = None
     # Whether retention's answer about an end user gets lost on its way.
     losing: bool = False
+    # Whether the audit log tells nobody of own entries.
+    is_log_down: bool = False
 
     def Check(self, request: authz_pb2.CheckRequest, context: Any) -> authz_pb2.CheckResponse:
         return authz_pb2.CheckResponse(person_id=request.token)
@@ -113,6 +115,8 @@ class Peers(
     def ListOwnEntries(
         self, request: audit_pb2.ListOwnEntriesRequest, context: Any
     ) -> audit_pb2.ListOwnEntriesResponse:
+        if self.is_log_down:
+            raise peer_unavailable("access_control")
         return listed(self.entries, request)
 
     def SyncMember(
@@ -170,12 +174,14 @@ class Stubs:
 
 
 class World:
-    """One settings service with everything around it."""
+    """One settings service with everything around it. beside: one whose clock and peers it shares."""
 
-    def __init__(self, url: str, *, grace_days: int = 14, **configured: Any) -> None:
-        self.clock = ManualClock()
+    def __init__(
+        self, url: str, *, grace_days: int = 14, beside: "World | None" = None, **configured: Any
+    ) -> None:
+        self.clock = ManualClock() if beside is None else beside.clock
         self.database = Database(url)
-        self.peers = Peers()  # type: ignore[abstract]  # the stubs ask for every method
+        self.peers = Peers() if beside is None else beside.peers  # type: ignore[abstract]  # the stubs ask for every method
         self._url = url
         played = InProcess(Service(self.peers.register, (), _Nobody()))
         here = "127.0.0.1:1"
