@@ -223,9 +223,7 @@ def test_a_customer_that_was_entered_since_is_known_by_its_id(
         sign_in(restored, admin.email)
 
 
-def test_nobody_gets_an_answer_before_and_no_job_runs(
-    world: World, back_up: Callable[[], Restore]
-) -> None:
+def test_nobody_gets_an_answer_before_and_no_job_runs(world: World, back_up: Callable[[], Restore]) -> None:
     restore = back_up()
     admin = world.admin()
     restored = restore()
