@@ -81,7 +81,7 @@ class Story:
         self.customers.chooses_zero_data_retention(self.silent)
         world.time.advance(timedelta(minutes=1))
         world.leases()
-        with mock.patch.object(self.customers, "_some_open", lambda but: self.gone):
+        with mock.patch.object(self.customers, "_some_open", return_value=self.gone):
             self.customers.leaves()
         self.customers.passes_erasure_on(self.forgets, "u1")
         self._settled()

@@ -6,7 +6,9 @@ from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select, update
 
+from kept.access_control.v1 import audit_pb2
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import interactions_pb2
 from kept.options.v1 import roles_pb2
@@ -20,7 +22,9 @@ from kept.settings.v1 import (
     organizations_pb2,
     policies_pb2,
 )
+from services.settings import store
 from shared.errors import KeptError
+from shared.outbox import AUDIT
 from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.settings.test_zero_data_retention import ask, decide
 from tests.unit.settings.world import ERASURE, PASSWORD, World, refused
@@ -261,3 +265,39 @@ def test_role_changes_are_followed_and_others_hear_of_them(
     )
     restored = restore()
     assert sign_in(restored, colleague.email).role == roles_pb2.CUSTOMER_ROLE_ADMIN
+
+
+def test_an_entry_whose_delivery_was_not_noted_is_known(world: World, url: str) -> None:
+    """A process died between the audit log's answer and its own commit: the entry is in both, and nothing is older than anything."""
+    world.admin()
+    with world.database.transaction() as tx:
+        waiting = (
+            tx.execute(select(store.outbox.c.payload).where(store.outbox.c.kind == AUDIT)).scalars().all()
+        )
+    world.peers.entries += [audit_pb2.AuditEntry.FromString(payload) for payload in waiting]
+    another = World(url, beside=world)
+    assert policies_of(another) == policies_of(world)
+    another.run_jobs()
+    assert waiting
+    assert "database.caught_up" not in {one.kind for one in world.peers.entries}
+    another.database.close()
+
+
+def test_a_database_that_is_put_back_under_a_running_service_closes_it(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    admin = world.admin()
+    back_up()
+    [replay] = [job for job in world.service.jobs if job.name == "replay"]
+    ask(world, admin)
+    world.run_jobs()
+    with world.database.transaction() as tx:  # as if it were the backup, which knows neither
+        tx.execute(update(store.audit_position).values(position=1))
+    world.peers.is_log_down = True
+    with pytest.raises(KeptError):
+        replay.step()
+    with refused(reasons_pb2.REASON_CATCHING_UP):
+        policies_of(world)
+    world.peers.is_log_down = False
+    replay.step()
+    assert policies_of(world)
