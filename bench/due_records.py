@@ -64,7 +64,8 @@ class Took:
 class DueRecords:
     """A world with some organizations, into which records are put, and out of which a run takes them."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, server: Postgres, world: World) -> None:
+        self._server = server
         self.world = world
         self._scene = Scene(world)
         begin(self._scene)
@@ -97,6 +98,8 @@ class DueRecords:
         looks.run("logging", "ANALYZE interactions")
         sys.stderr.write("\n")
         self.world.settle()
+        with self._server.administration() as connection:
+            connection.execute("CHECKPOINT")  # of what was added; not in the middle of what is measured
 
     def _hold(self, organization_id: str, record_id: bytes, records: int) -> None:
         holds = holds_pb2_grpc.HoldServiceStub(self.world.service("safety_review", "retention"))
@@ -160,7 +163,7 @@ def due_records() -> Iterator[DueRecords]:
             databases = Databases(TestServer(server))
             world = World(random.Random("bench"), databases, home / "world", WorldTime())
             try:
-                yield DueRecords(world)
+                yield DueRecords(server, world)
             finally:
                 world.close()
                 databases.close()

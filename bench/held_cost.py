@@ -10,7 +10,8 @@ from bench.figures import Figure, median_ratio
 def measure(small: bool) -> Iterator[Figure]:
     """`held_cost`, and the seconds behind it."""
     rows, rounds = (50_000, 2) if small else (10_000_000, 2)
-    with_holds, without = [], []
+    with_holds: list[float] = []
+    without: list[float] = []
     for _ in range(rounds):
         for held, came in ((rows // 100, with_holds), (0, without)):
             with due_records() as records:  # holds outlive a run: each begins without any

@@ -117,7 +117,8 @@ def _nobody(request: object) -> object:
 def measure(small: bool) -> Iterator[Figure]:
     """`retention_ratio`, and the seconds behind it."""
     rows, rounds = (50_000, 5) if small else (10_000_000, 5)
-    over, under = [], []
+    over: list[float] = []
+    under: list[float] = []
     with tempfile.TemporaryDirectory(prefix="kept-bench-") as directory:
         home = Path(directory)
         server = Postgres(home / "data", port=free_ports(1)[0], password="bench", log=home / "log")

@@ -11,7 +11,8 @@ from bench.figures import Figure, median_ratio
 def measure(small: bool) -> Iterator[Figure]:
     """`unreadable_growth`, and the seconds behind it."""
     few, many, rounds = (1_000, 50_000, 2) if small else (10_000, 10_000_000, 3)
-    over, under = [], []
+    over: list[float] = []
+    under: list[float] = []
     with due_records() as records:
         records.put(few)
         records.run()  # not counted: the first of everything

@@ -103,7 +103,9 @@ def _health(profile: Profile, channel: "grpc.Channel", service: str) -> Iterator
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     try:
-        whole, database, leases, outbox = (serves(part) for part in ("", "database", "leases", "outbox"))
+        whole, database, log, leases, outbox = (
+            serves(part) for part in ("", "database", "audit_log", "leases", "outbox")
+        )
     except KeptError as error:
         yield Finding(service, "bad", error.text, "Check the address, and that the service runs.")
         return
@@ -119,6 +121,15 @@ def _health(profile: Profile, channel: "grpc.Channel", service: str) -> Iterator
             "bad",
             "does not answer, or has another version's schema",
             "Look at the database; after an upgrade, run the migrations.",
+        )
+    if log:
+        yield Finding(f"{service} audit log", "ok", "tells of nothing that the database does not know")
+    elif log is False:
+        yield Finding(
+            f"{service} audit log",
+            "bad",
+            "not asked yet, or tells of more than the database knows: everything is refused",
+            "Look whether access control serves; after a restore, wait until it has made up for what it missed (docs/backups.md).",
         )
     if leases:
         yield Finding(f"{service} leases", "ok", "in force")
