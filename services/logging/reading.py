@@ -16,7 +16,7 @@ from kept.logging.v1 import read_pb2
 from services.logging.ended_grants import EndedGrants
 from services.logging.records import StoredRow
 from services.logging.scope import EVERYTHING, Extent, Selection, extent_of, outside_scope, selection_of
-from services.logging.showing import log_data_of, shown
+from services.logging.showing import show, show_log_data
 from services.logging.store import reading as store
 from services.logging.store.reading import Page, Span
 from shared.clock import Clock
@@ -31,7 +31,7 @@ _PAGE: Final = 100
 _OPEN_AT_ONCE: Final = 500
 # Sealed content that one read has in memory at most, in bytes, unless a single record has more.
 _PART_BYTES: Final = 8 * 1024 * 1024
-# What a batch has at most, in bytes, unless a single record has more.
+# What a batch has of content at most, in bytes, unless a single record has more.
 _BATCH_BYTES: Final = 1024 * 1024
 _FOLLOW_SECONDS: Final = 0.25
 # How far back a following read looks for records that were committed after younger ones.
@@ -78,7 +78,7 @@ class Reading:
 
     def page(
         self, question: Question, after: bytes | None, limit: int
-    ) -> tuple[list[read_pb2.InteractionRecord], bytes | None]:
+    ) -> tuple[read_pb2.ListInteractionsResponse, bytes | None]:
         """Log data of up to `limit` records after an id, oldest first, and the id to go on after (None on the last page). A filter may
         leave a page short, or empty, that is not the last. Raises what access control's decision raises, INVALID_ARGUMENT,
         OUTSIDE_SCOPE, LEASE_LAPSED."""
@@ -86,7 +86,10 @@ class Reading:
         self._require_all_there(read)
         found = self._page(read, after, limit)
         self._open(read, found.rows)
-        return [log_data_of(row) for row in found.rows], found.after
+        answer = read_pb2.ListInteractionsResponse()
+        for row in found.rows:
+            show_log_data(answer.records.add(), row)
+        return answer, found.after
 
     def stream(
         self,
@@ -96,9 +99,9 @@ class Reading:
         batch_size: int,
         follow: bool,
         is_active: Callable[[], bool],
-    ) -> Iterator[list[read_pb2.InteractionRecord]]:
-        """The records after an id, oldest first, up to `batch_size` at a time and never none; with `follow`, those that come later too, as
-        long as `is_active`.
+    ) -> Iterator[read_pb2.ReadInteractionsResponse]:
+        """The records after an id, oldest first, as `records` of answers, up to `batch_size` in each and never none; with `follow`, those
+        that come later too, as long as `is_active`.
 
         A followed record that was committed more than 30 seconds after younger ones is not sent; the next read finds it. Raises as `page`
         does, and GRANT_REVOKED, GRANT_EXPIRED or PEER_UNAVAILABLE as soon as the grant does not stand any more or nobody knows.
@@ -111,7 +114,8 @@ class Reading:
         while is_active():
             found = self._page(read, after, at_once)
             for batch in self._shown(read, found.rows, batch_size):
-                recent.add(batch)
+                if follow:
+                    recent.add(batch.records)
                 yield batch
             if found.after is None:
                 break
@@ -123,7 +127,7 @@ class Reading:
             for start in range(0, len(fresh), at_once):
                 rows = self._rows_of(read, fresh[start : start + at_once])
                 for batch in self._shown(read, rows, batch_size):
-                    recent.add(batch)
+                    recent.add(batch.records)
                     yield batch
             if not fresh:
                 self._ended.wait(_FOLLOW_SECONDS)
@@ -190,7 +194,7 @@ class Reading:
     def _page(self, read: _Read, after: bytes | None, limit: int) -> Page:
         span = self._span(read)
         with self._database.transaction() as tx:
-            return store.page(tx, span, after, limit)
+            return store.page(tx, span, after, limit, carry_content=_shows_content(read))
 
     def _fresh(self, read: _Read, floor: bytes | None, recent: "_Recent") -> list[bytes]:
         """Ids after `floor` that were not sent, of the moments since shortly before the last look."""
@@ -203,11 +207,12 @@ class Reading:
     def _rows_of(self, read: _Read, record_ids: list[bytes]) -> list[StoredRow]:
         span = self._span(read)
         with self._database.transaction() as tx:
-            return store.page(tx, replace(span, record_ids=frozenset(record_ids)), None, len(record_ids)).rows
+            named = replace(span, record_ids=frozenset(record_ids))
+            return store.page(tx, named, None, len(record_ids), carry_content=_shows_content(read)).rows
 
     def _shown(
         self, read: _Read, rows: list[StoredRow], batch_size: int
-    ) -> Iterator[list[read_pb2.InteractionRecord]]:
+    ) -> Iterator[read_pb2.ReadInteractionsResponse]:
         """Opens rows and gives them out, looking before each batch whether the grant still stands. A budget that does not
         reach for all of them is used up to its end."""
         for part in _parts(rows):
@@ -215,7 +220,7 @@ class Reading:
 
     def _shown_part(
         self, read: _Read, rows: list[StoredRow], batch_size: int
-    ) -> Iterator[list[read_pb2.InteractionRecord]]:
+    ) -> Iterator[read_pb2.ReadInteractionsResponse]:
         self._require_standing(read)
         try:
             keys = self._open(read, rows)
@@ -226,42 +231,54 @@ class Reading:
             yield from self._shown_part(read, rows[:middle], batch_size)
             yield from self._shown_part(read, rows[middle:], batch_size)
             return
-        contents: dict[bytes, bytes] = {}
-        if keys:
+        self._load(read, [row for row in rows if row.content is None and row.record_id in keys])
+        batch, size, begin = read_pb2.ReadInteractionsResponse(), 0, 0
+        for index, row in enumerate(rows):
+            if index - begin == batch_size:
+                yield from self._still(read, rows[begin:index], batch)
+                batch, size, begin = read_pb2.ReadInteractionsResponse(), 0, index
+            # As it is when it is open: what was sealed may be a thousandth of it.
+            record_size = show(batch.records.add(), row, read.question.detail, keys.get(row.record_id))
+            row.content = None
+            if size and size + record_size > _BATCH_BYTES:
+                larger = read_pb2.ReadInteractionsResponse(records=batch.records[-1:])
+                del batch.records[-1]
+                yield from self._still(read, rows[begin:index], batch)
+                batch, size, begin = larger, 0, index
+            size += record_size
+        yield from self._still(read, rows[begin:], batch)
+
+    def _load(self, read: _Read, rows: list[StoredRow]) -> None:
+        """Loads the sealed contents that did not come with their rows."""
+        if rows:
             with self._database.transaction() as tx:
-                contents = store.contents(tx, read.question.organization_id, sorted(keys))
-        batch: list[tuple[StoredRow, read_pb2.InteractionRecord]] = []
-        size = 0
-        for row in rows:
-            if len(batch) == batch_size:
-                yield from self._still(read, batch)
-                batch, size = [], 0
-            record = shown(row, read.question.detail, keys.get(row.record_id), contents.get(row.record_id))
-            if batch_size > 1:
-                record_size = record.ByteSize()  # as it is now: what was sealed may be a thousandth of it
-                if batch and size + record_size > _BATCH_BYTES:
-                    yield from self._still(read, batch)
-                    batch, size = [], 0
-                size += record_size
-            batch.append((row, record))
-        yield from self._still(read, batch)
+                asked = [row.record_id for row in rows]
+                contents = store.contents(tx, read.question.organization_id, asked)
+            for row in rows:
+                row.content = contents.get(row.record_id)
 
     def _still(
-        self, read: _Read, batch: list[tuple[StoredRow, read_pb2.InteractionRecord]]
-    ) -> Iterator[list[read_pb2.InteractionRecord]]:
+        self, read: _Read, rows: list[StoredRow], batch: read_pb2.ReadInteractionsResponse
+    ) -> Iterator[read_pb2.ReadInteractionsResponse]:
         """What of a batch may be sent now: a reader may take her time between two answers, and what ended meanwhile, the grant or a
-        record's term, ended."""
+        record's term, ended. rows: those that the batch shows, oldest first."""
         self._require_standing(read)
         living = self._living(read)
-        records = [record for row, record in batch if row.is_held or row.record_id >= living]
-        if records:
-            yield records
+        if rows[0].record_id < living:
+            records = [
+                record
+                for row, record in zip(rows, batch.records, strict=True)
+                if row.is_held or row.record_id >= living
+            ]
+            batch = read_pb2.ReadInteractionsResponse(records=records)
+        if batch.records:
+            yield batch
 
     def _open(self, read: _Read, rows: list[StoredRow]) -> dict[bytes, bytes]:
         """The keys of rows, after access control has written down who gets them; none for METADATA."""
         if not rows:
             return {}
-        with_keys = read.question.detail != grants_pb2.DETAIL_METADATA
+        with_keys = _shows_content(read)
         sealed = {
             row.data_key_id: row.sealed_data_key
             for row in rows
@@ -287,6 +304,10 @@ class Reading:
             )
         )
         return {one.record_id: one.key for one in answer.keys}
+
+
+def _shows_content(read: _Read) -> bool:
+    return read.question.detail != grants_pb2.DETAIL_METADATA
 
 
 def _parts(rows: list[StoredRow]) -> Iterator[list[StoredRow]]:

@@ -26,8 +26,9 @@ class ReadServicer(read_pb2_grpc.ReadServiceServicer):
         """See the contract."""
         question = _question(request, grants_pb2.DETAIL_METADATA, context)
         after = pages.decode_record_id(request.page_token, "page_token")
-        records, last = self._reading.page(question, after, request.page_size or _DEFAULT_PAGE)
-        return read_pb2.ListInteractionsResponse(records=records, next_page_token=pages.encode(last or b""))
+        answer, last = self._reading.page(question, after, request.page_size or _DEFAULT_PAGE)
+        answer.next_page_token = pages.encode(last or b"")
+        return answer
 
     def ReadInteractions(
         self, request: read_pb2.ReadInteractionsRequest, context: grpc.ServicerContext
@@ -43,11 +44,12 @@ class ReadServicer(read_pb2_grpc.ReadServiceServicer):
             is_active=context.is_active,
         )
         for batch in batches:
-            cursor = pages.encode(batch[-1].record_id)
+            cursor = pages.encode(batch.records[-1].record_id)
             if request.batch_size:
-                yield read_pb2.ReadInteractionsResponse(records=batch, cursor=cursor)
+                batch.cursor = cursor
+                yield batch
             else:
-                yield read_pb2.ReadInteractionsResponse(record=batch[0], cursor=cursor)
+                yield read_pb2.ReadInteractionsResponse(record=batch.records[0], cursor=cursor)
 
 
 def _question(

@@ -1,36 +1,60 @@
 """How records are found again: those of partitions, and those that holds keep beyond them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final, LiteralString
-from uuid import UUID
+from typing import Final, LiteralString
 
-from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, Table, exists, func, null, select
+from sqlalchemy import Connection
 
 from kept.retention.v1 import holds_pb2
 from services.logging.records import PRODUCTION, StoredRow
 from services.logging.scope import EVERYTHING, Selection
-from services.logging.store.tables import (
-    RECORD_COLUMNS,
-    RECORD_TYPES,
-    data_keys,
-    holds,
-    interactions,
-    retained,
-)
 from shared.driver import Uuid
 from shared.driver import rows as answered
 
 # How many records are looked at for one page. Nothing but the key has an index: every other would cost all that is ever recorded, for
 # questions that few ask. So a filter that matches little costs a page this much, some 20 ms, and no more.
 SCANNED: Final = 10_000
+# Sealed content up to this size comes with its row where it is asked for, in bytes: a second look-up takes longer than to carry it.
+CARRIED: Final = 16 * 1024
 
-
-_LOG_DATA: Final = tuple(name for name in RECORD_COLUMNS if name != "content")
-# Ids as the 16 bytes that they are: to make objects of them takes longer than the rest of a row.
-_UUIDS: Final = frozenset(
-    name for name, kind in zip(RECORD_COLUMNS, RECORD_TYPES, strict=True) if kind == "uuid"
+# In the order of StoredRow's fields. Ids as the 16 bytes that they are: to make objects of them takes longer than the rest of a row.
+_FIELDS: Final[LiteralString] = (
+    "SELECT organization_id, uuid_send(record_id), received_at, gateway, application, model, end_user, prompt_tokens, generation_tokens, "
+    "finish_reason, latency_us, coalesce(api_key_kind, %(production)b), uuid_send(data_key_id), "
+    "CASE WHEN octet_length(content) <= %(carried)b THEN content END, 0, coalesce(octet_length(content), 0)"
+)
+_PARTITIONS: Final[LiteralString] = "interactions"
+_RETAINED: Final[LiteralString] = "retained"
+_ROWS: Final[dict[LiteralString, LiteralString]] = {
+    _PARTITIONS: _FIELDS + ", false, NULL FROM interactions WHERE ",
+    _RETAINED: _FIELDS + ", true, sealed_data_key FROM retained WHERE ",
+}
+_IDS: Final[dict[LiteralString, LiteralString]] = {
+    _PARTITIONS: "SELECT uuid_send(record_id) FROM interactions WHERE ",
+    _RETAINED: "SELECT uuid_send(record_id) FROM retained WHERE ",
+}
+_FLAGGED: Final[dict[LiteralString, LiteralString]] = {
+    table: "EXISTS (SELECT FROM holds WHERE holds.organization_id = " + table + ".organization_id "
+    "AND holds.record_id = " + table + ".record_id AND holds.kind = %(flagged)b)"
+    for table in (_PARTITIONS, _RETAINED)
+}
+_EQUAL: Final[dict[str, LiteralString]] = {
+    "application": "application = %(application)b",
+    "model": "model = %(model)b",
+    "end_user": "end_user = %(end_user)b",
+    "finish_reason": "finish_reason = %(finish_reason)b",
+}
+_BOUNDED: Final[dict[str, tuple[LiteralString, LiteralString]]] = {
+    "prompt_tokens": ("prompt_tokens >= %(prompt_tokens_least)b", "prompt_tokens <= %(prompt_tokens_most)b"),
+    "generation_tokens": (
+        "generation_tokens >= %(generation_tokens_least)b",
+        "generation_tokens <= %(generation_tokens_most)b",
+    ),
+}
+_DATA_KEYS: Final[LiteralString] = (
+    "SELECT uuid_send(data_key_id), sealed FROM data_keys WHERE organization_id = %b AND data_key_id = ANY(%b::uuid[])"
 )
 # The bounds name the partitions in which these may lie; without them all are looked through.
 _CONTENTS: Final[tuple[LiteralString, ...]] = (
@@ -62,9 +86,9 @@ class Page:
     after: bytes | None
 
 
-def page(tx: Connection, span: Span, after: bytes | None, limit: int) -> Page:
-    """The first records of the span after an id, at most `limit`, with their sealed data keys and without content: one record may have
-    megabytes of it (`contents`). Fewer, or none, when no more of `SCANNED` records are wanted.
+def page(tx: Connection, span: Span, after: bytes | None, limit: int, *, carry_content: bool = False) -> Page:
+    """The first records of the span after an id, at most `limit`, with their sealed data keys. Fewer, or none, when no more of `SCANNED`
+    records are wanted. carry_content: whether with sealed content of up to `CARRIED` bytes; one record may have megabytes (`contents`).
 
     Partitions are read before `retained`: what is dropped between the two statements was copied before.
     """
@@ -74,13 +98,16 @@ def page(tx: Connection, span: Span, after: bytes | None, limit: int) -> Page:
         span = replace(span, high=_next(last))
     rows: dict[bytes, StoredRow] = {}
     for table in _tables(span):
-        rows |= {row.record_id: row for row in _select(tx, table, span, low, limit + 1)}
+        found = _select(tx, table, span, low, limit + 1, CARRIED if carry_content else -1)
+        rows |= {row.record_id: row for row in found}
     chosen = [rows[record_id] for record_id in sorted(rows)[:limit]]
-    return Page(_with_data_keys(tx, chosen), chosen[-1].record_id if len(rows) > limit else last)
+    return Page(
+        _with_data_keys(tx, span.organization_id, chosen), chosen[-1].record_id if len(rows) > limit else last
+    )
 
 
-def _tables(span: Span) -> tuple[Table, ...]:
-    return (retained,) if span.selection.flagged else (interactions, retained)
+def _tables(span: Span) -> tuple[LiteralString, ...]:
+    return (_RETAINED,) if span.selection.flagged else (_PARTITIONS, _RETAINED)
 
 
 def _last_scanned(tx: Connection, span: Span, low: bytes) -> bytes | None:
@@ -91,9 +118,9 @@ def _last_scanned(tx: Connection, span: Span, low: bytes) -> bytes | None:
     for table in _tables(span):
         begin = _begin(table, span, low)
         if begin < span.high:
-            query = _within(select(table.c.record_id), table, replace(span, selection=EVERYTHING), begin)
-            found = tx.execute(query.order_by(table.c.record_id).offset(SCANNED - 1).limit(1)).scalar()
-            ends += [] if found is None else [found.bytes]
+            where, values = _within(table, replace(span, selection=EVERYTHING), begin)
+            query = _IDS[table] + where + " ORDER BY record_id OFFSET %(scanned)b LIMIT 1"
+            ends += [one for (one,) in answered(tx, query, values | {"scanned": SCANNED - 1})]
     return min(ends, default=None)
 
 
@@ -104,8 +131,8 @@ def ids(tx: Connection, span: Span, after: bytes | None) -> list[bytes]:
     for table in _tables(span):
         begin = _begin(table, span, low)
         if begin < span.high:
-            query = _within(select(table.c.record_id), table, span, begin)
-            found |= {one.bytes for one in tx.execute(query).scalars()}
+            where, values = _within(table, span, begin)
+            found |= {one for (one,) in answered(tx, _IDS[table] + where, values)}
     return sorted(found)
 
 
@@ -117,56 +144,56 @@ def _next(record_id: bytes) -> bytes:
     return (int.from_bytes(record_id) + 1).to_bytes(16)
 
 
-def _begin(table: Table, span: Span, low: bytes) -> bytes:
+def _begin(table: LiteralString, span: Span, low: bytes) -> bytes:
     """From where on a table's records count: what is due counts only in `retained`."""
-    return low if table is retained else max(low, span.living)
+    return low if table == _RETAINED else max(low, span.living)
 
 
-def _within(query: Select[Any], table: Table, span: Span, low: bytes) -> Select[Any]:
-    query = query.where(
-        table.c.organization_id == span.organization_id,
-        table.c.record_id >= UUID(bytes=low),
-        table.c.record_id < UUID(bytes=span.high),
-        *_wanted(table, span.selection),
-    )
-    if span.record_ids is None:
-        return query
-    return query.where(table.c.record_id.in_([UUID(bytes=one) for one in sorted(span.record_ids)]))
-
-
-def _wanted(table: Table, selection: Selection) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [
-        table.c[name] == value
-        for name in ("application", "model", "end_user", "finish_reason")
-        if (value := getattr(selection, name))
+def _within(table: LiteralString, span: Span, low: bytes) -> tuple[LiteralString, dict[str, object]]:
+    """The condition that a record of a table is in the span, and what it names."""
+    wanted = span.selection
+    conditions: list[LiteralString] = [
+        "organization_id = %(organization)b",
+        "record_id >= %(low)b",
+        "record_id < %(high)b",
     ]
-    for name in ("prompt_tokens", "generation_tokens"):
-        least, most = getattr(selection, name)
-        conditions += [] if least is None else [table.c[name] >= least]
-        conditions += [] if most is None else [table.c[name] <= most]
-    if selection.flagged:
-        conditions.append(
-            exists().where(
-                holds.c.organization_id == table.c.organization_id,
-                holds.c.record_id == table.c.record_id,
-                holds.c.kind == holds_pb2.HOLD_KIND_FLAGGED,
-            )
-        )
-    return conditions
+    values: dict[str, object] = {
+        "organization": span.organization_id,
+        "low": Uuid(low),
+        "high": Uuid(span.high),
+    }
+    for name, condition in _EQUAL.items():
+        if value := getattr(wanted, name):
+            conditions.append(condition)
+            values[name] = value
+    for name, bounds in _BOUNDED.items():
+        for bound, condition, value in zip(("least", "most"), bounds, getattr(wanted, name), strict=True):
+            if value is not None:
+                conditions.append(condition)
+                values[f"{name}_{bound}"] = value
+    if wanted.flagged:
+        conditions.append(_FLAGGED[table])
+        values["flagged"] = holds_pb2.HOLD_KIND_FLAGGED
+    if span.record_ids is not None:
+        conditions.append("record_id = ANY(%(record_ids)b::uuid[])")
+        values["record_ids"] = [Uuid(one) for one in sorted(span.record_ids)]
+    return " AND ".join(conditions), values
 
 
-def _select(tx: Connection, table: Table, span: Span, low: bytes, limit: int) -> list[StoredRow]:
+def _select(
+    tx: Connection, table: LiteralString, span: Span, low: bytes, limit: int, carried: int
+) -> list[StoredRow]:
     low = _begin(table, span, low)
     if low >= span.high:
         return []
-    columns: list[Any] = [
-        func.uuid_send(table.c[name], type_=LargeBinary) if name in _UUIDS else table.c[name]
-        for name in _LOG_DATA
-    ]
-    columns.append(func.coalesce(func.octet_length(table.c.content), 0))
-    columns.append(retained.c.sealed_data_key if table is retained else null())
-    query = _within(select(*columns), table, span, low).order_by(table.c.record_id).limit(limit)
-    return [_stored_row(row, is_held=table is retained) for row in tx.execute(query)]
+    where, values = _within(table, span, low)
+    values |= {"limit": limit, "carried": carried, "production": PRODUCTION}
+    found = answered(tx, _ROWS[table] + where + " ORDER BY record_id LIMIT %(limit)b", values)
+    return [StoredRow(*(*row[:10], _latency(row[10]), *row[11:])) for row in found]
+
+
+def _latency(microseconds: int | None) -> timedelta | None:
+    return None if microseconds is None else timedelta(microseconds=microseconds)
 
 
 def contents(tx: Connection, organization_id: str, record_ids: Collection[bytes]) -> dict[bytes, bytes]:
@@ -180,29 +207,13 @@ def contents(tx: Connection, organization_id: str, record_ids: Collection[bytes]
     return found
 
 
-def _with_data_keys(tx: Connection, rows: list[StoredRow]) -> list[StoredRow]:
-    missing = {row.data_key_id for row in rows if row.data_key_id is not None and row.sealed_data_key is None}
-    sealed: dict[bytes, bytes] = {}
-    if missing:
-        asked = select(data_keys.c.data_key_id, data_keys.c.sealed).where(
-            data_keys.c.organization_id.in_({row.organization_id for row in rows}),
-            data_keys.c.data_key_id.in_(sorted(UUID(bytes=one) for one in missing)),
-        )
-        sealed = {row.data_key_id.bytes: row.sealed for row in tx.execute(asked)}
+def _with_data_keys(tx: Connection, organization_id: str, rows: list[StoredRow]) -> list[StoredRow]:
+    missing = {row.data_key_id for row in rows if row.sealed_data_key is None} - {None}
+    if not missing:
+        return rows
+    asked = [Uuid(one) for one in missing if one is not None]
+    sealed = dict(answered(tx, _DATA_KEYS, (organization_id, asked)))
     for row in rows:
-        if row.data_key_id is not None and row.sealed_data_key is None:
+        if row.sealed_data_key is None:
             row.sealed_data_key = sealed.get(row.data_key_id)
     return rows
-
-
-def _stored_row(row: Sequence[Any], *, is_held: bool) -> StoredRow:
-    values = dict(zip(_LOG_DATA, row[:-2], strict=True))
-    latency = values.pop("latency_us")
-    values["api_key_kind"] = values["api_key_kind"] or PRODUCTION
-    return StoredRow(
-        **values,
-        latency=None if latency is None else timedelta(microseconds=latency),
-        is_held=is_held,
-        content_size=row[-2],
-        sealed_data_key=row[-1],
-    )

@@ -212,13 +212,13 @@ def test_a_read_that_finds_nothing_for_long_ends_with_its_grant(
     looks = 0
     page = reading.page
 
-    def counted(*arguments: Any) -> reading.Page:
+    def counted(*arguments: Any, **options: Any) -> reading.Page:
         nonlocal looks
         looks += 1
         if looks == 2:
             shelf.world.peers.ended.append(GRANT)
             shelf.world.jobs["ended_grants"].step()
-        return page(*arguments)
+        return page(*arguments, **options)
 
     monkeypatch.setattr(reading, "page", counted)
     with pytest.raises(KeptError) as ended:
