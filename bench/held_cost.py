@@ -9,7 +9,7 @@ from bench.figures import Figure, median_ratio
 
 def measure(small: bool) -> Iterator[Figure]:
     """`held_cost`, and the seconds behind it."""
-    rows, rounds = (50_000, 2) if small else (10_000_000, 2)
+    rows, rounds = (20_000, 1) if small else (10_000_000, 2)
     with_holds: list[float] = []
     without: list[float] = []
     for _ in range(rounds):

@@ -11,6 +11,7 @@ from typing import Final
 from bench.figures import Figure, median_ratio, seconds
 from deploy.local.ports import free_ports
 from deploy.local.postgres import Postgres
+from kept.access_control.v1 import audit_pb2
 from services.logging import store
 from services.logging.lifecycle import Lifecycle
 from services.logging.store import partitions
@@ -110,7 +111,7 @@ class Days:
             connection.exec_driver_sql(statement)
 
 
-def _nobody(request: object) -> object:
+def _nobody(request: audit_pb2.AppendEntriesRequest) -> audit_pb2.AppendEntriesResponse:
     raise AssertionError("nothing is delivered here")
 
 

@@ -77,7 +77,7 @@ class ChangeFeed:
 
     def append(self, tx: Connection, subject: str, payload: bytes, since: datetime | None = None) -> Change:
         """Adds a change in the caller's transaction, which from here on holds up polls: commit soon. since: when it came into force, for
-        one that this database has forgotten (shared.replay); no poll is answered before all of them are back."""
+        one that this database has forgotten (shared.outbox.replay); no poll is answered before all of them are back."""
         table = self._table
         tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(self._lock, 0))))
         last = tx.execute(

@@ -1,5 +1,5 @@
-"""What logging makes up for from the audit log when its database was restored to an older state (shared.replay): nothing that was dropped
-or erased since may be read again, nothing that was held since may be dropped.
+"""What logging makes up for from the audit log when its database was restored to an older state (shared.outbox.replay): nothing that was
+dropped or erased since may be read again, nothing that was held since may be dropped.
 
 Its own entries tell which days were dropped, which organizations erased, what was held and let go. Which records were an erased end
 user's they do not say, on purpose; access control knows as long as it matters, until the keys of their days are destroyed, and is asked
@@ -16,7 +16,7 @@ from services.logging.store import Tx, stripes, subjects
 from services.logging.store import retention as store
 from services.logging.usage.periods import Periods
 from shared.database import Database
-from shared.replay import Apply
+from shared.outbox.replay import Apply
 
 ListWithheld = Callable[[keys_pb2.ListWithheldRecordsRequest], keys_pb2.ListWithheldRecordsResponse]
 

@@ -37,7 +37,7 @@ from shared.database import Database
 from shared.ids import new_id
 from shared.jobs import Job
 from shared.outbox import Outbox
-from shared.replay import Replay
+from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
 
 

@@ -1,5 +1,5 @@
-"""What retention makes up for from the audit log when its database was restored to an older state (shared.replay): the rule, holds, and
-what was begun since.
+"""What retention makes up for from the audit log when its database was restored to an older state (shared.outbox.replay): the rule,
+holds, and what was begun since.
 
 What was begun and has not ended is begun again under its own id, and goes on by itself: every step is idempotent at its receiver. What
 has ended is known as ended. Bodies of certificates are not in the log, only their digests: one that was signed since cannot be given out
@@ -28,7 +28,7 @@ from services.retention.subject_states import SubjectErasure, SubjectState
 from shared.change_feed import ChangeFeed
 from shared.database import Database
 from shared.errors import KeptError
-from shared.replay import Apply
+from shared.outbox.replay import Apply
 from shared.terms import DEFAULT, Rule, Term, TermKind
 
 

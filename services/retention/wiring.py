@@ -32,7 +32,7 @@ from shared.change_feed import ChangeFeed
 from shared.clock import Clock
 from shared.database import Database
 from shared.outbox import Outbox
-from shared.replay import Replay
+from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
 from shared.terms import Rule, Term, TermKind
 

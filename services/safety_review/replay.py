@@ -1,5 +1,5 @@
-"""What safety review makes up for from the audit log when its database was restored to an older state (shared.replay): what was erased
-since is gone again, and what was decided since is decided.
+"""What safety review makes up for from the audit log when its database was restored to an older state (shared.outbox.replay): what was
+erased since is gone again, and what was decided since is decided.
 
 Reasons and what was flagged are not in the log. A case that was opened since is not made up: its holds stand at retention until their
 end, and its records are handed over again as long as they can be screened.
@@ -20,7 +20,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError
 from shared.outbox import Outbox
-from shared.replay import Apply
+from shared.outbox.replay import Apply
 
 ListWithheld = Callable[[keys_pb2.ListWithheldRecordsRequest], keys_pb2.ListWithheldRecordsResponse]
 _Act = Callable[[Case, audit_pb2.AuditEntry, datetime], Case]

@@ -26,7 +26,7 @@ from shared.clock import Clock
 from shared.config import ConfigError
 from shared.database import Database
 from shared.jobs import Job
-from shared.replay import Replay
+from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
 
 

@@ -97,7 +97,7 @@ class Outbox:
 
     append_entries: AuditService.AppendEntries; entries are delivered a batch a call. handlers: for each other kind, what delivers one
     payload. Both fail with KeptError: what is refused for good (`_FOR_GOOD`) is put aside, after anything else the kind waits. positions:
-    where it is written down how far the audit log is known (shared.replay), together with what was delivered.
+    where it is written down how far the audit log is known (shared.outbox.replay), together with what was delivered.
     """
 
     def __init__(

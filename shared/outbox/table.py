@@ -60,7 +60,7 @@ def outbox_table(metadata: MetaData) -> Table:
 
 
 def position_table(metadata: MetaData) -> Table:
-    """The table of one row that says how far the audit log is known to this database (shared.replay).
+    """The table of one row that says how far the audit log is known to this database (shared.outbox.replay).
 
     position: what the service's own entries up to there tell of is in this database. replaying_since: when it was found that it does not
     know what comes after. replayed, unknown: how many entries it has taken over since then, and how many nothing takes over."""

@@ -1,4 +1,4 @@
-"""What settings makes up for from the audit log when its database was restored to an older state (shared.replay): nothing that was
+"""What settings makes up for from the audit log when its database was restored to an older state (shared.outbox.replay): nothing that was
 withdrawn since may be in force again, and nobody who was removed may be back.
 
 Entries hold ids and facts, so what a setting *is* comes back whole: controls, zero data retention, tiers, deployments, closures,
@@ -15,7 +15,7 @@ from services.settings.policies import Policies
 from services.settings.replay import account_deletions, organizations, people, zero_data_retention
 from shared.database import Database
 from shared.outbox import Outbox
-from shared.replay import Apply
+from shared.outbox.replay import Apply
 
 
 def applies(

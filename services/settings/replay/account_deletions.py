@@ -10,7 +10,7 @@ from services.settings.replay.organizations import at, fact_time
 from services.settings.store import Tx, organizations
 from services.settings.store import account_deletions as store
 from services.settings.store.account_deletions import AccountDeletion
-from shared.replay import Apply
+from shared.outbox.replay import Apply
 
 _REQUESTED = account_pb2.ACCOUNT_DELETION_STATE_REQUESTED
 _CONFIRMED = account_pb2.ACCOUNT_DELETION_STATE_CONFIRMED

@@ -23,7 +23,7 @@ from services.settings.store.gateways import Gateway
 from services.settings.store.organization_changes import OrganizationChange
 from services.settings.store.organizations import NewOrganization, Organization
 from services.settings.store.usage_agreements import UsageAgreement
-from shared.replay import Apply
+from shared.outbox.replay import Apply
 
 
 def at(entry: audit_pb2.AuditEntry) -> datetime:

@@ -11,7 +11,7 @@ from services.settings.passwords import Passwords
 from services.settings.replay.organizations import at
 from services.settings.store import Tx, members
 from shared.outbox import Outbox
-from shared.replay import Apply
+from shared.outbox.replay import Apply
 
 # Above every revision that an account reaches by being changed.
 _FOR_GOOD: Final = 1_000_000_000

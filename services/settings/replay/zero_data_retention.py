@@ -10,7 +10,7 @@ from services.settings.replay.organizations import approval_required, at, fact_t
 from services.settings.store import Tx, organizations
 from services.settings.store import zero_data_retention as store
 from services.settings.store.zero_data_retention import ZdrRequest
-from shared.replay import Apply
+from shared.outbox.replay import Apply
 
 _REQUESTED = contract.ZERO_DATA_RETENTION_STATE_REQUESTED
 _APPROVED = contract.ZERO_DATA_RETENTION_STATE_APPROVED

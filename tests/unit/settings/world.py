@@ -179,9 +179,10 @@ class World:
     def __init__(
         self, url: str, *, grace_days: int = 14, beside: "World | None" = None, **configured: Any
     ) -> None:
-        self.clock = ManualClock() if beside is None else beside.clock
+        self.clock: ManualClock = ManualClock() if beside is None else beside.clock
         self.database = Database(url)
-        self.peers = Peers() if beside is None else beside.peers  # type: ignore[abstract]  # the stubs ask for every method
+        own = Peers()  # type: ignore[abstract]  # the stubs ask for every method
+        self.peers: Peers = own if beside is None else beside.peers
         self._url = url
         played = InProcess(Service(self.peers.register, (), _Nobody()))
         here = "127.0.0.1:1"

@@ -256,7 +256,7 @@ def _texts(folder: Path) -> Iterator[str]:
 
 def test_every_declared_kind_is_written_somewhere() -> None:
     written = {text for text in _texts(ROOT / "services") if text in KINDS} | {"database.caught_up"}
-    # What shared.replay writes for any service; what is new about a key, and what a review ends.
+    # What shared.outbox.replay writes for any service; what is new about a key, and what a review ends.
     put_together = {"signing_key.created", "signing_key.retired", "signing_key.revoked", "agreement.ended"}
     assert set(KINDS) - written - put_together == set()
 

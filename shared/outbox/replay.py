@@ -26,7 +26,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.jobs import Job
-from shared.outbox import Outbox
+from shared.outbox.ordered import Outbox
 from shared.outbox.table import reach
 
 _PAGE: Final = 500
