@@ -64,6 +64,9 @@ KINDS: Final[Mapping[str, Kind]] = {
         "A grant got a longer time.", "what requester extension_seconds expires_at" + _POLICIES
     ),
     "grant.refused": _kind("An act on grants was refused.", "act" + _REFUSAL),
+    "export.sealed": _kind(
+        "An admin took along an archive of the organization with this manifest.", "manifest_sha256"
+    ),
     "break_glass.used": _kind(
         "Somebody on call took access at once.", "what requester reason ticket" + _SCOPE + _POLICIES
     ),

@@ -23,7 +23,7 @@ from shared.webhooks import Endpoint, Message, Webhook
 # Every event there is, and when it happens. An audit entry of the same name is written in the same transaction.
 EVENTS: Final[Mapping[str, str]] = {
     "grant.requested": "somebody asked for a grant, of data or of a power",
-    "grant.customer_approval_needed": "a request waits for an admin of the customer, who asked to approve each access",
+    "grant.customer_approval_needed": "a request waits for an admin of the customer, which approves each access or exports its own",
     "grant.approved": "somebody approved; `state` says whether the grant is active now or waits for another",
     "grant.denied": "a request was denied",
     "grant.cancelled": "who asked took the request back",

@@ -9,6 +9,7 @@ from kept.access_control.v1 import (
     audit_pb2_grpc,
     authz_pb2_grpc,
     directory_pb2_grpc,
+    exports_pb2_grpc,
     grants_pb2_grpc,
     keys_pb2_grpc,
     lifecycle_pb2_grpc,
@@ -16,6 +17,7 @@ from kept.access_control.v1 import (
 from kept.retention.v1 import rules_pb2_grpc
 from kept.settings.v1 import policies_pb2_grpc
 from services.access_control.audit.decision_log import DecisionLog
+from services.access_control.audit.exports import Exports
 from services.access_control.audit.log import AuditLog
 from services.access_control.authorization.authority import Authority
 from services.access_control.authorization.policy import Authorization
@@ -43,6 +45,7 @@ from services.access_control.people.tokens import Tokens, Verify
 from services.access_control.servicers.audit import AuditServicer
 from services.access_control.servicers.authz import AuthzServicer
 from services.access_control.servicers.directory import DirectoryServicer
+from services.access_control.servicers.exports import ExportServicer
 from services.access_control.servicers.grants import GrantServicer
 from services.access_control.servicers.keys import KeyServicer
 from services.access_control.servicers.lifecycle import LifecycleServicer
@@ -123,6 +126,9 @@ def wire(
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(directory), server)
         keys_pb2_grpc.add_KeyServiceServicer_to_server(KeyServicer(custody), server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(audit_log), server)
+        exports_pb2_grpc.add_ExportServiceServicer_to_server(
+            ExportServicer(Exports(database, decisions)), server
+        )
 
     return Service(
         register=register,

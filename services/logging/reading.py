@@ -21,7 +21,7 @@ from services.logging.store import reading as store
 from services.logging.store.reading import Page, Span
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason
+from shared.errors import KeptError, Reason, invalid
 from shared.ids import day_start, lowest_record_id
 from shared.redaction import Secret
 from shared.rules import Rules
@@ -51,12 +51,13 @@ class Question:
 
 @dataclass(frozen=True)
 class _Read:
-    """A read that access control allowed."""
+    """A read that access control allowed. held_too: whether what is due and only a hold keeps is shown."""
 
     question: Question
     extent: Extent
     selection: Selection
     expires_at: datetime
+    held_too: bool
 
 
 class Reading:
@@ -144,8 +145,11 @@ class Reading:
         )
         if decision.scope.organization_id != question.organization_id:
             raise outside_scope()
+        if decision.without_held and selection.flagged:
+            raise invalid("filter.flagged", "is not for customers")
         extent = extent_of(question.asked, decision.scope)
-        return _Read(question, extent, selection, decision.expires_at.ToDatetime(tzinfo=UTC))
+        expires_at = decision.expires_at.ToDatetime(tzinfo=UTC)
+        return _Read(question, extent, selection, expires_at, not decision.without_held)
 
     def _require_standing(self, read: _Read) -> None:
         self._ended.require(read.question.grant_id, read.expires_at)
@@ -182,6 +186,7 @@ class Reading:
             record_ids=read.extent.record_ids,
             living=self._living(read),
             selection=read.selection,
+            held_too=read.held_too,
         )
 
     def _living(self, read: _Read) -> bytes:
@@ -268,7 +273,7 @@ class Reading:
             records = [
                 record
                 for row, record in zip(rows, batch.records, strict=True)
-                if row.is_held or row.record_id >= living
+                if (row.is_held and read.held_too) or row.record_id >= living
             ]
             batch = read_pb2.ReadInteractionsResponse(records=records)
         if batch.records:

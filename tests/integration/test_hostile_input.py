@@ -144,6 +144,7 @@ def test_another_organization_does_not_exist_for_a_customer(plot: Plot, method: 
 def _complete(request: Any, of: Descriptor) -> None:
     """Fills in what the contract demands besides the organization, so that the refusal is about that."""
     plain: dict[str, Any] = {
+        "detail": 1,
         "etag": "x",
         "email": "someone@else.example",
         "end_user": "x",
@@ -153,6 +154,7 @@ def _complete(request: Any, of: Descriptor) -> None:
         "accepted_duties": ["x"],
         "fingerprint": bytes(32),
         "kind": 1,
+        "manifest_sha256": bytes(32),
         "name": "x",
         "reason": "x",
         "request_id": "request-1",

@@ -76,16 +76,31 @@ def request(
     call: Invocation,
     reason: Reason,
     organization: Annotated[
-        str, typer.Option("--organization", "-o", metavar="ORG", help="Whose records, org_….")
+        str,
+        typer.Option(
+            "--organization", "-o", metavar="ORG", help="Whose records, org_…. A customer's own without it."
+        ),
     ] = "",
-    purpose: Annotated[Purpose | None, typer.Option("--purpose", help="What the access is for.")] = None,
+    purpose: Annotated[
+        Purpose | None,
+        typer.Option(
+            "--purpose",
+            help="What the access is for. Customers ask for customer-export, and need not say it.",
+        ),
+    ] = None,
     power: Annotated[Power | None, typer.Option("--power", help="Ask for a power, not for records.")] = None,
     detail: Annotated[
         Detail, typer.Option("--detail", help="At most this much of each record.")
     ] = Detail.METADATA,
     minutes: Annotated[int, typer.Option("--minutes", min=1, max=480, help="How long, once approved.")] = 60,
     budget: Annotated[
-        int, typer.Option("--budget", min=1, max=100_000, help="At most this many different records.")
+        int,
+        typer.Option(
+            "--budget",
+            min=1,
+            max=10_000_000,
+            help="At most this many different records; more than 100,000 for customer-export only.",
+        ),
     ] = 100,
     from_: From = None,
     until: Until = None,
@@ -114,12 +129,18 @@ def request(
     Records: kept access request -o org_… --purpose engineering-support --reason "ticket 4711: garbled answers" --detail masked
 
     A power: kept access request --power operator --reason "new customer"
+
+    Customers: an admin asks for the own organization's, for an hour at most; another of its admins approves, or the vendor where there is
+    no other.
     """
     from google.protobuf.duration_pb2 import Duration
 
     from kept.access_control.v1 import grants_pb2
     from kept.options.v1 import roles_pb2
 
+    if power is None and not organization:
+        organization = str(call.session.claims().get("org", ""))
+        purpose = purpose or (Purpose.CUSTOMER_EXPORT if organization else None)
     if (power is None) == (organization == ""):
         raise typer.BadParameter(
             "ask for one of the two: records (--organization ORG), or a power (--power)."

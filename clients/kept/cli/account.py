@@ -176,8 +176,9 @@ def export(
     ] = None,
 ) -> None:
     """Take along everything that is known of you, as JSON."""
-    from kept.cli.output import to_document, to_json
+    from kept.cli.output import to_json
     from kept.client import private_files
+    from kept.client.documents import to_document
     from kept.settings.v1 import members_pb2
 
     response = _members(call).ExportProfile(members_pb2.ExportProfileRequest())

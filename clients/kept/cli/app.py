@@ -11,6 +11,7 @@ from kept.cli import (
     certificates,
     controls,
     doctor,
+    export,
     governance,
     holds,
     keys,
@@ -49,7 +50,7 @@ def kept() -> None:
       1  a service refused it, or failed: stderr says why and what to do next
       2  the command line was not understood, or the profile cannot be used
       3  nobody answered, or not at the moment: the same command may work later
-      4  a certificate or audit log did not verify; policies do not hold their cases
+      4  a certificate, audit log or export did not verify; policies do not hold their cases
     """
 
 
@@ -58,6 +59,7 @@ doctor.add_to(app)
 access.add_to(app)
 logs.add_to(app)
 usage.add_to(app)
+export.add_to(app)
 account.add_to(app)
 settings = group(app, "settings", "Customers, and what they decide about their data.")
 organizations.add_to(settings)

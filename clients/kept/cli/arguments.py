@@ -75,6 +75,7 @@ class Purpose(StrEnum):
     ENGINEERING_SUPPORT = "engineering-support"
     LEGAL_COMPLIANCE = "legal-compliance"
     SAFETY_AND_SECURITY = "safety-and-security"
+    CUSTOMER_EXPORT = "customer-export"
 
 
 class Detail(StrEnum):

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
 
-_PAGE: Final = 500
 # Which policy texts decided, as hashes; and what another column says already.
 _FOR_PROGRAMS: Final = frozenset({"policy_set", "policies", "requester"})
 _Whose = Annotated[
@@ -59,19 +58,9 @@ def _pages(
     call: Invocation, organization: str, after: int, limit: int | None
 ) -> "Iterator[audit_pb2.ListEntriesResponse]":
     """Pages until the list's end, or `limit` entries."""
-    from kept.access_control.v1 import audit_pb2
+    from kept.archive.access_log import pages
 
-    stub, taken = _stub(call), 0
-    while True:
-        size = _PAGE if limit is None else min(_PAGE, limit - taken)
-        page = stub.ListEntries(
-            audit_pb2.ListEntriesRequest(organization_id=organization, after_number=after, page_size=size)
-        )
-        yield page
-        taken += len(page.entries)
-        if page.complete or not page.entries or (limit is not None and taken >= limit):
-            return
-        after = page.entries[-1].number
+    return pages(_stub(call), organization, after, limit)
 
 
 def entry_document(entry: "audit_pb2.LoggedEntry") -> dict[str, Any]:
@@ -145,28 +134,18 @@ def export(
 
     Keep your exports: a later one that does not continue an earlier one shows that entries were taken away or changed.
     """
-    from kept.cli.output import to_document
+    from kept.archive.access_log import page_document
 
     own = organization or str(call.session.claims().get("org", ""))
-    pages = [_readable(to_document(page)) for page in _pages(call, own, 0, None)]
+    pages = [page_document(page) for page in _pages(call, own, 0, None)]
     content = {"format": "kept-audit-export/1", "organization_id": own, "pages": pages}
     write_file(call, output, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def _readable(page: dict[str, Any]) -> dict[str, Any]:
-    """What each entry says, beside its exact bytes; verification holds the two against each other."""
-    import base64
-
-    for entry in page["entries"]:
-        body = base64.b64decode(entry["body"])
-        entry["entry"] = json.loads(body) if body else None
-    return page
 
 
 def keys(call: Invocation) -> None:
     """The public keys that the log is signed with: the one that signs, past ones, revoked ones."""
     from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
-    from kept.cli.output import to_document
+    from kept.client.documents import to_document
 
     stub = audit_pb2_grpc.AuditServiceStub(call.public_channel("access_control"))
     answer = stub.ListSigningKeys(audit_pb2.ListSigningKeysRequest())

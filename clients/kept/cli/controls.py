@@ -51,7 +51,7 @@ def show(call: Invocation, organization: OwnOrganization = "") -> None:
 
 def watch(call: Invocation, organization: OwnOrganization = "") -> None:
     """The controls now, and again with every change, until you stop it."""
-    from kept.cli.output import to_document
+    from kept.client.documents import to_document
     from kept.client.reading import resumed
     from kept.settings.v1 import data_controls_pb2
 

@@ -16,7 +16,7 @@ class Exit(IntEnum):
     NOT_REACHABLE = 3
     """Nobody answered, or the service says that it cannot answer at the moment. The same command may work later."""
     NOT_VERIFIED = 4
-    """A certificate or audit log did not verify, or policies do not hold their cases."""
+    """A certificate, audit log or export did not verify, or policies do not hold their cases."""
 
 
 def exit_of(error: KeptError) -> Exit:

@@ -116,7 +116,7 @@ class Invocation:
         if not self.as_json:
             self.tell(view)
             return
-        from kept.cli.output import to_document
+        from kept.client.documents import to_document
 
         hidden = set(omit)
         self.show_document({k: v for k, v in to_document(message).items() if k not in hidden})

@@ -213,7 +213,7 @@ def read(
     that you have seen.
     """
     from kept.access_control.v1 import grants_pb2
-    from kept.cli.output import to_document
+    from kept.client.documents import to_document
     from kept.client.reading import read_records
     from kept.logging.v1 import read_pb2, read_pb2_grpc
 

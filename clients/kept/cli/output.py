@@ -9,14 +9,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.client import record_ids
+from kept.client.documents import RECORD_ID_FIELDS, is_map
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -24,44 +24,13 @@ if TYPE_CHECKING:
 # Two implementations of protobuf, two sets of types for its descriptors.
 FieldDescriptor = Any
 EnumDescriptor = Any
-# Bytes fields that hold record ids: UUIDs to people and programs alike.
-_RECORD_ID_FIELDS: Final = frozenset({"record_id", "record_ids", "lost"})
 # A column of a table: a field's path as text, or (title, path).
 Column = Sequence[str]
-
-
-def to_document(message: Message) -> dict[str, Any]:
-    """Protobuf JSON with the contract's field names; record ids as UUID text, other bytes as base64, int64 as text."""
-    document = MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    _name_records(message, document)
-    return document
 
 
 def to_json(document: Mapping[str, Any], *, one_line: bool = False) -> str:
     """As text; one line for what comes as a stream."""
     return json.dumps(document, ensure_ascii=False, indent=None if one_line else 2)
-
-
-def _name_records(message: Message, document: dict[str, Any]) -> None:
-    for field, value in message.ListFields():
-        if field.name in _RECORD_ID_FIELDS and field.type == field.TYPE_BYTES:
-            document[field.name] = (
-                [record_ids.to_text(each) for each in value]
-                if field.is_repeated
-                else record_ids.to_text(value)
-            )
-        elif field.type == field.TYPE_MESSAGE and not _is_map(field):
-            shown = document[field.name]
-            pairs = zip(value, shown, strict=True) if field.is_repeated else ((value, shown),)
-            for inner, inner_document in pairs:
-                if isinstance(inner_document, dict):  # times are text
-                    _name_records(inner, inner_document)
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return bool(field.message_type is not None and field.message_type.GetOptions().map_entry)
 
 
 def plain(text: str, *, lines: bool = False) -> str:
@@ -109,7 +78,7 @@ def value_words(message: Message, path: str) -> str:
     value = getattr(message, head)
     if rest:
         return value_words(value, rest)
-    if _is_map(field):
+    if is_map(field):
         return ", ".join(f"{plain(str(key))}: {plain(str(value[key]))}" for key in sorted(value))
     if field.is_repeated:
         return ", ".join(_one(field, each) for each in value)
@@ -124,7 +93,7 @@ def _one(field: FieldDescriptor, value: Any) -> str:
     if isinstance(value, Message):
         return " ".join(words for inner, _ in value.ListFields() if (words := value_words(value, inner.name)))
     if isinstance(value, bytes):
-        return record_ids.to_text(value) if field.name in _RECORD_ID_FIELDS else value.hex()
+        return record_ids.to_text(value) if field.name in RECORD_ID_FIELDS else value.hex()
     if isinstance(value, bool):
         return "yes" if value else "no"
     if field.enum_type is not None:
@@ -169,7 +138,7 @@ def _lines(message: Message, skip: Sequence[str], indent: str) -> Iterable[tuple
     for field in message.DESCRIPTOR.fields:
         if field.name in skip:
             continue
-        if field.type == field.TYPE_MESSAGE and not _is_map(field) and not _is_plain(field):
+        if field.type == field.TYPE_MESSAGE and not is_map(field) and not _is_plain(field):
             inner = getattr(message, field.name)
             present = inner if field.is_repeated else [inner] if message.HasField(field.name) else []
             for each in present:

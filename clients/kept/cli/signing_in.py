@@ -116,7 +116,8 @@ def status(call: Invocation) -> None:
     Person or member, roles, agreement, and the grants that are in force, until when.
     """
     from kept.access_control.v1 import directory_pb2, directory_pb2_grpc, grants_pb2, grants_pb2_grpc
-    from kept.cli.output import sheet, table, to_document
+    from kept.cli.output import sheet, table
+    from kept.client.documents import to_document
     from kept.client.reading import pages
     from kept.options.v1 import roles_pb2
 

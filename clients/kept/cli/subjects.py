@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kept.cli import subject_records
 from kept.cli.arguments import (
     Limit,
     OwnOrganization,
@@ -39,6 +40,8 @@ def add_to(settings: typer.Typer) -> None:
     verb(subjects, "create")(create)
     verb(subjects, "list")(list_)
     verb(subjects, "show")(show)
+    verb(subjects, "ask")(subject_records.ask)
+    verb(subjects, "records")(subject_records.records)
     verb(subjects, "complete")(complete)
     verb(subjects, "extend")(extend)
     verb(subjects, "export")(export)
@@ -72,8 +75,8 @@ def create(
 ) -> None:
     """Pass on what an end user asks for. The answer says by when it is due.
 
-    To find or to export: the answer holds the filter by which the records are read, under a grant (`kept logs`); say with `complete` when
-    the end user has an answer. To erase: it begins at once, cannot be taken back, and ends with a certificate; `show` says how far it is.
+    To find or to export: `ask` for the grant that it needs, then `records` writes what there is; say with `complete` when the end user has
+    an answer. To erase: it begins at once, cannot be taken back, and ends with a certificate; `show` says how far it is.
     """
     from kept.cli.output import sheet
     from kept.settings.v1 import subject_requests_pb2
@@ -98,19 +101,16 @@ def create(
 
 def _note(call: Invocation, response: Any) -> None:
     """How to go on with an open request."""
-    from kept.cli.output import enum_words, plain
+    from kept.cli.output import plain
 
-    if not response.HasField("records"):
-        return
-    records = response.records
-    detail = enum_words(records.DESCRIPTOR.fields_by_name["detail"].enum_type, records.detail)
-    verb_ = "list" if detail == "metadata" else f"read --detail {detail}"
-    call.note(
-        plain(
-            f"Its records, under a grant of {records.organization_id} with detail {detail}: "
-            f"kept logs {verb_} --grant GRANT --end-user '{records.filter.end_user}'"
+    if response.HasField("records"):
+        subject = response.request.subject_request_id
+        call.note(
+            plain(
+                f"Its records, under a grant of your own: kept settings subjects ask {subject}, then "
+                f"kept settings subjects records {subject} --grant GRANT"
+            )
         )
-    )
 
 
 def list_(
@@ -200,7 +200,8 @@ def export(
 
     Of an erasure the file holds the salt by which `verify` shows whose it was. Keep it with the certificate (`kept certificates get`).
     """
-    from kept.cli.output import to_document, to_json
+    from kept.cli.output import to_json
+    from kept.client.documents import to_document
     from kept.settings.v1 import subject_requests_pb2
 
     response = _stub(call).ExportSubjectRequest(

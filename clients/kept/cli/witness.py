@@ -105,7 +105,7 @@ def head(call: Invocation) -> None:
 def _newest(call: Invocation, seen: Any | None, stale_after: int | None) -> tuple[dict[str, Any], str | None]:
     """The newest head, and what is wrong with it."""
     from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
-    from kept.cli.output import to_document
+    from kept.client.documents import to_document
     from kept.evidence.witness import look
 
     stub = audit_pb2_grpc.AuditServiceStub(call.public_channel("access_control"))

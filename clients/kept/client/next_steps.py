@@ -46,6 +46,7 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "BUDGET_EXHAUSTED": "Request a new grant with the number of records that you need (--budget).",
     "DETAIL_NOT_GRANTED": "The grant gives {detail}. Ask for less with --detail, or request a grant with more.",
     "CASE_NOT_OPEN": "See with `kept cases show CASE` where the case is and which records are its.",
+    "CUSTOMER_DECIDES": "Leave it to the organization: another of its admins approves with `kept access approve GRANT`.",
     "CUSTOMER_APPROVAL_REQUIRED": "Wait for an admin of the organization to approve: `kept access show GRANT` tells.",
     # the moment
     "LEASE_LAPSED": _RETRY,

@@ -1,7 +1,7 @@
 """Reading that goes on: lists page by page, and streams of records over connections that break.
 
-A server that shuts down, or a connection that has reached its age, ends a stream with UNAVAILABLE; the reader opens it again after
-the last cursor, so that nothing is read twice and nothing is left out.
+A server that shuts down, or a connection that has reached its age, ends a stream with UNAVAILABLE, and a token that ends meanwhile with
+UNAUTHENTICATED; the reader opens it again after the last cursor, so that nothing is read twice and nothing is left out.
 """
 
 import time
@@ -43,6 +43,18 @@ def pages(call: Callable[[Any], _Response], request: Any, limit: int) -> _Respon
         request.page_token = page.next_page_token
 
 
+def each(call: Callable[[Any], Any], request: Any, field: str) -> Iterator[Any]:
+    """The items of a list in order, with no more than a page of them in memory. call, request: as `pages` has them. field: of the response,
+    the list."""
+    request.page_size = 500
+    while True:
+        page = call(request)
+        yield from getattr(page, field)
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
 def read_records(
     stub: "read_pb2_grpc.ReadServiceStub",
     request: "read_pb2.ReadInteractionsRequest",
@@ -63,17 +75,21 @@ def resumed(
     pauses: Iterable[float] = PAUSES,
     wait: Callable[[float], object] = time.sleep,
 ) -> Iterator[_Response]:
-    """What a stream brings, opened again when it breaks. open_: opens it after the last response, which the caller has seen by then. Raises
-    KeptError when that does not help, or the stream fails for another reason."""
+    """What a stream brings, opened again when it breaks, and when the token ends under which it was begun and has brought something. open_:
+    opens it after the last response, which the caller has seen by then, with a token that is good. Raises KeptError when that does not
+    help, or the stream fails for another reason."""
     pauses = tuple(pauses)
     failures = 0
     while True:
+        brought = False
         try:
             for response in open_():
-                failures = 0
+                failures, brought = 0, True
                 yield response
             return
         except KeptError as error:
+            if error.status == "UNAUTHENTICATED" and brought:
+                continue
             if error.status != "UNAVAILABLE" or failures == len(pauses):
                 raise
             wait(pauses[failures])

@@ -59,17 +59,44 @@ def verify_list(exported: Any, keys: PinnedKeys, known: Known | None = None) -> 
 
 
 def _check_list(exported: Evidence, keys: PinnedKeys, known: Known) -> None:
-    organization_id = exported.text("organization_id")
-    pages = [Evidence(value, f"page {index}") for index, value in enumerate(exported.items("pages"), start=1)]
-    if not pages:
-        raise EvidenceError("The export has no page, so nothing says where the list ends.")
-    end = known
-    for page in pages:
-        head = check_head(page.nested("head"), keys)
-        for value in page.items("entries"):
-            end = _check_next(Evidence(value, f"entry {end.last_number + 1}"), organization_id, head, end)
+    checked = ListCheck(exported.text("organization_id"), keys, known)
+    for page in exported.items("pages"):
+        checked.add(page)
+    checked.finish()
+
+
+class ListCheck:
+    """The same for a list that comes page by page, however long it is. Every method raises EvidenceError."""
+
+    def __init__(self, organization_id: str, keys: PinnedKeys, known: Known | None = None) -> None:
+        self.organization_id = organization_id
+        self.reached = known or Known()
+        self._keys = keys
+        self._pages = 0
+        self._unended: tuple[Evidence, Head] | None = None
+
+    def add(self, value: Any) -> None:
+        """Checks the next page."""
+        self._check_end(is_last=False)
+        self._pages += 1
+        page = Evidence(value, f"page {self._pages}")
+        head = check_head(page.nested("head"), self._keys)
+        for entry in page.items("entries"):
+            named = Evidence(entry, f"entry {self.reached.last_number + 1}")
+            self.reached = _check_next(named, self.organization_id, head, self.reached)
+        self._unended = page.nested("end"), head
+
+    def finish(self) -> None:
+        """Checks that the last page was the last."""
+        if self._unended is None:
+            raise EvidenceError("The export has no page, so nothing says where the list ends.")
+        self._check_end(is_last=True)
+
+    def _check_end(self, *, is_last: bool) -> None:
         # Pages may be of different moments: each one's end says at least that the list was not shorter then.
-        _check_end(page.nested("end"), organization_id, head, end, keys, is_last=page is pages[-1])
+        if self._unended is not None:
+            end, head = self._unended
+            _check_end(end, self.organization_id, head, self.reached, self._keys, is_last=is_last)
 
 
 def continues(later: Any, earlier: Any) -> Verdict:

@@ -95,13 +95,17 @@ class Evidence:
 
 
 def decode(text: Any, what: str) -> bytes:
-    """Base64 (RFC 4648 §4), strictly. Raises EvidenceError."""
+    """Base64 (RFC 4648 §4), strictly: bits that say nothing must be zero (§3.5), so that no bytes are written in two ways. Raises
+    EvidenceError."""
     if not isinstance(text, str):
         raise EvidenceError(f"{what} is no text.")
     try:
-        return base64.b64decode(text, validate=True)
+        decoded = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise EvidenceError(f"{what} is not base64.") from None
+    if base64.b64encode(decoded).decode() != text:
+        raise EvidenceError(f"{what} is not base64.")
+    return decoded
 
 
 def canonical(value: Any, what: str) -> bytes:

@@ -22,6 +22,8 @@ WORDS: Final[Mapping[str, str]] = {
     "resource.customers": "another role in your organization",
     "resource.requester": "a grant of your own",
     "not resource.requester": "somebody else than who asks: ask a colleague",
+    "resource.member": "a grant of your own",
+    "not resource.member": "somebody else than who asks: ask another admin",
     "resource.what": "a purpose or power {}",
     "resource.organization": "a grant for this organization",
     "resource.state": "a grant that is {}",

@@ -108,13 +108,17 @@ class DecisionLog:
                         facts[name] = error.metadata[name][:200]
                 # Which policies decided; of a rule's refusal, under which set it was made.
                 facts |= error.facts if isinstance(error, Denied) else {"policy_set": self._policy_set()}
-                named = error.actor if isinstance(error, RefusedToken) else ""
+                named, organization_id = "", question.organization_id
+                if isinstance(error, RefusedToken):
+                    named = error.actor
+                    # A customer's is the own organization's matter, whatever it named.
+                    organization_id = error.caller.organization_id or organization_id
                 with self._database.transaction() as tx:
                     self.write(
                         tx,
                         refused_kind,
                         named or question.actor,
-                        organization_id=question.organization_id,
+                        organization_id=organization_id,
                         subjects=question.subjects,
                         facts=facts,
                     )

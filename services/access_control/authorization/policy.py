@@ -189,6 +189,11 @@ def member_entity(member: Member) -> Entity:
     )
 
 
+def principal_entity(somebody: Person | Member, now: datetime) -> Entity:
+    """Whoever of people acts: one of the workforce, or a customer's member."""
+    return member_entity(somebody) if isinstance(somebody, Member) else person_entity(somebody, now)
+
+
 def service_entity(name: str) -> Entity:
     """A service."""
     return _entity("Service", name, {})
@@ -229,11 +234,13 @@ def permission_name(data: DataScope) -> str:
 
 def grant_entity(grant: Grant, approvals: Approvals, now: datetime) -> Entity:
     """A grant at an instant."""
+    own = grant.is_customers_own
     return _entity(
         "Grant",
         grant.grant_id,
         {
-            "requester": {"__entity": _uid("Person", grant.requested_by)},
+            "requester": {"__entity": _uid("Person", "" if own else grant.requested_by)},
+            "member": {"__entity": _uid("Member", grant.requested_by if own else "")},
             "what": what(grant),
             "organization": grant.organization_id,
             "state": short_name(grants_pb2.GrantState, grant.state_at(now)),

@@ -124,20 +124,25 @@ class GrantActs:
     def own(self, tx: Connection, caller: Caller, grant_id: str) -> Grant:
         """One's own grant, locked. Raises NOT_FOUND for another's."""
         grant = store.load(tx, grant_id, lock=True)
-        if grant is None or grant.requested_by != caller.person_id:
+        if grant is None or grant.requested_by != caller.actor:
             raise not_found("grant")
         return grant
 
+    def other_admins(self, tx: Connection, grant: Grant) -> int:
+        """How many admins the organization has beside who asked."""
+        admins = directory.admins(tx, grant.organization_id)
+        return sum(admin.member_id != grant.requested_by for admin in admins)
+
     def decided_by(self, tx: Connection, caller: Caller, grant_id: str) -> tuple[Grant, Person | Member]:
         """The grant, locked, and its decider, who may decide it. Raises NOT_FOUND, also for one that is nothing to them: who cannot see it
-        is not told that it is there. Raises SECOND_PERSON_REQUIRED for one's own."""
+        is not told that it is there. Raises SECOND_PERSON_REQUIRED for one's own, CUSTOMER_DECIDES."""
         decider = self.viewer(tx, caller, "share")
         grant = store.load(tx, grant_id, lock=True)
         now = self._clock.now()
         if grant is None or not may_see(grant, decider, now):
             raise not_found("grant")
-        if isinstance(decider, Person):
-            require_approver(grant, decider, now)
+        others = self.other_admins(tx, grant) if grant.is_customers_own else 0
+        require_approver(grant, decider, now, others)
         return grant, decider
 
     def seen_by(self, tx: Connection, caller: Caller, grant_id: str, *, lock: bool = False) -> Grant:
@@ -154,7 +159,7 @@ class GrantActs:
 
     def suffices(self, tx: Connection, grant: Grant, now: datetime) -> bool:
         """Whether every approval that the grant needs is there and counts now: who approved before may have lost the right since."""
-        customer_required = self._customer_approval.required(tx, grant.organization_id)
+        customer_required = self._customer_approval.required(tx, grant)
         return approvals_of(tx, grant, now).suffice(grant, customer_required)
 
     def view(self, tx: Connection, grant: Grant) -> View:
@@ -167,9 +172,13 @@ class GrantActs:
         if asked is None:
             return View(grant, state, 0, False)
         approvals = approvals_of(tx, asked, now)
+        if asked.is_customers_own:
+            missing = not approvals.suffice(asked, False)
+            by_customer = missing and self.other_admins(tx, asked) > 0
+            return View(grant, state, int(missing and not by_customer), by_customer)
         return View(
             grant,
             state,
             max(0, asked.staff_approvals_needed - approvals.staff),
-            not approvals.customer and self._customer_approval.required(tx, grant.organization_id),
+            not approvals.customer and self._customer_approval.required(tx, grant),
         )

@@ -31,6 +31,8 @@ PURPOSE_APPROVERS: Final[Mapping["grants_pb2.Purpose.ValueType", Roles]] = {
     grants_pb2.PURPOSE_ENGINEERING_SUPPORT: frozenset({_ENGINEER, _OPERATOR}),
     grants_pb2.PURPOSE_LEGAL_COMPLIANCE: frozenset({_LEGAL}),
     grants_pb2.PURPOSE_SAFETY_AND_SECURITY: frozenset({_SAFETY}),
+    # Where the organization has no other admin, who decides then: see `require_approver`.
+    grants_pb2.PURPOSE_CUSTOMER_EXPORT: frozenset({_OPERATOR, _LEGAL}),
 }
 POWER_REQUESTERS: Final[Mapping["roles_pb2.Power.ValueType", Roles]] = {
     roles_pb2.POWER_OPERATOR: frozenset({_OPERATOR}),
@@ -67,6 +69,8 @@ class Approvals:
 
     def suffice(self, grant: Grant, customer_required: bool) -> bool:
         """Whether nothing is missing."""
+        if grant.is_customers_own:
+            return self.customer or self.staff >= grant.staff_approvals_needed
         return self.staff >= grant.staff_approvals_needed and (self.customer or not customer_required)
 
 
@@ -98,45 +102,73 @@ def _require_one_of(person: Person, roles: Roles, now: datetime) -> None:
         raise not_authorized("one of the roles " + ", ".join(sorted(role_name(role) for role in roles)))
 
 
-def require_requester(grant: Grant, person: Person, now: datetime) -> None:
+def require_requester(grant: Grant, holder: Person | Member, now: datetime) -> None:
     """Whether this person may ask for that, and hold it. Raises NOT_AUTHORIZED."""
-    _require_one_of(person, requester_roles(grant), now)
+    if isinstance(holder, Member):
+        if not grant.is_customers_own:
+            raise not_authorized("the purpose customer export, which is the one for customers")
+        if not _governs(grant, holder):
+            raise not_authorized("the role ADMIN in this organization")
+        return
+    if grant.is_customers_own:
+        raise not_authorized("an admin of the organization: its own export is for nobody else")
+    _require_one_of(holder, requester_roles(grant), now)
     if grant.broken_glass is not None:
-        _require_one_of(person, _ON_CALL, now)
+        _require_one_of(holder, _ON_CALL, now)
 
 
-def require_approver(grant: Grant, person: Person, now: datetime) -> None:
-    """Whether this person of staff may decide that. Compares people, not identities. Raises SECOND_PERSON_REQUIRED or NOT_AUTHORIZED."""
-    if person.person_id == grant.requested_by:
+def require_approver(grant: Grant, decider: Person | Member, now: datetime, other_admins: int = 0) -> None:
+    """Whether this person may decide that. Compares people, not identities. other_admins: how many admins the organization has beside who
+    asked; in its own export they decide, and one of the vendor's people only where there is none. Raises SECOND_PERSON_REQUIRED,
+    CUSTOMER_DECIDES or NOT_AUTHORIZED."""
+    if _id_of(decider) == grant.requested_by:
         raise second_person("Nobody decides their own request.")
-    _require_one_of(person, approver_roles(grant), now)
+    if isinstance(decider, Member):
+        if not _governs(grant, decider):
+            raise not_authorized("the role ADMIN in this organization")
+        return
+    if grant.is_customers_own and other_admins:
+        raise KeptError(
+            Reason.REASON_CUSTOMER_DECIDES,
+            "The organization has another admin, and decides on its own export itself.",
+        )
+    _require_one_of(decider, approver_roles(grant), now)
+
+
+def _id_of(somebody: Person | Member) -> str:
+    return somebody.member_id if isinstance(somebody, Member) else somebody.person_id
+
+
+def _governs(grant: Grant, member: Member) -> bool:
+    """Whether it is on the organization that the member is an admin of."""
+    return member.is_admin and grant.data is not None and grant.organization_id == member.organization_id
 
 
 def may_decide(grant: Grant, decider: Person | Member, now: datetime) -> bool:
     """The same as a question, for people and customers' admins."""
     if isinstance(decider, Member):
-        return (
-            decider.is_admin and grant.data is not None and grant.organization_id == decider.organization_id
-        )
+        return _governs(grant, decider) and decider.member_id != grant.requested_by
     return decider.person_id != grant.requested_by and bool(approver_roles(grant) & decider.roles_at(now))
 
 
 def may_be_by_rule(grant: Grant, customer_required: bool) -> bool:
     """Whether a policy may approve it at all, whoever wrote the policy: never all of a record's content, never a power or a service's
-    permission, and never past a customer who asked to approve each access."""
+    permission, never a customer's own export, and never past a customer who asked to approve each access."""
     data = grant.data
     return (
         data is not None
         and data.detail != grants_pb2.DETAIL_FULL
         and not data.is_for_service
+        and not grant.is_customers_own
         and not customer_required
     )
 
 
 def may_see(grant: Grant, viewer: Person | Member, now: datetime) -> bool:
     """One's own, what one could decide, or what is on one's own organization."""
-    own = isinstance(viewer, Person) and viewer.person_id == grant.requested_by
-    return own or may_decide(grant, viewer, now)
+    if isinstance(viewer, Member):
+        return _governs(grant, viewer)
+    return viewer.person_id == grant.requested_by or may_decide(grant, viewer, now)
 
 
 def counted(
@@ -158,7 +190,7 @@ def counted(
 
 
 def require_usable(
-    grant: Grant, holder: Person, approvals: Approvals, customer_required: bool, now: datetime
+    grant: Grant, holder: Person | Member, approvals: Approvals, customer_required: bool, now: datetime
 ) -> None:
     """Whether the grant is worth anything at this instant: in its time, with a holder and approvers who still could hold and approve it.
 
@@ -166,7 +198,7 @@ def require_usable(
     """
     require_in_force(grant, now)
     require_requester(grant, holder, now)
-    if approvals.staff < grant.staff_approvals_needed:
+    if approvals.staff < grant.staff_approvals_needed and not (grant.is_customers_own and approvals.customer):
         raise KeptError(Reason.REASON_GRANT_REVOKED, "Who approved the grant could not approve it any more.")
     if customer_required and not approvals.customer:
         raise KeptError(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from kept.access_control.v1 import grants_pb2
 from kept.options.v1 import roles_pb2
 from services.access_control.audit.decision_log import DecisionLog, Question
-from services.access_control.authorization.policy import Authorization, grant_entity, person_entity
+from services.access_control.authorization.policy import Authorization, grant_entity, principal_entity
 from services.access_control.custody import Custody
 from services.access_control.grants import break_glass
 from services.access_control.grants.acts import Facts, GrantActs, View, scope_facts
@@ -24,13 +24,14 @@ from services.access_control.grants.grant import (
 )
 from services.access_control.grants.scope import Case, DataScope, case_not_open
 from services.access_control.notifications import of_grant
-from services.access_control.people.person import Person
-from services.access_control.store import Connection, directory, grant_changes
+from services.access_control.people.person import Member, Person
+from services.access_control.store import Connection, grant_changes
 from services.access_control.store import cases as case_store
 from services.access_control.store import grants as store
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import KeptError, Reason
+from shared.identity import Caller
 from shared.ids import new_id
 
 
@@ -76,36 +77,37 @@ class Asking:
         self._customer_approval = customer_approval
         self._acts = acts
 
-    def ask(self, person_id: str, asked: Asked) -> View:
+    def ask(self, caller: Caller, asked: Asked) -> View:
         """Asks for a grant, or takes it. Raises NOT_AUTHORIZED, INVALID_ARGUMENT, CASE_NOT_OPEN, UNKNOWN_ORGANIZATION, REQUEST_ID_REUSED,
-        BREAK_GLASS_UNREVIEWED, CUSTOMER_APPROVAL_REQUIRED."""
+        BREAK_GLASS_UNREVIEWED, CUSTOMER_APPROVAL_REQUIRED, and WRONG_ORGANIZATION of a customer."""
         organization_id = asked.data.organization_id if asked.data is not None else ""
         act = "break_glass" if asked.breaks_glass else "request"
-        question = Question(person_id, organization_id, facts={"act": act})
+        # What a customer is refused is the own organization's matter, whatever it names.
+        question = Question(caller.actor, caller.organization_id or organization_id, facts={"act": act})
         with self._decisions.deciding("grant.refused", question), self._database.transaction() as tx:
             now = self._clock.now()
+            if organization_id:
+                caller.require_organization(organization_id)
             # Locked, so that a role that ends meanwhile ends this request too.
-            person = directory.person(tx, person_id, "share")
-            if person is None:
-                raise not_found("person")
-            before = self._before(tx, person_id, asked)
+            requester = self._acts.viewer(tx, caller, "share")
+            before = self._before(tx, caller.actor, asked)
             if before is not None:
                 return self._acts.view(tx, before)
-            grant = _requested(person_id, asked, now)
-            customer_required = self._customer_approval.required(tx, grant.organization_id)
-            facts = self._require_askable(tx, grant, person, customer_required, now)
+            grant = _requested(caller.actor, asked, now)
+            customer_required = self._customer_approval.required(tx, grant)
+            facts = self._require_askable(tx, grant, requester, customer_required, now)
             if not store.add_request(tx, grant, asked.digest):
-                before = self._before(tx, person_id, asked)
+                before = self._before(tx, caller.actor, asked)
                 assert before is not None
                 return self._acts.view(tx, before)
             self._acts.write(
                 tx,
                 "break_glass.used" if asked.breaks_glass else "grant.requested",
                 grant,
-                person_id,
+                caller.actor,
                 {**_facts(grant), **facts},
             )
-            return self._acts.view(tx, self._at_once(tx, grant, person, customer_required, now))
+            return self._acts.view(tx, self._at_once(tx, grant, requester, customer_required, now))
 
     def _before(self, tx: Connection, person_id: str, asked: Asked) -> Grant | None:
         found = store.by_request(tx, person_id, asked.request_id)
@@ -119,16 +121,21 @@ class Asking:
         return found[0]
 
     def _require_askable(
-        self, tx: Connection, grant: Grant, person: Person, customer_required: bool, now: datetime
+        self,
+        tx: Connection,
+        grant: Grant,
+        requester: Person | Member,
+        customer_required: bool,
+        now: datetime,
     ) -> Facts:
         data = grant.data
         case = case_store.case(tx, data.case_id, lock=True) if data is not None and data.case_id else None
         require_sound(grant, case, now)
-        require_requester(grant, person, now)
-        break_glass.require_reviewed(tx, person.person_id, now)
+        require_requester(grant, requester, now)
+        break_glass.require_reviewed(tx, grant.requested_by, now)
         if data is not None and case is not None:
             self._require_case_records(tx, data, case)
-        who, what = person_entity(person, now), grant_entity(grant, Approvals(0, False), now)
+        who, what = principal_entity(requester, now), grant_entity(grant, Approvals(0, False), now)
         if grant.broken_glass is None:
             return self._authorization.require(who, "RequestGrant", what).facts
         break_glass.require_breakable(grant, customer_required)
@@ -144,16 +151,23 @@ class Asking:
             raise case_not_open()
 
     def _at_once(
-        self, tx: Connection, grant: Grant, person: Person, customer_required: bool, now: datetime
+        self,
+        tx: Connection,
+        grant: Grant,
+        requester: Person | Member,
+        customer_required: bool,
+        now: datetime,
     ) -> Grant:
         """The grant, active if it waits for nobody."""
         if grant.broken_glass is None:
-            rule = self._authorization.approves_by_rule(grant, person, customer_required, now)
+            rule = None
+            if isinstance(requester, Person):
+                rule = self._authorization.approves_by_rule(grant, requester, customer_required, now)
             if rule is None:
-                if customer_required:
-                    self._decisions.tell(
-                        tx, "grant.customer_approval_needed", of_grant(grant, person.person_id)
-                    )
+                own = grant.is_customers_own and self._acts.other_admins(tx, grant) > 0
+                if customer_required or own:
+                    told = of_grant(grant, grant.requested_by)
+                    self._decisions.tell(tx, "grant.customer_approval_needed", told)
                 return grant
             grant = replace(grant, rules=rule.policies)
         grant = activated(grant, now)

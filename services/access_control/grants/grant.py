@@ -19,6 +19,9 @@ from shared.ids import are_record_ids
 TIME_TO_DECIDE: Final = timedelta(hours=24)
 # How far ahead a grant may be asked to start.
 FARTHEST_START: Final = timedelta(days=30)
+# A customer's own export is short, and may be of all that is there: at a thousand records a second, an hour is 3.6 million.
+LONGEST_OWN_EXPORT: Final = timedelta(hours=1)
+MOST_RECORDS: Final = 100_000
 Purpose = grants_pb2.Purpose
 State = grants_pb2.GrantState
 REQUESTED: Final = grants_pb2.GRANT_STATE_REQUESTED
@@ -120,11 +123,18 @@ class Grant:
         return self.data.organization_id if self.data is not None else ""
 
     @property
+    def is_customers_own(self) -> bool:
+        """Whether an admin of the organization holds it, to take the organization's own records along."""
+        return self.purpose == grants_pb2.PURPOSE_CUSTOMER_EXPORT
+
+    @property
     def staff_approvals_needed(self) -> int:
         """Two for a person who is to see everything of an organization in full; none where a policy approved it, or afterwards somebody
-        looks at it; one otherwise."""
+        looks at it; one otherwise. In a customer's own export another admin takes the place of the one."""
         if self.rules or self.broken_glass is not None:
             return 0
+        if self.is_customers_own:
+            return 1
         data = self.data
         sees_everything = data is not None and data.is_everything and not data.is_for_service
         return 2 if data is not None and sees_everything and data.detail == grants_pb2.DETAIL_FULL else 1
@@ -142,18 +152,33 @@ def require_sound(grant: Grant, case: Case | None, now: datetime) -> None:
     if grant.purpose == grants_pb2.PURPOSE_UNSPECIFIED:
         raise invalid("purpose", "is required for data")
     require_span(data)
-    if data.is_for_service:
-        if grant.purpose != grants_pb2.PURPOSE_SAFETY_AND_SECURITY:
-            raise invalid("purpose", "must be safety and security for screening")
-        if data.detail != grants_pb2.DETAIL_FULL or data.case_id:
-            raise invalid("data", "must be in full, and for no case, where a service screens it")
     if not are_record_ids(data.record_ids):
         raise invalid("data.record_ids", "are not all laid out as UUIDv7")
+    if grant.is_customers_own:
+        _require_sound_export(grant, data)
+    elif data.budget > MOST_RECORDS:
+        raise invalid("data.budget", f"is more than {MOST_RECORDS}")
+    if data.is_for_service:
+        _require_sound_for_service(grant, data)
     if data.case_id:
         if grant.purpose != grants_pb2.PURPOSE_SAFETY_AND_SECURITY:
             raise invalid("purpose", "must be safety and security for a case")
         if case is None or case.organization_id != data.organization_id or case.state == "closed":
             raise case_not_open()
+
+
+def _require_sound_export(grant: Grant, data: DataScope) -> None:
+    if data.is_for_service or data.case_id:
+        raise invalid("data", "must be for no case, and no service, where a customer exports its own")
+    if grant.duration > LONGEST_OWN_EXPORT:
+        raise invalid("duration", "is more than an hour, where a customer exports its own")
+
+
+def _require_sound_for_service(grant: Grant, data: DataScope) -> None:
+    if grant.purpose != grants_pb2.PURPOSE_SAFETY_AND_SECURITY:
+        raise invalid("purpose", "must be safety and security for screening")
+    if data.detail != grants_pb2.DETAIL_FULL or data.case_id:
+        raise invalid("data", "must be in full, and for no case, where a service screens it")
 
 
 def require_state(grant: Grant, wanted: "grants_pb2.GrantState.ValueType", now: datetime) -> None:

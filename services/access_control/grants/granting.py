@@ -8,8 +8,7 @@ from kept.access_control.v1 import grants_pb2
 from services.access_control.authorization.policy import (
     Authorization,
     grant_entity,
-    member_entity,
-    person_entity,
+    principal_entity,
 )
 from services.access_control.grants import extension
 from services.access_control.grants.acts import Facts, GrantActs, View, scope_facts
@@ -92,7 +91,7 @@ class Granting:
         self, tx: Connection, grant: Grant, decider: Person | Member, caller: Caller, now: datetime
     ) -> Facts:
         decision = self._authorization.require(
-            member_entity(decider) if isinstance(decider, Member) else person_entity(decider, now),
+            principal_entity(decider, now),
             "ApproveGrant",
             grant_entity(grant, Approvals(0, False), now),
         )

@@ -18,15 +18,16 @@ from services.access_control.authorization.policy import (
     grant_entity,
     milliseconds,
     organization_entity,
-    person_entity,
+    principal_entity,
     service_entity,
     what,
 )
 from services.access_control.custody import Custody
-from services.access_control.grants.acts import approvals_of, approvers_of
+from services.access_control.grants.acts import approvals_of
 from services.access_control.grants.approval import require_usable
 from services.access_control.grants.customer_approval import CustomerApproval
 from services.access_control.grants.grant import Grant, require_in_force
+from services.access_control.grants.readers import Readers, grant_required, held, shows_held
 from services.access_control.grants.scope import (
     DataScope,
     budget_exhausted,
@@ -37,7 +38,7 @@ from services.access_control.grants.scope import (
     require_detail,
     span_of,
 )
-from services.access_control.people.person import Person
+from services.access_control.people.person import Member, Person
 from services.access_control.people.tokens import Tokens
 from services.access_control.store import Connection, directory, opened_records
 from services.access_control.store import cases as case_store
@@ -84,13 +85,15 @@ class Opened:
 
 @dataclass(frozen=True)
 class Authorized:
-    """A read that may begin. scope: what may be looked up."""
+    """A read that may begin. reader: "person_…" or "member_…". scope: what may be looked up. held_too: whether what is due and only a hold
+    keeps is shown."""
 
-    person_id: str
+    reader: str
     scope: DataScope
     expires_at: datetime
     remaining: int
     audit_entry_id: str
+    held_too: bool
 
 
 @contextmanager
@@ -100,21 +103,6 @@ def _within(scope: DataScope, counting: AbstractContextManager[Callable[[], int]
         yield
         if used() > scope.budget:
             raise budget_exhausted(scope)
-
-
-def _grant_required() -> KeptError:
-    return KeptError(
-        Reason.REASON_GRANT_REQUIRED,
-        "This needs a grant of your own; request one with `kept access request`.",
-    )
-
-
-def _held(grant: Grant | None, person_id: str) -> Grant:
-    """The grant, if the person reads under it. Another's is none, and so is a power, or a service's permission: neither opens a record to a
-    person. Raises GRANT_REQUIRED."""
-    if grant is None or grant.requested_by != person_id or grant.data is None or grant.data.is_for_service:
-        raise _grant_required()
-    return grant
 
 
 class Opening:
@@ -137,6 +125,7 @@ class Opening:
         self._authorization = authorization
         self._decisions = decisions
         self._tokens = tokens
+        self._readers = Readers(tokens)
         self._customer_approval = customer_approval
         self._rules = rules
 
@@ -156,22 +145,22 @@ class Opening:
         with self._decisions.deciding(_DENIED, question):
             caller = self._tokens.verify(token, service)
             with self._database.transaction() as tx:
-                person = self._tokens.person(tx, caller)
-                question.actor = person.person_id
-                grant = _held(store.load(tx, grant_id) if grant_id else None, person.person_id)
-                scope, decision = self._decide(tx, grant, person, organization_id, detail)
+                holder = self._readers.reader(tx, caller, organization_id, question)
+                grant = held(store.load(tx, grant_id) if grant_id else None, question.actor)
+                scope, decision = self._decide(tx, grant, holder, organization_id, detail)
                 if scope.case_id and not scope.record_ids:
                     scope = replace(scope, record_ids=case_store.records_of_case(tx, scope.case_id))
                 entry_id = self._decisions.write(
                     tx,
                     "access.authorized",
-                    person.person_id,
+                    question.actor,
                     organization_id=scope.organization_id,
                     subjects=[grant.grant_id],
                     facts={**question.facts, **self._why(grant), **decision.facts},
                 )
         assert grant.expires_at is not None
-        return Authorized(person.person_id, scope, grant.expires_at, scope.budget - grant.used, entry_id)
+        remaining = scope.budget - grant.used
+        return Authorized(question.actor, scope, grant.expires_at, remaining, entry_id, shows_held(grant))
 
     def open_for_person(self, service: str, token: str, grant_id: str, wanted: Wanted) -> Opened:
         """The keys of records under a grant, or leave to show their metadata. All or nothing."""
@@ -182,22 +171,20 @@ class Opening:
             with self._database.transaction() as tx:
                 # The lock comes before the questions: what is true of the grant now stays true until the count is committed.
                 locked = store.load(tx, grant_id, lock=True) if grant_id else None
-                concerned = {locked.requested_by, *approvers_of(locked)} if locked is not None else ()
-                question.actor, people = self._tokens.person_and(tx, caller, concerned)
                 question.subjects = (*question.subjects, *wanted.record_ids)
-                grant = _held(locked, question.actor)
-                person = people[question.actor]
+                holder, people = self._readers.holder(tx, caller, wanted.organization_id, locked, question)
+                grant = held(locked, question.actor)
                 scope, decision = self._decide(
-                    tx, grant, person, wanted.organization_id, wanted.detail, people
+                    tx, grant, holder, wanted.organization_id, wanted.detail, people
                 )
-                self._require_records(tx, scope, wanted.record_ids)
+                self._require_records(tx, scope, wanted.record_ids, held_too=shows_held(grant))
                 counting = opened_records.counting(tx, grant.grant_id, wanted.record_ids, self._clock.now())
                 keys = self._keys(tx, scope.organization_id, wanted, _within(scope, counting))
                 require_in_force(grant, self._clock.now())
                 entry_id = self._decisions.write(
                     tx,
                     "records.opened",
-                    person.person_id,
+                    question.actor,
                     organization_id=scope.organization_id,
                     subjects=[grant.grant_id, *wanted.record_ids],
                     facts={
@@ -271,11 +258,11 @@ class Opening:
     ) -> Mapping[str, str | int | bool]:
         grant = store.load(tx, grant_id, lock=True)
         if grant is None or grant.data is None or grant.data.permission != permission:
-            raise _grant_required()
+            raise grant_required()
         scope, now = grant.data, self._clock.now()
         requester = directory.person(tx, grant.requested_by)
         if requester is None:
-            raise _grant_required()
+            raise grant_required()
         resource, context = self._usable(
             tx, grant, scope, requester, wanted.organization_id, wanted.detail, now
         )
@@ -346,7 +333,7 @@ class Opening:
         self,
         tx: Connection,
         grant: Grant,
-        person: Person,
+        holder: Person | Member,
         organization_id: str,
         detail: "grants_pb2.Detail.ValueType",
         people: Mapping[str, Person] | None = None,
@@ -354,12 +341,12 @@ class Opening:
         scope = grant.data
         assert scope is not None
         now = self._clock.now()
-        resource, context = self._usable(tx, grant, scope, person, organization_id, detail, now, people)
+        resource, context = self._usable(tx, grant, scope, holder, organization_id, detail, now, people)
         case_admits = not scope.case_id or self._case_admits(tx, scope)
         if not case_admits:
             raise case_not_open()
         decision = self._authorization.require(
-            person_entity(person, now),
+            principal_entity(holder, now),
             "ReadRecords",
             resource,
             {**context, "detail": int(detail), "case_admits": case_admits},
@@ -371,7 +358,7 @@ class Opening:
         tx: Connection,
         grant: Grant,
         scope: DataScope,
-        holder: Person,
+        holder: Person | Member,
         organization_id: str,
         detail: "grants_pb2.Detail.ValueType",
         now: datetime,
@@ -380,11 +367,13 @@ class Opening:
         """The grant as policies see it, and what they are told besides, once the rules in code have let it pass. Raises what a grant can be
         short of."""
         approvals = approvals_of(tx, grant, now, people)
-        customer_required = self._customer_approval.required(tx, scope.organization_id)
+        customer_required = self._customer_approval.required(tx, grant)
         require_usable(grant, holder, approvals, customer_required, now)
         # A rule that approved is asked again, like a person.
         by_rule = self._authorization.approves_by_rule
-        if grant.rules and by_rule(grant, holder, customer_required, now) is None:
+        if grant.rules and (
+            isinstance(holder, Member) or by_rule(grant, holder, customer_required, now) is None
+        ):
             raise KeptError(
                 Reason.REASON_GRANT_REVOKED,
                 "The policy that approved the grant would not approve it any more.",
@@ -407,14 +396,18 @@ class Opening:
             return bool(self._custody.retained(tx, scope.organization_id, records))
         return case.state == "open"
 
-    def _require_records(self, tx: Connection, scope: DataScope, record_ids: Collection[bytes]) -> None:
+    def _require_records(
+        self, tx: Connection, scope: DataScope, record_ids: Collection[bytes], *, held_too: bool = True
+    ) -> None:
         require_covers(scope, record_ids)
         if scope.case_id and not set(record_ids) <= case_store.records_of_case(tx, scope.case_id):
             raise outside_scope()
-        self._require_not_due(tx, scope.organization_id, record_ids)
+        self._require_not_due(tx, scope.organization_id, record_ids, held_too=held_too)
 
-    def _require_not_due(self, tx: Connection, organization_id: str, record_ids: Collection[bytes]) -> None:
-        """Records past their due instant are gone, whether a run came or not, unless a hold keeps them."""
+    def _require_not_due(
+        self, tx: Connection, organization_id: str, record_ids: Collection[bytes], *, held_too: bool = True
+    ) -> None:
+        """Records past their due instant are gone, whether a run came or not, unless a hold keeps them and the reader is shown such."""
         now = self._clock.now()
         _, last = span_of(record_ids)
         if last > now + CLOCK_TOLERANCE:
@@ -422,7 +415,7 @@ class Opening:
         due = {day for day in record_days(record_ids) if now >= self._rules.due_at(organization_id, day)}
         if due:
             late = [record_id for record_id in record_ids if record_day(record_id) in due]
-            if not set(late) <= self._custody.retained(tx, organization_id, late):
+            if not held_too or not set(late) <= self._custody.retained(tx, organization_id, late):
                 raise outside_scope()
 
     def _keys(

@@ -265,7 +265,7 @@ class Directory:
 
     def sync_member(self, member: Member) -> None:
         """Takes a member over from settings; an older revision changes nothing. Whoever is no admin any more takes along the grants that
-        they approved. Of an organization that was erased nothing is taken over."""
+        they hold or approved. Of an organization that was erased nothing is taken over."""
         with self._database.transaction() as tx:
             store.lock_members(tx, member.organization_id)
             if store.erasure(tx, member.organization_id) is not None:
@@ -279,7 +279,7 @@ class Directory:
                     self._decisions,
                     grant_store.open_of_person(tx, member.member_id),
                     "service:settings",
-                    "an admin that approved it is none any more",
+                    "an admin that it rested on is none any more",
                     self._clock.now(),
                 )
 

@@ -50,10 +50,11 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
             request.detail,
         )
         answer = authz_pb2.AuthorizeResponse(
-            person_id=authorized.person_id,
+            person_id=authorized.reader,
             scope=scope_message(authorized.scope),
             remaining=authorized.remaining,
             audit_entry_id=authorized.audit_entry_id,
+            without_held=not authorized.held_too,
         )
         answer.expires_at.FromDatetime(authorized.expires_at)
         return answer

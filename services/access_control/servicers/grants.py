@@ -35,7 +35,7 @@ class GrantServicer(grants_pb2_grpc.GrantServiceServicer):
     def RequestGrant(
         self, request: grants_pb2.RequestGrantRequest, context: grpc.ServicerContext
     ) -> grants_pb2.RequestGrantResponse:
-        view = self._asking.ask(caller_of(context).person_id, _asked(request))
+        view = self._asking.ask(caller_of(context), _asked(request))
         return grants_pb2.RequestGrantResponse(grant=_grant(view))
 
     def ApproveGrant(
@@ -73,7 +73,7 @@ class GrantServicer(grants_pb2_grpc.GrantServiceServicer):
     def BreakGlass(
         self, request: grants_pb2.BreakGlassRequest, context: grpc.ServicerContext
     ) -> grants_pb2.BreakGlassResponse:
-        view = self._asking.ask(caller_of(context).person_id, _taken(request))
+        view = self._asking.ask(caller_of(context), _taken(request))
         return grants_pb2.BreakGlassResponse(grant=_grant(view))
 
     def ReviewBreakGlass(

@@ -48,15 +48,16 @@ from services.access_control.grants.scope import DataScope
 from services.access_control.store import metadata
 from shared.driver import driver_of
 
-# `number` is the order of requests. A grant of data has an organization, one of a power has none. `record_ids` is their concatenation,
-# 16 bytes each. `request_digest` tells a repeated request from a reused id. `asked`: what was asked for (a message of the contract) where
-# less was granted. `rules`: ids of policies, comma-separated. `review_due_at`: set where the glass was broken.
+# `requested_by`: one of the workforce, or a customer's member. `number` is the order of requests. A grant of data has an organization, one
+# of a power has none. `record_ids` is their concatenation, 16 bytes each. `request_digest` tells a repeated request from a reused id.
+# `asked`: what was asked for (a message of the contract) where less was granted. `rules`: ids of policies, comma-separated.
+# `review_due_at`: set where the glass was broken.
 grants = Table(
     "grants",
     metadata,
     Column("grant_id", Text, primary_key=True),
     Column("number", BigInteger, Identity(always=True), nullable=False),
-    Column("requested_by", Text, ForeignKey("people.person_id"), nullable=False),
+    Column("requested_by", Text, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("request_digest", LargeBinary, nullable=False),
     Column("organization_id", Text, nullable=False),

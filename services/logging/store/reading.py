@@ -68,7 +68,7 @@ _CONTENTS: Final[tuple[LiteralString, ...]] = (
 @dataclass(frozen=True)
 class Span:
     """Which records of one organization: ids of [low, high), 16 bytes each; only these, unless None. living: ids from this one on are not
-    due; below it only what is held counts. selection: which of these."""
+    due; below it only what is held counts, and not even that unless held_too. selection: which of these."""
 
     organization_id: str
     low: bytes
@@ -76,6 +76,7 @@ class Span:
     record_ids: frozenset[bytes] | None
     living: bytes
     selection: Selection = EVERYTHING
+    held_too: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _next(record_id: bytes) -> bytes:
 
 def _begin(table: LiteralString, span: Span, low: bytes) -> bytes:
     """From where on a table's records count: what is due counts only in `retained`."""
-    return low if table == _RETAINED else max(low, span.living)
+    return low if table == _RETAINED and span.held_too else max(low, span.living)
 
 
 def _within(table: LiteralString, span: Span, low: bytes) -> tuple[LiteralString, dict[str, object]]:

@@ -83,6 +83,17 @@ REQUESTS: list[tuple[str, Message]] = [
         ),
     ),
     (
+        # A customer's own export: the organization and the purpose go without saying.
+        "access request --reason 'our archive' --detail full --budget 10000000 --request-id request-3",
+        grants_pb2.RequestGrantRequest(
+            request_id="request-3",
+            purpose=grants_pb2.PURPOSE_CUSTOMER_EXPORT,
+            reason="our archive",
+            duration=Duration(seconds=3600),
+            data=scope(detail=grants_pb2.DETAIL_FULL, budget=10_000_000),
+        ),
+    ),
+    (
         "access request --power role-assignment --reason 'a new colleague' --request-id request-2",
         grants_pb2.RequestGrantRequest(
             request_id="request-2",
@@ -457,7 +468,6 @@ def test_command_line_becomes_request(
 @pytest.mark.parametrize(
     "line",
     [
-        "access request --reason why",  # neither records nor a power
         f"access request --reason why --power operator -o {ORG}",  # both
         f"access request --reason why -o {ORG}",  # no purpose
         "access request --power operator",  # no reason

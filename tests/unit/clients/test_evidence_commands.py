@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kept.access_control.v1 import audit_pb2
 from kept.cli import main
-from kept.cli.output import to_document
 from kept.client import signing_keys
+from kept.client.documents import to_document
 from kept.client.errors import KeptError
 from kept.client.signing_keys import SigningKey, key_id_of
 from kept.retention.v1 import certificates_pb2

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Iterator
 
 import pytest
 from google.protobuf.message import Message
@@ -105,6 +106,23 @@ def test_a_broken_stream_is_opened_again_and_no_other_failure_is_hidden() -> Non
     with pytest.raises(KeptError):
         list(resumed(_failing, pauses=(0.5,), wait=waited.append))
     assert waited == [0.5]
+
+
+def test_a_token_that_ends_in_the_middle_ends_no_stream() -> None:
+    """A long read outlives its token, and goes on under the next; one that is refused from the beginning is refused."""
+    opened: list[int] = []
+
+    def open_() -> Iterator[contract.WatchDataControlsResponse]:
+        opened.append(1)
+        if len(opened) < 4:
+            yield contract.WatchDataControlsResponse()
+        if len(opened) != 3:
+            raise KeptError("UNAUTHENTICATED", "expired", status="UNAUTHENTICATED")
+
+    assert len(list(resumed(open_, pauses=(), wait=lambda _: None))) == 3
+    with pytest.raises(KeptError):
+        list(resumed(open_, pauses=(), wait=lambda _: None))
+    assert len(opened) == 4
 
 
 def _failing() -> list[contract.WatchDataControlsResponse]:

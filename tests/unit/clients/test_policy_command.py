@@ -39,8 +39,8 @@ def test_a_case_that_fails_is_told_and_nothing_is_sealed(
     (folder / "records.cedar").write_text(text.replace("principal == resource.requester &&", ""))
     assert main(["policy", "test", str(folder), "--seal", "--json"]) == 4
     document = json.loads(capsys.readouterr().out)
-    assert [failure["case"] for failure in document["failures"]] == [
-        "another engineer: ReadRecords on a grant for support: denied, nothing permits it"
+    assert "another engineer: ReadRecords on a grant for support: denied, nothing permits it" in [
+        failure["case"] for failure in document["failures"]
     ]
     assert not (folder / "policies.sha256").exists()
     assert main(["policy", "test", str(folder)]) == 4

@@ -13,12 +13,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.access_control.v1 import grants_pb2
 from kept.cli import arguments, main
+from kept.client.errors import KeptError
 from kept.evidence.verdicts import Verdict
 from kept.logging.v1 import read_pb2
 from kept.settings.v1 import subject_requests_pb2 as contract
 from tests.unit.clients.conftest import ORG, Services
 
 SUBJECT = "subject_" + "a" * 26
+GRANT = "grant_" + "a" * 26
 
 
 def received() -> Timestamp:
@@ -80,18 +82,15 @@ def test_an_erasure_asks_twice(services: Services, monkeypatch: pytest.MonkeyPat
         assert len(services.asked) == (code == 0)
 
 
-@pytest.mark.parametrize(
-    ("detail", "command"),
-    [
-        (grants_pb2.DETAIL_METADATA, "kept logs list --grant GRANT --end-user 'u-1'"),
-        (grants_pb2.DETAIL_FULL, "kept logs read --detail full --grant GRANT --end-user 'u-1'"),
-    ],
-)
-def test_an_open_request_says_how_its_records_are_read(
+DETAILS = [grants_pb2.DETAIL_METADATA, grants_pb2.DETAIL_FULL]
+
+
+@pytest.mark.parametrize("detail", DETAILS)
+def test_an_open_request_is_answered_under_a_grant_of_the_admins_own(
     detail: "grants_pb2.Detail.ValueType",
-    command: str,
     services: Services,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     services.answers["GetSubjectRequest"] = contract.GetSubjectRequestResponse(
         request=contract.SubjectRequest(subject_request_id=SUBJECT),
@@ -100,7 +99,48 @@ def test_an_open_request_says_how_its_records_are_read(
         ),
     )
     assert main(shlex.split(f"settings subjects show {SUBJECT}")) == 0
-    assert command in capsys.readouterr().err
+    assert f"kept settings subjects ask {SUBJECT}" in capsys.readouterr().err
+
+    assert main(shlex.split(f"settings subjects ask {SUBJECT} --minutes 30 --request-id request-1")) == 0
+    method, asked = services.asked[-1]
+    scope = grants_pb2.DataScope(organization_id=ORG, detail=detail, budget=10_000)
+    assert (method, asked.data, asked.purpose) == ("RequestGrant", scope, grants_pb2.PURPOSE_CUSTOMER_EXPORT)
+    assert (asked.duration.seconds, asked.request_id) == (1800, "request-1")
+    assert SUBJECT in asked.reason
+
+    capsys.readouterr()
+    # The grant may give more than the request needs; it is not taken.
+    scope.detail = grants_pb2.DETAIL_FULL
+    services.answers["GetGrant"] = grants_pb2.GetGrantResponse(
+        grant=grants_pb2.Grant(grant_id=GRANT, data=scope)
+    )
+    record = read_pb2.InteractionRecord(end_user="u-1", record_id=bytes(16))
+    services.answers["ReadInteractions"] = [read_pb2.ReadInteractionsResponse(records=[record] * 2)]
+    file = tmp_path / "records.jsonl"
+    words = f"settings subjects records {SUBJECT} --grant {GRANT} --output {file} --json"
+    assert main(shlex.split(words)) == 0
+    assert json.loads(capsys.readouterr().out)["records"] == 2
+    assert [json.loads(line)["end_user"] for line in file.read_text().splitlines()] == ["u-1"] * 2
+    _, read = services.asked[-1]
+    assert (read.grant_id, read.detail, read.filter.end_user) == (GRANT, detail, "u-1")
+
+
+def test_what_breaks_off_leaves_no_records_and_an_answered_request_has_none(
+    services: Services, tmp_path: Path
+) -> None:
+    services.answers["GetSubjectRequest"] = contract.GetSubjectRequestResponse(
+        request=contract.SubjectRequest(subject_request_id=SUBJECT)
+    )
+    words = f"settings subjects records {SUBJECT} --grant {GRANT} --output {tmp_path / 'records.jsonl'}"
+    assert main(shlex.split(words)) == 1
+    assert main(shlex.split(f"settings subjects ask {SUBJECT}")) == 1
+    services.answers["GetSubjectRequest"] = contract.GetSubjectRequestResponse(
+        records=contract.SubjectRecords(organization_id=ORG, detail=grants_pb2.DETAIL_FULL)
+    )
+    services.answers["ReadInteractions"] = KeptError("GRANT_REVOKED", "", status="PERMISSION_DENIED")
+    before = sorted(tmp_path.iterdir())
+    assert main(shlex.split(words)) == 1
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_choices_are_the_contracts() -> None:

@@ -92,6 +92,7 @@ class Peers(
         self.destroyed: set[tuple[str, date]] = set()
         self.scope = grants_pb2.DataScope(organization_id=ORG, detail=grants_pb2.DETAIL_FULL, budget=1000)
         self.expires_at = clock.now() + timedelta(hours=1)
+        self.without_held = False
         self.budget = 1000
         self.opened: set[bytes] = set()
         self.entries: list[str] = []
@@ -225,7 +226,9 @@ class Peers(
             raise self.denial
         if request.grant_id != GRANT:
             raise KeptError(Reason.REASON_GRANT_REQUIRED, "no grant")
-        answer = authz_pb2.AuthorizeResponse(scope=self.scope, remaining=self.budget - len(self.opened))
+        answer = authz_pb2.AuthorizeResponse(
+            scope=self.scope, remaining=self.budget - len(self.opened), without_held=self.without_held
+        )
         answer.expires_at.FromDatetime(self.expires_at)
         return answer
 

@@ -345,6 +345,31 @@ def test_what_becomes_due_while_a_reader_takes_her_time_is_not_sent(world: World
     assert [answer.record.record_id for answer in stream] == [ids[2]]
 
 
+def test_a_customer_sees_what_lives_and_nothing_that_only_a_hold_keeps(world: World) -> None:
+    """There are holds that the law forbids to tell of: what is there beyond its term would tell."""
+    held, living = fill(world, "held", "living")
+    world.lifecycle.HoldRecords(
+        lifecycle_pb2.HoldRecordsRequest(hold_id="hold_" + "h" * 26, organization_id=ORG, record_ids=[held])
+    )
+    world.peers.without_held = True
+    world.clock.advance(timedelta(days=29, hours=9))
+    world.peers.expires_at = world.clock.now() + timedelta(days=2)
+    world.refresh()
+    stream = world.read.ReadInteractions(request())
+    assert next(stream).record.record_id == held  # its term is not over: held or not, it is the customer's
+    world.travel(timedelta(hours=1))
+    assert list(stream) == []
+    listing = read_pb2.ListInteractionsRequest(grant_id=GRANT, organization_id=ORG)
+    assert not world.read.ListInteractions(listing).records
+    for named in (held, living):
+        named_filter = read_pb2.RecordFilter(record_ids=[named])
+        assert reason_of(lambda: texts(world, filter=named_filter)) == "OUTSIDE_SCOPE"  # noqa: B023
+    flagged = read_pb2.RecordFilter(flagged=True)
+    assert reason_of(lambda: texts(world, filter=flagged)) == "INVALID_ARGUMENT"
+    world.peers.without_held = False
+    assert texts(world) == ["held"]
+
+
 def test_a_term_of_a_hundred_years_hides_nothing(world: World) -> None:
     world.peers.set_rule("", days=36_500, at=NOON)
     world.refresh()

@@ -175,7 +175,7 @@ TOKENS: dict[str, tuple[str, Callable[[Shown], str]]] = {
     "of somebody unknown": ("NOT_AUTHORIZED", lambda s: s.token(sub="mallory")),
     "of a name that looks like hers": ("NOT_AUTHORIZED", lambda s: s.token(sub="еve")),  # a Cyrillic е
     "of a name with a control character": ("NOT_AUTHORIZED", lambda s: s.token(sub="eve\x00")),
-    "of her name at the customers' issuer": ("CALLER_NOT_ALLOWED", lambda s: s.token(iss=CUSTOMERS, org=ORG)),
+    "of her name at the customers' issuer": ("NOT_AUTHORIZED", lambda s: s.token(iss=CUSTOMERS, org=ORG)),
     "of somebody without an agreement": ("NOT_AUTHORIZED", lambda s: s.token(sub="gone")),
 }
 
@@ -298,3 +298,13 @@ def test_a_grant_that_is_over_says_so_to_its_holder_alone(shown: Shown, grant_id
     mine = shown.calls(shown.token(), grant_id)["Authorize"]
     theirs = shown.calls(shown.token(sub="colin"), grant_id)["Authorize"]
     assert [outcome(mine), outcome(theirs)] == ["GRANT_EXPIRED", "GRANT_REQUIRED"]
+
+
+def test_what_a_customers_token_is_refused_for_is_in_no_other_organizations_log(shown: Shown) -> None:
+    globex = shown.world.member(org=OTHER)
+    token = shown.token(iss=CUSTOMERS, org=OTHER, sub=globex, exp=-1)
+    calls = shown.calls(token, "")
+    for name in ("Authorize", "OpenRecords"):  # they name ORG
+        assert outcome(calls[name]) == "EXPIRED"
+    refused = shown.world.entries("access.denied")
+    assert {(entry["actor"], entry["organization_id"]) for entry in refused} == {(globex, OTHER)}

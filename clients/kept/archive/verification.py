@@ -1,0 +1,192 @@
+"""An export, verified offline as it is read, with no more of it than a piece in memory (format: docs/export.md).
+
+What is shown: the archive is whole, and every part in it is the one that the manifest names; the audit log has an entry that says that an
+admin of that organization took along an archive with exactly this manifest; and that entry stands in the tree of a head that a pinned key
+signed. The access log and the certificates in it are verified by themselves besides.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Final
+
+from kept.archive import tar
+from kept.archive.writing import FORMAT, MANIFEST, SIGNATURE, SIGNATURE_FORMAT, lines_of
+from kept.evidence.audit import ListCheck, check_entry, check_head
+from kept.evidence.certificates import verify_certificate
+from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict
+
+# A manifest has some 150 bytes a part, and a part is some 4 MiB: this is enough for a terabyte.
+_MOST_BYTES: Final = 64 * 1024 * 1024
+
+
+@dataclass
+class Seen:
+    """What was found in an archive that verified. bytes: of all parts."""
+
+    organization_id: str = ""
+    exported_by: str = ""
+    sealed_at: str = ""
+    parts: int = 0
+    bytes: int = 0
+    access_log_entries: int = 0
+    certificates: int = 0
+
+
+@dataclass
+class _Read:
+    """What was read so far: parts as the manifest has to name them."""
+
+    log_keys: PinnedKeys
+    certificate_keys: PinnedKeys
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    written_at: set[int] = field(default_factory=set)
+    whole: dict[str, bytes] = field(default_factory=dict)
+    log: ListCheck | None = None
+    certificates: int = 0
+    certificates_of: set[str] = field(default_factory=set)
+
+
+def verify_archive(
+    source: BinaryIO, log_keys: PinnedKeys, certificate_keys: PinnedKeys
+) -> tuple[Verdict, Seen]:
+    """Verifies an archive, read once from its beginning to its end. log_keys: of the audit log. certificate_keys: of who certifies."""
+    read = _Read(log_keys, certificate_keys)
+    try:
+        for file in tar.files(source):
+            _take(read, file)
+        return Verdict(True), _check(read)
+    except EvidenceError as error:
+        return Verdict(False, str(error)), Seen()
+
+
+def _take(read: _Read, file: tar.File) -> None:
+    if file.name in read.names:
+        raise EvidenceError(f"{file.name} is there twice.")
+    if SIGNATURE in read.whole or (MANIFEST in read.whole and file.name != SIGNATURE):
+        raise EvidenceError(f"{file.name} comes behind the manifest, which does not name it.")
+    read.names.add(file.name)
+    read.written_at.add(file.written_at)
+    if file.name in (MANIFEST, SIGNATURE):
+        read.whole[file.name] = _whole(file)
+        return
+    digest, size = hashlib.sha256(), 0
+
+    def content() -> Any:
+        nonlocal size
+        for piece in file.content:
+            digest.update(piece)
+            size += len(piece)
+            yield piece
+
+    pieces = content()
+    if file.name.startswith("access-log/"):
+        for line in lines_of(pieces):
+            _take_page(read, _parsed(line, file.name))
+    elif file.name.startswith("certificates/"):
+        for line in lines_of(pieces):
+            _take_certificate(read, _parsed(line, file.name))
+    for _ in pieces:
+        pass
+    read.parts.append({"name": file.name, "bytes": size, "sha256": digest.hexdigest()})
+
+
+def _whole(file: tar.File) -> bytes:
+    content = b""
+    for piece in file.content:
+        content += piece
+        if len(content) > _MOST_BYTES:
+            raise EvidenceError(f"{file.name} is larger than any that an export writes.")
+    return content
+
+
+def _parsed(content: bytes, name: str) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise EvidenceError(f"{name} is no JSON.") from None
+
+
+def _take_page(read: _Read, page: Any) -> None:
+    if read.log is None:
+        whose = Evidence(page, "the access log").nested("end").text("organization_id")
+        read.log = ListCheck(whose, read.log_keys)
+    read.log.add(page)
+
+
+def _take_certificate(read: _Read, envelope: Any) -> None:
+    result = verify_certificate(envelope, read.certificate_keys, read.log_keys)
+    if not result.ok:
+        raise EvidenceError(result.problem)
+    read.certificates += 1
+    read.certificates_of.add(Evidence(envelope, "the certificate").nested("body").text("organization_id"))
+
+
+def _check(read: _Read) -> Seen:
+    for name in (MANIFEST, SIGNATURE):
+        if name not in read.whole:
+            raise EvidenceError(f"The archive has no {name}: it is not whole.")
+    manifest = Evidence(_parsed(read.whole[MANIFEST], MANIFEST), "the manifest")
+    organization_id = manifest.text("organization_id")
+    if manifest.text("format") != FORMAT:
+        raise EvidenceError("The manifest is of another format.")
+    if manifest.items("parts") != read.parts:
+        raise EvidenceError(_first_difference(manifest.items("parts"), read.parts))
+    if read.written_at != {manifest.number("written_at")}:
+        raise EvidenceError("The archive's files are of another time than its manifest.")
+    signed = _check_signature(read, organization_id)
+    if read.log is not None:
+        read.log.finish()
+        if read.log.organization_id != organization_id:
+            raise EvidenceError("The access log is of another organization than the manifest.")
+    if not read.certificates_of <= {organization_id}:
+        raise EvidenceError("A certificate is of another organization than the manifest.")
+    return Seen(
+        organization_id,
+        signed.text("actor"),
+        signed.text("occurred_at"),
+        len(read.parts),
+        sum(part["bytes"] for part in read.parts),
+        0 if read.log is None else read.log.reached.last_number,
+        read.certificates,
+    )
+
+
+def _first_difference(named: list[Any], found: list[dict[str, Any]]) -> str:
+    for one, other in zip(named, found, strict=False):
+        if one != other:
+            return f"{other['name']} is not the part that the manifest names in its place: it was changed, or another one is missing."
+    return (
+        "A part that the manifest names is missing."
+        if len(named) > len(found)
+        else "There are more parts than the manifest names."
+    )
+
+
+def _check_signature(read: _Read, organization_id: str) -> Evidence:
+    """What the audit log says of the manifest."""
+    content = read.whole[SIGNATURE]
+    signature = Evidence(_parsed(content, SIGNATURE), "the signature")
+    if signature.text("format") != SIGNATURE_FORMAT:
+        raise EvidenceError("The signature is of another format.")
+    # One way of writing it, so that not a byte of the archive may be otherwise.
+    if (json.dumps(signature.raw, indent=1) + "\n").encode() != content:
+        raise EvidenceError("The signature is written otherwise than any export writes it.")
+    entry = signature.nested("entry")
+    check_entry(entry, check_head(signature.nested("head"), read.log_keys))
+    try:
+        said = Evidence(json.loads(entry.binary("body")), "the audit entry")
+    except (ValueError, RecursionError):
+        raise EvidenceError(
+            "The audit entry's text is gone or no JSON; nothing signs the manifest."
+        ) from None
+    if said.text("kind") != "export.sealed":
+        raise EvidenceError("The audit entry is not that of an export.")
+    if said.nested("facts").text("manifest_sha256") != hashlib.sha256(read.whole[MANIFEST]).hexdigest():
+        raise EvidenceError("The manifest is not the one that was signed: it was changed.")
+    if {said.text("organization_id"), entry.text("organization_id")} != {organization_id}:
+        raise EvidenceError("The signature is of another organization than the manifest.")
+    if read.log is not None and entry.number("number") <= read.log.reached.last_number:
+        raise EvidenceError("The access log reaches beyond the signature: it is not the one that was signed.")
+    return said

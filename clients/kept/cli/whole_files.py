@@ -1,0 +1,24 @@
+"""Files that are there once they are whole: what breaks off in the middle leaves nothing that looks complete."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from kept.client.errors import KeptError
+from kept.client.private_files import replaced
+
+
+@contextmanager
+def whole_file(file: Path) -> Iterator[BinaryIO]:
+    """Where to write; "-" is stdout. The file is in its place when the block ends. Raises KeptError (UNREADABLE)."""
+    if str(file) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with replaced(file) as out:
+            yield out
+    except OSError as error:
+        raise KeptError("UNREADABLE", f"{file} cannot be written: {error.strerror}.") from None

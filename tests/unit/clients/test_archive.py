@@ -1,0 +1,331 @@
+"""An export: written as it comes, verified as it is read; whatever is otherwise in it, by a byte, does not verify."""
+
+import hashlib
+import io
+import json
+import tarfile
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rfc8785
+
+from kept.archive import tar
+from kept.archive.access_log import page_document
+from kept.archive.contents import MEANINGS, PARTS
+from kept.archive.verification import Seen, verify_archive
+from kept.archive.writing import MANIFEST, SIGNATURE, Writer, lines_of
+from kept.cli import main
+from kept.cli.export import patiently
+from kept.client.documents import to_document
+from kept.client.errors import KeptError
+from kept.client.private_files import replaced
+from kept.evidence import Revoked
+from kept.evidence.verdicts import EvidenceError
+from kept.options.v1 import roles_pb2
+from tests.support.contracts import methods
+from tests.unit.clients.conftest import ORG
+from tests.unit.clients.test_evidence_commands import FIRST, Log
+
+OTHER = "org_" + "b" * 26
+AT = 1_780_000_000
+
+
+class Made:
+    """An archive of ORG, by pieces: the parts, and what its manifest and its signature say."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.organization_id = ORG
+        self.said: dict[str, Any] = {"facts": {}, "kind": "export.sealed", "organization_id": ORG}
+        self.pages = [page_document(self.log.page([FIRST]))]
+        self.certificates = [self.log.certificate()]
+
+    def keys(self) -> tuple[Any, Any]:
+        return (
+            dict([self.log.public(self.log.log_key)]),
+            dict([self.log.public(self.log.certificate_key)]),
+        )
+
+    def sign(self, digest: bytes) -> dict[str, Any]:
+        """The audit log's entry, as `GetInclusionProof` gives it."""
+        facts = {"manifest_sha256": digest.hex(), **self.said["facts"]}
+        body = {"actor": "member_1", "occurred_at": "2026-06-01T00:00:00Z", **self.said, "facts": facts}
+        page = self.log.page([FIRST, rfc8785.dumps(body)])
+        document = to_document(page)
+        return {"entry": document["entries"][1], "head": document["head"]}
+
+    def write(self) -> bytes:
+        out = io.BytesIO()
+        writer = Writer(out, AT)
+        writer.add_document("organization", {"name": "Ünïcode"})
+        writer.add_lines("members", [{"member_id": f"member_{n}"} for n in range(5)], piece_bytes=60)
+        writer.add_lines("invitations", [])
+        writer.add_lines("certificates", self.certificates)
+        writer.add_lines("access-log", self.pages)
+        writer.finish({"organization_id": self.organization_id, "written_at": AT}, self.sign)
+        return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def made() -> Made:
+    return Made()
+
+
+@pytest.fixture(scope="module")
+def archive(made: Made) -> bytes:
+    return made.write()
+
+
+def problem(made: Made, content: bytes, keys: tuple[Any, Any] | None = None) -> str:
+    """Why it does not verify; empty where it does."""
+    result, _ = verify_archive(io.BytesIO(content), *(keys or made.keys()))
+    assert result.ok is (result.problem == "")
+    return result.problem
+
+
+def taken_apart(content: bytes) -> list[tuple[str, bytes]]:
+    return [(file.name, b"".join(file.content)) for file in tar.files(io.BytesIO(content))]
+
+
+def put_together(files: list[tuple[str, bytes]], at: int = AT) -> bytes:
+    out = io.BytesIO()
+    for name, content in files:
+        tar.write_file(out, name, content, at)
+    tar.write_end(out)
+    return out.getvalue()
+
+
+def test_what_was_written_verifies_and_any_tar_unpacks_it(made: Made, archive: bytes) -> None:
+    result, seen = verify_archive(io.BytesIO(archive), *made.keys())
+    assert (result.ok, result.problem) == (True, "")
+    parts = json.loads(dict(taken_apart(archive))[MANIFEST])["parts"]
+    total = sum(part["bytes"] for part in parts)
+    assert seen == Seen(ORG, "member_1", "2026-06-01T00:00:00Z", len(parts), total, 1, 1)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        assert opened.getnames() == [*(part["name"] for part in parts), MANIFEST, SIGNATURE]
+        pieces = [opened.extractfile(f"members/{n:06}.jsonl") for n in (1, 2, 3)]
+        text = b"".join(piece.read() for piece in pieces if piece is not None)
+    assert [json.loads(line)["member_id"] for line in text.splitlines()] == [f"member_{n}" for n in range(5)]
+    assert ("invitations/000001.jsonl", b"") in taken_apart(archive)
+
+
+def test_not_a_byte_may_be_otherwise(made: Made, archive: bytes) -> None:
+    keys = made.keys()
+    # One in eleven of all, what other readers skip, such as padding, too; and the ends of base64, which some read in several ways.
+    ends = [
+        place
+        for place in range(archive.rindex(SIGNATURE.encode()), len(archive))
+        if archive[place:][:1] == b"="
+    ]
+    for place in (*range(0, len(archive), 11), *(end - 1 for end in ends)):
+        changed = bytearray(archive)
+        changed[place] ^= (1, 0x20)[place % 2]
+        assert problem(made, bytes(changed), keys), f"byte {place} of {len(archive)}"
+
+
+def test_what_breaks_off_is_no_archive(made: Made, archive: bytes) -> None:
+    for length in (*range(0, len(archive), 509), len(archive) - 1, len(archive) - 512):
+        assert problem(made, archive[:length]), length
+    assert problem(made, archive + b"\0") == "Something comes behind the archive's end."
+
+
+def rearranged(change: Callable[[list[tuple[str, bytes]]], object]) -> Callable[[bytes], bytes]:
+    def changed(content: bytes) -> bytes:
+        files = taken_apart(content)
+        change(files)
+        return put_together(files)
+
+    return changed
+
+
+def swap(files: list[tuple[str, bytes]]) -> None:
+    files[0], files[1] = files[1], files[0]
+
+
+def forged(files: list[tuple[str, bytes]]) -> None:
+    """A part and the manifest changed together."""
+    content = b'{"name":"forged"}\n'
+    files[0] = (files[0][0], content)
+    manifest = json.loads(dict(files)[MANIFEST])
+    manifest["parts"][0] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    files[-2] = (MANIFEST, json.dumps(manifest).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (rearranged(lambda files: files.pop(0)), "is not the part that the manifest names"),
+        (rearranged(lambda files: files.pop(-3)), "is missing"),
+        (rearranged(lambda files: files.pop(-2)), "has no manifest.json"),
+        (rearranged(lambda files: files.pop(-1)), "has no signature.json"),
+        (rearranged(lambda files: files.append(("extra", b""))), "behind the manifest"),
+        (
+            rearranged(lambda files: files.insert(0, ("extra", b""))),
+            "is not the part that the manifest names",
+        ),
+        (rearranged(lambda files: files.insert(-2, ("extra", b""))), "more parts"),
+        (rearranged(lambda files: files.insert(0, files[0])), "is there twice"),
+        (rearranged(swap), "is not the part that the manifest names"),
+        (rearranged(forged), "is not the one that was signed"),
+        (lambda content: put_together(taken_apart(content), AT + 1), "of another time"),
+        (lambda content: content.replace(b"\0" * 1024, b"", 1), "breaks off"),
+    ],
+)
+def test_what_was_taken_apart_and_put_together_otherwise(
+    made: Made, archive: bytes, change: Callable[[bytes], bytes], said: str
+) -> None:
+    assert said in problem(made, change(archive))
+    assert put_together(taken_apart(archive)) == archive
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"facts": {"manifest_sha256": "00" * 32}}, "is not the one that was signed"),
+        ({"kind": "records.opened"}, "not that of an export"),
+        ({"organization_id": OTHER}, "another organization"),
+    ],
+)
+def test_the_audit_log_must_say_it(change: dict[str, Any], said: str) -> None:
+    other = Made()
+    other.said |= change
+    assert said in problem(other, other.write())
+
+
+def test_all_of_it_is_of_one_organization() -> None:
+    other = Made()
+    other.organization_id = OTHER
+    assert "another organization" in problem(other, other.write())
+
+
+def test_the_log_and_the_certificates_in_it_are_verified_too() -> None:
+    other = Made()
+    other.pages[0]["end"]["last_number"] = "2"
+    assert "end of the list" in problem(other, other.write())
+    other = Made()
+    other.certificates[0]["body"]["removed"] = 4
+    assert problem(other, other.write())
+
+
+def test_only_keys_that_are_pinned_and_stand_are_trusted(made: Made, archive: bytes) -> None:
+    log_keys, certificate_keys = made.keys()
+    assert "not pinned" in problem(made, archive, ({}, certificate_keys))
+    assert "not pinned" in problem(made, archive, (log_keys, {}))
+    revoked = {name: Revoked("2026-01-02") for name in log_keys}
+    assert "revoked on 2026-01-02" in problem(made, archive, (revoked, certificate_keys))
+
+
+def test_neither_writing_nor_reading_has_more_than_a_piece_in_memory(made: Made, tmp_path: Path) -> None:
+    piece, lines = 256 * 1024, 24_000
+    file = tmp_path / "large.tar"
+    tracemalloc.start()
+    with file.open("wb") as out:
+        writer = Writer(out, AT)
+        assert writer.add_lines("records", ({"text": "x" * 500} for _ in range(lines)), piece) == lines
+        writer.finish({"organization_id": ORG, "written_at": AT}, made.sign)
+    with file.open("rb") as source:
+        result, seen = verify_archive(source, *made.keys())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result.ok, result.problem
+    assert seen.bytes == lines * len('{"text":""}\n') + lines * 500
+    assert peak < 4 * 1024 * 1024
+
+
+def test_lines_are_the_same_however_they_come() -> None:
+    text = b"one\ntwo\n\nthree"
+    for size in range(1, len(text) + 1):
+        pieces = [text[place : place + size] for place in range(0, len(text), size)]
+        assert list(lines_of(pieces)) == [b"one", b"two", b"", b"three"]
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "a.tar"
+    file.write_bytes(b"before")
+    with pytest.raises(KeyboardInterrupt), replaced(file) as out:
+        out.write(b"half of ")
+        raise KeyboardInterrupt
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a.tar", b"before")]
+    with replaced(file) as out:
+        out.write(b"after")
+        (beside,) = [each for each in tmp_path.iterdir() if each != file]
+        assert (beside.suffix, beside.name[0], file.read_bytes()) == (".partial", ".", b"before")
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"after", 0o600)
+
+
+def test_the_proof_is_waited_for_and_nothing_else_is() -> None:
+    waits: list[float] = []
+    answers: Iterator[Any] = iter([KeptError("NOT_YET_INTEGRATED", "", status="UNAVAILABLE"), "proof"])
+
+    def ask() -> str:
+        answer = next(answers)
+        if isinstance(answer, KeptError):
+            raise answer
+        return str(answer)
+
+    assert patiently(ask, waits.append) == "proof"
+    assert len(waits) == 1
+    answers = iter([KeptError("ADMIN_REQUIRED", "", status="PERMISSION_DENIED")])
+    with pytest.raises(KeptError):
+        patiently(ask, waits.append)
+    answers = iter(KeptError("NOT_YET_INTEGRATED", "", status="UNAVAILABLE") for _ in range(100))
+    with pytest.raises(KeptError):
+        patiently(ask, waits.append)
+
+
+def test_a_file_that_is_no_archive_is_told(made: Made, tmp_path: Path, profile_file: Path) -> None:
+    made.log.pin(profile_file.parent / "signing-keys.json")
+    file = tmp_path / "no.tar"
+    file.write_bytes(b"no archive")
+    assert main(["export", "verify", str(file)]) == 4
+    assert main(["export", "verify", str(tmp_path / "nowhere.tar")]) == 2
+    file.write_bytes(made.write())
+    assert main(["export", "verify", str(file)]) == 0
+    with pytest.raises(EvidenceError):
+        list(tar.files(io.BytesIO(b"x" * 512)))
+
+
+# What an admin may look at and no part holds by itself.
+_NOT_TAKEN = {
+    "GetGrant": "grants has them all",
+    "WatchGrant": "grants",
+    "GetSubjectRequest": "subject-requests has all that is known of each",
+    "ListCertificates": "certificates",
+    "GetCertificate": "certificates",
+    "ListSubjectRequests": "subject-requests",
+    "ExportSubjectRequest": "subject-requests",
+    "ListSubprocessorObjections": "subprocessor-objections",
+    "QueryUsage": "usage",
+    "ListEntries": "access-log",
+    "GetInclusionProof": "signature.json, and each entry of access-log",
+    "ListInteractions": "records",
+    "ReadInteractions": "records",
+    "WatchDataControls": "data-controls-history",
+    "GetProfile": "a person's own: kept account export",
+    "ExportProfile": "a person's own: kept account export",
+    "ListSignIns": "a person's own: kept account export",
+    "GetMe": "who asks: manifest.json",
+}
+
+
+def test_whatever_an_admin_may_look_at_is_taken_along() -> None:
+    """A new list that admins may see is a part of the export, or says here why it is none."""
+    looks = ("Get", "List", "Query", "Export", "Read", "Watch")
+    admins = {
+        method.descriptor.name: method
+        for method in methods()
+        if method.callers is not None
+        and roles_pb2.CUSTOMER_ROLE_ADMIN in method.callers.customers
+        and method.descriptor.name.startswith(looks)
+    }
+    taken = {part.method: part for part in PARTS}
+    assert admins.keys() - _NOT_TAKEN.keys() == taken.keys()
+    assert admins.keys() >= _NOT_TAKEN.keys()
+    for name, part in taken.items():
+        fields = admins[name].descriptor.output_type.fields_by_name
+        lists = {field.name for field in fields.values() if field.is_repeated}
+        assert not part.field or part.field in lists, name
+        assert MEANINGS[part.name]
