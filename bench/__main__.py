@@ -24,6 +24,9 @@ PROGRAMS = (
     "otlp_ratio",
     "read_ratio",
     "ingest_growth",
+    "unreadable_growth",
+    "retention_ratio",
+    "held_cost",
 )
 # Against programs of others, which are installed for it: `make bench-peers`.
 PEERS = ("phoenix_ratio",)

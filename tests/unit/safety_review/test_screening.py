@@ -133,13 +133,15 @@ def test_a_crash_between_commit_and_answer_changes_nothing(url: str) -> None:
 
 
 def test_a_crash_before_the_commit_leaves_nothing(url: str) -> None:
-    crashing = True
+    crashing = False
 
     def on_commit(when: str) -> None:
         if crashing and when == "before":
             raise SystemError("the process dies here")
 
     world = World(url, on_commit=on_commit)
+    world.run_jobs()  # its gate is open
+    crashing = True
     record = world.record(CANARY)
     with pytest.raises(KeptError):
         world.screen(record)
