@@ -86,7 +86,7 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
         clock,
         outbox,
         audits.ListOwnEntries,
-        replay.applies(outbox, lifecycle),
+        replay.applies(outbox, lifecycle, flags),
         replay.finish(database, clock, keys_pb2_grpc.KeyServiceStub(access_control).ListWithheldRecords),
     )
 
