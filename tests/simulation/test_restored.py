@@ -44,8 +44,9 @@ def scene(postgres_server: TestServer, tmp_path: Path) -> Iterator[Scene]:
 
 
 class Story:
-    """Four customers with records of three end users each: one chooses zero data retention, one leaves, one has an end user erased and a
-    record held, all of it after the backup; and a month passes."""
+    """Four customers with records of three end users each: one gets a longer term and chooses zero data retention with the erasure of what was
+    logged, one leaves, one has an end user erased and all of another held; a record is held too. All of it after the backup; and a month
+    passes."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -74,10 +75,25 @@ class Story:
         check(self.scene)
         check_settled(self.scene)
 
+    def _holds_all_of(self, end_user: str) -> None:
+        seed = self.legal._seed
+        any_of = seed.choice  # as before in all else, such as which process is asked
+        with (
+            mock.patch.object(self.scene, "some_organization", return_value=self.forgets),
+            mock.patch.object(seed, "choice", lambda of: end_user if end_user in of else any_of(of)),
+            mock.patch.object(seed, "random", return_value=1.0),
+        ):
+            self.legal.holds_end_user()
+
     def goes_on(self) -> None:
         scene, world = self.scene, self.scene.world
         world.leases()
         self.legal.places_hold()
+        self._holds_all_of("u3")
+        self.legal.keeps_longer()
+        world.time.advance(timedelta(minutes=1))
+        world.settle()
+        world.leases()
         self.customers.chooses_zero_data_retention(self.silent, erases=True)
         world.time.advance(timedelta(minutes=1))
         world.leases()
@@ -99,7 +115,16 @@ def test_what_is_gone_stays_gone_and_what_was_withdrawn_is_not_in_force(scene: S
     story, world = Story(scene), scene.world
     copies = world.while_all_are_stopped(lambda: world.databases.back_up(*RESTORED))
     story.goes_on()
-    [hold] = scene.model.holds.values()
+    [hold, of_end_user] = scene.model.holds.values()
+    of_silent = (
+        f"SELECT record_id FROM retained WHERE by_term AND organization_id = '{story.silent.organization_id}'"
+    )
+    of_u3 = f"SELECT record_id FROM holds WHERE hold_id = '{of_end_user.hold_id}'"
+    looks = world.databases.looks
+    kept_longer, held_of_u3 = looks.rows("logging", of_silent), set(looks.rows("logging", of_u3))
+    assert kept_longer
+    assert held_of_u3
+    assert not looks.rows("logging", of_silent + " AND content IS NOT NULL")
     world.while_all_are_stopped(lambda: world.databases.put_back(copies))
     # The copies hold what was certified as gone; the services are not asked yet.
     looks = world.databases.looks
@@ -128,11 +153,14 @@ def test_what_is_gone_stays_gone_and_what_was_withdrawn_is_not_in_force(scene: S
     standing = holds_pb2_grpc.HoldServiceStub(world.person("lena")("retention")).ListHolds(
         holds_pb2.ListHoldsRequest(organization_id=hold.organization_id)
     )
-    assert [(one.hold_id, one.state) for one in standing.holds] == [
-        (hold.hold_id, holds_pb2.HOLD_STATE_ACTIVE)
-    ]
+    assert (hold.hold_id, holds_pb2.HOLD_STATE_ACTIVE) in [(one.hold_id, one.state) for one in standing.holds]
     kept = {row for (row,) in world.databases.looks.rows("logging", "SELECT record_id::text FROM retained")}
     assert kept >= {uuid_text(record_id) for record_id in hold.record_ids}
+
+    assert looks.rows("logging", of_silent) == kept_longer
+    assert not looks.rows("logging", of_silent + " AND content IS NOT NULL")
+    assert set(looks.rows("logging", of_u3)) >= held_of_u3
+    assert in_force[story.silent.organization_id].HasField("content_erased_before")
 
     # And it goes on: what comes now is judged by what was in force.
     world.leases()

@@ -17,5 +17,5 @@ def listed(
             for position, entry in enumerate(page, start=first + 1)
         ],
         position=first + len(page),
-        complete=first + len(page) == len(entries),
+        complete=first + len(page) >= len(entries),
     )
