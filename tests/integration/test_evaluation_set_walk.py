@@ -48,7 +48,7 @@ def _customers(plot: Plot, does: Any) -> dict[str, str]:
     return customers
 
 
-def _granted(does: Any, try_: Any, organization_id: str, case: str) -> str:
+def _granted(does: Any, kept: Kept, organization_id: str, case: str) -> str:
     """A case upheld by two people, and a grant to read it."""
     does("sara", "cases", "claim", case)
     does("sara", "cases", "decide", case, "violation", *REASON)
@@ -57,7 +57,7 @@ def _granted(does: Any, try_: Any, organization_id: str, case: str) -> str:
 
     def ask() -> bool:
         """Access control is told of a case by a message, a moment after it was opened: asked before, it knows of none."""
-        code, out = try_(
+        code, out = kept.tried(
             *("access", "request", "--purpose", "safety-and-security", "--organization", organization_id),
             *("--case", case, "--detail", "masked", "--reason", "a set of upheld cases", "--minutes", "60"),
             *("--as", "sara", "--json"),
@@ -91,7 +91,7 @@ def test_a_set_walks_from_five_customers_to_its_end(
         }
 
     assert wait_until(lambda: len(cases()) == len(customers), patience=20)
-    grants = [_granted(does, kept.tried, organization_id, case) for organization_id, case in cases().items()]
+    grants = [_granted(does, kept, organization_id, case) for organization_id, case in cases().items()]
     words = [word for grant in grants for word in ("--grant", grant)]
     manifest = does("sara", "safety", "sets", "build", *words)["manifest"]
     assert [(one["category"], one["items"]) for one in manifest["categories"]] == [("fraud", 5)]
