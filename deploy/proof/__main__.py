@@ -73,18 +73,18 @@ def _again(overlay: str, image: str) -> bool:
 def _inside(overlay: str, image: str) -> int:
     home = ROOT / "build" / f"proof-{os.getpid()}"
     try:
-        for what in _prove(overlay, image, home):
-            print(f"deploy-proof: {overlay}: NOT PROVEN: {what}", flush=True)
+        problems = _prove(overlay, image, home)
     except (PodFailed, EngineError, LocalStackError, subprocess.CalledProcessError) as error:
-        print(f"deploy-proof: {overlay}: PROBLEM: {error}", file=sys.stderr, flush=True)
-        return 1
+        problems = [str(error)]
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    return 0
+    for problem in problems:
+        print(f"deploy-proof: {overlay}: PROBLEM: {problem}", file=sys.stderr, flush=True)
+    return 1 if problems else 0
 
 
 def _prove(name: str, image: str, home: Path) -> list[str]:
-    """Brings one overlay up and down; gives what could not be proven of it. Raises what a Cluster does."""
+    """Brings one overlay up and down; gives what did not hold. Raises what a Cluster does."""
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -102,7 +102,9 @@ def _prove(name: str, image: str, home: Path) -> list[str]:
         cluster.stop()
     finally:
         cluster.remove()
-    return cluster.not_proven
+    for what in cluster.not_proven:
+        say(f"NOT PROVEN: {what}")
+    return cluster.problems
 
 
 if __name__ == "__main__":

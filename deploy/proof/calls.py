@@ -14,9 +14,10 @@ OK: Final = "OK"
 # Asked with an empty request; what the answer has to be says that caller and input were looked at, by access control where a role counts.
 # service → (method, reason)
 PEOPLE: Final = {
-    "settings": ("/kept.settings.v1.GatewayService/ListGateways", OK),
+    # A power is a grant that somebody else approved; these operators have none.
+    "settings": ("/kept.settings.v1.GatewayService/ListGateways", "POWER_REQUIRED"),
     "access_control": ("/kept.access_control.v1.DirectoryService/GetMe", OK),
-    "logging": ("/kept.logging.v1.UsageService/QueryUsage", "INVALID_ARGUMENT"),
+    "logging": ("/kept.logging.v1.UsageService/QueryUsage", "POWER_REQUIRED"),
     "retention": ("/kept.retention.v1.RunService/ListRuns", OK),
     # No operator may see what detectors look for.
     "safety_review": ("/kept.safety_review.v1.DetectorService/ListRules", "NOT_AUTHORIZED"),
@@ -24,8 +25,8 @@ PEOPLE: Final = {
 # service → (who calls, method, reason)
 SERVICES: Final = {
     "settings": ("logging", "/kept.settings.v1.PolicyService/ListPolicyChanges", OK),
-    "access_control": ("retention", "/kept.access_control.v1.KeyService/ListDestroyedEpochs", OK),
-    "logging": ("retention", "/kept.logging.v1.LifecycleService/ListStoredDays", OK),
+    "access_control": ("retention", "/kept.access_control.v1.KeyService/ListDestroyedEpochs", "INVALID_ARGUMENT"),
+    "logging": ("retention", "/kept.logging.v1.LifecycleService/ListStoredDays", "INVALID_ARGUMENT"),
     "retention": ("logging", "/kept.retention.v1.RuleService/ListRuleChanges", OK),
     "safety_review": ("logging", "/kept.safety_review.v1.ScreeningService/Screen", "INVALID_ARGUMENT"),
 }

@@ -34,13 +34,14 @@ _DOORS: Final = {"services": "grpc-services", "people": "grpc-people"}
 
 
 class Cluster:
-    """say: told what was seen. not_proven: filled with what could not be."""
+    """say: told what was seen. not_proven, problems: filled with what could not be, and with what did not hold."""
 
     def __init__(
         self, overlay: Overlay, engine: Engine, image: str, home: Path, say: Callable[[str], None]
     ) -> None:
         self._overlay, self._engine, self._image, self._home, self._say = overlay, engine, image, home, say
         self.not_proven: list[str] = []
+        self.problems: list[str] = []
         self.pods: dict[str, list[Pod]] = {}
         self._all: list[Pod] = []
         self._network = Network()
@@ -63,8 +64,8 @@ class Cluster:
         self._say(f"{len(jobs)} migration Jobs ended well, in {time.monotonic() - began:.0f} s")
         deployments = self._overlay.of_kind("Deployment")
         for one in deployments:
-            replicas = range(1, one.value["spec"]["replicas"] + 1)
-            self.pods[one.name.replace("-", "_")] = [self._pod(one, number) for number in replicas]
+            numbers = range(1, self._replicas(one) + 1)
+            self.pods[one.name.replace("-", "_")] = [self._pod(one, number) for number in numbers]
         began = time.monotonic()
         _each(self._bring_up, self._running())
         self._say(
@@ -84,9 +85,9 @@ class Cluster:
             for pod in pods:
                 doors = {name: f"{pod.address}:{_port(pod, door)}" for name, door in _DOORS.items()}
                 got = calls.ask(doors["services"], service, domain, peer_identity, asked)
-                _expect(pod, f"{asked} by {peer}", got, wanted)
+                self._expect(pod, f"{asked} by {peer}", got, wanted)
                 got = calls.ask(doors["people"], service, domain, authority, method, token)
-                _expect(pod, f"{method} by an operator", got, reason)
+                self._expect(pod, f"{method} by an operator", got, reason)
                 self._probes(pod)
         self._say(
             f"each pod's doors answer peers and people as {domain}; liveness, metrics and leases are well"
@@ -157,6 +158,14 @@ class Cluster:
                 "an HSM on the network: SoftHSM stands for it, with its files mounted where it looks"
             )
 
+    def _replicas(self, deployment: Resource) -> int:
+        """How many there are at first: an autoscaler's least, where one decides."""
+        name = deployment.value["metadata"]["name"]
+        for scaler in self._overlay.of_kind("HorizontalPodAutoscaler"):
+            if scaler.value["spec"]["scaleTargetRef"]["name"] == name:
+                return int(scaler.value["spec"]["minReplicas"])
+        return int(deployment.value["spec"].get("replicas", 1))
+
     def _deployment(self, name: str) -> Resource:
         (found,) = (one for one in self._overlay.of_kind("Deployment") if one.name == name)
         return found
@@ -197,12 +206,17 @@ class Cluster:
     def _probes(self, pod: Pod) -> None:
         (container,) = pod.spec["containers"]
         if not pod.probe(container["livenessProbe"]):
-            raise PodFailed(f"{pod.name}: its livenessProbe is not content")
+            self.problems.append(f"{pod.name}: its livenessProbe is not content")
         deadline = time.monotonic() + _PATIENCE
         while unwell := _unwell(pod):
             if time.monotonic() > deadline:
-                raise PodFailed(f"{pod.name}: by its metrics these are not well: {unwell}")
+                self.problems.append(f"{pod.name}: by its metrics these are not well: {unwell}")
+                return
             time.sleep(0.5)
+
+    def _expect(self, pod: Pod, what: str, got: str, wanted: str) -> None:
+        if got != wanted:
+            self.problems.append(f"{pod.name}: {what} is answered with {got} in the place of {wanted}")
 
     def _rotate(self, service: str) -> None:
         """cert-manager renews, the kubelet replaces the files, the pod serves the new one."""
@@ -221,7 +235,8 @@ class Cluster:
             door = (pod.address, _port(pod, _DOORS["people"]))
             while ssl.get_server_certificate(door).split() != files["tls.crt"].decode().split():
                 if time.monotonic() > deadline:
-                    raise PodFailed(f"{pod.name}: {_PATIENCE:.0f} s later it serves the old certificate")
+                    self.problems.append(f"{pod.name}: {_PATIENCE:.0f} s later it serves the old certificate")
+                    break
                 time.sleep(0.5)
 
 
@@ -241,8 +256,3 @@ def _unwell(pod: Pod) -> list[str]:
         text = answer.read().decode()
     parts = [line for line in text.splitlines() if line.startswith("kept_health_serving{")]
     return [line for line in parts if not line.endswith(" 1.0")] if parts else ["no kept_health_serving"]
-
-
-def _expect(pod: Pod, what: str, got: str, wanted: str) -> None:
-    if got != wanted:
-        raise PodFailed(f"{pod.name}: {what} is answered with {got} in the place of {wanted}")

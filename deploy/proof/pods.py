@@ -235,7 +235,7 @@ class Pod:
         return f"{Path(self.space).name}-{self.name}-{container['name']}"
 
     def _failed(self, container: Object, what: str) -> PodFailed:
-        said = self.engine.run("logs", self._called(container), patience=30)
+        said = self.engine.run("logs", self._called(container), patience=30, errors=True)
         return PodFailed(
             "\n    ".join([f"{self.name}: {container['name']} {what}", *said.splitlines()[-_TAIL:]])
         )
