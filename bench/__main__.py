@@ -24,6 +24,9 @@ PROGRAMS = (
     "otlp_ratio",
     "read_ratio",
     "ingest_growth",
+    "screen_vs_re",
+    "screen_vs_engine",
+    "screen_ingest_cost",
 )
 # Against programs of others, which are installed for it: `make bench-peers`.
 PEERS = ("phoenix_ratio",)

@@ -33,7 +33,7 @@ def measure(small: bool) -> Iterator[Figure]:
         identity = server.authority.issue(empty_server.CALLER, serves=False)
         tls = Tls(certificate=identity.certificate, key=identity.key, authority=identity.authority)
         bare = grpc.server(ThreadPoolExecutor(4))
-        detectors_pb2_grpc.add_DetectorServiceServicer_to_server(Rules(empty_server.answer), bare)
+        detectors_pb2_grpc.add_DetectorServiceServicer_to_server(Rules(empty_server.answer), bare)  # type: ignore[abstract]
         bare.add_secure_port(
             f"127.0.0.1:{ports[1]}", server_credentials(server.config.tls, client_certificates=True)
         )

@@ -12,6 +12,7 @@ import grpc
 
 from bench.access_control import Leases, Running, process, running, wait_until
 from bench.leases import GATEWAY, leases_on
+from bench.safety_review import reviewing
 from deploy.local import health
 from deploy.local.authority import Authority, Identity
 from deploy.local.configuration import Section, toml
@@ -33,7 +34,7 @@ _PROSE = "".join(
 @dataclass(frozen=True)
 class Logging:
     """Where logging is. addresses, pids: of its processes; the former for gateways and services. gateway: the identity of one that may
-    record. postgres: logging's own; database_url: in it."""
+    record. postgres: logging's own; database_url: in it. screening_pid: the process that screens."""
 
     addresses: Sequence[str]
     pids: Sequence[int]
@@ -42,6 +43,7 @@ class Logging:
     access_control: Running
     postgres: Postgres
     database_url: str
+    screening_pid: int
 
     def channel(self, process: int = 0) -> grpc.Channel:
         """A gateway's channel to one of the processes."""
@@ -74,10 +76,14 @@ class Logging:
 
 @contextmanager
 def logging_running(
-    processes: int = 1, leases: Leases | None = None, settings_of: Callable[[int], str] | None = None
+    processes: int = 1,
+    leases: Leases | None = None,
+    settings_of: Callable[[int], str] | None = None,
+    reviewed: bool = False,
 ) -> Iterator[Logging]:
     """Everything, stopped at the end. processes: of logging, on one database. leases: who plays settings and retention, if others than
-    bench.leases do. settings_of: the address of settings that each process of logging asks, if they ask different ones."""
+    bench.leases do. settings_of: the address of settings that each process of logging asks, if they ask different ones.
+    reviewed: safety review itself screens, with 500 rules, instead of what finds everything clean."""
     organization_id = new_id("org")
     with ExitStack() as stack:
         access_control = stack.enter_context(running(people=1, leases=leases or leases_on(organization_id)))
@@ -89,17 +95,29 @@ def logging_running(
         stack.callback(postgres.stop)
         authority_home = access_control.home / "authority"
         authority = Authority(authority_home, trust_domain=TRUST_DOMAIN, environment="local")
-        screening = stack.enter_context(
-            process(
-                "bench.screening_server", str(authority_home), str(screening_port), log=home / "screening.log"
+        if reviewed:
+            asked_of_review = {
+                "access_control": access_control.address,
+                "retention": access_control.peers["retention"],
+            }
+            review = stack.enter_context(reviewing(home / "review", authority, asked_of_review))
+            screening_address, screening_pid = review.address, review.pid
+        else:
+            screening = stack.enter_context(
+                process(
+                    "bench.screening_server",
+                    str(authority_home),
+                    str(screening_port),
+                    log=home / "screening.log",
+                )
             )
-        )
-        assert screening.stdout is not None
-        if screening.stdout.readline() != b"serving\n":
-            raise RuntimeError((home / "screening.log").read_text()[-2000:])
+            assert screening.stdout is not None
+            if screening.stdout.readline() != b"serving\n":
+                raise RuntimeError((home / "screening.log").read_text()[-2000:])
+            screening_address, screening_pid = f"127.0.0.1:{screening_port}", screening.pid
         peers = {name: access_control.peers[name] for name in ("settings", "retention")} | {
             "access_control": access_control.address,
-            "safety_review": f"127.0.0.1:{screening_port}",
+            "safety_review": screening_address,
         }
         database_url = postgres.ensure_database("logging", "bench")
         tls = _tls(authority.issue("logging", serves=True))
@@ -142,6 +160,7 @@ def logging_running(
             access_control,
             postgres,
             database_url,
+            screening_pid,
         )
 
 

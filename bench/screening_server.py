@@ -39,7 +39,7 @@ def main(directory: str, port: str) -> None:
     server = grpc.server(
         ThreadPoolExecutor(4), options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),)
     )
-    screening_pb2_grpc.add_ScreeningServiceServicer_to_server(_Screening(), server)
+    screening_pb2_grpc.add_ScreeningServiceServicer_to_server(_Screening(), server)  # type: ignore[abstract]
     server.add_secure_port(f"127.0.0.1:{port}", server_credentials(tls, client_certificates=True))
     server.start()
     sys.stdout.write("serving\n")

@@ -285,6 +285,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     # safety review
     "records.flagged": _kind("Rules matched records.", "category rules matches rules_version"),
+    "rules.reloaded": _kind(
+        "Other rules are in force.", "version sha256 previous_version previous_sha256 rules cause"
+    ),
+    "rescreening.started": _kind("What is stored is to be screened by the rules in force.", "rules_version"),
+    "rescreening.ended": _kind("It was screened, or could not be.", "screened left_out state problem"),
+    "rules.refused": _kind("A rules file was not put into force.", "refused sha256 where problem"),
     "case.opened": _kind("A case was opened.", "category"),
     "case.claimed": _kind("Somebody took a case.", "category until"),
     "case.dismissed": _kind("No violation was found; the case is closed.", "category decision"),

@@ -10,7 +10,7 @@ creation, and writes down like any read.
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -40,13 +40,13 @@ _BATCH_BYTES: Final = 4 * 1024 * 1024
 _SCREEN_SECONDS: Final = 30.0
 # Organizations in one question to access control.
 _BATCH_ORGANIZATIONS: Final = 100
-_REOPEN_RECORDS: Final = 100
-_REOPEN_BYTES: Final = 256 * 1024
+REOPEN_RECORDS: Final = 100
+REOPEN_BYTES: Final = 256 * 1024
 # How long access control lets the screening permission open a record, from its creation.
 _REOPEN_WINDOW: Final = timedelta(hours=72)
 _CLAIM: Final = timedelta(minutes=5)
 # Refusals that pass by themselves; any other means that asking again gives the same answer.
-_PASSING: Final = frozenset(
+PASSING: Final = frozenset(
     (
         Reason.REASON_PEER_UNAVAILABLE,
         Reason.REASON_LEASE_LAPSED,
@@ -125,7 +125,7 @@ class ScreeningFeed:
             self._authorize([one.key for one in batch])
             self._ask_apart(batch, last_try=False)
         except KeptError as error:
-            if error.reason in _PASSING:
+            if error.reason in PASSING:
                 self._put_back(batch)
             raise
         with self._lock:
@@ -150,7 +150,7 @@ class ScreeningFeed:
                 received_before=now - 2 * self._patience,
                 created_from=openable,
                 lease=self._patience + _CLAIM,  # what cannot be screened now waits in memory meanwhile
-                limit=_REOPEN_RECORDS,
+                limit=REOPEN_RECORDS,
             )
         ALERT.labels("screening_given_up").set(has_given_up)
         if not keys:
@@ -163,7 +163,7 @@ class ScreeningFeed:
         readable = [row for row in rows if row.sealed_data_key is not None]
         self._give_up(sorted(set(keys) - {row.key for row in readable}))
         # Compressed: what is opened together is split again below by what it really measures.
-        parts = _grouped(readable, lambda row: row.content_size, _REOPEN_BYTES)
+        parts = grouped(readable, lambda row: row.content_size, REOPEN_BYTES)
         for index, part in enumerate(parts):
             try:
                 opened = self._open(organization_id, part)
@@ -172,10 +172,15 @@ class ScreeningFeed:
                     store.unclaim(tx, [row.key for later in parts[index:] for row in later])
                 raise
             self._screen_opened(opened)
-        return len(keys) == _REOPEN_RECORDS
+        return len(keys) == REOPEN_RECORDS
+
+    def screen_now(self, records: Sequence[Screenable]) -> None:
+        """Screens these, which are opened, in batches; one that screening refuses costs no other. Raises what passes."""
+        for group in grouped(records, lambda one: len(one.content), _BATCH_BYTES):
+            self._ask_apart(group, last_try=False)
 
     def _screen_opened(self, opened: Sequence[Screenable]) -> None:
-        groups = _grouped(opened, lambda one: len(one.content), _BATCH_BYTES)
+        groups = grouped(opened, lambda one: len(one.content), _BATCH_BYTES)
         for index, group in enumerate(groups):
             try:
                 self._ask_apart(group, last_try=True)
@@ -245,7 +250,7 @@ class ScreeningFeed:
         try:
             self._ask(batch, last_try=last_try)
         except KeptError as error:
-            if error.reason in _PASSING:
+            if error.reason in PASSING:
                 raise
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -287,9 +292,9 @@ class ScreeningFeed:
         if not rows:
             return []
         try:
-            answer = self._authz.OpenRecords(_question(organization_id, rows))
+            answer = self._authz.OpenRecords(question_about(organization_id, rows))
         except KeptError as error:
-            if error.reason in _PASSING:
+            if error.reason in PASSING:
                 raise
             if len(rows) == 1:
                 _log.error("screening.reopen_refused", reason=error.name)
@@ -298,6 +303,14 @@ class ScreeningFeed:
             middle = len(rows) // 2
             return self._open(organization_id, rows[:middle]) + self._open(organization_id, rows[middle:])
         keys = {one.record_id: one.key for one in answer.keys}
+        opened = self.unsealed(organization_id, rows, keys)
+        self._give_up(sorted({row.key for row in rows} - {one.key for one in opened}))
+        return opened
+
+    def unsealed(
+        self, organization_id: str, rows: Sequence[StoredRow], keys: Mapping[bytes, bytes]
+    ) -> list[Screenable]:
+        """The contents of rows, of those that open."""
         with self._database.transaction() as tx:
             contents = reading.contents(tx, organization_id, sorted(keys))
         opened: list[Screenable] = []
@@ -312,7 +325,6 @@ class ScreeningFeed:
                 )
             except Unsealable:
                 _log.error("screening.content_does_not_open")
-                self._give_up([row.key])
                 continue
             opened.append(Screenable(row.key, row.end_user, content))
         return opened
@@ -333,10 +345,14 @@ def _request(batch: Sequence[Screenable]) -> screening_pb2.ScreenRequest:
     return request
 
 
-def _question(organization_id: str, rows: Sequence[StoredRow]) -> authz_pb2.OpenRecordsRequest:
+def question_about(
+    organization_id: str, rows: Sequence[StoredRow], grant_id: str = ""
+) -> authz_pb2.OpenRecordsRequest:
+    """What access control is asked to open for screening: with a grant under that, else by the permission alone."""
     sealed = {row.data_key_id or b"": row.sealed_data_key or b"" for row in rows}
     return authz_pb2.OpenRecordsRequest(
         permission=grants_pb2.SERVICE_PERMISSION_SCREENING,
+        grant_id=grant_id,
         organization_id=organization_id,
         detail=grants_pb2.DETAIL_FULL,
         records=[
@@ -350,7 +366,7 @@ def _question(organization_id: str, rows: Sequence[StoredRow]) -> authz_pb2.Open
     )
 
 
-def _grouped(items: Sequence[_T], size_of: Callable[[_T], int], limit: int) -> list[list[_T]]:
+def grouped(items: Sequence[_T], size_of: Callable[[_T], int], limit: int) -> list[list[_T]]:
     """The items in groups of at most `limit` bytes; a group has one item at least."""
     groups: list[list[_T]] = []
     size = 0

@@ -21,6 +21,7 @@ from services.logging.otlp.exporting import Exporting
 from services.logging.partitions import Partitions
 from services.logging.policies import LoggingAuthority, Policies
 from services.logging.reading import Reading
+from services.logging.rescreening import Rescreening
 from services.logging.screening_feed import ScreeningFeed
 from services.logging.servicers.ingest import IngestServicer
 from services.logging.servicers.lifecycle import LifecycleServicer
@@ -65,6 +66,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         memory=config.screening_memory_bytes,
         patience=timedelta(seconds=config.screening_patience_seconds),
     )
+    rescreening = Rescreening(database, authz, screen, feed)
     counting = Counting(database, clock)
     reports = Reports(database, clock, policies, counting)
     ingest = Ingest(
@@ -109,6 +111,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             Job("reported_usage", timedelta(hours=1), reports.forget),
             feed.job,
             feed.backlog_job,
+            rescreening.job,
             StoredFigures(database).job,
             subjects.job,
             outbox.job,

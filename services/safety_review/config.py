@@ -2,10 +2,22 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.safety_review.rules import DEFAULT_RULES
+from services.safety_review.rules import DEFAULT_RULES, Category, Severity
 from shared.config import ServiceConfig
+
+
+class ScorerSettings(BaseModel):
+    """An external detector. Its address stands in `peers` under its name, which is also what its certificate says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", description="how flags and people call it")
+    category: Category = Field(description="the part of the usage policy it guards")
+    severity: Severity = Field(description="how bad what it flags is")
+    flag_at: float = Field(gt=0, le=1, description="from this score on a record is flagged")
+    deadline_seconds: float = Field(default=2.0, gt=0, le=10, description="an answer later than this is none")
 
 
 class SafetyReviewConfig(ServiceConfig):
@@ -18,6 +30,9 @@ class SafetyReviewConfig(ServiceConfig):
         default=180, ge=1, le=3650, description="days after which the hold of a flagged record ends by itself"
     )
     claim_hours: int = Field(default=8, ge=1, le=72, description="hours for which a reviewer takes a case")
+    scorers: tuple[ScorerSettings, ...] = Field(
+        default=(), max_length=8, description="external detectors, asked about every record beside the rules"
+    )
     evaluation_organizations: int = Field(
         default=5,
         ge=2,
@@ -27,3 +42,12 @@ class SafetyReviewConfig(ServiceConfig):
     cases_a_day: int = Field(
         default=40, ge=1, le=500, description="cases that one reviewer takes within 24 hours at most"
     )
+
+    @model_validator(mode="after")
+    def _scorers_are_peers(self) -> "SafetyReviewConfig":
+        names = [scorer.name for scorer in self.scorers]
+        if len(set(names)) != len(names) or "rules" in names:
+            raise ValueError("scorers have different names, and none is called rules")
+        if missing := sorted(set(names) - set(self.peers)):
+            raise ValueError(f"peers has no address for the scorer {missing[0]}")
+        return self

@@ -12,6 +12,7 @@ from typing import Final
 from services.safety_review import notices
 from services.safety_review.behaviour import Window, end_user_hash, notice
 from services.safety_review.cases import MAX_FLAGS, Case, due
+from services.safety_review.config import ScorerSettings
 from services.safety_review.matching import Hit
 from services.safety_review.rules import Action, RuleSet, Severity
 from services.safety_review.store import Tx, rates
@@ -34,20 +35,26 @@ _MOST_FACT = 900
 
 @dataclass(frozen=True)
 class Finding:
-    """What flags a record. hits: those of rules that flag. category, severity: of the worst of the rules."""
+    """What flags a record. hits: those of rules that flag. category, severity: of the worst of what flags. detectors: external ones that
+    flag, with no places."""
 
     hits: tuple[Hit, ...]
     category: str
     severity: int
+    detectors: tuple[str, ...] = ()
 
     @property
     def rule_ids(self) -> tuple[str, ...]:
-        """The rules, each once."""
-        return tuple(sorted({hit.rule_id for hit in self.hits}))
+        """The rules, and external detectors as "external.<name>", each once."""
+        return tuple(
+            sorted({hit.rule_id for hit in self.hits} | {f"external.{name}" for name in self.detectors})
+        )
 
 
 def finding(rules: RuleSet, hits: Sequence[Hit]) -> Finding | None:
     """What of the hits flags the record; None if nothing does. Of equally bad rules the first in the file is the worst."""
+    if not hits:
+        return None
     by_id = {rule.id: rule for rule in rules.rules}
     flagging = tuple(hit for hit in hits if by_id[hit.rule_id].action is Action.FLAG)
     if not flagging:
@@ -57,30 +64,45 @@ def finding(rules: RuleSet, hits: Sequence[Hit]) -> Finding | None:
     return Finding(flagging, worst.category.value, RANKS[worst.severity])
 
 
+def with_external(found: Finding | None, flagging: Sequence[ScorerSettings]) -> Finding | None:
+    """The finding with what external detectors add. Of equally bad ones the rules come first, then the order of the configuration."""
+    for one in flagging:
+        severity = RANKS[one.severity]
+        if found is None:
+            found = Finding((), one.category.value, severity)
+        elif severity > found.severity:
+            found = replace(found, category=one.category.value, severity=severity)
+        found = replace(found, detectors=(*found.detectors, one.name))
+    return found
+
+
 class Flags:
     """Files findings.
 
-    version: of the rules that found them. hold_for: after that the hold of a record ends by itself.
+    hold_for: after that the hold of a record ends by itself.
     """
 
-    def __init__(self, clock: Clock, outbox: Outbox, version: str, hold_for: timedelta) -> None:
+    def __init__(self, clock: Clock, outbox: Outbox, hold_for: timedelta) -> None:
         self._clock = clock
         self._outbox = outbox
-        self._version = version
         self._hold_for = hold_for
 
     def file(
-        self, tx: Tx, findings: dict[RecordKey, Finding], end_users: Mapping[RecordKey, str] = NOBODY
+        self,
+        tx: Tx,
+        findings: dict[RecordKey, Finding],
+        version: str,
+        end_users: Mapping[RecordKey, str] = NOBODY,
     ) -> None:
-        """Puts records into cases and places their holds. What an older version of the rules flagged stays in its case and under its
-        hold, unless that case was dismissed. end_users: pseudonyms, as far as there are such."""
+        """Puts records into cases and places their holds. version: of the rules that found them. What an older version flagged stays in
+        its case and under its hold, unless that case was dismissed. end_users: pseudonyms, as far as there are such."""
         groups: defaultdict[tuple[str, str], list[RecordKey]] = defaultdict(list)
         known = store.undismissed(tx, findings.keys()) if findings else set()
         for key in sorted(findings.keys() - known):
             groups[key.organization_id, findings[key].category].append(key)
         for (organization_id, category), keys in sorted(groups.items()):
             of_group = {key: findings[key] for key in keys}
-            self._file_group(tx, organization_id, category, of_group, end_users)
+            self._file_group(tx, organization_id, category, of_group, version, end_users)
 
     def report(
         self,
@@ -102,12 +124,8 @@ class Flags:
         version = f"people-{case.case_id}"
         for record_id in sorted(record_ids):
             key = RecordKey(organization_id, record_id)
-            flag = replace(
-                self._flag(key, Finding((), category, severity), case.case_id, now),
-                rules_version=version,
-                rule_ids=(REPORTED,),
-                hold_request_id=hold_request_id(key, version),
-            )
+            found = Finding((), category, severity)
+            flag = replace(self._flag(key, found, case.case_id, now, version), rule_ids=(REPORTED,))
             store.add_flags(tx, [flag])
             self._hold(tx, flag)
         self._outbox.put(tx, notices.CASE, notices.open_case(case.case_id, organization_id, case.turn))
@@ -168,6 +186,7 @@ class Flags:
         organization_id: str,
         category: str,
         findings: dict[RecordKey, Finding],
+        version: str,
         end_users: Mapping[RecordKey, str],
     ) -> None:
         now = self._clock.now()
@@ -176,7 +195,7 @@ class Flags:
         case = due(case, now, max(found.severity for found in findings.values()))
         flags = [
             replace(
-                self._flag(key, found, case.case_id, now),
+                self._flag(key, found, case.case_id, now, version),
                 end_user_hash=end_user_hash(organization_id, end_users.get(key, "")),
             )
             for key, found in findings.items()
@@ -199,7 +218,7 @@ class Flags:
                     "category": category,
                     "rules": _listed(rules),
                     "matches": sum(len(flag.places) for flag in flags),
-                    "rules_version": self._version,
+                    "rules_version": version,
                 },
             ),
         )
@@ -228,16 +247,16 @@ class Flags:
                 )
                 return opened
 
-    def _flag(self, key: RecordKey, found: Finding, case_id: str, now: datetime) -> Flag:
+    def _flag(self, key: RecordKey, found: Finding, case_id: str, now: datetime, version: str) -> Flag:
         return Flag(
             organization_id=key.organization_id,
             record_id=key.record_id,
-            rules_version=self._version,
+            rules_version=version,
             case_id=case_id,
             rule_ids=found.rule_ids,
             places=tuple((hit.rule_id, *hit.start, *hit.end) for hit in found.hits),
             flagged_at=now,
-            hold_request_id=hold_request_id(key, self._version),
+            hold_request_id=hold_request_id(key, version),
             hold_ends_at=now + self._hold_for,
         )
 

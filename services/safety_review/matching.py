@@ -1,13 +1,8 @@
 """Which rules an interaction hits, and where in its original text.
 
-All expressions of all rules run as one RE2 set in one pass over the folded text (`folding`); only those that
-occur run alone, to find out where. Because nothing is cut into chunks there are no chunk borders to lose a
-hit at. A text is looked at in a small, fixed number of views, whatever it holds:
-
-- its parts joined without anything between (a word streamed as two parts) and joined by a line break (a word
-  border);
-- where it holds Unicode tag characters, also with those read as the ASCII they stand for;
-- where it holds a right-to-left override, also in the order in which it shows.
+What the expressions of all rules need in a text is looked for in one pass over its folded form (`folding`);
+only the few expressions whose letters occur run themselves, to find out where. Because nothing is cut into
+chunks there are no chunk borders to lose a hit at. A text is looked at in a small, fixed number of `views`.
 
 The work is at most `8 * (1 + expressions * MAX_HITS_PER_EXPRESSION)` passes, each linear in the text. What is
 above MAX_CHARACTERS, or was not finished by the engine, is INCOMPLETE: it is never reported as clean.
@@ -15,15 +10,12 @@ above MAX_CHARACTERS, or was not finished by the engine, is INCOMPLETE: it is ne
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate
-from typing import NamedTuple
 
-from services.safety_review.folding import OVERRIDE, decode_tags, fold, original_spans, visual_order
 from services.safety_review.rules import Action, Rule, RuleSet
+from services.safety_review.views import Folded, Position, View
 from shared.linear_patterns import LinearPattern, PatternSet, ScanIncomplete
 
 # Code points of all parts of one interaction together; some 24 MB as UTF-8 at worst, and a second of one
@@ -42,13 +34,6 @@ class Verdict(StrEnum):
 class IncompleteReason(StrEnum):
     TOO_LARGE = "too_large"
     ENGINE = "engine"
-
-
-class Position(NamedTuple):
-    """A place in the original text: index of the part, offset in it in code points."""
-
-    part: int
-    offset: int
 
 
 @dataclass(frozen=True, order=True)
@@ -90,11 +75,11 @@ class Matcher:
         parts, cut = _within_cap(parts)
         hits: set[Hit] = set()
         incomplete = IncompleteReason.TOO_LARGE if cut else None
-        joints = ("", "\n") if len(parts) > 1 else ("",)
         try:
-            for joint in joints:
-                for view in _views(parts, joint):
-                    hits.update(self._hits(view))
+            text = Folded(parts)
+            if candidates := self._set.candidates(text.haystack()):
+                for view in text.views():
+                    hits.update(self._hits(view, candidates))
         except ScanIncomplete:
             incomplete = IncompleteReason.ENGINE
         if incomplete is not None:
@@ -105,21 +90,16 @@ class Matcher:
             verdict = Verdict.CLEAN
         return Screening(verdict, tuple(sorted(hits)), self.rules.version, incomplete)
 
-    def _hits(self, view: _View) -> Iterator[Hit]:
-        folded = fold(view.text)
-        data = folded.encode("utf-8")
+    def _hits(self, view: View, candidates: Sequence[int]) -> Iterator[Hit]:
         found = [
             (index, span)
-            for index in self._set.occurring(data)
-            for span in self._patterns[index].spans(data, limit=MAX_HITS_PER_EXPRESSION)
+            for index in candidates
+            for span in self._patterns[index].spans(view.data, limit=MAX_HITS_PER_EXPRESSION)
         ]
-        if not found:
-            return
-        spans = [span for _, span in found]
-        if not folded.isascii():
-            spans = _as_characters(data, spans)
-        for (index, _), (start, end) in zip(found, original_spans(view.text, spans), strict=True):
-            yield Hit(*view.positions(start, end), self._owners[index])
+        if found:
+            places = view.positions([span for _, span in found])
+            for (index, _), (start, end) in zip(found, places, strict=True):
+                yield Hit(start, end, self._owners[index])
 
 
 def failed_examples(matcher: Matcher) -> list[str]:
@@ -140,42 +120,6 @@ def failed_examples(matcher: Matcher) -> list[str]:
     return failures
 
 
-@dataclass(frozen=True)
-class _View:
-    """One way of reading the parts. `order` leads from its characters to those of the joined parts."""
-
-    text: str
-    order: Sequence[int]
-    starts: tuple[int, ...]  # where each part begins in the joined text
-    lengths: tuple[int, ...]
-
-    def positions(self, start: int, end: int) -> tuple[Position, Position]:
-        """The span as positions in the original parts; where the view reorders, the smallest that covers
-        it."""
-        covered = self.order[start:end]
-        opened, closed = self._position(min(covered)), self._position(max(covered))
-        # A hit can end on the line break between two parts, which belongs to neither.
-        return opened, Position(closed.part, min(closed.offset + 1, self.lengths[closed.part]))
-
-    def _position(self, index: int) -> Position:
-        part = bisect_right(self.starts, index) - 1
-        return Position(part, index - self.starts[part])
-
-
-def _views(parts: Sequence[str], joint: str) -> Iterator[_View]:
-    joined = joint.join(parts)
-    starts = tuple(accumulate((len(part) + len(joint) for part in parts[:-1]), initial=0))
-    lengths = tuple(map(len, parts))
-    readings = [joined]
-    if not joined.isascii() and (decoded := decode_tags(joined)) != joined:
-        readings.append(decoded)
-    for reading in readings:
-        yield _View(reading, range(len(reading)), starts, lengths)
-        if OVERRIDE in reading:
-            order = visual_order(reading)
-            yield _View("".join(reading[index] for index in order), order, starts, lengths)
-
-
 def _within_cap(parts: Sequence[str]) -> tuple[Sequence[str], bool]:
     """The parts up to MAX_CHARACTERS in all, and whether anything was left out."""
     room = MAX_CHARACTERS
@@ -186,15 +130,3 @@ def _within_cap(parts: Sequence[str]) -> tuple[Sequence[str], bool]:
         kept.append(part[:room])
         room -= len(kept[-1])
     return kept, True
-
-
-def _as_characters(data: bytes, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Byte offsets of UTF-8 as character offsets, in one pass."""
-    offsets = sorted({offset for span in spans for offset in span})
-    characters: dict[int, int] = {}
-    previous = count = 0
-    for offset in offsets:
-        count += len(data[previous:offset].decode("utf-8"))
-        characters[offset] = count
-        previous = offset
-    return [(characters[start], characters[end]) for start, end in spans]

@@ -8,6 +8,9 @@ tables:
     severity    low | medium | high | critical: what reviewers look at first
     action      flag (keep the record, open a case) | observe (count it, keep nothing)
     literals    words found anywhere, also inside others; every spelling that folding knows (`folding`)
+    proximity   words near each other: `words` (two or three lists, of each of which one must occur), `within` (at most so many
+                characters between them, line ends included), `ordered` (in this order; any order without it). Whole words, as far as
+                they begin and end with an ASCII letter or digit
     patterns    RE2 expressions over the folded text; write letters small; `\\b` is an ASCII word border
     languages   BCP 47 tags of the wording, for readers; every rule runs over every text
     examples    positive (must hit) and negative (must not); at least one of each
@@ -23,6 +26,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import permutations
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +38,11 @@ FORMAT = 1
 # Instructions of one expression's program; the time per byte of text is bounded by it. `.{0,60}` takes some
 # 300.
 MAX_PATTERN_SIZE = 10_000
+# Characters of one literal. It has to be found over the border of two parts, around which only so much is read again.
+MAX_LITERAL = 60
+# Characters between two words that are near each other.
+MAX_WITHIN = 200
+_BORDER = r"\b"
 
 
 class Category(StrEnum):
@@ -96,8 +105,7 @@ class EmptyMatch(RulesError):
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule. `expressions` are RE2 expressions over folded text: those of the literals, then the
-    patterns."""
+    """One rule. `expressions` are RE2 expressions over folded text: those of the literals, then of proximity, then the patterns."""
 
     id: str
     category: Category
@@ -150,7 +158,17 @@ def parse_rules(content: bytes, *, name: str) -> RuleSet:
     return RuleSet(version, hashlib.sha256(content).hexdigest(), tuple(rules.values()))
 
 
-_FIELDS = {"id", "category", "severity", "action", "literals", "patterns", "languages", "examples"}
+_FIELDS = {
+    "id",
+    "category",
+    "severity",
+    "action",
+    "literals",
+    "proximity",
+    "patterns",
+    "languages",
+    "examples",
+}
 _ID = LinearPattern(r"\A[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*\z")
 
 
@@ -170,15 +188,19 @@ def _rule(entry: object, where: str) -> Rule:
     if not positive or not negative:
         raise MalformedRule(where, "needs a positive and a negative example")
     literals, patterns = _texts(entry, "literals", where), _texts(entry, "patterns", where)
-    if not literals and not patterns:
-        raise MalformedRule(where, "has neither literals nor patterns")
+    proximity = entry.get("proximity", [])
+    if not isinstance(proximity, list):
+        raise MalformedRule(where, "'proximity' must be a list of tables")
+    if not literals and not patterns and not proximity:
+        raise MalformedRule(where, "has no literals, no proximity and no patterns")
     return Rule(
         id=rule_id,
         category=_choice(Category, entry, "category", where),
         severity=_choice(Severity, entry, "severity", where),
         action=_choice(Action, entry, "action", where),
         expressions=(
-            *(_literal(literal, where) for literal in literals),
+            *(_checked(_spelled(literal, where), where) for literal in literals),
+            *(_near(table, where) for table in proximity),
             *(_pattern(pattern, where) for pattern in patterns),
         ),
         languages=_texts(entry, "languages", where),
@@ -187,13 +209,45 @@ def _rule(entry: object, where: str) -> Rule:
     )
 
 
-def _literal(literal: str, where: str) -> str:
-    """An expression for the word in all its folded forms; a space in it stands for any white space."""
+def _spelled(literal: str, where: str, border: str = "") -> str:
+    """An expression for the word in all its folded forms; a space in it stands for any white space. border: put where the word begins
+    or ends with an ASCII letter or digit."""
+    if len(literal) > MAX_LITERAL:
+        raise MalformedRule(where, f"a literal is longer than {MAX_LITERAL} characters")
     forms = [form.split() for form in fold_literal(literal)]
     if not all(forms):
         raise EmptyMatch(where, f"the literal {literal!r} is empty once folded")
-    expression = "|".join(r"\s+".join(_quote(word) for word in words) for words in forms)
-    return _checked(f"(?:{expression})", where)
+    expressions = []
+    for words in forms:
+        before, after = (
+            border if end.isascii() and end.isalnum() else "" for end in (words[0][0], words[-1][-1])
+        )
+        expressions.append(before + r"\s+".join(_quote(word) for word in words) + after)
+    return f"(?:{'|'.join(expressions)})"
+
+
+def _near(table: object, where: str) -> str:
+    """An expression for words that are near each other."""
+    if not isinstance(table, dict):
+        raise MalformedRule(where, "an entry of 'proximity' is not a table")
+    _refuse_unknown(table, {"words", "within", "ordered"}, where)
+    lists = table.get("words")
+    if not isinstance(lists, list) or not 2 <= len(lists) <= 3:
+        raise MalformedRule(where, "'words' of a proximity are two or three lists of words")
+    within, ordered = table.get("within"), table.get("ordered", False)
+    if type(within) is not int or not 1 <= within <= MAX_WITHIN:
+        raise MalformedRule(where, f"'within' must be a number from 1 to {MAX_WITHIN}")
+    if type(ordered) is not bool:
+        raise MalformedRule(where, "'ordered' must be true or false")
+    groups = []
+    for number in range(len(lists)):
+        words = _texts({"words": lists[number]}, "words", where)
+        if not words:
+            raise MalformedRule(where, "a list of 'words' is empty")
+        groups.append(f"(?:{'|'.join(_spelled(word, where, border=_BORDER) for word in words)})")
+    gap = f"(?s:.{{0,{within}}}?)"
+    orders = [groups] if ordered else permutations(groups)
+    return _checked("|".join(gap.join(order) for order in orders), where)
 
 
 def _quote(word: str) -> str:

@@ -5,6 +5,7 @@ A verdict, its flag, the hold and the case's message are one transaction: whoeve
 whoever got none asks again and gets the same. Texts are looked at outside of any transaction and are never stored or logged.
 """
 
+from collections import Counter as Counted
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,11 +15,13 @@ import structlog
 from prometheus_client import Counter
 
 from kept.safety_review.v1 import screening_pb2
-from services.safety_review.flags import Finding, Flags, finding
+from services.safety_review.external import External, Scored
+from services.safety_review.flags import Finding, Flags, finding, with_external
+from services.safety_review.in_force import Rules, version_of
 from services.safety_review.matching import Matcher
-from services.safety_review.matching import Verdict as Outcome
-from services.safety_review.rules import Action, RuleSet
-from services.safety_review.store import erased_records, erasures, verdicts
+from services.safety_review.rules import Action
+from services.safety_review.store import erased_records, erasures, not_screened, verdicts
+from services.safety_review.store.not_screened import Missing
 from services.safety_review.store.verdicts import RecordKey
 from shared.clock import Clock
 from shared.database import Database
@@ -32,6 +35,9 @@ INCOMPLETE: Final = screening_pb2.VERDICT_INCOMPLETE
 # No record is screened this long after its creation: ids are taken a day late, and what was left unscreened is opened within 72 hours.
 REPEATABLE: Final = timedelta(days=7)
 _PRUNED_AT_ONCE: Final = 5_000
+
+RULES: Final = "rules"
+_RULES_INCOMPLETE: Final = Missing(RULES, "incomplete")
 
 _SCREENED: Final = Counter("kept_screened_total", "Records screened, by verdict.", ["verdict"])
 _OBSERVED: Final = Counter(
@@ -56,85 +62,105 @@ class _Seen:
     verdict: "screening_pb2.Verdict.ValueType"
     finding: Finding | None = None
     observed: frozenset[str] = frozenset()
+    missing: tuple[Missing, ...] = ()
 
 
-def version_of(rules: RuleSet) -> str:
-    """The rules' version as verdicts and flags cite it: the file's own name for it and 16 hex digits of the file's SHA-256."""
-    return f"{rules.version}-{rules.digest[:16]}"
+@dataclass(frozen=True)
+class Answer:
+    """The verdict on a record. not_screened_by: detectors that did not screen it in this call; the verdict may be an earlier one."""
+
+    verdict: "screening_pb2.Verdict.ValueType"
+    not_screened_by: tuple[str, ...] = ()
 
 
 class Screening:
-    """Looks at records and remembers what it said.
+    """Looks at records and remembers what it said."""
 
-    version: of the rules, as `version_of` gives it.
-    """
-
-    def __init__(self, database: Database, clock: Clock, matcher: Matcher, flags: Flags) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, rules: Rules, external: External, flags: Flags
+    ) -> None:
         self._database = database
         self._clock = clock
-        self._matcher = matcher
+        self._rules = rules
+        self._external = external
         self._flags = flags
-        self.version = version_of(matcher.rules)
 
-    def screen(self, batch: Sequence[Submission]) -> list["screening_pb2.Verdict.ValueType"]:
-        """A verdict for each, in their order; committed when this returns. Of a record that comes twice the first counts. For an
-        erased organization, or an erased end user's records, nothing is stored: they are INCOMPLETE."""
+    def screen(self, batch: Sequence[Submission]) -> tuple[str, list[Answer]]:
+        """The version of the rules, and a verdict for each, in their order; committed when this returns. Of a record that comes twice the
+        first counts. For an erased organization, or an erased end user's records, nothing is stored: they are INCOMPLETE."""
         submissions: dict[RecordKey, Submission] = {}
         for submission in batch:
             submissions.setdefault(submission.key, submission)
-        with self._database.transaction() as tx:
-            said = verdicts.find(tx, submissions, self.version)
+        matcher = self._rules.matcher
+        version = version_of(matcher.rules)
+        scored = self._external.score([one.texts for one in submissions.values()])
         seen = {
-            key: self._look(submissions[key])
-            for key in submissions
-            if said.get(key, INCOMPLETE) == INCOMPLETE
+            key: _combined(_look(matcher, one), scores)
+            for (key, one), scores in zip(submissions.items(), scored, strict=True)
         }
-        if seen:
-            said |= self._commit(seen, {key: submissions[key].end_user for key in seen})
-        return [said[submission.key] for submission in batch]
+        said = self._commit(seen, version, {key: one.end_user for key, one in submissions.items()})
+        missing = {key: tuple(gap.detector for gap in one.missing) for key, one in seen.items()}
+        return version, [Answer(said[one.key], missing[one.key]) for one in batch]
 
     def _commit(
-        self, seen: dict[RecordKey, _Seen], end_users: Mapping[RecordKey, str]
+        self, seen: dict[RecordKey, _Seen], version: str, end_users: Mapping[RecordKey, str]
     ) -> dict[RecordKey, "screening_pb2.Verdict.ValueType"]:
         with self._database.transaction() as tx:
             closed = erasures.stay_inside(tx, {key.organization_id for key in seen})
             erased = {key for key in seen if key.organization_id in closed} | erased_records.among(tx, seen)
             new = {key: one.verdict for key, one in seen.items() if key not in erased}
-            added = verdicts.add(tx, new, self.version)
-            # Somebody else screened these in the meantime, and was first.
-            said = new | verdicts.find(tx, new.keys() - added, self.version)
+            added = verdicts.add(tx, new, version)
+            # These were screened before, or by somebody else in the meantime: the first verdict counts.
+            before = new.keys() - added.keys()
+            said = new | (verdicts.find(tx, before, version) if before else {})
+            not_screened.forget(tx, version, [key for key, was_incomplete in added.items() if was_incomplete])
+            not_screened.add(tx, version, {key: seen[key].missing for key in added if seen[key].missing})
             findings = {key: found for key in added if (found := seen[key].finding) is not None}
-            self._flags.file(tx, findings, end_users)
-        for key in added:
-            _SCREENED.labels(short_name(screening_pb2.Verdict, seen[key].verdict).lower()).inc()
-            for rule_id in seen[key].observed:
-                _OBSERVED.labels(rule_id).inc()
+            self._flags.file(tx, findings, version, end_users)
+        for verdict, records in Counted(seen[key].verdict for key in added).items():
+            _SCREENED.labels(short_name(screening_pb2.Verdict, verdict).lower()).inc(records)
+        for rule_id, records in Counted(rule_id for key in added for rule_id in seen[key].observed).items():
+            _OBSERVED.labels(rule_id).inc(records)
         if findings:
             _log.info("records.flagged", records=len(findings))
         return said | dict.fromkeys(erased, INCOMPLETE)
-
-    def _look(self, submission: Submission) -> _Seen:
-        """Applies the rules. Any failure is INCOMPLETE, never CLEAN; what flags is FLAGGED even where not all could be applied."""
-        try:
-            screening = self._matcher.screen(submission.texts)
-        except Exception as error:  # noqa: BLE001 - whatever a text does to the matcher, it must cost no other record its verdict
-            _log.error("screening.failed", error=type(error).__name__)
-            return _Seen(INCOMPLETE)
-        found = finding(self._matcher.rules, screening.hits)
-        observed = frozenset(
-            hit.rule_id for hit in screening.hits if self._matcher.rule(hit.rule_id).action is Action.OBSERVE
-        )
-        if found is not None:
-            return _Seen(FLAGGED, found, observed)
-        if screening.verdict is Outcome.CLEAN:
-            return _Seen(CLEAN, None, observed)
-        _log.warning("screening.incomplete", reason=str(screening.incomplete))
-        return _Seen(INCOMPLETE, None, observed)
 
     def prune(self) -> bool:
         """Removes verdicts on records that nobody can screen again and that were not flagged, and tombstones of such. True when there are
         more."""
         before = lowest_record_id(self._clock.now() - REPEATABLE)
         with self._database.transaction() as tx:
-            pruned = [table.prune(tx, before, _PRUNED_AT_ONCE) for table in (verdicts, erased_records)]
+            pruned = [
+                table.prune(tx, before, _PRUNED_AT_ONCE) for table in (verdicts, erased_records, not_screened)
+            ]
         return _PRUNED_AT_ONCE in pruned
+
+
+def _look(matcher: Matcher, submission: Submission) -> _Seen:
+    """Applies the rules. Any failure is INCOMPLETE, never CLEAN; what flags is FLAGGED even where not all could be applied."""
+    try:
+        screening = matcher.screen(submission.texts)
+    except Exception as error:  # noqa: BLE001 - whatever a text does to the matcher, it must cost no other record its verdict
+        _log.error("screening.failed", error=type(error).__name__)
+        return _Seen(INCOMPLETE, missing=(_RULES_INCOMPLETE,))
+    found = finding(matcher.rules, screening.hits)
+    observed = frozenset(
+        hit.rule_id for hit in screening.hits if matcher.rule(hit.rule_id).action is Action.OBSERVE
+    )
+    missing: tuple[Missing, ...] = ()
+    if screening.incomplete is not None:
+        missing = (_RULES_INCOMPLETE,)
+        _log.warning("screening.incomplete", reason=str(screening.incomplete))
+    if found is not None:
+        return _Seen(FLAGGED, found, observed, missing)
+    return _Seen(CLEAN if not missing else INCOMPLETE, None, observed, missing)
+
+
+def _combined(seen: _Seen, scored: Scored) -> _Seen:
+    """With what external detectors say. What one of them did not screen is not clean."""
+    if not scored.flagged and not scored.missing:
+        return seen
+    found = with_external(seen.finding, scored.flagged)
+    missing = (*seen.missing, *scored.missing)
+    verdict = FLAGGED if found is not None else INCOMPLETE if missing else CLEAN
+    return _Seen(verdict, found, seen.observed, missing)

@@ -15,21 +15,26 @@ from kept.safety_review.v1 import (
     reports_pb2_grpc,
     screening_pb2_grpc,
 )
+from kept.scorer.v1 import scorer_pb2_grpc
 from kept.settings.v1 import identifiers_pb2_grpc
 from services.safety_review.config import SafetyReviewConfig
+from services.safety_review.detectors import Detectors
 from services.safety_review.evaluation.evaluating import Evaluations
 from services.safety_review.evaluation.sets import EvaluationSets
+from services.safety_review.external import External
 from services.safety_review.flags import Flags
+from services.safety_review.in_force import Rules, tried
 from services.safety_review.lifecycle import Lifecycle
-from services.safety_review.matching import Matcher, failed_examples
+from services.safety_review.matching import Matcher
 from services.safety_review.monthly_reports import MonthlyReports
 from services.safety_review.notices import Notices
+from services.safety_review.rescreening import Rescreenings
 from services.safety_review.reviewing.appeals import Appeals
 from services.safety_review.reviewing.reopening import Reopening
 from services.safety_review.reviewing.reports import Reports
 from services.safety_review.reviews import Reviews
-from services.safety_review.rules import DEFAULT_RULES, RulesError, load_rules
-from services.safety_review.screening import Screening, version_of
+from services.safety_review.rules import RulesError
+from services.safety_review.screening import Screening
 from services.safety_review.servicers.cases import CaseServicer
 from services.safety_review.servicers.detectors import DetectorServicer
 from services.safety_review.servicers.evaluation import EvaluationServicer
@@ -57,8 +62,12 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
         audit_pb2_grpc.AuditServiceStub(access_control),
     )
     outbox = notices.outbox
-    flags = Flags(clock, outbox, version_of(matcher.rules), timedelta(days=config.flag_hold_days))
-    screening = Screening(database, clock, matcher, flags)
+    rules = Rules(database, clock, outbox, config.rules_file, matcher)
+    external = External(config.scorers, lambda name: scorer_pb2_grpc.ScorerServiceStub(connect(name)), clock)
+    flags = Flags(clock, outbox, timedelta(days=config.flag_hold_days))
+    screening = Screening(database, clock, rules, external, flags)
+    detectors = Detectors(database, rules, external)
+    rescreenings = Rescreenings(database, clock, outbox, rules)
     reviews = Reviews(database, clock, outbox, timedelta(hours=config.claim_hours), config.cases_a_day)
     keys = evaluation_keys_pb2_grpc.EvaluationKeyServiceStub(access_control)
     sets = EvaluationSets(
@@ -69,7 +78,7 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
         identifiers_pb2_grpc.IdentifierServiceStub(connect("settings")),
         config.evaluation_organizations,
     )
-    evaluations = Evaluations(database, clock, outbox, keys, matcher)
+    evaluations = Evaluations(database, clock, outbox, keys, rules)
     monthly_reports = MonthlyReports(database, clock)
     reports = Reports(database, clock, outbox, flags)
     appeals = Appeals(database, clock, outbox)
@@ -78,7 +87,9 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
 
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
-        screening_pb2_grpc.add_ScreeningServiceServicer_to_server(ScreeningServicer(screening), server)
+        screening_pb2_grpc.add_ScreeningServiceServicer_to_server(
+            ScreeningServicer(screening, rescreenings), server
+        )
         cases_pb2_grpc.add_CaseServiceServicer_to_server(
             CaseServicer(reviews, reports, appeals, reopening), server
         )
@@ -86,7 +97,9 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
         evaluation_pb2_grpc.add_EvaluationServiceServicer_to_server(
             EvaluationServicer(sets, evaluations), server
         )
-        detectors_pb2_grpc.add_DetectorServiceServicer_to_server(DetectorServicer(matcher.rules), server)
+        detectors_pb2_grpc.add_DetectorServiceServicer_to_server(
+            DetectorServicer(detectors, rescreenings), server
+        )
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 
     remote = RemoteAuthority(authz)
@@ -94,6 +107,7 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
         register=register,
         jobs=(
             outbox.job,
+            Job("rules", timedelta(seconds=5), rules.follow),
             Job("old_verdicts", timedelta(minutes=10), screening.prune),
             Job("old_claims", timedelta(hours=6), monthly_reports.prune),
             Job("ended_evaluation_sets", timedelta(minutes=10), sets.sweep),
@@ -107,11 +121,6 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
 
 def _matcher(config: SafetyReviewConfig) -> Matcher:
     try:
-        matcher = Matcher(load_rules(config.rules_file))
+        return tried(config.rules_file)
     except RulesError as error:
         raise ConfigError(f"rules_file: {error}") from error
-    # The shipped rules are tested with the project; an operator's own have to do what their examples say before they count.
-    failures = failed_examples(matcher) if config.rules_file != DEFAULT_RULES else []
-    if failures:
-        raise ConfigError("\n".join(["rules_file: the rules contradict their examples:", *failures]))
-    return matcher

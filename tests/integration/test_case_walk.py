@@ -12,7 +12,7 @@ import pytest
 from deploy.local.processes import wait_until
 from deploy.local.story.interactions import Sample
 from deploy.local.story.plot import Plot
-from tests.integration.test_members import Kept, kept
+from tests.support.command import Kept, kept
 
 __all__ = ["kept"]
 

@@ -17,11 +17,11 @@ import pytest
 
 from deploy.local.ports import free_ports
 from kept.client.connection import channel_options
-from kept.safety_review.v1 import detectors_pb2, detectors_pb2_grpc
+from kept.retention.v1 import rules_pb2, rules_pb2_grpc
 from shared.channels import CHANNEL_OPTIONS
 
 pytestmark = pytest.mark.integration
-_REQUEST = detectors_pb2.ListRulesRequest()
+_REQUEST = rules_pb2.ListRuleChangesRequest()
 _A_RECORD = 1
 
 
@@ -53,17 +53,19 @@ class _Names(socketserver.ThreadingUDPServer):
             thread.join()
 
 
-class _Rules(detectors_pb2_grpc.DetectorServiceServicer):
+class _Rules(rules_pb2_grpc.RuleServiceServicer):
     def __init__(self, address: str) -> None:
         self._address = address
 
-    def ListRules(self, request: Any, context: Any) -> detectors_pb2.ListRulesResponse:
-        return detectors_pb2.ListRulesResponse(rules_version=self._address)
+    def ListRuleChanges(self, request: Any, context: Any) -> rules_pb2.ListRuleChangesResponse:
+        return rules_pb2.ListRuleChangesResponse(
+            changes=[rules_pb2.RuleChange(organization_id=self._address)]
+        )
 
 
 def _replica(address: str, port: int) -> grpc.Server:
     server = grpc.server(ThreadPoolExecutor(1))
-    detectors_pb2_grpc.add_DetectorServiceServicer_to_server(_Rules(address), server)
+    rules_pb2_grpc.add_RuleServiceServicer_to_server(_Rules(address), server)
     server.add_insecure_port(f"{address}:{port}")
     server.start()
     return server
@@ -81,13 +83,13 @@ def test_a_rollout_to_other_addresses_fails_no_call(options: Sequence[tuple[str,
         running = {address: _replica(address, port) for address in names.addresses}
         where = f"dns://127.0.0.1:{names.server_address[1]}/rules.kept.test:{port}"
         with grpc.insecure_channel(where, options=list(options)) as channel:
-            stub = detectors_pb2_grpc.DetectorServiceStub(channel)
+            stub = rules_pb2_grpc.RuleServiceStub(channel)
 
             def answered_by(wanted: set[str]) -> None:
                 """Calls until all of these have answered; no call fails."""
                 seen: set[str] = set()
                 for _ in range(400):
-                    seen.add(stub.ListRules(_REQUEST, timeout=10).rules_version)
+                    seen.add(stub.ListRuleChanges(_REQUEST, timeout=10).changes[0].organization_id)
                     if wanted <= seen:
                         return
                     threading.Event().wait(0.01)

@@ -92,7 +92,7 @@ def running(
     )
     service = Service(
         register=lambda registrar: detectors_pb2_grpc.add_DetectorServiceServicer_to_server(
-            Rules(answer),
+            Rules(answer),  # type: ignore[abstract]
             registrar,  # type: ignore[arg-type] # the generated function takes anything with these two methods
         ),
         jobs=[],

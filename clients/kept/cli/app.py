@@ -10,6 +10,7 @@ from kept.cli import (
     cases,
     certificates,
     controls,
+    detectors,
     doctor,
     export,
     governance,
@@ -76,6 +77,7 @@ people.add_to(app)
 holds.add_to(app)
 cases.add_to(app)
 safety.add_to(app)
+detectors.add_to(app)
 retention.add_to(app)
 certificates.add_to(app)
 keys.add_to(app)

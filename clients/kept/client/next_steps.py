@@ -102,5 +102,6 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "SET_TOO_SMALL": "Build the set of cases of more customers: each category needs {needed} organizations behind it.",
     "NOT_UPHELD": "Leave out what two people have not found to be a violation: `kept cases list --state upheld` shows what they have.",
     "SET_ENDED": "Build a new set: what has ended is gone, and its key with it. `kept safety sets` shows those that live.",
-    "RULES_INVALID": "Mend the rules file: {problem}",
+    "RULES_REFUSED": "Mend the rules at {where}: {problem}. Try the file with `kept detectors test --draft FILE`.",
+    "RULES_CHANGED": "The service has the file with SHA-256 {sha256}. Read it, then reload that one; or have the one you mean deployed.",
 }

@@ -203,8 +203,8 @@ class Opening:
         wanted: Wanted,
         grant_id: str = "",
     ) -> Opened:
-        """The keys of records under a service's own permission: what was left unscreened, once a record, within 72 hours; or, under a grant
-        that people approved for that permission, what it covers."""
+        """The keys of records under a service's own permission: what was left unscreened, within 72 hours (store.opened_records); or, under
+        a grant that people approved for that permission, what it covers."""
         question = self._question(service, wanted.organization_id, grant_id, wanted.detail)
         question.facts["permission"] = "screening"
         with self._decisions.deciding(_DENIED, question):

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, LiteralString
 
 from sqlalchemy import Column, Connection, DateTime, Integer, LargeBinary, Table, Text
@@ -27,7 +27,12 @@ permission_records = Table(
     Column("permission", Integer, primary_key=True),
     Column("record_id", LargeBinary, primary_key=True),
     Column("opened_at", DateTime(timezone=True), nullable=False),
+    Column("times", Integer, nullable=False, server_default="1"),
 )
+# A process that dies with what it opened has screened nothing of it. So the same record may be opened again, but not before whoever opened
+# it must have given up, and so often at most.
+OPENED_AGAIN_AFTER: Final = timedelta(minutes=5)
+OPENED_AT_MOST: Final = 3
 
 
 _COUNT: Final[LiteralString] = """WITH known AS MATERIALIZED
@@ -70,14 +75,23 @@ def claim_records(
     record_ids: Collection[bytes],
     at: datetime,
 ) -> bool:
-    """Uses a service's permission up for these records. False where one of them was opened by it before; roll back then."""
+    """Uses a service's permission for these records. False where one of them was opened by it a moment before, or as often as it may be;
+    roll back then."""
     claimed = (
         driver_of(tx)
         .execute(
             "INSERT INTO permission_records (permission, record_id, opened_at) "
-            "SELECT %(permission)s, id, %(at)s FROM unnest(%(ids)b::bytea[]) AS wanted(id) ON CONFLICT DO NOTHING",
+            "SELECT %(permission)s, id, %(at)s FROM unnest(%(ids)b::bytea[]) AS wanted(id) "
+            "ON CONFLICT (permission, record_id) DO UPDATE SET opened_at = excluded.opened_at, times = permission_records.times + 1 "
+            "WHERE permission_records.opened_at <= %(before)s AND permission_records.times < %(most)s",
             # In one order whoever comes: else two that want the same could wait for each other.
-            {"permission": int(permission), "at": at, "ids": sorted(record_ids)},
+            {
+                "permission": int(permission),
+                "at": at,
+                "ids": sorted(record_ids),
+                "before": at - OPENED_AGAIN_AFTER,
+                "most": OPENED_AT_MOST,
+            },
         )
         .rowcount
     )

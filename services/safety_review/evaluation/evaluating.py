@@ -12,9 +12,9 @@ from typing import Final
 from kept.access_control.v1 import evaluation_keys_pb2, evaluation_keys_pb2_grpc
 from services.safety_review.evaluation.figures import Counts, Share, mcnemar, wilson
 from services.safety_review.evaluation.sealing import Item, open_item
+from services.safety_review.in_force import Rules, draft, version_of
 from services.safety_review.matching import Matcher
-from services.safety_review.rules import Action, RulesError, parse_rules
-from services.safety_review.screening import version_of
+from services.safety_review.rules import Action
 from services.safety_review.store import evaluation as store
 from services.safety_review.store.evaluation import EvaluationSet
 from shared import audit
@@ -80,19 +80,19 @@ class Evaluations:
         clock: Clock,
         outbox: Outbox,
         keys: evaluation_keys_pb2_grpc.EvaluationKeyServiceStub,
-        matcher: Matcher,
+        rules: Rules,
     ) -> None:
         self._database = database
         self._clock = clock
         self._outbox = outbox
         self._keys = keys
-        self._matcher = matcher
+        self._rules = rules
 
     def evaluate(
         self, person_id: str, set_id: str, candidate_rules: bytes, controls: Sequence[str]
     ) -> Evaluation:
-        """The figures of a set. Raises NOT_FOUND, SET_ENDED, RULES_INVALID."""
-        candidate = _candidate(candidate_rules) if candidate_rules else None
+        """The figures of a set. Raises NOT_FOUND, SET_ENDED, RULES_REFUSED."""
+        candidate = draft(candidate_rules, keeps_examples=False) if candidate_rules else None
         with self._database.transaction() as tx:
             found = store.find(tx, set_id)
             if found is None:
@@ -104,7 +104,7 @@ class Evaluations:
             evaluation_keys_pb2.OpenEvaluationKeyRequest(set_id=set_id, person_id=person_id)
         ).key
         items = [open_item(key, set_id, place, one) for place, one in enumerate(sealed)]
-        current_seen, current = self._figures(self._matcher, items, controls)
+        current_seen, current = self._figures(self._rules.matcher, items, controls)
         comparisons: tuple[Comparison, ...] = ()
         candidate_figures = None
         if candidate is not None:
@@ -192,14 +192,3 @@ def compared(
 def _category(category: str, counts: Counts, decided: tuple[int, int] | None) -> CategoryFigures:
     upheld, dismissed = decided or (0, 0)
     return CategoryFigures(category, counts, wilson(upheld, upheld + dismissed), upheld + dismissed)
-
-
-def _candidate(content: bytes) -> Matcher:
-    try:
-        return Matcher(parse_rules(content, name="candidate"))
-    except RulesError as error:
-        raise KeptError(
-            Reason.REASON_RULES_INVALID,
-            "The candidate rules cannot be used.",
-            metadata={"problem": str(error)[:_LONGEST_PROBLEM]},
-        ) from error

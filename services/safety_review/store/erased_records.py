@@ -10,7 +10,14 @@ from sqlalchemy import Connection, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.safety_review.cases import DISMISSED, UPHELD
-from services.safety_review.store.tables import cases, erased_records, flags, record_erasures, verdicts
+from services.safety_review.store.tables import (
+    cases,
+    erased_records,
+    flags,
+    not_screened,
+    record_erasures,
+    verdicts,
+)
 from services.safety_review.store.verdicts import RecordKey
 
 
@@ -54,6 +61,11 @@ def remove(
     gone = tx.execute(
         delete(cases).where(cases.c.case_id.in_(set(taken)), cases.c.state.in_([DISMISSED, UPHELD]), ~left)
     ).rowcount
+    tx.execute(
+        delete(not_screened).where(
+            not_screened.c.organization_id == organization_id, not_screened.c.record_id.in_(record_ids)
+        )
+    )
     said = tx.execute(
         delete(verdicts).where(
             verdicts.c.organization_id == organization_id, verdicts.c.record_id.in_(record_ids)

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, or_, select
 
 from services.safety_review.cases import DISMISSED, UPHELD
-from services.safety_review.store.tables import cases, erasures, flags, verdicts
+from services.safety_review.store.tables import cases, erasures, flags, not_screened, verdicts
 
 # Advisory locks of two numbers: this class, then a stripe. Organizations share stripes, so that a batch of any size takes few locks.
 _FENCE: Final = 73
@@ -72,6 +72,7 @@ def remove(tx: Connection, organization_id: str, now: datetime) -> dict[str, int
         .with_for_update()
     )
     case_ids = [row.case_id for row in tx.execute(closed)]
+    tx.execute(delete(not_screened).where(not_screened.c.organization_id == organization_id))
     flagged = exists().where(
         flags.c.organization_id == verdicts.c.organization_id,
         flags.c.record_id == verdicts.c.record_id,

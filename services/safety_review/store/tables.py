@@ -36,6 +36,48 @@ verdicts = Table(
     Index("verdicts_by_record", "record_id", postgresql_where=text("verdict <> 2")),
 )
 
+# The rules that every process of the service screens by, or will as soon as it has their file: one row.
+rules_in_force = Table(
+    "rules_in_force",
+    metadata,
+    Column("only_row", Boolean, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("since", _Instant, nullable=False),
+)
+
+# What is stored is screened again, under a grant each.
+rescreenings = Table(
+    "rescreenings",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), primary_key=True),
+    Column("grant_id", Text, nullable=False, unique=True),
+    Column("organization_id", Text, nullable=False),
+    Column("created_from", _Instant, nullable=False),
+    Column("created_until", _Instant, nullable=False),
+    Column("rules_version", Text, nullable=False),
+    Column("started_by", Text, nullable=False),
+    Column("started_at", _Instant, nullable=False),
+    Column("after", LargeBinary, nullable=False),
+    Column("screened", BigInteger, nullable=False),
+    Column("left_out", BigInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("taken_until", _Instant),
+)
+
+# By which detector a record was not screened, and why; until it is, or nobody can screen the record again.
+not_screened = Table(
+    "not_screened",
+    metadata,
+    Column("organization_id", Text, primary_key=True),
+    Column("record_id", LargeBinary, primary_key=True),
+    Column("rules_version", Text, primary_key=True),
+    Column("detector", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Index("not_screened_by_record", "record_id"),
+)
+
 cases = Table(
     "cases",
     metadata,

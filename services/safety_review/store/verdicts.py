@@ -29,7 +29,7 @@ _ADD: Final = text("""
         AS new (organization_id, record_id, verdict)
     ON CONFLICT (organization_id, record_id, rules_version) DO UPDATE SET verdict = excluded.verdict
         WHERE verdicts.verdict = 3 AND excluded.verdict <> 3
-    RETURNING organization_id, record_id
+    RETURNING organization_id, record_id, xmax <> 0 AS was_there
 """)
 # What goes is counted by the day of the record's creation, in the same statement: a report loses none of it and counts none twice.
 _PRUNE: Final = text("""
@@ -69,8 +69,9 @@ def find(
 
 def add(
     tx: Connection, new: Mapping[RecordKey, "screening_pb2.Verdict.ValueType"], rules_version: str
-) -> set[RecordKey]:
-    """Adds verdicts where there is none yet, or an incomplete one; returns for which. Waits for other transactions that add the same."""
+) -> dict[RecordKey, bool]:
+    """Adds verdicts where there is none yet, or an incomplete one; returns for which, and whether that was one. Waits
+    for other transactions that add the same."""
     keys = sorted(new)  # two transactions with the same records must not wait for each other
     rows = tx.execute(
         _ADD,
@@ -81,7 +82,7 @@ def add(
             "rules_version": rules_version,
         },
     )
-    return {RecordKey(row.organization_id, bytes(row.record_id)) for row in rows}
+    return {RecordKey(row.organization_id, bytes(row.record_id)): row.was_there for row in rows}
 
 
 def prune(tx: Connection, before: bytes, most: int) -> int:

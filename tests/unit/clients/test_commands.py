@@ -411,6 +411,28 @@ REQUESTS: list[tuple[str, Message]] = [
     ("cases confirm case_1", cases_pb2.ConfirmDecisionRequest(case_id="case_1", confirm=True)),
     ("cases confirm case_1 --send-back", cases_pb2.ConfirmDecisionRequest(case_id="case_1", confirm=False)),
     ("safety rules", detectors_pb2.ListRulesRequest()),
+    (
+        f"detectors rescreen grant_1 -o {ORG} --from 2026-12-01 --until 2027-01-01",
+        detectors_pb2.StartRescreeningRequest(
+            grant_id="grant_1", organization_id=ORG, until=at(2027, 1, 1), **{"from": at(2026, 12, 1)}
+        ),
+    ),
+    ("detectors rescreenings", detectors_pb2.ListRescreeningsRequest(page_size=100)),
+    ("detectors list", detectors_pb2.ListDetectorsRequest(page_size=100)),
+    (
+        f"detectors test {__file__}",
+        detectors_pb2.TestDetectorRequest(text=Path(__file__).read_text(encoding="utf-8")),
+    ),
+    (
+        f"detectors test {__file__} --draft {__file__}",
+        detectors_pb2.TestDetectorRequest(
+            text=Path(__file__).read_text(encoding="utf-8"), draft=Path(__file__).read_bytes()
+        ),
+    ),
+    (
+        f"detectors reload {__file__}",
+        detectors_pb2.ReloadRulesRequest(sha256=hashlib.sha256(Path(__file__).read_bytes()).hexdigest()),
+    ),
     ("retention plan", runs_pb2.PlanRunRequest()),
     (
         f"retention terms set -o {ORG} at-least 90 --reference C-7 --from 2027-01-01 --request-id request-5",

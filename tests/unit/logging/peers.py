@@ -97,6 +97,8 @@ class Peers(
         self.entries: list[str] = []
         self.ended: list[str] = []
         self.screened: list[bytes] = []
+        self.rescreening = screening_pb2.TakeRescreeningResponse()
+        self.reports: list[screening_pb2.ReportRescreeningRequest] = []
         self.verdict = screening_pb2.VERDICT_CLEAN
         self.audited: list[audit_pb2.AuditEntry] = []
         self.set_rule("", days=30)
@@ -280,6 +282,23 @@ class Peers(
         return audit_pb2.AppendEntriesResponse()
 
     # Safety review.
+
+    def TakeRescreening(
+        self, request: screening_pb2.TakeRescreeningRequest, context: grpc.ServicerContext
+    ) -> screening_pb2.TakeRescreeningResponse:
+        self._called("TakeRescreening")
+        return self.rescreening
+
+    def ReportRescreening(
+        self, request: screening_pb2.ReportRescreeningRequest, context: grpc.ServicerContext
+    ) -> screening_pb2.ReportRescreeningResponse:
+        self._called("ReportRescreening")
+        self.reports.append(request)
+        if request.done or request.problem:
+            self.rescreening = screening_pb2.TakeRescreeningResponse()
+        else:
+            self.rescreening.after = request.after
+        return screening_pb2.ReportRescreeningResponse()
 
     def Screen(
         self, request_iterator: Iterator[screening_pb2.ScreenRequest], context: grpc.ServicerContext

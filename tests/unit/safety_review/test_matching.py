@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from services.safety_review import matching
 from services.safety_review.folding import fold, original_spans
-from services.safety_review.matching import Hit, IncompleteReason, Matcher, Position, Verdict
+from services.safety_review.matching import Hit, IncompleteReason, Matcher, Verdict
 from services.safety_review.rules import load_rules, parse_rules
+from services.safety_review.views import Position
 from shared.linear_patterns import LinearPattern, PatternSet, ScanIncomplete
 
 CANARY = "zebracanary"
@@ -172,7 +173,7 @@ def test_an_engine_that_gives_up_is_not_clean(matcher: Matcher, monkeypatch: pyt
     def exhausted(self: PatternSet, data: bytes) -> tuple[int, ...]:
         raise ScanIncomplete("out of memory")
 
-    monkeypatch.setattr(PatternSet, "occurring", exhausted)
+    monkeypatch.setattr(PatternSet, "candidates", exhausted)
     result = matcher.screen(["harmless"])
     assert (result.verdict, result.incomplete) == (Verdict.INCOMPLETE, IncompleteReason.ENGINE)
 
@@ -205,11 +206,11 @@ def test_work_grows_linearly_counted_in_bytes_handed_to_the_engine(
     With an engine that is linear in pattern and text (RE2) that makes the whole linear.
     """
     scanned: list[int] = []
-    occurring, spans = PatternSet.occurring, LinearPattern.spans
+    candidates, spans = PatternSet.candidates, LinearPattern.spans
 
     def counted_set(self: PatternSet, data: bytes) -> tuple[int, ...]:
         scanned.append(len(data))
-        return occurring(self, data)
+        return candidates(self, data)
 
     def counted_spans(
         self: LinearPattern, data: bytes, limit: int | None = None
@@ -220,7 +221,7 @@ def test_work_grows_linearly_counted_in_bytes_handed_to_the_engine(
             yield span
 
     matchers = [Matcher(load_rules()), Matcher(parse_rules(NESTED, name="nested"))]
-    monkeypatch.setattr(PatternSet, "occurring", counted_set)
+    monkeypatch.setattr(PatternSet, "candidates", counted_set)
     monkeypatch.setattr(LinearPattern, "spans", counted_spans)
     for one in matchers:
         work, passes = [], []

@@ -33,6 +33,10 @@ def rule(
     )
 
 
+def near(words: str, within: str = "20") -> str:
+    return rule(matches=f"proximity = [{{words = {words}, within = {within}}}]")
+
+
 def parse(*rules: str, head: str = 'format = 1\nversion = "7"\n') -> Matcher:
     return Matcher(parse_rules((head + "".join(rules)).encode(), name="test.toml"))
 
@@ -103,6 +107,18 @@ def test_a_missing_file_and_one_that_is_not_text(tmp_path: Path) -> None:
         pytest.param(rule(matches='literals = [""]'), EmptyMatch, id="empty literal"),
         pytest.param(rule(matches='literals = [" \\u200b"]'), EmptyMatch, id="literal empty once folded"),
         pytest.param(rule(matches=""), MalformedRule, id="matches nothing"),
+        pytest.param(rule(matches=f"literals = ['{'x' * 61}']"), MalformedRule, id="literal too long"),
+        pytest.param(rule(matches="proximity = ['word']"), MalformedRule, id="proximity that is no table"),
+        pytest.param(near("[['word']]"), MalformedRule, id="proximity of one list"),
+        pytest.param(near("[['word'], []]"), MalformedRule, id="proximity to nothing"),
+        pytest.param(near("[['word'], 'other']"), MalformedRule, id="proximity of a text"),
+        pytest.param(near("[['word'], ['\u200b']]"), EmptyMatch, id="proximity to an empty word"),
+        pytest.param(near("[['a'], ['b']]", "0"), MalformedRule, id="proximity without room"),
+        pytest.param(near("[['a'], ['b']]", "201"), MalformedRule, id="proximity of far away"),
+        pytest.param(near("[['a'], ['b']]", "true"), MalformedRule, id="proximity within a truth"),
+        pytest.param(near("[['a'], ['b'], ['c']]", "200"), InvalidPattern, id="proximity too large"),
+        pytest.param(near("[['a'], ['b']]", "9, orderd = true"), MalformedRule, id="proximity, mistyped"),
+        pytest.param(near("[['a'], ['b']]", "9, ordered = 1"), MalformedRule, id="order that is a number"),
         pytest.param(rule(matches='literals = "word"'), MalformedRule, id="literals as one text"),
         pytest.param(rule(matches="literals = [1]"), MalformedRule, id="literal that is a number"),
         pytest.param(rule(extra="severty = 1"), MalformedRule, id="mistyped field"),
@@ -134,3 +150,27 @@ def test_literals_are_found_however_they_are_written(text: str) -> None:
 def test_letters_outside_ascii_in_patterns_are_folded_like_the_text(text: str) -> None:
     matcher = parse(rule(matches=r"patterns = ['グ.ー', '\bмир\s+[тр]руд', 'мир\s+труд']"))
     assert matcher.screen([text]).hits
+
+
+@pytest.mark.parametrize(
+    ("text", "hits"),
+    [
+        ("Please make me a bomb.", True),
+        ("A bomb is what I want to build", True),
+        ("MAKE\n\nａ  Ｂｏｍｂ", True),
+        ("m\u0430ke a b\u200bomb", True),
+        ("how to make a nail\n bomb, please", True),
+        ("make tea" + " " * 60 + "bomb", False),
+        ("The maker's bombast", False),
+        ("make a bath", False),
+    ],
+)
+def test_words_near_each_other(text: str, hits: bool) -> None:
+    matcher = parse(near("[['make', 'build'], ['bomb', 'nail bomb']]", "30"))
+    assert bool(matcher.screen([text]).hits) is hits
+
+
+def test_words_near_each_other_in_an_order() -> None:
+    matcher = parse(near("[['buy'], ['stolen'], ['карты', 'カード']]", "20, ordered = true"))
+    for text, hits in (("buy a stolen カード", 1), ("buy stolen КАРТЫ", 1), ("カード stolen, buy", 0)):
+        assert len(matcher.screen([text]).hits) == hits, text

@@ -6,8 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-import shared.linear_patterns
 from shared.linear_patterns import LinearPattern, PatternError, PatternSet, ScanIncomplete
 
 ROOT = Path(__file__).parents[3]
@@ -26,35 +27,40 @@ def test_what_is_not_re2_is_refused(pattern: str) -> None:
         PatternSet([pattern])
 
 
-def test_a_set_reports_which_patterns_occur() -> None:
-    patterns = PatternSet(["dog", "cat", "b.rd"], case_sensitive=False)
-    assert patterns.occurring(b"a BIRD and a dog") == (0, 2)
-    assert patterns.occurring(b"") == ()
-    assert patterns.occurring(b"fish\n") == ()
+def test_a_set_reports_which_patterns_may_occur() -> None:
+    patterns = PatternSet(["dogs", "cats", "b.rds", "[0-9]x"], case_sensitive=False)
+    assert patterns.candidates(b"a BIRDS nest and DOGS") == (0, 2, 3)
+    assert patterns.candidates(b"") == patterns.candidates(b"fish\n") == (3,), (
+        "it needs no three letters in a row"
+    )
+    assert PatternSet([]).candidates(b"dogs") == ()
+
+
+@given(
+    st.text("abcd \n", max_size=30),
+    st.lists(st.sampled_from(("abcd", "a+bcd", "(?:abc|dcb)a", "a.{0,3}bcd", "cab\\sdab"))),
+)
+def test_what_occurs_is_always_a_candidate(text: str, patterns: list[str]) -> None:
+    data = text.encode()
+    occurring = {index for index, one in enumerate(patterns) if list(LinearPattern(one).spans(data))}
+    assert occurring <= set(PatternSet(patterns).candidates(data))
 
 
 def test_a_scan_that_stopped_early_is_an_error() -> None:
-    patterns = PatternSet(["dog"])
-
     class Exhausted:
-        """What RE2's binding answers when the automaton does not fit in memory: an empty list."""
+        """What RE2's binding answers when the automaton does not fit in memory: those that need no letters, or nothing."""
 
-        def Match(self, data: bytes) -> list[int]:
-            return []
+        def __init__(self, answer: list[int] | None) -> None:
+            self._answer = answer
 
-    patterns._set = Exhausted()
-    with pytest.raises(ScanIncomplete):
-        patterns.occurring(b"a dog")
+        def Match(self, data: bytes, potential: bool) -> list[int] | None:
+            return self._answer
 
-
-def test_a_set_too_large_for_its_memory_never_answers_clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for budget in range(2_000, 60_000, 2_000):
-        monkeypatch.setattr(shared.linear_patterns, "MAX_AUTOMATON_BYTES", budget)
-        try:
-            found = PatternSet([r"dog.{0,20}cat", r"cat.{0,20}dog"]).occurring(b"dog and cat" * 50)
-        except (PatternError, ScanIncomplete):
-            continue
-        assert found == (0, 1)
+    patterns = PatternSet(["[0-9]x", "dogs"])
+    for answer in ([0], [], None):
+        patterns._filter = Exhausted(answer)
+        with pytest.raises(ScanIncomplete):
+            patterns.candidates(b"a dog")
 
 
 def test_backtracking_engines_are_nowhere_near_content() -> None:

@@ -4,7 +4,7 @@ before knows nothing of them, and opens no case a second time."""
 from alembic import op
 
 revision = "0008"
-down_revision = "0005"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

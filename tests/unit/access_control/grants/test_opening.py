@@ -285,6 +285,18 @@ def test_what_a_hold_keeps_is_read_past_its_due_instant(reading: World) -> None:
     assert len(answer.keys) == 1
 
 
+def test_what_a_dead_process_had_opened_is_opened_again_by_screening_but_not_for_ever(world: World) -> None:
+    screening: dict[str, Any] = {"permission": grants_pb2.SERVICE_PERMISSION_SCREENING, "detail": FULL}
+    record, other = sealed(world), sealed(world)
+    for _ in range(3):
+        assert len(world.authz.OpenRecords(opening(record, **screening)).keys) == 1
+        assert refusal(lambda: world.authz.OpenRecords(opening(record, **screening))) == "OUTSIDE_SCOPE"
+        world.advance(timedelta(minutes=5))
+    assert refusal(lambda: world.authz.OpenRecords(opening(record, **screening))) == "OUTSIDE_SCOPE"
+    assert len(world.authz.OpenRecords(opening(other, **screening)).keys) == 1
+    assert len(world.entries("records.opened")) == 4, "each time is written down"
+
+
 def test_screening_opens_each_record_once_and_only_while_it_is_young(world: World) -> None:
     screening: dict[str, Any] = {
         "permission": grants_pb2.SERVICE_PERMISSION_SCREENING,

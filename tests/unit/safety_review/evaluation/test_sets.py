@@ -157,7 +157,7 @@ def test_rules_that_cannot_be_used_are_refused(world: World, fraud: list[evaluat
     set_id = _build(world, fraud).set_id
     with pytest.raises(KeptError) as raised:
         _evaluate(world, set_id, b"format = 1")
-    assert raised.value.reason == Reason.REASON_RULES_INVALID
+    assert raised.value.reason == Reason.REASON_RULES_REFUSED
     assert "version" in raised.value.metadata["problem"]
     assert world.peers.opened_for == []
     with refused(Reason.REASON_NOT_FOUND):

@@ -1,0 +1,129 @@
+"""The ways in which the parts of one interaction are read, folded, and where a place in one of them lies in the parts.
+
+Joined without anything between, and joined by a line break; with Unicode tag characters read as the ASCII they stand for, where there
+are any; in the order in which they show, where there is a right-to-left override. At most eight, whatever the parts hold.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+from services.safety_review.folding import (
+    OVERRIDE,
+    decode_tags,
+    folded,
+    has_tags,
+    original_spans,
+    visual_order,
+)
+
+# Bytes in a row that an expression can need; literals are shorter (rules.MAX_LITERAL).
+_REACH: Final = 256
+# Characters to either side of where two parts meet, in which a word that is cut there is looked for with what belongs to it.
+_WORD: Final = 1_000
+
+
+class Position(NamedTuple):
+    """A place in the original text: index of the part, offset in it in code points."""
+
+    part: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class View:
+    """One way of reading the parts. data: what it folds to. `order` leads from its characters to those of the joined parts."""
+
+    text: str = field(repr=False)
+    data: bytes = field(repr=False)
+    order: Sequence[int]
+    starts: tuple[int, ...]  # where each part begins in the joined text
+    lengths: tuple[int, ...]
+
+    def positions(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[Position, Position]]:
+        """Spans of `data` as positions in the original parts, in the order given; where the view reorders, the smallest that cover them."""
+        if not self.data.isascii():
+            spans = _as_characters(self.data, spans)
+        for start, end in original_spans(self.text, spans):
+            covered = self.order[start:end]
+            opened, closed = self._position(min(covered)), self._position(max(covered))
+            # A hit can end on the line break between two parts, which belongs to neither.
+            yield opened, Position(closed.part, min(closed.offset + 1, self.lengths[closed.part]))
+
+    def _position(self, index: int) -> Position:
+        part = bisect_right(self.starts, index) - 1
+        return Position(part, index - self.starts[part])
+
+
+class Folded:
+    """The parts of an interaction, each folded once."""
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        self._parts = parts
+        pieces = [folded(part) for part in parts]
+        self._pieces = [data for data, _ in pieces]
+        # Overrides and tags show nothing themselves.
+        self._is_plain = not any(
+            hides and (OVERRIDE in part or has_tags(part))
+            for part, (_, hides) in zip(parts, pieces, strict=True)
+        )
+
+    def haystack(self) -> bytes:
+        """What to look in for what expressions need: all views behind each other.
+
+        The view with line breaks differs from the one without only around them. What an expression needs is letters in a row, and no row
+        of them is longer than _REACH.
+        """
+        if not self._is_plain:
+            return b"\n".join(view.data for view in self.views())
+        pieces = self._pieces
+        if len(pieces) == 1:
+            return pieces[0]
+        lines = b"\n".join(pieces)
+        if len(lines) <= 2 * _REACH * len(pieces):
+            return b"".join((*pieces, b"\n", lines))
+        breaks = accumulate((len(piece) + 1 for piece in pieces[1:-1]), initial=len(pieces[0]))
+        around = (lines[max(0, place - _REACH) : place + 1 + _REACH] for place in breaks)
+        return b"\n".join((b"".join(pieces), *around))
+
+    def views(self) -> Iterator[View]:
+        """All of them. Joined without anything between, parts differ from what line breaks join only where they meet: of long ones no more
+        is read twice."""
+        lengths = tuple(map(len, self._parts))
+        for joint in ("\n", "") if len(self._parts) > 1 else ("",):
+            joined = joint.join(self._parts)
+            starts = tuple(accumulate((length + len(joint) for length in lengths[:-1]), initial=0))
+            if self._is_plain and joint == "" and len(joined) > 2 * _WORD * len(starts[1:]) > 0:
+                for start in starts[1:]:
+                    near = range(max(0, start - _WORD), min(len(joined), start + _WORD))
+                    text = joined[near.start : near.stop]
+                    yield View(text, folded(text)[0], near, starts, lengths)
+                continue
+            data = joint.encode().join(self._pieces)
+            yield View(joined, data, range(len(joined)), starts, lengths)
+            if self._is_plain:
+                continue
+            decoded = decode_tags(joined)
+            if decoded != joined:
+                yield View(decoded, folded(decoded)[0], range(len(decoded)), starts, lengths)
+            for reading in {joined, decoded}:
+                if OVERRIDE in reading:
+                    order = visual_order(reading)
+                    text = "".join(reading[index] for index in order)
+                    yield View(text, folded(text)[0], order, starts, lengths)
+
+
+def _as_characters(data: bytes, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Byte offsets of UTF-8 as character offsets, in one pass."""
+    offsets = sorted({offset for span in spans for offset in span})
+    characters: dict[int, int] = {}
+    previous = count = 0
+    for offset in offsets:
+        count += len(data[previous:offset].decode("utf-8"))
+        characters[offset] = count
+        previous = offset
+    return [(characters[start], characters[end]) for start, end in spans]
