@@ -8,7 +8,7 @@ from deploy.check.findings import Finding, at
 from deploy.check.kustomize import Resource
 from deploy.check.overlay import Overlay
 
-# An older state of access control's database opens nothing; what is wrapped under a root that is gone is of use with the WAL to its end alone.
+# An older state of it opens nothing: a backup of it that began under a root that is gone is of use with all WAL since, and not without.
 _WHOLE: Final = "access-control-db"
 _COMPONENT: Final = "deploy/components/backups"
 

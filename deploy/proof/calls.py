@@ -25,7 +25,11 @@ PEOPLE: Final = {
 # service → (who calls, method, reason)
 SERVICES: Final = {
     "settings": ("logging", "/kept.settings.v1.PolicyService/ListPolicyChanges", OK),
-    "access_control": ("retention", "/kept.access_control.v1.KeyService/ListDestroyedEpochs", "INVALID_ARGUMENT"),
+    "access_control": (
+        "retention",
+        "/kept.access_control.v1.KeyService/ListDestroyedEpochs",
+        "INVALID_ARGUMENT",
+    ),
     "logging": ("retention", "/kept.logging.v1.LifecycleService/ListStoredDays", "INVALID_ARGUMENT"),
     "retention": ("logging", "/kept.retention.v1.RuleService/ListRuleChanges", OK),
     "safety_review": ("logging", "/kept.safety_review.v1.ScreeningService/Screen", "INVALID_ARGUMENT"),
