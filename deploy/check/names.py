@@ -13,6 +13,7 @@ from shared.channels import server_name
 
 # Brings the HSM's library to where it can be loaded: the one container that runs no service.
 _COPIES: Final = "hsm-client"
+_CLUSTER: Final = "kept.svc.cluster.local"
 INSTALL: Final = ROOT / "docs" / "operations" / "install.md"
 
 
@@ -102,7 +103,8 @@ def _identities(overlay: Overlay) -> Iterator[Finding]:
             continue
         for field, wanted in (
             ("spec.uris", [f"spiffe://{config.trust_domain}/{service}"]),
-            ("spec.dnsNames", [server_name(service, config.trust_domain)]),
+            # Its callers' among the services, and the Service's: gateways and the issuer check the name that they called.
+            ("spec.dnsNames", [server_name(service, config.trust_domain), f"{dashed(service)}.{_CLUSTER}"]),
         ):
             if at(certificate.value, field) != wanted:
                 yield findings.of(

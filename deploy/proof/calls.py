@@ -36,17 +36,21 @@ SERVICES: Final = {
 }
 
 
-def ask(
-    address: str, service: str, domain: str, identity: Mapping[str, bytes], method: str, token: str = ""
-) -> str:
-    """The reason that an empty request is answered with, or OK. identity: `ca.crt`, and for the door of services also `tls.crt` and
-    `tls.key`."""
+def door(address: str, name: str, identity: Mapping[str, bytes]) -> grpc.Channel:
+    """A channel to a service's door, whose certificate must be good for `name`. identity: `ca.crt`, and for the door of services also
+    `tls.crt` and `tls.key`."""
     credentials = grpc.ssl_channel_credentials(
         identity["ca.crt"], identity.get("tls.key"), identity.get("tls.crt")
     )
-    name = ("grpc.ssl_target_name_override", server_name(service, domain))
+    return grpc.secure_channel(address, credentials, options=(("grpc.ssl_target_name_override", name),))
+
+
+def ask(
+    address: str, service: str, domain: str, identity: Mapping[str, bytes], method: str, token: str = ""
+) -> str:
+    """The reason that an empty request is answered with, or OK; the rest as for `door`."""
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
-    with grpc.secure_channel(address, credentials, options=(name,)) as channel:
+    with door(address, server_name(service, domain), identity) as channel:
         call = channel.unary_unary(method, lambda data: data, lambda data: data)
         try:
             call(b"", timeout=10, metadata=metadata)

@@ -16,7 +16,7 @@ from deploy.check.kustomize.transformers import pod_of
 from deploy.check.overlay import Overlay, dashed
 from deploy.image.engine import Engine
 from deploy.local.authority import Authority
-from deploy.proof import calls, hsm
+from deploy.proof import calls, hsm, record
 from deploy.proof.databases import Databases
 from deploy.proof.issuer import Issuers
 from deploy.proof.network import GATEWAY, Names, Network, resolver
@@ -91,6 +91,12 @@ class Cluster:
                 self._probes(pod)
         self._say(
             f"each pod's doors answer peers and people as {domain}; liveness, metrics and leases are well"
+        )
+        outcomes = record.record_twice(self._doors())
+        if outcomes != ["OUTCOME_STORED", "OUTCOME_DUPLICATE"]:
+            self.problems.append(f"a record that is sent twice is answered with {outcomes}")
+        self._say(
+            "two people give a power, a customer and a gateway are made, and its record is stored, once"
         )
         _each(self._rotate, list(self.pods))
         self._say("a renewed certificate is served by each pod without a restart")
@@ -203,6 +209,21 @@ class Cluster:
             "--config", "/etc/kept/access_control.toml", *people, "--subject=olga", "--subject=omar",
         )  # fmt: skip
 
+    def _doors(self) -> record.Doors:
+        def address(service: str, door: str) -> str:
+            pod = self.pods[service][0]
+            return f"{pod.address}:{_port(pod, _DOORS[door])}"
+
+        def token(who: str, service: str) -> str:
+            return self._issuers.token(who, self._overlay.configurations[service].audience)
+
+        return record.Doors(address, token, self._overlay.trust_domain, self._authority())
+
+    def _authority(self) -> Authority:
+        return Authority(
+            self._home / "identities", trust_domain=self._overlay.trust_domain, environment="local"
+        )
+
     def _probes(self, pod: Pod) -> None:
         (container,) = pod.spec["containers"]
         if not pod.probe(container["livenessProbe"]):
@@ -224,10 +245,7 @@ class Cluster:
         (certificate,) = (
             one for one in self._overlay.of_kind("Certificate") if one.value["spec"]["secretName"] == name
         )
-        authority = Authority(
-            self._home / "identities", trust_domain=self._overlay.trust_domain, environment="local"
-        )
-        files = issued(certificate, authority)
+        files = issued(certificate, self._authority())
         for pod in self.pods[service]:
             pod.replace_secret(name, files)
         deadline = time.monotonic() + _PATIENCE

@@ -16,5 +16,6 @@ def test_an_identity_has_the_names_of_its_certificate_object_and_no_others(tmp_p
     assert [name.value for name in names] == [
         "spiffe://kept.example/access_control",
         "access-control.kept.example",
+        "access-control.kept.svc.cluster.local",
     ]
     certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(identity["ca.crt"]))
