@@ -77,6 +77,7 @@ class HoldKeeper:
                         actor,
                         subjects=hold.record_ids,
                         reference=hold.reference,
+                        request_id=hold.request_id,
                         review_at=hold.review_at.isoformat(),
                         **_scope_facts(hold.scope),
                     )

@@ -14,7 +14,7 @@ from kept.retention.v1 import (
     rules_pb2_grpc,
     runs_pb2_grpc,
 )
-from services.retention import peers, signing, store
+from services.retention import peers, replay, signing, store
 from services.retention.certification import Certifier
 from services.retention.config import RetentionConfig
 from services.retention.content_erasures import ContentErasures
@@ -37,6 +37,7 @@ from shared.change_feed import ChangeFeed
 from shared.clock import Clock
 from shared.database import Database
 from shared.outbox import Outbox
+from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
 from shared.terms import Rule, Term, TermKind
 
@@ -45,9 +46,10 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
     """The service. Makes the signing key's file when there is none; raises ConfigError when it cannot be used."""
     key = signing.load_or_create(config.signing_key)
     others = peers.reach(connect)
-    outbox = Outbox(store.outbox, database, clock, others.audit.AppendEntries)
+    outbox = Outbox(store.outbox, database, clock, others.audit.AppendEntries, positions=store.audit_position)
+    feed = ChangeFeed(store.rule_changes, database, clock)
     rules = RuleBook(
-        ChangeFeed(store.rule_changes, database, clock),
+        feed,
         database,
         clock,
         outbox,
@@ -62,6 +64,17 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
     subjects = SubjectErasures(database, clock, outbox, others, rules, certifier)
     contents = ContentErasures(database, clock, outbox, others, rules, certifier)
     schedule = Schedule(database, clock, others, rules, runs)
+
+    catching_up = Replay(
+        "retention",
+        store.audit_position,
+        database,
+        clock,
+        outbox,
+        others.audit.ListOwnEntries,
+        replay.applies(feed, rules),
+        replay.finish(database, feed),
+    )
 
     def register(registrar: Registrar) -> None:
         # Generated code asks for a whole server and uses these two methods of it.
@@ -78,19 +91,22 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
     remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(connect("access_control")))
     return Service(
         register=register,
-        jobs=(
-            rules.job,
-            terms.job,
-            holds.job,
-            schedule.job,
-            runs.job,
-            erasures.job,
-            subjects.job,
-            contents.job,
-            certifier.job,
-            outbox.job,
+        jobs=catching_up.guarding(
+            [
+                rules.job,
+                terms.job,
+                holds.job,
+                schedule.job,
+                runs.job,
+                erasures.job,
+                subjects.job,
+                contents.job,
+                certifier.job,
+                outbox.job,
+            ]
         ),
+        gate=catching_up.require,
         authority=remote,
         refused=remote.refused,
-        parts={"outbox": outbox.is_well},
+        parts={"audit_log": catching_up.is_caught_up, "outbox": outbox.is_well},
     )

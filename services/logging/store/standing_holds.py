@@ -1,11 +1,11 @@
 """Holds on all records of an organization that match, also on those that come later."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.scope import Selection
@@ -31,9 +31,12 @@ class Standing:
     kind: int | None
 
 
-def stand(tx: Tx, hold: Standing) -> bool:
-    """Writes a hold down; whether it is on what it was on before. The caller has locked it."""
-    tx.execute(
+def stand(tx: Tx, hold: Standing) -> tuple[Standing | None, bool]:
+    """Writes a hold down: as it stands now, None where it is on something else; and whether it is new. The caller has locked it.
+
+    Who it is about is in no audit log, so a database that was restored to before the hold does not know it, here or at retention
+    (replay.py): whichever of the two names an end user tells the other."""
+    added = tx.execute(
         insert(standing_holds)
         .values(
             hold_id=hold.hold_id,
@@ -44,8 +47,16 @@ def stand(tx: Tx, hold: Standing) -> bool:
             kind=hold.kind,
         )
         .on_conflict_do_nothing()
-    )
-    return hold in _found(tx, standing_holds.c.hold_id == hold.hold_id)
+        .returning(standing_holds.c.hold_id)
+    ).first()
+    [known] = _found(tx, standing_holds.c.hold_id == hold.hold_id)
+    stands = replace(known, end_user=known.end_user or hold.end_user)
+    if replace(hold, end_user=hold.end_user or stands.end_user) != stands:
+        return None, False
+    if stands != known:
+        named = standing_holds.c.hold_id == hold.hold_id
+        tx.execute(update(standing_holds).where(named).values(end_user=stands.end_user))
+    return stands, added is not None
 
 
 def of_organization(tx: Tx, organization_id: str) -> list[Standing]:
@@ -66,14 +77,16 @@ def forget(tx: Tx, hold_id: str) -> None:
     tx.execute(delete(standing_holds).where(standing_holds.c.hold_id == hold_id))
 
 
-def hold_next(tx: Tx, hold: Standing, after: bytes | None, limit: int) -> tuple[list[HeldRow], bytes | None]:
-    """Keeps the next records that match, at most so many; what is kept now of them, and where to go on, None where all was looked at. The
-    caller holds the organization's stripe exclusively."""
+def hold_next(
+    tx: Tx, hold: Standing, after: bytes | None, limit: int
+) -> tuple[list[HeldRow], bool, bytes | None]:
+    """Keeps the next records that match, at most so many; what is kept now of them, whether any of that is new, and where to go on, None
+    where all was looked at. The caller holds the organization's stripe exclusively."""
     span = Span(hold.organization_id, hold.low, hold.high, None, bytes(16), Selection(end_user=hold.end_user))
     page = reading.page(tx, span, after, limit)
     ids = [row.record_id for row in page.rows]
-    kept = store.hold(tx, hold.hold_id, hold.organization_id, ids, hold.kind) if ids else []
-    return kept, page.after
+    kept, are_new = store.hold(tx, hold.hold_id, hold.organization_id, ids, hold.kind) if ids else ([], False)
+    return kept, are_new, page.after
 
 
 def gone_through(tx: Tx, organization_id: str, first: date, last: date) -> date | None:
