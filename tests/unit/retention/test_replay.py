@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from kept.retention.v1 import contracts_pb2, holds_pb2
+from kept.retention.v1 import certificates_pb2, contracts_pb2, holds_pb2
 from shared.database import Database
 from shared.errors import Reason
 from tests.support.postgres import FreshDatabase, database_name
@@ -116,6 +116,6 @@ def test_an_erasure_of_content_that_was_going_on_goes_on(
     assert contents.body(world, erasure.certificate_id)["content"]["contents_removed"] == 5
     assert (
         not world.certificates(admin(TWO))
-        .ListCertificates(contents.certificates_pb2.ListCertificatesRequest(organization_id=TWO))
+        .ListCertificates(certificates_pb2.ListCertificatesRequest(organization_id=TWO))
         .certificates
     )
