@@ -286,6 +286,11 @@ class Peers(
         self.audited.extend(request.entries)
         return audit_pb2.AppendEntriesResponse(position=len(self.audited))
 
+    def ListWithheldRecords(
+        self, request: keys_pb2.ListWithheldRecordsRequest, context: grpc.ServicerContext
+    ) -> keys_pb2.ListWithheldRecordsResponse:
+        return keys_pb2.ListWithheldRecordsResponse()
+
     def ListOwnEntries(
         self, request: audit_pb2.ListOwnEntriesRequest, context: grpc.ServicerContext
     ) -> audit_pb2.ListOwnEntriesResponse:

@@ -46,6 +46,24 @@ def test_what_matches_is_kept_with_its_key(world: World) -> None:
     assert rows(world, standing_holds, retained) == [1, 2]
 
 
+def test_whoever_still_knows_the_end_user_tells_the_other(world: World) -> None:
+    """A restored retention does not know whose records a hold is on, and a restored logging knows no more."""
+    mine, other = world.interaction(), world.interaction()
+    other.end_user = "u2"
+    world.record(mine, other)
+    match(world, end_user="u1")
+    assert [one.record_id for one in match(world).held] == [mine.record_id]
+    assert (
+        len(match(world, hold_id=SECOND_HOLD).held) == 2
+    )  # stands on everybody's, as logging's replay leaves it
+    late = world.interaction()
+    late.end_user = "u2"
+    world.record(late)
+    assert not match(world, hold_id=SECOND_HOLD, end_user="u1", after=mine.record_id).held
+    assert reason_of(lambda: match(world, hold_id=SECOND_HOLD, end_user="u2")) == "CONFLICT"
+    assert reason_of(lambda: match(world, first_day=DAY.isoformat())) == "CONFLICT"
+
+
 def test_an_end_users_erasure_leaves_what_came_since_the_last_look(world: World) -> None:
     match(world, end_user="u1")
     late, free = world.interaction(), world.interaction()

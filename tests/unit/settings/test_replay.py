@@ -26,7 +26,8 @@ from services.settings import store
 from shared.errors import KeptError
 from shared.outbox import AUDIT
 from tests.support.postgres import FreshDatabase, database_name
-from tests.unit.settings.test_zero_data_retention import ask, decide
+from tests.unit.settings.test_zero_data_retention import ask, decide, end
+from tests.unit.settings.test_zero_data_retention_erasure import approved_with_erasure, shown
 from tests.unit.settings.world import ERASURE, PASSWORD, World, refused
 
 Restore = Callable[[], World]
@@ -103,6 +104,35 @@ def test_controls_and_zero_data_retention_are_as_they_were_and_since_when(
     assert restored.peer("training").policies.GetConsentHistory(consent) == world.peer(
         "training"
     ).policies.GetConsentHistory(consent)
+
+
+def test_what_was_logged_before_goes_and_the_end_is_where_it_was(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    admin = world.admin()
+    restore = back_up()
+    request = approved_with_erasure(world, admin)
+    world.run_jobs()
+    end(world, admin, request)  # announced for the next day: the keys of this one are gone
+    world.run_jobs()
+    before = shown(world, admin)
+    assert before.HasField("ends_at")
+    ordered = list(world.peers.contents)
+    restored = restore()
+    after = shown(restored, admin)
+    restored.run_jobs()
+    assert (after.erase_logged_before, after.ends_at, after.end_cause) == (
+        True,
+        before.ends_at,
+        before.end_cause,
+    )
+    assert after.effective_at == before.effective_at
+    assert policies_of(restored)[admin.organization_id].content_erased_before == before.effective_at
+    assert restored.peers.contents[-1] == ordered[-1], "retention is asked once more for the same"
+    restored.clock.advance(timedelta(days=1))
+    restored.run_jobs()
+    ended = policies_of(restored)[admin.organization_id]
+    assert (ended.zero_data_retention, ended.content_erased_before) == (False, before.effective_at)
 
 
 def test_receivers_get_the_whole_table_again(world: World, back_up: Callable[[], Restore]) -> None:

@@ -1,0 +1,103 @@
+"""A logging database that was restored to an older state: what terms, holds and erasures of content did since is done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from services.logging.store.tables import (
+    holds,
+    interactions,
+    removals,
+    retained,
+    standing_holds,
+    stored_counts,
+)
+from shared.database import Database
+from tests.support.postgres import FreshDatabase, database_name
+from tests.unit.logging.peers import ORG, OTHER
+from tests.unit.logging.test_content_erasures import erase, into_force, sealed, words
+from tests.unit.logging.test_lifecycle import HOLD, hold, readable, rows, stored_days
+from tests.unit.logging.test_standing_holds import match
+from tests.unit.logging.test_terms import RUNS, drop, dropped
+from tests.unit.logging.world import World
+
+Restore = Callable[[], None]
+
+
+@pytest.fixture
+def back_up(world: World, fresh_database: FreshDatabase) -> Callable[[], Restore]:
+    """Takes a copy of the database now; what that gives puts it in the place of the world's, beside the same audit log."""
+
+    def copy() -> Restore:
+        world.jobs["outbox"].step()
+        name = database_name(world.database.engine.url.render_as_string())
+        world.database.engine.dispose()
+        backup = fresh_database("backup", template=name)
+
+        def restore() -> None:
+            world.jobs["outbox"].step()
+            world.database.close()
+            world.database = Database(backup)
+            world.start()
+            world.jobs["replay"].step()
+            world.jobs["outbox"].step()
+            assert [one.kind for one in world.peers.audited].count("database.caught_up") == 1
+
+        return restore
+
+    return copy
+
+
+def test_what_terms_kept_and_took_is_so_again(world: World, back_up: Callable[[], Restore]) -> None:
+    kept, gone, others = world.interaction(text="kept"), world.interaction(), world.interaction(OTHER)
+    world.record(kept, gone, others)
+    restore = back_up()
+    hold(world, HOLD, kept.record_id)
+    world.peers.set_rule(ORG, days=40)
+    world.travel(timedelta(days=29, hours=10))
+    drop(world, RUNS[0], keep=[ORG])
+    before = (stored_days(world), dropped(world), rows(world, interactions, retained, holds))
+    assert before[2] == [0, 2, 1]
+    restore()
+    assert (stored_days(world), dropped(world), rows(world, interactions, retained, holds)) == before
+    assert sorted(readable(world)) == ["hello", "kept"]  # and each took its data key along
+    world.travel(timedelta(days=10))
+    assert drop(world, RUNS[1]) == (2, 1)
+    assert rows(world, retained, stored_counts) == [1, 0]
+
+
+def test_what_a_shorter_term_took_is_gone(world: World, back_up: Callable[[], Restore]) -> None:
+    world.record(world.interaction(), world.interaction(OTHER))
+    restore = back_up()
+    world.peers.set_rule(ORG, days=5)
+    world.travel(timedelta(days=4, hours=10))
+    assert drop(world, RUNS[0], only=[ORG]) == (1, 0)
+    before = (stored_days(world), dropped(world))
+    restore()
+    assert rows(world, interactions, removals) == [1, 0]
+    assert (stored_days(world), dropped(world)) == before
+    assert drop(world, RUNS[0], only=[ORG]) == (1, 0)  # the run may ask again
+
+
+def test_erased_content_is_gone_and_what_a_hold_on_all_keeps_is_kept(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    mine, other = world.interaction(text="mine"), world.interaction(text="other")
+    other.end_user = "u2"
+    world.record(mine, other)
+    restore = back_up()
+    match(world, end_user="u1")
+    before = into_force(world)
+    erasure = erase(world, before)
+    restore()
+    assert words(world) == ["mine"]
+    assert (rows(world, interactions, retained, standing_holds), sealed(world)) == ([2, 1, 1], 1)
+    again = erase(world, before)
+    assert (again.fenced_at, dict(again.removed), again.held) == (
+        erasure.fenced_at,
+        dict(erasure.removed),
+        1,
+    )

@@ -1,0 +1,121 @@
+"""A retention database that was restored to an older state: terms, holds and erasures of content are what the audit log says they are."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from kept.retention.v1 import certificates_pb2, contracts_pb2, holds_pb2
+from shared.database import Database
+from shared.errors import Reason
+from tests.support.postgres import FreshDatabase, database_name
+from tests.unit.retention import test_content_erasures as contents
+from tests.unit.retention.conftest import migrated, world
+from tests.unit.retention.test_contract_terms import LENA, LUCA, order, put_in_force, rules_of
+from tests.unit.retention.test_hold_scopes import place
+from tests.unit.retention.test_holds import ALICE, listed
+from tests.unit.retention.world import ONE, START, TWO, World, admin, refused
+
+__all__ = ["migrated", "world"]
+
+Restore = Callable[[], None]
+
+
+@pytest.fixture
+def back_up(world: World, fresh_database: FreshDatabase) -> Callable[[], Restore]:
+    """Takes a copy of the database now; what that gives puts it in the place of the world's, beside the same peers and audit log."""
+
+    def copy() -> Restore:
+        world.settle(2)
+        world.database.engine.dispose()
+        backup = fresh_database("backup", template=database_name(world.url))
+
+        def restore() -> None:
+            world.settle(2)  # what was done is in the log
+            world.database.close()
+            world.url, world.database = backup, Database(backup)
+            world.wire()
+            world.settle(2)
+            assert world.entries("database.caught_up")
+
+        return restore
+
+    return copy
+
+
+def terms(world: World) -> list[contracts_pb2.ContractTerm]:
+    """All of them, but for what was counted when they were proposed: which days is not in the log."""
+    found = list(world.contracts(LENA).ListTerms(contracts_pb2.ListTermsRequest()).terms)
+    for one in found:
+        one.ClearField("effect")
+    return sorted(found, key=lambda one: one.term_id)
+
+
+def test_contract_terms_are_as_they_were_and_since_when(world: World, back_up: Callable[[], Restore]) -> None:
+    ended = put_in_force(world, order(40, name="request-0", organization_id=TWO))
+    restore = back_up()
+    put_in_force(world, order(10))
+    put_in_force(world, order(12, name="request-2"))  # takes its place
+    end = contracts_pb2.EndTermRequest(term_id=ended.term_id, reason="replaced by nothing")
+    world.contracts(LENA).EndTerm(end)
+    world.contracts(LUCA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=ended.term_id))
+    proposed = world.contracts(LENA).SetTerm(order(5, name="request-3")).term
+    world.clock.advance(timedelta(minutes=1))
+    before = terms(world)
+    restore()
+    assert terms(world) == before
+    # What another took the place of is ended, and the newest counts.
+    assert (rules_of(world, ONE)[-1], rules_of(world, TWO)) == (12, [40, 0])
+    assert world.contracts(LENA).SetTerm(order(5, name="request-3")).term.term_id == proposed.term_id
+    with refused(Reason.REASON_SECOND_PERSON_REQUIRED):
+        world.contracts(LENA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=proposed.term_id))
+
+
+def test_a_hold_on_all_that_matches_stands_again(world: World, back_up: Callable[[], Restore]) -> None:
+    restore = back_up()
+    mine = {world.record(ONE, START) for _ in range(3)}
+    hold = place(world, first_day=START.date().isoformat())
+    extension = holds_pb2.ExtendHoldRequest(hold_id=hold.hold_id, reason="appeal")
+    extension.review_at.FromDatetime(START + timedelta(days=400))
+    world.holds(ALICE).ExtendHold(extension)
+    before = listed(world, hold.hold_id)
+    restore()
+    assert listed(world, hold.hold_id) == before
+    late = world.record(ONE, START + timedelta(minutes=1))
+    world.clock.advance(timedelta(hours=1))
+    world.settle(2)
+    assert world.keys.retained[hold.hold_id] == {*mine, late}
+
+
+def test_an_erasure_of_content_is_over_or_goes_on(world: World, back_up: Callable[[], Restore]) -> None:
+    mine = contents.fill(world)
+    restore = back_up()
+    erasure_id = contents.begin(world).erasure_id
+    world.settle(30, until=contents.is_done(world))
+    before = contents.shown(world, erasure_id)
+    restore()
+    after = contents.shown(world, erasure_id)
+    assert (after.state, after.complete, after.kept) == (before.state, before.complete, before.kept)
+    assert contents.begin(world).erasure_id == erasure_id, "settings may ask again"
+    assert world.logging.bare == set(mine)
+
+
+def test_an_erasure_of_content_that_was_going_on_goes_on(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    contents.fill(world)
+    restore = back_up()
+    world.down.add("EraseContent")
+    erasure_id = contents.begin(world).erasure_id
+    world.settle(3)
+    world.down.clear()
+    restore()
+    world.settle(30, until=contents.is_done(world))
+    erasure = contents.shown(world, erasure_id)
+    assert erasure.complete
+    assert contents.body(world, erasure.certificate_id)["content"]["contents_removed"] == 5
+    assert (
+        not world.certificates(admin(TWO))
+        .ListCertificates(certificates_pb2.ListCertificatesRequest(organization_id=TWO))
+        .certificates
+    )
