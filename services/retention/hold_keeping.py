@@ -6,6 +6,7 @@ simply done again, by the call that placed the hold or by the job. Sealed data k
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,7 +15,7 @@ import structlog
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import holds_pb2
-from services.retention import destructions, holds
+from services.retention import destructions, holds, secrecy
 from services.retention.holds import Hold, HoldKind, HoldOrder, HoldScope, HoldState
 from services.retention.peers import Peers
 from services.retention.store import Tx
@@ -23,7 +24,7 @@ from services.retention.sweeping import Sweeper
 from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.ids import new_id
 from shared.jobs import Attempts, Job
 from shared.outbox import Outbox
@@ -79,6 +80,7 @@ class HoldKeeper:
                         reference=hold.reference,
                         review_at=hold.review_at.isoformat(),
                         **_scope_facts(hold.scope),
+                        **_secrecy_facts(hold),
                     )
                     return hold
                 known = rows.get_by_request(tx, actor, order.request_id)  # a replica was faster
@@ -142,11 +144,18 @@ class HoldKeeper:
         with self._database.transaction() as tx:
             waiting = rows.take_unfinished(tx, self._clock.now(), _BATCH)
             unswept = self._sweeper.wanted(tx)
+            to_disclose = rows.to_disclose(tx, _BATCH)
             ALERT.labels("hold_review_overdue").set(rows.is_any_overdue(tx, self._clock.now()))
+            ALERT.labels("hold_secrecy_review_overdue").set(
+                rows.is_any_secrecy_overdue(tx, self._clock.now())
+            )
         attempts, settled = Attempts(), 0
         for behind in unswept:
             with attempts.attempt():
                 self._sweeper.sweep(behind)
+        for hold_id in to_disclose:
+            with attempts.attempt():
+                self._disclose(hold_id)
         for hold_id in waiting:
             with attempts.attempt():
                 hold = self.advance(hold_id)
@@ -248,6 +257,7 @@ class HoldKeeper:
                     organization_id=hold.organization_id,
                     record_ids=hold.record_ids,
                     kind=holds_pb2.HoldKind.Value(f"HOLD_KIND_{hold.kind.value}"),
+                    confidential=hold.is_secret,
                 )
             )
             if not answer.held:
@@ -264,6 +274,7 @@ class HoldKeeper:
                         )
                         for record in answer.held
                     ],
+                    confidential=hold.is_secret,
                 )
             )
         except KeptError as error:
@@ -307,11 +318,77 @@ class HoldKeeper:
                 kind,
                 actor=actor,
                 at=self._clock.now(),
-                organization_id=hold.organization_id,
-                subjects=[hold.hold_id, *subjects],
-                facts={"hold_kind": hold.kind, **facts},
+                # Of what the customer must not know the vendor's own list tells.
+                organization_id="" if hold.is_secret else hold.organization_id,
+                subjects=[hold.hold_id, *([hold.organization_id] if hold.is_secret else []), *subjects],
+                facts=facts if kind == "hold.secrecy_reviewed" else {"hold_kind": hold.kind, **facts},
             ),
         )
+
+    def review_secrecy(self, hold_id: str, review_at: datetime | None, person_id: str, reason: str) -> Hold:
+        """Somebody looked again whether the law forbids telling: it does, and is looked at again at `review_at`; None: the customer may be
+        told. Raises NOT_FOUND, INVALID_ARGUMENT, and WRONG_STATE for what is no secret, or stays one that nobody confirmed."""
+        now = self._clock.now()
+        with self._database.transaction() as tx:
+            hold = rows.lock(tx, hold_id)
+            if hold is None:
+                raise not_found("hold")
+            if review_at is None:
+                looked = secrecy.end(hold.secrecy)
+            else:
+                if not hold.confirmed_by:
+                    raise wrong_state("A second person has to confirm the hold first.", hold.state)
+                looked = secrecy.keep(hold.secrecy, review_at, now)
+            reviewed = replace(hold, secrecy=looked)
+            if reviewed != hold:
+                rows.save(tx, reviewed)
+                before = "" if hold.secrecy is None else hold.secrecy.review_at.isoformat()
+                said: dict[str, str | int] = {} if review_at is None else {"review_at": review_at.isoformat()}
+                self._audit(
+                    tx,
+                    hold,
+                    "hold.secrecy_reviewed",
+                    person_id,
+                    subjects=(),
+                    ends=str(review_at is None).lower(),
+                    reason=reason,
+                    review_at_before=before,
+                    **said,
+                )
+        if looked.state is secrecy.SecrecyState.ENDING and hold.state is not HoldState.PENDING:
+            try:
+                reviewed = self._disclose(hold_id) or reviewed
+            except KeptError as error:
+                # Written down; the job carries it on.
+                _log.warning("hold.waits", hold_id=hold_id, state=hold.state, reason=error.name)
+        return reviewed
+
+    def _disclose(self, hold_id: str) -> Hold | None:
+        """Tells the others that a hold is an ordinary one; once both know, so does the customer."""
+        gone = self._peers.logging.DiscloseHold(lifecycle_pb2.DiscloseHoldRequest(hold_id=hold_id))
+        if not gone.done:
+            return None
+        self._peers.keys.DiscloseHold(keys_pb2.DiscloseHoldRequest(hold_id=hold_id))
+        with self._database.transaction() as tx:
+            hold = rows.lock(tx, hold_id)
+            if hold is None or hold.secrecy is None or hold.secrecy.state is not secrecy.SecrecyState.ENDING:
+                return hold
+            told = replace(hold, secrecy=secrecy.ended(hold.secrecy, self._clock.now()))
+            rows.save(tx, told)
+            self._audit(
+                tx,
+                told,
+                "hold.disclosed",
+                _ACTOR,
+                reference=told.reference,
+                review_at=told.review_at.isoformat(),
+                legal_basis=hold.secrecy.legal_basis,
+                placed_at=told.placed_at.isoformat(),
+                subjects=(),
+                kept=told.kept_count,
+                **_scope_facts(told.scope),
+            )
+        return told
 
 
 def _scope_facts(scope: HoldScope | None) -> dict[str, str | int]:
@@ -324,6 +401,15 @@ def _scope_facts(scope: HoldScope | None) -> dict[str, str | int]:
     if scope.last_day is not None:
         facts["last_day"] = scope.last_day.isoformat()
     return facts
+
+
+def _secrecy_facts(hold: Hold) -> dict[str, str | int]:
+    if hold.secrecy is None:
+        return {}
+    return {
+        "legal_basis": hold.secrecy.legal_basis,
+        "secrecy_review_at": hold.secrecy.review_at.isoformat(),
+    }
 
 
 def of_person(hold_id: str, method: str) -> Callable[[Tx], Hold | None]:

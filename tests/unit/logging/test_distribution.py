@@ -132,7 +132,7 @@ def test_every_table_has_its_place() -> None:
     on_coordinator = {name for name, place in places.items() if place is Place.COORDINATOR}
     assert on_coordinator == {"outbox", "analytics_keys", "analytics_usage", "analytics_cells"}
     everywhere = {name for name, place in places.items() if place is Place.EVERYWHERE}
-    assert everywhere == {"day_fences", "dropped_days", "released_holds", "removals"}
+    assert everywhere == {"day_fences", "disclosed_holds", "dropped_days", "released_holds", "removals"}
     assert places["interactions"] is Place.SHARD
 
 
