@@ -12,8 +12,8 @@ LONGEST_SECRECY_REVIEW: Final = timedelta(days=366)
 
 
 class SecrecyState(StrEnum):
-    """SECRET: nothing that the customer sees says that the hold is there. ENDING: it may be told, and the services are told so. ENDED: it is a
-    hold like any other, for ever."""
+    """SECRET: nothing that the customer sees says that the hold is there. ENDING: it may be told, and the services are told so. ENDED: it
+    is a hold like any other, for ever."""
 
     SECRET = "SECRET"  # noqa: S105 - a state
     ENDING = "ENDING"

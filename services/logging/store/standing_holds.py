@@ -86,7 +86,7 @@ def hold_next(tx: Tx, hold: Standing, after: bytes | None, limit: int) -> tuple[
     if hold.is_confidential:
         # Also what `catch` kept since, which is nowhere else any more: access control has not been told yet.
         caught = confidential.kept_between(
-            tx, hold.hold_id, hold.organization_id, after or bytes(16), after_page or hold.high, limit
+            tx, hold.hold_id, hold.organization_id, after or bytes(16), after_page or hold.high, limit + 1
         )
         both = sorted({*ids, *caught})
         ids, after_page = (both[:limit], both[limit - 1]) if len(both) > limit else (both, after_page)
