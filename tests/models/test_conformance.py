@@ -103,7 +103,7 @@ def _policies(organization_id: str, table: list[tuple[int, bool]]) -> Policies:
         change.organization.deployment = organizations_pb2.DEPLOYMENT_SAAS
         change.organization.zero_data_retention = forbids
     answer.lease.version, answer.lease.complete, answer.lease.reset = len(table), True, True
-    stub = SimpleNamespace(ListPolicyChanges=lambda _: answer)
+    stub = SimpleNamespace(ListPolicyChanges=lambda _, timeout: answer)
     policies = Policies(
         cast(policies_pb2_grpc.PolicyServiceStub, stub),
         cast(rules_pb2_grpc.RuleServiceStub, None),

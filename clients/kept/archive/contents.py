@@ -152,6 +152,22 @@ PARTS: Final = (
         "where the deletion of the organization is; null where none was asked for",
     ),
     Part(
+        "contract-terms",
+        "retention.contracts",
+        "ContractService",
+        "ListTerms",
+        "terms",
+        "how long a contract keeps the organization's records, now and before",
+    ),
+    Part(
+        "cases",
+        "safety_review.cases",
+        "CaseService",
+        "ListOwnCases",
+        "cases",
+        "cases of misuse that the organization may be told of",
+    ),
+    Part(
         "holds",
         "retention.holds",
         "HoldService",
