@@ -142,13 +142,14 @@ def story(world: World, act: Callable[[World], None], *, with_hold: bool, scope:
     records = [world.record(ONE, START + timedelta(minutes=one)) for one in range(3)]
     for record in records:
         world.logging.end_users[record] = test_subject_erasures.WHO
+    hold = None
     if with_hold:
         hold = secret(world, scope=WHOLE) if scope else secret(world, *records[:2])
         assert hold.state == holds_pb2.HOLD_STATE_ACTIVE
         world.settle(2)
         assert set(world.keys.apart[hold.hold_id]) == set(records if scope else records[:2])
     act(world)
-    if with_hold:
+    if hold is not None:
         # It kept what it is on, whatever the customer was told.
         assert set(world.logging.apart[hold.hold_id]) == set(records if scope else records[:2])
         assert hold.hold_id in {one.hold_id for one in listed(world, AUDITOR)}
