@@ -13,6 +13,8 @@ from services.retention.holds import Hold, HoldKind, HoldScope, HoldState, Sweep
 from services.retention.secrecy import Secrecy, SecrecyState
 from services.retention.store import Tx
 from services.retention.store.tables import hold_records, holds
+from shared.driver import execute
+from shared.driver import rows as driver_rows
 from shared.ids import record_day
 
 _UNFINISHED = holds.c.state.in_([HoldState.PENDING, HoldState.RELEASING])
@@ -200,31 +202,33 @@ def save(tx: Tx, hold: Hold) -> None:
 
 def note_swept(tx: Tx, hold: Hold, found: Collection[bytes], lost: Collection[bytes]) -> tuple[int, int]:
     """Writes down what a look found for a locked hold; how many of them are new: kept, and lost."""
-    known = set(
-        tx.execute(
-            select(hold_records.c.record_id).where(
-                hold_records.c.hold_id == hold.hold_id, hold_records.c.record_id.in_(list(found))
-            )
-        ).scalars()
-    )
-    new = sorted(record_id for record_id in found if record_id not in {bytes(one) for one in known})
-    if new:
-        first = hold.records_kept + hold.records_lost
-        tx.execute(
-            insert(hold_records),
-            [
-                {
-                    "hold_id": hold.hold_id,
-                    "position": first + position,
-                    "record_id": record_id,
-                    "day": record_day(record_id),
-                    "lost": record_id in lost,
-                }
-                for position, record_id in enumerate(new)
-            ],
+    ids = sorted(set(found))
+    known = {
+        bytes(record_id)
+        for (record_id,) in driver_rows(
+            tx,
+            "SELECT record_id FROM hold_records WHERE hold_id = %b AND record_id = ANY(%b::bytea[])",
+            (hold.hold_id, ids),
         )
-    gone = sum(record_id in lost for record_id in new)
-    return len(new) - gone, gone
+    }
+    new = [record_id for record_id in ids if record_id not in known]
+    gone = [record_id in lost for record_id in new]
+    if new:  # a hold may be on millions of them
+        execute(
+            tx,
+            "INSERT INTO hold_records (hold_id, position, record_id, day, lost) "
+            "SELECT %(hold_id)b, %(first)b::bigint + fresh.place - 1, fresh.record_id, fresh.day, fresh.lost "
+            "FROM unnest(%(ids)b::bytea[], %(days)b::date[], %(lost)b::boolean[]) "
+            "WITH ORDINALITY AS fresh(record_id, day, lost, place)",
+            {
+                "hold_id": hold.hold_id,
+                "first": hold.records_kept + hold.records_lost,
+                "ids": new,
+                "days": [record_day(record_id) for record_id in new],
+                "lost": gone,
+            },
+        )
+    return len(new) - sum(gone), sum(gone)
 
 
 def lost_of(tx: Tx, hold_id: str, limit: int) -> list[bytes]:
