@@ -17,6 +17,7 @@ from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import holds_pb2
 from services.retention import destructions, holds, secrecy
 from services.retention.holds import Hold, HoldKind, HoldOrder, HoldScope, HoldState
+from services.retention.notifications import Ids, Notifications
 from services.retention.peers import Peers
 from services.retention.store import Tx
 from services.retention.store import holds as rows
@@ -40,11 +41,19 @@ _log = structlog.get_logger(__name__)
 class HoldKeeper:
     """Places, confirms, releases and ends holds."""
 
-    def __init__(self, database: Database, clock: Clock, outbox: Outbox, peers: Peers) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        peers: Peers,
+        notifications: Notifications,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._outbox = outbox
         self._peers = peers
+        self._notifications = notifications
         self._sweeper = Sweeper(database, clock, peers)
         self.job = Job("holds", timedelta(seconds=1), self.step)
 
@@ -312,6 +321,8 @@ class HoldKeeper:
         subjects: tuple[bytes, ...] = (),
         **facts: str | int,
     ) -> None:
+        if hold.kind is HoldKind.LEGAL and not hold.is_secret:
+            self._notifications.emit(tx, kind, Ids(hold.organization_id, hold.hold_id, hold.state))
         self._outbox.audit(
             tx,
             entry(

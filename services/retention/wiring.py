@@ -20,6 +20,7 @@ from services.retention.config import RetentionConfig
 from services.retention.content_erasures import ContentErasures
 from services.retention.erasures import Erasures
 from services.retention.hold_keeping import HoldKeeper
+from services.retention.notifications import Notifications
 from services.retention.plans import Planner
 from services.retention.rules import RuleBook
 from services.retention.runs import Runs
@@ -39,6 +40,7 @@ from shared.database import Database
 from shared.outbox import Outbox
 from shared.service import Connect, Registrar, Service
 from shared.terms import Rule, Term, TermKind
+from shared.webhooks import Webhook
 
 
 def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Connect) -> Service:
@@ -54,9 +56,11 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
         Rule(Term(TermKind.AT_MOST, config.default_term_days), timedelta(hours=config.run_window_hours)),
     )
     certifier = Certifier(database, clock, outbox, others, key)
-    holds = HoldKeeper(database, clock, outbox, others)
+    webhooks = [Webhook(endpoint, store.outbox, database, clock) for endpoint in config.notifications]
+    notifications = Notifications(clock, webhooks)
+    holds = HoldKeeper(database, clock, outbox, others, notifications)
     runs = Runs(database, clock, outbox, others, rules, certifier)
-    terms = TermKeeper(database, clock, outbox, others, rules)
+    terms = TermKeeper(database, clock, outbox, others, rules, notifications)
     planner = Planner(database, others, rules)
     erasures = Erasures(database, clock, outbox, others, rules, certifier)
     subjects = SubjectErasures(database, clock, outbox, others, rules, certifier)
@@ -89,8 +93,9 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
             contents.job,
             certifier.job,
             outbox.job,
+            *(webhook.job for webhook in webhooks),
         ),
         authority=remote,
         refused=remote.refused,
-        parts={"outbox": outbox.is_well},
+        parts={"outbox": lambda: outbox.is_well() and notifications.are_well()},
     )
