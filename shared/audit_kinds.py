@@ -255,7 +255,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "hold.secrecy_reviewed": _kind(
         "Somebody looked again whether the law still forbids telling of a hold.",
-        "ends reason review_at review_at_before",
+        "ends hold_kind reason review_at review_at_before",
     ),
     "hold.disclosed": _kind(
         "A hold of which the law forbade telling may be told of.",

@@ -6,7 +6,6 @@ simply done again, by the call that placed the hold or by the job. Sealed data k
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,17 +14,18 @@ import structlog
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import holds_pb2
-from services.retention import destructions, holds, secrecy
-from services.retention.holds import Hold, HoldKind, HoldOrder, HoldScope, HoldState
-from services.retention.notifications import Ids, Notifications
+from services.retention import destructions, holds
+from services.retention.disclosing import Discloser
+from services.retention.hold_entries import HoldEntries, scope_facts, secrecy_facts
+from services.retention.holds import Hold, HoldKind, HoldOrder, HoldState
+from services.retention.notifications import Notifications
 from services.retention.peers import Peers
 from services.retention.store import Tx
 from services.retention.store import holds as rows
 from services.retention.sweeping import Sweeper
-from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found, wrong_state
+from shared.errors import KeptError, Reason, not_found
 from shared.ids import new_id
 from shared.jobs import Attempts, Job
 from shared.outbox import Outbox
@@ -51,9 +51,9 @@ class HoldKeeper:
     ) -> None:
         self._database = database
         self._clock = clock
-        self._outbox = outbox
         self._peers = peers
-        self._notifications = notifications
+        self._entries = HoldEntries(clock, outbox, notifications)
+        self.discloser = Discloser(database, clock, peers, self._entries)
         self._sweeper = Sweeper(database, clock, peers)
         self.job = Job("holds", timedelta(seconds=1), self.step)
 
@@ -80,7 +80,7 @@ class HoldKeeper:
             if known is None:
                 hold = holds.place(new_id("hold"), order, actor, now)
                 if rows.add(tx, hold):
-                    self._audit(
+                    self._entries.write(
                         tx,
                         hold,
                         "hold.placed",
@@ -88,8 +88,8 @@ class HoldKeeper:
                         subjects=hold.record_ids,
                         reference=hold.reference,
                         review_at=hold.review_at.isoformat(),
-                        **_scope_facts(hold.scope),
-                        **_secrecy_facts(hold),
+                        **scope_facts(hold.scope),
+                        **secrecy_facts(hold),
                     )
                     return hold
                 known = rows.get_by_request(tx, actor, order.request_id)  # a replica was faster
@@ -108,7 +108,7 @@ class HoldKeeper:
             confirmed = holds.confirm(hold, person_id, self._clock.now())
             if confirmed != hold:
                 rows.save(tx, confirmed)
-                self._audit(tx, confirmed, "hold.confirmed", person_id)
+                self._entries.write(tx, confirmed, "hold.confirmed", person_id)
         return confirmed
 
     def extend(self, find: Callable[[Tx], Hold | None], review_at: datetime, actor: str, reason: str) -> Hold:
@@ -126,7 +126,7 @@ class HoldKeeper:
                     "review_at": review_at.isoformat(),
                     "review_at_before": hold.review_at.isoformat(),
                 }
-                self._audit(tx, extended, "hold.extended", actor, subjects=(), reason=reason, **said)
+                self._entries.write(tx, extended, "hold.extended", actor, subjects=(), reason=reason, **said)
         return extended
 
     def release(self, find: Callable[[Tx], Hold | None], actor: str, reason: str) -> Hold:
@@ -139,7 +139,7 @@ class HoldKeeper:
             released = holds.release(hold)
             if released != hold:
                 rows.save(tx, released)
-                self._audit(tx, released, "hold.released", actor, reason=reason)
+                self._entries.write(tx, released, "hold.released", actor, reason=reason)
         if released.state is HoldState.RELEASING:
             released = self._advance_or_keep(released)
         return released
@@ -164,7 +164,7 @@ class HoldKeeper:
                 self._sweeper.sweep(behind)
         for hold_id in to_disclose:
             with attempts.attempt():
-                self._disclose(hold_id)
+                self.discloser.disclose(hold_id)
         for hold_id in waiting:
             with attempts.attempt():
                 hold = self.advance(hold_id)
@@ -186,7 +186,7 @@ class HoldKeeper:
         leaving = holds.release(hold)
         rows.save(tx, leaving)
         kind = "hold.lapsed" if why is holds.Ending.LAPSED else "hold.released"
-        self._audit(tx, leaving, kind, _ACTOR, reason=why)
+        self._entries.write(tx, leaving, kind, _ACTOR, reason=why)
         return leaving
 
     def _advance_or_keep(self, hold: Hold) -> Hold:
@@ -224,7 +224,7 @@ class HoldKeeper:
             settled = holds.settle(current, protected, self._clock.now())
             rows.save(tx, settled)
             kind = "hold.failed" if settled.state is HoldState.FAILED else "hold.activated"
-            self._audit(
+            self._entries.write(
                 tx,
                 settled,
                 kind,
@@ -244,7 +244,7 @@ class HoldKeeper:
             settled = holds.settle_scope(current, self._clock.now())
             rows.save(tx, settled)
             gone = settled.sweep.gone_through
-            self._audit(
+            self._entries.write(
                 tx,
                 settled,
                 "hold.activated",
@@ -306,121 +306,10 @@ class HoldKeeper:
                 return current or hold
             ended = holds.end(current, destruction, gone.removed, self._clock.now())
             rows.save(tx, ended)
-            self._audit(
+            self._entries.write(
                 tx, ended, "hold.ended", _ACTOR, removed=gone.removed, root_key_id=destruction.root_key_id
             )
         return ended
-
-    def _audit(
-        self,
-        tx: Tx,
-        hold: Hold,
-        kind: str,
-        actor: str,
-        *,
-        subjects: tuple[bytes, ...] = (),
-        **facts: str | int,
-    ) -> None:
-        if hold.kind is HoldKind.LEGAL and not hold.is_secret:
-            self._notifications.emit(tx, kind, Ids(hold.organization_id, hold.hold_id, hold.state))
-        self._outbox.audit(
-            tx,
-            entry(
-                kind,
-                actor=actor,
-                at=self._clock.now(),
-                # Of what the customer must not know the vendor's own list tells.
-                organization_id="" if hold.is_secret else hold.organization_id,
-                subjects=[hold.hold_id, *([hold.organization_id] if hold.is_secret else []), *subjects],
-                facts=facts if kind == "hold.secrecy_reviewed" else {"hold_kind": hold.kind, **facts},
-            ),
-        )
-
-    def review_secrecy(self, hold_id: str, review_at: datetime | None, person_id: str, reason: str) -> Hold:
-        """Somebody looked again whether the law forbids telling: it does, and is looked at again at `review_at`; None: the customer may be
-        told. Raises NOT_FOUND, INVALID_ARGUMENT, and WRONG_STATE for what is no secret, or stays one that nobody confirmed."""
-        now = self._clock.now()
-        with self._database.transaction() as tx:
-            hold = rows.lock(tx, hold_id)
-            if hold is None:
-                raise not_found("hold")
-            if review_at is None:
-                looked = secrecy.end(hold.secrecy)
-            else:
-                if not hold.confirmed_by:
-                    raise wrong_state("A second person has to confirm the hold first.", hold.state)
-                looked = secrecy.keep(hold.secrecy, review_at, now)
-            reviewed = replace(hold, secrecy=looked)
-            if reviewed != hold:
-                rows.save(tx, reviewed)
-                before = "" if hold.secrecy is None else hold.secrecy.review_at.isoformat()
-                said: dict[str, str | int] = {} if review_at is None else {"review_at": review_at.isoformat()}
-                self._audit(
-                    tx,
-                    hold,
-                    "hold.secrecy_reviewed",
-                    person_id,
-                    subjects=(),
-                    ends=str(review_at is None).lower(),
-                    reason=reason,
-                    review_at_before=before,
-                    **said,
-                )
-        if looked.state is secrecy.SecrecyState.ENDING and hold.state is not HoldState.PENDING:
-            try:
-                reviewed = self._disclose(hold_id) or reviewed
-            except KeptError as error:
-                # Written down; the job carries it on.
-                _log.warning("hold.waits", hold_id=hold_id, state=hold.state, reason=error.name)
-        return reviewed
-
-    def _disclose(self, hold_id: str) -> Hold | None:
-        """Tells the others that a hold is an ordinary one; once both know, so does the customer."""
-        gone = self._peers.logging.DiscloseHold(lifecycle_pb2.DiscloseHoldRequest(hold_id=hold_id))
-        if not gone.done:
-            return None
-        self._peers.keys.DiscloseHold(keys_pb2.DiscloseHoldRequest(hold_id=hold_id))
-        with self._database.transaction() as tx:
-            hold = rows.lock(tx, hold_id)
-            if hold is None or hold.secrecy is None or hold.secrecy.state is not secrecy.SecrecyState.ENDING:
-                return hold
-            told = replace(hold, secrecy=secrecy.ended(hold.secrecy, self._clock.now()))
-            rows.save(tx, told)
-            self._audit(
-                tx,
-                told,
-                "hold.disclosed",
-                _ACTOR,
-                reference=told.reference,
-                review_at=told.review_at.isoformat(),
-                legal_basis=hold.secrecy.legal_basis,
-                placed_at=told.placed_at.isoformat(),
-                subjects=(),
-                kept=told.kept_count,
-                **_scope_facts(told.scope),
-            )
-        return told
-
-
-def _scope_facts(scope: HoldScope | None) -> dict[str, str | int]:
-    """What a hold is on, but for whose records: the log outlives the pseudonym."""
-    if scope is None:
-        return {}
-    facts: dict[str, str | int] = {"scope": "end_user" if scope.end_user else "organization"}
-    if scope.first_day is not None:
-        facts["first_day"] = scope.first_day.isoformat()
-    if scope.last_day is not None:
-        facts["last_day"] = scope.last_day.isoformat()
-    return facts
-
-
-def _secrecy_facts(hold: Hold) -> dict[str, str | int]:
-    if hold.secrecy is None:
-        return {}
-    return {
-        "legal_basis": hold.secrecy.legal_basis,
-        "secrecy_review_at": hold.secrecy.review_at.isoformat(),
-    }
 
 
 def of_person(hold_id: str, method: str) -> Callable[[Tx], Hold | None]:

@@ -178,11 +178,8 @@ def secrecy(
 
     if ends is (review_at is not None):
         raise typer.BadParameter("say that it ends (--ends), or when to look again (--review-at).")
-    request = holds_pb2.ReviewHoldSecrecyRequest(hold_id=hold, reason=reason)
-    if review_at is None:
-        request.ends = True
-    else:
-        request.review_at.CopyFrom(stamp(review_at))
+    outcome: dict[str, Any] = {"ends": True} if review_at is None else {"review_at": stamp(review_at)}
+    request = holds_pb2.ReviewHoldSecrecyRequest(hold_id=hold, reason=reason, **outcome)
     _show(call, _stub(call).ReviewHoldSecrecy(request))
 
 

@@ -86,7 +86,7 @@ class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
         self, request: holds_pb2.ReviewHoldSecrecyRequest, context: grpc.ServicerContext
     ) -> holds_pb2.ReviewHoldSecrecyResponse:
         review_at = None if request.ends else messages.to_instant(request.review_at, "review_at")
-        reviewed = self._keeper.review_secrecy(
+        reviewed = self._keeper.discloser.review(
             request.hold_id, review_at, caller_of(context).person_id, request.reason
         )
         return holds_pb2.ReviewHoldSecrecyResponse(hold=self._message(reviewed))
