@@ -15,6 +15,7 @@ from kept.access_control.v1 import audit_pb2
 from kept.retention.v1 import certificates_pb2, contracts_pb2, erasures_pb2, holds_pb2
 from services.retention.certificates import RESERVATION
 from shared.errors import KeptError, Reason
+from tests.support.contracts import methods
 from tests.unit.retention import test_erasures, test_subject_erasures
 from tests.unit.retention.test_runs import travel_to_due
 from tests.unit.retention.world import (
@@ -315,3 +316,18 @@ def test_it_is_disclosed_whatever_crashes(world: World, seed: int) -> None:
     world.settle(12)
     assert world.keys.retained[hold.hold_id] == set(records) == set(world.logging.holds[hold.hold_id])
     assert [e.kind for e in own_entries(world) if e.kind == "hold.disclosed"] == ["hold.disclosed"]
+
+
+def test_all_that_an_admin_may_read_here_is_compared() -> None:
+    """Whoever adds a method for customers adds it to `seen`."""
+    mine = {
+        method.path
+        for method in methods()
+        if method.service == "retention" and method.callers is not None and method.callers.customers
+    }
+    assert mine == {
+        "/kept.retention.v1.HoldService/ListHolds",
+        "/kept.retention.v1.ContractService/ListTerms",
+        "/kept.retention.v1.CertificateService/ListCertificates",
+        "/kept.retention.v1.CertificateService/GetCertificate",
+    }
