@@ -27,6 +27,9 @@ PROGRAMS = (
     "screen_vs_re",
     "screen_vs_engine",
     "screen_ingest_cost",
+    "unreadable_growth",
+    "retention_ratio",
+    "held_cost",
 )
 # Against programs of others, which are installed for it: `make bench-peers`.
 PEERS = ("phoenix_ratio",)

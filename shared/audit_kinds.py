@@ -225,12 +225,14 @@ KINDS: Final[Mapping[str, Kind]] = {
     # logging
     "partition.dropped": _kind("A day's rows were dropped.", "day dropped held"),
     "rows.removed": _kind("Rows of one organization's day were removed by its term.", "day dropped held"),
+    "rows.kept": _kind("Rows of one organization's day outlive it by its term.", "day"),
+    "rows.held": _kind("Rows are kept beyond their day for a hold.", "hold_kind low high"),
     "rows.released": _kind("Rows that a hold kept were removed.", "removed"),
     "subject.fenced": _kind("Nothing older of one end user is written from now on."),
     "subject.erased": _kind(
         "One end user's rows were removed, but what holds keep.", "interactions unscreened held"
     ),
-    "content.fenced": _kind("No older content of an organization is written from now on."),
+    "content.fenced": _kind("No older content of an organization is written from now on.", "before"),
     "content.erased": _kind(
         "Content from before zero data retention was removed, but what holds keep.",
         "contents data_keys unscreened held",
@@ -240,7 +242,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "How long data live changed.",
         "term run_window_seconds effective_at version term_before run_window_seconds_before",
     ),
-    "term.proposed": _kind("A contract term was proposed.", _TERM + " " + _EFFECT),
+    "term.proposed": _kind("A contract term was proposed.", "request_id " + _TERM + " " + _EFFECT),
     "term.confirmed": _kind("A second person confirmed a contract term.", _TERM + " " + _EFFECT),
     "term.begun": _kind("A contract term counts from an instant on.", _TERM + " effective_at"),
     "term.withdrawn": _kind("A proposed contract term was withdrawn, or lapsed unconfirmed.", "reason"),
@@ -251,7 +253,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "term.ended": _kind("A contract term counts no more.", "reason ended_at"),
     "hold.placed": _kind(
         "A hold was placed.",
-        "hold_kind reference review_at scope first_day last_day legal_basis secrecy_review_at",
+        "hold_kind reference request_id review_at scope first_day last_day legal_basis secrecy_review_at",
     ),
     "hold.secrecy_reviewed": _kind(
         "Somebody looked again whether the law still forbids telling of a hold.",
@@ -294,6 +296,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "erasure.completed": _kind("What holds had kept of it is gone too.", "certificate_id"),
     "certificate.signed": _kind(
         "A certificate of deletion was signed.", "certificate_id certificate_sha256 key_id"
+    ),
+    # any service
+    "database.caught_up": _kind(
+        "A service found its database older than this log, and made up for it.",
+        "service found_at replayed unknown",
     ),
     # safety review
     "records.flagged": _kind("Rules matched records.", "category rules matches rules_version"),

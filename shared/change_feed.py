@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    update,
 )
 
 from kept.replica.v1 import lease_pb2
@@ -74,14 +75,15 @@ class ChangeFeed:
         self._lock = "feed:" + table.name
         self._newest = _NEWEST.format(lock=sql.Literal(self._lock), table=sql.Identifier(table.name))
 
-    def append(self, tx: Connection, subject: str, payload: bytes) -> Change:
-        """Adds a change in the caller's transaction, which from here on holds up polls: commit soon."""
+    def append(self, tx: Connection, subject: str, payload: bytes, since: datetime | None = None) -> Change:
+        """Adds a change in the caller's transaction, which from here on holds up polls: commit soon. since: when it came into force, for
+        one that this database has forgotten (shared.outbox.replay); no poll is answered before all of them are back."""
         table = self._table
         tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(self._lock, 0))))
         last = tx.execute(
             select(func.max(table.c.version).label("version"), func.max(table.c.effective_at).label("at"))
         ).one()
-        effective_at = self._clock.now() + self._lease
+        effective_at = since or self._clock.now() + self._lease
         if (
             last.at is not None and last.at > effective_at
         ):  # the clock was stepped back: order of versions stays order of time
@@ -93,6 +95,16 @@ class ChangeFeed:
             )
         )
         return change
+
+    def begin_anew(self, tx: Connection) -> None:
+        """Gives all changes new numbers, higher than any that was ever given: whoever has followed this feed before its database was
+        restored gets all of it again, and never a new change under the number of one that is gone. Numbers are offset by the time in
+        milliseconds, for the same backup may be restored twice."""
+        table = self._table
+        tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(self._lock, 0))))
+        newest = tx.execute(select(func.max(table.c.version))).scalar_one() or 0
+        offset = max(int(self._clock.now().timestamp() * 1000), newest)
+        tx.execute(update(table).values(version=table.c.version + offset))
 
     def latest(self, tx: Connection, subject: str) -> Change | None:
         """The newest change of a subject, in force or about to be."""
@@ -121,9 +133,10 @@ class ChangeFeed:
         table = self._table
         with self._database.transaction() as tx:
             tx.execute(select(func.pg_advisory_xact_lock_shared(func.hashtextextended(self._lock, 0))))
-            newest = tx.execute(select(func.max(table.c.version))).scalar_one() or 0
-            # A receiver that knows more than there is has met another past (a restored database): it starts again.
-            reset = since_version == 0 or since_version > newest
+            oldest, newest = tx.execute(select(func.min(table.c.version), func.max(table.c.version))).one()
+            newest = newest or 0
+            # A receiver that knows more than there is, or less, has met another past (a restored database): it starts again.
+            reset = since_version == 0 or since_version > newest or since_version < (oldest or 0)
             since = 0 if reset else since_version
             rows = tx.execute(
                 select(table).where(table.c.version > since).order_by(table.c.version).limit(limit)

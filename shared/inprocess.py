@@ -115,7 +115,13 @@ class InProcess:
         return TypedCalls(
             name,
             lambda: _Direct(
-                self, Pipeline(lambda _: caller, self.service.authority, refused=self.service.refused)
+                self,
+                Pipeline(
+                    lambda _: caller,
+                    self.service.authority,
+                    refused=self.service.refused,
+                    gate=self.service.gate,
+                ),
             ),
         )
 

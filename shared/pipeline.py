@@ -119,7 +119,7 @@ class Pipeline(_Interceptor):
     """The pipeline of one port.
 
     identify: names the caller from certificate or token. authority: decides on people and gateways. long_streams: runs methods that
-    answer with a stream, so that they never use up the threads of the others. refused: see shared.service.Service.
+    answer with a stream, so that they never use up the threads of the others. refused, gate: see shared.service.Service.
     """
 
     def __init__(
@@ -128,7 +128,9 @@ class Pipeline(_Interceptor):
         authority: CallerAuthority,
         long_streams: StreamPool | None = None,
         refused: Refused | None = None,
+        gate: Callable[[], None] | None = None,
     ) -> None:
+        self._gate = gate
         self._identify = identify
         self._authority = authority
         self._long_streams = long_streams
@@ -250,6 +252,8 @@ class Pipeline(_Interceptor):
             raise
         caller = with_correlation(identified, correlation_id)
         require_kind(caller, method)
+        if self._gate is not None:
+            self._gate()
         if caller.kind is CallerKind.GATEWAY and not is_public(method):
             caller = self._authority.authorize_gateway(caller, method)
         elif caller.kind in (CallerKind.STAFF, CallerKind.CUSTOMER) and not is_public(method):

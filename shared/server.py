@@ -232,7 +232,7 @@ def build(
     """A server on one port, not started. Raises RuntimeError when the port is taken."""
     server = grpc.server(
         ThreadPoolExecutor(config.worker_threads, thread_name_prefix="call"),
-        interceptors=[Pipeline(identify, service.authority, streams, service.refused)],
+        interceptors=[Pipeline(identify, service.authority, streams, service.refused, service.gate)],
         options=_SERVER_OPTIONS,
         # Beyond this the excess is refused at once; without it calls would queue for ever.
         maximum_concurrent_rpcs=config.worker_threads * 16 + config.stream_threads,

@@ -47,7 +47,8 @@ class Service:
     leases: each raises LEASE_LAPSED unless what is leased from a peer is known now. Shown to operators, and no condition of readiness:
     what needs a lapsed lease refuses by itself, and a peer's outage must not take this service away. parts: whether something else of it
     is well, by the name that health has for it; shown to operators in the same way. refused: told of a person, a method and what was wrong
-    with the request, or with a token that was signed for them (RefusedToken), before the person is.
+    with the request, or with a token that was signed for them (RefusedToken), before the person is. gate: raises while nothing may be
+    answered at all, whoever asks.
     """
 
     register: Callable[[Registrar], None]
@@ -56,3 +57,4 @@ class Service:
     leases: Sequence[Callable[[], None]] = field(default_factory=tuple)
     parts: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
     refused: Refused | None = None
+    gate: Callable[[], None] | None = None

@@ -49,6 +49,11 @@ def last_day_before(instant: datetime) -> date:
     return (instant - timedelta(microseconds=1)).date()
 
 
+def fence(before: datetime) -> bytes:
+    """The first record id that an erasure leaves alone."""
+    return lowest_record_id(before + CLOCK_TOLERANCE)
+
+
 def content_behind_fences(tx: Tx, rows: Sequence[Row], are_any: bool) -> set[Key]:
     """Keys of rows whose content may not be written any more. are_any: what `stripes.fences` said of fences."""
     return store.fenced(tx, rows) if are_any else set()
@@ -86,9 +91,8 @@ class ContentErasures:
             act = store.find(tx, erasure_id)  # another process may have been faster
             if act is None:
                 now = self._clock.now()
-                bound = lowest_record_id(before + CLOCK_TOLERANCE)
-                store.begin(tx, erasure_id, organization_id, before, bound, now)
-                self._audit(tx, "content.fenced", organization_id, erasure_id, now)
+                store.begin(tx, erasure_id, organization_id, before, fence(before), now)
+                self._audit(tx, "content.fenced", organization_id, erasure_id, now, before=before.isoformat())
                 act = store.find(tx, erasure_id)
         assert act is not None
         return act
@@ -127,7 +131,7 @@ class ContentErasures:
             return ContentErased(act, *store.held(tx, act)) if act.is_done else ContentErased(act)
 
     def _audit(
-        self, tx: Tx, kind: str, organization_id: str, erasure_id: str, at: datetime, **facts: int
+        self, tx: Tx, kind: str, organization_id: str, erasure_id: str, at: datetime, **facts: int | str
     ) -> None:
         self._outbox.audit(
             tx,

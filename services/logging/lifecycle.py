@@ -4,9 +4,10 @@ failure; what it did is on its way to the audit log in its own transaction.
 logging does not take retention's word for what is due: its own replica of the rules must say so.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -76,7 +77,9 @@ class Lifecycle:
             if is_confidential and not confidential.is_disclosed(tx, hold_id):
                 kept = confidential.hold(tx, hold_id, organization_id, record_ids)
             else:
-                kept = store.hold(tx, hold_id, organization_id, record_ids, kind)
+                kept, are_new = store.hold(tx, hold_id, organization_id, record_ids, kind)
+                if are_new:
+                    self._audit_held(tx, hold_id, organization_id, kept, kind)
         there = {row.record_id for row in kept}
         return kept, [one for one in record_ids if one not in there]
 
@@ -91,10 +94,39 @@ class Lifecycle:
             stripes.take(tx, wanted.organization_id)
             if wanted.is_confidential and confidential.is_disclosed(tx, wanted.hold_id):
                 wanted = replace(wanted, is_confidential=False)
-            if not standing_holds.stand(tx, wanted):
+            stands, is_new = standing_holds.stand(tx, wanted)
+            if stands is None:
                 raise KeptError(Reason.REASON_CONFLICT, "The hold is on something else.")
-            kept, further = standing_holds.hold_next(tx, wanted, after, _HELD_AT_ONCE)
+            kept, are_new, further = standing_holds.hold_next(tx, stands, after, _HELD_AT_ONCE)
+            if (is_new or are_new) and not stands.is_confidential:
+                bounds = {"low": wanted.low.hex(), "high": wanted.high.hex()}
+                self._audit_held(tx, wanted.hold_id, wanted.organization_id, kept, wanted.kind, bounds)
             return kept, further, standing_holds.gone_through(tx, wanted.organization_id, *days)
+
+    def _audit_held(
+        self,
+        tx: Tx,
+        hold_id: str,
+        organization_id: str,
+        kept: Sequence[HeldRow],
+        kind: int | None,
+        bounds: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """A restored database has to know what it must not drop. bounds: of a hold on all that matches, but for whose records."""
+        facts: dict[str, str | int | bool] = dict(bounds)
+        if kind is not None:
+            facts["hold_kind"] = kind
+        self._outbox.audit(
+            tx,
+            entry(
+                "rows.held",
+                actor=_ACTOR,
+                at=self._clock.now(),
+                organization_id=organization_id,
+                subjects=[hold_id, *(row.record_id for row in kept)],
+                facts=facts,
+            ),
+        )
 
     def release(self, hold_id: str) -> int:
         """Lets go what a hold kept, for ever; how many rows are gone by it, the first time and later."""
@@ -239,7 +271,7 @@ class Lifecycle:
             stripes.wait_for_writers(tx)
             stored = {count.organization_id for count in store.counts_of_day(tx, day)}
         for organization_id in sorted(stored & set(keep)):
-            self._keep(organization_id, day)
+            self._keep(run_id, organization_id, day)
         for remaining in reversed(range(_DROP_TRIES)):
             try:
                 self._drop_closed(run_id, day, keep)
@@ -248,7 +280,7 @@ class Lifecycle:
                 if error.reason != Reason.REASON_DATABASE_UNAVAILABLE or not remaining:
                     raise
 
-    def _keep(self, organization_id: str, day: date) -> None:
+    def _keep(self, run_id: str, organization_id: str, day: date) -> None:
         """Copies an organization's rows of a closed day to where they outlive their partition."""
         after: UUID | None = None
         while True:
@@ -256,8 +288,19 @@ class Lifecycle:
                 # What an erasure takes away is gone before this piece or comes behind it, in `retained`.
                 stripes.take(tx, organization_id)
                 after = terms.keep(tx, organization_id, day, after, _ROWS_AT_ONCE)
-            if after is None:
-                return
+                if after is None:
+                    self._outbox.audit(
+                        tx,
+                        entry(
+                            "rows.kept",
+                            actor=_ACTOR,
+                            at=self._clock.now(),
+                            organization_id=organization_id,
+                            subjects=[run_id],
+                            facts={"day": day.isoformat()},
+                        ),
+                    )
+                    return
 
     def _drop_closed(self, run_id: str, day: date, keep: Collection[str]) -> None:
         with self._database.transaction() as tx:

@@ -10,7 +10,7 @@ from kept.logging.v1 import ingest_pb2_grpc, lifecycle_pb2_grpc, read_pb2_grpc, 
 from kept.retention.v1 import rules_pb2_grpc
 from kept.safety_review.v1 import screening_pb2_grpc
 from kept.settings.v1 import policies_pb2_grpc
-from services.logging import store
+from services.logging import replay, store
 from services.logging.config import LoggingConfig
 from services.logging.content_erasures import ContentErasures
 from services.logging.ended_grants import EndedGrants
@@ -40,6 +40,7 @@ from shared.database import Database
 from shared.ids import new_id
 from shared.jobs import Job
 from shared.outbox import Outbox
+from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
 
 
@@ -55,7 +56,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         clock,
     )
 
-    outbox = Outbox(store.outbox, database, clock, audit.AppendEntries)
+    outbox = Outbox(store.outbox, database, clock, audit.AppendEntries, positions=store.audit_position)
     partitions = Partitions(database, clock, days_ahead=config.partition_days_ahead)
     epoch_keys = EpochKeys(keys, clock)
     feed = ScreeningFeed(
@@ -85,6 +86,17 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
     subjects = Subjects(database, clock, policies, outbox)
     contents = ContentErasures(database, clock, policies, outbox)
 
+    catching_up = Replay(
+        "logging",
+        store.audit_position,
+        database,
+        clock,
+        outbox,
+        audit.ListOwnEntries,
+        replay.applies(counting.periods),
+        replay.finish(database, keys.ListWithheldRecords),
+    )
+
     def register(registrar: Registrar) -> None:
         server = cast(
             "grpc.Server", registrar
@@ -100,24 +112,27 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
     remote = RemoteAuthority(authz)
     return Service(
         register=register,
-        jobs=[
-            *policies.jobs,
-            ended.job,
-            partitions.job,
-            epoch_keys.job,
-            ingest.job,
-            Job("usage", timedelta(seconds=1), Folding(database, counting).step),
-            Job("usage_periods", timedelta(minutes=1), counting.periods.close),
-            Job("reported_usage", timedelta(hours=1), reports.forget),
-            feed.job,
-            feed.backlog_job,
-            rescreening.job,
-            StoredFigures(database).job,
-            subjects.job,
-            outbox.job,
-        ],
+        jobs=catching_up.guarding(
+            [
+                *policies.jobs,
+                ended.job,
+                partitions.job,
+                epoch_keys.job,
+                ingest.job,
+                Job("usage", timedelta(seconds=1), Folding(database, counting).step),
+                Job("usage_periods", timedelta(minutes=1), counting.periods.close),
+                Job("reported_usage", timedelta(hours=1), reports.forget),
+                feed.job,
+                feed.backlog_job,
+                rescreening.job,
+                StoredFigures(database).job,
+                subjects.job,
+                outbox.job,
+            ]
+        ),
+        gate=catching_up.require,
         authority=LoggingAuthority(remote, policies),
         refused=remote.refused,
         leases=[policies.require_leases],
-        parts={"outbox": outbox.is_well},
+        parts={"audit_log": catching_up.is_caught_up, "outbox": outbox.is_well},
     )

@@ -279,12 +279,53 @@ class Certificate:
 def sign(statement: Statement, key: SigningKey, signed_at: datetime) -> Certificate:
     """The certificate, without its envelope."""
     content = body(statement, signed_at)
-    certificate_id = statement.certificate_id
+    return _signed(
+        content,
+        statement.certificate_id,
+        statement.organization_id,
+        statement.act_id,
+        statement.is_further,
+        key,
+        signed_at,
+    )
+
+
+def repeat(lost: Certificate, key: SigningKey, signed_at: datetime) -> Certificate:
+    """What a certificate says, signed once more under an id of its own: for one whose first signing is in the audit log and was lost with a
+    database. Its body says which it `repeats`; whoever has kept the lost one sees that both say the same, but for when they were signed."""
+    certificate_id = derived_id(
+        "certificate", hashlib.sha256(b"certificate:again:" + lost.certificate_id.encode()).digest()
+    )
+    said = json.loads(lost.body) | {
+        "certificate_id": certificate_id,
+        "signed_at": instant(signed_at),
+        "repeats": lost.certificate_id,
+    }
+    return _signed(
+        rfc8785.dumps(said),
+        certificate_id,
+        lost.organization_id,
+        lost.act_id,
+        lost.is_further,
+        key,
+        signed_at,
+    )
+
+
+def _signed(
+    content: bytes,
+    certificate_id: str,
+    organization_id: str,
+    act_id: str,
+    is_further: bool,
+    key: SigningKey,
+    signed_at: datetime,
+) -> Certificate:
     return Certificate(
         certificate_id=certificate_id,
-        organization_id=statement.organization_id,
-        act_id=statement.act_id,
-        is_further=statement.is_further,
+        organization_id=organization_id,
+        act_id=act_id,
+        is_further=is_further,
         signed_at=signed_at,
         body=content,
         key_id=key.key_id,

@@ -1,6 +1,6 @@
 """Signs certificates, has them written into the audit log, and completes them with the log's proof."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -46,24 +46,27 @@ class Certifier:
         certificate = certificates.sign(statement, self._key, now)
         rows.add_key(tx, self._key, now)
         if rows.add(tx, certificate):
-            self._outbox.audit(
-                tx,
-                entry(
-                    "certificate.signed",
-                    actor="service:retention",
-                    at=now,
-                    organization_id=certificate.organization_id,
-                    subjects=[certificate.certificate_id, certificate.act_id],
-                    facts={
-                        "certificate_id": certificate.certificate_id,
-                        "certificate_sha256": certificate.sha256,
-                        "key_id": certificate.key_id,
-                    },
-                    entry_id=certificate.entry_id,
-                ),
-            )
+            self._audit(tx, certificate, now)
             after_commit(tx, self.job.wake.set)
         return certificate.certificate_id
+
+    def _audit(self, tx: Tx, certificate: Certificate, now: datetime) -> None:
+        self._outbox.audit(
+            tx,
+            entry(
+                "certificate.signed",
+                actor="service:retention",
+                at=now,
+                organization_id=certificate.organization_id,
+                subjects=[certificate.certificate_id, certificate.act_id],
+                facts={
+                    "certificate_id": certificate.certificate_id,
+                    "certificate_sha256": certificate.sha256,
+                    "key_id": certificate.key_id,
+                },
+                entry_id=certificate.entry_id,
+            ),
+        )
 
     def step(self) -> bool:
         """The job: fetches proofs for certificates that have none. Raises the first failure once all were tried."""
@@ -80,6 +83,14 @@ class Certifier:
         attempts.raise_first()
         return len(waiting) == _BATCH and completed > 0
 
+    def _repeat(self, lost: Certificate) -> None:
+        """Signs what a lost certificate said once more, under an id of its own."""
+        now = self._clock.now()
+        with self._database.transaction() as tx:
+            repeated = certificates.repeat(lost, self._key, now)
+            if rows.replace_unfinished(tx, lost.certificate_id, repeated):
+                self._audit(tx, repeated, now)
+
     def _complete(self, certificate: Certificate) -> bool:
         try:
             proof = self._peers.audit.GetInclusionProof(
@@ -92,7 +103,9 @@ class Certifier:
         try:
             envelope = certificates.envelope(certificate, proof.entry, proof.head)
         except ValueError:
-            _log.error("certificate.not_in_log", certificate_id=certificate.certificate_id)
+            # The log has this entry for other bytes: they were signed before this database was restored, and are lost.
+            _log.error("certificate.repeated", certificate_id=certificate.certificate_id)
+            self._repeat(certificate)
             return False
         with self._database.transaction() as tx:
             rows.complete(tx, certificate.certificate_id, envelope)

@@ -87,6 +87,7 @@ class HoldKeeper:
                         actor,
                         subjects=hold.record_ids,
                         reference=hold.reference,
+                        request_id=hold.request_id,
                         review_at=hold.review_at.isoformat(),
                         **scope_facts(hold.scope),
                         **secrecy_facts(hold),

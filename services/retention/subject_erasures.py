@@ -258,7 +258,7 @@ class SubjectErasures:
             signed = certificate_rows.of_act(tx, erasure.erasure_id)
         is_further = erasure.state is SubjectState.CERTIFYING_REST
         if len(signed) < 1 + is_further:
-            return self._sign(erasure, signed[0].certificate_id if is_further else "")
+            return self._sign(erasure, signed[0].certificate_id if is_further and signed else "")
         certificate = signed[-1]
         if certificate.envelope is None:
             return False

@@ -59,7 +59,12 @@ class TermKeeper:
             with self._database.transaction() as tx:
                 term = contract_terms.propose(new_id("term"), order, person_id, effect, self._clock.now())
                 if rows.add(tx, term):
-                    self._audit(tx, term, "term.proposed", person_id, **_facts(term), **_said(effect))
+                    said: dict[str, str | int] = {
+                        "request_id": term.request_id,
+                        **_facts(term),
+                        **_said(effect),
+                    }
+                    self._audit(tx, term, "term.proposed", person_id, **said)
                     return term
                 known = rows.get_by_request(tx, person_id, order.request_id)  # a replica was faster
         if known is None:

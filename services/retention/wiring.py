@@ -14,7 +14,7 @@ from kept.retention.v1 import (
     rules_pb2_grpc,
     runs_pb2_grpc,
 )
-from services.retention import peers, signing, store
+from services.retention import peers, replay, signing, store
 from services.retention.certification import Certifier
 from services.retention.config import RetentionConfig
 from services.retention.content_erasures import ContentErasures
@@ -38,6 +38,7 @@ from shared.change_feed import ChangeFeed
 from shared.clock import Clock
 from shared.database import Database
 from shared.outbox import Outbox
+from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
 from shared.terms import Rule, Term, TermKind
 from shared.webhooks import Webhook
@@ -47,9 +48,10 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
     """The service. Makes the signing key's file when there is none; raises ConfigError when it cannot be used."""
     key = signing.load_or_create(config.signing_key)
     others = peers.reach(connect)
-    outbox = Outbox(store.outbox, database, clock, others.audit.AppendEntries)
+    outbox = Outbox(store.outbox, database, clock, others.audit.AppendEntries, positions=store.audit_position)
+    feed = ChangeFeed(store.rule_changes, database, clock)
     rules = RuleBook(
-        ChangeFeed(store.rule_changes, database, clock),
+        feed,
         database,
         clock,
         outbox,
@@ -67,6 +69,17 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
     contents = ContentErasures(database, clock, outbox, others, rules, certifier)
     schedule = Schedule(database, clock, others, rules, runs)
 
+    catching_up = Replay(
+        "retention",
+        store.audit_position,
+        database,
+        clock,
+        outbox,
+        others.audit.ListOwnEntries,
+        replay.applies(feed, rules),
+        replay.finish(database, feed),
+    )
+
     def register(registrar: Registrar) -> None:
         # Generated code asks for a whole server and uses these two methods of it.
         server = cast(grpc.Server, registrar)
@@ -82,20 +95,26 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
     remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(connect("access_control")))
     return Service(
         register=register,
-        jobs=(
-            rules.job,
-            terms.job,
-            holds.job,
-            schedule.job,
-            runs.job,
-            erasures.job,
-            subjects.job,
-            contents.job,
-            certifier.job,
-            outbox.job,
-            *(webhook.job for webhook in webhooks),
+        jobs=catching_up.guarding(
+            [
+                rules.job,
+                terms.job,
+                holds.job,
+                schedule.job,
+                runs.job,
+                erasures.job,
+                subjects.job,
+                contents.job,
+                certifier.job,
+                outbox.job,
+                *(webhook.job for webhook in webhooks),
+            ]
         ),
+        gate=catching_up.require,
         authority=remote,
         refused=remote.refused,
-        parts={"outbox": lambda: outbox.is_well() and notifications.are_well()},
+        parts={
+            "audit_log": catching_up.is_caught_up,
+            "outbox": lambda: outbox.is_well() and notifications.are_well(),
+        },
     )

@@ -133,16 +133,24 @@ class Flags:
 
     def hold_again(self, tx: Tx, case: Case) -> None:
         """Holds the records of a locked case anew, whose holds were released; those that are gone by now are reported by retention."""
-        now = self._clock.now()
-        for flag in store.flags_of(tx, [case.case_id])[case.case_id]:
-            key = RecordKey(flag.organization_id, flag.record_id)
-            again = replace(
+        for flag in self.held_again(tx, case, self._clock.now()):
+            self._hold(tx, flag)
+
+    def held_again(self, tx: Tx, case: Case, now: datetime) -> list[Flag]:
+        """The flags of a locked case as they are once their records are held anew."""
+        flags = [
+            replace(
                 flag,
-                hold_request_id=hold_request_id(key, f"{flag.rules_version} {case.turn}"),
+                hold_request_id=hold_request_id(
+                    RecordKey(flag.organization_id, flag.record_id), f"{flag.rules_version} {case.turn}"
+                ),
                 hold_ends_at=now + self._hold_for,
             )
-            store.hold_again(tx, again)
-            self._hold(tx, again)
+            for flag in store.flags_of(tx, [case.case_id])[case.case_id]
+        ]
+        for flag in flags:
+            store.hold_again(tx, flag)
+        return flags
 
     def _hold(self, tx: Tx, flag: Flag) -> None:
         self._outbox.put(

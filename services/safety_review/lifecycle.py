@@ -3,10 +3,11 @@ those of an end user: what logging has removed and no hold keeps goes from here 
 """
 
 from collections.abc import Collection
+from datetime import datetime
 
 from services.safety_review import notices
 from services.safety_review.screening import REPEATABLE
-from services.safety_review.store import erased_records, erasures
+from services.safety_review.store import Tx, erased_records, erasures
 from services.safety_review.store.erased_records import RecordErasure
 from services.safety_review.store.erasures import Erasure
 from shared import audit
@@ -17,6 +18,11 @@ from shared.ids import lowest_record_id
 from shared.outbox import Outbox
 
 _SWEPT_AT_ONCE = 20
+
+
+def screenable_from(now: datetime) -> bytes:
+    """The lowest id of a record that can still be handed over; older ones need no tombstone."""
+    return lowest_record_id(now - REPEATABLE)
 
 
 class Lifecycle:
@@ -31,28 +37,32 @@ class Lifecycle:
         """Removes what is known about an organization but for cases that are open, or upheld and held; from then on nothing is stored
         about it. A repetition returns the first receipt."""
         with self._database.transaction() as tx:
-            erasures.close(tx, organization_id)
-            done = erasures.find(tx, organization_id)
-            if done is not None:
-                return done
-            now = self._clock.now()
-            removed = erasures.remove(tx, organization_id, now)
-            erasure = Erasure(
-                organization_id, erasure_id, now, removed, erasures.count_cases(tx, organization_id)
-            )
-            erasures.add(tx, erasure)
-            self._outbox.audit(
-                tx,
-                audit.entry(
-                    "organization.erased",
-                    actor=caller.actor,
-                    at=now,
-                    organization_id=organization_id,
-                    subjects=[organization_id, erasure_id],
-                    facts={**removed, "kept": erasure.kept},
-                ),
-            )
-            return erasure
+            return self.erase_in(tx, caller.actor, organization_id, erasure_id)
+
+    def erase_in(self, tx: Tx, actor: str, organization_id: str, erasure_id: str) -> Erasure:
+        """The same, in the caller's transaction."""
+        erasures.close(tx, organization_id)
+        done = erasures.find(tx, organization_id)
+        if done is not None:
+            return done
+        now = self._clock.now()
+        removed = erasures.remove(tx, organization_id, now)
+        erasure = Erasure(
+            organization_id, erasure_id, now, removed, erasures.count_cases(tx, organization_id)
+        )
+        erasures.add(tx, erasure)
+        self._outbox.audit(
+            tx,
+            audit.entry(
+                "organization.erased",
+                actor=actor,
+                at=now,
+                organization_id=organization_id,
+                subjects=[organization_id, erasure_id],
+                facts={**removed, "kept": erasure.kept},
+            ),
+        )
+        return erasure
 
     def erase_records(
         self, caller: Caller, organization_id: str, erasure_id: str, record_ids: Collection[bytes]
@@ -60,8 +70,7 @@ class Lifecycle:
         """Removes what is known about records and stores nothing about them from then on. The receipt of the erasure so far; a repetition
         adds nothing to it."""
         now = self._clock.now()
-        # Older ones are not screened any more, so need no tombstone.
-        screenable = lowest_record_id(now - REPEATABLE)
+        screenable = screenable_from(now)
         with self._database.transaction() as tx:
             erasures.close(tx, organization_id)
             done = erased_records.remove(tx, organization_id, record_ids, now)

@@ -95,6 +95,7 @@ class Notices:
             clock,
             audits.AppendEntries,
             {HOLD: self._deliver_hold, CASE: self._deliver_case},
+            positions=store.audit_position,
         )
 
     def _deliver_hold(self, payload: bytes) -> None:

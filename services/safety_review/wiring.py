@@ -5,7 +5,7 @@ from typing import cast
 
 import grpc
 
-from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, evaluation_keys_pb2_grpc
+from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, evaluation_keys_pb2_grpc, keys_pb2_grpc
 from kept.retention.v1 import holds_pb2_grpc
 from kept.safety_review.v1 import (
     cases_pb2_grpc,
@@ -17,6 +17,7 @@ from kept.safety_review.v1 import (
 )
 from kept.scorer.v1 import scorer_pb2_grpc
 from kept.settings.v1 import identifiers_pb2_grpc
+from services.safety_review import replay, store
 from services.safety_review.config import SafetyReviewConfig
 from services.safety_review.detectors import Detectors
 from services.safety_review.evaluation.evaluating import Evaluations
@@ -46,6 +47,7 @@ from shared.clock import Clock
 from shared.config import ConfigError
 from shared.database import Database
 from shared.jobs import Job
+from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
 
 
@@ -54,12 +56,13 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     matcher = _matcher(config)
     access_control = connect("access_control")
     authz = authz_pb2_grpc.AuthzServiceStub(access_control)
+    audits = audit_pb2_grpc.AuditServiceStub(access_control)
     notices = Notices(
         database,
         clock,
         holds_pb2_grpc.HoldServiceStub(connect("retention")),
         authz,
-        audit_pb2_grpc.AuditServiceStub(access_control),
+        audits,
     )
     outbox = notices.outbox
     rules = Rules(database, clock, outbox, config.rules_file, matcher)
@@ -85,6 +88,17 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     reopening = Reopening(database, clock, outbox, flags)
     lifecycle = Lifecycle(database, clock, outbox)
 
+    catching_up = Replay(
+        "safety_review",
+        store.audit_position,
+        database,
+        clock,
+        outbox,
+        audits.ListOwnEntries,
+        replay.applies(outbox, lifecycle, flags),
+        replay.finish(database, clock, keys_pb2_grpc.KeyServiceStub(access_control).ListWithheldRecords),
+    )
+
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
         screening_pb2_grpc.add_ScreeningServiceServicer_to_server(
@@ -105,17 +119,20 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     remote = RemoteAuthority(authz)
     return Service(
         register=register,
-        jobs=(
-            outbox.job,
-            Job("rules", timedelta(seconds=5), rules.follow),
-            Job("old_verdicts", timedelta(minutes=10), screening.prune),
-            Job("old_claims", timedelta(hours=6), monthly_reports.prune),
-            Job("ended_evaluation_sets", timedelta(minutes=10), sets.sweep),
-            Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
+        jobs=catching_up.guarding(
+            [
+                outbox.job,
+                Job("rules", timedelta(seconds=5), rules.follow),
+                Job("old_verdicts", timedelta(minutes=10), screening.prune),
+                Job("old_claims", timedelta(hours=6), monthly_reports.prune),
+                Job("ended_evaluation_sets", timedelta(minutes=10), sets.sweep),
+                Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
+            ]
         ),
+        gate=catching_up.require,
         authority=remote,
         refused=remote.refused,
-        parts={"outbox": outbox.is_well},
+        parts={"audit_log": catching_up.is_caught_up, "outbox": outbox.is_well},
     )
 
 

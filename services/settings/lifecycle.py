@@ -13,6 +13,7 @@ from kept.settings.v1 import organizations_pb2
 from services.settings.policies import Policies
 from services.settings.sign_in_pace import account_key
 from services.settings.store import (
+    Tx,
     account_deletions,
     api_keys,
     assisted_opt_outs,
@@ -98,50 +99,54 @@ class Lifecycle:
             return closed_from
 
     def erase(self, caller: Caller, organization_id: str, erasure_id: str) -> Receipt:
+        """As `erase_in`, in a transaction of its own."""
+        with self._database.transaction() as tx:
+            return self.erase_in(tx, caller.actor, organization_id, erasure_id)
+
+    def erase_in(self, tx: Tx, actor: str, organization_id: str, erasure_id: str) -> Receipt:
         """Removes what is known about a closed organization and its people. A repetition returns the first receipt. Raises NOT_FOUND;
         WRONG_STATE for one that is not closed."""
-        with self._database.transaction() as tx:
-            organization = organizations.lock(tx, organization_id)
-            if organization is None:
-                raise not_found("organization")
-            if organization.erased_at is not None:
-                return Receipt(organization.erased_at, organization.removed or {})
-            if organization.state != organizations_pb2.ORGANIZATION_STATE_CLOSED:
-                raise wrong_state(
-                    "The organization has to be closed before it is erased.",
-                    organizations_pb2.OrganizationState.Name(organization.state),
-                )
-            for person in members.list_of(tx, organization_id, _EVERYBODY):
-                sign_ins.forget_sources(tx, account_key(person.email))
-            people, invitations = members.erase(tx, organization_id)
-            removed = {
-                "members": people,
-                "invitations": invitations,
-                "sign_ins": sign_ins.erase(tx, organization_id),
-                "data_controls_changes": controls.erase(tx, organization_id),
-                "zero_data_retention_requests": zero_data_retention.erase(tx, organization_id),
-                "account_deletions": account_deletions.erase(tx, organization_id),
-                "usage_agreements": usage_agreements.erase(tx, organization_id),
-                "assisted_opt_outs": assisted_opt_outs.erase(tx, organization_id),
-                "notification_addresses": notification_addresses.erase(tx, organization_id),
-                "subject_requests": subject_requests.erase(tx, organization_id),
-                "organization_changes": organization_changes.erase(tx, organization_id),
-                "terms_acceptances": terms_acceptances.erase(tx, organization_id),
-                "trust_requests": trust_requests.erase(tx, organization_id),
-                "subprocessor_objections": subprocessors.erase(tx, organization_id),
-                "api_keys": api_keys.erase(tx, organization_id),
-            }
-            erased_at = self._clock.now()
-            organizations.erase(tx, organization_id, erased_at, removed)
-            self._outbox.audit(
-                tx,
-                audit.entry(
-                    "organization.erased",
-                    actor=caller.actor,
-                    at=erased_at,
-                    organization_id=organization_id,
-                    subjects=[organization_id, erasure_id],
-                    facts=removed,
-                ),
+        organization = organizations.lock(tx, organization_id)
+        if organization is None:
+            raise not_found("organization")
+        if organization.erased_at is not None:
+            return Receipt(organization.erased_at, organization.removed or {})
+        if organization.state != organizations_pb2.ORGANIZATION_STATE_CLOSED:
+            raise wrong_state(
+                "The organization has to be closed before it is erased.",
+                organizations_pb2.OrganizationState.Name(organization.state),
             )
-            return Receipt(erased_at, removed)
+        for person in members.list_of(tx, organization_id, _EVERYBODY):
+            sign_ins.forget_sources(tx, account_key(person.email))
+        people, invitations = members.erase(tx, organization_id)
+        removed = {
+            "members": people,
+            "invitations": invitations,
+            "sign_ins": sign_ins.erase(tx, organization_id),
+            "data_controls_changes": controls.erase(tx, organization_id),
+            "zero_data_retention_requests": zero_data_retention.erase(tx, organization_id),
+            "account_deletions": account_deletions.erase(tx, organization_id),
+            "usage_agreements": usage_agreements.erase(tx, organization_id),
+            "assisted_opt_outs": assisted_opt_outs.erase(tx, organization_id),
+            "notification_addresses": notification_addresses.erase(tx, organization_id),
+            "subject_requests": subject_requests.erase(tx, organization_id),
+            "organization_changes": organization_changes.erase(tx, organization_id),
+            "terms_acceptances": terms_acceptances.erase(tx, organization_id),
+            "trust_requests": trust_requests.erase(tx, organization_id),
+            "subprocessor_objections": subprocessors.erase(tx, organization_id),
+            "api_keys": api_keys.erase(tx, organization_id),
+        }
+        erased_at = self._clock.now()
+        organizations.erase(tx, organization_id, erased_at, removed)
+        self._outbox.audit(
+            tx,
+            audit.entry(
+                "organization.erased",
+                actor=actor,
+                at=erased_at,
+                organization_id=organization_id,
+                subjects=[organization_id, erasure_id],
+                facts=removed,
+            ),
+        )
+        return Receipt(erased_at, removed)

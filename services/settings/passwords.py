@@ -24,6 +24,11 @@ class Passwords:
         """A new hash."""
         return self._hasher.hash(_prepared(password))
 
+    @property
+    def nobodys(self) -> str:
+        """A hash that no password matches: of a value that was drawn once and kept nowhere."""
+        return self._nobody
+
     def matches(self, password: Secret, stored: str | None) -> bool:
         """Whether this is the password of that hash. None stands for an account that does not exist: never, after equal work. A hash of
         another cost than the configured one takes its own time, until its owner signs in (see `is_outdated`)."""

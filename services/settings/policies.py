@@ -58,25 +58,42 @@ class Policies:
         self._feed = feed
 
     def publish_organization(
-        self, tx: Tx, organization: Organization, require_customer_approval: bool
+        self,
+        tx: Tx,
+        organization: Organization,
+        require_customer_approval: bool,
+        since: datetime | None = None,
     ) -> datetime:
-        """Puts an organization's policy into force; returns the instant from which it counts everywhere."""
+        """Puts an organization's policy into force; returns the instant from which it counts everywhere. since: see ChangeFeed.append."""
         policy = organization_policy(organization, require_customer_approval)
         change = self._feed.append(
-            tx, _ORGANIZATION + organization.organization_id, policy.SerializeToString(deterministic=True)
+            tx,
+            _ORGANIZATION + organization.organization_id,
+            policy.SerializeToString(deterministic=True),
+            since,
         )
         return change.effective_at
 
     def publish_gateway(
-        self, tx: Tx, name: str, *, all_organizations: bool, organization_ids: Sequence[str]
+        self,
+        tx: Tx,
+        name: str,
+        *,
+        all_organizations: bool,
+        organization_ids: Sequence[str],
+        since: datetime | None = None,
     ) -> datetime:
-        """Puts a gateway's registration into force; neither all nor any organizations is a revocation."""
+        """Puts a gateway's registration into force; neither all nor any organizations is a revocation. since: see ChangeFeed.append."""
         policy = policies_pb2.GatewayPolicy(
             name=name, all_organizations=all_organizations, organization_ids=organization_ids
         )
         return self._feed.append(
-            tx, _GATEWAY + name, policy.SerializeToString(deterministic=True)
+            tx, _GATEWAY + name, policy.SerializeToString(deterministic=True), since
         ).effective_at
+
+    def begin_anew(self, tx: Tx) -> None:
+        """See ChangeFeed.begin_anew."""
+        self._feed.begin_anew(tx)
 
     def poll(
         self, since_version: int, page_size: int

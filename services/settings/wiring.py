@@ -21,7 +21,7 @@ from kept.settings.v1 import (
     trust_pb2_grpc,
     zero_data_retention_pb2_grpc,
 )
-from services.settings import commitments, store, terms_text
+from services.settings import commitments, replay, store, terms_text
 from services.settings.account_deletion import AccountDeletions
 from services.settings.api_keys import ApiKeys
 from services.settings.assisted_opt_outs import AssistedOptOuts
@@ -74,6 +74,7 @@ from shared.change_feed import ChangeFeed
 from shared.clock import Clock
 from shared.database import Database
 from shared.outbox import Outbox
+from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
 from shared.webhooks import Webhook
 
@@ -93,6 +94,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             lambda deletion_id, erasure_id: account_deletions.taken_over(deletion_id, erasure_id),
             lambda request_id, erasure_id: zero_data_retention.taken_over(request_id, erasure_id),
         ),
+        positions=store.audit_position,
     )
     webhooks = [Webhook(endpoint, store.outbox, database, clock) for endpoint in config.notifications]
     notifications = Notifications(clock, webhooks)
@@ -162,6 +164,17 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         reminders=[timedelta(days=days) for days in config.subject_request_reminder_days],
     )
     lifecycle = Lifecycle(database, clock, policies, outbox)
+    audits = audit_pb2_grpc.AuditServiceStub(access_control)
+    catching_up = Replay(
+        "settings",
+        store.audit_position,
+        database,
+        clock,
+        outbox,
+        audits.ListOwnEntries,
+        replay.applies(policies, outbox, lifecycle, passwords),
+        replay.finish(database, policies),
+    )
 
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
@@ -197,21 +210,24 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(access_control))
     return Service(
         register=register,
-        jobs=(
-            outbox.job,
-            *mail.jobs,
-            account_deletions.job,
-            pace.job,
-            subject_requests.job,
-            *zdr_ends.jobs,
-            sign_ins.job,
-            password_resets.job,
-            email_changes.job,
-            public_pace.job,
-            documents.job,
-            subprocessors.job,
-            *(webhook.job for webhook in webhooks),
+        jobs=catching_up.guarding(
+            [
+                outbox.job,
+                *mail.jobs,
+                account_deletions.job,
+                pace.job,
+                subject_requests.job,
+                *zdr_ends.jobs,
+                sign_ins.job,
+                password_resets.job,
+                email_changes.job,
+                public_pace.job,
+                documents.job,
+                subprocessors.job,
+                *(webhook.job for webhook in webhooks),
+            ]
         ),
+        gate=catching_up.require,
         authority=SettingsAuthority(
             database,
             remote,
@@ -219,5 +235,8 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             support=config.support_contact,
         ),
         refused=remote.refused,
-        parts={"outbox": lambda: outbox.is_well() and notices.are_well() and mail.is_well()},
+        parts={
+            "audit_log": catching_up.is_caught_up,
+            "outbox": lambda: outbox.is_well() and notices.are_well() and mail.is_well(),
+        },
     )

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Table
 
 from shared.outbox.ordered import AUDIT, Outbox
 from shared.outbox.scheduled import Schedule, ScheduledOutbox, Undelivered
-from shared.outbox.table import outbox_table
+from shared.outbox.table import outbox_table, position_table
 
 __all__ = [
     "AUDIT",
@@ -19,4 +19,5 @@ __all__ = [
     "Table",
     "Undelivered",
     "outbox_table",
+    "position_table",
 ]

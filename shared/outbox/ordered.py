@@ -26,7 +26,7 @@ from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database, after_commit
 from shared.errors import KeptError, Reason
 from shared.jobs import Attempts, Job
-from shared.outbox.table import Figures
+from shared.outbox.table import Figures, reach
 
 AUDIT: Final = "audit"
 _BATCH: Final = 200
@@ -80,11 +80,12 @@ class _Claim:
 
 @dataclass
 class _Outcome:
-    """What became of a claim. refused: reasons, by message id. failure: what stopped it."""
+    """What became of a claim. refused: reasons, by message id. failure: what stopped it. position: the highest that the audit log gave."""
 
     delivered: list[int] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
     failure: KeptError | None = None
+    position: int = 0
 
     def is_settled(self, message: _Message) -> bool:
         """Whether it was delivered or refused."""
@@ -95,7 +96,8 @@ class Outbox:
     """A service's outbox.
 
     append_entries: AuditService.AppendEntries; entries are delivered a batch a call. handlers: for each other kind, what delivers one
-    payload. Both fail with KeptError: what is refused for good (`_FOR_GOOD`) is put aside, after anything else the kind waits.
+    payload. Both fail with KeptError: what is refused for good (`_FOR_GOOD`) is put aside, after anything else the kind waits. positions:
+    where it is written down how far the audit log is known (shared.outbox.replay), together with what was delivered.
     """
 
     def __init__(
@@ -103,9 +105,12 @@ class Outbox:
         table: Table,
         database: Database,
         clock: Clock,
-        append_entries: Callable[[audit_pb2.AppendEntriesRequest], object],
+        append_entries: Callable[[audit_pb2.AppendEntriesRequest], audit_pb2.AppendEntriesResponse],
         handlers: Mapping[str, Callable[[bytes], None]] | None = None,
+        *,
+        positions: Table | None = None,
     ) -> None:
+        self._positions = positions
         self._table = table
         self._database = database
         self._clock = clock
@@ -201,7 +206,7 @@ class Outbox:
         while calls and self._clock.boottime() <= until:
             messages = calls.popleft()
             try:
-                self._call(claim.kind, messages)
+                outcome.position = max(outcome.position, self._call(claim.kind, messages))
             except KeptError as error:
                 if not _is_for_good(error, messages[0].attempts):
                     outcome.failure = error
@@ -214,12 +219,13 @@ class Outbox:
                 outcome.delivered += [message.message_id for message in messages]
         return outcome
 
-    def _call(self, kind: str, messages: Sequence[_Message]) -> None:
+    def _call(self, kind: str, messages: Sequence[_Message]) -> int:
+        """The position of what the audit log took; 0 for other receivers."""
         if kind != AUDIT:
             self._handlers[kind](messages[0].payload)
-            return
+            return 0
         entries = [audit_pb2.AuditEntry.FromString(message.payload) for message in messages]
-        self._append_entries(audit_pb2.AppendEntriesRequest(entries=entries))
+        return self._append_entries(audit_pb2.AppendEntriesRequest(entries=entries)).position
 
     def _settle(self, claim: _Claim, outcome: _Outcome) -> None:
         table, now = self._table, self._clock.now()
@@ -228,6 +234,8 @@ class Outbox:
         left = [message for message in claim.messages if not outcome.is_settled(message)]
         with self._database.transaction() as tx:
             tx.execute(delete(table).where(table.c.message_id.in_(outcome.delivered)))
+            if outcome.position and self._positions is not None:
+                reach(tx, self._positions, outcome.position)
             for message_id, reason in outcome.refused.items():
                 tx.execute(
                     update(table)
@@ -247,6 +255,11 @@ class Outbox:
             tx.execute(release)
         for message_id, reason in outcome.refused.items():
             _log.error("outbox.refused", kind=claim.kind, message_id=message_id, reason=reason)
+
+    def waiting_entries(self, tx: Connection) -> set[str]:
+        """Ids of audit entries that are on their way, or were refused: what they tell of is in this database."""
+        payloads = tx.execute(select(self._table.c.payload).where(self._table.c.kind == AUDIT)).scalars()
+        return {audit_pb2.AuditEntry.FromString(payload).entry_id for payload in payloads}
 
     def backlog(self) -> int:
         """Messages that wait, those that were put aside included."""

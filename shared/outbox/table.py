@@ -6,7 +6,10 @@ from typing import Final
 from prometheus_client import Gauge
 from sqlalchemy import (
     BigInteger,
+    Boolean,
+    CheckConstraint,
     Column,
+    Connection,
     DateTime,
     Identity,
     Index,
@@ -19,6 +22,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.dialects.postgresql import insert
 
 from shared.clock import Clock
 from shared.database import Database
@@ -52,6 +56,34 @@ def outbox_table(metadata: MetaData) -> Table:
         Column("refused", Text),
         Index("outbox_by_kind", "kind", "message_id"),
         Index("outbox_refused", "kind", postgresql_where=text("refused IS NOT NULL")),
+    )
+
+
+def position_table(metadata: MetaData) -> Table:
+    """The table of one row that says how far the audit log is known to this database (shared.outbox.replay).
+
+    position: what the service's own entries up to there tell of is in this database. replaying_since: when it was found that it does not
+    know what comes after. replayed, unknown: how many entries it has taken over since then, and how many nothing takes over."""
+    return Table(
+        "audit_position",
+        metadata,
+        Column("singleton", Boolean, primary_key=True),
+        Column("position", BigInteger, nullable=False),
+        Column("replaying_since", DateTime(timezone=True)),
+        Column("replayed", BigInteger, nullable=False, server_default="0"),
+        Column("unknown", BigInteger, nullable=False, server_default="0"),
+        CheckConstraint("singleton", name="audit_position_one_row"),
+    )
+
+
+def reach(tx: Connection, positions: Table, position: int) -> None:
+    """Writes down that everything up to a position is in this database; a lower one than before changes nothing."""
+    made = insert(positions).values(singleton=True, position=position)
+    tx.execute(
+        made.on_conflict_do_update(
+            index_elements=["singleton"],
+            set_={"position": func.greatest(positions.c.position, made.excluded.position)},
+        )
     )
 
 

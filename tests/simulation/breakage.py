@@ -28,6 +28,14 @@ from services.logging.store import (
     writing,
 )
 from services.retention import runs
+from services.retention.destructions import Destruction
+from services.retention.erasure_states import Erasure
+from services.retention.erasures import Erasures
+from services.retention.run_states import Run, RunState
+from services.retention.runs import Runs
+from services.retention.store import certificates
+from services.retention.store import erasures as erasure_rows
+from services.retention.store import runs as run_rows
 from services.retention.sweeping import Sweeper
 from services.settings.subject_requests import SubjectRequests
 from shared.ids import new_id
@@ -96,6 +104,37 @@ _mark_days = Destroyer._mark_days
 _STRIP_NOTHING = text(
     content_erasures._STRIP.text.replace("content IS NOT NULL", "content IS NOT NULL AND FALSE")
 )
+
+
+def _destroy_nothing(runs: Runs, run: Run) -> bool:
+    """Rows go as if their keys were destroyed, which nobody was asked for."""
+    destroyed = Destruction(run.run_id, run.started_at, run.started_at, "root_" + "0" * 26, "none")
+    with runs._at(run) as tx:
+        run_rows.save(tx, replace(run, destruction=destroyed).to(RunState.DROPPING_ROWS))
+    return True
+
+
+def _drop_nothing(runs: Runs, run: Run) -> bool:
+    """Certificates follow keys at once; rows were to go in between."""
+    with runs._at(run) as tx:
+        run_rows.save(tx, run.to(RunState.CERTIFYING))
+    return True
+
+
+def _check_nothing(runs: Runs, run: Run) -> bool:
+    with runs._at(run) as tx:
+        run_rows.adopt(tx, run.run_id)
+        run_rows.save(tx, replace(run, is_checked=True))
+    return True
+
+
+def _erase_nothing(erasures: Erasures, erasure: Erasure) -> bool:
+    """An organization's certificate is signed before anybody erased its rows."""
+    with erasures._at(erasure) as tx:
+        erasure_rows.save(tx, erasure.next())
+    return True
+
+
 _drop_day = retention.drop_day
 _load = grants.load
 _write = DecisionLog.write
@@ -143,6 +182,27 @@ SAFEGUARDS = {
     ),
     # Epochs are marked before rows go.
     "marks": Safeguard(3, Destroyer, "_mark_days", _mark_nothing, frozenset({"records"}), 33),
+    # Keys go before rows.
+    "keys_first": Safeguard(
+        3,
+        Runs,
+        "_destroy",
+        _destroy_nothing,
+        frozenset({"records"}),
+        40,
+        also=((certificates, "dropped_with_a_living_key", lambda tx, act_id: None),),
+    ),
+    # Rows go before their certificate is signed: of a run, and of an organization's erasure.
+    "rows_first": Safeguard(
+        3,
+        Runs,
+        "_drop",
+        _drop_nothing,
+        frozenset({"records"}),
+        40,
+        also=((Runs, "_check", _check_nothing),),
+    ),
+    "receipts_first": Safeguard(10, Erasures, "_erase", _erase_nothing, frozenset({"records", "leaves"}), 20),
     # What an erased end user left before is not written any more.
     "fence": Safeguard(
         10,

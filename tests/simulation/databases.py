@@ -8,7 +8,7 @@ from sqlalchemy import Engine, event
 from shared.database import Database, migrate
 from tests.simulation.looks import Looks
 from tests.simulation.rooms import PROCESSES, ROOMS
-from tests.support.postgres import TestServer
+from tests.support.postgres import TestServer, database_name
 
 # Each room's tables with rows, in an order in which they can be filled, and where its sequences are.
 Saved = dict[str, tuple[list[tuple[str, bytes]], list[tuple[str, int]]]]
@@ -22,6 +22,7 @@ class Databases:
     """
 
     def __init__(self, server: TestServer) -> None:
+        self._server = server
         self.urls: dict[str, str] = {}
         for name, room in ROOMS.items():
             self.urls[name] = server.fresh_database(name)
@@ -51,6 +52,28 @@ class Databases:
 
         event.listen(engine, "connect", lambda made, _: setattr(made, "cursor_factory", Counting))
         return engine
+
+    def back_up(self, *rooms: str) -> dict[str, str]:
+        """Copies of rooms' databases as they are now, by room. No process may run."""
+        self._let_go()
+        copies = {
+            room: self._server.fresh_database(f"{room}_backup", template=database_name(self.urls[room]))
+            for room in rooms
+        }
+        self.looks = Looks(self.urls)
+        return copies
+
+    def put_back(self, copies: dict[str, str]) -> None:
+        """Puts copies in the place of the databases they were made of. No process may run."""
+        self._let_go()
+        self.urls.update(copies)
+        self.looks = Looks(self.urls)
+        self.engines = {name: self._engine(room) for name, room in PROCESSES.items()}
+
+    def _let_go(self) -> None:
+        self.looks.close()
+        for engine in self.engines.values():
+            engine.dispose()
 
     def save(self) -> Saved:
         """All rows as they are now, but those in days' partitions."""
@@ -95,6 +118,4 @@ class Databases:
 
     def close(self) -> None:
         """Gives all connections back."""
-        self.looks.close()
-        for engine in self.engines.values():
-            engine.dispose()
+        self._let_go()

@@ -54,15 +54,8 @@ ROOMS: dict[str, Room] = {
     "retention": _room(services.retention, RetentionConfig),
     "safety_review": _room(services.safety_review, SafetyReviewConfig),
 }
-# Two processes of logging share a database: what one acknowledged the other must know.
-PROCESSES = {
-    "settings": "settings",
-    "logging": "logging",
-    "logging_2": "logging",
-    "access_control": "access_control",
-    "retention": "retention",
-    "safety_review": "safety_review",
-}
+# Two processes of each share a database: what one acknowledged the other must know, and what one does the other must not do again.
+PROCESSES = {f"{name}{replica}": name for name in ROOMS for replica in ("", "_2")}
 
 
 def configuration(room: str, database_url: str, home: Path) -> dict[str, Any]:

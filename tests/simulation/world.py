@@ -1,6 +1,7 @@
 """The simulated world: every process, its database, its clock, its key store; who signs in; what dies and comes back."""
 
 import hashlib
+import inspect
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -47,6 +48,7 @@ _HOUSEKEEPING = {
     "subject_fences",
     "usage_periods",
     "reported_usage",
+    "replay",
 }
 # Jobs that ask other services how far they are.
 _FOLLOWING = {"holds", "runs", "erasures", "subject_erasures", "content_erasures", "certificates"}
@@ -141,6 +143,16 @@ class World:
         old.database.close()  # its connections die with it; what it kept would be missing from the pool of the next
         with self.quiet():
             self.processes[old.name] = self._start(old.name, old.room, old.clock, old.lives + 1)
+
+    def while_all_are_stopped(self, act: Callable[[], Any]) -> Any:
+        """Every process ends, something is done, and others take their places."""
+        for process in self.processes.values():
+            process.database.close()
+        done = act()
+        with self.quiet():
+            for old in list(self.processes.values()):
+                self.processes[old.name] = self._start(old.name, old.room, old.clock, old.lives + 1)
+        return done
 
     def cut_off(self, name: str, during: timedelta) -> None:
         """What a process calls is lost for so long; others reach it."""
@@ -308,7 +320,7 @@ class World:
         job_name = self.processes[name].server.service.jobs[index].name
         if job_name in _HOUSEKEEPING:
             return 0
-        follows_others = name == "retention" and job_name in _FOLLOWING
+        follows_others = PROCESSES[name] == "retention" and job_name in _FOLLOWING
         return sum(writes.values()) if follows_others else writes[PROCESSES[name]]
 
     def leases(self, *names: str, often: float = 0.2) -> None:
@@ -316,7 +328,8 @@ class World:
         for name, index in self._jobs(_is_listening):
             if names and name not in names:
                 continue
-            replica = getattr(self.processes[name].server.service.jobs[index].step, "__self__", None)
+            step = inspect.unwrap(self.processes[name].server.service.jobs[index].step)
+            replica = getattr(step, "__self__", None)
             if not isinstance(replica, Replica):
                 # A watch that broke off is begun anew by the next step.
                 _ = self.step_job(name, index) or self.step_job(name, index)

@@ -8,7 +8,8 @@ import typer
 from kept.cli.arguments import AnyOrganization, Limit
 from kept.cli.invocation import Invocation, group, verb
 from kept.cli.retention import write_file
-from kept.cli.verification import verify_certificate
+from kept.cli.verification import read_evidence, verify_certificate
+from kept.client.errors import KeptError
 
 if TYPE_CHECKING:
     from kept.retention.v1 import certificates_pb2_grpc
@@ -19,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
     certificates = group(app, "certificates", "Proof of deletion, verifiable offline.")
     verb(certificates, "list")(list_)
     verb(certificates, "get")(get)
+    verb(certificates, "pdf")(pdf)
     verb(certificates, "verify")(verify_certificate)
 
 
@@ -60,3 +62,24 @@ def get(
 
     response = _stub(call).GetCertificate(certificates_pb2.GetCertificateRequest(certificate_id=certificate))
     write_file(call, output, response.envelope)
+
+
+def pdf(
+    call: Invocation,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate as `get` wrote it (JSON).")],
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="Where to write it; - is the terminal.")
+    ],
+) -> None:
+    """Lay a certificate out on one page (PDF).
+
+    For reading and filing; the signed JSON is attached to it, and `verify` takes the PDF as well. Works offline; verifies nothing.
+    """
+    from kept.evidence.certificate_pdf import write_pdf
+    from kept.evidence.verdicts import EvidenceError
+
+    try:
+        made = write_pdf(read_evidence(file))
+    except EvidenceError as error:
+        raise KeptError("UNREADABLE", f"{file} cannot be laid out: {error}") from None
+    write_file(call, output, made)

@@ -51,6 +51,20 @@ def read_evidence(file: Path) -> Any:
         raise KeptError("UNREADABLE", f"{file} is no JSON.") from None
 
 
+def _certificate_in(file: Path) -> Any:
+    """What a file of JSON holds, or what is attached to a PDF. Raises KeptError (UNREADABLE), EvidenceError for another PDF."""
+    try:
+        with file.open("rb") as opened:
+            is_pdf = opened.read(5) == b"%PDF-"
+    except OSError:
+        is_pdf = False
+    if not is_pdf:
+        return read_evidence(file)
+    from kept.evidence.certificate_pdf import read_pdf
+
+    return read_pdf(file.read_bytes())
+
+
 def verdict(call: Invocation, what: str, facts: dict[str, Any], failure: str | None) -> None:
     """Says what came of it; exit code 4 when it did not verify."""
     if call.as_json:
@@ -70,12 +84,19 @@ def verify_certificate(call: Invocation, file: _File, keys: _Keys = None) -> Non
 
     Checks its signature, its entry in the audit log, and the signed tree that holds the entry.
 
+    A PDF that `kept certificates pdf` wrote is verified by what is attached to it, and its page has to say the same.
+
     Exit code 4 when it does not verify. Nothing is asked of any service; the keys are those pinned by `kept login` or `kept trust`, or
     in --keys FILE.
     """
+    from kept.evidence import EvidenceError
     from kept.evidence.certificates import verify_certificate as verify
 
-    envelope = read_evidence(file)
+    try:
+        envelope = _certificate_in(file)
+    except EvidenceError as error:
+        verdict(call, str(file), {}, str(error))
+        return
     result = verify(envelope, trusted(call, keys, "certificates"), trusted(call, keys, "audit_log"))
     body = envelope.get("body") if isinstance(envelope, dict) else None
     facts = {} if not result.ok or not isinstance(body, dict) else body

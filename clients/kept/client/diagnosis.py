@@ -85,6 +85,29 @@ def _certificate(profile: Profile, service: str) -> Finding:
     return Finding(what, "note" if left < _SOON else "ok", words)
 
 
+# Parts of a service that some have: name, what it says when it is well, when it is not, and what to do then.
+_PARTS: Final = (
+    (
+        "audit_log",
+        "tells of nothing that the database does not know",
+        "not asked yet, or tells of more than the database knows: everything is refused",
+        "Look whether access control serves; after a restore, wait until it has made up for what it missed (docs/backups.md).",
+    ),
+    (
+        "leases",
+        "in force",
+        "lapsed: what needs them is refused",
+        "Look whether settings and the others serve; leases come back by themselves within seconds.",
+    ),
+    (
+        "outbox",
+        "nothing is refused",
+        "holds messages that their receiver does not take",
+        "Its log names receiver and reason (outbox.refused, webhook.endpoint_gone); they are kept and tried again.",
+    ),
+)
+
+
 def _health(profile: Profile, channel: "grpc.Channel", service: str) -> Iterator[Finding]:
     """Whether it serves, has its database, holds its leases, and gets rid of its messages: by the names that servers report
     (shared/server.py)."""
@@ -103,7 +126,8 @@ def _health(profile: Profile, channel: "grpc.Channel", service: str) -> Iterator
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     try:
-        whole, database, leases, outbox = (serves(part) for part in ("", "database", "leases", "outbox"))
+        whole, database = serves(""), serves("database")
+        states = {part: serves(part) for part, *_ in _PARTS}
     except KeptError as error:
         yield Finding(service, "bad", error.text, "Check the address, and that the service runs.")
         return
@@ -120,24 +144,11 @@ def _health(profile: Profile, channel: "grpc.Channel", service: str) -> Iterator
             "does not answer, or has another version's schema",
             "Look at the database; after an upgrade, run the migrations.",
         )
-    if leases:
-        yield Finding(f"{service} leases", "ok", "in force")
-    elif leases is False:
-        yield Finding(
-            f"{service} leases",
-            "bad",
-            "lapsed: what needs them is refused",
-            "Look whether settings and the others serve; leases come back by themselves within seconds.",
-        )
-    if outbox:
-        yield Finding(f"{service} outbox", "ok", "nothing is refused")
-    elif outbox is False:
-        yield Finding(
-            f"{service} outbox",
-            "bad",
-            "holds messages that their receiver does not take",
-            "Its log names receiver and reason (outbox.refused, webhook.endpoint_gone); they are kept and tried again.",
-        )
+    for part, well, ill, next_step in _PARTS:
+        if states[part]:
+            yield Finding(f"{service} {part.replace('_', ' ')}", "ok", well)
+        elif states[part] is False:
+            yield Finding(f"{service} {part.replace('_', ' ')}", "bad", ill, next_step)
 
 
 def _issuer_clock(kind: str, issuer: str) -> Finding:

@@ -76,6 +76,7 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "KEY_DESTROYED": "Nothing brings it back: the key was destroyed on schedule.",
     "HOLD_TOO_LATE": "Place the hold on records that are still there.",
     "NOT_YET_INTEGRATED": _RETRY,
+    "CATCHING_UP": _RETRY,
     "NOT_DUE": "Wait until it is due by its rule: `kept retention plan` shows what is.",
     # settings
     "CONFIRMATION_MISMATCH": "Type the sentence exactly as shown; `kept settings account status` shows it again.",

@@ -4,6 +4,6 @@
 thing that is wrong, in a sentence. Formats: docs/audit-log.md, docs/certificates.md.
 """
 
-from kept.evidence.verdicts import Evidence, PinnedKeys, Revoked, Verdict
+from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Revoked, Verdict
 
-__all__ = ["Evidence", "PinnedKeys", "Revoked", "Verdict"]
+__all__ = ["Evidence", "EvidenceError", "PinnedKeys", "Revoked", "Verdict"]

@@ -43,6 +43,8 @@ _EVERY: Final = timedelta(milliseconds=250)
 _RENEW_MS: Final = 10 * 60 * 1000
 # A read first has what waits integrated, but works off no more than this before it answers.
 _BATCHES_BEFORE_A_READ: Final = 10
+# Entries that one page of a service's own looks through: some 10 ms.
+_LOOKED_AT: Final = 5_000
 # A page ends early rather than outgrow a gRPC message (4 MiB): entries may name thousands of records.
 _PAGE_BYTES: Final = 2 * 1024 * 1024
 
@@ -92,6 +94,30 @@ class EntryList:
     head: TreeHead
     end: EndOfList
     complete: bool
+
+
+@dataclass(frozen=True)
+class OwnEntries:
+    """A page of a service's own entries with their positions; everything of it up to `position` is listed."""
+
+    entries: Sequence[tuple[int, audit_pb2.AuditEntry]]
+    position: int
+    complete: bool
+
+
+def entry_of(body: bytes) -> audit_pb2.AuditEntry:
+    """The entry that a body was made of, without who reported it."""
+    said = json.loads(body)
+    made = audit_pb2.AuditEntry(
+        entry_id=said["entry_id"],
+        organization_id=said["organization_id"],
+        kind=said["kind"],
+        actor=said["actor"],
+        subjects=said["subjects"],
+        facts=said["facts"],
+    )
+    made.occurred_at.FromJsonString(said["occurred_at"])
+    return made
 
 
 def entry_body(entry: audit_pb2.AuditEntry, service: str) -> bytes:
@@ -192,11 +218,28 @@ class AuditLog:
         """
         return store.add_entries(tx, [self.committed(entry, service=service)]) == 1
 
-    def append_all(self, entries: Sequence[audit_pb2.AuditEntry], service: str) -> int:
-        """Appends what another service reports; durable when it returns. How many were new."""
+    def append_all(self, entries: Sequence[audit_pb2.AuditEntry], service: str) -> tuple[int, int]:
+        """Appends what another service reports; durable when it returns. How many were new, and the highest position among all."""
         committed = [self.committed(entry, service=service) for entry in entries]
         with self._database.transaction() as tx:
-            return store.add_entries(tx, committed)
+            appended = store.add_entries(tx, committed)
+            return appended, store.highest_sequence(tx, [entry.entry_id for entry in committed])
+
+    def own_entries(self, service: str, after: int, limit: int) -> OwnEntries:
+        """Up to `limit` entries that a service reported, after a position. Fewer, or none, where others' lie between: a page looks at a
+        bounded number of entries, whosever they are."""
+        with self._database.transaction() as tx:
+            rows = store.list_own(tx, service, after, _LOOKED_AT)
+        found: list[tuple[int, audit_pb2.AuditEntry]] = []
+        size = 0
+        for sequence, body in rows:
+            if body is not None:
+                size += len(body)
+                if len(found) == limit or (found and size > _PAGE_BYTES):
+                    return OwnEntries(found, after, complete=False)
+                found.append((sequence, entry_of(body)))
+            after = sequence
+        return OwnEntries(found, after, complete=len(rows) < _LOOKED_AT)
 
     def committed(self, entry: audit_pb2.AuditEntry, *, service: str = "access_control") -> store.NewEntry:
         """The entry with its exact bytes and a salted commitment to them, to be inserted."""

@@ -425,6 +425,11 @@ class Custody:
                 )
             return withheld.noted(tx, erasure_id) or (0, now)
 
+    def withheld_records(self, after: tuple[str, bytes], limit: int) -> list[tuple[str, bytes]]:
+        """(organization, record) of keys that are withheld, in that order, after one of them."""
+        with self._database.transaction() as tx:
+            return withheld.after(tx, after, limit)
+
     # --- destruction -----------------------------------------------------------------------------------------------
 
     def destroy_through(

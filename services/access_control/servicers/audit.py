@@ -22,8 +22,20 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     def AppendEntries(
         self, request: audit_pb2.AppendEntriesRequest, context: grpc.ServicerContext
     ) -> audit_pb2.AppendEntriesResponse:
-        appended = self._audit_log.append_all(request.entries, caller_of(context).name)
-        return audit_pb2.AppendEntriesResponse(appended=appended)
+        appended, position = self._audit_log.append_all(request.entries, caller_of(context).name)
+        return audit_pb2.AppendEntriesResponse(appended=appended, position=position)
+
+    def ListOwnEntries(
+        self, request: audit_pb2.ListOwnEntriesRequest, context: grpc.ServicerContext
+    ) -> audit_pb2.ListOwnEntriesResponse:
+        page = self._audit_log.own_entries(
+            caller_of(context).name, request.after_position, request.page_size or _PAGE
+        )
+        return audit_pb2.ListOwnEntriesResponse(
+            entries=[audit_pb2.OwnEntry(entry=entry, position=position) for position, entry in page.entries],
+            position=page.position,
+            complete=page.complete,
+        )
 
     def ListEntries(
         self, request: audit_pb2.ListEntriesRequest, context: grpc.ServicerContext

@@ -101,6 +101,19 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
         response.withheld_at.FromDatetime(at.astimezone(UTC))
         return response
 
+    def ListWithheldRecords(
+        self, request: keys_pb2.ListWithheldRecordsRequest, context: grpc.ServicerContext
+    ) -> keys_pb2.ListWithheldRecordsResponse:
+        organization_id, _, record_id = request.page_token.partition("/")
+        limit = request.page_size or _PAGE
+        found = self._custody.withheld_records((organization_id, bytes.fromhex(record_id)), limit)
+        response = keys_pb2.ListWithheldRecordsResponse(
+            records=[keys_pb2.WithheldRecord(organization_id=one, record_id=record) for one, record in found]
+        )
+        if len(found) == limit:
+            response.next_page_token = f"{found[-1][0]}/{found[-1][1].hex()}"
+        return response
+
     def GetKeyStatus(
         self, request: keys_pb2.GetKeyStatusRequest, context: grpc.ServicerContext
     ) -> keys_pb2.GetKeyStatusResponse:

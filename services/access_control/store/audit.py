@@ -19,7 +19,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    case,
     func,
+    literal,
     select,
     text,
     update,
@@ -375,6 +377,28 @@ def list_entries(
         .order_by(entries.c.number)
     )
     return [EntryRow(*row) for row in rows]
+
+
+def list_own(tx: Connection, service: str, after: int, limit: int) -> list[tuple[int, bytes | None]]:
+    """(sequence, body) after a sequence, in order; the body of other services' entries, and of erased ones, is None. Who reported an entry
+    stands in its canonical body alone, where nothing else can look like it: quotation marks in values are escaped."""
+    mine = f'"reported_by":"{service}"'.encode()
+    body = case((func.position(literal(mine).op("IN")(entries.c.body)) > 0, entries.c.body))
+    rows = tx.execute(
+        select(entries.c.sequence, body.label("body"))
+        .where(entries.c.sequence > after)
+        .order_by(entries.c.sequence)
+        .limit(limit)
+    )
+    return [(row.sequence, row.body) for row in rows]
+
+
+def highest_sequence(tx: Connection, entry_ids: Sequence[str]) -> int:
+    """The highest sequence among these entries; 0 where none is there."""
+    found = tx.execute(
+        select(func.max(entries.c.sequence)).where(entries.c.entry_id.in_(entry_ids))
+    ).scalar_one()
+    return found or 0
 
 
 def merge_signing_key(tx: Connection, row: SigningKeyRow) -> list[str]:

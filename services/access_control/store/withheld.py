@@ -5,7 +5,19 @@ are none."""
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, Column, Connection, DateTime, LargeBinary, Table, Text, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    LargeBinary,
+    Table,
+    Text,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.store import metadata
@@ -58,6 +70,18 @@ def among(tx: Connection, organization_id: str, record_ids: Collection[bytes]) -
         {"organization_id": organization_id, "ids": list(record_ids)},
     )
     return {bytes(row[0]) for row in found}
+
+
+def after(tx: Connection, place: tuple[str, bytes], limit: int) -> list[tuple[str, bytes]]:
+    """(organization, record) of what is withheld, in that order, after a place."""
+    key = tuple_(withheld_records.c.organization_id, withheld_records.c.record_id)
+    rows = tx.execute(
+        select(withheld_records)
+        .where(key > tuple_(literal(place[0], Text), literal(place[1], LargeBinary)))
+        .order_by(withheld_records.c.organization_id, withheld_records.c.record_id)
+        .limit(limit)
+    )
+    return [(row.organization_id, bytes(row.record_id)) for row in rows]
 
 
 def note(tx: Connection, erasure_id: str, organization_id: str, records: int, at: datetime) -> None:

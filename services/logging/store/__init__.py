@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection
 
-from services.logging.store.tables import metadata, outbox
+from services.logging.store.tables import audit_position, metadata, outbox
 
 Tx = Connection
 
-__all__ = ["Tx", "metadata", "outbox"]
+__all__ = ["Tx", "audit_position", "metadata", "outbox"]

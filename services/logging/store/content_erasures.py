@@ -176,6 +176,15 @@ def step(tx: Connection, act: ContentAct, looked_at: int, through_day: date, now
     return done
 
 
+def correct(tx: Connection, erasure_id: str, contents: int, data_keys: int, unscreened: int) -> None:
+    """Puts what an erasure counted when it was done in the place of what it counted when it was done again, in a restored database."""
+    tx.execute(
+        update(content_erasures)
+        .where(content_erasures.c.erasure_id == erasure_id)
+        .values(contents=contents, data_keys=data_keys, unscreened=unscreened)
+    )
+
+
 def _kept_by_term(tx: Connection, act: ContentAct, limit: int) -> list[UUID]:
     """Strips the next rows that a term keeps beyond their partition and no hold does; which."""
     asked = (

@@ -100,8 +100,9 @@ def removed_by(tx: Connection, hold_id: str) -> int:
 
 def hold(
     tx: Connection, hold_id: str, organization_id: str, record_ids: Sequence[bytes], kind: int | None
-) -> list[HeldRow]:
-    """Copies rows with their sealed data keys to `retained` and writes the hold down; returns those that are kept now. Idempotent. The
+) -> tuple[list[HeldRow], bool]:
+    """Copies rows with their sealed data keys to `retained` and writes the hold down; returns those that are kept now, and whether
+    any of them is new to the hold. Idempotent. The
     caller holds the organization's stripe exclusively. kind: kept.retention.v1.HoldKind; None where it is not known."""
     wanted = [UUID(bytes=one) for one in sorted(record_ids)]
     columns: list[Any] = [interactions.c[name] for name in COPIED]
@@ -129,9 +130,10 @@ def hold(
             .order_by(retained.c.record_id)
         )
     ]
+    are_new = False
     if kept:
-        tx.execute(
-            insert(holds).on_conflict_do_nothing(),
+        added = tx.execute(
+            insert(holds).on_conflict_do_nothing().returning(holds.c.record_id),
             [
                 {
                     "hold_id": hold_id,
@@ -142,7 +144,8 @@ def hold(
                 for row in kept
             ],
         )
-    return kept
+        are_new = added.first() is not None
+    return kept, are_new
 
 
 def organizations_of_hold(tx: Connection, hold_id: str) -> list[str]:

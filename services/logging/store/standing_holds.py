@@ -1,7 +1,7 @@
 """Holds on all records of an organization that match, also on those that come later."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from uuid import UUID
 
@@ -32,9 +32,12 @@ class Standing:
     is_confidential: bool = False
 
 
-def stand(tx: Tx, hold: Standing) -> bool:
-    """Writes a hold down; whether it is on what it was on before. The caller has locked it."""
-    tx.execute(
+def stand(tx: Tx, hold: Standing) -> tuple[Standing | None, bool]:
+    """Writes a hold down: as it stands now, None where it is on something else; and whether it is new. The caller has locked it.
+
+    Who it is about is in no audit log, so a database that was restored to before the hold does not know it, here or at retention
+    (replay.py): whichever of the two names an end user tells the other."""
+    added = tx.execute(
         insert(standing_holds)
         .values(
             hold_id=hold.hold_id,
@@ -46,8 +49,16 @@ def stand(tx: Tx, hold: Standing) -> bool:
             confidential=hold.is_confidential,
         )
         .on_conflict_do_nothing()
-    )
-    return hold in _found(tx, standing_holds.c.hold_id == hold.hold_id)
+        .returning(standing_holds.c.hold_id)
+    ).first()
+    [known] = _found(tx, standing_holds.c.hold_id == hold.hold_id)
+    stands = replace(known, end_user=known.end_user or hold.end_user)
+    if replace(hold, end_user=hold.end_user or stands.end_user) != stands:
+        return None, False
+    if stands != known:
+        named = standing_holds.c.hold_id == hold.hold_id
+        tx.execute(update(standing_holds).where(named).values(end_user=stands.end_user))
+    return stands, added is not None
 
 
 def of_organization(tx: Tx, organization_id: str) -> list[Standing]:
@@ -76,9 +87,11 @@ def forget(tx: Tx, hold_id: str) -> None:
     tx.execute(delete(standing_holds).where(standing_holds.c.hold_id == hold_id))
 
 
-def hold_next(tx: Tx, hold: Standing, after: bytes | None, limit: int) -> tuple[list[HeldRow], bytes | None]:
-    """Keeps the next records that match, at most so many; what is kept now of them, and where to go on, None where all was looked at. The
-    caller holds the organization's stripe exclusively."""
+def hold_next(
+    tx: Tx, hold: Standing, after: bytes | None, limit: int
+) -> tuple[list[HeldRow], bool, bytes | None]:
+    """Keeps the next records that match, at most so many; what is kept now of them, whether any of that is new, and where to go on, None
+    where all was looked at. The caller holds the organization's stripe exclusively."""
     span = Span(hold.organization_id, hold.low, hold.high, None, bytes(16), Selection(end_user=hold.end_user))
     page = reading.page(tx, span, after, limit)
     ids = [row.record_id for row in page.rows]
@@ -90,13 +103,14 @@ def hold_next(tx: Tx, hold: Standing, after: bytes | None, limit: int) -> tuple[
         )
         both = sorted({*ids, *caught})
         ids, after_page = (both[:limit], both[limit - 1]) if len(both) > limit else (both, after_page)
-    return keep(tx, hold, ids) if ids else [], after_page
+    kept, are_new = keep(tx, hold, ids) if ids else ([], False)
+    return kept, are_new, after_page
 
 
-def keep(tx: Tx, hold: Standing, record_ids: Sequence[bytes]) -> list[HeldRow]:
-    """Keeps records for a hold; those that it keeps now. The caller holds the organization's stripe exclusively."""
+def keep(tx: Tx, hold: Standing, record_ids: Sequence[bytes]) -> tuple[list[HeldRow], bool]:
+    """Keeps records for a hold; those that it keeps now, and whether any is new to one that may be told of. The caller holds the organization's stripe exclusively."""
     if hold.is_confidential:
-        return confidential.hold(tx, hold.hold_id, hold.organization_id, record_ids)
+        return confidential.hold(tx, hold.hold_id, hold.organization_id, record_ids), False
     return store.hold(tx, hold.hold_id, hold.organization_id, record_ids, hold.kind)
 
 

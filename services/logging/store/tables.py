@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from services.logging.store.figures import figure_columns
-from shared.outbox import outbox_table
+from shared.outbox import outbox_table, position_table
 
 metadata = MetaData()
 _TIME: Final = DateTime(timezone=True)
@@ -409,3 +409,4 @@ analytics_cells = Table(
 )
 
 outbox = outbox_table(metadata)
+audit_position = position_table(metadata)

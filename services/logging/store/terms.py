@@ -43,6 +43,12 @@ def keep(tx: Connection, organization_id: str, day: date, after: UUID | None, li
     return ids[-1]
 
 
+def kept_on(tx: Connection, day: date) -> list[str]:
+    """Organizations of which terms keep rows of a day beyond their partition."""
+    asked = select(retained.c.organization_id).where(retained.c.day == day, retained.c.by_term).distinct()
+    return sorted(tx.execute(asked).scalars())
+
+
 def take(tx: Connection, organization_id: str, day: date, limit: int) -> bool:
     """Takes the next rows of a day away, at most so many: those of its partition, whose held copies stay, and those that a term kept.
     Whether there were any. The caller holds the organization's stripe exclusively."""

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, exists, func, select
 
-from services.retention.store.tables import metadata, outbox, rule_changes
+from services.retention.store.tables import audit_position, metadata, outbox, rule_changes
 from services.retention.store.tables import runs as _runs
 from shared.change_feed import Change
 
@@ -15,6 +15,7 @@ Tx = Connection
 
 __all__ = [
     "Tx",
+    "audit_position",
     "change_in_force",
     "is_run_going_on",
     "lock",

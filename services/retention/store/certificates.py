@@ -103,6 +103,23 @@ def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[Certificate]:
     return found
 
 
+def replace_unfinished(tx: Tx, certificate_id: str, made: Certificate) -> bool:
+    """Puts another certificate of the same act in the place of one that nobody was shown; False where it is gone already."""
+    changed = tx.execute(
+        update(certificates)
+        .where(certificates.c.certificate_id == certificate_id, certificates.c.envelope.is_(None))
+        .values(
+            certificate_id=made.certificate_id,
+            signed_at=made.signed_at,
+            body=made.body,
+            key_id=made.key_id,
+            signature=made.signature,
+            entry_id=made.entry_id,
+        )
+    )
+    return changed.rowcount == 1
+
+
 def complete(tx: Tx, certificate_id: str, envelope: bytes) -> None:
     """Stores an envelope; the first one stays."""
     tx.execute(

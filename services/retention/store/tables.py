@@ -22,11 +22,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.change_feed import change_table
-from shared.outbox import outbox_table
+from shared.outbox import outbox_table, position_table
 
 metadata = MetaData()
 rule_changes = change_table(metadata, "rule_changes")
 outbox = outbox_table(metadata)
+audit_position = position_table(metadata)
 
 
 def _instant(name: str, *, required: bool = False) -> Column[Any]:

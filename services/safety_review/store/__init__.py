@@ -6,8 +6,8 @@ their keys, cases in the order of organization and category.
 
 from sqlalchemy import Connection
 
-from services.safety_review.store.tables import metadata, outbox
+from services.safety_review.store.tables import audit_position, metadata, outbox
 
 Tx = Connection
 
-__all__ = ["Tx", "metadata", "outbox"]
+__all__ = ["Tx", "audit_position", "metadata", "outbox"]

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from shared.outbox import outbox_table
+from shared.outbox import outbox_table, position_table
 
 metadata = MetaData()
 _Instant = DateTime(timezone=True)
@@ -248,3 +248,4 @@ record_erasures = Table(
 )
 
 outbox = outbox_table(metadata)
+audit_position = position_table(metadata)

@@ -8,8 +8,8 @@ counting what the public asks, and deciding on it hold none of these but the org
 from sqlalchemy import Connection
 
 from services.settings.store import trust_tables
-from services.settings.store.tables import metadata, outbox, policy_changes
+from services.settings.store.tables import audit_position, metadata, outbox, policy_changes
 
 Tx = Connection
 
-__all__ = ["Tx", "metadata", "outbox", "policy_changes", "trust_tables"]
+__all__ = ["Tx", "audit_position", "metadata", "outbox", "policy_changes", "trust_tables"]

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from shared.change_feed import change_table
-from shared.outbox import outbox_table
+from shared.outbox import outbox_table, position_table
 
 metadata = MetaData()
 _Instant = DateTime(timezone=True)
@@ -380,3 +380,4 @@ subject_requests = Table(
 
 policy_changes = change_table(metadata, "policy_changes")
 outbox = outbox_table(metadata)
+audit_position = position_table(metadata)

@@ -36,6 +36,17 @@ _SECONDS: Final = "%Y-%m-%d %H:%M:%S"
 CONTENT_ERASURE: Final = "content_erasure"
 
 
+def content_order(request: ZdrRequest, before: datetime) -> erasures_pb2.EraseContentRequest:
+    """What retention is asked for where a request wants what was logged before gone too. before: from when on it counts."""
+    order = erasures_pb2.EraseContentRequest(
+        request_id=request.request_id,
+        organization_id=request.organization_id,
+        requested_by=request.requested_by,
+    )
+    order.before.FromDatetime(before)
+    return order
+
+
 def require_undecided(request: ZdrRequest, person_id: str, approve: bool) -> None:
     """Raises WRONG_STATE for a request that is decided, SECOND_PERSON_REQUIRED for a second approval by the same person. Who has
     approved may still deny: a denial only ends the request."""
@@ -221,13 +232,7 @@ class ZeroDataRetention:
             replace(organization, zero_data_retention=True, content_erased_before=effective_at),
             current is not None and current.require_customer_approval,
         )
-        order = erasures_pb2.EraseContentRequest(
-            request_id=request.request_id,
-            organization_id=organization.organization_id,
-            requested_by=request.requested_by,
-        )
-        order.before.FromDatetime(effective_at)
-        self._outbox.put(tx, CONTENT_ERASURE, order)
+        self._outbox.put(tx, CONTENT_ERASURE, content_order(request, effective_at))
 
     def taken_over(self, request_id: str, erasure_id: str) -> None:
         """Retention has begun to erase what was logged before; nothing where the organization is erased meanwhile."""

@@ -89,7 +89,11 @@ class Customers:
             "effective_at"
         ):
             organization.zdr_from = request.effective_at.ToDatetime(tzinfo=UTC)
-            if abs(self._scene.world.processes["settings"].clock.skew) > CLOCK_TOLERANCE:
+            if any(
+                abs(process.clock.skew) > CLOCK_TOLERANCE
+                for process in self._scene.world.processes.values()
+                if process.room == "settings"
+            ):
                 # An instant by a clock that is wrong; processes still had leases by the right one, for so long.
                 organization.zdr_from = max(organization.zdr_from, self._scene.now + LEASE_DURATION)
 

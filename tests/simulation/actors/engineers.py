@@ -96,7 +96,7 @@ class Engineers:
                 grant = self._scene.grants(name).ApproveGrant(approval).grant
             return grant
 
-        self._scene.world.leases("access_control")
+        self._scene.world.leases("access_control", "access_control_2")
         grant = self._scene.world.attempt(extended)
         if isinstance(grant, grants_pb2.Grant):
             known.grant.CopyFrom(grant)
@@ -127,7 +127,7 @@ class Engineers:
             and known.grant.broken_glass.review_due_at.ToDatetime(tzinfo=UTC) + TOLERANCE <= self._scene.now
             for known in self._scene.model.grants.values()
         )
-        self._scene.world.leases("access_control")
+        self._scene.world.leases("access_control", "access_control_2")
         grant = self._scene.world.attempt(act)
         if isinstance(grant, grants_pb2.Grant):
             if overdue:
@@ -159,7 +159,7 @@ class Engineers:
             grant_id=known.grant.grant_id, organization_id=organization_id, detail=detail
         )
         if self._seed.random() < 0.9:  # else with what processes know, however old that is
-            world.leases("logging", "logging_2", "access_control")
+            world.leases("logging", "logging_2", "access_control", "access_control_2")
         before, logged = self._scene.now, self._logged()
         records: list[Any] = []
 

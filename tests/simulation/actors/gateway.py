@@ -36,6 +36,16 @@ class Gateway:
         self._send(batch, process)
         return batch
 
+    def sends_one(self, organization: Organization) -> SentRecord:
+        """One record of this moment, through one process of logging; it is stored."""
+        now = self._scene.now
+        sent = SentRecord(new_record_id(now), organization.organization_id, now, now, "a text", END_USERS[0])
+        self._scene.model.records[sent.record_id] = sent
+        self._scene.world.leases()
+        self._send([sent], "logging")
+        assert sent.stored
+        return sent
+
     def repeats(self, batch: list[SentRecord]) -> None:
         """The same records once more."""
         self._send(batch)
@@ -63,7 +73,7 @@ class Gateway:
         world = self._scene.world
         process = process or self._seed.choice(("logging", "logging_2"))
         if self._seed.random() < 0.8:  # else with what it knows, however old that is
-            world.leases(process, "access_control")
+            world.leases(process, "access_control", "access_control_2")
         request = ingest_pb2.RecordInteractionsRequest(
             interactions=[
                 interactions_pb2.Interaction(

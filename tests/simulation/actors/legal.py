@@ -54,7 +54,7 @@ class Legal:
             hold = self._holds("lena").PlaceHold(request).hold
             return self._holds("luca").ConfirmHold(holds_pb2.ConfirmHoldRequest(hold_id=hold.hold_id)).hold
 
-        self._scene.world.leases("access_control")
+        self._scene.world.leases("access_control", "access_control_2")
         hold = self._scene.world.attempt(placed)
         if isinstance(hold, holds_pb2.Hold):
             lost = set(hold.lost)
@@ -153,7 +153,7 @@ class Legal:
                 holds_pb2.ReleaseHoldRequest(hold_id=hold.hold_id, reason="matter closed")
             )
 
-        self._scene.world.leases("access_control")
+        self._scene.world.leases("access_control", "access_control_2")
         hold.released = isinstance(self._scene.world.attempt(release), holds_pb2.ReleaseHoldResponse)
 
     def sets_term(self) -> None:

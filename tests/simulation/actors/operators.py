@@ -23,7 +23,7 @@ class Operators:
                 self._scene.power("olga", "omar", roles_pb2.POWER_ROLE_ASSIGNMENT)
                 return self._directory("olga").EndRole(request)
 
-            self._scene.world.leases("access_control")
+            self._scene.world.leases("access_control", "access_control_2")
             answer = self._scene.world.attempt(taken)
             if isinstance(answer, directory_pb2.EndRoleResponse):
                 for known in self._scene.model.grants.values():
@@ -38,7 +38,7 @@ class Operators:
             (person_id,) = self._scene.world.databases.looks.rows(
                 "access_control", "SELECT person_id FROM people WHERE email = 'elias@vendor.example'"
             )[0]
-            self._scene.world.leases("access_control")
+            self._scene.world.leases("access_control", "access_control_2")
             self._scene.power("olga", "omar", roles_pb2.POWER_ROLE_ASSIGNMENT)
             self._scene.power("omar", "olga", roles_pb2.POWER_ROLE_ASSIGNMENT)
             proposed = self._directory("olga").AssignRole(

@@ -101,8 +101,8 @@ class Log:
         )
         return audit_pb2.ListEntriesResponse(entries=entries, head=self.head(leaves), end=end, complete=True)
 
-    def certificate(self) -> dict[str, Any]:
-        body: dict[str, Any] = {"certificate_id": "certificate_1", "organization_id": ORG, "removed": 3}
+    def certificate(self, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        body = body or {"certificate_id": "certificate_1", "organization_id": ORG, "removed": 3}
         digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
         logged: dict[str, Any] = {"organization_id": ORG, "facts": {"certificate_sha256": digest}}
         page = to_document(self.page([rfc8785.dumps(logged)]))

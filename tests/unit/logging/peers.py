@@ -34,6 +34,7 @@ from shared.inprocess import InProcess
 from shared.redaction import Secret
 from shared.service import Registrar, Service
 from tests.support.clocks import ManualClock
+from tests.support.own_entries import listed
 
 ORG, ZDR, PRIVATE, OTHER = (f"org_{letter * 26}" for letter in "azpx")
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -279,7 +280,12 @@ class Peers(
     ) -> audit_pb2.AppendEntriesResponse:
         self._called("AppendEntries")
         self.audited.extend(request.entries)
-        return audit_pb2.AppendEntriesResponse()
+        return audit_pb2.AppendEntriesResponse(position=len(self.audited))
+
+    def ListOwnEntries(
+        self, request: audit_pb2.ListOwnEntriesRequest, context: grpc.ServicerContext
+    ) -> audit_pb2.ListOwnEntriesResponse:
+        return listed(self.audited, request)
 
     # Safety review.
 

@@ -222,3 +222,52 @@ def test_bad_input_gets_a_named_reason_and_nothing_goes(world: World) -> None:
     erase(world, at)
     assert reason_of(lambda: ask(world, at - timedelta(days=1))) == "CONFLICT"
     assert reason_of(lambda: ask(world, at, organization_id=OTHER)) == "CONFLICT"
+
+
+# --- what a contract's term keeps beyond its day ---------------------------------------------------------------------------------
+
+
+def kept_by_term(world: World, *held: str) -> None:
+    """Two records of before that a longer term keeps in `retained`, their day dropped. held: texts of those that a hold keeps too."""
+    records = {text: said(world, text) for text in ("one", "two")}
+    world.record(*records.values())
+    for text in held:
+        hold(world, HOLD, records[text].record_id)
+    world.peers.set_rule(ORG, days=60)
+    world.travel(timedelta(days=31))
+    world.lifecycle.DropExpired(
+        lifecycle_pb2.DropExpiredRequest(
+            run_id="run_" + "r" * 26, day=DAY.isoformat(), keep_organization_ids=[ORG]
+        )
+    )
+    assert rows(world, interactions, retained) == [0, 2]
+    assert sorted(words(world)) == ["one", "two"]
+
+
+def sealed(world: World) -> int:
+    """How many kept rows have anything that opens."""
+    opens = retained.c.content.is_not(None) | retained.c.sealed_data_key.is_not(None)
+    with world.database.transaction() as tx:
+        return len(
+            tx.execute(select(retained.c.record_id).where(opens | retained.c.data_key_id.is_not(None))).all()
+        )
+
+
+def test_content_that_a_term_keeps_goes_and_its_log_data_stays_for_the_term(world: World) -> None:
+    kept_by_term(world)
+    erasure = erase(world, into_force(world))
+    assert (erasure.removed["contents"], erasure.held) == (2, 0)
+    assert (rows(world, retained), sealed(world)) == ([2], 0)
+    assert not words(world)
+    assert [(records, filled) for _, _, records, filled, _ in stored_days(world)] == [(2, 0)]
+
+
+def test_content_that_a_term_and_a_hold_keep_goes_when_the_hold_ends(world: World) -> None:
+    kept_by_term(world, "two")
+    erasure = erase(world, into_force(world))
+    assert (erasure.removed["contents"], erasure.held) == (1, 1)
+    assert (words(world), sealed(world)) == (["two"], 1)
+    assert release(world, HOLD) == 0  # the row stays for its term
+    assert (rows(world, retained), sealed(world)) == ([2], 0)
+    assert not words(world)
+    assert (status(world).held, list(status(world).holds)) == (0, [])

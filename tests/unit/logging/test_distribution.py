@@ -130,7 +130,13 @@ def test_usage_is_folded_of_whom_nobody_closes_and_waits_for_nobody(world: World
 def test_every_table_has_its_place() -> None:
     places = {name: distribution.place_of(table) for name, table in metadata.tables.items()}
     on_coordinator = {name for name, place in places.items() if place is Place.COORDINATOR}
-    assert on_coordinator == {"outbox", "analytics_keys", "analytics_usage", "analytics_cells"}
+    assert on_coordinator == {
+        "audit_position",
+        "outbox",
+        "analytics_keys",
+        "analytics_usage",
+        "analytics_cells",
+    }
     everywhere = {name for name, place in places.items() if place is Place.EVERYWHERE}
     assert everywhere == {"day_fences", "disclosed_holds", "dropped_days", "released_holds", "removals"}
     assert places["interactions"] is Place.SHARD

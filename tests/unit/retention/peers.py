@@ -32,6 +32,7 @@ from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
 from shared.ids import record_day, record_time
 from shared.service import Registrar, Service
+from tests.support.own_entries import listed
 
 
 class Nobody:
@@ -509,7 +510,12 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
     ) -> audit_pb2.AppendEntriesResponse:
         for entry in request.entries:
             self.entries.setdefault(entry.entry_id, entry)
-        return audit_pb2.AppendEntriesResponse()
+        return audit_pb2.AppendEntriesResponse(position=len(self.entries))
+
+    def ListOwnEntries(
+        self, request: audit_pb2.ListOwnEntriesRequest, context: Any
+    ) -> audit_pb2.ListOwnEntriesResponse:
+        return listed(list(self.entries.values()), request)
 
     def GetInclusionProof(
         self, request: audit_pb2.GetInclusionProofRequest, context: Any

@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from sqlalchemy import delete, update
 
 from kept.access_control.v1 import audit_pb2
 from kept.retention.v1 import certificates_pb2, erasures_pb2
@@ -22,6 +23,7 @@ from services.retention import certificates, signing
 from services.retention.certificates import CONTEXT, CertifiedDay, HoldNamed, Receipt, Statement
 from services.retention.destructions import Destruction
 from services.retention.rules import RuleInForce
+from services.retention.store import tables
 from shared.config import ConfigError
 from shared.errors import Reason
 from shared.identity import Caller, CallerKind
@@ -223,3 +225,39 @@ def test_a_new_key_signs_on_and_the_old_one_stays_published(world: World) -> Non
         certificates_pb2.ListSigningKeysRequest()
     )
     assert [key.key_id for key in keys.keys][1:] == [old.key_id]
+
+
+def test_a_certificate_that_was_lost_with_a_database_is_signed_once_more_and_says_so(world: World) -> None:
+    lost = certified(world, ONE, "claim-one")
+    [said] = world.entries("certificate.signed")
+    first = opened(world, lost)
+    with world.database.transaction() as tx:  # as in a backup of the moment before it was certified
+        tx.execute(delete(tables.certificates))
+        tx.execute(update(tables.erasures).values(state="CERTIFYING", ended_at=None, is_complete=False))
+    world.clock.advance(timedelta(hours=1))
+    world.settle(30, until=lambda: len(world.entries("erasure.ended")) == 2)
+    [kept, repeated] = world.entries("certificate.signed")
+    assert kept == said  # what customers have seen in the log is as it was
+    again = opened(world, repeated.facts["certificate_id"])
+    assert again["body"]["repeats"] == lost
+    assert repeated.facts["certificate_sha256"] == hashlib.sha256(rfc8785.dumps(again["body"])).hexdigest()
+    apart = {"certificate_id", "signed_at", "repeats"}
+    assert {name: value for name, value in again["body"].items() if name not in apart} == {
+        name: value for name, value in first["body"].items() if name not in apart
+    }
+    [key] = (
+        world.certificates(Caller(CallerKind.PUBLIC))
+        .ListSigningKeys(certificates_pb2.ListSigningKeysRequest())
+        .keys
+    )
+    verify(key.public_key, again["body"], base64.b64decode(again["signature"]))
+    listed = world.certificates(admin(ONE)).ListCertificates(
+        certificates_pb2.ListCertificatesRequest(organization_id=ONE)
+    )
+    assert [each.certificate_id for each in listed.certificates] == [repeated.facts["certificate_id"]]
+
+
+def opened(world: World, certificate_id: str) -> Any:
+    """The envelope that its organization's admin gets."""
+    request = certificates_pb2.GetCertificateRequest(certificate_id=certificate_id)
+    return json.loads(world.certificates(admin(ONE)).GetCertificate(request).envelope)

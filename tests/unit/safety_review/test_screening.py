@@ -133,13 +133,15 @@ def test_a_crash_between_commit_and_answer_changes_nothing(url: str) -> None:
 
 
 def test_a_crash_before_the_commit_leaves_nothing(url: str) -> None:
-    crashing = True
+    crashing = False
 
     def on_commit(when: str) -> None:
         if crashing and when == "before":
             raise SystemError("the process dies here")
 
     world = World(url, on_commit=on_commit)
+    world.run_jobs()  # its gate is open
+    crashing = True
     record = world.record(CANARY)
     with pytest.raises(KeptError):
         world.screen(record)
@@ -304,6 +306,7 @@ def test_holds_wait_while_retention_is_down(world: World) -> None:
 
 def test_the_same_records_on_many_streams_at_once_are_flagged_once(world: World) -> None:
     records = [world.record(text) for text in (CANARY, PHISHING, "Good morning.") * 4]
+    world.run_jobs()  # its gate is open
     orders = [records, records[::-1], records[6:] + records[:6], records[3:] + records[:3]]
     with ThreadPoolExecutor(len(orders)) as threads:
         verdicts = list(threads.map(lambda order: world.screen(*order), orders))

@@ -45,6 +45,7 @@ from shared.inprocess import InProcess
 from shared.redaction import Secret
 from shared.service import Registrar, Service
 from tests.support.clocks import ManualClock
+from tests.support.own_entries import listed
 
 ACME: Final = "org_" + "a" * 26
 BETA: Final = "org_" + "b" * 26
@@ -145,7 +146,12 @@ class Peers(
         self, request: audit_pb2.AppendEntriesRequest, context: Any
     ) -> audit_pb2.AppendEntriesResponse:
         self.entries += request.entries
-        return audit_pb2.AppendEntriesResponse(appended=len(request.entries))
+        return audit_pb2.AppendEntriesResponse(appended=len(request.entries), position=len(self.entries))
+
+    def ListOwnEntries(
+        self, request: audit_pb2.ListOwnEntriesRequest, context: Any
+    ) -> audit_pb2.ListOwnEntriesResponse:
+        return listed(self.entries, request)
 
     def OpenCase(self, request: authz_pb2.OpenCaseRequest, context: Any) -> authz_pb2.OpenCaseResponse:
         self._take(self.cases, request)

@@ -277,7 +277,7 @@ def test_an_organization_that_is_erased_meanwhile_is_let_go(world: World) -> Non
         [claimed] = store.claim_to_look(tx, now, now, 10)
         assert store.erase(tx, admin.organization_id) == 1
     [job] = [job for job in world.service.jobs if job.name == "subject_requests"]
-    subject_requests = job.step.__self__  # type: ignore[attr-defined]
+    subject_requests = job.step.__wrapped__.__self__  # type: ignore[attr-defined]
     subject_requests._look(claimed)
     assert len(world.peers.subjects) == 1, "retention was asked already"
     assert "subject_request.handed_over" not in world.kinds(admin.organization_id)

@@ -47,6 +47,7 @@ from shared.inprocess import InProcess
 from shared.redaction import Secret
 from shared.service import Registrar, Service
 from tests.support.clocks import ManualClock
+from tests.support.own_entries import listed
 
 PASSWORD: Final = "correct horse battery"
 ERASURE: Final = "erasure_" + "0" * 26
@@ -101,6 +102,8 @@ class Peers(
     failing: KeptError | None = None
     # Whether retention's answer about an end user gets lost on its way.
     losing: bool = False
+    # Whether the audit log tells nobody of own entries.
+    is_log_down: bool = False
 
     def Check(self, request: authz_pb2.CheckRequest, context: Any) -> authz_pb2.CheckResponse:
         return authz_pb2.CheckResponse(person_id=request.token)
@@ -109,7 +112,14 @@ class Peers(
         self, request: audit_pb2.AppendEntriesRequest, context: Any
     ) -> audit_pb2.AppendEntriesResponse:
         self.entries += request.entries
-        return audit_pb2.AppendEntriesResponse(appended=len(request.entries))
+        return audit_pb2.AppendEntriesResponse(appended=len(request.entries), position=len(self.entries))
+
+    def ListOwnEntries(
+        self, request: audit_pb2.ListOwnEntriesRequest, context: Any
+    ) -> audit_pb2.ListOwnEntriesResponse:
+        if self.is_log_down:
+            raise peer_unavailable("access_control")
+        return listed(self.entries, request)
 
     def SyncMember(
         self, request: directory_pb2.SyncMemberRequest, context: Any
@@ -176,12 +186,15 @@ class Stubs:
 
 
 class World:
-    """One settings service with everything around it."""
+    """One settings service with everything around it. beside: one whose clock and peers it shares."""
 
-    def __init__(self, url: str, *, grace_days: int = 14, **configured: Any) -> None:
-        self.clock = ManualClock()
+    def __init__(
+        self, url: str, *, grace_days: int = 14, beside: "World | None" = None, **configured: Any
+    ) -> None:
+        self.clock: ManualClock = ManualClock() if beside is None else beside.clock
         self.database = Database(url)
-        self.peers = Peers()  # type: ignore[abstract]  # the stubs ask for every method
+        own = Peers()  # type: ignore[abstract]  # the stubs ask for every method
+        self.peers: Peers = own if beside is None else beside.peers
         self._url = url
         played = InProcess(Service(self.peers.register, (), _Nobody()))
         here = "127.0.0.1:1"

@@ -46,10 +46,14 @@ def test_it_names_every_column_of_a_service_and_no_other(service: str) -> None:
 
 
 def test_content_is_where_it_may_be_and_nowhere_else() -> None:
-    """Prompts and generations are in two columns, and they are bytes: sealed."""
+    """Prompts and generations are in these columns, and they are bytes: sealed."""
     content = [(one.service, one.table, one.column) for one in INVENTORY.columns() if one.kind == "content"]
-    assert ("logging", "confidential_rows", "content") in content
-    assert {table for _, table, _ in content} == {"confidential_rows", "interactions", "retained"}
+    assert content == [
+        ("logging", "confidential_rows", "content"),
+        ("logging", "interactions", "content"),
+        ("logging", "retained", "content"),
+        ("safety_review", "evaluation_items", "sealed"),
+    ]
     for service, table, column in content:
         assert isinstance(metadata_of(service).tables[table].columns[column].type, LargeBinary)
 

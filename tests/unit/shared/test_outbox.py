@@ -39,8 +39,9 @@ class Peer:
     def take(self, payload: bytes) -> None:
         self._take([lease_pb2.Lease.FromString(payload).version])
 
-    def append(self, request: audit_pb2.AppendEntriesRequest) -> None:
+    def append(self, request: audit_pb2.AppendEntriesRequest) -> audit_pb2.AppendEntriesResponse:
         self._take([int(entry.entry_id) for entry in request.entries])
+        return audit_pb2.AppendEntriesResponse()
 
 
 class Parts:

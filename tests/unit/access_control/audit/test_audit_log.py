@@ -48,7 +48,7 @@ def happened(vault: Vault, organization_id: str = ORG, **facts: str) -> audit_pb
 
 
 def log(vault: Vault, *entries: audit_pb2.AuditEntry) -> int:
-    return vault.audit_log.append_all(entries, "logging")
+    return vault.audit_log.append_all(entries, "logging")[0]
 
 
 def export(vault: Vault, organization_id: str = ORG, after: int = 0, page_size: int = 500) -> dict[str, Any]:

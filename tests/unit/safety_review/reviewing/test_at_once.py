@@ -77,6 +77,7 @@ def test_two_reports_at_once_are_one_case(world: World) -> None:
         )
         return lambda: world.reviewer(number).OpenCase(request)
 
+    world.run_jobs()  # its gate is open
     assert _outcomes(report(1), report(2), report(3)) == ["done"] * 3
     (case,) = world.cases()
     assert len(case.flags) == 3

@@ -1,0 +1,122 @@
+"""A deletion certificate as a PDF of one page with the signed JSON attached (ISO 32000-1 §7.11.4), and such a PDF read back.
+
+Written by fpdf2, read by pypdf. The same certificate gives the same page wherever it is made, so a page can be held against it.
+"""
+
+import json
+from datetime import datetime
+from io import BytesIO
+from typing import Any, Final
+
+from fpdf import FPDF
+from fpdf.enums import WrapMode
+from pypdf import PageObject, PdfReader
+from pypdf.errors import PyPdfError
+
+from kept.evidence.certificate_page import ATTACHED, Room, Section, sections
+from kept.evidence.verdicts import Evidence, EvidenceError, canonical
+
+# From a page that shows all to one that shows the figures alone; the first that fits is it.
+_ROOMS: Final = (
+    Room(40, 2000),
+    Room(20, 1000),
+    Room(10, 600),
+    Room(5, 400),
+    Room(2, 250),
+    Room(1, 150),
+    Room(0, 80),
+)
+# Millimetres on A4, and points.
+_LABEL: Final = 38.0
+_LINE: Final = 3.6
+_FONT: Final = 7.5
+
+
+def write_pdf(envelope: Any) -> bytes:
+    """The PDF of a certificate. Raises EvidenceError for what is no certificate. Verifies nothing: what it shows is what it got."""
+    envelope = json.loads(canonical(envelope, "the certificate"))  # whatever order its fields came in
+    for room in _ROOMS:
+        pdf = _page(envelope, sections(envelope, room))
+        if pdf.page == 1:
+            return bytes(pdf.output())
+    raise EvidenceError(
+        "The certificate does not fit one page: a single fact of it is longer than any we sign."
+    )
+
+
+def read_pdf(content: bytes) -> Any:
+    """The certificate that is attached to a PDF, still to be verified.
+
+    Raises EvidenceError for a file that is no such PDF, or whose page says anything else than what is attached: a true certificate under a
+    page of somebody else's would be believed.
+    """
+    try:
+        reader = PdfReader(BytesIO(content), strict=True)
+        attached = list(reader.attachments.get(ATTACHED, []))
+        pages = [_shown(page) for page in reader.pages]
+    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OSError):
+        raise EvidenceError("The file cannot be read as a PDF.") from None
+    if len(attached) != 1:
+        raise EvidenceError(
+            f"No certificate is attached to the PDF: {ATTACHED} is missing, or there several times."
+        )
+    try:
+        envelope = json.loads(attached[0])
+    except (ValueError, RecursionError):
+        raise EvidenceError(f"{ATTACHED} in the PDF is no JSON.") from None
+    if pages != [_shown(page) for page in PdfReader(BytesIO(write_pdf(envelope))).pages]:
+        raise EvidenceError(
+            f"The page says something else than the certificate that is attached to it; trust {ATTACHED} alone."
+        )
+    return envelope
+
+
+def _shown(page: PageObject) -> tuple[str, int, int]:
+    """What a reader of a page sees: its text, and how many notes and pictures lie on it."""
+    return page.extract_text(), len(page.annotations or ()), len(page.images)
+
+
+def _page(envelope: Any, shown: list[Section]) -> FPDF:
+    body = Evidence(envelope, "the certificate").nested("body")
+    pdf = FPDF(format="A4")
+    pdf.str_alias_nb_pages = ""  # nothing in a text stands for a number of pages
+    pdf.set_margin(14)
+    pdf.set_auto_page_break(True, 12)
+    pdf.set_title(f"Certificate of deletion {_latin(body.text('certificate_id'))}")
+    pdf.set_creation_date(_signed_at(body))
+    pdf.add_page()
+    pdf.set_font("Helvetica", "B", 14)
+    pdf.cell(0, 8, "Certificate of deletion", new_x="LMARGIN", new_y="NEXT")
+    for section in shown:
+        pdf.set_font("Helvetica", "B", 9)
+        pdf.cell(0, 6, section.title, new_x="LMARGIN", new_y="NEXT")
+        for label, text in section.lines:
+            pdf.set_font("Helvetica", "", _FONT)
+            pdf.cell(_LABEL, _LINE, label)
+            pdf.multi_cell(
+                0, _LINE, _latin(text), align="L", new_x="LMARGIN", new_y="NEXT", wrapmode=WrapMode.CHAR
+            )
+    pdf.embed_file(
+        bytes=canonical(envelope, "the certificate"),
+        basename=ATTACHED,
+        desc="The signed certificate with its proof",
+        creation_date=_signed_at(body),
+        modification_date=_signed_at(body),
+        mime_type="application/json",
+        associated_file_relationship="Source",
+        compress=True,
+    )
+    return pdf
+
+
+def _signed_at(body: Evidence) -> datetime:
+    try:
+        return datetime.fromisoformat(body.text("signed_at"))
+    except ValueError:
+        raise EvidenceError("signed_at of the certificate is no instant.") from None
+
+
+def _latin(text: str) -> str:
+    """The built-in fonts of PDF have the letters of Latin-1; any other is written as its code point, as is what does not print."""
+    printable = "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
+    return printable.encode("latin-1", "backslashreplace").decode("latin-1")

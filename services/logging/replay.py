@@ -1,0 +1,158 @@
+"""What logging makes up for from the audit log when its database was restored to an older state (shared.outbox.replay): nothing that was
+dropped or erased since may be read again, nothing that was held since may be dropped.
+
+Its own entries tell which days were dropped, what of them terms keep longer and what shorter ones took, which organizations and which
+content were erased, what was held and let go. Which records were an erased end user's they do not say, on purpose; access control knows
+as long as it matters, until the keys of their days are destroyed, and is asked for them.
+
+Whom a hold on one end user's records is about they do not say either. What it kept they name, record by record; for what comes later it
+stands on everybody's records of its days until retention's next look names the end user (store.standing_holds.stand): too much is held
+for that while, never too little.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from itertools import groupby
+from typing import Final
+from uuid import UUID
+
+from kept.access_control.v1 import audit_pb2, keys_pb2
+from services.logging import content_erasures
+from services.logging.store import Tx, standing_holds, stripes, subjects, terms
+from services.logging.store import content_erasures as contents
+from services.logging.store import retention as store
+from services.logging.store.standing_holds import Standing
+from services.logging.usage.periods import Periods
+from shared.database import Database
+from shared.outbox.replay import Apply
+
+# Rows that one statement copies or takes away.
+_AT_ONCE: Final = 10_000
+
+ListWithheld = Callable[[keys_pb2.ListWithheldRecordsRequest], keys_pb2.ListWithheldRecordsResponse]
+
+
+def _at(entry: audit_pb2.AuditEntry) -> datetime:
+    return entry.occurred_at.ToDatetime(tzinfo=UTC)
+
+
+def applies(periods: Periods) -> dict[str, Apply]:
+    """By kind of entry."""
+
+    def erased(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+        organization_id, erasure_id = entry.organization_id, entry.subjects[0]
+        stripes.close_organization(tx, organization_id, _at(entry))
+        if store.receipt(tx, organization_id, erasure_id) is None:
+            store.erase(tx, organization_id, erasure_id, _at(entry))
+            periods.forget_organization(tx, organization_id)
+
+    return {
+        "rows.held": _held,
+        "rows.released": _released,
+        "rows.kept": _kept,
+        "rows.removed": _removed,
+        "partition.dropped": _dropped,
+        "content.fenced": _content_fenced,
+        "content.erased": _content_erased,
+        "organization.erased": erased,
+    }
+
+
+def _held(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    hold_id, *names = entry.subjects
+    if store.lock_hold(tx, hold_id):
+        return
+    stripes.take(tx, entry.organization_id)
+    kind = int(entry.facts["hold_kind"]) if "hold_kind" in entry.facts else None
+    if "low" in entry.facts:
+        low, high = bytes.fromhex(entry.facts["low"]), bytes.fromhex(entry.facts["high"])
+        standing_holds.stand(tx, Standing(hold_id, entry.organization_id, low, high, "", kind))
+    if names:
+        store.hold(tx, hold_id, entry.organization_id, [UUID(name).bytes for name in names], kind)
+
+
+def _released(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    hold_id = entry.subjects[0]
+    store.lock_hold(tx, hold_id)
+    store.bury_hold(tx, hold_id)
+    standing_holds.forget(tx, hold_id)
+    stripes.take(tx, entry.organization_id)
+    store.note_removed(tx, hold_id, store.release(tx, hold_id, entry.organization_id))
+
+
+# --- days ------------------------------------------------------------------------------------------------------------------------
+
+
+def _kept(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    """What a longer term keeps has to leave the partition before the entry comes that drops it."""
+    day = date.fromisoformat(entry.facts["day"])
+    if store.is_dropped(tx, day):
+        return
+    stripes.take(tx, entry.organization_id)
+    after: UUID | None = None
+    while (after := terms.keep(tx, entry.organization_id, day, after, _AT_ONCE)) is not None:
+        pass
+
+
+def _removed(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    organization_id, day = entry.organization_id, date.fromisoformat(entry.facts["day"])
+    stripes.take(tx, organization_id)
+    counted = [one for one in store.counts_of_day(tx, day) if one.organization_id == organization_id]
+    while terms.take(tx, organization_id, day, _AT_ONCE):
+        pass
+    store.note_dropped(tx, entry.subjects[0], counted)
+    terms.forget(tx, organization_id, day)
+
+
+def _dropped(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    day = date.fromisoformat(entry.facts["day"])
+    if not store.is_dropped(tx, day):
+        stripes.close_day(tx, day, _at(entry))
+        store.drop_day(tx, day, entry.subjects[0], _at(entry), terms.kept_on(tx, day))
+
+
+# --- content from before zero data retention -------------------------------------------------------------------------------------
+
+
+def _content_fenced(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    erasure_id, before = entry.subjects[0], datetime.fromisoformat(entry.facts["before"])
+    if contents.find(tx, erasure_id) is None:
+        stripes.take(tx, entry.organization_id)
+        bound = content_erasures.fence(before)
+        contents.begin(tx, erasure_id, entry.organization_id, before, bound, _at(entry))
+
+
+def _content_erased(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    stripes.take(tx, entry.organization_id)
+    act = contents.find(tx, entry.subjects[0], lock=True)
+    if act is None or act.is_done:
+        return
+    through_day = content_erasures.last_day_before(act.before)
+    moved = contents.step(tx, act, _AT_ONCE, through_day, _at(entry))
+    while not moved.is_done:
+        moved = contents.step(tx, moved, _AT_ONCE, through_day, _at(entry))
+    counted = (int(entry.facts[name]) for name in ("contents", "data_keys", "unscreened"))
+    contents.correct(tx, act.erasure_id, *counted)
+
+
+def finish(database: Database, list_withheld: ListWithheld) -> Callable[[], None]:
+    """What follows once all is taken over: rows of erased end users go, but what holds keep."""
+
+    def remove_withheld() -> None:
+        for page in _pages(list_withheld):
+            for organization_id, records in groupby(page, lambda one: one.organization_id):
+                with database.transaction() as tx:
+                    stripes.take(tx, organization_id)
+                    subjects.remove(tx, organization_id, [UUID(bytes=one.record_id) for one in records])
+
+    return remove_withheld
+
+
+def _pages(list_withheld: ListWithheld) -> Iterator[list[keys_pb2.WithheldRecord]]:
+    request = keys_pb2.ListWithheldRecordsRequest()
+    while True:
+        page = list_withheld(request)
+        yield list(page.records)
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

@@ -1,0 +1,72 @@
+"""A service reads its own entries back, and nobody else's: page by page, in the order of appending, as they were appended."""
+
+import pytest
+from sqlalchemy import update
+
+from kept.access_control.v1 import audit_pb2
+from services.access_control.audit import log as audit_log
+from services.access_control.store import audit as store
+from shared.audit import entry
+from tests.unit.access_control.vault import Vault, make_vault, migrated_vault, vault
+
+__all__ = ["make_vault", "migrated_vault", "vault"]
+
+ORG = "org_" + "a" * 26
+
+
+def made(vault: Vault, number: int, why: str = "") -> audit_pb2.AuditEntry:
+    return entry(
+        "grant.denied",
+        actor="service:test",
+        at=vault.clock.now(),
+        organization_id=ORG if number % 2 else "",
+        subjects=[f"grant_{number}"],
+        facts={"why": why or f"reason {number}"},
+    )
+
+
+def all_of(vault: Vault, service: str, limit: int = 2) -> list[audit_pb2.AuditEntry]:
+    found: list[audit_pb2.AuditEntry] = []
+    after, complete = 0, False
+    while not complete:
+        page = vault.audit_log.own_entries(service, after, limit)
+        assert len(page.entries) <= limit
+        assert all(after < position <= page.position for position, _ in page.entries)
+        found += [one for _, one in page.entries]
+        after, complete = page.position, page.complete
+    return found
+
+
+def test_each_service_gets_its_own_as_they_were_appended(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_log, "_LOOKED_AT", 3)  # pages end within others' entries too
+    mine = [made(vault, number) for number in range(5)]
+    # What somebody writes down does not make it another's.
+    mine.append(made(vault, 6, why='","reported_by":"settings","x":"'))
+    theirs = [made(vault, number) for number in range(10, 20)]
+    for index, one in enumerate(theirs):
+        vault.audit_log.append_all([one], "settings")
+        if index < len(mine):
+            vault.audit_log.append_all([mine[index]], "logging")
+    assert all_of(vault, "logging") == mine
+    assert all_of(vault, "settings") == theirs
+    assert all_of(vault, "retention") == []
+
+
+def test_a_repetition_has_the_position_that_it_had(vault: Vault) -> None:
+    one, other = made(vault, 1), made(vault, 2)
+    assert vault.audit_log.append_all([one], "logging")[0] == 1
+    _, position = vault.audit_log.append_all([one], "logging")
+    appended, later = vault.audit_log.append_all([one, other], "logging")
+    assert appended == 1
+    assert later > position
+    assert [at for at, _ in vault.audit_log.own_entries("logging", 0, 10).entries] == [position, later]
+
+
+def test_what_was_erased_is_left_out(vault: Vault) -> None:
+    one, other = made(vault, 1), made(vault, 2)
+    vault.audit_log.append_all([one, other], "logging")
+    with vault.database.transaction() as tx:
+        tx.execute(update(store.entries).where(store.entries.c.entry_id == one.entry_id).values(body=None))
+    assert all_of(vault, "logging") == [other]

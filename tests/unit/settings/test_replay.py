@@ -1,0 +1,303 @@
+"""A settings database that was restored to an older state: what was withdrawn since is not in force, whoever was removed is not back, and
+until that is so nobody gets an answer."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from kept.access_control.v1 import audit_pb2
+from kept.errors.v1 import reasons_pb2
+from kept.logging.v1 import interactions_pb2
+from kept.options.v1 import roles_pb2
+from kept.settings.v1 import (
+    account_pb2,
+    api_keys_pb2,
+    data_controls_pb2,
+    gateways_pb2,
+    lifecycle_pb2,
+    members_pb2,
+    organizations_pb2,
+    policies_pb2,
+)
+from services.settings import store
+from shared.errors import KeptError
+from shared.outbox import AUDIT
+from tests.support.postgres import FreshDatabase, database_name
+from tests.unit.settings.test_zero_data_retention import ask, decide
+from tests.unit.settings.world import ERASURE, PASSWORD, World, refused
+
+Restore = Callable[[], World]
+
+
+@pytest.fixture
+def back_up(world: World, url: str, fresh_database: FreshDatabase) -> Iterator[Callable[[], Restore]]:
+    """Takes a copy of the database now; what that gives starts a service on it later, beside the same audit log."""
+    with ExitStack() as opened:
+
+        def copy() -> Restore:
+            world.run_jobs()
+            world.database.engine.dispose()
+            backup = fresh_database("backup", template=database_name(url))
+
+            def restore() -> World:
+                world.run_jobs()
+                made = World(backup, beside=world)
+                opened.callback(made.database.close)
+                return made
+
+            return restore
+
+        yield copy
+
+
+def policies_of(world: World) -> dict[str, policies_pb2.OrganizationPolicy]:
+    """What is in force for each organization."""
+    answer = world.peer("logging").policies.ListPolicyChanges(policies_pb2.ListPolicyChangesRequest())
+    return {change.organization.organization_id: change.organization for change in answer.changes}
+
+
+def controls_of(world: World, admin: members_pb2.Member) -> data_controls_pb2.DataControls:
+    request = data_controls_pb2.GetDataControlsRequest(organization_id=admin.organization_id)
+    return world.customer(admin).controls.GetDataControls(request).controls
+
+
+def sign_in(world: World, email: str) -> members_pb2.Member:
+    request = members_pb2.AuthenticateMemberRequest(email=email, password=PASSWORD)
+    return world.peer("issuer").members.AuthenticateMember(request).member
+
+
+def test_controls_and_zero_data_retention_are_as_they_were_and_since_when(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    admin = world.admin()
+    restore = back_up()
+    world.clock.advance(timedelta(hours=1))
+    controls = controls_of(world, admin)
+    world.customer(admin).controls.UpdateDataControls(
+        data_controls_pb2.UpdateDataControlsRequest(
+            organization_id=admin.organization_id,
+            etag=controls.etag,
+            training_allowed=False,
+            require_customer_approval=True,
+        )
+    )
+    request = ask(world, admin)
+    decide(world, 2, request)
+    decided = decide(world, 3, request)
+    world.clock.advance(timedelta(hours=3))
+    restored = restore()
+    again = controls_of(restored, admin)
+    assert again == controls_of(world, admin)
+    assert not again.training_allowed
+    [policy] = policies_of(restored).values()
+    assert policy.zero_data_retention
+    assert policy.require_customer_approval
+    answer = restored.peer("logging").policies.ListPolicyChanges(policies_pb2.ListPolicyChangesRequest())
+    assert (
+        answer.changes[-1].effective_at == decided.effective_at
+    )  # a late record of then keeps no content either
+    consent = policies_pb2.GetConsentHistoryRequest(organization_id=admin.organization_id)
+    assert restored.peer("training").policies.GetConsentHistory(consent) == world.peer(
+        "training"
+    ).policies.GetConsentHistory(consent)
+
+
+def test_receivers_get_the_whole_table_again(world: World, back_up: Callable[[], Restore]) -> None:
+    admin = world.admin()
+    restore = back_up()
+    ask(world, admin)
+    seen = world.peer("logging").policies.ListPolicyChanges(policies_pb2.ListPolicyChangesRequest()).lease
+    assert (
+        not world.peer("logging")
+        .policies.ListPolicyChanges(policies_pb2.ListPolicyChangesRequest(since_version=seen.version))
+        .lease.reset
+    )
+    answer = (
+        restore()
+        .peer("logging")
+        .policies.ListPolicyChanges(policies_pb2.ListPolicyChangesRequest(since_version=seen.version))
+    )
+    assert answer.lease.reset
+    assert answer.lease.complete
+
+
+def test_people_keys_and_gateways_that_were_ended_are_not_back(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    admin = world.admin()
+    colleague, other = world.colleague(admin), world.admin("other")
+    key = (
+        world.customer(admin)
+        .keys.RegisterApiKey(
+            api_keys_pb2.RegisterApiKeyRequest(
+                request_id="register-key",
+                organization_id=admin.organization_id,
+                name="bot",
+                kind=interactions_pb2.API_KEY_KIND_PRODUCTION,
+                fingerprint=b"f" * 32,
+            )
+        )
+        .api_key
+    )
+    world.staff().gateways.RegisterGateway(
+        gateways_pb2.RegisterGatewayRequest(name="edge", all_organizations=True)
+    )
+    restore = back_up()
+    world.clock.advance(timedelta(minutes=1))
+    world.customer(admin).members.RemoveMember(
+        members_pb2.RemoveMemberRequest(member_id=colleague.member_id, etag=colleague.etag)
+    )
+    world.customer(other).members.ChangePassword(
+        members_pb2.ChangePasswordRequest(current_password=PASSWORD, new_password="quite another passphrase")
+    )
+    world.customer(admin).keys.RevokeApiKey(api_keys_pb2.RevokeApiKeyRequest(api_key_id=key.api_key_id))
+    world.staff().gateways.RevokeGateway(gateways_pb2.RevokeGatewayRequest(name="edge"))
+    restored = restore()
+    assert sign_in(restored, admin.email).member_id == admin.member_id
+    for email in (colleague.email, other.email):  # one is gone, the other's old password opens nothing
+        with refused(reasons_pb2.REASON_SIGN_IN_FAILED):
+            sign_in(restored, email)
+    listed = restored.customer(admin).keys.ListApiKeys(
+        api_keys_pb2.ListApiKeysRequest(organization_id=admin.organization_id)
+    )
+    assert [one.HasField("revoked_at") for one in listed.api_keys] == [True]
+    assert not restored.staff().gateways.ListGateways(gateways_pb2.ListGatewaysRequest()).gateways
+    restored.run_jobs()
+    assert [each.member_id for each in world.peers.members][-1] == colleague.member_id
+
+
+def test_an_organization_that_was_erased_is_erased_again(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    admin = world.admin()
+    restore = back_up()
+    retention = world.peer("retention").lifecycle
+    retention.CloseOrganization(
+        lifecycle_pb2.CloseOrganizationRequest(organization_id=admin.organization_id, erasure_id=ERASURE)
+    )
+    world.clock.advance(timedelta(seconds=3))
+    retention.EraseOrganization(
+        lifecycle_pb2.EraseOrganizationRequest(organization_id=admin.organization_id, erasure_id=ERASURE)
+    )
+    restored = restore()
+    found = restored.staff().organizations.GetOrganization(
+        organizations_pb2.GetOrganizationRequest(organization_id=admin.organization_id)
+    )
+    assert found.organization.state == organizations_pb2.ORGANIZATION_STATE_ERASED
+    assert not found.organization.display_name
+    with refused(reasons_pb2.REASON_SIGN_IN_FAILED):
+        sign_in(restored, admin.email)
+    assert policies_of(restored)[admin.organization_id].closed
+
+
+def test_a_deletion_that_was_taken_back_is_not_handed_over(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    admin = world.admin()
+    account = world.customer(admin).account
+    asked = account.RequestAccountDeletion(
+        account_pb2.RequestAccountDeletionRequest(organization_id=admin.organization_id)
+    ).deletion
+    account.ConfirmAccountDeletion(
+        account_pb2.ConfirmAccountDeletionRequest(
+            account_deletion_id=asked.account_deletion_id, confirmation_sentence=asked.confirmation_sentence
+        )
+    )
+    restore = back_up()
+    account.CancelAccountDeletion(
+        account_pb2.CancelAccountDeletionRequest(account_deletion_id=asked.account_deletion_id)
+    )
+    restored = restore()
+    world.clock.advance(timedelta(days=15))
+    restored.run_jobs()
+    assert world.peers.erasures == []
+
+
+def test_a_customer_that_was_entered_since_is_known_by_its_id(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    restore = back_up()
+    admin = world.admin(deployment=organizations_pb2.DEPLOYMENT_PRIVATE)
+    restored = restore()
+    assert policies_of(restored) == policies_of(world)
+    with refused(reasons_pb2.REASON_SIGN_IN_FAILED):
+        sign_in(restored, admin.email)
+
+
+def test_nobody_gets_an_answer_before_and_no_job_runs(world: World, back_up: Callable[[], Restore]) -> None:
+    restore = back_up()
+    admin = world.admin()
+    restored = restore()
+    world.peers.is_log_down = True
+    for _ in range(2):
+        with refused(reasons_pb2.REASON_CATCHING_UP):
+            policies_of(restored)
+        with refused(reasons_pb2.REASON_CATCHING_UP):
+            controls_of(restored, admin)
+    for job in restored.service.jobs:
+        with pytest.raises(KeptError):
+            job.step()
+    world.peers.is_log_down = False
+    world.clock.advance(timedelta(seconds=2))
+    assert policies_of(restored) == policies_of(world)
+    restored.run_jobs()
+    [said] = [one for one in world.peers.entries if one.kind == "database.caught_up"]
+    assert said.facts["service"] == "settings"
+    assert int(said.facts["replayed"]) == 2  # the organization, and its admin's registration
+    # Once is enough, and a service that is as new as the log says nothing.
+    restored.run_jobs()
+    assert [one.kind for one in world.peers.entries].count("database.caught_up") == 1
+
+
+def test_role_changes_are_followed_and_others_hear_of_them(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    admin = world.admin()
+    colleague = world.colleague(admin)
+    restore = back_up()
+    world.customer(admin).members.SetMemberRole(
+        members_pb2.SetMemberRoleRequest(
+            member_id=colleague.member_id, role=roles_pb2.CUSTOMER_ROLE_ADMIN, etag=colleague.etag
+        )
+    )
+    restored = restore()
+    assert sign_in(restored, colleague.email).role == roles_pb2.CUSTOMER_ROLE_ADMIN
+
+
+def test_an_entry_whose_delivery_was_not_noted_is_known(world: World, url: str) -> None:
+    """A process died between the audit log's answer and its own commit: the entry is in both, and nothing is older than anything."""
+    world.admin()
+    with world.database.transaction() as tx:
+        waiting = (
+            tx.execute(select(store.outbox.c.payload).where(store.outbox.c.kind == AUDIT)).scalars().all()
+        )
+    world.peers.entries += [audit_pb2.AuditEntry.FromString(payload) for payload in waiting]
+    another = World(url, beside=world)
+    assert policies_of(another) == policies_of(world)
+    another.run_jobs()
+    assert waiting
+    assert "database.caught_up" not in {one.kind for one in world.peers.entries}
+    another.database.close()
+
+
+def test_a_database_that_is_put_back_under_a_running_service_closes_it(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    admin = world.admin()
+    back_up()
+    [replay] = [job for job in world.service.jobs if job.name == "replay"]
+    ask(world, admin)
+    world.run_jobs()
+    with world.database.transaction() as tx:  # as if it were the backup, which knows neither
+        tx.execute(update(store.audit_position).values(position=1))
+    world.peers.is_log_down = True
+    with pytest.raises(KeptError):
+        replay.step()
+    with refused(reasons_pb2.REASON_CATCHING_UP):
+        policies_of(world)
+    world.peers.is_log_down = False
+    replay.step()
+    assert policies_of(world)
