@@ -25,7 +25,7 @@ PY := $(VENV)/bin/python
 CODE := $(wildcard services shared clients/kept deploy tests bench protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop demo test test-postgres test-citus fuzz lint deploy-check proto simulate model bench bench-peers \
+.PHONY: help setup run stop demo test test-postgres test-citus fuzz lint deploy-check deploy-proof proto simulate model bench bench-peers \
 	image image-base image-check chaos lock clean
 
 help: ## this list
@@ -74,6 +74,9 @@ lint: setup ## style, types, who may import whom, contracts
 
 deploy-check: setup ## render the Kubernetes overlays, check them against schemas, contracts, metrics and rules
 	@$(PY) -m deploy.check
+
+deploy-proof: setup ## run what the overlays deploy, as containers on this machine (root, podman, make image before)
+	@$(PY) -m deploy.proof
 
 proto: setup ## compile the contracts again, changed or not
 	@$(PY) protos/generate.py --force

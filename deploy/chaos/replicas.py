@@ -153,7 +153,7 @@ class Containers:
         """Keeps what it logged, and removes it."""
         container = self._container(replica)
         try:
-            log = self._engine.run("logs", container)
+            log = self._engine.run("logs", container, errors=True)
             with self._layout.log(replica.name).open("a") as kept:
                 kept.write(log)
             self._engine.run("rm", "--force", container)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.parser import HeaderParser
@@ -46,13 +47,16 @@ class Package:
 
 def wheels(site_packages: Path, lock: str) -> list[Package]:
     """What is installed in a folder. Raises NotLocked unless the lock names each in that very version."""
-    pinned = {_normal(name): version for name, version in _PINNED.findall(lock)}
+    pinned: dict[str, set[str]] = defaultdict(set)  # several, where Pythons take different ones
+    for name, version in _PINNED.findall(lock):
+        pinned[_normal(name)].add(version)
     found = []
     for folder in sorted(site_packages.glob("*.dist-info")):
         headers = HeaderParser().parsestr((folder / "METADATA").read_text(encoding="utf-8"))
         name, version = _normal(headers["Name"]), headers["Version"]
-        if pinned.get(name) != version:
-            raise NotLocked(f"{name} {version} is installed; the lock says {pinned.get(name, 'nothing')}")
+        if version not in pinned[name]:
+            said = " or ".join(sorted(pinned[name])) or "nothing"
+            raise NotLocked(f"{name} {version} is installed; the lock says {said}")
         found.append(Package("pypi", name, version))
     return sorted(found)
 

@@ -34,14 +34,17 @@ class Engine:
                 return cls(name, dict(os.environ) | (_podman_settings(home) if name == "podman" else {}))
         return None
 
-    def run(self, *arguments: str, patience: float = 600.0, given: bytes | None = None) -> str:
-        """Runs one command to its end and gives what it printed. Raises EngineError."""
+    def run(
+        self, *arguments: str, patience: float = 600.0, given: bytes | None = None, errors: bool = False
+    ) -> str:
+        """Runs one command to its end and gives what it printed, on standard error too if `errors`. Raises EngineError."""
         try:
             done = subprocess.run(
                 [self.name, *arguments],
                 input=given,
                 stdin=subprocess.DEVNULL if given is None else None,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if errors else subprocess.PIPE,
                 env=dict(self.environment),
                 timeout=patience,
                 check=False,
@@ -49,7 +52,9 @@ class Engine:
         except subprocess.TimeoutExpired:
             raise EngineError(f"{self.name} {arguments[0]} was not finished after {patience:.0f} s") from None
         if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace")
+            said = (done.stderr or b"").decode(errors="replace").strip() or done.stdout.decode(
+                errors="replace"
+            )
             last = "\n".join(said.strip().splitlines()[-12:])
             raise EngineError(f"{self.name} {' '.join(arguments[:2])} ended with {done.returncode}:\n{last}")
         return done.stdout.decode()

@@ -8,6 +8,7 @@ pose as a server. Certificates keep real time, whatever the stack's clock says.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -76,11 +77,32 @@ class Authority:
         self._renew(identity, name, serves, life)
         return identity
 
-    def _renew(self, identity: Identity, name: str, serves: bool, life: timedelta) -> None:
+    def sign(
+        self,
+        subject: str,
+        names: Iterable[x509.GeneralName],
+        usages: Iterable[x509.ObjectIdentifier],
+        life: timedelta,
+    ) -> tuple[bytes, bytes]:
+        """A new certificate with exactly these names and extended usages, and its key, both as PEM; nothing is
+        kept."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._signed(name, identity.spiffe_id, key.public_key(), serves=serves, life=life)
-        private_files.write(identity.key, _pem(key))
-        private_files.write(identity.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+        certificate = self._signed(subject, key.public_key(), list(names), list(usages), life)
+        return certificate.public_bytes(serialization.Encoding.PEM), _pem(key)
+
+    def _renew(self, identity: Identity, name: str, serves: bool, life: timedelta) -> None:
+        names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(identity.spiffe_id)]
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
+        if serves:
+            usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
+            names += [
+                x509.DNSName("localhost"),
+                x509.DNSName(f"{name.replace('_', '-')}.{self._trust_domain}"),
+                x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+            ]
+        certificate, key = self.sign(name, names, usages, life)
+        private_files.write(identity.key, key)
+        private_files.write(identity.certificate, certificate)
 
     def _is_good(self, identity: Identity) -> bool:
         if not (identity.certificate.exists() and identity.key.exists()):
@@ -111,27 +133,17 @@ class Authority:
 
     def _signed(
         self,
-        name: str,
-        spiffe_id: str,
+        subject: str,
         public_key: ec.EllipticCurvePublicKey,
-        *,
-        serves: bool,
+        names: list[x509.GeneralName],
+        usages: list[x509.ObjectIdentifier],
         life: timedelta,
     ) -> x509.Certificate:
         authority_key = serialization.load_pem_private_key(self._key_file.read_bytes(), password=None)
         assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
-        names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(spiffe_id)]
-        usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
-        if serves:
-            usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
-            names += [
-                x509.DNSName("localhost"),
-                x509.DNSName(f"{name.replace('_', '-')}.{self._trust_domain}"),
-                x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-            ]
         issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
         return (
-            _builder(_name(name), self._certificate.subject, public_key, life)
+            _builder(_name(subject), self._certificate.subject, public_key, life)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)

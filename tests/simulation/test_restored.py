@@ -45,8 +45,8 @@ def scene(postgres_server: TestServer, tmp_path: Path) -> Iterator[Scene]:
 
 class Story:
     """Four customers with records of three end users each: one gets a longer term and chooses zero data retention with the erasure of what
-    was logged, one leaves, one has an end user erased and all of another held; a record is held too. All of it after the backup; and a month
-    passes."""
+    was logged, one leaves, one has an end user erased and all of another held; a record is held too. All of it after the backup; and a
+    month passes."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene

@@ -286,6 +286,49 @@ HARDENING: list[Case] = [
         "no secret stands",
     ),
 ]
+BACKUPS: list[Case] = [
+    (
+        f"{COMPONENTS}/backups/schedules.yaml",
+        "  target: primary\n",
+        "",
+        f"{COMPONENTS}/backups/schedules.yaml",
+        "ScheduledBackup access-control-db spec.target",
+        "has to be primary",
+    ),
+    (
+        f"{COMPONENTS}/backups/schedules.yaml",
+        "  cluster:\n    name: retention-db",
+        "  cluster:\n    name: settings-db",
+        f"{COMPONENTS}/backups",
+        "",
+        "no ScheduledBackup is of retention-db",
+    ),
+    (
+        f"{COMPONENTS}/backups/archiving.yaml",
+        "isWALArchiver: true",
+        "isWALArchiver: false",
+        f"{COMPONENTS}/cloudnative-pg",
+        "spec.plugins",
+        "one plugin has to archive the WAL",
+    ),
+    (
+        f"{COMPONENTS}/backups/kustomization.yaml",
+        "value: logging-backups",
+        "value: elsewhere",
+        f"{COMPONENTS}/cloudnative-pg/logging.yaml",
+        "spec.plugins.0.parameters",
+        "there is no ObjectStore 'elsewhere'",
+    ),
+    (
+        f"{COMPONENTS}/backups/object-stores.yaml",
+        "  retentionPolicy: 7d\n",
+        "",
+        f"{COMPONENTS}/backups/object-stores.yaml",
+        "ObjectStore logging-backups spec.retentionPolicy",
+        "for ever is longer",
+    ),
+]
+
 NETWORK: list[Case] = [
     (
         f"{POLICIES}/default.yaml",
@@ -640,7 +683,7 @@ MEASURED: list[Case] = [
 
 @pytest.mark.parametrize(
     "case",
-    [*HARDENING, *NETWORK, *PORTS, *NAMES, *MEASURED],
+    [*HARDENING, *BACKUPS, *NETWORK, *PORTS, *NAMES, *MEASURED],
     ids=lambda case: f"{case[4] or case[0]}: {case[5]}",
 )
 def test_what_breaks_a_rule_is_found_and_named(case: Case) -> None:

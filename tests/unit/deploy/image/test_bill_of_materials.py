@@ -25,6 +25,12 @@ def test_installed_wheels_are_listed_by_the_names_that_the_index_compares(tmp_pa
     ]
 
 
+def test_either_of_two_locked_versions_is_taken(tmp_path: Path) -> None:
+    lock = "numpy==2.4 ; python_full_version < '3.12' \\\nnumpy==2.5 ; python_full_version >= '3.12' \\\n"
+    _installed(tmp_path, "numpy", "2.4")
+    assert wheels(tmp_path, lock) == [Package("pypi", "numpy", "2.4")]
+
+
 @pytest.mark.parametrize(("name", "version"), [("grpcio", "1.2.4"), ("requests", "2.0")])
 def test_what_the_lock_does_not_name_is_refused(tmp_path: Path, name: str, version: str) -> None:
     _installed(tmp_path, name, version)

@@ -1,0 +1,1 @@
+"""Proves, without a cluster, that what the manifests deploy runs: `make deploy-proof`."""
