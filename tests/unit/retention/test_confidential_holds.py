@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 
 from kept.access_control.v1 import audit_pb2
 from kept.retention.v1 import certificates_pb2, contracts_pb2, erasures_pb2, holds_pb2
+from services.retention import replay
 from services.retention.certificates import RESERVATION
 from shared.errors import KeptError, Reason
 from tests.support.contracts import methods
@@ -331,3 +332,29 @@ def test_all_that_an_admin_may_read_here_is_compared() -> None:
         "/kept.retention.v1.CertificateService/ListCertificates",
         "/kept.retention.v1.CertificateService/GetCertificate",
     }
+
+
+def test_a_restored_database_learns_of_it_as_of_a_secret(make_world: Callable[[], World]) -> None:
+    before, restored = make_world(), make_world()
+    hold = secret(before, before.record(ONE, START), before.record(ONE, START))
+    before.settle(3)
+    took_over = [entry for entry in before.audit.entries.values() if entry.kind.startswith("hold.")]
+    kinds = {
+        "hold.placed": replay._hold_placed,
+        "hold.confirmed": replay._changing_hold(replay._confirmed),
+        "hold.activated": replay._changing_hold(replay._settled),
+        "hold.secrecy_reviewed": replay._changing_hold(replay._secrecy_reviewed),
+        "hold.disclosed": replay._changing_hold(replay._disclosed),
+    }
+    with restored.database.transaction() as tx:
+        for entry in took_over:
+            kinds[entry.kind](tx, entry)
+    (known,) = listed(restored, AUDITOR)
+    assert (known.hold_id, known.organization_id, list(known.record_ids), known.state) == (
+        hold.hold_id,
+        ONE,
+        list(hold.record_ids),
+        holds_pb2.HOLD_STATE_ACTIVE,
+    )
+    assert known.secrecy == hold.secrecy
+    assert not listed(restored, admin(ONE), ONE)
