@@ -325,6 +325,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Flags of an organization reached a rate that makes a case urgent.",
         "category window_days flags one_end_user",
     ),
+    "log_data.found": _kind(
+        "A rule over log data found too much of something in a window.",
+        "rule rules_version counted threshold window_from records without_content",
+    ),
     "evaluation_set.built": _kind("Texts of upheld cases became a set.", "items categories withheld ends_at"),
     "evaluation_set.used": _kind("Detectors were evaluated on a set.", "rules_version candidate_version"),
     "evaluation_set.ended": _kind("A set was deleted, or its term was over.", "items"),

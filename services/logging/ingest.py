@@ -21,7 +21,8 @@ from services.logging.epoch_keys import EpochKeys
 from services.logging.partitions import Partitions
 from services.logging.policies import Policies
 from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
-from services.logging.screening_feed import Screenable, ScreeningFeed
+from services.logging.screening.asking import Screenable
+from services.logging.screening.feed import ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, Unsealed, seal_contents
 from services.logging.store import locks, stripes, writing
 from services.logging.subjects import behind_fences, require_young

@@ -8,7 +8,7 @@ import grpc
 from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, keys_pb2_grpc
 from kept.logging.v1 import ingest_pb2_grpc, lifecycle_pb2_grpc, read_pb2_grpc, usage_pb2_grpc
 from kept.retention.v1 import rules_pb2_grpc
-from kept.safety_review.v1 import screening_pb2_grpc
+from kept.safety_review.v1 import log_rules_pb2_grpc, screening_pb2_grpc
 from kept.settings.v1 import policies_pb2_grpc
 from services.logging import replay, store
 from services.logging.config import LoggingConfig
@@ -17,12 +17,15 @@ from services.logging.ended_grants import EndedGrants
 from services.logging.epoch_keys import EpochKeys
 from services.logging.ingest import Ingest
 from services.logging.lifecycle import Lifecycle
+from services.logging.log_questions import LogQuestions
 from services.logging.otlp.exporting import Exporting
 from services.logging.partitions import Partitions
 from services.logging.policies import LoggingAuthority, Policies
 from services.logging.reading import Reading
-from services.logging.rescreening import Rescreening
-from services.logging.screening_feed import ScreeningFeed
+from services.logging.screening.asking import Asking
+from services.logging.screening.backlog import Backlog
+from services.logging.screening.feed import ScreeningFeed
+from services.logging.screening.rescreening import Rescreening
 from services.logging.servicers.ingest import IngestServicer
 from services.logging.servicers.lifecycle import LifecycleServicer
 from services.logging.servicers.otlp import add_otlp_servicers
@@ -59,15 +62,12 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
     outbox = Outbox(store.outbox, database, clock, audit.AppendEntries, positions=store.audit_position)
     partitions = Partitions(database, clock, days_ahead=config.partition_days_ahead)
     epoch_keys = EpochKeys(keys, clock)
-    feed = ScreeningFeed(
-        database,
-        clock,
-        authz,
-        screen,
-        memory=config.screening_memory_bytes,
-        patience=timedelta(seconds=config.screening_patience_seconds),
-    )
-    rescreening = Rescreening(database, authz, screen, feed)
+    asking = Asking(database, screen)
+    patience = timedelta(seconds=config.screening_patience_seconds)
+    feed = ScreeningFeed(clock, authz, asking, memory=config.screening_memory_bytes, patience=patience)
+    backlog = Backlog(database, clock, authz, asking, feed, patience=patience)
+    rescreening = Rescreening(database, authz, screen, asking)
+    log_questions = LogQuestions(database, log_rules_pb2_grpc.LogRuleServiceStub(connect("safety_review")))
     counting = Counting(database, clock)
     reports = Reports(database, clock, policies, counting)
     ingest = Ingest(
@@ -123,8 +123,9 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
                 Job("usage_periods", timedelta(minutes=1), counting.periods.close),
                 Job("reported_usage", timedelta(hours=1), reports.forget),
                 feed.job,
-                feed.backlog_job,
+                backlog.job,
                 rescreening.job,
+                log_questions.job,
                 StoredFigures(database).job,
                 subjects.job,
                 outbox.job,

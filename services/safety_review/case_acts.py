@@ -8,28 +8,34 @@ their subjects. A person's words are in the case and nowhere else.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from services.safety_review import notices
 from services.safety_review.cases import DISMISSED, UPHELD, Case, as_of, etag
-from services.safety_review.store import Tx, history
+from services.safety_review.store import Tx, history, log_rules
 from services.safety_review.store import cases as store
 from services.safety_review.store.cases import Flag
+from services.safety_review.store.log_rules import LogFinding
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, not_found
 from shared.outbox import Outbox
 
+# What is shown of them; a case names its records all the same.
+MOST_LOG_FINDINGS: Final = 1_000
 Act = Callable[[Case, datetime], Case]
 
 
 @dataclass(frozen=True)
 class Review:
-    """A case as it counts now, with its flags. etag: what a decision on it has to show."""
+    """A case as it counts now, with its flags. etag: what a decision on it has to show. log_findings: what rules over log data found, and
+    how many records of each are in the case."""
 
     case: Case
     flags: Sequence[Flag]
     etag: str
+    log_findings: Sequence[tuple[LogFinding, int]] = ()
 
 
 class CaseActs:
@@ -62,14 +68,21 @@ class CaseActs:
         history.add_decision(tx, case)
         if case.state == DISMISSED:
             for flag in store.flags_of(tx, [case.case_id])[case.case_id]:
-                self._outbox.put(tx, notices.HOLD, notices.release_hold(flag.hold_request_id, case.case_id))
+                if flag.hold_request_id:
+                    release = notices.release_hold(flag.hold_request_id, case.case_id)
+                    self._outbox.put(tx, notices.HOLD, release)
         if case.state == UPHELD and case.told_at == case.closed_at:
             self._audit(tx, "case.told", notices.SERVICE, case, {}, told=True)
         self._outbox.put(tx, notices.CASE, notices.close_case(case.case_id, upheld=case.state != DISMISSED))
 
     def _review(self, tx: Tx, case: Case) -> Review:
         now = self._clock.now()
-        return Review(as_of(case, now), store.flags_of(tx, [case.case_id])[case.case_id], etag(case, now))
+        return Review(
+            as_of(case, now),
+            store.flags_of(tx, [case.case_id])[case.case_id],
+            etag(case, now),
+            log_rules.of_cases(tx, [case.case_id], MOST_LOG_FINDINGS)[case.case_id],
+        )
 
     def _audit(
         self, tx: Tx, kind: str, actor: str, case: Case, facts: Mapping[str, str | int], *, told: bool = False

@@ -14,7 +14,8 @@ from services.safety_review.behaviour import Window, end_user_hash, notice
 from services.safety_review.cases import MAX_FLAGS, Case, due
 from services.safety_review.config import ScorerSettings
 from services.safety_review.matching import Hit
-from services.safety_review.rules import Action, RuleSet, Severity
+from services.safety_review.rule_fields import Action, Severity
+from services.safety_review.rules import RuleSet
 from services.safety_review.store import Tx, rates
 from services.safety_review.store import cases as store
 from services.safety_review.store.cases import Flag
@@ -36,16 +37,22 @@ _MOST_FACT = 900
 @dataclass(frozen=True)
 class Finding:
     """What flags a record. hits: those of rules that flag. category, severity: of the worst of what flags. detectors: external ones that
-    flag, with no places."""
+    flag, with no places. log_rule, finding_id: the rule over log data, and its finding. has_content: whether there is something to hold;
+    of a record that never had content only log data are kept, and those no longer than they are anyway."""
 
     hits: tuple[Hit, ...]
     category: str
     severity: int
     detectors: tuple[str, ...] = ()
+    log_rule: str = ""
+    finding_id: str | None = None
+    has_content: bool = True
 
     @property
     def rule_ids(self) -> tuple[str, ...]:
         """The rules, and external detectors as "external.<name>", each once."""
+        if self.log_rule:
+            return (self.log_rule,)
         return tuple(
             sorted({hit.rule_id for hit in self.hits} | {f"external.{name}" for name in self.detectors})
         )
@@ -104,6 +111,20 @@ class Flags:
             of_group = {key: findings[key] for key in keys}
             self._file_group(tx, organization_id, category, of_group, version, end_users)
 
+    def file_counted(
+        self, tx: Tx, findings: dict[RecordKey, Finding], version: str, end_users: Mapping[RecordKey, str]
+    ) -> tuple[Case, int] | None:
+        """Puts records of one organization that a rule over log data counted into its case; the case, and how many came into it. None
+        where all of them are in cases already that were not dismissed."""
+        known = store.undismissed(tx, findings.keys())
+        new = {key: found for key, found in findings.items() if key not in known}
+        if not new:
+            return None
+        key, found = next(iter(new.items()))
+        # In the place of the rules' version: a text of the record may have been flagged by them, and dismissed.
+        version = f"{version} {found.log_rule}"
+        return self._file_group(tx, key.organization_id, found.category, new, version, end_users), len(new)
+
     def report(
         self,
         tx: Tx,
@@ -137,7 +158,7 @@ class Flags:
             self._hold(tx, flag)
 
     def held_again(self, tx: Tx, case: Case, now: datetime) -> list[Flag]:
-        """The flags of a locked case as they are once their records are held anew."""
+        """The flags of a locked case, those with something to hold, as they are once their records are held anew."""
         flags = [
             replace(
                 flag,
@@ -147,12 +168,15 @@ class Flags:
                 hold_ends_at=now + self._hold_for,
             )
             for flag in store.flags_of(tx, [case.case_id])[case.case_id]
+            if flag.hold_request_id
         ]
         for flag in flags:
             store.hold_again(tx, flag)
         return flags
 
     def _hold(self, tx: Tx, flag: Flag) -> None:
+        if not flag.hold_request_id:
+            return
         self._outbox.put(
             tx,
             notices.HOLD,
@@ -196,7 +220,7 @@ class Flags:
         findings: dict[RecordKey, Finding],
         version: str,
         end_users: Mapping[RecordKey, str],
-    ) -> None:
+    ) -> Case:
         now = self._clock.now()
         case = self._case(tx, organization_id, category, len(findings), now)
         case = replace(case, flag_count=case.flag_count + len(findings))
@@ -209,7 +233,8 @@ class Flags:
             for key, found in findings.items()
         ]
         store.add_flags(tx, flags)
-        store.update_to(tx, self._noticed(tx, case, flags, now))
+        case = self._noticed(tx, case, flags, now)
+        store.update_to(tx, case)
         for flag in flags:
             self._hold(tx, flag)
         self._outbox.put(tx, notices.CASE, notices.open_case(case.case_id, organization_id, case.turn))
@@ -230,6 +255,7 @@ class Flags:
                 },
             ),
         )
+        return case
 
     def _case(
         self, tx: Tx, organization_id: str, category: str, room: int, now: datetime, opened_by: str = ""
@@ -264,8 +290,9 @@ class Flags:
             rule_ids=found.rule_ids,
             places=tuple((hit.rule_id, *hit.start, *hit.end) for hit in found.hits),
             flagged_at=now,
-            hold_request_id=hold_request_id(key, version),
-            hold_ends_at=now + self._hold_for,
+            hold_request_id=hold_request_id(key, version) if found.has_content else "",
+            hold_ends_at=now + self._hold_for if found.has_content else now,
+            finding_id=found.finding_id,
         )
 
 

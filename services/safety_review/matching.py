@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.safety_review.rules import Action, Rule, RuleSet
+from services.safety_review.rule_fields import Action
+from services.safety_review.rules import Rule, RuleSet
 from services.safety_review.views import Folded, Position, View
 from shared.linear_patterns import LinearPattern, PatternSet, ScanIncomplete
 

@@ -125,7 +125,8 @@ def _tell(tx: Tx, outbox: Outbox, case: Case) -> None:
     history.add_decision(tx, case)
     if case.state == cases_pb2.CASE_STATE_DISMISSED:
         for flag in store.flags_of(tx, [case.case_id])[case.case_id]:
-            outbox.put(tx, notices.HOLD, notices.release_hold(flag.hold_request_id, case.case_id))
+            if flag.hold_request_id:
+                outbox.put(tx, notices.HOLD, notices.release_hold(flag.hold_request_id, case.case_id))
     upheld = case.state == cases_pb2.CASE_STATE_UPHELD
     outbox.put(tx, notices.CASE, notices.close_case(case.case_id, upheld=upheld))
 

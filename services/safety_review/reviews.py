@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kept.safety_review.v1 import cases_pb2
-from services.safety_review.case_acts import CaseActs, Review
+from services.safety_review.case_acts import MOST_LOG_FINDINGS, CaseActs, Review
 from services.safety_review.cases import (
     DISMISSED,
     UPHELD,
@@ -21,7 +21,7 @@ from services.safety_review.cases import (
 )
 from services.safety_review.flags import RANKS
 from services.safety_review.reviewers import Reviewer, require_fit, require_sight
-from services.safety_review.store import Tx, history
+from services.safety_review.store import Tx, history, log_rules
 from services.safety_review.store import cases as store
 from services.safety_review.store.cases import Place
 from shared.clock import Clock
@@ -73,8 +73,13 @@ class Reviews(CaseActs):
                 only_referred=not reviewer.is_safety,
             )
             listed = _fitting(found[:limit])
-            flags = store.flags_of(tx, [case.case_id for case in listed])
-        reviews = [Review(as_of(case, now), flags[case.case_id], etag(case, now)) for case in listed]
+            case_ids = [case.case_id for case in listed]
+            flags = store.flags_of(tx, case_ids)
+            found_in = log_rules.of_cases(tx, case_ids, MOST_LOG_FINDINGS)
+        reviews = [
+            Review(as_of(case, now), flags[case.case_id], etag(case, now), found_in[case.case_id])
+            for case in listed
+        ]
         return reviews, _encode(state, _place_of(listed[-1])) if len(listed) < len(found) else ""
 
     def get(self, reviewer: Reviewer, case_id: str) -> Review:

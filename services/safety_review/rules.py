@@ -15,6 +15,8 @@ tables:
     languages   BCP 47 tags of the wording, for readers; every rule runs over every text
     examples    positive (must hit) and negative (must not); at least one of each
 
+`[[log_rule]]` tables are rules over log data: see `log_data/rules.py`.
+
 All of it is checked before any of it is used. Errors name file, rule and reason; they quote the rules, which
 are the operator's own text, and never anything that was screened.
 """
@@ -23,14 +25,26 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import permutations
 from pathlib import Path
-from typing import TypeVar
 
 from services.safety_review.folding import fold, fold_literal
+from services.safety_review.log_data.rules import LogRule, parse_log_rule
+from services.safety_review.rule_fields import (
+    Action,
+    Category,
+    DuplicateRule,
+    MalformedRule,
+    RulesError,
+    Severity,
+    UnreadableRules,
+    choice,
+    refuse_unknown,
+    rule_id_of,
+    text,
+    texts,
+)
 from shared.linear_patterns import LinearPattern, PatternError
 
 DEFAULT_RULES = Path(__file__).parent / "rules" / "default.toml"
@@ -43,56 +57,6 @@ MAX_LITERAL = 60
 # Characters between two words that are near each other.
 MAX_WITHIN = 200
 _BORDER = r"\b"
-
-
-class Category(StrEnum):
-    """Parts of the usage policy."""
-
-    FRAUD = "fraud"
-    WEAPONS = "weapons"
-    VIOLENCE = "violence"
-    MALWARE = "malware"
-    INTRUSION = "intrusion"
-    ILLEGAL_GOODS = "illegal_goods"
-    SURVEILLANCE = "surveillance"
-    CHILD_SAFETY = "child_safety"
-    SELF_HARM = "self_harm"
-    HATE = "hate"
-    PLATFORM_ABUSE = "platform_abuse"
-    TEST = "test"
-
-
-class Severity(StrEnum):
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-
-class Action(StrEnum):
-    FLAG = "flag"
-    OBSERVE = "observe"
-
-
-class RulesError(Exception):
-    """The rules file cannot be used. `where` is the file, or file and rule; `reason` says what to change."""
-
-    def __init__(self, where: str, reason: str) -> None:
-        super().__init__(f"{where}: {reason}")
-        self.where = where
-        self.reason = reason
-
-
-class UnreadableRules(RulesError):
-    """The file is missing, is not UTF-8 TOML, or has another format number."""
-
-
-class MalformedRule(RulesError):
-    """A field is missing, unknown or of the wrong kind."""
-
-
-class DuplicateRule(RulesError):
-    """Two rules share an id."""
 
 
 class InvalidPattern(RulesError):
@@ -125,6 +89,7 @@ class RuleSet:
     version: str
     digest: str
     rules: tuple[Rule, ...]
+    log_rules: tuple[LogRule, ...] = ()
 
 
 def load_rules(path: Path = DEFAULT_RULES) -> RuleSet:
@@ -142,10 +107,10 @@ def parse_rules(content: bytes, *, name: str) -> RuleSet:
         table = tomllib.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UnreadableRules(name, f"not a TOML file in UTF-8 ({error})") from None
-    _refuse_unknown(table, {"format", "version", "rule"}, name)
+    refuse_unknown(table, {"format", "version", "rule", "log_rule"}, name)
     if table.get("format") != FORMAT:
         raise UnreadableRules(name, f"format must be {FORMAT}")
-    version = _text(table, "version", name)
+    version = text(table, "version", name)
     entries = table.get("rule")
     if not isinstance(entries, list) or not entries:
         raise MalformedRule(name, "holds no [[rule]]")
@@ -155,7 +120,27 @@ def parse_rules(content: bytes, *, name: str) -> RuleSet:
         if rule.id in rules:
             raise DuplicateRule(f"{name}, rule {number}", f"the id {rule.id!r} is taken")
         rules[rule.id] = rule
-    return RuleSet(version, hashlib.sha256(content).hexdigest(), tuple(rules.values()))
+    return RuleSet(
+        version,
+        hashlib.sha256(content).hexdigest(),
+        tuple(rules.values()),
+        _log_rules(table, set(rules), name),
+    )
+
+
+def _log_rules(table: dict[str, object], taken: set[str], name: str) -> tuple[LogRule, ...]:
+    entries = table.get("log_rule", [])
+    if not isinstance(entries, list):
+        raise MalformedRule(name, "'log_rule' must be a list of tables")
+    rules = []
+    for number, entry in enumerate(entries, start=1):
+        where = f"{name}, log rule {number}"
+        rule = parse_log_rule(entry, where)
+        if rule.id in taken:
+            raise DuplicateRule(where, f"the id {rule.id!r} is taken")
+        taken.add(rule.id)
+        rules.append(rule)
+    return tuple(rules)
 
 
 _FIELDS = {
@@ -169,25 +154,21 @@ _FIELDS = {
     "languages",
     "examples",
 }
-_ID = LinearPattern(r"\A[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*\z")
 
 
 def _rule(entry: object, where: str) -> Rule:
     if not isinstance(entry, dict):
         raise MalformedRule(where, "is not a table")
-    _refuse_unknown(entry, _FIELDS, where)
-    rule_id = _text(entry, "id", where)
-    where = f"{where} ({rule_id})"
-    if not list(_ID.spans(rule_id.encode())):
-        raise MalformedRule(where, "an id is lower-case words with dots between")
+    refuse_unknown(entry, _FIELDS, where)
+    rule_id, where = rule_id_of(entry, where)
     examples = entry.get("examples")
     if not isinstance(examples, dict):
         raise MalformedRule(where, "has no [rule.examples]")
-    _refuse_unknown(examples, {"positive", "negative"}, where)
-    positive, negative = _texts(examples, "positive", where), _texts(examples, "negative", where)
+    refuse_unknown(examples, {"positive", "negative"}, where)
+    positive, negative = texts(examples, "positive", where), texts(examples, "negative", where)
     if not positive or not negative:
         raise MalformedRule(where, "needs a positive and a negative example")
-    literals, patterns = _texts(entry, "literals", where), _texts(entry, "patterns", where)
+    literals, patterns = texts(entry, "literals", where), texts(entry, "patterns", where)
     proximity = entry.get("proximity", [])
     if not isinstance(proximity, list):
         raise MalformedRule(where, "'proximity' must be a list of tables")
@@ -195,15 +176,15 @@ def _rule(entry: object, where: str) -> Rule:
         raise MalformedRule(where, "has no literals, no proximity and no patterns")
     return Rule(
         id=rule_id,
-        category=_choice(Category, entry, "category", where),
-        severity=_choice(Severity, entry, "severity", where),
-        action=_choice(Action, entry, "action", where),
+        category=choice(Category, entry, "category", where),
+        severity=choice(Severity, entry, "severity", where),
+        action=choice(Action, entry, "action", where),
         expressions=(
             *(_checked(_spelled(literal, where), where) for literal in literals),
             *(_near(table, where) for table in proximity),
             *(_pattern(pattern, where) for pattern in patterns),
         ),
-        languages=_texts(entry, "languages", where),
+        languages=texts(entry, "languages", where),
         positive=positive,
         negative=negative,
     )
@@ -230,7 +211,7 @@ def _near(table: object, where: str) -> str:
     """An expression for words that are near each other."""
     if not isinstance(table, dict):
         raise MalformedRule(where, "an entry of 'proximity' is not a table")
-    _refuse_unknown(table, {"words", "within", "ordered"}, where)
+    refuse_unknown(table, {"words", "within", "ordered"}, where)
     lists = table.get("words")
     if not isinstance(lists, list) or not 2 <= len(lists) <= 3:
         raise MalformedRule(where, "'words' of a proximity are two or three lists of words")
@@ -241,7 +222,7 @@ def _near(table: object, where: str) -> str:
         raise MalformedRule(where, "'ordered' must be true or false")
     groups = []
     for number in range(len(lists)):
-        words = _texts({"words": lists[number]}, "words", where)
+        words = texts({"words": lists[number]}, "words", where)
         if not words:
             raise MalformedRule(where, "a list of 'words' is empty")
         groups.append(f"(?:{'|'.join(_spelled(word, where, border=_BORDER) for word in words)})")
@@ -297,39 +278,3 @@ def _checked(expression: str, where: str) -> str:
         if any(start == end for start, end in compiled.spans(probe)):
             raise EmptyMatch(where, f"{expression!r} matches the empty string")
     return expression
-
-
-def _refuse_unknown(table: Mapping[str, object], known: set[str], where: str) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise MalformedRule(where, f"unknown field {unknown[0]!r}")
-
-
-def _text(table: Mapping[str, object], field: str, where: str) -> str:
-    value = table.get(field)
-    if not isinstance(value, str) or not value.strip():
-        raise MalformedRule(where, f"{field!r} must be a text")
-    return value
-
-
-def _texts(table: Mapping[str, object], field: str, where: str) -> tuple[str, ...]:
-    value = table.get(field, [])
-    if (
-        not isinstance(value, Sequence)
-        or isinstance(value, str)
-        or not all(isinstance(one, str) for one in value)
-    ):
-        raise MalformedRule(where, f"{field!r} must be a list of texts")
-    return tuple(str(one) for one in value)
-
-
-_Kind = TypeVar("_Kind", bound=StrEnum)
-
-
-def _choice(kind: type[_Kind], table: Mapping[str, object], field: str, where: str) -> _Kind:
-    value = table.get(field)
-    try:
-        return kind(str(value))
-    except ValueError:
-        allowed = ", ".join(member.value for member in kind)
-        raise MalformedRule(where, f"{field!r} must be one of {allowed}") from None

@@ -19,7 +19,7 @@ from services.safety_review.external import External, Scored
 from services.safety_review.flags import Finding, Flags, finding, with_external
 from services.safety_review.in_force import Rules, version_of
 from services.safety_review.matching import Matcher
-from services.safety_review.rules import Action
+from services.safety_review.rule_fields import Action
 from services.safety_review.store import erased_records, erasures, not_screened, verdicts
 from services.safety_review.store.not_screened import Missing
 from services.safety_review.store.verdicts import RecordKey

@@ -12,6 +12,7 @@ from kept.safety_review.v1 import (
     detectors_pb2_grpc,
     evaluation_pb2_grpc,
     lifecycle_pb2_grpc,
+    log_rules_pb2_grpc,
     reports_pb2_grpc,
     screening_pb2_grpc,
 )
@@ -26,6 +27,8 @@ from services.safety_review.external import External
 from services.safety_review.flags import Flags
 from services.safety_review.in_force import Rules, tried
 from services.safety_review.lifecycle import Lifecycle
+from services.safety_review.log_data.findings import LogFindings
+from services.safety_review.log_data.questions import LogQuestions
 from services.safety_review.matching import Matcher
 from services.safety_review.monthly_reports import MonthlyReports
 from services.safety_review.notices import Notices
@@ -34,12 +37,13 @@ from services.safety_review.reviewing.appeals import Appeals
 from services.safety_review.reviewing.reopening import Reopening
 from services.safety_review.reviewing.reports import Reports
 from services.safety_review.reviews import Reviews
-from services.safety_review.rules import RulesError
+from services.safety_review.rule_fields import RulesError
 from services.safety_review.screening import Screening
 from services.safety_review.servicers.cases import CaseServicer
 from services.safety_review.servicers.detectors import DetectorServicer
 from services.safety_review.servicers.evaluation import EvaluationServicer
 from services.safety_review.servicers.lifecycle import LifecycleServicer
+from services.safety_review.servicers.log_rules import LogRuleServicer
 from services.safety_review.servicers.reports import ReportServicer
 from services.safety_review.servicers.screening import ScreeningServicer
 from shared.callers import RemoteAuthority
@@ -69,6 +73,8 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     external = External(config.scorers, lambda name: scorer_pb2_grpc.ScorerServiceStub(connect(name)), clock)
     flags = Flags(clock, outbox, timedelta(days=config.flag_hold_days))
     screening = Screening(database, clock, rules, external, flags)
+    log_questions = LogQuestions(database, clock, rules)
+    log_findings = LogFindings(database, clock, outbox, rules, flags)
     detectors = Detectors(database, rules, external)
     rescreenings = Rescreenings(database, clock, outbox, rules)
     reviews = Reviews(database, clock, outbox, timedelta(hours=config.claim_hours), config.cases_a_day)
@@ -114,6 +120,9 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
         detectors_pb2_grpc.add_DetectorServiceServicer_to_server(
             DetectorServicer(detectors, rescreenings), server
         )
+        log_rules_pb2_grpc.add_LogRuleServiceServicer_to_server(
+            LogRuleServicer(log_questions, log_findings), server
+        )
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(lifecycle), server)
 
     remote = RemoteAuthority(authz)
@@ -123,6 +132,7 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
             [
                 outbox.job,
                 Job("rules", timedelta(seconds=5), rules.follow),
+                Job("log_rules", timedelta(minutes=1), log_questions.watch),
                 Job("old_verdicts", timedelta(minutes=10), screening.prune),
                 Job("old_claims", timedelta(hours=6), monthly_reports.prune),
                 Job("ended_evaluation_sets", timedelta(minutes=10), sets.sweep),

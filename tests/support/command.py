@@ -28,6 +28,10 @@ class Kept:
         assert code == 1, out
         return str(json.loads(err.splitlines()[-1])["error"]["reason"])
 
+    def tried(self, *words: str) -> tuple[int, str]:
+        """The exit code of a command that may be refused yet, and what it says."""
+        return self._run(words, {})[:2]
+
     def _run(self, words: tuple[str, ...], secrets_: dict[str, str]) -> tuple[int, str, str]:
         for name in ("PASSWORD", "NEW_PASSWORD", "INVITATION"):
             self._monkeypatch.delenv(f"KEPT_{name}", raising=False)

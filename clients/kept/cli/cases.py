@@ -50,6 +50,9 @@ def _stub(call: Invocation) -> "cases_pb2_grpc.CaseServiceStub":
     return cases_pb2_grpc.CaseServiceStub(call.channel("safety_review"))
 
 
+_LOG_FINDING = ["rule_id", "from", "until", "counted", "threshold", "records"]
+
+
 def _show(call: Invocation, response: Any) -> None:
     from kept.cli.output import sheet, table
 
@@ -57,8 +60,9 @@ def _show(call: Invocation, response: Any) -> None:
     call.show(
         response,
         lambda: [
-            sheet(found, skip=("flags", "rates")),
+            sheet(found, skip=("flags", "rates", "log_findings")),
             *(("", table(found.rates, ["window", "flags", "one_end_user"], "")) if found.rates else ()),
+            *(("", table(found.log_findings, _LOG_FINDING, "")) if found.log_findings else ()),
             "",
             table(found.flags, ["record_id", ("rules", "rule_ids"), "flagged_at"], "Nothing is flagged."),
         ],

@@ -25,6 +25,7 @@ def add_to(app: typer.Typer) -> None:
     """Adds the group."""
     detectors = group(app, "detectors", "Look after what screening looks for.")
     verb(detectors, "list")(list_)
+    verb(detectors, "log-rules")(log_rules)
     verb(detectors, "test")(try_)
     verb(detectors, "reload")(reload)
     verb(detectors, "rescreen")(rescreen)
@@ -46,6 +47,18 @@ def list_(call: Invocation, limit: Limit = 100) -> None:
     response = pages(_stub(call).ListDetectors, detectors_pb2.ListDetectorsRequest(), limit)
     columns = ["name", "kind", "version", "asked", "not_screened", "reasons", "in_force_since"]
     call.show(response, lambda: table(response.detectors, columns, "There is none."))
+
+
+def log_rules(call: Invocation, limit: Limit = 100) -> None:
+    """The rules over log data: how much of what, within which time, is too much; how far each is, and what it found."""
+    from kept.cli.output import table
+    from kept.client.reading import pages
+    from kept.safety_review.v1 import log_rules_pb2, log_rules_pb2_grpc
+
+    stub = log_rules_pb2_grpc.LogRuleServiceStub(call.channel("safety_review"))
+    response = pages(stub.ListLogRules, log_rules_pb2.ListLogRulesRequest(), limit)
+    columns = ["rule_id", "flags", "measure", "group", "threshold", "window", "looked_until", "findings"]
+    call.show(response, lambda: table(response.rules, columns, "There is none."))
 
 
 def try_(

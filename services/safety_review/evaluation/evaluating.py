@@ -14,7 +14,7 @@ from services.safety_review.evaluation.figures import Counts, Share, mcnemar, wi
 from services.safety_review.evaluation.sealing import Item, open_item
 from services.safety_review.in_force import Rules, draft, version_of
 from services.safety_review.matching import Matcher
-from services.safety_review.rules import Action
+from services.safety_review.rule_fields import Action
 from services.safety_review.store import evaluation as store
 from services.safety_review.store.evaluation import EvaluationSet
 from shared import audit

@@ -84,9 +84,11 @@ class EvaluationSets:
                 "Only records of cases that two people upheld may be kept.",
                 metadata={"records": str(len(records) - len(upheld))},
             )
+        # What was only counted says nothing about its text: it is left out.
+        texts = {one: found for one, found in upheld.items() if found.is_text}
         behind: defaultdict[str, set[str]] = defaultdict(set)
-        for key, category in upheld.values():
-            behind[category].add(key.organization_id)
+        for found in texts.values():
+            behind[found.category].add(found.key.organization_id)
         kept = {category for category, organizations in behind.items() if len(organizations) >= self._needed}
         if not kept:
             raise KeptError(
@@ -96,9 +98,9 @@ class EvaluationSets:
             )
         scrubber = Scrubber(self._named(set().union(*behind.values())))
         items = [
-            Item(category, tuple(map(scrubber.scrub, texts_of(records[one].content))))
-            for one, (_, category) in upheld.items()
-            if category in kept
+            Item(found.category, tuple(map(scrubber.scrub, texts_of(records[one].content))))
+            for one, found in texts.items()
+            if found.category in kept
         ]
         secrets.SystemRandom().shuffle(items)
         categories = {

@@ -146,6 +146,19 @@ def _case(review: Review) -> cases_pb2.Case:
     for flag in review.flags:
         added = message.flags.add(record_id=flag.record_id, rule_ids=flag.rule_ids)
         added.flagged_at.FromDatetime(flag.flagged_at)
+        added.without_content = not flag.hold_request_id
+    message.records_without_content = sum(one.without_content for one in message.flags)
+    for found, records in review.log_findings:
+        finding = message.log_findings.add(
+            rule_id=found.rule_id,
+            rules_version=found.rules_version,
+            counted=found.counted,
+            threshold=found.threshold,
+            records=records,
+        )
+        getattr(finding, "from").FromDatetime(found.window_from)
+        finding.until.FromDatetime(found.window_until)
+        finding.found_at.FromDatetime(found.found_at)
     return message
 
 

@@ -11,7 +11,7 @@ from services.safety_review.flags import RANKS
 from services.safety_review.in_force import version_of
 from services.safety_review.matching import Verdict
 from services.safety_review.rescreening import Rescreenings
-from services.safety_review.rules import Action
+from services.safety_review.rule_fields import Action
 from services.safety_review.screening import RULES
 from services.safety_review.store.rescreenings import Rescreening
 from shared.pipeline import caller_of

@@ -19,7 +19,7 @@ _JOINABLE = text("state <= 3 AND NOT is_full")  # the index's own words, so that
 
 @dataclass(frozen=True)
 class Flag:
-    """A record in a case: which rules matched and where, never what.
+    """A record in a case: which rules matched and where, never what. hold_request_id: empty where there is no content to hold.
 
     places: (rule id, part, offset, part, offset) of each match, from and up to (exclusive), in code points.
     """
@@ -34,6 +34,7 @@ class Flag:
     hold_request_id: str
     hold_ends_at: datetime
     end_user_hash: bytes = b""
+    finding_id: str | None = None
 
 
 class Place(NamedTuple):

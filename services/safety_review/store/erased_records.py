@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.safety_review.cases import DISMISSED, UPHELD
+from services.safety_review.store import log_rules
 from services.safety_review.store.tables import (
     cases,
     erased_records,
@@ -57,6 +58,7 @@ def remove(
             .where(cases.c.case_id == case_id)
             .values(flag_count=func.greatest(cases.c.flag_count - taken.count(case_id), 0))
         )
+    log_rules.forget_empty(tx, set(taken))
     left = exists().where(flags.c.case_id == cases.c.case_id)
     gone = tx.execute(
         delete(cases).where(cases.c.case_id.in_(set(taken)), cases.c.state.in_([DISMISSED, UPHELD]), ~left)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -36,27 +36,40 @@ class EvaluationSet:
         return sum(self.categories.values())
 
 
+class Upheld(NamedTuple):
+    """A record of an upheld case. is_text: flagged for what it says; else only counted, by a rule over log data."""
+
+    key: RecordKey
+    category: str
+    is_text: bool
+
+
 def _made(row: Row[Any]) -> EvaluationSet:
     return EvaluationSet(**{**row._mapping, "sealed_sha256": bytes(row.sealed_sha256)})
 
 
-def upheld(
-    tx: Connection, wanted: Collection[tuple[str, bytes]]
-) -> dict[tuple[str, bytes], tuple[RecordKey, str]]:
-    """Of (case id, record id) those whose case is upheld: the record with its organization, and the category."""
+def upheld(tx: Connection, wanted: Collection[tuple[str, bytes]]) -> dict[tuple[str, bytes], Upheld]:
+    """Of (case id, record id) those whose case is upheld."""
+    is_text = flags.c.finding_id.is_(None)
     rows = tx.execute(
-        select(flags.c.case_id, flags.c.record_id, flags.c.organization_id, cases.c.category)
+        select(
+            flags.c.case_id,
+            flags.c.record_id,
+            flags.c.organization_id,
+            cases.c.category,
+            func.bool_or(is_text).label("is_text"),
+        )
         .join(cases, cases.c.case_id == flags.c.case_id)
         .where(
             flags.c.case_id.in_({case_id for case_id, _ in wanted}),
             flags.c.record_id.in_({record_id for _, record_id in wanted}),
             cases.c.state == UPHELD,
         )
+        .group_by(flags.c.case_id, flags.c.record_id, flags.c.organization_id, cases.c.category)
     )
     found = {
-        (row.case_id, bytes(row.record_id)): (
-            RecordKey(row.organization_id, bytes(row.record_id)),
-            row.category,
+        (row.case_id, bytes(row.record_id)): Upheld(
+            RecordKey(row.organization_id, bytes(row.record_id)), row.category, row.is_text
         )
         for row in rows
     }

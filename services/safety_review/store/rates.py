@@ -13,7 +13,7 @@ _COUNT: Final = text("""
             SELECT 1
             FROM flags JOIN cases USING (case_id)
             WHERE flags.organization_id = :organization_id AND flags.flagged_at > :since
-                AND cases.category = :category AND cases.state <> 5
+                AND cases.category = :category AND cases.state <> 5 AND flags.finding_id IS NULL
                 AND (wanted.end_user_hash = ''::bytea OR flags.end_user_hash = wanted.end_user_hash)
             LIMIT :most
         ) AS first

@@ -96,6 +96,7 @@ _VERSIONS: Final = text("""
         count(*) FILTER (WHERE cases.state = 4) AS upheld, count(*) FILTER (WHERE cases.state = 5) AS dismissed
     FROM flags JOIN cases USING (case_id)
     WHERE cases.closed_at >= :since AND cases.closed_at < :until AND flags.rules_version NOT LIKE 'people-%'
+        AND flags.finding_id IS NULL
     GROUP BY 1, 2 ORDER BY 1, 2
 """)
 _TOTALS: Final = text("""

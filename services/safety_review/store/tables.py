@@ -137,8 +137,37 @@ flags = Table(
     Column("hold_ends_at", _Instant, nullable=False),
     # 16 bytes of SHA-256 of the organization and the end user's pseudonym; empty where there is none.
     Column("end_user_hash", LargeBinary, nullable=False, server_default=text("''::bytea")),
+    # What a rule over log data found, that the record was counted for.
+    Column("finding_id", Text),
     Index("flags_by_case", "case_id", "flagged_at", "record_id"),
     Index("flags_by_organization", "organization_id", "flagged_at"),
+)
+
+# How far each rule over log data is: windows that began before were looked at, and looked at for the last time.
+log_rule_progress = Table(
+    "log_rule_progress",
+    metadata,
+    Column("rule_id", Text, primary_key=True),
+    Column("looked_until", _Instant, nullable=False),
+    Column("settled_until", _Instant, nullable=False),
+    Column("taken_until", _Instant),
+)
+
+# What they found. The id is derived from rule, version, window, organization and whom it is about, so that there is one of each.
+log_findings = Table(
+    "log_findings",
+    metadata,
+    Column("finding_id", Text, primary_key=True),
+    Column("rule_id", Text, nullable=False),
+    Column("rules_version", Text, nullable=False),
+    Column("organization_id", Text, nullable=False),
+    Column("window_from", _Instant, nullable=False),
+    Column("window_until", _Instant, nullable=False),
+    Column("counted", BigInteger, nullable=False),
+    Column("threshold", BigInteger, nullable=False),
+    Column("case_id", Text, ForeignKey("cases.case_id", ondelete="CASCADE"), nullable=False),
+    Column("found_at", _Instant, nullable=False),
+    Index("log_findings_by_case", "case_id", "found_at"),
 )
 
 # Every decision that closed a case, for reports; it outlives the case and says nothing of whose it was.

@@ -25,7 +25,7 @@ from kept.retention.v1 import (
     rules_pb2,
     runs_pb2,
 )
-from kept.safety_review.v1 import cases_pb2, detectors_pb2
+from kept.safety_review.v1 import cases_pb2, detectors_pb2, log_rules_pb2
 from kept.settings.v1 import (
     account_pb2,
     api_keys_pb2,
@@ -439,6 +439,7 @@ REQUESTS: list[tuple[str, Message]] = [
         ),
     ),
     ("detectors rescreenings", detectors_pb2.ListRescreeningsRequest(page_size=100)),
+    ("detectors log-rules", log_rules_pb2.ListLogRulesRequest(page_size=100)),
     ("detectors list", detectors_pb2.ListDetectorsRequest(page_size=100)),
     (
         f"detectors test {__file__}",

@@ -24,7 +24,7 @@ from kept.access_control.v1 import (
 from kept.options.v1 import roles_pb2
 from kept.replica.v1 import lease_pb2
 from kept.retention.v1 import rules_pb2, rules_pb2_grpc
-from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
+from kept.safety_review.v1 import log_rules_pb2, log_rules_pb2_grpc, screening_pb2, screening_pb2_grpc
 from kept.settings.v1 import organizations_pb2, policies_pb2, policies_pb2_grpc
 from services.logging.sealing import SUITE, data_key_info, record_keys
 from shared.errors import KeptError, Reason, peer_unavailable
@@ -77,6 +77,7 @@ class Peers(
     authz_pb2_grpc.AuthzServiceServicer,
     keys_pb2_grpc.KeyServiceServicer,
     screening_pb2_grpc.ScreeningServiceServicer,
+    log_rules_pb2_grpc.LogRuleServiceServicer,
     audit_pb2_grpc.AuditServiceServicer,
 ):
     """All of them in one. `down` holds names of methods that cannot be reached; `calls` names what was called, in order."""
@@ -101,6 +102,8 @@ class Peers(
         self.rescreening = screening_pb2.TakeRescreeningResponse()
         self.reports: list[screening_pb2.ReportRescreeningRequest] = []
         self.verdict = screening_pb2.VERDICT_CLEAN
+        self.question = log_rules_pb2.TakeLogQuestionResponse()
+        self.answers: list[log_rules_pb2.AnswerLogQuestionRequest] = []
         self.audited: list[audit_pb2.AuditEntry] = []
         self.set_rule("", days=30)
         self.set_gateway("edge", everywhere=True)
@@ -172,6 +175,7 @@ class Peers(
         authz_pb2_grpc.add_AuthzServiceServicer_to_server(self, server)
         keys_pb2_grpc.add_KeyServiceServicer_to_server(self, server)
         screening_pb2_grpc.add_ScreeningServiceServicer_to_server(self, server)
+        log_rules_pb2_grpc.add_LogRuleServiceServicer_to_server(self, server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self, server)
 
     def _called(self, method: str) -> None:
@@ -305,6 +309,21 @@ class Peers(
         else:
             self.rescreening.after = request.after
         return screening_pb2.ReportRescreeningResponse()
+
+    def TakeLogQuestion(
+        self, request: log_rules_pb2.TakeLogQuestionRequest, context: grpc.ServicerContext
+    ) -> log_rules_pb2.TakeLogQuestionResponse:
+        self._called("TakeLogQuestion")
+        return self.question
+
+    def AnswerLogQuestion(
+        self, request: log_rules_pb2.AnswerLogQuestionRequest, context: grpc.ServicerContext
+    ) -> log_rules_pb2.AnswerLogQuestionResponse:
+        self._called("AnswerLogQuestion")
+        self.answers.append(request)
+        if request.done:
+            self.question = log_rules_pb2.TakeLogQuestionResponse()
+        return log_rules_pb2.AnswerLogQuestionResponse()
 
     def Screen(
         self, request_iterator: Iterator[screening_pb2.ScreenRequest], context: grpc.ServicerContext

@@ -27,6 +27,7 @@ from kept.safety_review.v1 import (
     detectors_pb2_grpc,
     evaluation_pb2_grpc,
     lifecycle_pb2_grpc,
+    log_rules_pb2_grpc,
     reports_pb2_grpc,
     screening_pb2,
     screening_pb2_grpc,
@@ -58,6 +59,8 @@ TABLES: Final = (
     "not_screened",
     "cases",
     "flags",
+    "log_rule_progress",
+    "log_findings",
     "outbox",
     "erasures",
     "openings",
@@ -233,6 +236,7 @@ class Stubs:
         self.cases = cases_pb2_grpc.CaseServiceStub(channel)
         self.detectors = detectors_pb2_grpc.DetectorServiceStub(channel)
         self.evaluation = evaluation_pb2_grpc.EvaluationServiceStub(channel)
+        self.log_rules = log_rules_pb2_grpc.LogRuleServiceStub(channel)
         self.reports = reports_pb2_grpc.ReportServiceStub(channel)
         self.lifecycle = lifecycle_pb2_grpc.LifecycleServiceStub(channel)
 

@@ -97,6 +97,7 @@ safety_review.CaseService/ListOwnCases
 safety_review.EvaluationService/ListSets
 safety_review.ReportService/GetSafetyReport
 safety_review.DetectorService/TestDetector
+safety_review.LogRuleService/ListLogRules
 """
 READS: Final = frozenset(_READS.split())
 # What changes something, or decides: the kinds of entries that it leaves, one or another.
@@ -215,6 +216,7 @@ CHANGES: Final = {
         "retention.HoldService/ReleaseHold": "hold.released hold.ended",
         "retention.RunService/StartRun": "run.started run.ended run.not_certified certificate.signed",
         "safety_review.DetectorService/StartRescreening": "rescreening.started",
+        "safety_review.LogRuleService/AnswerLogQuestion": "log_data.found records.flagged case.opened",
         "safety_review.ScreeningService/ReportRescreening": "rescreening.ended",
         "safety_review.DetectorService/ReloadRules": "rules.reloaded rules.refused",
         "safety_review.CaseService/ClaimCase": "case.claimed",
@@ -247,6 +249,7 @@ WITHOUT: Final = {
     "settings.MemberService/AuthenticateMember": "Sign-ins are log data, which has a term; nothing leaves the audit log.",
     "settings.MemberService/RenewSignIn": "As AuthenticateMember.",
     "logging.LifecycleService/DiscloseHold": "Retention reports it once all know: hold.disclosed.",
+    "safety_review.LogRuleService/TakeLogQuestion": "A lease on work; what is found by it is log_data.found.",
     "safety_review.ScreeningService/TakeRescreening": "A lease on work; what is opened for it is records.opened.",
 }
 # Kinds that no RPC leaves: acts of jobs and commands, and of what is decided about every call.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,6 +12,7 @@ from kept.settings.v1 import identifiers_pb2
 from services.safety_review.rules import DEFAULT_RULES
 from shared.errors import KeptError, Reason
 from tests.unit.safety_review.conftest import migrated, url
+from tests.unit.safety_review.test_log_rules import LOG_RULE, TEXT_RULE, answer, first, over, take
 from tests.unit.safety_review.world import ACME, BETA, CANARY, PHISHING, World, person, refused
 
 __all__ = ["migrated", "url"]
@@ -196,3 +198,27 @@ def test_what_cannot_be_destroyed_is_not_said_to_have_ended(
         world.staff().evaluation.DeleteSet(evaluation_pb2.DeleteSetRequest(set_id=set_id))
     (listed,) = world.staff().evaluation.ListSets(evaluation_pb2.ListSetsRequest()).sets
     assert not listed.HasField("ended_at")
+
+
+def test_what_was_only_counted_is_left_out(url: str, tmp_path: Path) -> None:
+    """An upheld case may have records of rules over log data beside those that texts were flagged for."""
+    file = tmp_path / "rules.toml"
+    file.write_text(TEXT_RULE + LOG_RULE)
+    world = World(url, rules_file=file, evaluation_organizations=2)
+    take(world)
+    question = first(world)
+    records = []
+    for organization_id in (ACME, BETA):
+        counted = over(question, (True,), organization_id)
+        answer(world, question, counted, done=False)
+        flagged = world.record(CANARY, organization_id)
+        world.screen(flagged)
+        (case,) = (one for one in world.cases() if one.organization_id == organization_id)
+        world.uphold(case.case_id)
+        records += [
+            evaluation_pb2.SetRecord(case_id=case.case_id, record_id=record_id, content=flagged.content)
+            for record_id in (flagged.record_id, counted.records[0].record_id)
+        ]
+    manifest = _build(world, records)
+    assert {one.category: one.items for one in manifest.categories} == {"platform_abuse": 2}
+    world.close()

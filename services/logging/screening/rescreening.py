@@ -12,15 +12,8 @@ from datetime import UTC, timedelta
 from kept.access_control.v1 import authz_pb2_grpc
 from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
 from services.logging.records import StoredRow
-from services.logging.screening_feed import (
-    PASSING,
-    REOPEN_BYTES,
-    REOPEN_RECORDS,
-    Screenable,
-    ScreeningFeed,
-    grouped,
-    question_about,
-)
+from services.logging.screening.asking import PASSING, Asking, Screenable, grouped
+from services.logging.screening.opening import REOPEN_BYTES, REOPEN_RECORDS, question_about, unsealed
 from services.logging.store import reading
 from services.logging.store.reading import Span
 from shared.database import Database
@@ -37,12 +30,12 @@ class Rescreening:
         database: Database,
         authz: authz_pb2_grpc.AuthzServiceStub,
         screen: screening_pb2_grpc.ScreeningServiceStub,
-        feed: ScreeningFeed,
+        asking: Asking,
     ) -> None:
         self._database = database
         self._authz = authz
         self._screen = screen
-        self._feed = feed
+        self._asking = asking
         self.job = Job("rescreening", timedelta(seconds=30), self.step)
 
     def step(self) -> bool:
@@ -63,7 +56,7 @@ class Rescreening:
         try:
             for part in grouped(readable, lambda row: row.content_size, REOPEN_BYTES):
                 opened = self._open(asked, part)
-                self._feed.screen_now(opened)
+                self._asking.screen_now(opened)
                 report.screened += len(opened)
                 report.left_out += len(part) - len(opened)
         except KeptError as error:
@@ -87,4 +80,4 @@ class Rescreening:
             middle = len(rows) // 2
             return self._open(asked, rows[:middle]) + self._open(asked, rows[middle:])
         keys = {one.record_id: one.key for one in answer.keys}
-        return self._feed.unsealed(asked.organization_id, rows, keys)
+        return unsealed(self._database, asked.organization_id, rows, keys)

@@ -1,0 +1,1 @@
+"""What has content is screened once: from memory, out of the backlog, and again under a grant."""

@@ -1,0 +1,123 @@
+"""What stayed unscreened is opened again and screened: what a dying process, a full queue or an outage left.
+
+Access control allows to open it once a record, within 72 hours of its creation, and writes it down like any read.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from kept.access_control.v1 import authz_pb2_grpc
+from services.logging.admission import LATE_WINDOW
+from services.logging.records import StoredRow
+from services.logging.screening.asking import BATCH_BYTES, PASSING, Asking, Screenable, grouped
+from services.logging.screening.feed import ScreeningFeed
+from services.logging.screening.opening import REOPEN_BYTES, REOPEN_RECORDS, question_about, unsealed
+from services.logging.store import reading
+from services.logging.store import screening as store
+from services.logging.store.reading import Span
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import KeptError
+from shared.ids import lowest_record_id
+from shared.jobs import Job
+from shared.telemetry import ALERT
+
+# How long access control lets the screening permission open a record, from its creation.
+_REOPEN_WINDOW: Final = timedelta(hours=72)
+_CLAIM: Final = timedelta(minutes=5)
+_log = structlog.get_logger(__name__)
+
+
+class Backlog:
+    """Opens and screens what stayed. patience: of the feed; a record that was received twice as long ago and is still unscreened is opened
+    again."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        authz: authz_pb2_grpc.AuthzServiceStub,
+        asking: Asking,
+        feed: ScreeningFeed,
+        *,
+        patience: timedelta,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._authz = authz
+        self._asking = asking
+        self._feed = feed
+        self._patience = patience
+        self.job = Job("screening_backlog", timedelta(seconds=5), self.screen_backlog)
+
+    def screen_backlog(self) -> bool:
+        """Opens and screens one batch of what stayed unscreened. A job's step: True when there is more. Raises what the calls raise; the
+        batch is claimed again after a while."""
+        now = self._clock.now()
+        with self._database.transaction() as tx:
+            openable = lowest_record_id(now - _REOPEN_WINDOW)
+            store.give_up_older(tx, openable, received_before=now - _REOPEN_WINDOW + LATE_WINDOW)
+            has_given_up = store.has_given_up(tx)
+            keys = store.claim(
+                tx,
+                now=now,
+                received_before=now - 2 * self._patience,
+                created_from=openable,
+                lease=self._patience + _CLAIM,  # what cannot be screened now waits in memory meanwhile
+                limit=REOPEN_RECORDS,
+            )
+        ALERT.labels("screening_given_up").set(has_given_up)
+        if not keys:
+            return False
+        organization_id, record_ids = keys[0][0], frozenset(record_id for _, record_id in keys)
+        everything = Span(organization_id, bytes(16), b"\xff" * 16, record_ids, bytes(16))
+        with self._database.transaction() as tx:
+            rows = reading.page(tx, everything, None, len(keys)).rows
+        # What is gone from the tables or has lost its data key has nothing left that could be screened.
+        readable = [row for row in rows if row.sealed_data_key is not None]
+        self._asking.give_up(sorted(set(keys) - {row.key for row in readable}))
+        # Compressed: what is opened together is split again below by what it really measures.
+        parts = grouped(readable, lambda row: row.content_size, REOPEN_BYTES)
+        for index, part in enumerate(parts):
+            try:
+                opened = self._open(organization_id, part)
+            except KeptError:
+                with self._database.transaction() as tx:
+                    store.unclaim(tx, [row.key for later in parts[index:] for row in later])
+                raise
+            self._screen_opened(opened)
+        return len(keys) == REOPEN_RECORDS
+
+    def _screen_opened(self, opened: Sequence[Screenable]) -> None:
+        groups = grouped(opened, lambda one: len(one.content), BATCH_BYTES)
+        for index, group in enumerate(groups):
+            try:
+                self._asking.ask(group, last_try=True)
+            except KeptError:
+                # They cannot be opened a second time: they wait in memory, like fresh ones, for as long as that may be.
+                self._feed.take_back([one for later in groups[index:] for one in later])
+                raise
+
+    def _open(self, organization_id: str, rows: Sequence[StoredRow]) -> list[Screenable]:
+        """The contents of rows, by the screening permission. A refusal that will not pass costs only the records that it is about: they
+        are given up. Raises what passes."""
+        if not rows:
+            return []
+        try:
+            answer = self._authz.OpenRecords(question_about(organization_id, rows))
+        except KeptError as error:
+            if error.reason in PASSING:
+                raise
+            if len(rows) == 1:
+                _log.error("screening.reopen_refused", reason=error.name)
+                self._asking.give_up([rows[0].key])
+                return []
+            middle = len(rows) // 2
+            return self._open(organization_id, rows[:middle]) + self._open(organization_id, rows[middle:])
+        keys = {one.record_id: one.key for one in answer.keys}
+        opened = unsealed(self._database, organization_id, rows, keys)
+        self._asking.give_up(sorted({row.key for row in rows} - {one.key for one in opened}))
+        return opened

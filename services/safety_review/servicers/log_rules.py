@@ -1,0 +1,119 @@
+"""kept.safety_review.v1.LogRuleService."""
+
+from datetime import UTC, datetime
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from kept.logging.v1 import interactions_pb2
+from kept.safety_review.v1 import log_rules_pb2, log_rules_pb2_grpc
+from services.safety_review.flags import RANKS
+from services.safety_review.log_data.findings import LogFindings, Over
+from services.safety_review.log_data.questions import LogQuestions, Question, Standing
+from services.safety_review.log_data.rules import Group, KeyKind, Measure
+from services.safety_review.rule_fields import Action
+from services.safety_review.servicers.detectors import severity
+from shared.errors import invalid
+
+
+class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
+    """Asks logging, takes its answers, and shows the rules."""
+
+    def __init__(self, questions: LogQuestions, findings: LogFindings) -> None:
+        self._questions = questions
+        self._findings = findings
+
+    def TakeLogQuestion(
+        self, request: log_rules_pb2.TakeLogQuestionRequest, context: grpc.ServicerContext
+    ) -> log_rules_pb2.TakeLogQuestionResponse:
+        """See the contract."""
+        taken = self._questions.take()
+        if taken is None:
+            return log_rules_pb2.TakeLogQuestionResponse()
+        return log_rules_pb2.TakeLogQuestionResponse(question=_question(taken))
+
+    def AnswerLogQuestion(
+        self, request: log_rules_pb2.AnswerLogQuestionRequest, context: grpc.ServicerContext
+    ) -> log_rules_pb2.AnswerLogQuestionResponse:
+        """See the contract."""
+        asked = request.question
+        self._findings.answer(
+            asked.rule_id,
+            asked.rules_version,
+            _instant(getattr(asked, "from")),
+            [
+                Over(
+                    one.organization_id,
+                    one.member,
+                    one.counted,
+                    {record.record_id: record.has_content for record in one.records},
+                )
+                for one in request.over
+            ],
+            is_last=asked.last,
+            done=request.done,
+        )
+        return log_rules_pb2.AnswerLogQuestionResponse()
+
+    def ListLogRules(
+        self, request: log_rules_pb2.ListLogRulesRequest, context: grpc.ServicerContext
+    ) -> log_rules_pb2.ListLogRulesResponse:
+        """See the contract."""
+        found, token = self._questions.page(request.page_size, request.page_token)
+        return log_rules_pb2.ListLogRulesResponse(rules=map(_rule, found), next_page_token=token)
+
+
+def _instant(timestamp: Timestamp) -> datetime:
+    try:
+        return timestamp.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise invalid("question.from", "is not a time") from None
+
+
+def _measure(measure: Measure) -> "log_rules_pb2.LogMeasure.ValueType":
+    return log_rules_pb2.LogMeasure.Value(f"LOG_MEASURE_{measure.name}")
+
+
+def _group(group: Group) -> "log_rules_pb2.LogGroup.ValueType":
+    return log_rules_pb2.LogGroup.Value(f"LOG_GROUP_{group.name}")
+
+
+def _kind(kind: KeyKind | None) -> "interactions_pb2.ApiKeyKind.ValueType":
+    if kind is None:
+        return interactions_pb2.API_KEY_KIND_UNSPECIFIED
+    return interactions_pb2.ApiKeyKind.Value(f"API_KEY_KIND_{kind.name}")
+
+
+def _question(one: Question) -> log_rules_pb2.LogQuestion:
+    rule = one.rule
+    message = log_rules_pb2.LogQuestion(
+        rule_id=rule.id,
+        rules_version=one.rules_version,
+        last=one.is_last,
+        measure=_measure(rule.measure),
+        group=_group(rule.group),
+        finish_reasons=rule.finish_reasons,
+        api_key_kind=_kind(rule.key_kind),
+        threshold=rule.threshold,
+    )
+    getattr(message, "from").FromDatetime(one.begins)
+    message.until.FromDatetime(one.ends)
+    return message
+
+
+def _rule(standing: Standing) -> log_rules_pb2.LogRule:
+    rule = standing.rule
+    message = log_rules_pb2.LogRule(
+        rule_id=rule.id,
+        category=rule.category.value,
+        severity=severity(RANKS[rule.severity]),
+        flags=rule.action is Action.FLAG,
+        measure=_measure(rule.measure),
+        group=_group(rule.group),
+        threshold=rule.threshold,
+        findings=standing.findings,
+    )
+    message.window.FromTimedelta(rule.window)
+    if standing.looked_until is not None:
+        message.looked_until.FromDatetime(standing.looked_until)
+    return message
