@@ -128,6 +128,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "What was marked is gone from every copy.", "destruction epochs organizations key_store root"
     ),
     "keys.withheld": _kind("Keys of an end user's records are released to nobody any more.", "records"),
+    "keys.disclosed": _kind("Keys were kept for a hold of which the law forbade telling.", "hold records"),
     "keys.retained": _kind("Keys of records were kept for a hold.", "hold records lost"),
     "signing_key.created": _kind("A key may sign heads of this log.", "key_id"),
     "signing_key.retired": _kind("A key signs no more; what it signed stays good.", "key_id"),
@@ -251,7 +252,16 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "term.ended": _kind("A contract term counts no more.", "reason ended_at"),
     "hold.placed": _kind(
-        "A hold was placed.", "hold_kind reference request_id review_at scope first_day last_day"
+        "A hold was placed.",
+        "hold_kind reference request_id review_at scope first_day last_day legal_basis secrecy_review_at",
+    ),
+    "hold.secrecy_reviewed": _kind(
+        "Somebody looked again whether the law still forbids telling of a hold.",
+        "ends hold_kind reason review_at review_at_before",
+    ),
+    "hold.disclosed": _kind(
+        "A hold of which the law forbade telling may be told of.",
+        "hold_kind reference review_at legal_basis placed_at kept scope first_day last_day",
     ),
     "hold.extended": _kind(
         "The review of a hold, or its end, was put off.", "hold_kind reason review_at review_at_before"

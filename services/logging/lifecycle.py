@@ -5,15 +5,16 @@ logging does not take retention's word for what is due: its own replica of the r
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
+from kept.retention.v1.holds_pb2 import HOLD_KIND_LEGAL
 from services.logging.admission import LATE_WINDOW
+from services.logging.store import confidential, standing_holds, stripes, terms
 from services.logging.store import retention as store
-from services.logging.store import standing_holds, stripes, terms
 from services.logging.store.retention import DayCount, Days, HeldRow
 from services.logging.store.standing_holds import Standing
 from services.logging.store.subjects import Tx
@@ -58,17 +59,27 @@ class Lifecycle:
         self._periods = periods
 
     def hold(
-        self, hold_id: str, organization_id: str, record_ids: Sequence[bytes], kind: int | None = None
+        self,
+        hold_id: str,
+        organization_id: str,
+        record_ids: Sequence[bytes],
+        kind: int | None = None,
+        *,
+        is_confidential: bool = False,
     ) -> tuple[list[HeldRow], list[bytes]]:
         """Keeps rows beyond their day; those that are kept now, and the ids that are not there. Raises WRONG_STATE for a hold that was let
-        go: a call that was on its way for long brings nothing back. kind: kept.retention.v1.HoldKind; None where it is not known."""
+        go: a call that was on its way for long brings nothing back. kind: kept.retention.v1.HoldKind; None where it is not known.
+        is_confidential: whether the copies lie apart, as long as the hold was not disclosed."""
         with self._database.transaction() as tx:
             if store.lock_hold(tx, hold_id):
                 raise wrong_state("The hold was released.", "released")
             stripes.take(tx, organization_id)
-            kept, are_new = store.hold(tx, hold_id, organization_id, record_ids, kind)
-            if are_new:
-                self._audit_held(tx, hold_id, organization_id, kept, kind)
+            if is_confidential and not confidential.is_disclosed(tx, hold_id):
+                kept = confidential.hold(tx, hold_id, organization_id, record_ids)
+            else:
+                kept, are_new = store.hold(tx, hold_id, organization_id, record_ids, kind)
+                if are_new:
+                    self._audit_held(tx, hold_id, organization_id, kept, kind)
         there = {row.record_id for row in kept}
         return kept, [one for one in record_ids if one not in there]
 
@@ -81,11 +92,13 @@ class Lifecycle:
             if store.lock_hold(tx, wanted.hold_id):
                 raise wrong_state("The hold was released.", "released")
             stripes.take(tx, wanted.organization_id)
+            if wanted.is_confidential and confidential.is_disclosed(tx, wanted.hold_id):
+                wanted = replace(wanted, is_confidential=False)
             stands, is_new = standing_holds.stand(tx, wanted)
             if stands is None:
                 raise KeptError(Reason.REASON_CONFLICT, "The hold is on something else.")
             kept, are_new, further = standing_holds.hold_next(tx, stands, after, _HELD_AT_ONCE)
-            if is_new or are_new:
+            if (is_new or are_new) and not stands.is_confidential:
                 bounds = {"low": wanted.low.hex(), "high": wanted.high.hex()}
                 self._audit_held(tx, wanted.hold_id, wanted.organization_id, kept, wanted.kind, bounds)
             return kept, further, standing_holds.gone_through(tx, wanted.organization_id, *days)
@@ -138,8 +151,46 @@ class Lifecycle:
                         facts={"removed": gone},
                     ),
                 )
+        self._release_confidential(hold_id)
         with self._database.transaction() as tx:
             return store.removed_by(tx, hold_id)
+
+    def _release_confidential(self, hold_id: str) -> None:
+        with self._database.transaction() as tx:
+            organizations = confidential.organizations(tx, hold_id)
+        for organization_id in organizations:
+            with self._database.transaction() as tx:
+                stripes.take(tx, organization_id)
+                gone = confidential.release(tx, hold_id, organization_id)
+                store.note_removed(tx, hold_id, gone)
+                # In the vendor's own list: in the organization's it would tell of the hold.
+                self._outbox.audit(
+                    tx,
+                    entry(
+                        "rows.released",
+                        actor=_ACTOR,
+                        at=self._clock.now(),
+                        subjects=[hold_id, organization_id],
+                        facts={"removed": gone},
+                    ),
+                )
+
+    def disclose(self, hold_id: str) -> bool:
+        """Makes a confidential hold an ordinary one, in pieces; whether all is done. Idempotent; of a hold that was let go nothing is
+        left."""
+        with self._database.transaction() as tx:
+            store.lock_hold(tx, hold_id)
+            confidential.note_disclosed(tx, hold_id)
+            standing_holds.disclose(tx, hold_id)
+            organizations = confidential.organizations(tx, hold_id)
+        for organization_id in organizations:
+            with self._database.transaction() as tx:
+                if store.lock_hold(tx, hold_id):
+                    return True
+                stripes.take(tx, organization_id)
+                if confidential.disclose(tx, hold_id, organization_id, HOLD_KIND_LEGAL, _ROWS_AT_ONCE):
+                    return False
+        return True
 
     def drop(
         self, run_id: str, day: date, keep: Collection[str] = (), only: Collection[str] = ()

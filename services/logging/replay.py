@@ -18,7 +18,7 @@ from uuid import UUID
 
 from kept.access_control.v1 import audit_pb2, keys_pb2
 from services.logging import content_erasures
-from services.logging.store import Tx, standing_holds, stripes, subjects, terms
+from services.logging.store import Tx, confidential, standing_holds, stripes, subjects, terms
 from services.logging.store import content_erasures as contents
 from services.logging.store import retention as store
 from services.logging.store.standing_holds import Standing
@@ -76,6 +76,11 @@ def _released(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     store.lock_hold(tx, hold_id)
     store.bury_hold(tx, hold_id)
     standing_holds.forget(tx, hold_id)
+    if not entry.organization_id:  # of a confidential hold, in the vendor's own list
+        organization_id = entry.subjects[1]
+        stripes.take(tx, organization_id)
+        store.note_removed(tx, hold_id, confidential.release(tx, hold_id, organization_id))
+        return
     stripes.take(tx, entry.organization_id)
     store.note_removed(tx, hold_id, store.release(tx, hold_id, entry.organization_id))
 

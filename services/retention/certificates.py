@@ -25,6 +25,13 @@ from shared.ids import derived_id
 CONTEXT: Final = b"kept/certificate/v1\0"
 # A body names at most so many holds, and says how many more there are.
 MOST_HOLDS: Final = 1000
+# Stands in every certificate of every organization, so that it says nothing about any one of them; without it one that counts what a law
+# forbids to speak of as gone would say what is not so.
+RESERVATION: Final = (
+    "Certificates of all organizations say this: what a law requires to be kept and forbids to speak of is counted here as removed. Nobody "
+    "can read it as long as that is so, it stands in the vendor's own audit log, which auditors check, and it goes when the duty ends. "
+    "Whether there is any, a certificate may not say."
+)
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,7 @@ def body(statement: Statement, signed_at: datetime) -> bytes:
             for receipt in statement.receipts
         ],
         "kept": list(statement.kept),
+        "reservation": RESERVATION,
     }
     if statement.subject is not None:
         content["subject"] = _subject(statement.subject)

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from services.retention.notifications import EVENTS
 from shared.config import ServiceConfig
+from shared.webhooks import Endpoint, require_usable
 
 
 class RetentionConfig(ServiceConfig):
@@ -26,3 +28,12 @@ class RetentionConfig(ServiceConfig):
     signing_key: Path = Field(
         description="the Ed25519 private key of certificates, PEM; made with mode 0600 at the first start"
     )
+    notifications: tuple[Endpoint, ...] = Field(
+        default=(),
+        description="endpoints that are told of terms and legal holds; docs/retention-notifications.md",
+    )
+
+    @model_validator(mode="after")
+    def _notifies_usable_endpoints(self) -> "RetentionConfig":
+        require_usable(self.notifications, self.environment, EVENTS)
+        return self

@@ -15,12 +15,14 @@ from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import holds_pb2
 from services.retention import destructions, holds
-from services.retention.holds import Hold, HoldKind, HoldOrder, HoldScope, HoldState
+from services.retention.disclosing import Discloser
+from services.retention.hold_entries import HoldEntries, scope_facts, secrecy_facts
+from services.retention.holds import Hold, HoldKind, HoldOrder, HoldState
+from services.retention.notifications import Notifications
 from services.retention.peers import Peers
 from services.retention.store import Tx
 from services.retention.store import holds as rows
 from services.retention.sweeping import Sweeper
-from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, not_found
@@ -39,11 +41,19 @@ _log = structlog.get_logger(__name__)
 class HoldKeeper:
     """Places, confirms, releases and ends holds."""
 
-    def __init__(self, database: Database, clock: Clock, outbox: Outbox, peers: Peers) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        peers: Peers,
+        notifications: Notifications,
+    ) -> None:
         self._database = database
         self._clock = clock
-        self._outbox = outbox
         self._peers = peers
+        self._entries = HoldEntries(clock, outbox, notifications)
+        self.discloser = Discloser(database, clock, peers, self._entries)
         self._sweeper = Sweeper(database, clock, peers)
         self.job = Job("holds", timedelta(seconds=1), self.step)
 
@@ -70,7 +80,7 @@ class HoldKeeper:
             if known is None:
                 hold = holds.place(new_id("hold"), order, actor, now)
                 if rows.add(tx, hold):
-                    self._audit(
+                    self._entries.write(
                         tx,
                         hold,
                         "hold.placed",
@@ -79,7 +89,8 @@ class HoldKeeper:
                         reference=hold.reference,
                         request_id=hold.request_id,
                         review_at=hold.review_at.isoformat(),
-                        **_scope_facts(hold.scope),
+                        **scope_facts(hold.scope),
+                        **secrecy_facts(hold),
                     )
                     return hold
                 known = rows.get_by_request(tx, actor, order.request_id)  # a replica was faster
@@ -98,7 +109,7 @@ class HoldKeeper:
             confirmed = holds.confirm(hold, person_id, self._clock.now())
             if confirmed != hold:
                 rows.save(tx, confirmed)
-                self._audit(tx, confirmed, "hold.confirmed", person_id)
+                self._entries.write(tx, confirmed, "hold.confirmed", person_id)
         return confirmed
 
     def extend(self, find: Callable[[Tx], Hold | None], review_at: datetime, actor: str, reason: str) -> Hold:
@@ -116,7 +127,7 @@ class HoldKeeper:
                     "review_at": review_at.isoformat(),
                     "review_at_before": hold.review_at.isoformat(),
                 }
-                self._audit(tx, extended, "hold.extended", actor, subjects=(), reason=reason, **said)
+                self._entries.write(tx, extended, "hold.extended", actor, subjects=(), reason=reason, **said)
         return extended
 
     def release(self, find: Callable[[Tx], Hold | None], actor: str, reason: str) -> Hold:
@@ -129,7 +140,7 @@ class HoldKeeper:
             released = holds.release(hold)
             if released != hold:
                 rows.save(tx, released)
-                self._audit(tx, released, "hold.released", actor, reason=reason)
+                self._entries.write(tx, released, "hold.released", actor, reason=reason)
         if released.state is HoldState.RELEASING:
             released = self._advance_or_keep(released)
         return released
@@ -143,11 +154,18 @@ class HoldKeeper:
         with self._database.transaction() as tx:
             waiting = rows.take_unfinished(tx, self._clock.now(), _BATCH)
             unswept = self._sweeper.wanted(tx)
+            to_disclose = rows.to_disclose(tx, _BATCH)
             ALERT.labels("hold_review_overdue").set(rows.is_any_overdue(tx, self._clock.now()))
+            ALERT.labels("hold_secrecy_review_overdue").set(
+                rows.is_any_secrecy_overdue(tx, self._clock.now())
+            )
         attempts, settled = Attempts(), 0
         for behind in unswept:
             with attempts.attempt():
                 self._sweeper.sweep(behind)
+        for hold_id in to_disclose:
+            with attempts.attempt():
+                self.discloser.disclose(hold_id)
         for hold_id in waiting:
             with attempts.attempt():
                 hold = self.advance(hold_id)
@@ -169,7 +187,7 @@ class HoldKeeper:
         leaving = holds.release(hold)
         rows.save(tx, leaving)
         kind = "hold.lapsed" if why is holds.Ending.LAPSED else "hold.released"
-        self._audit(tx, leaving, kind, _ACTOR, reason=why)
+        self._entries.write(tx, leaving, kind, _ACTOR, reason=why)
         return leaving
 
     def _advance_or_keep(self, hold: Hold) -> Hold:
@@ -207,7 +225,7 @@ class HoldKeeper:
             settled = holds.settle(current, protected, self._clock.now())
             rows.save(tx, settled)
             kind = "hold.failed" if settled.state is HoldState.FAILED else "hold.activated"
-            self._audit(
+            self._entries.write(
                 tx,
                 settled,
                 kind,
@@ -227,7 +245,7 @@ class HoldKeeper:
             settled = holds.settle_scope(current, self._clock.now())
             rows.save(tx, settled)
             gone = settled.sweep.gone_through
-            self._audit(
+            self._entries.write(
                 tx,
                 settled,
                 "hold.activated",
@@ -249,6 +267,7 @@ class HoldKeeper:
                     organization_id=hold.organization_id,
                     record_ids=hold.record_ids,
                     kind=holds_pb2.HoldKind.Value(f"HOLD_KIND_{hold.kind.value}"),
+                    confidential=hold.is_secret,
                 )
             )
             if not answer.held:
@@ -265,6 +284,7 @@ class HoldKeeper:
                         )
                         for record in answer.held
                     ],
+                    confidential=hold.is_secret,
                 )
             )
         except KeptError as error:
@@ -287,44 +307,10 @@ class HoldKeeper:
                 return current or hold
             ended = holds.end(current, destruction, gone.removed, self._clock.now())
             rows.save(tx, ended)
-            self._audit(
+            self._entries.write(
                 tx, ended, "hold.ended", _ACTOR, removed=gone.removed, root_key_id=destruction.root_key_id
             )
         return ended
-
-    def _audit(
-        self,
-        tx: Tx,
-        hold: Hold,
-        kind: str,
-        actor: str,
-        *,
-        subjects: tuple[bytes, ...] = (),
-        **facts: str | int,
-    ) -> None:
-        self._outbox.audit(
-            tx,
-            entry(
-                kind,
-                actor=actor,
-                at=self._clock.now(),
-                organization_id=hold.organization_id,
-                subjects=[hold.hold_id, *subjects],
-                facts={"hold_kind": hold.kind, **facts},
-            ),
-        )
-
-
-def _scope_facts(scope: HoldScope | None) -> dict[str, str | int]:
-    """What a hold is on, but for whose records: the log outlives the pseudonym."""
-    if scope is None:
-        return {}
-    facts: dict[str, str | int] = {"scope": "end_user" if scope.end_user else "organization"}
-    if scope.first_day is not None:
-        facts["first_day"] = scope.first_day.isoformat()
-    if scope.last_day is not None:
-        facts["last_day"] = scope.last_day.isoformat()
-    return facts
 
 
 def of_person(hold_id: str, method: str) -> Callable[[Tx], Hold | None]:

@@ -7,7 +7,9 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from services.retention import secrecy
 from services.retention.destructions import Destruction
+from services.retention.secrecy import Secrecy
 from shared.errors import KeptError, Reason, invalid, wrong_state
 from shared.ids import is_record_id, lowest_record_id
 
@@ -89,6 +91,7 @@ class HoldOrder:
     reference: str
     review_at: datetime
     scope: HoldScope | None = None
+    secrecy: Secrecy | None = None
 
     def check(self, now: datetime) -> None:
         """Raises INVALID_ARGUMENT for what the contract's own rules cannot say."""
@@ -101,6 +104,10 @@ class HoldOrder:
                 raise invalid(f"record_ids[{index}]", "is no UUIDv7")
         if not now < self.review_at <= now + LONGEST_REVIEW:
             raise invalid("review_at", "must be in the future and at most ten years ahead")
+        if self.secrecy is not None:
+            if self.kind is not HoldKind.LEGAL:
+                raise invalid("secrecy", "is for legal holds")
+            self.secrecy.check(now)
 
     def _check_scope(self, scope: HoldScope) -> None:
         if self.kind is not HoldKind.LEGAL:
@@ -114,6 +121,8 @@ class HoldOrder:
         parts: list[str] = [self.kind, self.organization_id, self.reference, self.review_at.isoformat()]
         if self.scope is not None:
             parts += ["scope", str(self.scope.first_day), str(self.scope.last_day), self.scope.end_user]
+        if self.secrecy is not None:
+            parts += ["secrecy", self.secrecy.legal_basis, self.secrecy.review_at.isoformat()]
         for part in parts:
             digest.update(len(part.encode()).to_bytes(4) + part.encode())
         for record_id in sorted(self.record_ids):
@@ -149,11 +158,17 @@ class Hold:
     sweep: Sweep = Sweep()
     records_kept: int = 0
     records_lost: int = 0
+    secrecy: Secrecy | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether nothing will happen to it any more."""
         return self.state in (HoldState.RELEASED, HoldState.FAILED)
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the customer must not know of it."""
+        return secrecy.is_secret(self.secrecy)
 
     @property
     def kept(self) -> tuple[bytes, ...]:
@@ -183,6 +198,7 @@ def place(hold_id: str, order: HoldOrder, placed_by: str, now: datetime) -> Hold
         review_at=order.review_at,
         lapses_at=now + CONFIRMATION_TIME if order.kind is HoldKind.LEGAL else None,
         scope=order.scope,
+        secrecy=order.secrecy,
     )
 
 

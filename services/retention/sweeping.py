@@ -72,6 +72,7 @@ class Sweeper:
                     kind=holds_pb2.HoldKind.Value(f"HOLD_KIND_{hold.kind.value}"),
                     scope=scope_message(hold.scope),
                     after=sweep.after or b"",
+                    confidential=hold.is_secret,
                 )
             )
             lost = self._retain(hold, answer) if answer.held else frozenset()
@@ -107,6 +108,7 @@ class Sweeper:
                     )
                     for record in answer.held
                 ],
+                confidential=hold.is_secret,
             )
         )
         return frozenset(kept.lost)

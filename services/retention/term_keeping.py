@@ -8,6 +8,7 @@ from typing import Final
 from kept.logging.v1 import lifecycle_pb2
 from services.retention import contract_terms
 from services.retention.contract_terms import ContractTerm, Effect, Step, StoredDay, TermOrder, TermState
+from services.retention.notifications import Ids, Notifications
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
 from services.retention.store import Tx
@@ -31,13 +32,20 @@ class TermKeeper:
     """Proposes, confirms, begins and ends contract terms."""
 
     def __init__(
-        self, database: Database, clock: Clock, outbox: Outbox, peers: Peers, rules: RuleBook
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        peers: Peers,
+        rules: RuleBook,
+        notifications: Notifications,
     ) -> None:
         self._database = database
         self._clock = clock
         self._outbox = outbox
         self._peers = peers
         self._rules = rules
+        self._notifications = notifications
         self.job = Job("terms", timedelta(seconds=1), self.step)
 
     def propose(self, order: TermOrder, person_id: str) -> ContractTerm:
@@ -188,6 +196,9 @@ class TermKeeper:
                 return tuple(found)
 
     def _audit(self, tx: Tx, term: ContractTerm, kind: str, actor: str, /, **facts: str | int) -> None:
+        self._notifications.emit(
+            tx, kind, Ids(term.organization_id, term.term_id, term.state, term.effective_at)
+        )
         self._outbox.audit(
             tx,
             entry(

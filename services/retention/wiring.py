@@ -20,6 +20,7 @@ from services.retention.config import RetentionConfig
 from services.retention.content_erasures import ContentErasures
 from services.retention.erasures import Erasures
 from services.retention.hold_keeping import HoldKeeper
+from services.retention.notifications import Notifications
 from services.retention.plans import Planner
 from services.retention.rules import RuleBook
 from services.retention.runs import Runs
@@ -40,6 +41,7 @@ from shared.outbox import Outbox
 from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
 from shared.terms import Rule, Term, TermKind
+from shared.webhooks import Webhook
 
 
 def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Connect) -> Service:
@@ -56,9 +58,11 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
         Rule(Term(TermKind.AT_MOST, config.default_term_days), timedelta(hours=config.run_window_hours)),
     )
     certifier = Certifier(database, clock, outbox, others, key)
-    holds = HoldKeeper(database, clock, outbox, others)
+    webhooks = [Webhook(endpoint, store.outbox, database, clock) for endpoint in config.notifications]
+    notifications = Notifications(clock, webhooks)
+    holds = HoldKeeper(database, clock, outbox, others, notifications)
     runs = Runs(database, clock, outbox, others, rules, certifier)
-    terms = TermKeeper(database, clock, outbox, others, rules)
+    terms = TermKeeper(database, clock, outbox, others, rules, notifications)
     planner = Planner(database, others, rules)
     erasures = Erasures(database, clock, outbox, others, rules, certifier)
     subjects = SubjectErasures(database, clock, outbox, others, rules, certifier)
@@ -103,10 +107,14 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
                 contents.job,
                 certifier.job,
                 outbox.job,
+                *(webhook.job for webhook in webhooks),
             ]
         ),
         gate=catching_up.require,
         authority=remote,
         refused=remote.refused,
-        parts={"audit_log": catching_up.is_caught_up, "outbox": outbox.is_well},
+        parts={
+            "audit_log": catching_up.is_caught_up,
+            "outbox": lambda: outbox.is_well() and notifications.are_well(),
+        },
     )

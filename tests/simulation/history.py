@@ -53,6 +53,7 @@ class History:
             self._legal.places_hold: 3,
             self._legal.holds_end_user: 1,
             self._legal.extends_hold: 0.5,
+            self._legal.ends_secrecy: 0.5,
             self._legal.releases_hold: 1,
             self._legal.sets_term: 0.5,
             self._legal.keeps_longer: 0.5,

@@ -118,15 +118,22 @@ def _gone(scene: Scene, rows: list[_Row]) -> Iterator[str]:
 
 
 def _held(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> Iterator[str]:
-    present = {record.bytes for _, record, _ in [*rows, *kept]}
-    with_content = {record.bytes for _, record, has_content in kept if has_content}
+    # Copies of confidential holds lie apart, and everything but this goes on as if they were not there.
+    apart = looks.rows("logging", "SELECT record_id, content IS NOT NULL FROM confidential_rows")
+    held = [
+        *((record.bytes, has_content) for _, record, has_content in kept),
+        *((record.bytes, has) for record, has in apart),
+    ]
+    present = {record.bytes for _, record, _ in rows} | {record_id for record_id, _ in held}
+    with_content = {record_id for record_id, has_content in held if has_content}
     keys = {
         bytes(record_id)
+        for table in ("retained_records", "confidential_records")
         for (record_id,) in looks.rows(
-            "access_control", "SELECT record_id FROM retained_records WHERE wrapped IS NOT NULL"
+            "access_control", f"SELECT record_id FROM {table} WHERE wrapped IS NOT NULL"
         )
     }
-    contents = {record.bytes for _, record, has_content in [*rows, *kept] if has_content}
+    contents = with_content | {record.bytes for _, record, has_content in rows if has_content}
     yield from _held_by_scope(model, looks, present, contents, keys)
     for record_id, hold in model.held().items():
         if record_id not in present:
@@ -163,7 +170,12 @@ def _let_go(looks: Looks) -> Iterator[str]:
             "retention", "SELECT hold_id FROM holds WHERE state NOT IN ('RELEASED', 'FAILED')"
         )
     }
-    for room, table in (("logging", "holds"), ("access_control", "retained_records")):
+    for room, table in (
+        ("logging", "holds"),
+        ("logging", "confidential_rows"),
+        ("access_control", "retained_records"),
+        ("access_control", "confidential_records"),
+    ):
         for (hold_id,) in looks.rows(room, f"SELECT DISTINCT hold_id FROM {table}"):
             if hold_id not in standing:
                 yield f"3: {room} keeps records for {hold_id}, which is over"

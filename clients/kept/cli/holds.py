@@ -36,6 +36,7 @@ def add_to(app: typer.Typer) -> None:
     verb(holds, "confirm")(confirm)
     verb(holds, "extend")(extend)
     verb(holds, "release")(release)
+    verb(holds, "secrecy")(secrecy)
     verb(holds, "list")(list_)
 
 
@@ -83,6 +84,23 @@ def place(
     everything: Annotated[
         bool, typer.Option("--everything", help="Keep all of the organization, also what comes.")
     ] = False,
+    secret_by: Annotated[
+        str,
+        typer.Option(
+            "--confidential",
+            metavar="BASIS",
+            help="The law forbids telling the customer: the order or paragraph that says so.",
+        ),
+    ] = "",
+    look_again: Annotated[
+        datetime | None,
+        typer.Option(
+            "--secrecy-review-at",
+            metavar="TIME",
+            parser=when,
+            help="With --confidential: when somebody looks at that again, UTC; a year ahead at most.",
+        ),
+    ] = None,
     request_id: RequestId = "",
 ) -> None:
     """Place a legal hold on records, or on all that matches, what comes later included. It protects once its state is active, and lapses
@@ -94,6 +112,11 @@ def place(
         raise typer.BadParameter(
             "name records (--record), or say what matches (--end-user, --from, --until, --everything)."
         )
+    if bool(secret_by) is not (look_again is not None):
+        raise typer.BadParameter("--confidential and --secrecy-review-at go together.")
+    secrecy = None
+    if look_again is not None:
+        secrecy = holds_pb2.HoldSecrecy(legal_basis=secret_by, review_at=stamp(look_again))
     scope = holds_pb2.HoldScope(
         end_user=end_user,
         first_day="" if from_day is None else from_day.date().isoformat(),
@@ -110,6 +133,7 @@ def place(
                 reference=reference,
                 review_at=stamp(review_at),
                 scope=scope if is_scope else None,
+                secrecy=secrecy,
             )
         ),
     )
@@ -135,6 +159,28 @@ def extend(call: Invocation, hold: _Hold, review_at: _ReviewAt, reason: Reason) 
 
     request = holds_pb2.ExtendHoldRequest(hold_id=hold, review_at=stamp(review_at), reason=reason)
     _show(call, _stub(call).ExtendHold(request))
+
+
+def secrecy(
+    call: Invocation,
+    hold: _Hold,
+    reason: Reason,
+    ends: Annotated[
+        bool, typer.Option("--ends", help="The customer may be told from now on. It cannot be taken back.")
+    ] = False,
+    review_at: Annotated[
+        datetime | None,
+        typer.Option("--review-at", metavar="TIME", parser=when, help="It stays; look again then, UTC."),
+    ] = None,
+) -> None:
+    """Say what came of looking at a confidential hold's secrecy again: it ends, or stays until a later look."""
+    from kept.retention.v1 import holds_pb2
+
+    if ends is (review_at is not None):
+        raise typer.BadParameter("say that it ends (--ends), or when to look again (--review-at).")
+    outcome: dict[str, Any] = {"ends": True} if review_at is None else {"review_at": stamp(review_at)}
+    request = holds_pb2.ReviewHoldSecrecyRequest(hold_id=hold, reason=reason, **outcome)
+    _show(call, _stub(call).ReviewHoldSecrecy(request))
 
 
 def list_(call: Invocation, organization: AnyOrganization = "", limit: Limit = 100) -> None:

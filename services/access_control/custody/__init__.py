@@ -26,7 +26,7 @@ from services.access_control.custody.sealing import DoesNotUnseal, EpochPrivateK
 from services.access_control.custody.status import KeyStatus, read_status
 from services.access_control.custody.survivors import SurvivorsMustBeOn
 from services.access_control.key_stores import KeyStore
-from services.access_control.store import Connection, epochs, holds, withheld
+from services.access_control.store import Connection, confidential, epochs, holds, withheld
 from services.access_control.store import custody as store
 from services.access_control.store.destructions import DestructionRow
 from shared.audit import entry
@@ -237,6 +237,7 @@ class Custody:
         together: Mapping[tuple[bytes, bytes], Sequence[bytes]],
         *,
         share: bool,
+        withheld_too: bool = False,
     ) -> Callable[[], dict[bytes, bytes]]:
         """Keys by record id, as far as their epochs live and the data keys open. together: record ids by data key, (id, sealed).
 
@@ -245,7 +246,9 @@ class Custody:
         row = epochs.lock_organization(tx, organization_id, share=share)
         if row is None or row.wrapped is None:
             return dict
-        if row.withholds:  # read behind the lock: a record that was withheld before it is refused
+        if (
+            row.withholds and not withheld_too
+        ):  # read behind the lock: a record that was withheld before it is refused
             refused = withheld.among(tx, organization_id, set(chain.from_iterable(together.values())))
             together = {key: [each for each in ids if each not in refused] for key, ids in together.items()}
         by_day: dict[tuple[date, bytes, bytes], list[bytes]] = {}
@@ -277,9 +280,12 @@ class Custody:
     def _from_holds(
         self, tx: Connection, organization_id: str, record_ids: Collection[bytes]
     ) -> dict[bytes, bytes]:
+        return self._opened(organization_id, holds.read_retained(tx, organization_id, record_ids, lock=True))
+
+    def _opened(self, organization_id: str, kept: Iterable[holds.RetainedRow]) -> dict[bytes, bytes]:
         keys: dict[bytes, bytes] = {}
         hold_keys: dict[str, bytes] = {}
-        for row in holds.read_retained(tx, organization_id, record_ids, lock=True):
+        for row in kept:
             if row.wrapped is None or row.record_id in keys:
                 continue
             if row.hold_id not in hold_keys:
@@ -296,29 +302,44 @@ class Custody:
         """Which of these records a hold keeps: they may be read past their due instant."""
         return {row.record_id for row in holds.read_retained(tx, organization_id, record_ids)}
 
-    def retain_records(self, hold_id: str, organization_id: str, records: Sequence[ToRetain]) -> Retention:
+    def retain_records(
+        self,
+        hold_id: str,
+        organization_id: str,
+        records: Sequence[ToRetain],
+        *,
+        is_confidential: bool = False,
+    ) -> Retention:
         """Keeps the keys of records for a hold, beyond the end of their epochs. Takes the lock that marking takes: a record whose epoch was
-        marked before, and that no other hold keeps, is lost. Idempotent. Raises WRONG_STATE for a hold that was released."""
+        marked before, and that no other hold keeps, is lost. Idempotent. Raises WRONG_STATE for a hold that was released.
+
+        is_confidential: as long as the hold was not disclosed, these keys open nothing for anybody, and no hold that the customer may know
+        of is kept alive by them. A record that was withheld since may still be kept: its row was, before it went.
+        """
         now = self._clock.now()
         with self._database.transaction() as tx:
             store.lock_ladder(tx, exclusive=False)
             epochs.lock_organization(tx, organization_id)
             hold_key = self._hold_key(tx, hold_id)
-            kept = holds.kept_by(tx, hold_id, [record.record_id for record in records])
+            apart = is_confidential and not confidential.is_disclosed(tx, hold_id)
+            kept_by = confidential.kept_by if apart else holds.kept_by
+            kept = kept_by(tx, hold_id, [record.record_id for record in records])
             new = {record.record_id: record for record in records if record.record_id not in kept}
             with_content = [record for record in new.values() if record.data_key_id]
             together = _by_data_key((each.record_id, each.data_key_id, each.sealed) for each in with_content)
-            keys = self._from_epochs(tx, organization_id, together, share=False)()
+            keys = self._from_epochs(tx, organization_id, together, share=False, withheld_too=apart)()
             missing = [record.record_id for record in with_content if record.record_id not in keys]
             if missing:
                 keys |= self._from_holds(tx, organization_id, missing)
+                if apart:
+                    keys |= self._opened(organization_id, confidential.read(tx, organization_id, missing))
             lost = [record_id for record_id in missing if record_id not in keys]
             wrapped: dict[bytes, bytes | None] = {
                 record_id: wrap_record_key(hold_key, hold_id, organization_id, record_id, key)
                 for record_id, key in keys.items()
             }
             wrapped |= dict.fromkeys(record.record_id for record in new.values() if not record.data_key_id)
-            holds.retain(tx, hold_id, organization_id, wrapped)
+            (confidential if apart else holds).retain(tx, hold_id, organization_id, wrapped)
             if wrapped:
                 self._audit_log.append(
                     tx,
@@ -326,12 +347,36 @@ class Custody:
                         "keys.retained",
                         actor=ACTOR,
                         at=now,
-                        organization_id=organization_id,
-                        subjects=[hold_id, *sorted(wrapped)],
+                        # In the organization's own list it would tell of a hold that it may not know of.
+                        organization_id="" if apart else organization_id,
+                        subjects=[hold_id, *([organization_id] if apart else []), *sorted(wrapped)],
                         facts={"hold": hold_id, "records": len(wrapped), "lost": len(lost)},
                     ),
                 )
         return Retention(len(kept) + len(wrapped), lost)
+
+    def disclose_hold(self, hold_id: str) -> int:
+        """Makes a confidential hold an ordinary one, for ever; of how many records the keys were kept in secret until now. Idempotent."""
+        now = self._clock.now()
+        with self._database.transaction() as tx:
+            store.lock_ladder(tx, exclusive=False)
+            row = holds.lock_hold(tx, hold_id)
+            if row is None or row.wrapped is None:
+                return 0
+            disclosed = confidential.disclose(tx, hold_id, now)
+            for organization_id, records in disclosed.items():
+                self._audit_log.append(
+                    tx,
+                    entry(
+                        "keys.disclosed",
+                        actor=ACTOR,
+                        at=now,
+                        organization_id=organization_id,
+                        subjects=[hold_id],
+                        facts={"hold": hold_id, "records": records},
+                    ),
+                )
+        return sum(disclosed.values())
 
     def _hold_key(self, tx: Connection, hold_id: str) -> bytes:
         row = holds.lock_hold(tx, hold_id)

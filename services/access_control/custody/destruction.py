@@ -15,7 +15,16 @@ from services.access_control.audit.log import AuditLog
 from services.access_control.custody.due_days import DueDays
 from services.access_control.custody.ladder import Ladder, rewrap_epoch
 from services.access_control.custody.survivors import SurvivorsMustBeOn, hasten, waits_for
-from services.access_control.store import Connection, audit, custody, destructions, epochs, holds, withheld
+from services.access_control.store import (
+    Connection,
+    audit,
+    confidential,
+    custody,
+    destructions,
+    epochs,
+    holds,
+    withheld,
+)
 from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database
@@ -245,9 +254,14 @@ class Destroyer:
                 known = holds.lock_hold(tx, hold_id)
             if known is None or known.wrapped is None:
                 return
+            apart = confidential.bury(tx, hold_id)
             released = holds.bury_hold(tx, hold_id, now)
-            destructions.note_marks(tx, row.destruction_id, epochs=0, organizations=len(released), at=now)
-            for organization_id, records in released.items():
+            organizations = len(apart.keys() | released.keys())
+            destructions.note_marks(tx, row.destruction_id, epochs=0, organizations=organizations, at=now)
+            marked = [(name, "", records) for name, records in apart.items()]  # in the vendor's own list
+            for about, organization_id, records in marked + [
+                (name, name, count) for name, count in released.items()
+            ]:
                 facts: dict[str, str | int | bool] = {
                     "destruction": row.destruction_id,
                     "hold": hold_id,
@@ -260,7 +274,7 @@ class Destroyer:
                         actor=ACTOR,
                         at=now,
                         organization_id=organization_id,
-                        subjects=[row.destruction_id, hold_id],
+                        subjects=[row.destruction_id, hold_id, *([] if organization_id else [about])],
                         facts=facts,
                     ),
                 )

@@ -77,6 +77,7 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
                 ToRetain(record.record_id, record.data_key_id, record.sealed_data_key)
                 for record in request.records
             ],
+            is_confidential=request.confidential,
         )
         return keys_pb2.RetainRecordsResponse(retained=kept.retained, lost=kept.lost)
 
@@ -86,6 +87,11 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
         return keys_pb2.ReleaseRecordsResponse(
             destruction=_destruction(self._custody.release(request.hold_id))
         )
+
+    def DiscloseHold(
+        self, request: keys_pb2.DiscloseHoldRequest, context: grpc.ServicerContext
+    ) -> keys_pb2.DiscloseHoldResponse:
+        return keys_pb2.DiscloseHoldResponse(disclosed=self._custody.disclose_hold(request.hold_id))
 
     def WithholdRecords(
         self, request: keys_pb2.WithholdRecordsRequest, context: grpc.ServicerContext

@@ -94,6 +94,8 @@ hold_keys = Table(
     Column("wrapped", LargeBinary),
     Column("made_at", DateTime(timezone=True), nullable=False),
     Column("released_at", DateTime(timezone=True)),
+    # When the secrecy of a confidential hold ended: nothing is kept for it in secret from then on.
+    Column("disclosed_at", DateTime(timezone=True)),
 )
 retained_records = Table(
     "retained_records",
@@ -103,6 +105,16 @@ retained_records = Table(
     Column("organization_id", Text, nullable=False),
     Column("wrapped", LargeBinary),
     Index("retained_records_by_organization", "organization_id", "record_id"),
+)
+# The same for holds of which the law forbids telling the customer. Nothing that opens records looks here.
+confidential_records = Table(
+    "confidential_records",
+    metadata,
+    Column("hold_id", Text, primary_key=True),
+    Column("record_id", LargeBinary, primary_key=True),
+    Column("organization_id", Text, nullable=False),
+    Column("wrapped", LargeBinary),
+    Index("confidential_records_by_organization", "organization_id", "record_id"),
 )
 destructions = Table(
     "destructions",

@@ -79,7 +79,11 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
     ) -> lifecycle_pb2.HoldRecordsResponse:
         """See the contract."""
         kept, missing = self._lifecycle.hold(
-            request.hold_id, request.organization_id, request.record_ids, request.kind or None
+            request.hold_id,
+            request.organization_id,
+            request.record_ids,
+            request.kind or None,
+            is_confidential=request.confidential,
         )
         return lifecycle_pb2.HoldRecordsResponse(held=_held(kept), missing=missing)
 
@@ -95,7 +99,13 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         low, high = lowest_record_id(day_start(first)), lowest_record_id(day_start(last + timedelta(days=1)))
         kept, after, gone = self._lifecycle.hold_matching(
             Standing(
-                request.hold_id, request.organization_id, low, high, scope.end_user, request.kind or None
+                request.hold_id,
+                request.organization_id,
+                low,
+                high,
+                scope.end_user,
+                request.kind or None,
+                request.confidential,
             ),
             (first, last),
             request.after or None,
@@ -103,6 +113,12 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         return lifecycle_pb2.HoldMatchingResponse(
             held=_held(kept), after=after or b"", gone_through_day=gone.isoformat() if gone else ""
         )
+
+    def DiscloseHold(
+        self, request: lifecycle_pb2.DiscloseHoldRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.DiscloseHoldResponse:
+        """See the contract."""
+        return lifecycle_pb2.DiscloseHoldResponse(done=self._lifecycle.disclose(request.hold_id))
 
     def ReleaseRecords(
         self, request: lifecycle_pb2.ReleaseRecordsRequest, context: grpc.ServicerContext

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Table, text
 
 from services.logging.store.tables import (
     day_fences,
+    disclosed_holds,
     dropped_days,
     interactions,
     metadata,
@@ -17,7 +18,7 @@ from services.logging.store.tables import (
 
 _KEY: Final = "organization_id"
 # Few rows, and asked for beside an organization's.
-_EVERYWHERE: Final = (day_fences, dropped_days, released_holds, removals)
+_EVERYWHERE: Final = (day_fences, disclosed_holds, dropped_days, released_holds, removals)
 
 
 class Place(Enum):

@@ -43,9 +43,10 @@ from services.logging.store.tables import (
 )
 from shared.ids import record_day
 
-_COPIED: Final = (*RECORD_COLUMNS, "verdict", "rules_version")
+# What of a row is copied for holds.
+COPIED: Final = (*RECORD_COLUMNS, "verdict", "rules_version")
 # The organization is said too: by it both lie on the same shard, on Citus.
-_ITS_DATA_KEY: Final = and_(
+ITS_DATA_KEY: Final = and_(
     data_keys.c.organization_id == interactions.c.organization_id,
     data_keys.c.data_key_id == interactions.c.data_key_id,
 )
@@ -104,14 +105,14 @@ def hold(
     any of them is new to the hold. Idempotent. The
     caller holds the organization's stripe exclusively. kind: kept.retention.v1.HoldKind; None where it is not known."""
     wanted = [UUID(bytes=one) for one in sorted(record_ids)]
-    columns: list[Any] = [interactions.c[name] for name in _COPIED]
+    columns: list[Any] = [interactions.c[name] for name in COPIED]
     rows = tx.execute(
         select(*columns, data_keys.c.sealed)
-        .outerjoin_from(interactions, data_keys, _ITS_DATA_KEY)
+        .outerjoin_from(interactions, data_keys, ITS_DATA_KEY)
         .where(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(wanted))
     ).mappings()
     copies = [
-        {name: row[name] for name in _COPIED}
+        {name: row[name] for name in COPIED}
         | {"day": record_day(row["record_id"].bytes), "sealed_data_key": row["sealed"]}
         for row in rows
     ]

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.scope import Selection
-from services.logging.store import reading
+from services.logging.store import confidential, reading
 from services.logging.store import retention as store
 from services.logging.store.reading import Span
 from services.logging.store.retention import HeldRow
@@ -21,7 +21,7 @@ Tx = Connection
 @dataclass(frozen=True)
 class Standing:
     """A hold on all that matches. low, high: ids of [low, high), 16 bytes each. end_user: "" for everybody. kind:
-    kept.retention.v1.HoldKind; None where it is not known."""
+    kept.retention.v1.HoldKind; None where it is not known. is_confidential: whether its copies lie apart (confidential.py)."""
 
     hold_id: str
     organization_id: str
@@ -29,6 +29,7 @@ class Standing:
     high: bytes
     end_user: str
     kind: int | None
+    is_confidential: bool = False
 
 
 def stand(tx: Tx, hold: Standing) -> tuple[Standing | None, bool]:
@@ -45,6 +46,7 @@ def stand(tx: Tx, hold: Standing) -> tuple[Standing | None, bool]:
             high=UUID(bytes=hold.high),
             end_user=hold.end_user,
             kind=hold.kind,
+            confidential=hold.is_confidential,
         )
         .on_conflict_do_nothing()
         .returning(standing_holds.c.hold_id)
@@ -67,7 +69,15 @@ def of_organization(tx: Tx, organization_id: str) -> list[Standing]:
 def _found(tx: Tx, condition: ColumnElement[bool]) -> list[Standing]:
     rows = tx.execute(select(standing_holds).where(condition).order_by(standing_holds.c.hold_id))
     return [
-        Standing(row.hold_id, row.organization_id, row.low.bytes, row.high.bytes, row.end_user, row.kind)
+        Standing(
+            row.hold_id,
+            row.organization_id,
+            row.low.bytes,
+            row.high.bytes,
+            row.end_user,
+            row.kind,
+            row.confidential,
+        )
         for row in rows
     ]
 
@@ -85,8 +95,29 @@ def hold_next(
     span = Span(hold.organization_id, hold.low, hold.high, None, bytes(16), Selection(end_user=hold.end_user))
     page = reading.page(tx, span, after, limit)
     ids = [row.record_id for row in page.rows]
-    kept, are_new = store.hold(tx, hold.hold_id, hold.organization_id, ids, hold.kind) if ids else ([], False)
-    return kept, are_new, page.after
+    after_page = page.after
+    if hold.is_confidential:
+        # Also what `catch` kept since, which is nowhere else any more: access control has not been told yet.
+        caught = confidential.kept_between(
+            tx, hold.hold_id, hold.organization_id, after or bytes(16), after_page or hold.high, limit + 1
+        )
+        both = sorted({*ids, *caught})
+        ids, after_page = (both[:limit], both[limit - 1]) if len(both) > limit else (both, after_page)
+    kept, are_new = keep(tx, hold, ids) if ids else ([], False)
+    return kept, are_new, after_page
+
+
+def keep(tx: Tx, hold: Standing, record_ids: Sequence[bytes]) -> tuple[list[HeldRow], bool]:
+    """Keeps records for a hold; those that it keeps now, and whether any is new to one that may be told of. The
+    caller holds the organization's stripe exclusively."""
+    if hold.is_confidential:
+        return confidential.hold(tx, hold.hold_id, hold.organization_id, record_ids), False
+    return store.hold(tx, hold.hold_id, hold.organization_id, record_ids, hold.kind)
+
+
+def disclose(tx: Tx, hold_id: str) -> None:
+    """A locked hold is an ordinary one from now on."""
+    tx.execute(update(standing_holds).where(standing_holds.c.hold_id == hold_id).values(confidential=False))
 
 
 def gone_through(tx: Tx, organization_id: str, first: date, last: date) -> date | None:
@@ -105,4 +136,4 @@ def catch(tx: Tx, holds: Sequence[Standing], end_user: str, record_ids: Sequence
         if hold.end_user in ("", end_user):
             mine = [one for one in record_ids if hold.low <= one < hold.high]
             if mine:
-                store.hold(tx, hold.hold_id, hold.organization_id, mine, hold.kind)
+                keep(tx, hold, mine)

@@ -148,9 +148,26 @@ standing_holds = Table(
     Column("high", Uuid, nullable=False),
     Column("end_user", Text, nullable=False),
     Column("kind", SmallInteger),
+    # Whether the law forbids telling the customer of it.
+    Column("confidential", Boolean, nullable=False, server_default="false"),
     PrimaryKeyConstraint("hold_id", "organization_id", name="standing_holds_pkey"),
     Index("standing_holds_by_organization", "organization_id"),
 )
+
+# Copies of rows that holds keep of which the law forbids telling the customer; confidential.py alone looks there.
+confidential_rows = Table(
+    "confidential_rows",
+    metadata,
+    Column("hold_id", Text, nullable=False),
+    *_record_columns(),
+    Column("day", Date, nullable=False),
+    Column("sealed_data_key", LargeBinary),
+    PrimaryKeyConstraint("hold_id", "organization_id", "record_id", name="confidential_rows_pkey"),
+    Index("confidential_rows_by_record", "organization_id", "record_id"),
+)
+
+# Confidential holds whose secrecy has ended: nothing is kept apart for them again.
+disclosed_holds = Table("disclosed_holds", metadata, Column("hold_id", Text, primary_key=True))
 
 # Tombstones of holds that were let go: nothing is kept for them again. removed: rows that were gone by it.
 released_holds = Table(

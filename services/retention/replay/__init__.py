@@ -15,13 +15,14 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from kept.access_control.v1 import audit_pb2
-from services.retention import holds
+from services.retention import holds, secrecy
 from services.retention.content_states import ContentErasure, ContentState
 from services.retention.erasure_states import Erasure, ErasureState
 from services.retention.holds import Hold, HoldKind, HoldOrder, HoldScope, HoldState, Sweep
 from services.retention.replay import terms
 from services.retention.rules import RuleBook, to_payload
 from services.retention.run_states import Run, RunState
+from services.retention.secrecy import Secrecy
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import contents as content_rows
@@ -75,6 +76,8 @@ def applies(feed: ChangeFeed, rules: RuleBook) -> dict[str, Apply]:
         "hold.activated": _changing_hold(_settled),
         "hold.failed": _changing_hold(_settled),
         "hold.extended": _changing_hold(_extended),
+        "hold.secrecy_reviewed": _changing_hold(_secrecy_reviewed),
+        "hold.disclosed": _changing_hold(_disclosed),
         "hold.released": _changing_hold(lambda hold, _: holds.release(hold)),
         "hold.lapsed": _changing_hold(lambda hold, _: holds.release(hold)),
         "run.started": run_started,
@@ -106,19 +109,45 @@ def finish(database: Database, feed: ChangeFeed) -> Callable[[], None]:
 
 
 def _hold_placed(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
-    hold_id, *names = entry.subjects
+    hold_id, names = entry.subjects[0], _named(entry)
     if hold_rows.get(tx, hold_id) is not None:
         return
     order = HoldOrder(
         request_id=entry.facts.get("request_id", f"restored/{hold_id}"),
         kind=HoldKind(entry.facts["hold_kind"]),
-        organization_id=entry.organization_id,
+        organization_id=_whose(entry),
         record_ids=tuple(UUID(name).bytes for name in names),
         reference=entry.facts["reference"],
         review_at=datetime.fromisoformat(entry.facts["review_at"]),
         scope=_scope(entry) if "scope" in entry.facts else None,
+        secrecy=_secrecy(entry) if "legal_basis" in entry.facts else None,
     )
     hold_rows.add(tx, holds.place(hold_id, order, entry.actor, _at(entry)))
+
+
+def _whose(entry: audit_pb2.AuditEntry) -> str:
+    """Whose records a hold is on: of one of which the customer must not know the vendor's own list tells, and names whose they are."""
+    return entry.organization_id or entry.subjects[1]
+
+
+def _named(entry: audit_pb2.AuditEntry) -> list[str]:
+    """The records that an entry names beside the hold."""
+    return list(entry.subjects[1 if entry.organization_id else 2 :])
+
+
+def _secrecy(entry: audit_pb2.AuditEntry) -> Secrecy:
+    return Secrecy(entry.facts["legal_basis"], datetime.fromisoformat(entry.facts["secrecy_review_at"]))
+
+
+def _secrecy_reviewed(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
+    if entry.facts["ends"] == "true":
+        return replace(hold, secrecy=secrecy.end(hold.secrecy))
+    later = datetime.fromisoformat(entry.facts["review_at"])
+    return replace(hold, secrecy=secrecy.keep(hold.secrecy, later, _at(entry)))
+
+
+def _disclosed(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
+    return hold if hold.secrecy is None else replace(hold, secrecy=secrecy.ended(hold.secrecy, _at(entry)))
 
 
 def _scope(entry: audit_pb2.AuditEntry) -> HoldScope:
@@ -157,7 +186,7 @@ def _settled(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
         gone = entry.facts.get("gone_through_day")
         day = None if gone is None else date.fromisoformat(gone)
         return replace(holds.settle_scope(hold, _at(entry)), sweep=Sweep(gone_through=day))
-    lost = {UUID(name).bytes for name in entry.subjects[1:]}
+    lost = {UUID(name).bytes for name in _named(entry)}
     return holds.settle(hold, set(hold.record_ids) - lost, _at(entry))
 
 

@@ -4,9 +4,11 @@ from typing import Final
 
 import grpc
 
+from kept.options.v1 import roles_pb2
 from kept.retention.v1 import holds_pb2, holds_pb2_grpc
 from services.retention.hold_keeping import HoldKeeper, of_person, of_service
 from services.retention.holds import Hold, HoldKind, HoldOrder
+from services.retention.secrecy import Secrecy
 from services.retention.servicers import messages
 from services.retention.store import Tx
 from services.retention.store import holds as rows
@@ -18,6 +20,8 @@ from shared.pipeline import caller_of
 
 # A hold on all that matches names so many that it came too late for.
 _MOST_LOST: Final = 1000
+# Who may know of holds of which the customer must not.
+_MAY_KNOW: Final = frozenset({roles_pb2.STAFF_ROLE_LEGAL, roles_pb2.STAFF_ROLE_AUDITOR})
 
 
 class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
@@ -39,6 +43,12 @@ class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
             reference=request.reference,
             review_at=messages.to_instant(request.review_at, "review_at"),
             scope=messages.to_scope(request.scope) if request.HasField("scope") else None,
+            secrecy=Secrecy(
+                request.secrecy.legal_basis,
+                messages.to_instant(request.secrecy.review_at, "secrecy.review_at"),
+            )
+            if request.HasField("secrecy")
+            else None,
         )
         _require_kind(caller, order.kind)
         return holds_pb2.PlaceHoldResponse(hold=self._message(self._keeper.place(order, caller.actor)))
@@ -72,6 +82,15 @@ class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
         extended = self._keeper.extend(find, review_at, caller.actor, request.reason)
         return holds_pb2.ExtendHoldResponse(hold=self._message(extended))
 
+    def ReviewHoldSecrecy(
+        self, request: holds_pb2.ReviewHoldSecrecyRequest, context: grpc.ServicerContext
+    ) -> holds_pb2.ReviewHoldSecrecyResponse:
+        review_at = None if request.ends else messages.to_instant(request.review_at, "review_at")
+        reviewed = self._keeper.discloser.review(
+            request.hold_id, review_at, caller_of(context).person_id, request.reason
+        )
+        return holds_pb2.ReviewHoldSecrecyResponse(hold=self._message(reviewed))
+
     def _message(self, hold: Hold) -> holds_pb2.Hold:
         """A hold, with what a scope's came too late for."""
         with self._database.transaction() as tx:
@@ -85,13 +104,17 @@ class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
     def ListHolds(
         self, request: holds_pb2.ListHoldsRequest, context: grpc.ServicerContext
     ) -> holds_pb2.ListHoldsResponse:
-        caller_of(context).require_organization(request.organization_id)
+        caller = caller_of(context)
+        caller.require_organization(request.organization_id)
+        secret_too = caller.kind is CallerKind.STAFF and not _MAY_KNOW.isdisjoint(caller.roles)
         with self._database.transaction() as tx:
             found, token = page(
                 "holds",
                 request.page_size,
                 request.page_token,
-                lambda before, limit: rows.page(tx, request.organization_id, before or None, limit),
+                lambda before, limit: rows.page(
+                    tx, request.organization_id, before or None, limit, secret_too=secret_too
+                ),
                 lambda one: one.number,
             )
             listed = [self._message_in(tx, one) for one in found]

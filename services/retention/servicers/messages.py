@@ -110,6 +110,9 @@ def hold(held: Hold, lost: Sequence[bytes] = ()) -> holds_pb2.Hold:
     )
     if held.scope is not None:
         message.scope.CopyFrom(scope_message(held.scope))
+    if held.secrecy is not None and held.is_secret:
+        message.secrecy.legal_basis = held.secrecy.legal_basis
+        message.secrecy.review_at.FromDatetime(held.secrecy.review_at)
     message.placed_at.FromDatetime(held.placed_at)
     message.review_at.FromDatetime(held.review_at)
     if held.lapses_at is not None:

@@ -100,6 +100,7 @@ def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[str]:
     """Ids of erasures that can go on, those that waited longest first; they go to the end of the line. One that waits for a hold to
     end cannot."""
     is_held = exists().where(
+        holds.c.secrecy == "",  # what it must not know of does not decide what it sees
         holds.c.organization_id == erasures.c.organization_id,
         holds.c.state.not_in([HoldState.RELEASED, HoldState.FAILED]),
     )

@@ -3,18 +3,43 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, and_, exists, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.destructions import Destruction
 from services.retention.holds import Hold, HoldKind, HoldScope, HoldState, Sweep
+from services.retention.secrecy import Secrecy, SecrecyState
 from services.retention.store import Tx
 from services.retention.store.tables import hold_records, holds
+from shared.driver import execute
+from shared.driver import rows as driver_rows
 from shared.ids import record_day
 
 _UNFINISHED = holds.c.state.in_([HoldState.PENDING, HoldState.RELEASING])
+
+
+# What the customer may be told of. All that says something to a customer, or decides what it sees, asks for these alone.
+TELLABLE: Final = holds.c.secrecy == ""
+
+
+def _secrecy(row: Row[Any]) -> Secrecy | None:
+    if not row.legal_basis:
+        return None
+    state = SecrecyState(row.secrecy) if row.secrecy else SecrecyState.ENDED
+    return Secrecy(row.legal_basis, row.secrecy_review_at, state, row.disclosed_at)
+
+
+def _secrecy_values(secrecy: Secrecy | None) -> dict[str, Any]:
+    if secrecy is None:
+        return {}
+    return {
+        "secrecy": "" if secrecy.state is SecrecyState.ENDED else secrecy.state,
+        "legal_basis": secrecy.legal_basis,
+        "secrecy_review_at": secrecy.review_at,
+        "disclosed_at": secrecy.disclosed_at,
+    }
 
 
 def _made(tx: Tx, rows: Sequence[Row[Any]]) -> list[Hold]:
@@ -59,6 +84,7 @@ def _made(tx: Tx, rows: Sequence[Row[Any]]) -> list[Hold]:
             ),
             records_kept=row.records_kept,
             records_lost=row.records_lost,
+            secrecy=_secrecy(row),
         )
         for row in rows
     ]
@@ -85,6 +111,7 @@ def add(tx: Tx, hold: Hold) -> bool:
             last_day=None if hold.scope is None else hold.scope.last_day,
             end_user=None if hold.scope is None else hold.scope.end_user,
             tried_at=hold.placed_at,
+            **_secrecy_values(hold.secrecy),
         )
         .on_conflict_do_nothing(constraint="holds_by_request")
         .returning(holds.c.hold_id)
@@ -162,6 +189,7 @@ def save(tx: Tx, hold: Hold) -> None:
             destroyed_at=hold.destruction.destroyed_at,
             root_key_id=hold.destruction.root_key_id,
             key_store_statement=hold.destruction.key_store_statement,
+            **_secrecy_values(hold.secrecy),
         )
     )
     if hold.lost:
@@ -174,31 +202,33 @@ def save(tx: Tx, hold: Hold) -> None:
 
 def note_swept(tx: Tx, hold: Hold, found: Collection[bytes], lost: Collection[bytes]) -> tuple[int, int]:
     """Writes down what a look found for a locked hold; how many of them are new: kept, and lost."""
-    known = set(
-        tx.execute(
-            select(hold_records.c.record_id).where(
-                hold_records.c.hold_id == hold.hold_id, hold_records.c.record_id.in_(list(found))
-            )
-        ).scalars()
-    )
-    new = sorted(record_id for record_id in found if record_id not in {bytes(one) for one in known})
-    if new:
-        first = hold.records_kept + hold.records_lost
-        tx.execute(
-            insert(hold_records),
-            [
-                {
-                    "hold_id": hold.hold_id,
-                    "position": first + position,
-                    "record_id": record_id,
-                    "day": record_day(record_id),
-                    "lost": record_id in lost,
-                }
-                for position, record_id in enumerate(new)
-            ],
+    ids = sorted(set(found))
+    known = {
+        bytes(record_id)
+        for (record_id,) in driver_rows(
+            tx,
+            "SELECT record_id FROM hold_records WHERE hold_id = %b AND record_id = ANY(%b::bytea[])",
+            (hold.hold_id, ids),
         )
-    gone = sum(record_id in lost for record_id in new)
-    return len(new) - gone, gone
+    }
+    new = [record_id for record_id in ids if record_id not in known]
+    gone = [record_id in lost for record_id in new]
+    if new:  # a hold may be on millions of them
+        execute(
+            tx,
+            "INSERT INTO hold_records (hold_id, position, record_id, day, lost) "
+            "SELECT %(hold_id)b, %(first)b::bigint + fresh.place - 1, fresh.record_id, fresh.day, fresh.lost "
+            "FROM unnest(%(ids)b::bytea[], %(days)b::date[], %(lost)b::boolean[]) "
+            "WITH ORDINALITY AS fresh(record_id, day, lost, place)",
+            {
+                "hold_id": hold.hold_id,
+                "first": hold.records_kept + hold.records_lost,
+                "ids": new,
+                "days": [record_day(record_id) for record_id in new],
+                "lost": gone,
+            },
+        )
+    return len(new) - sum(gone), sum(gone)
 
 
 def lost_of(tx: Tx, hold_id: str, limit: int) -> list[bytes]:
@@ -226,6 +256,27 @@ def is_any_overdue(tx: Tx, now: datetime) -> bool:
         holds.c.kind == HoldKind.LEGAL, holds.c.state == HoldState.ACTIVE, holds.c.review_at <= now
     )
     return bool(tx.execute(select(overdue)).scalar_one())
+
+
+def is_any_secrecy_overdue(tx: Tx, now: datetime) -> bool:
+    """Whether nobody looked again in time whether a hold must still be kept secret."""
+    overdue = exists().where(
+        holds.c.secrecy == SecrecyState.SECRET,
+        holds.c.state.in_([HoldState.PENDING, HoldState.ACTIVE]),
+        holds.c.secrecy_review_at <= now,
+    )
+    return bool(tx.execute(select(overdue)).scalar_one())
+
+
+def to_disclose(tx: Tx, limit: int) -> list[str]:
+    """Ids of holds whose secrecy ends, once they are placed."""
+    asked = (
+        select(holds.c.hold_id)
+        .where(holds.c.secrecy == SecrecyState.ENDING, holds.c.state != HoldState.PENDING)
+        .order_by(holds.c.number)
+        .limit(limit)
+    )
+    return list(tx.execute(asked).scalars())
 
 
 def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[str]:
@@ -262,21 +313,26 @@ def ending(tx: Tx, now: datetime, limit: int) -> list[str]:
     return [row.hold_id for row in rows]
 
 
-def page(tx: Tx, organization_id: str, before: int | None, limit: int) -> list[Hold]:
-    """Holds, newest first; of one organization, or of all when it is empty. before: the number that the last page ended with."""
+def page(
+    tx: Tx, organization_id: str, before: int | None, limit: int, *, secret_too: bool = False
+) -> list[Hold]:
+    """Holds, newest first; of one organization, or of all when it is empty. before: the number that the last page ended with. secret_too:
+    also those of which the customer must not know."""
     query = select(holds).order_by(holds.c.number.desc()).limit(limit)
     if organization_id:
         query = query.where(holds.c.organization_id == organization_id)
+    if not secret_too:
+        query = query.where(TELLABLE)
     if before is not None:
         query = query.where(holds.c.number < before)
     return _made(tx, tx.execute(query).all())
 
 
 def of_organization(tx: Tx, organization_id: str, limit: int) -> list[Hold]:
-    """An organization's holds that kept something or still may, oldest first."""
+    """An organization's holds that kept something or still may, oldest first; not those of which it must not know."""
     rows = tx.execute(
         select(holds)
-        .where(holds.c.organization_id == organization_id, holds.c.state != HoldState.FAILED)
+        .where(TELLABLE, holds.c.organization_id == organization_id, holds.c.state != HoldState.FAILED)
         .order_by(holds.c.number)
         .limit(limit)
     ).all()
@@ -284,11 +340,12 @@ def of_organization(tx: Tx, organization_id: str, limit: int) -> list[Hold]:
 
 
 def any_standing(tx: Tx, organization_id: str) -> bool:
-    """Whether a hold of the organization is not over."""
+    """Whether a hold of the organization is not over, of those that it may know of."""
     return (
         tx.execute(
             select(holds.c.hold_id)
             .where(
+                TELLABLE,
                 holds.c.organization_id == organization_id,
                 holds.c.state.not_in([HoldState.RELEASED, HoldState.FAILED]),
             )
@@ -310,7 +367,8 @@ class Keeping:
 
 
 def keeping_on(tx: Tx, days: Collection[tuple[str, date]]) -> dict[tuple[str, date], list[Keeping]]:
-    """The holds that keep something now on these organizations' days, by organization and day."""
+    """The holds that keep something now on these organizations' days, by organization and day; without the secret ones, of which operators
+    need not know either."""
     if not days:
         return {}
     rows = tx.execute(
@@ -325,6 +383,7 @@ def keeping_on(tx: Tx, days: Collection[tuple[str, date]]) -> dict[tuple[str, da
         )
         .join(hold_records, hold_records.c.hold_id == holds.c.hold_id)
         .where(
+            TELLABLE,
             tuple_(holds.c.organization_id, hold_records.c.day).in_(sorted(days)),
             holds.c.state.in_([HoldState.ACTIVE, HoldState.RELEASING]),
             hold_records.c.lost.is_(False),
@@ -344,8 +403,9 @@ def keeping(
     tx: Tx, organization_id: str, since: datetime, days: Sequence[date] | None, limit: int
 ) -> list[tuple[str, HoldKind, int]]:
     """(hold, kind, records) of the organization's holds that kept something on these days (all days for None) at or after an
-    instant."""
+    instant; of those that it may know of."""
     condition = [
+        TELLABLE,
         holds.c.organization_id == organization_id,
         holds.c.activated_at.is_not(None),
         or_(holds.c.ended_at.is_(None), holds.c.ended_at >= since),

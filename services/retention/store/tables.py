@@ -96,9 +96,15 @@ holds = Table(
     Column("gone_through", Date),
     _count("records_kept"),
     _count("records_lost"),
+    # Whether the customer must not know of it (secrecy.py): '', 'SECRET' or 'ENDING'; why not, and when somebody looks at that again.
+    _text("secrecy", empty=True),
+    _text("legal_basis", empty=True),
+    _instant("secrecy_review_at"),
+    _instant("disclosed_at"),
     # Whoever waited longest is tried next, so that one hold that cannot go on holds up no other.
     _instant("tried_at", required=True),
     UniqueConstraint("placed_by", "request_id", name="holds_by_request"),
+    Index("holds_in_secret", "tried_at", postgresql_where=text("secrecy <> ''")),
     Index("holds_by_organization", "organization_id", "number"),
     Index("holds_unfinished", "tried_at", postgresql_where=text("state IN ('PENDING', 'RELEASING')")),
     Index(

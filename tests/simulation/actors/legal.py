@@ -47,6 +47,7 @@ class Legal:
             reference="matter",
             review_at=stamp(self._scene.now + timedelta(days=365)),
         )
+        self._may_be_secret(request)
 
         def placed() -> holds_pb2.Hold:
             self._empowered()
@@ -81,6 +82,7 @@ class Legal:
             reference="matter",
             review_at=stamp(self._scene.now + timedelta(days=365)),
         )
+        self._may_be_secret(request)
 
         def placed() -> holds_pb2.Hold:
             self._empowered()
@@ -98,6 +100,29 @@ class Legal:
                 scope=scope,
                 placed_at=self._scene.now,
             )
+
+    def _may_be_secret(self, request: holds_pb2.PlaceHoldRequest) -> None:
+        """Every fourth or so is one of which the law forbids telling."""
+        if request.request_id[-1] in "01234567":
+            request.secrecy.legal_basis = "order"
+            request.secrecy.review_at.CopyFrom(stamp(self._scene.now + timedelta(days=300)))
+
+    def ends_secrecy(self) -> None:
+        """Luca finds that the customer may be told of a hold."""
+        self._scene.world.leases("access_control")
+
+        def ended() -> None:
+            self._empowered()
+            stub = self._holds("luca")
+            found = stub.ListHolds(holds_pb2.ListHoldsRequest(page_size=1000)).holds
+            secret = [hold for hold in found if hold.HasField("secrecy")]
+            if secret:
+                chosen = self._seed.choice(secret).hold_id
+                stub.ReviewHoldSecrecy(
+                    holds_pb2.ReviewHoldSecrecyRequest(hold_id=chosen, ends=True, reason="lifted")
+                )
+
+        self._scene.world.attempt(ended)
 
     def extends_hold(self) -> None:
         """Lena puts a review off."""

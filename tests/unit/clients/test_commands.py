@@ -398,6 +398,27 @@ REQUESTS: list[tuple[str, Message]] = [
         "holds extend hold_1 --review-at 2027-01-01 -r appeal",
         holds_pb2.ExtendHoldRequest(hold_id="hold_1", reason="appeal", review_at=at(2027, 1, 1)),
     ),
+    (
+        f"holds place -o {ORG} --everything --reference M-1 --review-at 2027-01-01 --confidential §1 --secrecy-review-at 2026-09-01 "
+        "--request-id request-7",
+        holds_pb2.PlaceHoldRequest(
+            request_id="request-7",
+            kind=holds_pb2.HOLD_KIND_LEGAL,
+            organization_id=ORG,
+            reference="M-1",
+            review_at=at(2027, 1, 1),
+            scope=holds_pb2.HoldScope(),
+            secrecy=holds_pb2.HoldSecrecy(legal_basis="§1", review_at=at(2026, 9, 1)),
+        ),
+    ),
+    (
+        "holds secrecy hold_1 --ends -r lifted",
+        holds_pb2.ReviewHoldSecrecyRequest(hold_id="hold_1", ends=True, reason="lifted"),
+    ),
+    (
+        "holds secrecy hold_1 --review-at 2027-01-01 -r renewed",
+        holds_pb2.ReviewHoldSecrecyRequest(hold_id="hold_1", review_at=at(2027, 1, 1), reason="renewed"),
+    ),
     ("holds list", holds_pb2.ListHoldsRequest(organization_id=ORG, page_size=100)),
     ("cases list --state open", cases_pb2.ListCasesRequest(state=cases_pb2.CASE_STATE_OPEN, page_size=100)),
     ("cases show case_1", cases_pb2.GetCaseRequest(case_id="case_1")),

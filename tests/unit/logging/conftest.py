@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,16 +29,29 @@ def migrated(postgres_server: TestServer) -> str | None:
 
 
 @pytest.fixture
-def database(fresh_database: FreshDatabase, migrated: str | None) -> Iterator[Database]:
-    """A migrated database, distributed where it is Citus'."""
-    made = Database(fresh_database("logging", template=migrated), pool=8)
-    if migrated is None:
-        migrate(made, MIGRATIONS)
-    if is_citus():
-        with made.transaction() as tx:
-            distribution.distribute(tx)
-    yield made
-    made.close()
+def make_database(fresh_database: FreshDatabase, migrated: str | None) -> Iterator[Callable[[], Database]]:
+    """Makes migrated databases, distributed where they are Citus'."""
+    made: list[Database] = []
+
+    def make() -> Database:
+        database = Database(fresh_database("logging", template=migrated), pool=8)
+        made.append(database)
+        if migrated is None:
+            migrate(database, MIGRATIONS)
+        if is_citus():
+            with database.transaction() as tx:
+                distribution.distribute(tx)
+        return database
+
+    yield make
+    for database in made:
+        database.close()
+
+
+@pytest.fixture
+def database(make_database: Callable[[], Database]) -> Database:
+    """A migrated database."""
+    return make_database()
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_every_table_has_its_place() -> None:
         "analytics_cells",
     }
     everywhere = {name for name, place in places.items() if place is Place.EVERYWHERE}
-    assert everywhere == {"day_fences", "dropped_days", "released_holds", "removals"}
+    assert everywhere == {"day_fences", "disclosed_holds", "dropped_days", "released_holds", "removals"}
     assert places["interactions"] is Place.SHARD
 
 

@@ -1,6 +1,6 @@
 """A migrated database for each test, copied from one that was migrated once, and the service on it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +23,19 @@ def migrated(postgres_server: TestServer) -> str:
 
 
 @pytest.fixture
-def world(fresh_database: FreshDatabase, migrated: str, tmp_path: Path) -> Iterator[World]:
-    made = World(fresh_database("retention", template=migrated), tmp_path)
-    made.settle(4)
-    yield made
-    made.database.close()
+def make_world(fresh_database: FreshDatabase, migrated: str, tmp_path: Path) -> Iterator[Callable[[], World]]:
+    made: list[World] = []
+
+    def make() -> World:
+        made.append(World(fresh_database("retention", template=migrated), tmp_path))
+        made[-1].settle(4)
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.database.close()
+
+
+@pytest.fixture
+def world(make_world: Callable[[], World]) -> World:
+    return make_world()

@@ -52,6 +52,9 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     clock: Clock
     rows: dict[bytes, str] = field(default_factory=dict)
     holds: dict[str, dict[bytes, str]] = field(default_factory=dict)
+    # What confidential holds keep: nothing else here looks at it.
+    apart: dict[str, dict[bytes, str]] = field(default_factory=dict)
+    disclosed: set[str] = field(default_factory=set)
     hold_kinds: dict[str, int] = field(default_factory=dict)
     # (day, organization): the run that took it away, records, and those of them that holds kept.
     by_run: dict[tuple[date, str], tuple[str, int, int]] = field(default_factory=dict)
@@ -150,6 +153,22 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             days=lines[start : start + 1], next_page_token=str(start + 1) if start + 1 < len(lines) else ""
         )
 
+    def _place(
+        self, request: logging_pb2.HoldRecordsRequest | logging_pb2.HoldMatchingRequest
+    ) -> dict[bytes, str]:
+        is_apart = request.confidential and request.hold_id not in self.disclosed
+        return (self.apart if is_apart else self.holds).setdefault(request.hold_id, {})
+
+    def DiscloseHold(
+        self, request: logging_pb2.DiscloseHoldRequest, context: Any
+    ) -> logging_pb2.DiscloseHoldResponse:
+        self.disclosed.add(request.hold_id)
+        apart = self.apart.get(request.hold_id, {})
+        if apart:  # one at a time, so that going on is what is tested
+            record, owner = apart.popitem()
+            self.holds.setdefault(request.hold_id, {})[record] = owner
+        return logging_pb2.DiscloseHoldResponse(done=not apart)
+
     def HoldRecords(
         self, request: logging_pb2.HoldRecordsRequest, context: Any
     ) -> logging_pb2.HoldRecordsResponse:
@@ -160,7 +179,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             for record in request.record_ids
             if (self.rows | self._held()).get(record) == request.organization_id
         }
-        self.holds.setdefault(request.hold_id, {}).update(there)
+        self._place(request).update(there)
         self.hold_kinds[request.hold_id] = request.kind
         return logging_pb2.HoldRecordsResponse(
             held=[
@@ -185,7 +204,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             and scope.end_user in ("", self.end_users.get(record))
         )
         now = mine[:2]  # small pieces, so that going on is what is tested
-        self.holds.setdefault(request.hold_id, {}).update(dict.fromkeys(now, request.organization_id))
+        self._place(request).update(dict.fromkeys(now, request.organization_id))
         gone = [day for day, owner in self.by_run if owner == request.organization_id]
         return logging_pb2.HoldMatchingResponse(
             held=[
@@ -203,6 +222,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         wanted = {record for subject in self.subjects.values() for record in subject["records"]}
         for record in wanted & set(let_go) - set(self._held()):
             self.rows.pop(record, None)
+        let_go |= self.apart.pop(request.hold_id, {})
         removed = self.released.setdefault(request.hold_id, sum(record not in self.rows for record in let_go))
         return logging_pb2.ReleaseRecordsResponse(removed=removed)
 
@@ -359,6 +379,7 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
     asked: Counter[str] = field(default_factory=Counter)
     marks: Counter[tuple[str, date]] = field(default_factory=Counter)
     retained: dict[str, set[bytes]] = field(default_factory=dict)
+    apart: dict[str, set[bytes]] = field(default_factory=dict)
     released: set[str] = field(default_factory=set)
     not_due: set[tuple[str, date]] = field(default_factory=set)
     takes: timedelta = timedelta(0)
@@ -445,13 +466,23 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
             and record.record_id not in kept_anyway
         ]
         kept = {record.record_id for record in request.records} - set(lost)
-        self.retained.setdefault(request.hold_id, set()).update(kept)
+        (self.apart if request.confidential else self.retained).setdefault(request.hold_id, set()).update(
+            kept
+        )
         return keys_pb2.RetainRecordsResponse(retained=len(kept), lost=lost)
+
+    def DiscloseHold(
+        self, request: keys_pb2.DiscloseHoldRequest, context: Any
+    ) -> keys_pb2.DiscloseHoldResponse:
+        moved = self.apart.pop(request.hold_id, set())
+        self.retained.setdefault(request.hold_id, set()).update(moved)
+        return keys_pb2.DiscloseHoldResponse(disclosed=len(moved))
 
     def ReleaseRecords(
         self, request: keys_pb2.ReleaseRecordsRequest, context: Any
     ) -> keys_pb2.ReleaseRecordsResponse:
         self.retained.pop(request.hold_id, None)
+        self.apart.pop(request.hold_id, None)
         self.released.add(request.hold_id)
         name = request.hold_id.replace("hold_", "release_")
         return keys_pb2.ReleaseRecordsResponse(destruction=self._destruction(name, []))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -100,6 +100,7 @@ class World:
         self._calls: Counter[str] = Counter()
         self.database = Database(url, on_commit=self._on_commit)
         self.term_days = 30
+        self.notifications: list[dict[str, Any]] = []
         self.logging = peers.Logging(self.clock)
         self.keys = peers.Custody(self.clock)  # type: ignore[abstract]
         self.audit = peers.Audit()  # type: ignore[abstract]
@@ -151,6 +152,7 @@ class World:
                 "audience": "kept:retention",
                 "signing_key": self.home / "signing_key.pem",
                 "default_term_days": self.term_days,
+                "notifications": self.notifications,
             }
         )
         self.service = wire(config, self.clock, self.database, channels.__getitem__)

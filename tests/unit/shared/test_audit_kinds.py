@@ -198,6 +198,7 @@ CHANGES: Final = {
         "access_control.KeyService/GetEpochKey": "epoch.created",
         "access_control.KeyService/DestroyEpochs": "keys.marked keys.destroyed",
         "access_control.KeyService/RetainRecords": "keys.retained",
+        "access_control.KeyService/DiscloseHold": "keys.disclosed",
         "access_control.KeyService/WithholdRecords": "keys.withheld",
         "access_control.KeyService/ReleaseRecords": "keys.marked keys.destroyed",
         "access_control.LifecycleService/EraseOrganization": "organization.erased",
@@ -211,6 +212,7 @@ CHANGES: Final = {
         "retention.HoldService/PlaceHold": "hold.placed hold.activated hold.failed",
         "retention.HoldService/ConfirmHold": "hold.confirmed",
         "retention.HoldService/ExtendHold": "hold.extended",
+        "retention.HoldService/ReviewHoldSecrecy": "hold.secrecy_reviewed hold.disclosed",
         "retention.HoldService/ReleaseHold": "hold.released hold.ended",
         "retention.RunService/StartRun": "run.started run.ended run.not_certified certificate.signed",
         "safety_review.DetectorService/StartRescreening": "rescreening.started",
@@ -246,6 +248,7 @@ WITHOUT: Final = {
     "logging.LifecycleService/ForgetErasedRecords": "Retention reports the end: subject_erasure.ended, subject_erasure.completed.",
     "settings.MemberService/AuthenticateMember": "Sign-ins are log data, which has a term; nothing leaves the audit log.",
     "settings.MemberService/RenewSignIn": "As AuthenticateMember.",
+    "logging.LifecycleService/DiscloseHold": "Retention reports it once all know: hold.disclosed.",
     "safety_review.LogRuleService/TakeLogQuestion": "A lease on work; what is found by it is log_data.found.",
     "safety_review.ScreeningService/TakeRescreening": "A lease on work; what is opened for it is records.opened.",
 }

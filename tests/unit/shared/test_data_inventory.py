@@ -49,6 +49,7 @@ def test_content_is_where_it_may_be_and_nowhere_else() -> None:
     """Prompts and generations are in these columns, and they are bytes: sealed."""
     content = [(one.service, one.table, one.column) for one in INVENTORY.columns() if one.kind == "content"]
     assert content == [
+        ("logging", "confidential_rows", "content"),
         ("logging", "interactions", "content"),
         ("logging", "retained", "content"),
         ("safety_review", "evaluation_items", "sealed"),
