@@ -8,7 +8,7 @@ moment that nobody needs it: with the answer, or once retention has taken the er
 import hmac
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Protocol
@@ -25,7 +25,7 @@ from services.settings.store.subject_requests import SubjectRequest
 from services.settings.subject_deadlines import due_at, next_reminder
 from services.settings.zero_data_retention import content_note
 from shared import audit, ids
-from shared.clock import Clock
+from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database, after_commit
 from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid, not_found, wrong_state
@@ -139,7 +139,10 @@ class SubjectRequests:
             look_at=now if is_erasure else None,
         )
         with self._database.transaction() as tx:
-            active(organizations.lock(tx, passed.organization_id, shared=True))
+            organization = active(organizations.lock(tx, passed.organization_id, shared=True))
+            if is_erasure and organization.known_from is not None:
+                # Before, whoever is asked to erase may not know the organization, and refuses for good.
+                made = replace(made, look_at=max(now, organization.known_from + CLOCK_TOLERANCE))
             if not store.add(tx, made):
                 known = store.by_request(tx, passed.organization_id, request_id)
                 if known is None or not hmac.compare_digest(

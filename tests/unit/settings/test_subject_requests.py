@@ -44,6 +44,13 @@ def ask(
     )
 
 
+def known_admin(world: World) -> members_pb2.Member:
+    """An admin whose organization is known everywhere by now."""
+    admin = world.admin()
+    world.clock.advance(timedelta(seconds=15))
+    return admin
+
+
 def look(world: World, admin: members_pb2.Member, asked: Any) -> contract.GetSubjectRequestResponse:
     return world.customer(admin).subjects.GetSubjectRequest(
         contract.GetSubjectRequestRequest(subject_request_id=asked.request.subject_request_id)
@@ -151,8 +158,19 @@ def test_the_same_request_id_is_the_same_request_or_none(world: World) -> None:
     assert ask(world, other_admin).request.subject_request_id != first.request.subject_request_id
 
 
+def test_an_erasure_waits_until_its_organization_is_known_everywhere(world: World) -> None:
+    """Before, logging may not know it yet and would refuse for good."""
+    asked = ask(world, world.admin(), ERASE)
+    world.run_jobs()
+    assert world.peers.subjects == []
+    world.clock.advance(timedelta(seconds=15))
+    world.run_jobs()
+    [told] = world.peers.subjects
+    assert told.request_id == asked.request.subject_request_id
+
+
 def test_an_erasure_goes_through_retention_and_ends_with_its_certificate(world: World) -> None:
-    admin = world.admin()
+    admin = known_admin(world)
     asked = ask(world, admin, ERASE)
     assert asked.request.state == contract.SUBJECT_REQUEST_STATE_ERASING
     assert not asked.HasField("records")
@@ -189,7 +207,7 @@ def test_an_erasure_goes_through_retention_and_ends_with_its_certificate(world: 
 
 
 def test_what_a_hold_keeps_is_said_and_followed_to_its_end(world: World) -> None:
-    admin = world.admin()
+    admin = known_admin(world)
     asked = ask(world, admin, ERASE)
     erasure = world.peers.subject_erasure
     erasure.state = erasures_pb2.ERASURE_STATE_DONE
@@ -219,7 +237,7 @@ def test_what_a_hold_keeps_is_said_and_followed_to_its_end(world: World) -> None
 
 
 def test_retention_that_is_away_is_asked_again_and_one_that_refuses_ends_it(world: World) -> None:
-    admin = world.admin()
+    admin = known_admin(world)
     asked = ask(world, admin, ERASE)
     world.peers.failing = KeptError(R.REASON_PEER_UNAVAILABLE, "away")
     with pytest.raises(KeptError):
@@ -241,7 +259,7 @@ def test_retention_that_is_away_is_asked_again_and_one_that_refuses_ends_it(worl
 
 
 def test_an_answer_that_was_lost_is_asked_for_again_with_the_same_id(world: World) -> None:
-    admin = world.admin()
+    admin = known_admin(world)
     asked = ask(world, admin, ERASE)
     world.peers.losing = True
     with pytest.raises(KeptError):
@@ -256,7 +274,7 @@ def test_an_answer_that_was_lost_is_asked_for_again_with_the_same_id(world: Worl
 
 
 def test_of_two_replicas_one_looks_at_an_erasure(world: World) -> None:
-    admin = world.admin()
+    admin = known_admin(world)
     ask(world, admin, ERASE)
     now = world.clock.now()
     with world.database.transaction() as first, world.database.transaction() as second:
@@ -270,7 +288,7 @@ def test_of_two_replicas_one_looks_at_an_erasure(world: World) -> None:
 
 
 def test_an_organization_that_is_erased_meanwhile_is_let_go(world: World) -> None:
-    admin = world.admin()
+    admin = known_admin(world)
     ask(world, admin, ERASE)
     now = world.clock.now()
     with world.database.transaction() as tx:
