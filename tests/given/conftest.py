@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.unit.logging.conftest import database, migrated, world
+from tests.unit.logging.conftest import database, make_database, migrated, world
 
-__all__ = ["database", "migrated", "world"]
+__all__ = ["database", "make_database", "migrated", "world"]
