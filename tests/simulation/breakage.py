@@ -181,7 +181,7 @@ SAFEGUARDS = {
         12, billing, "erase", lambda tx, organization_id: {}, frozenset({"records", "leaves"}), 20
     ),
     # Epochs are marked before rows go.
-    "marks": Safeguard(3, Destroyer, "_mark_days", _mark_nothing, frozenset({"records"}), 33),
+    "marks": Safeguard(3, Destroyer, "_mark_days", _mark_nothing, frozenset({"records"}), 33, is_quick=False),
     # Keys go before rows.
     "keys_first": Safeguard(
         3,
@@ -191,6 +191,7 @@ SAFEGUARDS = {
         frozenset({"records"}),
         40,
         also=((certificates, "dropped_with_a_living_key", lambda tx, act_id: None),),
+        is_quick=False,
     ),
     # Rows go before their certificate is signed: of a run, and of an organization's erasure.
     "rows_first": Safeguard(

@@ -129,7 +129,8 @@ def _certificate(plot: Plot) -> None:
     )
     changed = plot.stage.stack.layout.directory / "certificate-changed.json"
     envelope = json.loads(got.envelope)
-    envelope["body"]["certificate_id"] = envelope["body"]["certificate_id"][:-1] + "0"
+    name = envelope["body"]["certificate_id"]
+    envelope["body"]["certificate_id"] = name[:-1] + ("1" if name.endswith("0") else "0")
     changed.write_text(json.dumps(envelope))
     plot.tell.expect(
         "a copy with one character changed does not",
