@@ -151,7 +151,9 @@ def logging_running(
             pids.append(
                 stack.enter_context(process("services.logging", "--config", str(config), log=log)).pid
             )
+            # Ready, and with its first leases: without one it takes no content.
             wait_until(lambda at=health_address: health.serves(at), log)  # type: ignore[misc]
+            wait_until(lambda at=health_address: health.serves(at, "leases"), log)  # type: ignore[misc]
         yield Logging(
             addresses,
             pids,

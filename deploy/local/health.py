@@ -10,8 +10,8 @@ from grpc_health.v1 import health_pb2
 _PATIENCE = 1.0
 
 
-def serves(address: str) -> bool:
-    """True if the service with this health address says that it serves; no answer is no.
+def serves(address: str, part: str = "") -> bool:
+    """True if the service with this health address says that it serves, or a part of it; no answer is no.
 
     Every question has a connection of its own: a channel that was refused would wait before it tries again.
     """
@@ -22,7 +22,7 @@ def serves(address: str) -> bool:
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
         try:
-            answer = check(health_pb2.HealthCheckRequest(), timeout=_PATIENCE)
+            answer = check(health_pb2.HealthCheckRequest(service=part), timeout=_PATIENCE)
         except grpc.RpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
