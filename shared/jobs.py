@@ -6,16 +6,18 @@ each job in a thread of its own; the simulation calls steps itself, in an order 
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 
 import structlog
 
 from shared.errors import KeptError
 from shared.telemetry import JOB_FAILING
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
@@ -43,6 +45,14 @@ class Attempts:
             yield
         except KeptError as error:
             self._failure = self._failure or error
+
+    def each(self, items: Iterable[T], step: Callable[[T], bool]) -> bool:
+        """An attempt for each, in order; whether one of them said that there is more to do."""
+        more = False
+        for item in items:
+            with self.attempt():
+                more = step(item) or more
+        return more
 
     def raise_first(self) -> None:
         """Raises the first failure, if there was one."""

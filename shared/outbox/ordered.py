@@ -135,10 +135,8 @@ class Outbox:
 
     def deliver(self) -> bool:
         """Delivers one batch of each kind that is ready. True when there is more. Raises the first failure at the end."""
-        attempts, more = Attempts(), False
-        for kind in (AUDIT, *self._handlers):
-            with attempts.attempt():
-                more = self._deliver_kind(kind) or more
+        attempts = Attempts()
+        more = attempts.each((AUDIT, *self._handlers), self._deliver_kind)
         self._figures.take(now=self._has_changed)
         self._has_changed = False
         attempts.raise_first()

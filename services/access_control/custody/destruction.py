@@ -106,10 +106,8 @@ class Destroyer:
         lapsed) holds up no other; the first such failure is raised at the end."""
         with self._database.transaction() as tx:
             unmarked = destructions.marking(tx)
-        attempts, more = Attempts(), False
-        for row in unmarked:
-            with attempts.attempt():
-                more = self._mark(row) or more
+        attempts = Attempts()
+        more = attempts.each(unmarked, self._mark)
         self._replace_root()
         self._destroy_retired()
         attempts.raise_first()
