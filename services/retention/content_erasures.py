@@ -123,18 +123,16 @@ class ContentErasures:
             erasure = rows.get(tx, erasure_id)
             if erasure is None:
                 raise not_found("erasure")
-            complete = [each for each in certificate_rows.of_act(tx, erasure_id) if each.envelope is not None]
+            certificate = certificate_rows.newest_complete(tx, erasure_id)
             named = hold_rows.named(tx, [hold_id for hold_id, _ in erasure.held_by])
-        return ContentView(erasure, tuple(kept_sentences(erasure, named)), complete[-1] if complete else None)
+        return ContentView(erasure, tuple(kept_sentences(erasure, named)), certificate)
 
     def step(self) -> bool:
         """The job: one step of each erasure that can go on. Raises the first failure once all were tried."""
         with self._database.transaction() as tx:
             waiting = rows.take_unfinished(tx, self._clock.now(), _BATCH)
-        attempts, more = Attempts(), False
-        for erasure_id in waiting:
-            with attempts.attempt():
-                more = self._advance(erasure_id) or more
+        attempts = Attempts()
+        more = attempts.each(waiting, self._advance)
         attempts.raise_first()
         return more
 

@@ -125,20 +125,16 @@ class Erasures:
             return self._view(tx, erasure)
 
     def _view(self, tx: Tx, erasure: Erasure) -> ErasureView:
-        complete = [
-            each for each in certificate_rows.of_act(tx, erasure.erasure_id) if each.envelope is not None
-        ]
+        certificate = certificate_rows.newest_complete(tx, erasure.erasure_id)
         kept = kept_sentences(erasure, hold_rows.of_organization(tx, erasure.organization_id, _MOST_HOLDS))
-        return ErasureView(erasure, tuple(kept), complete[-1] if complete else None)
+        return ErasureView(erasure, tuple(kept), certificate)
 
     def step(self) -> bool:
         """The job: one step of each erasure that can go on. Raises the first failure once all were tried."""
         with self._database.transaction() as tx:
             waiting = rows.take_unfinished(tx, self._clock.now(), _BATCH)
-        attempts, more = Attempts(), False
-        for erasure_id in waiting:
-            with attempts.attempt():
-                more = self._advance(erasure_id) or more
+        attempts = Attempts()
+        more = attempts.each(waiting, self._advance)
         attempts.raise_first()
         return more
 

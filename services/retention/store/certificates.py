@@ -162,6 +162,12 @@ def of_act(tx: Tx, act_id: str) -> list[Certificate]:
     return [_made(row) for row in rows]
 
 
+def newest_complete(tx: Tx, act_id: str) -> Certificate | None:
+    """An act's newest certificate that can be handed out."""
+    complete = [each for each in of_act(tx, act_id) if each.envelope is not None]
+    return complete[-1] if complete else None
+
+
 def count_of_act(tx: Tx, act_id: str) -> tuple[int, int]:
     """(certificates of an act, those of them without an envelope)."""
     row = tx.execute(
