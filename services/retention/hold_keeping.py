@@ -20,6 +20,7 @@ from services.retention.hold_entries import HoldEntries, scope_facts, secrecy_fa
 from services.retention.holds import Hold, HoldKind, HoldOrder, HoldState
 from services.retention.notifications import Notifications
 from services.retention.peers import Peers
+from services.retention.retaining import retain
 from services.retention.store import Tx
 from services.retention.store import holds as rows
 from services.retention.sweeping import Sweeper
@@ -272,26 +273,12 @@ class HoldKeeper:
             )
             if not answer.held:
                 return set()
-            kept = self._peers.keys.RetainRecords(
-                keys_pb2.RetainRecordsRequest(
-                    hold_id=hold.hold_id,
-                    organization_id=hold.organization_id,
-                    records=[
-                        keys_pb2.RetainedRecord(
-                            record_id=record.record_id,
-                            data_key_id=record.data_key_id,
-                            sealed_data_key=record.sealed_data_key,
-                        )
-                        for record in answer.held
-                    ],
-                    confidential=hold.is_secret,
-                )
-            )
+            lost = retain(self._peers, hold, answer.held)
         except KeptError as error:
             if error.reason != Reason.REASON_WRONG_STATE:
                 raise
             return set()
-        return {record.record_id for record in answer.held} - set(kept.lost)
+        return {record.record_id for record in answer.held} - lost
 
     def _end(self, hold: Hold) -> Hold:
         answer = self._peers.keys.ReleaseRecords(

@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Final
 
-from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import holds_pb2
 from services.retention import holds
 from services.retention.holds import Hold, HoldScope, HoldState
 from services.retention.peers import Peers
+from services.retention.retaining import retain
 from services.retention.store import Tx
 from services.retention.store import erasures as erasure_rows
 from services.retention.store import holds as rows
@@ -75,7 +75,7 @@ class Sweeper:
                     confidential=hold.is_secret,
                 )
             )
-            lost = self._retain(hold, answer) if answer.held else frozenset()
+            lost = retain(self._peers, hold, answer.held) if answer.held else frozenset()
         except KeptError as error:
             if error.reason != Reason.REASON_WRONG_STATE:
                 raise
@@ -94,24 +94,6 @@ class Sweeper:
             )
             rows.save(tx, swept)
         return swept
-
-    def _retain(self, hold: Hold, answer: lifecycle_pb2.HoldMatchingResponse) -> frozenset[bytes]:
-        kept = self._peers.keys.RetainRecords(
-            keys_pb2.RetainRecordsRequest(
-                hold_id=hold.hold_id,
-                organization_id=hold.organization_id,
-                records=[
-                    keys_pb2.RetainedRecord(
-                        record_id=record.record_id,
-                        data_key_id=record.data_key_id,
-                        sealed_data_key=record.sealed_data_key,
-                    )
-                    for record in answer.held
-                ],
-                confidential=hold.is_secret,
-            )
-        )
-        return frozenset(kept.lost)
 
     def wanted(self, tx: Tx) -> list[Hold]:
         """Holds in force that have to be looked through for now; those that are being placed are carried on by themselves."""
