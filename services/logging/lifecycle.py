@@ -4,7 +4,7 @@ failure; what it did is on its way to the audit log in its own transaction.
 logging does not take retention's word for what is due: its own replica of the rules must say so.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
@@ -135,45 +135,38 @@ class Lifecycle:
             store.bury_hold(tx, hold_id)
             standing_holds.forget(tx, hold_id)
             organizations = store.organizations_of_hold(tx, hold_id)
+            secret = confidential.organizations(tx, hold_id)
         for organization_id in organizations:
-            with self._database.transaction() as tx:
-                stripes.take(tx, organization_id)
-                gone = store.release(tx, hold_id, organization_id)
-                store.note_removed(tx, hold_id, gone)
-                self._outbox.audit(
-                    tx,
-                    entry(
-                        "rows.released",
-                        actor=_ACTOR,
-                        at=self._clock.now(),
-                        organization_id=organization_id,
-                        subjects=[hold_id],
-                        facts={"removed": gone},
-                    ),
-                )
-        self._release_confidential(hold_id)
+            self._release_of(hold_id, organization_id, store.release, is_secret=False)
+        for organization_id in secret:
+            self._release_of(hold_id, organization_id, confidential.release, is_secret=True)
         with self._database.transaction() as tx:
             return store.removed_by(tx, hold_id)
 
-    def _release_confidential(self, hold_id: str) -> None:
+    def _release_of(
+        self,
+        hold_id: str,
+        organization_id: str,
+        release: Callable[[Tx, str, str], int],
+        *,
+        is_secret: bool,
+    ) -> None:
         with self._database.transaction() as tx:
-            organizations = confidential.organizations(tx, hold_id)
-        for organization_id in organizations:
-            with self._database.transaction() as tx:
-                stripes.take(tx, organization_id)
-                gone = confidential.release(tx, hold_id, organization_id)
-                store.note_removed(tx, hold_id, gone)
-                # In the vendor's own list: in the organization's it would tell of the hold.
-                self._outbox.audit(
-                    tx,
-                    entry(
-                        "rows.released",
-                        actor=_ACTOR,
-                        at=self._clock.now(),
-                        subjects=[hold_id, organization_id],
-                        facts={"removed": gone},
-                    ),
-                )
+            stripes.take(tx, organization_id)
+            gone = release(tx, hold_id, organization_id)
+            store.note_removed(tx, hold_id, gone)
+            # Of a confidential one in the vendor's own list: in the organization's it would tell of the hold.
+            self._outbox.audit(
+                tx,
+                entry(
+                    "rows.released",
+                    actor=_ACTOR,
+                    at=self._clock.now(),
+                    organization_id="" if is_secret else organization_id,
+                    subjects=[hold_id, organization_id] if is_secret else [hold_id],
+                    facts={"removed": gone},
+                ),
+            )
 
     def disclose(self, hold_id: str) -> bool:
         """Makes a confidential hold an ordinary one, in pieces; whether all is done. Idempotent; of a hold that was let go nothing is
