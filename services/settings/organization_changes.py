@@ -71,7 +71,7 @@ def require_changeable(deployment: "organizations_pb2.Deployment.ValueType", usa
 
 def begin(tx: Tx, organization: Organization, entered_by: str, effective_at: datetime) -> None:
     """The first entry of an organization's history."""
-    store.add(tx, _entry(organization, organization.created_at, effective_at, entered_by))
+    store.add(tx, entry_of(organization, organization.created_at, effective_at, entered_by))
 
 
 class OrganizationChanges:
@@ -128,7 +128,7 @@ class OrganizationChanges:
                 tx, changed, current is not None and current.require_customer_approval
             )
         if different - _CONTACTS:
-            store.add(tx, _entry(changed, now, effective_at, caller.actor))
+            store.add(tx, entry_of(changed, now, effective_at, caller.actor))
         if "usage_agreed" in different:
             usage_agreements.add(
                 tx,
@@ -160,9 +160,10 @@ class OrganizationChanges:
             return page(_LIST, page_size, page_token, read, lambda entry: entry.number + 1)
 
 
-def _entry(
+def entry_of(
     organization: Organization, entered_at: datetime, effective_at: datetime, entered_by: str
 ) -> OrganizationChange:
+    """The entry of the history that says what an organization is from an instant on, and who entered it when."""
     return OrganizationChange(
         organization_id=organization.organization_id,
         number=organization.revision,

@@ -7,6 +7,7 @@ from kept.access_control.v1 import audit_pb2
 from kept.settings.v1 import organizations_pb2
 from services.settings import data_controls
 from services.settings.lifecycle import Lifecycle
+from services.settings.organization_changes import entry_of
 from services.settings.policies import Policies
 from services.settings.store import (
     Tx,
@@ -20,8 +21,7 @@ from services.settings.store import (
     usage_agreements,
 )
 from services.settings.store.gateways import Gateway
-from services.settings.store.organization_changes import OrganizationChange
-from services.settings.store.organizations import NewOrganization, Organization
+from services.settings.store.organizations import NewOrganization
 from services.settings.store.usage_agreements import UsageAgreement
 from shared.outbox.replay import Apply
 
@@ -92,7 +92,7 @@ class _Organizations:
             return
         self._policies.publish_organization(tx, made, False, since)
         organizations.set_known_from(tx, made.organization_id, since)
-        organization_changes.add(tx, _history(made, entry, since))
+        organization_changes.add(tx, entry_of(made, at(entry), since, entry.actor))
         usage_agreements.add(
             tx, UsageAgreement(made.organization_id, 0, made.usage_agreed, at(entry), since, entry.actor)
         )
@@ -135,7 +135,7 @@ class _Organizations:
         since = self._policies.publish_organization(
             tx, changed, approval_required(tx, changed.organization_id), fact_time(entry)
         )
-        organization_changes.add(tx, _history(changed, entry, since))
+        organization_changes.add(tx, entry_of(changed, at(entry), since, entry.actor))
         if "usage_agreed" in said:
             usage_agreements.add(
                 tx,
@@ -214,21 +214,6 @@ class _Organizations:
         self._policies.publish_gateway(
             tx, name, all_organizations=False, organization_ids=(), since=fact_time(entry)
         )
-
-
-def _history(organization: Organization, entry: audit_pb2.AuditEntry, since: datetime) -> OrganizationChange:
-    return OrganizationChange(
-        organization_id=organization.organization_id,
-        number=organization.revision,
-        tier=organization.tier,
-        deployment=organization.deployment,
-        training_retention_days=organization.training_retention_days,
-        contract_references=tuple(organization.contract_references),
-        usage_agreed=organization.usage_agreed,
-        entered_at=at(entry),
-        effective_at=since,
-        entered_by=entry.actor,
-    )
 
 
 def _erasure_of(entry: audit_pb2.AuditEntry) -> str:
