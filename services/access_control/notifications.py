@@ -13,12 +13,12 @@ from typing import Final
 from kept.access_control.v1 import grants_pb2
 from services.access_control.grants.grant import Grant
 from services.access_control.people.person import power_name
-from services.access_control.store import Connection, outbox
+from services.access_control.store import outbox
 from shared.clock import Clock
 from shared.database import Database
 from shared.enums import short_name
 from shared.jobs import Job
-from shared.webhooks import Endpoint, Message, Webhook
+from shared.webhooks import Endpoint, Events, Told, Webhook
 
 # Every event there is, and when it happens. An audit entry of the same name is written in the same transaction.
 EVENTS: Final[Mapping[str, str]] = {
@@ -47,7 +47,7 @@ _WORD: Final = re.compile(r"[A-Z][A-Z_]{0,39}")
 
 
 @dataclass(frozen=True)
-class Ids:
+class Ids(Told):
     """What a message may say; what is empty is left out.
 
     actor: whose act it was, "service:…" included. requested_by: who holds or asks for the grant. person_id: whom it is about otherwise.
@@ -77,18 +77,6 @@ class Ids:
             if isinstance(value, str) and value and not _admits(field.name, value):
                 raise ValueError(f"{field.name} is not what a notification may carry")
 
-    @property
-    def data(self) -> dict[str, str | int | bool]:
-        """As it is sent: by name, instants as RFC 3339 in UTC."""
-        data: dict[str, str | int | bool] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, datetime):
-                data[field.name] = value.isoformat(timespec="microseconds").replace("+00:00", "Z")
-            elif value:
-                data[field.name] = value
-        return data
-
 
 def _admits(name: str, value: str) -> bool:
     if name in ("purpose", "detail", "power", "state"):
@@ -114,27 +102,14 @@ def of_grant(grant: Grant, actor: str) -> Ids:
     )
 
 
-class Notifications:
+class Notifications(Events):
     """Tells. Without endpoints it tells nobody."""
 
     def __init__(self, clock: Clock, webhooks: Sequence[Webhook] = ()) -> None:
-        self._clock = clock
-        self._webhooks = tuple(webhooks)
+        super().__init__(EVENTS, clock, webhooks)
         self.jobs: Sequence[Job] = [webhook.job for webhook in webhooks]
 
     @classmethod
     def configured(cls, endpoints: Sequence[Endpoint], database: Database, clock: Clock) -> "Notifications":
         """Tells these endpoints, by way of the outbox. Raises ConfigError for secrets that cannot be used."""
         return cls(clock, [Webhook(endpoint, outbox, database, clock) for endpoint in endpoints])
-
-    def emit(self, tx: Connection, event: str, ids: Ids) -> None:
-        """Has every endpoint told that asked for the event, if the caller's transaction commits. Raises KeyError for what is no event."""
-        EVENTS[event]
-        message = Message.of(event, self._clock.now(), ids.data)
-        for webhook in self._webhooks:
-            if webhook.takes(event):
-                webhook.put(tx, message)
-
-    def are_well(self) -> bool:
-        """Whether every endpoint takes what it is sent, as far as anybody knows."""
-        return all(webhook.is_well() for webhook in self._webhooks)

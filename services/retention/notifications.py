@@ -7,13 +7,13 @@ Of a hold that the customer must not know of nothing is told; of holds on flagge
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from services.retention.store import Tx
 from shared.clock import Clock
-from shared.webhooks import Message, Webhook
+from shared.webhooks import Events, Told, Webhook
 
 # Every event there is, and when it happens. An audit entry of the same name is written in the same transaction.
 EVENTS: Final[Mapping[str, str]] = {
@@ -34,7 +34,7 @@ _PATTERNS: Final[Mapping[str, re.Pattern[str]]] = {
 
 
 @dataclass(frozen=True)
-class Ids:
+class Ids(Told):
     """What a message may say; what is empty is left out. organization_id: whose records it is about. subject_id: the term or hold. state:
     where that is now. effective_at: from when on a term counts. tell: who should hear of it."""
 
@@ -50,36 +50,14 @@ class Ids:
             if pattern.fullmatch(getattr(self, name)) is None:
                 raise ValueError(f"{name} is not what a notification may carry")
 
-    @property
-    def data(self) -> dict[str, str | int | bool]:
-        """As it is sent: by name, instants as RFC 3339 in UTC."""
-        data: dict[str, str | int | bool] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, datetime):
-                data[field.name] = value.isoformat(timespec="microseconds").replace("+00:00", "Z")
-            elif value:
-                data[field.name] = value
-        return data
 
-
-class Notifications:
+class Notifications(Events):
     """Tells. Without webhooks it tells nobody."""
 
     def __init__(self, clock: Clock, webhooks: Sequence[Webhook] = ()) -> None:
-        self._clock = clock
-        self._webhooks = tuple(webhooks)
+        super().__init__(EVENTS, clock, webhooks)
 
-    def emit(self, tx: Tx, kind: str, ids: Ids) -> None:
-        """Has every endpoint told that asked for the event, if the caller's transaction commits. kind: of an audit entry; of what is no
-        event nobody is told."""
-        if kind not in EVENTS:
-            return
-        message = Message.of(kind, self._clock.now(), ids.data)
-        for webhook in self._webhooks:
-            if webhook.takes(kind):
-                webhook.put(tx, message)
-
-    def are_well(self) -> bool:
-        """Whether every endpoint takes what it is sent, as far as anybody knows."""
-        return all(webhook.is_well() for webhook in self._webhooks)
+    def emit(self, tx: Tx, event: str, told: Told) -> None:
+        """As `Events.emit`, with the kind of an audit entry; of what is no event nobody is told."""
+        if event in EVENTS:
+            super().emit(tx, event, told)

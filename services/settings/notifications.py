@@ -11,9 +11,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
 
-from services.settings.store import Tx
 from shared.clock import Clock
-from shared.webhooks import Message, Webhook
+from shared.webhooks import Events, Told, Webhook
 
 # Every event there is, and when it happens.
 EVENTS: Final[Mapping[str, str]] = {
@@ -41,7 +40,7 @@ _WORDS: Final = frozenset({"tell", "state"})
 
 
 @dataclass(frozen=True)
-class Ids:
+class Ids(Told):
     """What a message may say; what is empty is left out.
 
     organization_id: whom it is about. subject_id: what it is about (a request, a deletion). actor: whose act. tell: who should hear of
@@ -66,30 +65,9 @@ class Ids:
             if isinstance(value, str) and value and pattern.fullmatch(value) is None:
                 raise ValueError(f"{field.name} is not what a notification may carry")
 
-    @property
-    def data(self) -> dict[str, str | int | bool]:
-        """As it is sent: by name, instants as RFC 3339 in UTC."""
-        data: dict[str, str | int | bool] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, datetime):
-                data[field.name] = value.isoformat(timespec="microseconds").replace("+00:00", "Z")
-            elif value:
-                data[field.name] = value
-        return data
 
-
-class Notifications:
+class Notifications(Events):
     """Tells. Without webhooks it tells nobody."""
 
     def __init__(self, clock: Clock, webhooks: Sequence[Webhook] = ()) -> None:
-        self._clock = clock
-        self._webhooks = tuple(webhooks)
-
-    def emit(self, tx: Tx, event: str, ids: Ids) -> None:
-        """Has every endpoint told that asked for the event, if the caller's transaction commits. Raises KeyError for what is no event."""
-        EVENTS[event]
-        message = Message.of(event, self._clock.now(), ids.data)
-        for webhook in self._webhooks:
-            if webhook.takes(event):
-                webhook.put(tx, message)
+        super().__init__(EVENTS, clock, webhooks)

@@ -3,5 +3,6 @@ event, by way of the outbox, until the endpoint has taken it."""
 
 from shared.webhooks.delivery import Message, Webhook, sign
 from shared.webhooks.endpoints import Endpoint, require_usable
+from shared.webhooks.telling import Events, Told
 
-__all__ = ["Endpoint", "Message", "Webhook", "require_usable", "sign"]
+__all__ = ["Endpoint", "Events", "Message", "Told", "Webhook", "require_usable", "sign"]
