@@ -185,15 +185,6 @@ class Database:
         with self._translated(), self.engine.connect() as connection:
             yield connection
 
-    def is_reachable(self) -> bool:
-        """Whether a statement runs now."""
-        try:
-            with self.transaction() as tx:
-                tx.execute(sqlalchemy.text("SELECT 1"))
-        except (KeptError, sql_errors.SQLAlchemyError):
-            return False
-        return True
-
     def close(self) -> None:
         """Gives all connections back."""
         for connection, _ in self._statements:

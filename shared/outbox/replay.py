@@ -12,7 +12,6 @@ how old its database is, and waits.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import wraps
 from typing import Final
@@ -37,15 +36,6 @@ _log = structlog.get_logger(__name__)
 
 # Brings the database to what an entry says, unless it is there already: entries may come again.
 Apply = Callable[[Connection, audit_pb2.AuditEntry], None]
-
-
-@dataclass(frozen=True)
-class Restored:
-    """What became of a restored database. since: when it was found."""
-
-    since: datetime
-    replayed: int
-    unknown: int
 
 
 class Replay:
