@@ -1,7 +1,7 @@
 """Safety review as it runs: a process of its own, over mTLS, on an embedded PostgreSQL with durable commits; and 500 rules for it."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from shared.config import Tls
 from tests.support.server import TRUST_DOMAIN
 
 RULES: Final = 500
+_NOBODY: Final = "127.0.0.1:1"
 _ROOT: Final = Path(__file__).parents[1]
 _PROSE: Final = "".join(page.read_text(encoding="utf-8") for page in sorted((_ROOT / "docs").glob("*.md")))
 _RULE: Final = """
@@ -68,9 +69,9 @@ class Reviewing:
 
 
 @contextmanager
-def reviewing(home: Path, authority: Authority, peers: Mapping[str, str]) -> Iterator[Reviewing]:
-    """The service with 500 rules, on a PostgreSQL of its own, stopped at the end. home: an empty folder. peers: access control and
-    retention; what is clean needs neither."""
+def reviewing(home: Path, authority: Authority, peers: dict[str, str]) -> Iterator[Reviewing]:
+    """The service with 500 rules, on a PostgreSQL of its own, stopped at the end. home: an empty folder. peers: access control, which is
+    asked for the service's own entries, and retention; what is clean needs nothing else."""
     with ExitStack() as stack:
         address, people_address, health_address, metrics, port = free_ports_of(5)
         home.mkdir(exist_ok=True)
@@ -94,7 +95,10 @@ def reviewing(home: Path, authority: Authority, peers: Mapping[str, str]) -> Ite
         }
         identity = authority.issue("safety_review", serves=True)
         tls = Tls(certificate=identity.certificate, key=identity.key, authority=identity.authority)
-        tables = {"tls": {name: str(path) for name, path in tls.model_dump().items()}, "peers": dict(peers)}
+        tables = {
+            "tls": {name: str(path) for name, path in tls.model_dump().items()},
+            "peers": peers | {"settings": _NOBODY},
+        }
         config, log = home / "safety_review.toml", home / "service.log"
         config.write_text(toml(settings, tables, {}))
         running = stack.enter_context(process("services.safety_review", "--config", str(config), log=log))

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import grpc
 
+from bench.empty_log import empty_log
 from bench.figures import Figure, in_turns, median_ratio
 from bench.safety_review import RULES, reviewing, rules_text
 from bench.screen_vs_re import size, texts
@@ -48,8 +49,8 @@ def measure(small: bool) -> Iterator[Figure]:
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kept-bench-")))
         authority = Authority(home / "authority", trust_domain=TRUST_DOMAIN, environment="local")
-        nobody = dict.fromkeys(("access_control", "retention"), "127.0.0.1:1")
-        there = stack.enter_context(reviewing(home / "service", authority, nobody))
+        peers = {"access_control": stack.enter_context(empty_log(authority)), "retention": "127.0.0.1:1"}
+        there = stack.enter_context(reviewing(home / "service", authority, peers))
         identity = authority.issue("logging", serves=False)
         tls = Tls(certificate=identity.certificate, key=identity.key, authority=identity.authority)
         options = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]

@@ -2,28 +2,23 @@
 measurement wants. Nobody else is there: what settings would tell the others waits in its outbox."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 from bench.access_control import process, wait_until
+from bench.empty_log import empty_log
 from deploy.local import health
 from deploy.local.authority import Authority
 from deploy.local.configuration import Section, toml
 from deploy.local.ports import free_ports
 from deploy.local.postgres import Postgres
-from kept.access_control.v1 import audit_pb2, audit_pb2_grpc
 from kept.settings.v1 import organizations_pb2, policies_pb2
 from shared.clock import SystemClock
 from shared.config import Tls
 from shared.database import Database
 from shared.driver import copy_binary, execute
-from shared.server import server_credentials
 from tests.support.server import TRUST_DOMAIN
 
 
@@ -34,28 +29,6 @@ class Settings:
     addresses: Sequence[str]
     pids: Sequence[int]
     database_url: str
-
-
-class _EmptyLog(audit_pb2_grpc.AuditServiceServicer):
-    """An audit log with nothing of settings in it: so its database is as new as the log, and it serves."""
-
-    def ListOwnEntries(self, request: Any, context: Any) -> audit_pb2.ListOwnEntriesResponse:
-        return audit_pb2.ListOwnEntriesResponse(complete=True)
-
-
-@contextmanager
-def _empty_log(authority: Authority) -> Iterator[str]:
-    identity = authority.issue("access_control", serves=True)
-    tls = Tls(certificate=identity.certificate, key=identity.key, authority=identity.authority)
-    server = grpc.server(ThreadPoolExecutor(2))
-    audit_pb2_grpc.add_AuditServiceServicer_to_server(_EmptyLog(), server)  # type: ignore[abstract]
-    [port] = free_ports(1)
-    server.add_secure_port(f"127.0.0.1:{port}", server_credentials(tls, client_certificates=True))
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(1).wait()
 
 
 @contextmanager
@@ -70,7 +43,7 @@ def settings_running(home: Path, authority: Authority, processes: int = 1) -> It
         url = postgres.ensure_database("settings", "bench")
         identity = authority.issue("settings", serves=True)
         tls = Tls(certificate=identity.certificate, key=identity.key, authority=identity.authority)
-        log_address = stack.enter_context(_empty_log(authority))
+        log_address = stack.enter_context(empty_log(authority))
         addresses, pids = [], []
         for number in range(processes):
             address, people_address, health_address, metrics = (f"127.0.0.1:{port}" for port in free_ports(4))
