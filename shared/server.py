@@ -34,6 +34,7 @@ from shared.errors import KeptError
 from shared.identity import BearerIdentity, CertificateIdentity, TokenVerifier
 from shared.jobs import JobRunner
 from shared.pipeline import Identify, Pipeline, StreamPool
+from shared.preconditions import listening, require_usable
 from shared.service import Connect, Service
 from shared.telemetry import SERVING, configure_logging, serve_metrics
 
@@ -87,7 +88,6 @@ def main(
             return 0
         protect_memory()
         configure_logging(name, config.log_level)
-        tracing.configure(name, config.traces)
         database = Database.configured(config)
         if options.migrate or config.migrate_at_start:
             migrate(database, migrations)
@@ -96,6 +96,8 @@ def main(
         if options.await_schema is not None:
             await_schema(database, migrations, timedelta(seconds=options.await_schema))
             return 0
+        require_usable(config, name)
+        tracing.configure(name, config.traces)
         require_schema(database, migrations)
         _serve(name, config, wire, database, migrations)
     except ConfigError as error:
@@ -158,7 +160,8 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
         ),
         _health_server(statuses, config.health_address),
     ]
-    serve_metrics(config.metrics_address)
+    with listening("metrics_address", config.metrics_address):
+        serve_metrics(config.metrics_address)
 
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -229,7 +232,7 @@ def build(
     *,
     client_certificates: bool,
 ) -> grpc.Server:
-    """A server on one port, not started. Raises RuntimeError when the port is taken."""
+    """A server on one port, not started. Raises ConfigError when the port is taken."""
     server = grpc.server(
         ThreadPoolExecutor(config.worker_threads, thread_name_prefix="call"),
         interceptors=[Pipeline(identify, service.authority, streams, service.refused, service.gate)],
@@ -241,7 +244,9 @@ def build(
     service.register(names)
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     reflection.enable_server_reflection((*names.seen, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    server.add_secure_port(address, server_credentials(config.tls, client_certificates=client_certificates))
+    credentials = server_credentials(config.tls, client_certificates=client_certificates)
+    with listening("services_address" if client_certificates else "people_address", address):
+        server.add_secure_port(address, credentials)
     return server
 
 
@@ -250,7 +255,8 @@ def _health_server(statuses: health.HealthServicer, address: str) -> grpc.Server
         ThreadPoolExecutor(2, thread_name_prefix="health"), options=(("grpc.so_reuseport", 0),)
     )
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
-    server.add_insecure_port(address)
+    with listening("health_address", address):
+        server.add_insecure_port(address)
     return server
 
 

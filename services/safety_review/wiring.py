@@ -150,4 +150,4 @@ def _matcher(config: SafetyReviewConfig) -> Matcher:
     try:
         return tried(config.rules_file)
     except RulesError as error:
-        raise ConfigError(f"rules_file: {error}") from error
+        raise ConfigError(f"rules_file: {error}", "docs/screening.md") from error
