@@ -65,14 +65,15 @@ def _instead(key: str, known: Mapping[str, Setting]) -> str:
 
 def _place(location: tuple[int | str, ...], known: Mapping[str, Setting]) -> tuple[str, str]:
     """How a place is shown, with the numbers of a list's parts, and the name of its setting."""
-    shown, key = "", ""
+    shown, key, of_form = "", "", ""
     for part in location:
         if isinstance(part, int):
             shown, key = f"{shown}[{part}]", f"{key}[]"
             continue
         dotted = f"{key}.{part}" if key else part
-        if dotted not in known and key in known and known[key].of_several:
-            continue  # the name of a form, which nobody wrote
+        if dotted not in known and key != of_form and key in known and known[key].of_several:
+            of_form = key  # this is the name of a form, which nobody wrote
+            continue
         shown, key = f"{shown}.{part}" if shown else part, dotted
     parent = key.rpartition(".")[0]
     return shown, parent if key not in known and known.get(parent, _NONE).allowed.startswith(_NAMED) else key
