@@ -145,7 +145,15 @@ def _deployment(overlay: Overlay, service: str, deployment: Resource) -> Iterato
             "spec.strategy.rollingUpdate.maxUnavailable",
             "has to be 0: none goes before another is ready",
         )
-    spread = {one.get("topologyKey") for one in pod.get("topologySpreadConstraints", ())}
+    constraints = pod.get("topologySpreadConstraints", ())
+    for constraint in constraints:
+        if constraint.get("nodeTaintsPolicy") != "Honor":
+            yield findings.of(
+                deployment,
+                f"spec.template.spec.topologySpreadConstraints[{constraint.get('topologyKey')}].nodeTaintsPolicy",
+                "has to be Honor: else a node that is drained counts as empty, and no pod goes elsewhere",
+            )
+    spread = {one.get("topologyKey") for one in constraints}
     for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone"):
         if key not in spread:
             yield findings.of(

@@ -69,6 +69,14 @@ def test_a_metric_without_a_unit_is_found() -> None:
 Case = tuple[str, str, str, str, str, str]
 HARDENING: list[Case] = [
     (
+        LOGGING,
+        "nodeTaintsPolicy: Honor",
+        "nodeTaintsPolicy: Ignore",
+        LOGGING,
+        "topologySpreadConstraints[kubernetes.io/hostname].nodeTaintsPolicy",
+        "has to be Honor",
+    ),
+    (
         WORKLOAD,
         "automountServiceAccountToken: false",
         "automountServiceAccountToken: true",
