@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
 Schema = Mapping[str, Any]
+# Files of ours are named as they lie in the repository, wherever that is.
+_HERE: Final = f"{Path(__file__).resolve().parents[1]}/"
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def _default(value: Schema, is_required: bool) -> str:
         return ""
     if "default" not in value:
         return "" if "properties" in value else "{}"
-    return "none" if value["default"] is None else json.dumps(value["default"])
+    return "none" if value["default"] is None else json.dumps(value["default"]).replace(_HERE, "")
 
 
 _NAMED: Final = "a table of names"

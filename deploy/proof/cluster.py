@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 import time
 import urllib.request
@@ -100,6 +101,7 @@ class Cluster:
         )
         _each(self._rotate, list(self.pods))
         self._say("a renewed certificate is served by each pod without a restart")
+        self._say(f"at most resident, of what is requested: {', '.join(map(self._measured, self.pods))}")
 
     def stop(self) -> None:
         """Every pod, as a drained node ends them. Raises PodFailed."""
@@ -207,6 +209,7 @@ class Cluster:
         self.pods["access_control"][0].execute(
             "/usr/bin/python3", "-m", "services.access_control", "bootstrap",
             "--config", "/etc/kept/access_control.toml", *people, "--subject=olga", "--subject=omar",
+            "--agreement-sha256", hashlib.sha256(b"the agreement that both signed").hexdigest(),
         )  # fmt: skip
 
     def _doors(self) -> record.Doors:
@@ -234,6 +237,15 @@ class Cluster:
                 self.problems.append(f"{pod.name}: by its metrics these are not well: {unwell}")
                 return
             time.sleep(0.5)
+
+    def _measured(self, service: str) -> str:
+        """Requests are what a service has at least: it has to fit, and the scheduler to know."""
+        used, requested = max(pod.memory() for pod in self.pods[service])
+        if used > requested:
+            self.problems.append(
+                f"{service}: {used >> 20} MiB were resident, and {requested >> 20} MiB are requested"
+            )
+        return f"{service} {used >> 20} of {requested >> 20} MiB"
 
     def _expect(self, pod: Pod, what: str, got: str, wanted: str) -> None:
         if got != wanted:
