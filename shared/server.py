@@ -178,7 +178,7 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     _log.info("service.started")
 
     while not stopping.wait(_READINESS_INTERVAL.total_seconds() if parts[""] else 0.1):
-        for part, serving in _states(service, database, migrations).items():
+        for part, serving in states(service, database, migrations).items():
             SERVING.labels(part or "readiness").set(serving)
             if serving is not parts[part]:
                 parts[part] = serving
@@ -205,14 +205,15 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     _log.info("service.stopped")
 
 
-def _states(service: Service, database: Database, migrations: Path) -> dict[str, bool]:
-    """Health by part, as grpc.health.v1 names it. "" is readiness: what is ours alone counts, never a peer's state."""
+def states(service: Service, database: Database, migrations: Path) -> dict[str, bool]:
+    """Health by part, as grpc.health.v1 names it. "" is readiness: what is ours alone counts, never a peer's state; but a gate that has
+    not been opened yet lets nobody in."""
 
     has_database = _succeeds(lambda: schema_is_current(database, migrations))
-    states = {"": has_database, "database": has_database}
+    found = {"": has_database and (service.gate is None or service.gate.is_open()), "database": has_database}
     if service.leases:
-        states["leases"] = all(_succeeds(require) for require in service.leases)
-    return states | {part: _succeeds(is_well) for part, is_well in service.parts.items()}
+        found["leases"] = all(_succeeds(require) for require in service.leases)
+    return found | {part: _succeeds(is_well) for part, is_well in service.parts.items()}
 
 
 def _succeeds(check: Callable[[], bool | None]) -> bool:

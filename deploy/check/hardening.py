@@ -173,6 +173,12 @@ def _deployment(overlay: Overlay, service: str, deployment: Resource) -> Iterato
         yield findings.of(
             deployment, "PodDisruptionBudget", "one has to select its pods, with maxUnavailable: 1"
         )
+    elif at(budgets[0].value, "spec.unhealthyPodEvictionPolicy") != "AlwaysAllow":
+        yield findings.of(
+            budgets[0],
+            "spec.unhealthyPodEvictionPolicy",
+            "has to be AlwaysAllow: else pods that are not ready hold up the drain of their node",
+        )
 
 
 def _production(overlay: Overlay, service: str, deployment: Resource, strategy: Object) -> Iterator[Finding]:

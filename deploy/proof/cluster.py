@@ -68,7 +68,10 @@ class Cluster:
             numbers = range(1, self._replicas(one) + 1)
             self.pods[one.name.replace("-", "_")] = [self._pod(one, number) for number in numbers]
         began = time.monotonic()
-        _each(self._bring_up, self._running())
+        _each(self._begin, self._running())
+        # All of them: the others are ready once access control answers them.
+        for pod in self._running():
+            pod.await_ready()
         self._say(
             f"{len(self._running())} pods of {len(deployments)} Deployments are ready, in {time.monotonic() - began:.0f} s"
         )
@@ -198,10 +201,9 @@ class Cluster:
         pod.prepare()
         pod.run_to_end(pod.spec["containers"])
 
-    def _bring_up(self, pod: Pod) -> None:
+    def _begin(self, pod: Pod) -> None:
         pod.prepare()
         pod.start()
-        pod.await_ready()
 
     def _bootstrap(self) -> None:
         """The command of docs/operations/install.md."""

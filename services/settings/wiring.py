@@ -227,7 +227,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
                 *(webhook.job for webhook in webhooks),
             ]
         ),
-        gate=catching_up.require,
+        gate=catching_up,
         authority=SettingsAuthority(
             database,
             remote,
@@ -236,7 +236,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         ),
         refused=remote.refused,
         parts={
-            "audit_log": catching_up.is_caught_up,
+            "audit_log": catching_up.is_open,
             "outbox": lambda: outbox.is_well() and notices.are_well() and mail.is_well(),
         },
     )

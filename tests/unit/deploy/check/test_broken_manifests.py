@@ -70,6 +70,14 @@ Case = tuple[str, str, str, str, str, str]
 HARDENING: list[Case] = [
     (
         LOGGING,
+        "  unhealthyPodEvictionPolicy: AlwaysAllow\n",
+        "",
+        LOGGING,
+        "spec.unhealthyPodEvictionPolicy",
+        "has to be AlwaysAllow",
+    ),
+    (
+        LOGGING,
         "nodeTaintsPolicy: Honor",
         "nodeTaintsPolicy: Ignore",
         LOGGING,
