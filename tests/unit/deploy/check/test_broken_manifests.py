@@ -354,6 +354,31 @@ NETWORK: list[Case] = [
         "",
         "nothing denies by default",
     ),
+    # A policy that is not about what its rules say; more than one port; another protocol.
+    (
+        f"{POLICIES}/logging.yaml",
+        "policyTypes: [Ingress, Egress]",
+        "policyTypes: [Ingress]",
+        POLICIES,
+        "",
+        "no policy for logging → settings port 8443 (Egress)",
+    ),
+    (
+        f"{POLICIES}/logging.yaml",
+        "port: 9443",
+        "port: 9443\n          endPort: 9444",
+        f"{POLICIES}/logging.yaml",
+        "spec.ingress.1",
+        "opens what no contract declares: namespace kept.dev/people → logging port 0",
+    ),
+    (
+        f"{POLICIES}/logging.yaml",
+        "protocol: TCP",
+        "protocol: UDP",
+        POLICIES,
+        "",
+        "no policy for retention → logging port 8443 (Ingress)",
+    ),
     # Retention's way to logging, at logging's end and at its own.
     (
         f"{POLICIES}/logging.yaml",
