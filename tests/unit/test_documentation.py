@@ -101,6 +101,12 @@ def test_files_that_are_named_are_there() -> None:
                 assert is_there, f"{page} names {path}, which is not there"
 
 
+def test_pages_that_the_code_names_are_there() -> None:
+    named = set(re.findall(r"\bdocs/[\w/-]+\.md\b", code()))
+    assert "docs/operations/configuration.md" in named
+    assert not {page for page in named if not (ROOT / page).is_file()}
+
+
 def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", text("Makefile"), re.MULTILINE))
 
