@@ -69,9 +69,9 @@ class Cluster:
             self.pods[one.name.replace("-", "_")] = [self._pod(one, number) for number in numbers]
         began = time.monotonic()
         _each(self._begin, self._running())
-        # All of them: the others are ready once access control answers them.
-        for pod in self._running():
-            pod.await_ready()
+        # All at once: the others are ready when access control answers them, and it is found by its name when it is ready itself.
+        with ThreadPoolExecutor(len(self._running())) as pool:
+            list(pool.map(Pod.await_ready, self._running()))
         self._say(
             f"{len(self._running())} pods of {len(deployments)} Deployments are ready, in {time.monotonic() - began:.0f} s"
         )
