@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, Gauge
 
-from deploy.check import measured, schemas
+from deploy.check import documented, measured, schemas
 from deploy.check.__main__ import RULES, check
 from deploy.check.findings import ROOT, Finding
 from deploy.check.kustomize.build import Read
@@ -53,6 +53,13 @@ def test_metrics_say_their_unit_and_operators_are_told_of_each() -> None:
     untold = {finding.field for finding in measured.check_names("`kept_job_failing` alone")}
     assert "kept_open_grants" in untold
     assert "kept_job_failing" not in untold
+
+
+def test_the_reference_of_settings_is_what_the_services_take() -> None:
+    assert not list(documented.check())
+    stale = documented.documentation().replace("a number from 0 to 60", "a number from 0 to 90")
+    (finding,) = documented.check(stale)
+    assert finding.file == "docs/operations/configuration.md"
 
 
 def test_a_metric_without_a_unit_is_found() -> None:
