@@ -22,7 +22,8 @@ two underscores, and values are TOML where they are more than a word, such as `K
 
 What is unknown, missing or wrong stops the start with exit code 2: the setting's name, what is allowed, and the page that says more. So do
 a file that is named and not there, a certificate of another service or trust domain, a door that cannot be opened, and a database whose
-schema is older than the version. A database or peer that is away stops nothing: the service starts, and is not ready.
+schema is older than the version. A database or peer that is away is no wrong setting: the service starts, and is not ready; access control,
+which serves nobody before it has seen that keys and database belong together, ends with exit code 1 and is started again.
 """
 
 
