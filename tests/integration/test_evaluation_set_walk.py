@@ -49,7 +49,7 @@ def _customers(plot: Plot, does: Any) -> dict[str, str]:
 
 
 def _granted(does: Any, kept: Kept, organization_id: str, case: str) -> str:
-    """A case upheld by two people, and a grant to read it."""
+    """A case upheld by two people, and a grant for a set of it."""
     does("sara", "cases", "claim", case)
     does("sara", "cases", "decide", case, "violation", *REASON)
     does("samir", "cases", "confirm", case)
@@ -60,6 +60,7 @@ def _granted(does: Any, kept: Kept, organization_id: str, case: str) -> str:
         code, out = kept.tried(
             *("access", "request", "--purpose", "safety-and-security", "--organization", organization_id),
             *("--case", case, "--detail", "masked", "--reason", "a set of upheld cases", "--minutes", "60"),
+            "--evaluation",
             *("--as", "sara", "--json"),
         )
         if code == 0:
@@ -93,6 +94,7 @@ def test_a_set_walks_from_five_customers_to_its_end(
     assert wait_until(lambda: len(cases()) == len(customers), patience=20)
     grants = [_granted(does, kept, organization_id, case) for organization_id, case in cases().items()]
     words = [word for grant in grants for word in ("--grant", grant)]
+    assert kept.refused("safety", "sets", "build", *words, "--as", "samir", "--json") == "GRANT_REQUIRED"
     manifest = does("sara", "safety", "sets", "build", *words)["manifest"]
     assert [(one["category"], one["items"]) for one in manifest["categories"]] == [("fraud", 5)]
     assert manifest["removed"]["customer"] == 5

@@ -8,14 +8,13 @@ import hashlib
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from kept.access_control.v1 import evaluation_keys_pb2, evaluation_keys_pb2_grpc
-from kept.logging.v1 import interactions_pb2
 from kept.settings.v1 import identifiers_pb2, identifiers_pb2_grpc
 from services.safety_review import notices
+from services.safety_review.evaluation.masked_texts import MaskedTexts
 from services.safety_review.evaluation.scrubbing import Identifiers, Scrubber
 from services.safety_review.evaluation.sealing import Item, seal
 from services.safety_review.store import evaluation as store
@@ -24,25 +23,13 @@ from services.safety_review.texts import texts_of
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, invalid, not_found
+from shared.errors import KeptError, Reason, not_found, peer_unavailable
 from shared.ids import new_id
 from shared.jobs import Attempts
 from shared.outbox import Outbox
 
-MOST_RECORDS: Final = 5_000
-# What one set may hold in memory while it is made.
-MOST_BYTES: Final = 64_000_000
 _ASKED_AT_ONCE: Final = 1_000
 _ENDED_AT_ONCE: Final = 20
-
-
-@dataclass(frozen=True)
-class Offered:
-    """A record that somebody read and hands in."""
-
-    case_id: str
-    record_id: bytes
-    content: interactions_pb2.InteractionContent = field(repr=False)
 
 
 class EvaluationSets:
@@ -55,6 +42,7 @@ class EvaluationSets:
         outbox: Outbox,
         keys: evaluation_keys_pb2_grpc.EvaluationKeyServiceStub,
         identifiers: identifiers_pb2_grpc.IdentifierServiceStub,
+        masked_texts: MaskedTexts,
         needed: int,
     ) -> None:
         self._database = database
@@ -62,22 +50,25 @@ class EvaluationSets:
         self._outbox = outbox
         self._keys = keys
         self._identifiers = identifiers
+        self._masked_texts = masked_texts
         self._needed = needed
 
     def build(
-        self, person_id: str, request_id: str, term: timedelta, offered: Iterable[Offered]
+        self, person_id: str, request_id: str, term: timedelta, grant_ids: Iterable[str]
     ) -> EvaluationSet:
-        """Makes a set, all or nothing. Raises NOT_UPHELD, SET_TOO_SMALL, INVALID_ARGUMENT for more than a set takes; REQUEST_ID_REUSED for
-        another person's id."""
+        """Makes a set of what these grants of that person are for, all or nothing. Raises NOT_UPHELD, SET_TOO_SMALL, INVALID_ARGUMENT for
+        more than a set takes; REQUEST_ID_REUSED for another person's id; and what reading under a grant raises."""
         with self._database.transaction() as tx:
             done = store.find_request(tx, request_id)
         if done is not None:
             if done.built_by != person_id:
                 raise _reused()
             return done
-        records = _taken(offered)
+        records = self._masked_texts.under(person_id, grant_ids)
         with self._database.transaction() as tx:
             upheld = store.upheld(tx, records.keys())
+        if any(records[one].organization_id != found.key.organization_id for one, found in upheld.items()):
+            raise peer_unavailable("logging")  # it speaks of records as somebody else's
         if len(upheld) < len(records):
             raise KeptError(
                 Reason.REASON_NOT_UPHELD,
@@ -219,20 +210,6 @@ class EvaluationSets:
             emails += answer.emails
             people += ((person.first_name, person.last_name) for person in answer.people)
         return Identifiers(tuple(names), tuple(emails), tuple(people))
-
-
-def _taken(offered: Iterable[Offered]) -> dict[tuple[str, bytes], Offered]:
-    """What was handed in, each record once, as far as a set takes it."""
-    records: dict[tuple[str, bytes], Offered] = {}
-    size = 0
-    for one in offered:
-        records.setdefault((one.case_id, one.record_id), one)
-        size += one.content.ByteSize()
-        if len(records) > MOST_RECORDS or size > MOST_BYTES:
-            raise invalid("records", f"are more than {MOST_RECORDS}, or than {MOST_BYTES} bytes in all")
-    if not records:
-        raise invalid("records", "are none")
-    return records
 
 
 def _reused() -> KeptError:
