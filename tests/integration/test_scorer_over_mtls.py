@@ -42,10 +42,10 @@ class Served:
     def start(self, name: str = "linear") -> tuple[subprocess.Popen[str], str]:
         """The process with a certificate in this name, and where it listens."""
         own = self._authority.issue(name, serves=True)
+        told = ("--address", "127.0.0.1:0", "--trust-domain", TRUST_DOMAIN)
         files = ("--certificate", own.certificate, "--key", own.key, "--authority", own.authority)
         process = subprocess.Popen(
-            [sys.executable, "-m", "deploy.scorers", "serve", self._model, "--address", "127.0.0.1:0"]
-            + ["--trust-domain", TRUST_DOMAIN, *map(str, files)],
+            [sys.executable, "-m", "deploy.scorers", "serve", str(self._model), *told, *map(str, files)],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -79,6 +79,8 @@ def report(
     from kept.reporting.safety import safety_page
     from kept.safety_review.v1 import evaluation_pb2, reports_pb2, reports_pb2_grpc
 
+    if set_ and html is None:
+        raise typer.BadParameter("figures on a set go into the page: say where with --html FILE.")
     stub = reports_pb2_grpc.ReportServiceStub(call.channel("safety_review"))
     response = stub.GetSafetyReport(reports_pb2.GetSafetyReportRequest(month=month))
     if html is not None:
