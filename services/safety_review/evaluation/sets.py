@@ -6,19 +6,20 @@ nor an entry joins the two. That is why an item cannot be found again when someb
 
 import hashlib
 import secrets
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Final
 
 from kept.access_control.v1 import evaluation_keys_pb2, evaluation_keys_pb2_grpc
 from kept.settings.v1 import identifiers_pb2, identifiers_pb2_grpc
 from services.safety_review import notices
-from services.safety_review.evaluation.masked_texts import MaskedTexts
-from services.safety_review.evaluation.scrubbing import Identifiers, Scrubber
+from services.safety_review.evaluation.masked_texts import MaskedText, MaskedTexts, RecordOfCase
+from services.safety_review.evaluation.scrubbing import Identifiers, Scrubber, says_something
 from services.safety_review.evaluation.sealing import Item, seal
 from services.safety_review.store import evaluation as store
-from services.safety_review.store.evaluation import EvaluationSet
+from services.safety_review.store.evaluation import EvaluationSet, Upheld
 from services.safety_review.texts import texts_of
 from shared import audit
 from shared.clock import Clock
@@ -77,27 +78,41 @@ class EvaluationSets:
             )
         # What was only counted says nothing about its text: it is left out.
         texts = {one: found for one, found in upheld.items() if found.is_text}
-        behind: defaultdict[str, set[str]] = defaultdict(set)
-        for found in texts.values():
-            behind[found.category].add(found.key.organization_id)
-        kept = {category for category, organizations in behind.items() if len(organizations) >= self._needed}
-        if not kept:
+        items, categories, removed = self._cleaned(records, texts)
+        if not items:
             raise KeptError(
                 Reason.REASON_SET_TOO_SMALL,
                 "Every category has too few organizations behind it.",
                 metadata={"needed": str(self._needed)},
             )
-        scrubber = Scrubber(self._named(set().union(*behind.values())))
-        items = [
-            Item(found.category, tuple(map(scrubber.scrub, texts_of(records[one].content))))
-            for one, found in texts.items()
-            if found.category in kept
-        ]
         secrets.SystemRandom().shuffle(items)
-        categories = {
-            category: sum(item.category == category for item in items) for category in sorted(behind)
-        }
-        return self._store(person_id, request_id, term, items, categories, dict(scrubber.removed))
+        return self._store(person_id, request_id, term, items, categories, removed)
+
+    def _cleaned(
+        self, records: Mapping[RecordOfCase, MaskedText], texts: Mapping[RecordOfCase, Upheld]
+    ) -> tuple[list[Item], dict[str, int], dict[str, int]]:
+        """What may be kept of these records, how many items of each category, 0 for one that is withheld, and how many pieces were taken
+        out of the items, by kind."""
+        scrubber = Scrubber(self._named({found.key.organization_id for found in texts.values()}))
+        items: list[Item] = []
+        categories: dict[str, int] = {}
+        removed: Counter[str] = Counter()
+        for category in sorted({found.category for found in texts.values()}):
+            before = Counter(scrubber.removed)
+            # By organization: one of which nothing can be read any more is behind nothing.
+            behind: defaultdict[str, list[Item]] = defaultdict(list)
+            for one, found in texts.items():
+                if found.category == category:
+                    clean = tuple(map(scrubber.scrub, texts_of(records[one].content)))
+                    if any(map(says_something, clean)):
+                        behind[found.key.organization_id].append(Item(category, clean))
+            categories[category] = 0
+            if len(behind) >= self._needed:
+                kept = list(chain.from_iterable(behind.values()))
+                items += kept
+                categories[category] = len(kept)
+                removed += scrubber.removed - before
+        return items, categories, dict(removed)
 
     def _store(
         self,

@@ -62,8 +62,7 @@ class Between:
             }
             return rules.AnswerLogQuestion(request)
 
-        world.peers.TakeLogQuestion = take  # type: ignore[method-assign]
-        world.peers.AnswerLogQuestion = answer  # type: ignore[method-assign]
+        vars(world.peers).update(TakeLogQuestion=take, AnswerLogQuestion=answer)
         world.start()  # its channels go there
 
     def forget(self) -> None:

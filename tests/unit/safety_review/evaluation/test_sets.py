@@ -177,6 +177,22 @@ def test_a_record_that_logging_says_is_anothers_makes_no_set(world: World, fraud
         _build(world, [wrong, *fraud[1:]])
 
 
+def test_an_organization_of_which_nothing_can_be_read_is_behind_nothing(world: World) -> None:
+    """Else the texts of the others would have nobody to hide among."""
+    hidden = (
+        "Z\u0435br\u0430fink"  # the customer's name with look-alike letters: the text is withheld as a whole
+    )
+    grants = [
+        _upheld(world, PHISHING, ACME),
+        _upheld(world, f"{PHISHING} {hidden}", BETA),
+    ]
+    with refused(Reason.REASON_SET_TOO_SMALL):
+        _build(world, grants)
+    grants.append(_upheld(world, PHISHING, ORGANIZATIONS[2]))
+    manifest = _build(world, grants)
+    assert [(one.category, one.items) for one in manifest.categories] == [("fraud", 2)]
+
+
 def test_more_than_a_set_takes_is_refused(
     world: World, monkeypatch: pytest.MonkeyPatch, fraud: list[str]
 ) -> None:
