@@ -182,7 +182,10 @@ class Opening:
         """Before anything is looked up for a service: does this grant stand, which that person asked for and others approved for its
         permission? Written down either way. Raises GRANT_REQUIRED, NOT_UPHELD and what a grant can be short of."""
         question = Question(
-            "service:" + service, "", (grant_id,), {"service": service, "permission": _named(permission)}
+            "service:" + service,
+            "",
+            (grant_id, person_id),
+            {"service": service, "permission": _named(permission)},
         )
         with self._decisions.deciding(_DENIED, question), self._database.transaction() as tx:
             grant = store.load(tx, grant_id)

@@ -122,6 +122,8 @@ def test_only_what_was_approved_and_only_for_who_asked(scene: Scene) -> None:
     assert refusal(lambda: scene.authorize(waits)) == "GRANT_NOT_ACTIVE"
     grant_id = scene.granted()
     assert refusal(lambda: scene.authorize(grant_id, "sue")) == "GRANT_REQUIRED", "another's is none"
+    *_, denied = scene.world.entries("access.denied")
+    assert denied["subjects"] == [grant_id, scene.people["sue"]], "who tried is written down"
     assert refusal(lambda: scene.authorize(new_id("grant"))) == "GRANT_REQUIRED"
     outside = sealed(scene.world)
     assert refusal(lambda: scene.open(grant_id, outside)) == "OUTSIDE_SCOPE"
