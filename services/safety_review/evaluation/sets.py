@@ -18,6 +18,7 @@ from services.safety_review import notices
 from services.safety_review.evaluation.masked_texts import MaskedText, MaskedTexts, RecordOfCase
 from services.safety_review.evaluation.scrubbing import Identifiers, Scrubber, says_something
 from services.safety_review.evaluation.sealing import Item, seal
+from services.safety_review.store import Tx, erasures
 from services.safety_review.store import evaluation as store
 from services.safety_review.store.evaluation import EvaluationSet, Upheld
 from services.safety_review.texts import texts_of
@@ -67,15 +68,7 @@ class EvaluationSets:
             return done
         records = self._masked_texts.under(person_id, grant_ids)
         with self._database.transaction() as tx:
-            upheld = store.upheld(tx, records.keys())
-        if any(records[one].organization_id != found.key.organization_id for one, found in upheld.items()):
-            raise peer_unavailable("logging")  # it speaks of records as somebody else's
-        if len(upheld) < len(records):
-            raise KeptError(
-                Reason.REASON_NOT_UPHELD,
-                "Only records of cases that two people upheld may be kept.",
-                metadata={"records": str(len(records) - len(upheld))},
-            )
+            upheld = _upheld(tx, records)
         # What was only counted says nothing about its text: it is left out.
         texts = {one: found for one, found in upheld.items() if found.is_text}
         items, categories, removed = self._cleaned(records, texts)
@@ -86,7 +79,7 @@ class EvaluationSets:
                 metadata={"needed": str(self._needed)},
             )
         secrets.SystemRandom().shuffle(items)
-        return self._store(person_id, request_id, term, items, categories, removed)
+        return self._store(person_id, request_id, term, records, items, categories, removed)
 
     def _cleaned(
         self, records: Mapping[RecordOfCase, MaskedText], texts: Mapping[RecordOfCase, Upheld]
@@ -119,6 +112,7 @@ class EvaluationSets:
         person_id: str,
         request_id: str,
         term: timedelta,
+        records: Mapping[RecordOfCase, MaskedText],
         items: Sequence[Item],
         categories: dict[str, int],
         removed: dict[str, int],
@@ -144,6 +138,7 @@ class EvaluationSets:
             digest.digest(),
         )
         with self._database.transaction() as tx:
+            _upheld(tx, records)  # still: nothing of what was erased or opened again meanwhile is kept
             if not store.add(tx, made, sealed):
                 raise _reused()
             self._outbox.audit(
@@ -225,6 +220,23 @@ class EvaluationSets:
             emails += answer.emails
             people += ((person.first_name, person.last_name) for person in answer.people)
         return Identifiers(tuple(names), tuple(emails), tuple(people))
+
+
+def _upheld(tx: Tx, records: Mapping[RecordOfCase, MaskedText]) -> Mapping[RecordOfCase, Upheld]:
+    """What is known of these records, all of them of upheld cases of organizations that are not erased, until the transaction ends.
+    Raises NOT_UPHELD; PEER_UNAVAILABLE where logging speaks of a record as somebody else's."""
+    closed = erasures.stay_inside(tx, {one.organization_id for one in records.values()})
+    upheld = store.upheld(tx, records.keys())
+    if any(records[one].organization_id != found.key.organization_id for one, found in upheld.items()):
+        raise peer_unavailable("logging")
+    missing = sum(one not in upheld or text.organization_id in closed for one, text in records.items())
+    if missing:
+        raise KeptError(
+            Reason.REASON_NOT_UPHELD,
+            "Only records of cases that two people upheld may be kept.",
+            metadata={"records": str(missing)},
+        )
+    return upheld
 
 
 def _reused() -> KeptError:

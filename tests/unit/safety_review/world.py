@@ -110,7 +110,8 @@ class Peers(
     evaluation_texts_pb2_grpc.EvaluationTextServiceServicer,
 ):
     """What access control and retention were told. A person's token is the person's id. `refuse` fails calls of holds and cases,
-    `refuse_hold` those of holds alone. `masked`: by grant, who asked for it and what logging gives under it."""
+    `refuse_hold` those of holds alone.
+    `masked`: by grant, who asked for it and what logging gives under it. `meanwhile`: happens before a set's key is made."""
 
     entries: list[audit_pb2.AuditEntry] = field(default_factory=list)
     holds: list[holds_pb2.PlaceHoldRequest | holds_pb2.ReleaseHoldRequest] = field(default_factory=list)
@@ -122,6 +123,7 @@ class Peers(
     members: dict[str, str] = field(default_factory=dict)
     masked: dict[str, tuple[str, list[evaluation_texts_pb2.ReadMaskedResponse]]] = field(default_factory=dict)
     keys: dict[str, bytes] = field(default_factory=dict)
+    meanwhile: Callable[[], object] | None = None
     opened_for: list[str] = field(default_factory=list)
     named: identifiers_pb2.ListIdentifiersResponse = field(
         default_factory=identifiers_pb2.ListIdentifiersResponse
@@ -181,6 +183,8 @@ class Peers(
     def MakeEvaluationKey(
         self, request: evaluation_keys_pb2.MakeEvaluationKeyRequest, context: Any
     ) -> evaluation_keys_pb2.MakeEvaluationKeyResponse:
+        if self.meanwhile is not None:
+            self.meanwhile()
         key = self.keys.setdefault(request.set_id, entropy(32))
         return evaluation_keys_pb2.MakeEvaluationKeyResponse(key=key)
 

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from kept.logging.v1 import evaluation_texts_pb2
-from kept.safety_review.v1 import cases_pb2, evaluation_pb2, screening_pb2
+from kept.safety_review.v1 import cases_pb2, evaluation_pb2, lifecycle_pb2, screening_pb2
 from kept.settings.v1 import identifiers_pb2
 from services.safety_review.evaluation import masked_texts
 from services.safety_review.rules import DEFAULT_RULES
@@ -16,7 +16,7 @@ from shared.errors import KeptError, Reason
 from shared.ids import new_id
 from tests.unit.safety_review.conftest import migrated, url
 from tests.unit.safety_review.test_log_rules import LOG_RULE, TEXT_RULE, answer, first, over, take
-from tests.unit.safety_review.world import ACME, BETA, CANARY, PHISHING, World, person, refused, said
+from tests.unit.safety_review.world import ACME, BETA, CANARY, ERASURE, PHISHING, World, person, refused, said
 
 __all__ = ["migrated", "url"]
 
@@ -191,6 +191,27 @@ def test_an_organization_of_which_nothing_can_be_read_is_behind_nothing(world: W
     grants.append(_upheld(world, PHISHING, ORGANIZATIONS[2]))
     manifest = _build(world, grants)
     assert [(one.category, one.items) for one in manifest.categories] == [("fraud", 2)]
+
+
+def test_what_is_erased_or_opened_again_while_it_is_read_is_not_kept(world: World, fraud: list[str]) -> None:
+    """Logging's answer is a moment old when the set is stored."""
+    (beta,) = (case.case_id for case in world.cases() if case.organization_id == BETA)
+    erasing = lifecycle_pb2.EraseOrganizationRequest(organization_id=ACME, erasure_id=ERASURE)
+
+    def reopened() -> None:
+        world.reopen(beta, who=3)
+
+    def erased() -> None:
+        world.peer("retention").lifecycle.EraseOrganization(erasing)
+
+    for meanwhile in (reopened, erased):
+        world.peers.meanwhile = meanwhile
+        with refused(Reason.REASON_NOT_UPHELD):
+            _build(world, [fraud[0], fraud[2]] if meanwhile is erased else fraud)
+    world.peers.meanwhile = None
+    assert (world.count("evaluation_sets"), world.count("evaluation_items")) == (0, 0)
+    with refused(Reason.REASON_NOT_UPHELD):
+        _build(world, [fraud[0], fraud[2]])
 
 
 def test_more_than_a_set_takes_is_refused(
