@@ -81,7 +81,11 @@ class Erasures:
 
     def begin(self, order: ErasureOrder, actor: str) -> ErasureView:
         """Begins an organization's erasure, or gives the one that there is: the first claim stays. Raises CONFLICT for a claim that
-        belongs to another organization's."""
+        belongs to another organization's, UNKNOWN_ORGANIZATION, and what access control answers with when it cannot say."""
+        with self._database.transaction() as tx:
+            is_begun = rows.of_organization(tx, order.organization_id) is not None
+        if not is_begun:
+            self._peers.require_organization(order.organization_id)
         now = self._clock.now()
         made = Erasure(
             erasure_id=new_id("erasure"),

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2
-from shared.errors import Reason
+from shared.errors import Reason, lease_lapsed, unknown_organization
 from shared.identity import Caller, CallerKind
 from tests.unit.retention.world import (
     ONE,
@@ -194,3 +194,25 @@ def test_a_claim_opens_its_own_erasure_and_no_other(world: World) -> None:
     operator = world.erasures(staff(1, "OPERATOR"))
     with refused(Reason.REASON_NOT_FOUND):
         operator.GetErasure(erasures_pb2.GetErasureRequest(erasure_id="erasure_" + "0" * 26))
+
+
+def test_no_erasure_is_begun_of_an_organization_that_there_is_not(world: World) -> None:
+    content = erasures_pb2.EraseContentRequest(
+        request_id="zdr_" + "7" * 26, organization_id=ONE, requested_by="member_" + "0" * 26
+    )
+    content.before.FromDatetime(START)
+    for refuse in (unknown_organization(), lease_lapsed()):
+        world.authz.refuse = refuse
+        with refused(refuse.reason):
+            begin(world)
+        with refused(refuse.reason):
+            world.erasures(SETTINGS).EraseContent(content)
+    world.settle(3)
+    assert world.entries("erasure.started") == world.entries("content_erasure.started") == []
+    assert world.settings.closed == {}
+    # Once it is begun, whether there is one is not asked again.
+    world.authz.refuse = None
+    begun, emptied = begin(world), world.erasures(SETTINGS).EraseContent(content).erasure
+    world.authz.refuse = lease_lapsed()
+    assert begin(world).erasure_id == begun.erasure_id
+    assert world.erasures(SETTINGS).EraseContent(content).erasure.erasure_id == emptied.erasure_id

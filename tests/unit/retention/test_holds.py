@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from kept.retention.v1 import holds_pb2
-from shared.errors import KeptError, Reason
+from shared.errors import KeptError, Reason, lease_lapsed, unknown_organization
+from shared.identity import Caller
 from tests.unit.retention.world import ONE, SAFETY, START, TWO, Crash, World, admin, refused, staff
 
 ALICE, BOB, SAM = staff(1, "LEGAL"), staff(2, "LEGAL"), staff(3, "SAFETY")
@@ -227,3 +228,21 @@ def test_an_admin_lists_the_own_organization_page_by_page(world: World) -> None:
     assert not second.next_page_token
     with refused(Reason.REASON_INVALID_ARGUMENT):
         world.holds(SAM).ListHolds(holds_pb2.ListHoldsRequest(page_token="a"))
+
+
+@pytest.mark.parametrize("caller", [ALICE, SAFETY])
+def test_no_hold_is_placed_for_an_organization_that_there_is_not(world: World, caller: Caller) -> None:
+    kind = FLAGGED if caller is SAFETY else holds_pb2.HOLD_KIND_LEGAL
+    order = world.order(world.record(ONE, START), kind=kind)
+    for refuse in (unknown_organization(), lease_lapsed()):
+        world.authz.refuse = refuse
+        with refused(refuse.reason):
+            world.holds(caller).PlaceHold(order)
+    world.settle(3)
+    assert world.entries("hold.placed") == []
+    assert world.logging.holds == {}
+    # Once it is placed, whether there is one is not asked again.
+    world.authz.refuse = None
+    placed = world.holds(caller).PlaceHold(order).hold
+    world.authz.refuse = lease_lapsed()
+    assert world.holds(caller).PlaceHold(order).hold == placed
