@@ -110,15 +110,23 @@ def organizations(tx: Connection, hold_id: str) -> list[str]:
     return sorted(tx.execute(asked.distinct()).scalars())
 
 
-def release(tx: Connection, hold_id: str, organization_id: str) -> int:
-    """Removes a hold's copies; of how many records nothing is left by it. The caller holds the organization's stripe exclusively."""
-    gone = set(
+def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> tuple[int, bool]:
+    """Removes a hold's copies, at most so many at once; of how many records nothing is left by it, and whether there may be more. The caller
+    holds the organization's stripe exclusively."""
+    removed = list(
         tx.execute(
-            delete(confidential_rows)
+            select(confidential_rows.c.record_id)
             .where(*_of(hold_id, organization_id))
-            .returning(confidential_rows.c.record_id)
+            .order_by(confidential_rows.c.record_id)
+            .limit(limit)
         ).scalars()
     )
+    tx.execute(
+        delete(confidential_rows).where(
+            *_of(hold_id, organization_id), confidential_rows.c.record_id.in_(removed)
+        )
+    )
+    gone = set(removed)
     for table in (interactions, retained, confidential_rows):
         if not gone:
             break
@@ -126,7 +134,7 @@ def release(tx: Connection, hold_id: str, organization_id: str) -> int:
             table.c.organization_id == organization_id, table.c.record_id.in_(list(gone))
         )
         gone -= set(tx.execute(there).scalars())
-    return len(gone)
+    return len(gone), len(removed) == limit
 
 
 def note_disclosed(tx: Connection, hold_id: str) -> None:

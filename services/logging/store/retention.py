@@ -154,19 +154,20 @@ def organizations_of_hold(tx: Connection, hold_id: str) -> list[str]:
     return sorted(tx.execute(asked).scalars())
 
 
-def release(tx: Connection, hold_id: str, organization_id: str) -> int:
-    """Ends what a hold keeps of an organization; returns how many rows are gone for good by it.
+def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> tuple[int, bool]:
+    """Ends what a hold keeps of an organization, at most so many records at once; how many rows are gone for good by it, and whether there
+    may be more.
 
     A copy that no hold and no term needs goes. A row that is still in its partition stays there until its day is dropped, unless the
     erasure of its end user waits for it. The caller holds the organization's stripe exclusively.
     """
+    mine = and_(holds.c.hold_id == hold_id, holds.c.organization_id == organization_id)
     released = list(
         tx.execute(
-            delete(holds)
-            .where(holds.c.hold_id == hold_id, holds.c.organization_id == organization_id)
-            .returning(holds.c.record_id)
+            select(holds.c.record_id).where(mine).order_by(holds.c.record_id).limit(limit)
         ).scalars()
     )
+    tx.execute(delete(holds).where(mine, holds.c.record_id.in_(released)))
     other = select(holds.c.record_id).where(
         holds.c.organization_id == organization_id, holds.c.record_id == retained.c.record_id
     )
@@ -192,7 +193,8 @@ def release(tx: Connection, hold_id: str, organization_id: str) -> int:
             )
         )
     content_erasures.strip_let_go(tx, organization_id, released)
-    return len(freed) - len(living) + subjects.remove_let_go(tx, organization_id, released)
+    gone = len(freed) - len(living) + subjects.remove_let_go(tx, organization_id, released)
+    return gone, len(released) == limit
 
 
 _ANY_ROWS: Final = func.sum(stored_counts.c.records) > 0
