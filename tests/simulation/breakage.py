@@ -28,7 +28,7 @@ from services.logging.store import (
     terms,
     writing,
 )
-from services.retention import erasures, hold_keeping, runs, sweeping
+from services.retention import hold_keeping, runs, sweeping
 from services.retention.destructions import Destruction
 from services.retention.erasure_states import Erasure
 from services.retention.erasures import Erasures
@@ -250,16 +250,6 @@ SAFEGUARDS = {
     # A hold is over once its keys are destroyed, and its rows are gone.
     "end_keys": Safeguard(3, HoldKeeper, "_end", orders.end_without_keys, _HOLDING, 10),
     "end_rows": Safeguard(3, HoldKeeper, "_end", orders.end_without_rows, _HOLDING, 10),
-    # An erasure waits for a look for the holds that are on its organization.
-    "erasure_look": Safeguard(
-        7,
-        erasures,
-        "is_behind",
-        lambda *_: False,
-        _HOLDING_ALL | {"leaves"},
-        20,
-        also=((Sweeper, "wanted", lambda *_: []),),
-    ),
     # The old root goes once all that lives hangs on the new one.
     "survivors": Safeguard(
         7,

@@ -81,6 +81,7 @@ def test_what_was_let_go_meanwhile_stays_let_go(
         second = meanwhile(tx, world.database.engine, acts)
         assert second.is_waiting
     second.result()
+    world.settle(2)
     with world.database.transaction() as tx:
         found = hold_rows.get(tx, hold_id)
     other.database.close()
@@ -88,6 +89,43 @@ def test_what_was_let_go_meanwhile_stays_let_go(
     assert (found.state in (HoldState.RELEASING, HoldState.RELEASED), found.confirmed_by) == (True, "")
     assert found.review_at == hold.review_at
     assert not [entry for entry in world.entries("hold.released") if entry.actor == "service:retention"]
+
+
+def test_what_was_confirmed_meanwhile_is_let_go_as_confirmed(world: World) -> None:
+    hold_id = _hold(world)
+    other = world.twin()
+    request = holds_pb2.ReleaseHoldRequest(hold_id=hold_id, reason="over")
+    with world.database.transaction() as tx:
+        hold = hold_rows.lock(tx, hold_id)
+        assert hold is not None
+        confirmed = holds.confirm(hold, "person_" + "2" * 26, world.clock.now())
+        hold_rows.save(tx, confirmed)
+        second = meanwhile(tx, world.database.engine, lambda: other.holds(ALICE).ReleaseHold(request))
+        assert second.is_waiting
+    second.result()
+    other.database.close()
+    with world.database.transaction() as tx:
+        found = hold_rows.get(tx, hold_id)
+    assert found is not None
+    assert (found.confirmed_by, found.state is HoldState.ACTIVE) == (confirmed.confirmed_by, False)
+
+
+def test_a_hold_that_is_let_go_before_it_was_placed_does_not_lapse_besides(world: World) -> None:
+    asked = world.order(world.record(ONE, START))
+    world.down = {"HoldRecords"}
+    hold_id = world.holds(ALICE).PlaceHold(asked).hold.hold_id
+    world.clock.advance(holds.CONFIRMATION_TIME)
+    other = world.twin()
+    with world.database.transaction() as tx:
+        hold = hold_rows.lock(tx, hold_id)
+        assert hold is not None
+        hold_rows.save(tx, holds.release(hold))
+        second = meanwhile(tx, world.database.engine, lambda: other.holds(ALICE).PlaceHold(asked))
+        assert second.is_waiting
+    second.result()
+    other.database.close()
+    world.settle(2)
+    assert world.entries("hold.lapsed") == []
 
 
 @pytest.mark.parametrize("scope", [False, True], ids=["on records", "on all that matches"])
