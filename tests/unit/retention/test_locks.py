@@ -15,9 +15,11 @@ import pytest
 
 from kept.retention.v1 import contracts_pb2, holds_pb2, runs_pb2
 from services.retention import contract_terms, holds, store
+from services.retention.destructions import Destruction
 from services.retention.holds import HoldState
 from services.retention.rules import RuleBook
 from services.retention.runs import Runs
+from services.retention.store import Tx
 from services.retention.store import contents as content_rows
 from services.retention.store import erasures as erasure_rows
 from services.retention.store import holds as hold_rows
@@ -128,6 +130,35 @@ def test_a_hold_that_is_let_go_before_it_was_placed_does_not_lapse_besides(world
     assert world.entries("hold.lapsed") == []
 
 
+class _Middle:
+    """Another process that is in the middle of a call of its job when the block begins, and goes on with `goes_on`."""
+
+    def __init__(self, world: World, job: str, *methods: str) -> None:
+        self._reached, self._goes_on = threading.Event(), threading.Event()
+        self._methods = methods
+        self._other = world.twin()
+        self._other.during = self._stop
+        self._done = begun(lambda: self._other.step(job))
+        self._database = world.database
+        assert self._reached.wait(20)
+
+    def _stop(self, method: str) -> None:
+        name = method.rsplit("/", 1)[-1]
+        if name in self._methods or (not self._methods and name != "ListOwnEntries"):
+            self._reached.set()
+            assert self._goes_on.wait(20)
+
+    def goes_on(self, tx: Tx) -> None:
+        """Has it go on, and find that it has to wait for this transaction."""
+        self._goes_on.set()
+        assert watched(tx, self._database.engine, self._done).is_waiting
+
+    def ends(self) -> None:
+        """Waits for it, once the transaction has ended."""
+        self._done.result(20)
+        self._other.database.close()
+
+
 @pytest.mark.parametrize("scope", [False, True], ids=["on records", "on all that matches"])
 def test_a_hold_that_is_let_go_as_its_placing_ends_is_not_brought_back(world: World, scope: bool) -> None:
     record = world.record(ONE, START)
@@ -137,17 +168,51 @@ def test_a_hold_that_is_let_go_as_its_placing_ends_is_not_brought_back(world: Wo
     world.down = {"HoldRecords", "HoldMatching"}
     hold_id = world.holds(ALICE).PlaceHold(asked).hold.hold_id
     world.down = set()
-    other = world.twin()
+    second = _Middle(world, "holds", "RetainRecords")
     with world.database.transaction() as tx:
         hold = hold_rows.lock(tx, hold_id)
         assert hold is not None
         hold_rows.save(tx, holds.release(hold))
-        second = meanwhile(tx, world.database.engine, lambda: other.step("holds"))
-    second.result()
+        second.goes_on(tx)
+    second.ends()
     world.settle(5)
-    other.database.close()
     assert listed(world, hold_id).state == holds_pb2.HOLD_STATE_RELEASED
     assert (world.logging.holds.get(hold_id), world.keys.retained.get(hold_id)) == (None, None)
+
+
+def test_what_two_looks_find_is_added_up(world: World) -> None:
+    asked = world.order()
+    asked.scope.SetInParent()
+    world.record(ONE, START)
+    hold_id = world.holds(ALICE).PlaceHold(asked).hold.hold_id
+    world.clock.advance(timedelta(hours=2))
+    world.record(ONE, START)
+    second = _Middle(world, "holds", "HoldMatching")
+    with world.database.transaction() as tx:
+        hold = hold_rows.lock(tx, hold_id)
+        assert hold is not None
+        hold_rows.save(tx, replace(hold, records_kept=hold.records_kept + 100))
+        second.goes_on(tx)
+    second.ends()
+    assert listed(world, hold_id).records_kept == 102
+
+
+def test_a_hold_ends_once(world: World) -> None:
+    hold_id = _hold(world)
+    world.down = {"ReleaseRecords"}
+    world.holds(ALICE).ReleaseHold(holds_pb2.ReleaseHoldRequest(hold_id=hold_id, reason="over"))
+    world.down = set()
+    world.step("holds")  # the first answer about keys is that it is under way
+    second = _Middle(world, "holds", "ReleaseRecords")
+    with world.database.transaction() as tx:
+        hold = hold_rows.lock(tx, hold_id)
+        assert hold is not None
+        ended = holds.end(hold, Destruction("release_of_the_first"), 7, world.clock.now())
+        hold_rows.save(tx, ended)
+        second.goes_on(tx)
+    second.ends()
+    with world.database.transaction() as tx:
+        assert hold_rows.get(tx, hold_id) == ended
 
 
 def _run(world: World) -> str:
@@ -190,28 +255,15 @@ def test_a_step_that_was_overtaken_writes_nothing(
 ) -> None:
     """The second has read it, and is in the middle of a call, when the first writes."""
     act_id = begin(world)
-    other = world.twin()
-    reached, goes_on = threading.Event(), threading.Event()
-
-    def in_the_middle(method: str) -> None:
-        if not method.endswith("/ListOwnEntries"):
-            reached.set()
-            assert goes_on.wait(20)
-
-    other.during = in_the_middle
-    done = begun(lambda: other.step(job))
-    assert reached.wait(20)
+    second = _Middle(world, job)
     with world.database.transaction() as tx:
         found = rows.lock(tx, act_id)
         changed = replace(found, **mark)
         rows.save(tx, changed)
-        goes_on.set()
-        second = watched(tx, world.database.engine, done)
-        assert second.is_waiting
-    second.result()
+        second.goes_on(tx)
+    second.ends()
     with world.database.transaction() as tx:
         assert rows.get(tx, act_id) == changed
-    other.database.close()
 
 
 def _rules(world: World) -> RuleBook:
