@@ -110,6 +110,19 @@ def test_a_day_is_not_taken_before_what_is_being_held_of_it_is_kept(world: World
     assert readable(world) == ["kept"]
 
 
+def test_a_day_is_closed_after_who_writes_to_it(world: World) -> None:
+    def close() -> None:
+        with world.database.transaction() as tx:
+            stripes.close_day(tx, DAY, NOON)
+
+    with world.database.transaction() as tx:
+        stripes.share(tx, [ORG])
+        assert stripes.closed(tx, [ORG], [DAY]) == (set(), set())
+        second = meanwhile(tx, world.database.engine, close)
+        assert second.is_waiting
+    second.result()
+
+
 def test_an_erasure_waits_for_what_is_being_held(world: World) -> None:
     record = world.interaction()
     world.record(record)
