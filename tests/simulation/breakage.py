@@ -273,13 +273,6 @@ SAFEGUARDS = {
             (Rules, "is_due_by_all", lambda *_: True),
         ),
     ),
-    # No rule changes while a run goes on, and none has changed just before it begins.
-    "rules_stand": Safeguard(
-        3, RuleBook, "may_change", lambda *_: True, frozenset({"records", "sets_term"}), 40
-    ),
-    "rules_settled": Safeguard(
-        3, RuleBook, "require_settled", lambda *_: None, frozenset({"records", "sets_term"}), 40
-    ),
     # A grant is over at its end.
     "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10),
     # No audit entry, no key.

@@ -4,7 +4,7 @@ lock that it is about is taken out; docs/locks.md names them."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -108,6 +108,23 @@ def test_a_day_is_not_taken_before_what_is_being_held_of_it_is_kept(world: World
     assert (taken.dropped, taken.held) == (1, 1)
     assert rows(world, interactions, retained) == [0, 1]
     assert readable(world) == ["kept"]
+
+
+def test_what_is_held_a_moment_before_the_partition_goes_is_counted_as_held(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First the partition goes, which waits for who copies out of it; then what holds keep is counted."""
+    record = world.interaction()
+    world.record(record)
+    world.travel(timedelta(days=30))
+    partition_goes = partitions.drop
+
+    def just_before(tx: Any, day: date) -> bool:
+        hold(world, HOLD, record.record_id)
+        return partition_goes(tx, day)
+
+    monkeypatch.setattr(partitions, "drop", just_before)
+    assert drop(world) == (1, 1)
 
 
 def test_a_day_is_closed_after_who_writes_to_it(world: World) -> None:

@@ -16,7 +16,7 @@ import pytest
 from kept.retention.v1 import contracts_pb2, holds_pb2, runs_pb2
 from services.retention import contract_terms, holds, store
 from services.retention.destructions import Destruction
-from services.retention.holds import HoldState
+from services.retention.holds import Hold, HoldState
 from services.retention.rules import RuleBook
 from services.retention.runs import Runs
 from services.retention.store import Tx
@@ -26,6 +26,7 @@ from services.retention.store import holds as hold_rows
 from services.retention.store import runs as run_rows
 from services.retention.store import subjects as subject_rows
 from services.retention.store import terms as term_rows
+from services.retention.sweeping import Sweeper
 from shared.change_feed import ChangeFeed
 from shared.errors import KeptError, Reason
 from shared.outbox import Outbox
@@ -178,6 +179,39 @@ def test_a_hold_that_is_let_go_as_its_placing_ends_is_not_brought_back(world: Wo
     world.settle(5)
     assert listed(world, hold_id).state == holds_pb2.HOLD_STATE_RELEASED
     assert (world.logging.holds.get(hold_id), world.keys.retained.get(hold_id)) == (None, None)
+
+
+def test_a_hold_that_is_let_go_after_its_first_look_is_not_brought_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = world.order()
+    asked.scope.SetInParent()
+    world.record(ONE, START)
+    world.down = {"HoldMatching"}
+    hold_id = world.holds(ALICE).PlaceHold(asked).hold.hold_id
+    world.down = set()
+    look, looked, goes_on = Sweeper.sweep, threading.Event(), threading.Event()
+
+    def slept_after(sweeper: Sweeper, hold: Hold) -> Hold:
+        swept = look(sweeper, hold)
+        looked.set()
+        assert goes_on.wait(20)
+        return swept
+
+    monkeypatch.setattr(Sweeper, "sweep", slept_after)
+    other = world.twin()
+    done = begun(lambda: other.step("holds"))
+    assert looked.wait(20)
+    with world.database.transaction() as tx:
+        hold = hold_rows.lock(tx, hold_id)
+        assert hold is not None
+        hold_rows.save(tx, holds.release(hold))
+        goes_on.set()
+        assert watched(tx, world.database.engine, done).is_waiting
+    done.result(20)
+    other.database.close()
+    world.settle(5)
+    assert listed(world, hold_id).state == holds_pb2.HOLD_STATE_RELEASED
 
 
 def test_what_two_looks_find_is_added_up(world: World) -> None:
