@@ -35,6 +35,7 @@ from tests.unit.logging.test_lifecycle import (
     release,
     rows,
 )
+from tests.unit.logging.test_standing_holds import match
 from tests.unit.logging.world import World
 
 
@@ -78,7 +79,8 @@ def test_what_another_hold_begins_to_keep_stays(world: World) -> None:
     assert (second.result(), len(kept), rows(world, holds, retained)) == (0, 1, [1, 1])
 
 
-def test_a_hold_on_what_its_last_hold_lets_go_finds_it_gone(world: World) -> None:
+@pytest.mark.parametrize("matches", [False, True], ids=["on records", "on all that matches"])
+def test_a_hold_on_what_its_last_hold_lets_go_finds_it_gone(world: World, matches: bool) -> None:
     record = world.interaction()
     world.record(record)
     hold(world, HOLD, record.record_id)
@@ -87,10 +89,15 @@ def test_a_hold_on_what_its_last_hold_lets_go_finds_it_gone(world: World) -> Non
     with world.database.transaction() as tx:
         stripes.take(tx, ORG)
         assert store.release(tx, HOLD, ORG, 10) == (1, False)
-        second = meanwhile(tx, world.database.engine, lambda: hold(world, SECOND_HOLD, record.record_id))
+
+        def place() -> int:
+            if matches:
+                return len(match(world, hold_id=SECOND_HOLD).held)
+            return len(hold(world, SECOND_HOLD, record.record_id).held)
+
+        second = meanwhile(tx, world.database.engine, place)
         assert second.is_waiting
-    assert list(second.result().missing) == [record.record_id]
-    assert rows(world, holds, retained) == [0, 0]
+    assert (second.result(), rows(world, holds, retained)) == (0, [0, 0])
 
 
 @pytest.mark.parametrize("only", [[], [ORG]], ids=["whole day", "one organization"])
@@ -136,6 +143,22 @@ def test_a_day_is_closed_after_who_writes_to_it(world: World) -> None:
         stripes.share(tx, [ORG])
         assert stripes.closed(tx, [ORG], [DAY]) == (set(), set())
         second = meanwhile(tx, world.database.engine, close)
+        assert second.is_waiting
+    second.result()
+
+
+@pytest.mark.parametrize("what", ["end user", "content"])
+def test_a_fence_is_raised_after_who_writes(world: World, what: str) -> None:
+    before = test_content_erasures.into_force(world) if what == "content" else NOON
+
+    def raise_fence() -> Any:
+        if what == "content":
+            return test_content_erasures.ask(world, before)
+        return test_subjects.ask(world)
+
+    with world.database.transaction() as tx:
+        stripes.share(tx, [ORG])
+        second = meanwhile(tx, world.database.engine, raise_fence)
         assert second.is_waiting
     second.result()
 
