@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy
 
+from services.access_control.custody import ToRetain
 from services.access_control.custody.ladder import Ladder
 from services.access_control.store import custody, epochs, holds
 from shared.ids import new_id
@@ -29,12 +30,19 @@ def _first_hold(vault: Vault, record: Sealed) -> None:
     vault.custody.retain_records(new_id("hold"), ORG, [record.to_retain])
 
 
+def _first_hold_of_who_has_no_key(vault: Vault, record: Sealed) -> None:
+    """Of a record without content, such as under zero data retention."""
+    vault.custody.retain_records(new_id("hold"), OTHER, [ToRetain(record.record_id, b"", b"")])
+
+
 def _in_place_of_a_hold(vault: Vault, record: Sealed) -> None:
     with vault.database.transaction() as tx:
         vault.custody.key_in_place_of_a_hold(tx, new_id("set"))
 
 
-@pytest.mark.parametrize("wrap", [_first_epoch, _first_hold, _in_place_of_a_hold])
+@pytest.mark.parametrize(
+    "wrap", [_first_epoch, _first_hold, _first_hold_of_who_has_no_key, _in_place_of_a_hold]
+)
 def test_what_is_wrapped_as_the_root_is_replaced_hangs_on_the_new_one(
     vault: Vault, wrap: Callable[[Vault, Sealed], None]
 ) -> None:
