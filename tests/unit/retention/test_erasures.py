@@ -216,3 +216,31 @@ def test_no_erasure_is_begun_of_an_organization_that_there_is_not(world: World) 
     world.authz.refuse = lease_lapsed()
     assert begin(world).erasure_id == begun.erasure_id
     assert world.erasures(SETTINGS).EraseContent(content).erasure.erasure_id == emptied.erasure_id
+
+
+def test_what_many_holds_keep_is_counted_though_few_are_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many holds as records: neither the list nor what is in memory grows with them, and every figure counts all."""
+    for module in ("certificates", "erasures", "run_statements"):
+        monkeypatch.setattr(f"services.retention.{module}.MOST_HOLDS", 2)
+    records = [world.record(ONE, START) for _ in range(5)]
+    world.record(ONE, START)
+    for number, record in enumerate(records):
+        order_ = world.order(record, kind=holds_pb2.HOLD_KIND_FLAGGED, request_id=f"request-{number}")
+        world.holds(SAFETY).PlaceHold(order_)
+    begin(world)
+    world.settle(20)
+    first = json.loads(shown(world).certificate)["body"]
+    assert (first["records_removed"], first["records_held"]) == (1, 5)
+    assert (len(first["holds"]), first["holds_not_named"]) == (2, 3)
+    assert first["kept"][0].startswith("2 records are kept by 2 holds")
+    assert first["kept"][1] == "3 more holds keep something."
+    assert list(shown(world).erasure.kept) == first["kept"]
+    for number in range(5):
+        let_go = holds_pb2.ReleaseHoldRequest(request_id=f"request-{number}", reason="No violation")
+        world.holds(SAFETY).ReleaseHold(let_go)
+    world.settle(40)
+    further = json.loads(shown(world).certificate)["body"]
+    assert (further["further"], further["records_held"], further["kept"]) == (True, 0, [])
+    assert (further["records_removed"], further["holds_not_named"]) == (6, 3)

@@ -396,6 +396,23 @@ def test_a_term_that_was_withdrawn_meanwhile_stays_so(world: World, what: str) -
     assert rules_of(world, ONE) == []
 
 
+def test_a_term_that_was_confirmed_in_time_does_not_lapse(world: World) -> None:
+    term_id = world.contracts(LENA).SetTerm(order(10, from_day="2026-05-01")).term.term_id
+    other = world.twin()
+    with world.database.transaction() as tx:
+        term = term_rows.lock(tx, term_id)
+        assert term is not None
+        confirmed = contract_terms.confirm(term, "person_" + "2" * 26, world.clock.now())
+        term_rows.save(tx, confirmed)
+        world.clock.advance(timedelta(hours=73))
+        second = meanwhile(tx, world.database.engine, lambda: other.step("terms"))
+        assert second.is_waiting
+    second.result()
+    other.database.close()
+    with world.database.transaction() as tx:
+        assert term_rows.get(tx, term_id) == confirmed
+
+
 def test_two_terms_that_begin_at_once_leave_one_in_force(world: World) -> None:
     """The first is in force, and a second is being put in its place as the first is ended."""
     first = put_in_force(world, order(10))
