@@ -244,12 +244,14 @@ SAFEGUARDS = {
         10,
         also=((sweeping, "retain", lambda *_: frozenset()),),
     ),
-    "keeps_rows": Safeguard(7, retention, "hold", orders.hold_no_rows, _HOLDING, 40),
+    "keeps_rows": Safeguard(7, retention, "hold", orders.hold_no_rows, _HOLDING, 40, is_quick=False),
     # What several holds keep goes with the last of them.
-    "last_hold": Safeguard(7, retention, "release", orders.release_for_others_too, _HOLDING, 40),
+    "last_hold": Safeguard(
+        7, retention, "release", orders.release_for_others_too, _HOLDING, 40, is_quick=False
+    ),
     # A hold is over once its keys are destroyed, and its rows are gone.
-    "end_keys": Safeguard(3, HoldKeeper, "_end", orders.end_without_keys, _HOLDING, 10),
-    "end_rows": Safeguard(3, HoldKeeper, "_end", orders.end_without_rows, _HOLDING, 10),
+    "end_keys": Safeguard(3, HoldKeeper, "_end", orders.end_without_keys, _HOLDING, 10, is_quick=False),
+    "end_rows": Safeguard(3, HoldKeeper, "_end", orders.end_without_rows, _HOLDING, 10, is_quick=False),
     # The old root goes once all that lives hangs on the new one.
     "survivors": Safeguard(
         7,
@@ -259,6 +261,7 @@ SAFEGUARDS = {
         _HOLDING,
         20,
         also=((custody, "hangs_elsewhere", lambda *_: False),),
+        is_quick=False,
     ),
     # Neither access control nor logging takes retention's word for what is due.
     "own_rules": Safeguard(
@@ -272,6 +275,7 @@ SAFEGUARDS = {
             (Destroyer, "_mark_days", orders.mark_what_one_is_told),
             (Rules, "is_due_by_all", lambda *_: True),
         ),
+        is_quick=False,
     ),
     # A grant is over at its end.
     "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10),

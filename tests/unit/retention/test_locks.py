@@ -31,9 +31,15 @@ from shared.change_feed import ChangeFeed
 from shared.errors import KeptError, Reason
 from shared.outbox import Outbox
 from shared.terms import Rule, Term, TermKind
-from tests.support.meanwhile import begun, meanwhile, watched
-from tests.unit.retention import test_content_erasures, test_erasures, test_subject_erasures
+from tests.support.meanwhile import Another, begun, meanwhile, watched
+from tests.unit.retention import (
+    test_confidential_holds,
+    test_content_erasures,
+    test_erasures,
+    test_subject_erasures,
+)
 from tests.unit.retention.test_contract_terms import LENA, LUCA, order, put_in_force, rules_of
+from tests.unit.retention.test_contract_terms import listed as listed_term
 from tests.unit.retention.test_holds import ALICE, BOB, FLAGGED, listed
 from tests.unit.retention.test_runs import FIRST, OPERATOR, fill, runs_of, travel_to_due
 from tests.unit.retention.world import ONE, SAFETY, START, World, refused
@@ -154,7 +160,7 @@ class _Middle:
         self._goes_on.set()
         assert watched(tx, self._database.engine, self._done).is_waiting
 
-    def ends(self) -> None:
+    def result(self) -> None:
         """Waits for it, once the transaction has ended."""
         self._done.result(20)
         self._other.database.close()
@@ -175,7 +181,7 @@ def test_a_hold_that_is_let_go_as_its_placing_ends_is_not_brought_back(world: Wo
         assert hold is not None
         hold_rows.save(tx, holds.release(hold))
         second.goes_on(tx)
-    second.ends()
+    second.result()
     world.settle(5)
     assert listed(world, hold_id).state == holds_pb2.HOLD_STATE_RELEASED
     assert (world.logging.holds.get(hold_id), world.keys.retained.get(hold_id)) == (None, None)
@@ -227,7 +233,7 @@ def test_what_two_looks_find_is_added_up(world: World) -> None:
         assert hold is not None
         hold_rows.save(tx, replace(hold, records_kept=hold.records_kept + 100))
         second.goes_on(tx)
-    second.ends()
+    second.result()
     assert listed(world, hold_id).records_kept == 102
 
 
@@ -244,9 +250,39 @@ def test_a_hold_ends_once(world: World) -> None:
         ended = holds.end(hold, Destruction("release_of_the_first"), 7, world.clock.now())
         hold_rows.save(tx, ended)
         second.goes_on(tx)
-    second.ends()
+    second.result()
     with world.database.transaction() as tx:
         assert hold_rows.get(tx, hold_id) == ended
+
+
+@pytest.mark.parametrize("where", ["as it is reviewed", "as it is told"])
+def test_a_confidential_hold_that_is_let_go_meanwhile_stays_let_go(world: World, where: str) -> None:
+    hold_id = test_confidential_holds.secret(world, world.record(ONE, START)).hold_id
+    second: _Middle | Another[object]
+    if where == "as it is told":
+        world.down = {"DiscloseHold"}
+        test_confidential_holds.review(world, hold_id, ends=True)
+        world.down = set()
+        second = _Middle(world, "holds", "DiscloseHold")
+    with world.database.transaction() as tx:
+        hold = hold_rows.lock(tx, hold_id)
+        assert hold is not None
+        hold_rows.save(tx, holds.release(hold))
+        if where == "as it is told":
+            assert isinstance(second, _Middle)
+            second.goes_on(tx)
+        else:
+            other = world.twin()
+            second = meanwhile(
+                tx, world.database.engine, lambda: test_confidential_holds.review(other, hold_id, ends=True)
+            )
+            assert second.is_waiting
+    second.result()
+    with world.database.transaction() as tx:
+        found = hold_rows.get(tx, hold_id)
+    assert found is not None
+    assert found.state is not HoldState.ACTIVE
+    assert not found.is_secret
 
 
 def _run(world: World) -> str:
@@ -295,7 +331,7 @@ def test_a_step_that_was_overtaken_writes_nothing(
         changed = replace(found, **mark)
         rows.save(tx, changed)
         second.goes_on(tx)
-    second.ends()
+    second.result()
     with world.database.transaction() as tx:
         assert rows.get(tx, act_id) == changed
 
@@ -411,6 +447,30 @@ def test_a_term_that_was_confirmed_in_time_does_not_lapse(world: World) -> None:
     other.database.close()
     with world.database.transaction() as tx:
         assert term_rows.get(tx, term_id) == confirmed
+
+
+def test_who_proposed_the_end_of_a_term_stays_known_as_another_takes_its_place(world: World) -> None:
+    first = put_in_force(world, order(10))
+    world.clock.advance(timedelta(minutes=1))
+    next_term = world.contracts(LENA).SetTerm(order(20, name="request-2")).term
+    other = world.twin()
+    request = contracts_pb2.ConfirmTermRequest(term_id=next_term.term_id)
+    with world.database.transaction() as tx:
+        term = term_rows.lock(tx, first.term_id)
+        assert term is not None
+        now = world.clock.now()
+        proposed = contract_terms.propose_end(term, "person_" + "1" * 26, "over", term.effect, now)
+        term_rows.save(tx, proposed)
+        second = meanwhile(tx, world.database.engine, lambda: other.contracts(LUCA).ConfirmTerm(request))
+        assert second.is_waiting
+    second.result()
+    other.database.close()
+    ended = listed_term(world, first.term_id)
+    assert ended.state == contracts_pb2.CONTRACT_TERM_STATE_ENDED
+    assert (ended.end_proposed_by, ended.end_reason) == (
+        proposed.end_proposed_by,
+        f"replaced by {next_term.term_id}",
+    )
 
 
 def test_two_terms_that_begin_at_once_leave_one_in_force(world: World) -> None:
