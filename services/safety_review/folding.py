@@ -158,6 +158,8 @@ def folded(text: str) -> tuple[bytes, bool]:
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         forms = _single().take(points)
         several, nothing, highest = _ELSE, _NOTHING, forms.max()
+    if highest < 0x80:
+        return forms.astype(np.uint8).tobytes(), False
     if highest < several:
         return _utf8(forms), False
     shown = forms != nothing
