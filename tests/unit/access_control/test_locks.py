@@ -9,7 +9,7 @@ import sqlalchemy
 from services.access_control.custody import ToRetain
 from services.access_control.custody.ladder import Ladder
 from services.access_control.store import custody, epochs, holds
-from shared.ids import new_id
+from shared.ids import new_id, record_day
 from tests.support.meanwhile import meanwhile
 from tests.unit.access_control.test_custody import ORG, OTHER
 from tests.unit.access_control.vault import Sealed, Vault, make_vault, migrated_vault, vault
@@ -61,6 +61,34 @@ def test_what_is_wrapped_as_the_root_is_replaced_hangs_on_the_new_one(
         pass
     assert vault.key_store.root_ids() == [fresh]
     assert vault.keys(ORG, record)
+
+
+def _destruction(vault: Vault, record: Sealed) -> None:
+    vault.next_day()
+    vault.record(ORG)  # which survives
+    vault.due = {record_day(record.record_id)}
+    assert vault.custody.destroy_through(new_id("run"), record_day(record.record_id)).epochs == 1
+
+
+@pytest.mark.parametrize(
+    "wrap", [_first_epoch, _first_hold, _first_hold_of_who_has_no_key, _in_place_of_a_hold, _destruction]
+)
+def test_whoever_wraps_under_the_root_has_the_ladder(
+    vault: Vault, wrap: Callable[[Vault, Sealed], None]
+) -> None:
+    record = vault.record(ORG)
+    free: list[bool] = []
+
+    def look(point: str) -> None:
+        if point == "wrap-before":
+            with vault.database.engine.connect() as connection:
+                taken = "SELECT pg_try_advisory_xact_lock(hashtextextended('access_control:ladder', 0))"
+                free.append(bool(connection.exec_driver_sql(taken).scalar_one()))
+
+    vault._pause = look
+    wrap(vault, record)
+    assert free
+    assert not any(free)
 
 
 def test_the_root_is_not_replaced_while_a_key_is_being_wrapped_under_it(vault: Vault) -> None:

@@ -1,6 +1,7 @@
 """Holds through the service: both halves protect or nothing does, whatever is lost on the way."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -246,3 +247,36 @@ def test_no_hold_is_placed_for_an_organization_that_there_is_not(world: World, c
     placed = world.holds(caller).PlaceHold(order).hold
     world.authz.refuse = lease_lapsed()
     assert world.holds(caller).PlaceHold(order).hold == placed
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("reference", {"reference": ""}),
+        ("organization_id", {"organization_id": f"person_{1:026}"}),
+        ("record_ids[0]", {"record_ids": [bytes(16)]}),
+        ("record_ids[0]", {"record_ids": [b"not sixteen"]}),
+        ("record_ids", {"record_ids": []}),
+        ("record_ids", {"scope": {}}),
+        ("kind", {"kind": 0}),
+        ("kind", {"kind": 9}),
+        ("review_at", {"review_at": START - timedelta(seconds=1)}),
+        (
+            "scope.last_day",
+            {"record_ids": [], "scope": {"first_day": "2026-03-02", "last_day": "2026-03-01"}},
+        ),
+        ("scope.first_day", {"record_ids": [], "scope": {"first_day": "2026-02-30"}}),
+        ("request_id", {"request_id": ""}),
+    ],
+)
+def test_bad_input_gets_a_named_reason(world: World, field: str, change: dict[str, Any]) -> None:
+    order: Any = world.order(world.record(ONE, START))
+    for name in change:
+        order.ClearField(name)
+    order.MergeFrom(holds_pb2.PlaceHoldRequest(**change))
+    with refused(Reason.REASON_INVALID_ARGUMENT) as caught:
+        world.holds(ALICE).PlaceHold(order)
+    assert {name for name, _ in caught[0].fields} == {field}
+    world.settle(2)
+    assert world.entries("hold.placed") == []
+    assert (world.logging.holds, world.keys.retained) == ({}, {})

@@ -90,13 +90,17 @@ def test_none_is_declared_with_an_organization_that_there_is_not(workforce: Work
     world.person("sara", SAFETY)
     nobody = new_id("org")
     assert refusal(lambda: _declare(world, "sara", nobody)) == "UNKNOWN_ORGANIZATION"
-    for service in ("retention", "safety_review"):
-        asking = authz_pb2_grpc.AuthzServiceStub(world.served.channel(Caller(CallerKind.SERVICE, service)))
-        request = authz_pb2.RequireOrganizationRequest(organization_id=nobody)
-        assert refusal(lambda: asking.RequireOrganization(request)) == "UNKNOWN_ORGANIZATION"  # noqa: B023
-        asking.RequireOrganization(authz_pb2.RequireOrganizationRequest(organization_id=ORG))
+    unknown = authz_pb2.RequireOrganizationRequest(organization_id=nobody)
+    known = authz_pb2.RequireOrganizationRequest(organization_id=ORG)
+    asked = [
+        authz_pb2_grpc.AuthzServiceStub(world.served.channel(Caller(CallerKind.SERVICE, service)))
+        for service in ("retention", "safety_review")
+    ]
+    assert refusal(lambda: asked[0].RequireOrganization(unknown)) == "UNKNOWN_ORGANIZATION"
+    assert refusal(lambda: asked[1].RequireOrganization(unknown)) == "UNKNOWN_ORGANIZATION"
     # What is known is known without settings too; what is not may be there by now.
     world.clock.advance(timedelta(seconds=10))
-    asking.RequireOrganization(authz_pb2.RequireOrganizationRequest(organization_id=ORG))
-    assert refusal(lambda: asking.RequireOrganization(request)) == "LEASE_LAPSED"
+    for one in asked:
+        one.RequireOrganization(known)
+    assert refusal(lambda: asked[0].RequireOrganization(unknown)) == "LEASE_LAPSED"
     assert world.entries("affiliation.declared") == []
