@@ -94,7 +94,7 @@ def wire(
         )
         custody.verify_at_start()
     except KeyStoreError as error:
-        raise ConfigError(f"key_store: {error}") from error
+        raise ConfigError(f"key_store: {error}", "docs/keys.md") from error
 
     authorization = Authorization()
     notifications = Notifications.configured(config.notifications, database, clock)

@@ -109,11 +109,11 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
                 *(webhook.job for webhook in webhooks),
             ]
         ),
-        gate=catching_up.require,
+        gate=catching_up,
         authority=remote,
         refused=remote.refused,
         parts={
-            "audit_log": catching_up.is_caught_up,
+            "audit_log": catching_up.is_open,
             "outbox": lambda: outbox.is_well() and notifications.are_well(),
         },
     )

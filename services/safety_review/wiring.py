@@ -143,10 +143,10 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
                 Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
             ]
         ),
-        gate=catching_up.require,
+        gate=catching_up,
         authority=remote,
         refused=remote.refused,
-        parts={"audit_log": catching_up.is_caught_up, "outbox": outbox.is_well},
+        parts={"audit_log": catching_up.is_open, "outbox": outbox.is_well},
     )
 
 
@@ -154,4 +154,4 @@ def _matcher(config: SafetyReviewConfig) -> Matcher:
     try:
         return tried(config.rules_file)
     except RulesError as error:
-        raise ConfigError(f"rules_file: {error}") from error
+        raise ConfigError(f"rules_file: {error}", "docs/screening.md") from error
