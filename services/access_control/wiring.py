@@ -119,7 +119,7 @@ def wire(
     authority = Authority(database, clock, authorization, decisions, tokens, config.support_contact)
     cases = Cases(database, clock, decisions)
     ended_grants = EndedGrants(database, clock)
-    affiliations = Affiliations(database, clock, decisions)
+    affiliations = Affiliations(database, clock, decisions, policies.require_known)
     evaluation_keys = EvaluationKeys(database, clock, custody, decisions)
 
     def register(registrar: Registrar) -> None:
@@ -131,7 +131,7 @@ def wire(
             GrantServicer(asking, granting, reviews, GrantWatch(granting, clock)), server
         )
         authz_pb2_grpc.add_AuthzServiceServicer_to_server(
-            AuthzServicer(authority, opening, ended_grants, cases, affiliations), server
+            AuthzServicer(authority, opening, ended_grants, cases, affiliations, policies), server
         )
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(directory), server)
         keys_pb2_grpc.add_KeyServiceServicer_to_server(KeyServicer(custody), server)

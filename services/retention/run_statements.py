@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-from services.retention.certificates import CertifiedDay, HoldNamed, Statement, late_seconds
+from services.retention.certificates import MOST_HOLDS, CertifiedDay, HoldNamed, Statement, late_seconds
 from services.retention.rules import DueRules, RuleInForce
 from services.retention.run_states import Run
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
-from services.retention.store import holds as hold_rows
+from services.retention.store import keeping as hold_rows
 from services.retention.store import runs as rows
-
-_MOST_HOLDS = 20_000
 
 
 class RunStatements:
@@ -38,6 +36,7 @@ class RunStatements:
             )
             for day in touched
         ]
+        named, more = hold_rows.keeping(tx, organization_id, run.started_at, touched, MOST_HOLDS)
         cited = {destruction for _, _, destruction in epochs}
         dropped = [
             dropped_at
@@ -56,12 +55,8 @@ class RunStatements:
             removed=sum(removed for removed, _ in counts.values()),
             held=sum(held for _, held in counts.values()),
             late_seconds=self._late(self._due.of(organization_id), days),
-            holds=[
-                HoldNamed(hold_id, kind, records)
-                for hold_id, kind, records in hold_rows.keeping(
-                    tx, organization_id, run.started_at, touched, _MOST_HOLDS
-                )
-            ],
+            holds=[HoldNamed(hold_id, kind, records) for hold_id, kind, records in named],
+            more_holds=more,
         )
 
     def _late(self, rule: RuleInForce, days: Sequence[CertifiedDay]) -> int:
