@@ -42,6 +42,10 @@ def _reason(error: Exception) -> str:
     return first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
 
 
+# What may stand for the beginning or the end of a text, also where it means something else.
+_ANCHORS: Final = ("^", "$", r"\A", r"\z")
+
+
 class LinearPattern:
     """One compiled pattern. `size` is the number of instructions of its program: time per byte is at most
     that."""
@@ -55,6 +59,11 @@ class LinearPattern:
             raise PatternError("the pattern holds a lone surrogate") from None
         self.pattern = pattern
         self.size: int = self._compiled.programsize
+        self._may_be_anchored = any(sign in pattern for sign in _ANCHORS)
+
+    def may_occur(self, data: bytes) -> bool:
+        """False only where the pattern matches in no piece of the data that lines break around it, as a text of its own."""
+        return self._may_be_anchored or self._compiled.search(data) is not None
 
     def spans(self, data: bytes, limit: int | None = None) -> Iterator[tuple[int, int]]:
         """Start and end (exclusive) of the leftmost matches that do not overlap, at most `limit` of them."""

@@ -79,8 +79,12 @@ class Matcher:
         try:
             text = Folded(parts)
             if candidates := self._set.candidates(text.haystack()):
-                for view in text.views():
-                    hits.update(self._hits(view, candidates))
+                views = list(text.views())
+                # Most candidates match nowhere. That is found out over all views at once: between two passes another thread gets its turn.
+                together = b"\n".join(view.data for view in views)
+                there = [index for index in candidates if self._patterns[index].may_occur(together)]
+                for view in views if there else ():
+                    hits.update(self._hits(view, there))
         except ScanIncomplete:
             incomplete = IncompleteReason.ENGINE
         if incomplete is not None:
