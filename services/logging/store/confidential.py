@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Table, and_, delete, exists, insert, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from services.logging.store.lots import application_of
 from services.logging.store.retention import COPIED, ITS_DATA_KEY, HeldRow
 from services.logging.store.tables import (
     confidential_rows,
@@ -50,12 +51,14 @@ def hold(tx: Connection, hold_id: str, organization_id: str, record_ids: Sequenc
             row.record_id.bytes,
             None if row.data_key_id is None else row.data_key_id.bytes,
             row.sealed_data_key,
+            row.application,
         )
         for row in tx.execute(
             select(
                 confidential_rows.c.record_id,
                 confidential_rows.c.data_key_id,
                 confidential_rows.c.sealed_data_key,
+                application_of(confidential_rows).label("application"),
             )
             .where(*_of(hold_id, organization_id), confidential_rows.c.record_id.in_(wanted))
             .order_by(confidential_rows.c.record_id)
