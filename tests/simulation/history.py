@@ -56,6 +56,7 @@ class History:
             self._legal.ends_secrecy: 0.5,
             self._legal.releases_hold: 1,
             self._legal.sets_term: 0.5,
+            self._legal.sets_application_term: 0.5,
             self._legal.keeps_longer: 0.5,
             self._legal.ends_term: 0.5,
             self._customers.zero_data_retention: 1,
