@@ -9,7 +9,7 @@ from tests.simulation.looks import Looks
 from tests.simulation.model import Model
 from tests.simulation.rules import RulesOverTime
 
-# How far from a change of terms it is no matter to which keys a record is sealed: a call may take so long, by a clock that is a little wrong.
+# How far from a change of terms it is no matter to which keys a record is sealed: so long a call may take, and a clock be wrong.
 _MARGIN = timedelta(minutes=10)
 
 

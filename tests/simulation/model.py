@@ -122,8 +122,9 @@ class Subject:
 
 @dataclass
 class Model:
-    """All of it. certified: epochs whose destruction a certificate states. certified_through: by lot (shared.terms), the newest day of which
-    a run certified that nothing is left. last_certificate: the number of the newest one that was looked at. lots: by record, as rows say."""
+    """All of it. certified: epochs whose destruction a certificate states. certified_through: by lot (shared.terms), the newest day of
+    which a run certified that nothing is left. last_certificate: the number of the newest one that was looked at. lots: by record, as rows
+    say."""
 
     organizations: dict[str, Organization] = field(default_factory=dict)
     records: dict[bytes, SentRecord] = field(default_factory=dict)

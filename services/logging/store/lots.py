@@ -24,5 +24,5 @@ def is_of(table: Table, application: str) -> ColumnElement[bool]:
 
 
 def writer_of(writer: str, application: str) -> str:
-    """Under which name a writer counts the rows of a lot in `stored_counts`: one row there is of one lot."""
+    """Under which name a writer counts the rows of a lot in `stored_counts`: a row there is of one lot."""
     return f"{writer}/{application}" if application else writer
