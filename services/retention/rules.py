@@ -13,7 +13,7 @@ from google.protobuf import duration_pb2
 from kept.retention.v1 import rules_pb2
 from services.retention import store
 from shared.audit import entry
-from shared.change_feed import Change, ChangeFeed
+from shared.change_feed import LEASE_DURATION, Change, ChangeFeed
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, lease_lapsed
@@ -23,6 +23,9 @@ from shared.terms import DEFAULT, Rule, Term, lot_prefix, parts_of, rule_of, rul
 
 # After a change: every process counts by it, however wrong its clock may be (each by so much as is tolerated, and both ways).
 _SETTLES_IN: Final = 4 * CLOCK_TOLERANCE
+# Before an application's term counts: logging seals to its keys earlier, as far as clocks may be apart, and access control makes none before
+# it knows of the term, a lease later at the latest.
+_BEGINS_IN: Final = LEASE_DURATION + 2 * CLOCK_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -245,9 +248,10 @@ class RuleBook:
         default = self.default_in(tx)
         before = self.of_in(tx, lot)
         payload = b"" if term is None else to_payload(Rule(term, default.run_window))
-        change = self._feed.append(tx, lot, payload)
-        after = self.of_in(tx, rules_behind(lot)[1]).term if term is None else term
         organization_id, application = parts_of(lot)
+        since = self._clock.now() + _BEGINS_IN if application and term is not None else None
+        change = self._feed.append(tx, lot, payload, since)
+        after = self.of_in(tx, rules_behind(lot)[1]).term if term is None else term
         self._outbox.audit(
             tx,
             entry(

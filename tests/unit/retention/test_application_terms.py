@@ -1,6 +1,6 @@
 """Contract terms of single applications: proposed and confirmed like others, beside their organization's, and runs that go by them."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 
@@ -23,7 +23,7 @@ from tests.unit.retention.world import ONE, START, TWO, World, refused
 
 OWN = "night shift/ü"
 LOT = lot_of(ONE, OWN)
-_COUNTS = timedelta(seconds=2)  # from then on a term that was confirmed does
+_COUNTS = timedelta(seconds=12)  # from then on an application's term that was confirmed does
 IN_FORCE = contracts_pb2.CONTRACT_TERM_STATE_IN_FORCE
 
 
@@ -32,6 +32,7 @@ def test_an_applications_term_counts_beside_its_organizations(world: World) -> N
     world.clock.advance(_COUNTS)
     own = put_in_force(world, order(10, name="request-2", application=OWN))
     assert (own.application, own.state, own.effect.before.days) == (OWN, IN_FORCE, 20)
+    assert own.effective_at.ToDatetime(tzinfo=UTC) == world.clock.now() + _COUNTS
     assert (rules_of(world, ONE), rules_of(world, LOT)) == ([20], [10])
     assert listed(world, whole.term_id).state == IN_FORCE
     # Another takes the place of the same application's only; one proposal waits at a time for each organization.
