@@ -73,6 +73,9 @@ class Days:
         first_ms = low.int >> 80
         with self._database.transaction() as tx:
             partitions.make(tx, self._day)
+        # A month later vacuum has been there long ago.
+        at_rest = "SET (autovacuum_enabled = false, toast.autovacuum_enabled = false)"
+        self._do(f"ALTER TABLE {partitions.partition_name(self._day)} {at_rest}")
         for first in range(0, rows, _CHUNK):
             last = min(first + _CHUNK, rows) - 1
             self._do(

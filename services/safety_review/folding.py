@@ -105,6 +105,8 @@ _ASCII_DROPPED: Final = bytes(point for point, folded in _OF_ASCII.items() if no
 _TAG_BEGINS: Final = b"\xf3\xa0"  # in UTF-8
 _ELSE: Final = 0x110000  # no code points: what folds to several, and to none
 _NOTHING: Final = 0x110001
+# The same in two bytes, where what stands there itself counts as several; and what is half of a character.
+_NARROW_ELSE, _NARROW_NOTHING, _HALF = 0xFFFD, 0xFFFE, 0xFFFF
 _FEW: Final = 16  # so many that fold to several are put in one by one
 # Where characters fold to others. Elsewhere are ideographs, private use and what is not assigned.
 _FOLDING: Final = (range(0x20000), range(0x2F800, 0x2FA20), range(0xE0000, 0xE1000))
@@ -117,6 +119,16 @@ def _single() -> NDArray[np.uint32]:
     for point in chain(*_FOLDING):
         form = fold_character(chr(point))
         table[point] = ord(form) if len(form) == 1 else _ELSE if form else _NOTHING
+    return table
+
+
+@cache
+def _narrow() -> NDArray[np.uint16]:
+    """The same for what one unit of UTF-16 can be: half as much to move, and nearly every text has nothing else."""
+    forms = _single()[:0x10000]
+    table = np.minimum(forms, _NARROW_ELSE).astype(np.uint16)
+    table[forms == _NOTHING] = _NARROW_NOTHING
+    table[0xD800:0xE000] = _HALF
     return table
 
 
@@ -137,15 +149,24 @@ def folded(text: str) -> tuple[bytes, bool]:
     it beyond ASCII shows nothing. Character by character: the folded form of texts behind each other is theirs behind each other."""
     if text.isascii():
         return text.encode("ascii").translate(_ASCII_TABLE, _ASCII_DROPPED), False
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    forms = _single().take(points)
-    if forms.max() < _ELSE:
+    points: NDArray[np.uint16] | NDArray[np.uint32]
+    forms: NDArray[np.uint16] | NDArray[np.uint32]
+    points = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), np.uint16)
+    forms = _narrow().take(points)
+    several, nothing = _NARROW_ELSE, _NARROW_NOTHING
+    if (highest := forms.max()) == _HALF:
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        forms = _single().take(points)
+        several, nothing, highest = _ELSE, _NOTHING, forms.max()
+    if highest < 0x80:
+        return forms.astype(np.uint8).tobytes(), False
+    if highest < several:
         return _utf8(forms), False
-    shown = forms != _NOTHING
+    shown = forms != nothing
     hides = not shown.all()
     if hides:
         points, forms = points[shown], forms[shown]
-    others = (forms == _ELSE).nonzero()[0]
+    others = (forms == several).nonzero()[0]
     if len(others) <= _FEW:
         pieces: list[bytes] = []
         begin = 0
@@ -161,8 +182,8 @@ def folded(text: str) -> tuple[bytes, bool]:
     return _utf8(pool.take(places)), hides
 
 
-def _utf8(points: NDArray[np.uint32]) -> bytes:
-    return points.tobytes().decode("utf-32-le").encode("utf-8")
+def _utf8(points: NDArray[np.uint16] | NDArray[np.uint32]) -> bytes:
+    return points.tobytes().decode("utf-16-le" if points.itemsize == 2 else "utf-32-le").encode("utf-8")
 
 
 def fold(text: str) -> str:

@@ -19,6 +19,7 @@ from services.safety_review.external import External, Scored
 from services.safety_review.flags import Finding, Flags, finding, with_external
 from services.safety_review.in_force import Rules, version_of
 from services.safety_review.matching import Matcher
+from services.safety_review.matching import Verdict as Matched
 from services.safety_review.rule_fields import Action
 from services.safety_review.store import erased_records, erasures, not_screened, verdicts
 from services.safety_review.store.not_screened import Missing
@@ -63,6 +64,9 @@ class _Seen:
     finding: Finding | None = None
     observed: frozenset[str] = frozenset()
     missing: tuple[Missing, ...] = ()
+
+
+_NOTHING: Final = _Seen(CLEAN)
 
 
 @dataclass(frozen=True)
@@ -111,15 +115,20 @@ class Screening:
             new = {key: one.verdict for key, one in seen.items() if key not in erased}
             added = verdicts.add(tx, new, version)
             # These were screened before, or by somebody else in the meantime: the first verdict counts.
-            before = new.keys() - added.keys()
+            before = added.refused
             said = new | (verdicts.find(tx, before, version) if before else {})
-            not_screened.forget(tx, version, [key for key, was_incomplete in added.items() if was_incomplete])
-            not_screened.add(tx, version, {key: seen[key].missing for key in added if seen[key].missing})
-            findings = {key: found for key in added if (found := seen[key].finding) is not None}
+            not_screened.forget(tx, version, added.completed)
+            telling = {
+                key: one for key, one in seen.items() if one is not _NOTHING and key in new.keys() - before
+            }
+            not_screened.add(tx, version, {key: one.missing for key, one in telling.items() if one.missing})
+            findings = {key: found for key, one in telling.items() if (found := one.finding) is not None}
             self._flags.file(tx, findings, version, end_users)
-        for verdict, records in Counted(seen[key].verdict for key in added).items():
+        for verdict, records in Counted(new[key] for key in new if key not in before).items():
             _SCREENED.labels(short_name(screening_pb2.Verdict, verdict).lower()).inc(records)
-        for rule_id, records in Counted(rule_id for key in added for rule_id in seen[key].observed).items():
+        for rule_id, records in Counted(
+            rule_id for one in telling.values() for rule_id in one.observed
+        ).items():
             _OBSERVED.labels(rule_id).inc(records)
         if findings:
             _log.info("records.flagged", records=len(findings))
@@ -143,6 +152,8 @@ def _look(matcher: Matcher, submission: Submission) -> _Seen:
     except Exception as error:  # noqa: BLE001 - whatever a text does to the matcher, it must cost no other record its verdict
         _log.error("screening.failed", error=type(error).__name__)
         return _Seen(INCOMPLETE, missing=(_RULES_INCOMPLETE,))
+    if screening.verdict is Matched.CLEAN and not screening.hits:
+        return _NOTHING
     found = finding(matcher.rules, screening.hits)
     observed = frozenset(
         hit.rule_id for hit in screening.hits if matcher.rule(hit.rule_id).action is Action.OBSERVE

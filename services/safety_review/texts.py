@@ -29,19 +29,13 @@ def texts_of(content: interactions_pb2.InteractionContent) -> tuple[str, ...]:
     unescaped: list[str] = []
     for message in (*content.prompt, *content.generations):
         for part in message.parts:
-            media_type, _, parameters = part.media_type.lower().partition(";")
-            media_type = media_type.strip()
-            is_json = media_type in ("application/json", "application/x-ndjson") or media_type.endswith(
-                "+json"
-            )
-            if part.WhichOneof("part") == "text":
-                text = part.text
-            elif part.data and (is_json or not media_type or media_type.startswith("text/")):
-                text = part.data.decode(_charset(parameters), "replace")
-            else:
-                continue
+            text = part.text
+            if not text and not part.HasField("text"):
+                if not part.data or not _is_text(part):
+                    continue
+                text = part.data.decode(_charset(part), "replace")
             texts.append(text)
-            if "\\" in text and (is_json or part.kind.startswith("tool")):
+            if "\\" in text and (part.kind.startswith("tool") or _is_json(part)):
                 unescaped.append(_unescape(text))
     for name in sorted(content.attributes):
         text = f"{name}: {content.attributes[name]}"
@@ -51,8 +45,22 @@ def texts_of(content: interactions_pb2.InteractionContent) -> tuple[str, ...]:
     return (*texts, *unescaped)
 
 
-def _charset(parameters: str) -> str:
-    for name, value in _parameters(parameters):
+def _media_type(part: interactions_pb2.Part) -> str:
+    return part.media_type.lower().partition(";")[0].strip()
+
+
+def _is_json(part: interactions_pb2.Part) -> bool:
+    media_type = _media_type(part)
+    return media_type in ("application/json", "application/x-ndjson") or media_type.endswith("+json")
+
+
+def _is_text(part: interactions_pb2.Part) -> bool:
+    media_type = _media_type(part)
+    return not media_type or media_type.startswith("text/") or _is_json(part)
+
+
+def _charset(part: interactions_pb2.Part) -> str:
+    for name, value in _parameters(part.media_type.lower().partition(";")[2]):
         if name == "charset" and value in _CHARSETS:
             return value
     return "utf-8"

@@ -7,8 +7,9 @@ are any; in the order in which they show, where there is a right-to-left overrid
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -23,8 +24,8 @@ from services.safety_review.folding import (
 
 # Bytes in a row that an expression can need; literals are shorter (rules.MAX_LITERAL).
 _REACH: Final = 256
-# Characters to either side of where two parts meet, in which a word that is cut there is looked for with what belongs to it.
-_WORD: Final = 1_000
+# Bytes of the folded form to either side of where two parts meet, in which a word that is cut there is looked for with what belongs to it.
+_NEAR: Final = 1_000
 
 
 class Position(NamedTuple):
@@ -35,8 +36,8 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True)
-class View:
-    """One way of reading the parts. data: what it folds to. `order` leads from its characters to those of the joined parts."""
+class _Reading:
+    """Parts joined, as they are and folded. `order` leads from the characters of the text to those of the joined parts."""
 
     text: str = field(repr=False)
     data: bytes = field(repr=False)
@@ -45,7 +46,8 @@ class View:
     lengths: tuple[int, ...]
 
     def positions(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[Position, Position]]:
-        """Spans of `data` as positions in the original parts, in the order given; where the view reorders, the smallest that cover them."""
+        """Spans of `data` as positions in the original parts, in the order given; where the order is another, the smallest that cover
+        them."""
         if not self.data.isascii():
             spans = _as_characters(self.data, spans)
         for start, end in original_spans(self.text, spans):
@@ -59,6 +61,20 @@ class View:
         return Position(part, index - self.starts[part])
 
 
+@dataclass(frozen=True)
+class View:
+    """What to look in, folded: a way of reading the parts, or a piece of one that begins at `begin` of its folded form. The text itself
+    is put together only where something was found."""
+
+    data: bytes = field(repr=False)
+    begin: int
+    reading: Callable[[], _Reading] = field(repr=False)
+
+    def positions(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[Position, Position]]:
+        """Spans of `data` as positions in the original parts, in the order given."""
+        return self.reading().positions([(start + self.begin, end + self.begin) for start, end in spans])
+
+
 class Folded:
     """The parts of an interaction, each folded once."""
 
@@ -67,10 +83,8 @@ class Folded:
         pieces = [folded(part) for part in parts]
         self._pieces = [data for data, _ in pieces]
         # Overrides and tags show nothing themselves.
-        self._is_plain = not any(
-            hides and (OVERRIDE in part or has_tags(part))
-            for part, (_, hides) in zip(parts, pieces, strict=True)
-        )
+        hiding = [part for part, (_, hides) in zip(parts, pieces, strict=True) if hides]
+        self._is_plain = not any(OVERRIDE in part or has_tags(part) for part in hiding)
 
     def haystack(self) -> bytes:
         """What to look in for what expressions need: all views behind each other.
@@ -93,28 +107,43 @@ class Folded:
     def views(self) -> Iterator[View]:
         """All of them. Joined without anything between, parts differ from what line breaks join only where they meet: of long ones no more
         is read twice."""
-        lengths = tuple(map(len, self._parts))
         for joint in ("\n", "") if len(self._parts) > 1 else ("",):
-            joined = joint.join(self._parts)
-            starts = tuple(accumulate((length + len(joint) for length in lengths[:-1]), initial=0))
-            if self._is_plain and joint == "" and len(joined) > 2 * _WORD * len(starts[1:]) > 0:
-                for start in starts[1:]:
-                    near = range(max(0, start - _WORD), min(len(joined), start + _WORD))
-                    text = joined[near.start : near.stop]
-                    yield View(text, folded(text)[0], near, starts, lengths)
-                continue
             data = joint.encode().join(self._pieces)
-            yield View(joined, data, range(len(joined)), starts, lengths)
-            if self._is_plain:
+            plain = partial(self._reading, joint, data)
+            if self._is_plain and joint == "" and len(data) > 2 * _NEAR * (len(self._pieces) - 1) > 0:
+                for meeting in accumulate(map(len, self._pieces[:-1])):
+                    begin = _character(data, max(0, meeting - _NEAR))
+                    yield View(data[begin : _character(data, meeting + _NEAR)], begin, plain)
                 continue
-            decoded = decode_tags(joined)
-            if decoded != joined:
-                yield View(decoded, folded(decoded)[0], range(len(decoded)), starts, lengths)
-            for reading in {joined, decoded}:
-                if OVERRIDE in reading:
-                    order = visual_order(reading)
-                    text = "".join(reading[index] for index in order)
-                    yield View(text, folded(text)[0], order, starts, lengths)
+            yield View(data, 0, plain)
+            if not self._is_plain:
+                yield from _deceptive(plain())
+
+    def _reading(self, joint: str, data: bytes) -> _Reading:
+        lengths = tuple(map(len, self._parts))
+        starts = tuple(accumulate((length + len(joint) for length in lengths[:-1]), initial=0))
+        text = joint.join(self._parts)
+        return _Reading(text, data, range(len(text)), starts, lengths)
+
+
+def _deceptive(plain: _Reading) -> Iterator[View]:
+    """What a text shows beside what it says: tag characters read as ASCII, and the order in which it shows."""
+    decoded = decode_tags(plain.text)
+    readings: list[tuple[str, Sequence[int]]] = [(decoded, plain.order)] if decoded != plain.text else []
+    for text in {plain.text, decoded}:
+        if OVERRIDE in text:
+            shown = visual_order(text)
+            readings.append(("".join(text[index] for index in shown), shown))
+    for text, order in readings:
+        data = folded(text)[0]
+        yield View(data, 0, partial(_Reading, text, data, order, plain.starts, plain.lengths))
+
+
+def _character(data: bytes, index: int) -> int:
+    """The index, or the next, at which a character of UTF-8 begins (RFC 3629), or the end."""
+    while index < len(data) and data[index] & 0xC0 == 0x80:
+        index += 1
+    return min(index, len(data))
 
 
 def _as_characters(data: bytes, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

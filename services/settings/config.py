@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.settings import notices, notifications
-from services.settings.mail import EVENTS as MAIL_EVENTS
+from services.settings.telling import notices, notifications
+from services.settings.telling.mail import EVENTS as MAIL_EVENTS
 from shared.config import ServiceConfig
 from shared.webhooks import Endpoint, require_usable
 

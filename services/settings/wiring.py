@@ -21,31 +21,29 @@ from kept.settings.v1 import (
     trust_pb2_grpc,
     zero_data_retention_pb2_grpc,
 )
-from services.settings import commitments, replay, store, terms_text
-from services.settings.account_deletion import AccountDeletions
-from services.settings.api_keys import ApiKeys
-from services.settings.assisted_opt_outs import AssistedOptOuts
+from services.settings import replay, store
+from services.settings.accounts.email_changes import EmailChanges
+from services.settings.accounts.members import Members
+from services.settings.accounts.password_resets import PasswordResets
+from services.settings.accounts.passwords import Passwords
+from services.settings.accounts.profiles import Profiles
+from services.settings.accounts.sign_in_pace import SignInPace
+from services.settings.accounts.sign_ins import SignIns
+from services.settings.accounts.tokens import Tokens, keys_of
 from services.settings.authority import SettingsAuthority
 from services.settings.config import SettingsConfig
-from services.settings.controls_watch import ControlsWatch
-from services.settings.data_controls import DataControls
-from services.settings.deliveries import handlers
-from services.settings.email_changes import EmailChanges
-from services.settings.gateways import Gateways
-from services.settings.identifiers import NamesOfCustomers
-from services.settings.lifecycle import Lifecycle
-from services.settings.mail import Mail
-from services.settings.members import Members
-from services.settings.notices import Notices
-from services.settings.notification_addresses import NotificationAddresses
-from services.settings.notifications import Notifications
-from services.settings.organization_changes import OrganizationChanges
-from services.settings.organizations import Organizations
-from services.settings.password_resets import PasswordResets
-from services.settings.passwords import Passwords
+from services.settings.controls.assisted_opt_outs import AssistedOptOuts
+from services.settings.controls.data_controls import DataControls
+from services.settings.controls.watch import ControlsWatch
+from services.settings.organizations.account_deletion import AccountDeletions
+from services.settings.organizations.api_keys import ApiKeys
+from services.settings.organizations.changes import OrganizationChanges
+from services.settings.organizations.gateways import Gateways
+from services.settings.organizations.lifecycle import Lifecycle
+from services.settings.organizations.notification_addresses import NotificationAddresses
+from services.settings.organizations.organization import Organizations
+from services.settings.organizations.usage_agreements import UsageAgreements
 from services.settings.policies import Policies
-from services.settings.profiles import Profiles
-from services.settings.public_pace import PublicLimits, PublicPace
 from services.settings.servicers.account import AccountServicer
 from services.settings.servicers.api_keys import ApiKeyServicer
 from services.settings.servicers.data_controls import DataControlsServicer
@@ -58,15 +56,18 @@ from services.settings.servicers.policies import PolicyServicer
 from services.settings.servicers.subject_requests import SubjectRequestServicer
 from services.settings.servicers.trust import TrustServicer
 from services.settings.servicers.zero_data_retention import ZeroDataRetentionServicer
-from services.settings.sign_in_pace import SignInPace
-from services.settings.sign_ins import SignIns
-from services.settings.subject_requests import SubjectRequests
-from services.settings.subprocessors import Subprocessors
-from services.settings.terms import Contacts, Terms
-from services.settings.tokens import Tokens, keys_of
-from services.settings.trust_documents import TrustDocuments
-from services.settings.usage_agreements import UsageAgreements
-from services.settings.zero_data_retention import ZeroDataRetention
+from services.settings.subjects.identifiers import NamesOfCustomers
+from services.settings.subjects.requests import SubjectRequests
+from services.settings.telling.deliveries import handlers
+from services.settings.telling.mail import Mail
+from services.settings.telling.notices import Notices
+from services.settings.telling.notifications import Notifications
+from services.settings.trust import terms_text
+from services.settings.trust.documents import TrustDocuments
+from services.settings.trust.public_pace import PublicLimits, PublicPace
+from services.settings.trust.subprocessors import Subprocessors
+from services.settings.trust.terms import Contacts, Terms
+from services.settings.zero_data_retention import ZeroDataRetention, commitments
 from services.settings.zero_data_retention.announcing import Announcer
 from services.settings.zero_data_retention.ends import ZeroDataRetentionEnds
 from shared.callers import RemoteAuthority, declared

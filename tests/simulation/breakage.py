@@ -40,7 +40,7 @@ from services.retention.store import certificates
 from services.retention.store import erasures as erasure_rows
 from services.retention.store import runs as run_rows
 from services.retention.sweeping import Sweeper
-from services.settings.subject_requests import SubjectRequests
+from services.settings.subjects.requests import SubjectRequests
 from shared.ids import new_id
 from shared.replica import Replica
 from shared.rules import Rules

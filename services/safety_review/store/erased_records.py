@@ -4,7 +4,7 @@ organization (store.erasures): closed to remove, inside it to ask."""
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, LiteralString
 
 from sqlalchemy import Connection, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -19,7 +19,8 @@ from services.safety_review.store.tables import (
     record_erasures,
     verdicts,
 )
-from services.safety_review.store.verdicts import RecordKey
+from services.safety_review.store.verdicts import RecordKey, as_arrays
+from shared.driver import rows
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,14 @@ def bury(tx: Connection, organization_id: str, record_ids: Collection[bytes]) ->
         )
 
 
-_AMONG: Final = text("""
+_AMONG: Final[LiteralString] = """
     SELECT organization_id, record_id
     FROM erased_records
-    JOIN unnest(CAST(:organizations AS text[]), CAST(:records AS bytea[])) AS wanted (organization_id, record_id)
-        USING (organization_id, record_id)
-""")
+    JOIN (
+        SELECT organization_id, decode(hex, 'hex') AS record_id
+        FROM unnest(%(organizations)t::text[], %(records)t::text[]) AS wanted (organization_id, hex)
+    ) AS wanted USING (organization_id, record_id)
+"""
 _PRUNE: Final = text("""
     DELETE FROM erased_records
     WHERE (organization_id, record_id) IN (
@@ -101,14 +104,7 @@ _PRUNE: Final = text("""
 
 def among(tx: Connection, keys: Collection[RecordKey]) -> set[RecordKey]:
     """Which of these have a tombstone."""
-    rows = tx.execute(
-        _AMONG,
-        {
-            "organizations": [key.organization_id for key in keys],
-            "records": [key.record_id for key in keys],
-        },
-    )
-    return {RecordKey(row.organization_id, bytes(row.record_id)) for row in rows}
+    return {RecordKey(*row) for row in rows(tx, _AMONG, as_arrays(keys))}
 
 
 def prune(tx: Connection, before: bytes, most: int) -> int:

@@ -1,11 +1,13 @@
 """Verdicts: one for each record and version of the rules, the first that is complete."""
 
 from collections.abc import Collection, Mapping
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final, LiteralString, NamedTuple
 
 from sqlalchemy import Connection, text
 
 from kept.safety_review.v1 import screening_pb2
+from shared.driver import listed, rows
 
 
 class RecordKey(NamedTuple):
@@ -15,22 +17,32 @@ class RecordKey(NamedTuple):
     record_id: bytes
 
 
-_FIND: Final = text("""
+_FIND: Final[LiteralString] = """
     SELECT organization_id, record_id, verdict
     FROM verdicts
-    JOIN unnest(CAST(:organizations AS text[]), CAST(:records AS bytea[])) AS wanted (organization_id, record_id)
-        USING (organization_id, record_id)
-    WHERE rules_version = :rules_version
-""")
-_ADD: Final = text("""
-    INSERT INTO verdicts (organization_id, record_id, rules_version, verdict)
-    SELECT organization_id, record_id, :rules_version, verdict
-    FROM unnest(CAST(:organizations AS text[]), CAST(:records AS bytea[]), CAST(:verdicts AS smallint[]))
-        AS new (organization_id, record_id, verdict)
-    ON CONFLICT (organization_id, record_id, rules_version) DO UPDATE SET verdict = excluded.verdict
-        WHERE verdicts.verdict = 3 AND excluded.verdict <> 3
-    RETURNING organization_id, record_id, xmax <> 0 AS was_there
-""")
+    JOIN (
+        SELECT organization_id, decode(hex, 'hex') AS record_id
+        FROM unnest(%(organizations)t::text[], %(records)t::text[]) AS wanted (organization_id, hex)
+    ) AS wanted USING (organization_id, record_id)
+    WHERE rules_version = %(rules_version)s
+"""
+# Only the few for which there was something are in the answer.
+_ADD: Final[LiteralString] = """
+    WITH new AS MATERIALIZED (
+        SELECT organization_id, decode(hex, 'hex') AS record_id, verdict
+        FROM unnest(%(organizations)t::text[], %(records)t::text[], %(verdicts)t::smallint[])
+            AS new (organization_id, hex, verdict)
+    ), added AS (
+        INSERT INTO verdicts (organization_id, record_id, rules_version, verdict)
+        SELECT organization_id, record_id, %(rules_version)s, verdict FROM new
+        ON CONFLICT (organization_id, record_id, rules_version) DO UPDATE SET verdict = excluded.verdict
+            WHERE verdicts.verdict = 3 AND excluded.verdict <> 3
+        RETURNING organization_id, record_id, xmax <> 0 AS was_there
+    )
+    SELECT organization_id, record_id, was_there IS NOT NULL
+    FROM new LEFT JOIN added USING (organization_id, record_id)
+    WHERE was_there IS NOT FALSE
+"""
 # What goes is counted by the day of the record's creation, in the same statement: a report loses none of it and counts none twice.
 _PRUNE: Final = text("""
     WITH gone AS (
@@ -52,37 +64,40 @@ _PRUNE: Final = text("""
 """)
 
 
+@dataclass(frozen=True)
+class Added:
+    """completed: for which an incomplete verdict was there. refused: for which there is one that stays."""
+
+    completed: frozenset[RecordKey]
+    refused: frozenset[RecordKey]
+
+
 def find(
     tx: Connection, keys: Collection[RecordKey], rules_version: str
 ) -> dict[RecordKey, "screening_pb2.Verdict.ValueType"]:
     """The verdicts that there are."""
-    rows = tx.execute(
-        _FIND,
-        {
-            "organizations": [key.organization_id for key in keys],
-            "records": [key.record_id for key in keys],
-            "rules_version": rules_version,
-        },
-    )
-    return {RecordKey(row.organization_id, bytes(row.record_id)): row.verdict for row in rows}
+    found = rows(tx, _FIND, as_arrays(keys) | {"rules_version": rules_version})
+    return {RecordKey(organization_id, record_id): verdict for organization_id, record_id, verdict in found}
 
 
 def add(
     tx: Connection, new: Mapping[RecordKey, "screening_pb2.Verdict.ValueType"], rules_version: str
-) -> dict[RecordKey, bool]:
-    """Adds verdicts where there is none yet, or an incomplete one; returns for which, and whether that was one. Waits
-    for other transactions that add the same."""
+) -> Added:
+    """Adds verdicts where there is none yet, or an incomplete one. Waits for other transactions that add the same."""
     keys = sorted(new)  # two transactions with the same records must not wait for each other
-    rows = tx.execute(
-        _ADD,
-        {
-            "organizations": [key.organization_id for key in keys],
-            "records": [key.record_id for key in keys],
-            "verdicts": [new[key] for key in keys],
-            "rules_version": rules_version,
-        },
-    )
-    return {RecordKey(row.organization_id, bytes(row.record_id)): row.was_there for row in rows}
+    verdicts = {"verdicts": listed([new[key] for key in keys]), "rules_version": rules_version}
+    known: dict[bool, set[RecordKey]] = {True: set(), False: set()}
+    for organization_id, record_id, is_completed in rows(tx, _ADD, as_arrays(keys) | verdicts):
+        known[is_completed].add(RecordKey(organization_id, record_id))
+    return Added(frozenset(known[True]), frozenset(known[False]))
+
+
+def as_arrays(keys: Collection[RecordKey]) -> dict[str, str]:
+    """Of the records, for `%t`: `organizations`, and `records` in hexadecimal."""
+    return {
+        "organizations": listed([key.organization_id for key in keys]),
+        "records": listed([key.record_id.hex() for key in keys]),
+    }
 
 
 def prune(tx: Connection, before: bytes, most: int) -> int:

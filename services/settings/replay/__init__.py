@@ -9,8 +9,8 @@ registered again.
 
 from collections.abc import Callable
 
-from services.settings.lifecycle import Lifecycle
-from services.settings.passwords import Passwords
+from services.settings.accounts.passwords import Passwords
+from services.settings.organizations.lifecycle import Lifecycle
 from services.settings.policies import Policies
 from services.settings.replay import account_deletions, organizations, people, zero_data_retention
 from shared.database import Database

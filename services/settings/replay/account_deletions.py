@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kept.access_control.v1 import audit_pb2
 from kept.settings.v1 import account_pb2
-from services.settings.account_deletion import confirmation_sentence
+from services.settings.organizations.account_deletion import confirmation_sentence
 from services.settings.replay.organizations import at, fact_time
 from services.settings.store import Tx, organizations
 from services.settings.store import account_deletions as store

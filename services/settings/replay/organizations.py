@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from kept.access_control.v1 import audit_pb2
 from kept.settings.v1 import organizations_pb2
-from services.settings import data_controls
-from services.settings.lifecycle import Lifecycle
-from services.settings.organization_changes import entry_of
+from services.settings.controls import data_controls
+from services.settings.organizations.changes import entry_of
+from services.settings.organizations.lifecycle import Lifecycle
 from services.settings.policies import Policies
 from services.settings.store import (
     Tx,

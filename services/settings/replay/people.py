@@ -6,8 +6,8 @@ from typing import Final
 
 from kept.access_control.v1 import audit_pb2, directory_pb2
 from kept.options.v1 import roles_pb2
-from services.settings.members import MEMBER, remove, tell
-from services.settings.passwords import Passwords
+from services.settings.accounts.members import MEMBER, remove, tell
+from services.settings.accounts.passwords import Passwords
 from services.settings.replay.organizations import at
 from services.settings.store import Tx, members
 from shared.outbox import Outbox

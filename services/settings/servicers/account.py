@@ -4,7 +4,7 @@ import grpc
 
 from kept.settings.v1 import account_pb2 as contract
 from kept.settings.v1 import account_pb2_grpc as contract_grpc
-from services.settings.account_deletion import AccountDeletions
+from services.settings.organizations.account_deletion import AccountDeletions
 from services.settings.servicers.instants import timestamp
 from services.settings.store.account_deletions import AccountDeletion
 from shared.pipeline import caller_of

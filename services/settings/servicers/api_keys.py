@@ -5,7 +5,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from kept.settings.v1 import api_keys_pb2 as contract
 from kept.settings.v1 import api_keys_pb2_grpc as contract_grpc
-from services.settings.api_keys import ApiKeys, Registration, terms_of
+from services.settings.organizations.api_keys import ApiKeys, Registration, terms_of
 from services.settings.servicers.instants import timestamp
 from services.settings.store.api_keys import ApiKey
 from services.settings.store.organizations import Organization

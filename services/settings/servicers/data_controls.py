@@ -6,10 +6,10 @@ import grpc
 
 from kept.settings.v1 import data_controls_pb2 as contract
 from kept.settings.v1 import data_controls_pb2_grpc as contract_grpc
-from services.settings.assisted_opt_outs import AssistedOptOuts
-from services.settings.controls_watch import ControlsWatch
-from services.settings.data_controls import DataControls, etag, number_of
-from services.settings.notification_addresses import NotificationAddresses
+from services.settings.controls.assisted_opt_outs import AssistedOptOuts
+from services.settings.controls.data_controls import DataControls, etag, number_of
+from services.settings.controls.watch import ControlsWatch
+from services.settings.organizations.notification_addresses import NotificationAddresses
 from services.settings.servicers.instants import timestamp
 from services.settings.store.assisted_opt_outs import AssistedOptOut
 from services.settings.store.controls import ControlsChange

@@ -4,7 +4,7 @@ import grpc
 
 from kept.settings.v1 import gateways_pb2 as contract
 from kept.settings.v1 import gateways_pb2_grpc as contract_grpc
-from services.settings.gateways import Gateways
+from services.settings.organizations.gateways import Gateways
 from services.settings.servicers.instants import timestamp
 from services.settings.store.gateways import Gateway
 from shared.pipeline import caller_of

@@ -3,7 +3,7 @@
 import grpc
 
 from kept.settings.v1 import identifiers_pb2, identifiers_pb2_grpc
-from services.settings.identifiers import NamesOfCustomers
+from services.settings.subjects.identifiers import NamesOfCustomers
 
 
 class IdentifierServicer(identifiers_pb2_grpc.IdentifierServiceServicer):

@@ -4,7 +4,7 @@ import grpc
 
 from kept.settings.v1 import lifecycle_pb2 as contract
 from kept.settings.v1 import lifecycle_pb2_grpc as contract_grpc
-from services.settings.lifecycle import Lifecycle
+from services.settings.organizations.lifecycle import Lifecycle
 from services.settings.servicers.instants import timestamp
 from shared.pipeline import caller_of
 

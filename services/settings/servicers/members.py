@@ -7,15 +7,15 @@ import grpc
 
 from kept.settings.v1 import members_pb2 as contract
 from kept.settings.v1 import members_pb2_grpc as contract_grpc
-from services.settings.email_changes import EmailChanges
-from services.settings.members import Members, etag
-from services.settings.password_resets import PasswordResets
-from services.settings.profiles import Exported, Profile, Profiles
-from services.settings.public_pace import source_of
+from services.settings.accounts.email_changes import EmailChanges
+from services.settings.accounts.members import Members, etag
+from services.settings.accounts.password_resets import PasswordResets
+from services.settings.accounts.profiles import Exported, Profile, Profiles
+from services.settings.accounts.sign_ins import SignIns
 from services.settings.servicers.instants import instant, timestamp
-from services.settings.sign_ins import SignIns
 from services.settings.store.members import Invitation, Member
 from services.settings.store.sign_ins import SignIn
+from services.settings.trust.public_pace import source_of
 from shared.pipeline import caller_of
 from shared.redaction import Secret
 

@@ -5,13 +5,13 @@ import grpc
 from kept.settings.v1 import organizations_pb2 as contract
 from kept.settings.v1 import organizations_pb2_grpc as contract_grpc
 from kept.settings.v1 import terms_pb2
-from services.settings.organization_changes import OrganizationChanges, Wanted, etag
-from services.settings.organizations import Creation, Organizations
+from services.settings.organizations.changes import OrganizationChanges, Wanted, etag
+from services.settings.organizations.organization import Creation, Organizations
+from services.settings.organizations.usage_agreements import UsageAgreements
 from services.settings.servicers.instants import timestamp
 from services.settings.servicers.terms import duty_message, terms_message
 from services.settings.store.organizations import Organization
-from services.settings.terms import Terms
-from services.settings.usage_agreements import UsageAgreements
+from services.settings.trust.terms import Terms
 from shared.errors import not_found
 from shared.pipeline import caller_of
 

@@ -4,8 +4,8 @@ import grpc
 
 from kept.settings.v1 import policies_pb2 as contract
 from kept.settings.v1 import policies_pb2_grpc as contract_grpc
-from services.settings.consent import ConsentInterval
-from services.settings.data_controls import DataControls
+from services.settings.controls.consent import ConsentInterval
+from services.settings.controls.data_controls import DataControls
 from services.settings.policies import Policies
 from services.settings.servicers.instants import timestamp
 from shared.pipeline import caller_of

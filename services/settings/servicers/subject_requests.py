@@ -10,7 +10,7 @@ from kept.settings.v1 import subject_requests_pb2 as contract
 from kept.settings.v1 import subject_requests_pb2_grpc as contract_grpc
 from services.settings.servicers.instants import timestamp
 from services.settings.store.subject_requests import SubjectRequest
-from services.settings.subject_requests import Passed, SubjectRequests
+from services.settings.subjects.requests import Passed, SubjectRequests
 from shared.pipeline import caller_of
 
 

@@ -3,7 +3,7 @@
 from kept.settings.v1 import api_keys_pb2, organizations_pb2
 from kept.settings.v1 import terms_pb2 as contract
 from services.settings.servicers.instants import timestamp
-from services.settings.terms import DutyState, EffectiveTerms
+from services.settings.trust.terms import DutyState, EffectiveTerms
 
 
 def terms_message(terms: EffectiveTerms) -> contract.GetEffectiveTermsResponse:

@@ -7,14 +7,14 @@ import grpc
 from kept.settings.v1 import terms_pb2
 from kept.settings.v1 import trust_pb2 as contract
 from kept.settings.v1 import trust_pb2_grpc as contract_grpc
-from services.settings.public_pace import source_of
 from services.settings.servicers.instants import timestamp
 from services.settings.store.subprocessors import Objection, Subprocessor
 from services.settings.store.trust_documents import Document
 from services.settings.store.trust_requests import TrustRequest
-from services.settings.subprocessors import Published, Subprocessors
-from services.settings.terms import Terms
-from services.settings.trust_documents import Requester, TrustDocuments
+from services.settings.trust.documents import Requester, TrustDocuments
+from services.settings.trust.public_pace import source_of
+from services.settings.trust.subprocessors import Published, Subprocessors
+from services.settings.trust.terms import Terms
 from shared.pipeline import caller_of
 from shared.redaction import Secret
 

@@ -6,10 +6,10 @@ import grpc
 
 from kept.settings.v1 import zero_data_retention_pb2 as contract
 from kept.settings.v1 import zero_data_retention_pb2_grpc as contract_grpc
-from services.settings.commitments import Commitment
 from services.settings.servicers.instants import timestamp
 from services.settings.store.zero_data_retention import ZdrRequest
 from services.settings.zero_data_retention import ZeroDataRetention
+from services.settings.zero_data_retention.commitments import Commitment
 from services.settings.zero_data_retention.ends import ZeroDataRetentionEnds
 from shared.errors import invalid
 from shared.pipeline import caller_of

@@ -15,7 +15,7 @@ from services.settings.store.tables import organizations
 @dataclass(frozen=True)
 class Organization:
     """One organization. known_from, closed_from: when creation and closing count everywhere. removed: the receipt of its erasure.
-    usage_agreed: see services.settings.usage_agreements. revision: how often what is agreed, or a contact, was changed.
+    usage_agreed: see services.settings.organizations.usage_agreements. revision: how often what is agreed, or a contact, was changed.
     content_erased_before: content logged before this instant is to be erased."""
 
     organization_id: str

@@ -9,14 +9,14 @@ from typing import Final
 
 from kept.retention.v1 import erasures_pb2
 from kept.settings.v1 import zero_data_retention_pb2 as contract
-from services.settings.commitments import Commitments
-from services.settings.lifecycle import active
+from services.settings.organizations.lifecycle import active
 from services.settings.policies import Policies
 from services.settings.store import Tx, controls, organizations
 from services.settings.store import zero_data_retention as store
 from services.settings.store.organizations import Organization
 from services.settings.store.zero_data_retention import ZdrRequest
 from services.settings.zero_data_retention.announcing import Announcer
+from services.settings.zero_data_retention.commitments import Commitments
 from services.settings.zero_data_retention.eligibility import require_eligible
 from shared.clock import Clock
 from shared.database import Database

@@ -1,9 +1,9 @@
 """What is written down, and who is told, of an act on zero data retention."""
 
 from kept.settings.v1 import zero_data_retention_pb2 as contract
-from services.settings.notifications import Ids, Notifications
 from services.settings.store import Tx
 from services.settings.store.zero_data_retention import ZdrRequest
+from services.settings.telling.notifications import Ids, Notifications
 from shared import audit
 from shared.clock import Clock
 from shared.enums import short_name
@@ -35,7 +35,7 @@ class Announcer:
         )
 
     def tell(self, tx: Tx, event: str, actor: str, request: ZdrRequest, whom: str) -> None:
-        """Tells of it. event: of services.settings.notifications; whom: CUSTOMER, VENDOR or SALES_REPRESENTATIVE."""
+        """Tells of it. event: of services.settings.telling.notifications; whom: CUSTOMER, VENDOR or SALES_REPRESENTATIVE."""
         self._notifications.emit(
             tx,
             event,

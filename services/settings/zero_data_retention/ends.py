@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kept.settings.v1 import zero_data_retention_pb2 as contract
-from services.settings.lifecycle import active
+from services.settings.organizations.lifecycle import active
 from services.settings.policies import Policies
 from services.settings.store import Tx, controls, organizations
 from services.settings.store import zero_data_retention as store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import date, timedelta
 
@@ -177,3 +178,30 @@ def test_a_drop_does_not_queue_behind_a_reader(tables: Database) -> None:
     with tables.transaction() as tx:
         assert partitions.drop(tx, DAY)
         assert not partitions.drop(tx, DAY)
+
+
+def test_a_drop_waits_for_vacuum_and_nobody_waits_behind_it(tables: Database) -> None:
+    """Vacuum is sent away after deadlock_timeout by whoever waits that long; who waits behind a reader may not."""
+    waiting = text(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = to_regclass(:name) "
+        "AND clock_timestamp() - waitstart > interval '300 milliseconds'"
+    )
+    with ThreadPoolExecutor(1) as other:
+        with tables.transaction() as vacuum:
+            name = partitions.partition_name(DAY)
+            vacuum.execute(text(f"LOCK TABLE {name} IN SHARE UPDATE EXCLUSIVE MODE"))
+            dropped = other.submit(_drop, tables)
+            while not dropped.done():
+                with tables.transaction() as tx:
+                    if tx.execute(waiting, {"name": name}).scalar_one():
+                        break
+            with tables.transaction() as tx:
+                tx.execute(text("SET LOCAL lock_timeout = '20ms'"))
+                writing.write(tx, [row()], "w")
+                tx.execute(select(interactions.c.record_id)).all()
+        assert dropped.result()
+
+
+def _drop(database: Database) -> bool:
+    with database.transaction() as tx:
+        return partitions.drop(tx, DAY)

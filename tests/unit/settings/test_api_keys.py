@@ -9,7 +9,7 @@ from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import interactions_pb2
 from kept.settings.v1 import api_keys_pb2 as contract
 from kept.settings.v1 import gateways_pb2, lifecycle_pb2, members_pb2, organizations_pb2
-from services.settings import api_keys
+from services.settings.organizations import api_keys
 from tests.unit.settings.world import ERASURE, World, refused
 
 PRODUCTION = interactions_pb2.API_KEY_KIND_PRODUCTION

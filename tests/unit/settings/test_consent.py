@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.settings.consent import (
+from services.settings.controls.consent import (
     ConsentEntry,
     ConsentInterval,
     acceptance_instant,

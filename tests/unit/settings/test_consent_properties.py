@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kept.settings.v1 import data_controls_pb2, policies_pb2
-from services.settings.consent import (
+from services.settings.controls.consent import (
     ConsentEntry,
     ConsentInterval,
     acceptance_instant,

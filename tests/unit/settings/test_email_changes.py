@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import members_pb2 as contract
-from services.settings.password_resets import ADDRESS
+from services.settings.accounts.password_resets import ADDRESS
 from services.settings.store.tables import email_changes, known_sources, outbox, password_resets
 from shared.errors import KeptError
 from tests.unit.settings.test_invitations import CYRILLIC

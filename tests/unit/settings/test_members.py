@@ -9,8 +9,8 @@ from kept.errors.v1 import reasons_pb2
 from kept.options.v1 import roles_pb2
 from kept.settings.v1 import members_pb2 as contract
 from kept.settings.v1 import organizations_pb2
+from services.settings.accounts.passwords import Passwords
 from services.settings.config import PasswordHashing
-from services.settings.passwords import Passwords
 from shared.errors import KeptError
 from shared.redaction import Secret
 from tests.unit.settings.world import PASSWORD, World, refused

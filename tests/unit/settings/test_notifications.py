@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services.settings.notifications import EVENTS, Ids, Notifications
+from services.settings.telling.notifications import EVENTS, Ids, Notifications
 from tests.unit.settings.test_account_deletion import ask as ask_for_deletion
 from tests.unit.settings.test_account_deletion import cancel, confirm
 from tests.unit.settings.test_subject_requests import ERASE, ask

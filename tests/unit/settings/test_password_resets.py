@@ -13,12 +13,12 @@ from sqlalchemy import event, select
 
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import members_pb2 as contract
-from services.settings.mail import EVENTS
-from services.settings.password_resets import ADDRESS, SOURCE
-from services.settings.passwords import Passwords
+from services.settings.accounts.password_resets import ADDRESS, SOURCE
+from services.settings.accounts.passwords import Passwords
+from services.settings.accounts.sign_in_pace import ACCOUNT
 from services.settings.servicers import members as servicer
-from services.settings.sign_in_pace import ACCOUNT
 from services.settings.store.tables import outbox, password_reset_requests, password_resets
+from services.settings.telling.mail import EVENTS
 from shared.errors import KeptError
 from shared.webhooks import Endpoint
 from tests.support.postgres import FreshDatabase

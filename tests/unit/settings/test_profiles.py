@@ -10,7 +10,7 @@ from kept.errors.v1 import reasons_pb2
 from kept.options.v1 import roles_pb2
 from kept.settings.v1 import account_pb2, data_controls_pb2, organizations_pb2, trust_pb2
 from kept.settings.v1 import members_pb2 as contract
-from services.settings.sign_in_pace import ACCOUNT
+from services.settings.accounts.sign_in_pace import ACCOUNT
 from services.settings.store.tables import members, sign_ins
 from services.settings.store.trust_tables import trust_requests
 from shared.errors import KeptError

@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import members_pb2 as contract
-from services.settings.passwords import Passwords
-from services.settings.sign_in_pace import ACCOUNT, FORGOTTEN_AFTER, SOURCE, Pace
+from services.settings.accounts.passwords import Passwords
+from services.settings.accounts.sign_in_pace import ACCOUNT, FORGOTTEN_AFTER, SOURCE, Pace
 from services.settings.store.sign_in_failures import Failures
 from services.settings.store.tables import sign_in_failures
 from shared.errors import KeptError

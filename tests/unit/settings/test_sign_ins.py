@@ -8,9 +8,9 @@ from sqlalchemy import event, select
 
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import members_pb2 as contract
+from services.settings.accounts.passwords import Passwords
+from services.settings.accounts.sign_in_pace import ACCOUNT, SOURCE_KNOWN_FOR
 from services.settings.config import PasswordHashing
-from services.settings.passwords import Passwords
-from services.settings.sign_in_pace import ACCOUNT, SOURCE_KNOWN_FOR
 from services.settings.store.tables import known_sources, members, sign_ins
 from shared.errors import KeptError
 from tests.support.postgres import FreshDatabase

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.settings.strength import require_strong
+from services.settings.accounts.strength import require_strong
 from shared.errors import KeptError
 from shared.redaction import Secret
 

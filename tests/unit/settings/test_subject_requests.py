@@ -15,7 +15,7 @@ from kept.settings.v1 import lifecycle_pb2, members_pb2
 from kept.settings.v1 import subject_requests_pb2 as contract
 from services.settings.config import SettingsConfig
 from services.settings.store import subject_requests as store
-from services.settings.subject_deadlines import add_months, due_at, next_reminder
+from services.settings.subjects.deadlines import add_months, due_at, next_reminder
 from shared.errors import KeptError
 from shared.errors import Reason as R
 from tests.unit.settings.world import ERASURE, World, refused

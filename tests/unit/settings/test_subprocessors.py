@@ -13,10 +13,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import lifecycle_pb2, members_pb2
 from kept.settings.v1 import trust_pb2 as contract
-from services.settings import subprocessors
-from services.settings.notices import EVENTS
 from services.settings.store.subprocessors import Subprocessor
-from services.settings.subprocessors import difference_of
+from services.settings.telling.notices import EVENTS
+from services.settings.trust import subprocessors
+from services.settings.trust.subprocessors import difference_of
 from tests.support.receiver import receiving
 from tests.unit.settings.world import ERASURE, World, refused
 

@@ -11,7 +11,7 @@ from kept.settings.v1 import (
     organizations_pb2,
 )
 from kept.settings.v1 import terms_pb2 as contract
-from services.settings.terms_text import load
+from services.settings.trust.terms_text import load
 from tests.unit.settings.test_organization_changes import contracts, get, update
 from tests.unit.settings.test_zero_data_retention import CURRENT as ADDITIONAL
 from tests.unit.settings.test_zero_data_retention import ask, decide

@@ -8,8 +8,8 @@ import pytest
 import typer.main
 
 from kept.cli.app import app
-from services.settings import terms_text
-from services.settings.terms_text import FACTS, Facts, TermsText, load
+from services.settings.trust import terms_text
+from services.settings.trust.terms_text import FACTS, Facts, TermsText, load
 
 TEXT = load()
 EVERYBODY: list[Facts] = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.settings.tokens import HANDLE_BYTES, Purpose, Tokens, keys_of, new_handle
+from services.settings.accounts.tokens import HANDLE_BYTES, Purpose, Tokens, keys_of, new_handle
 from shared.config import ConfigError
 from shared.redaction import Secret, SecretBytes
 from tests.support.clocks import ManualClock

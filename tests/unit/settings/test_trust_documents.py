@@ -9,9 +9,9 @@ import pytest
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import lifecycle_pb2, members_pb2, organizations_pb2, terms_pb2
 from kept.settings.v1 import trust_pb2 as contract
-from services.settings import trust_documents
-from services.settings.public_pace import source_of
-from services.settings.terms_text import load
+from services.settings.trust import documents as trust_documents
+from services.settings.trust.public_pace import source_of
+from services.settings.trust.terms_text import load
 from tests.unit.settings.world import ERASURE, Stubs, World, person, refused
 
 SOC = contract.DOCUMENT_KIND_SOC_2_TYPE_II
@@ -310,7 +310,7 @@ def test_what_fails_is_not_counted(small: World) -> None:
 
 
 def test_a_network_is_bounded_whatever_address_it_comes_from(url: str) -> None:
-    from services.settings.public_pace import PublicLimits, PublicPace
+    from services.settings.trust.public_pace import PublicLimits, PublicPace
 
     world = World(url)
     pace = PublicPace(world.database, world.clock, PublicLimits(by_source=2))

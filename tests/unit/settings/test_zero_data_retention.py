@@ -9,7 +9,7 @@ import pytest
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import lifecycle_pb2, members_pb2, organizations_pb2, policies_pb2
 from kept.settings.v1 import zero_data_retention_pb2 as contract
-from services.settings.commitments import Commitment, Commitments, load
+from services.settings.zero_data_retention.commitments import Commitment, Commitments, load
 from tests.unit.settings.test_subject_requests import EXPORT, FIND
 from tests.unit.settings.test_subject_requests import ask as ask_for_subject
 from tests.unit.settings.world import ERASURE, World, person, refused

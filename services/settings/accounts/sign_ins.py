@@ -10,8 +10,8 @@ from functools import partial
 from typing import Final
 
 from kept.settings.v1 import members_pb2
-from services.settings.passwords import Passwords
-from services.settings.sign_in_pace import SignInPace
+from services.settings.accounts.passwords import Passwords
+from services.settings.accounts.sign_in_pace import SignInPace
 from services.settings.store import Tx, members
 from services.settings.store import sign_ins as store
 from services.settings.store.members import Member

@@ -12,11 +12,11 @@ from typing import Final
 import structlog
 from prometheus_client import Counter
 
+from services.settings.accounts.tokens import Purpose, Tokens
 from services.settings.store import Tx, email_changes, members, outbox
 from services.settings.store import password_resets as store
 from services.settings.store.email_changes import EmailChange
 from services.settings.store.password_resets import PasswordReset
-from services.settings.tokens import Purpose, Tokens
 from shared.clock import Clock
 from shared.database import Database
 from shared.jobs import Job

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Final
 
 from kept.settings.v1 import organizations_pb2
+from services.settings.accounts.sign_in_pace import account_key
 from services.settings.policies import Policies
-from services.settings.sign_in_pace import account_key
 from services.settings.store import (
     Tx,
     account_deletions,

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from prometheus_client import Counter
 
-from services.settings.sign_in_pace import network_of
+from services.settings.accounts.sign_in_pace import network_of
 from services.settings.store import Tx
 from services.settings.store import public_requests as store
 from services.settings.store.public_requests import Window

@@ -9,14 +9,15 @@ from functools import partial
 
 from kept.options.v1 import roles_pb2
 from kept.settings.v1 import organizations_pb2
-from services.settings import organization_changes, usage_agreements
-from services.settings.members import invite
+from services.settings.accounts.members import invite
+from services.settings.accounts.tokens import Tokens
+from services.settings.organizations import changes as organization_changes
+from services.settings.organizations import usage_agreements
 from services.settings.policies import Policies
 from services.settings.store import Tx, controls
 from services.settings.store import members as members_store
 from services.settings.store import organizations as store
 from services.settings.store.organizations import NewOrganization, Organization
-from services.settings.tokens import Tokens
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database

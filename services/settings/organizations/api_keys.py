@@ -13,7 +13,7 @@ from typing import Final
 
 from kept.logging.v1 import interactions_pb2
 from kept.settings.v1 import api_keys_pb2, organizations_pb2
-from services.settings.lifecycle import active
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, gateways, organizations
 from services.settings.store import api_keys as store
 from services.settings.store.api_keys import ApiKey

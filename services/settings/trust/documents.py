@@ -14,16 +14,16 @@ from typing import Final
 
 from kept.settings.v1 import organizations_pb2
 from kept.settings.v1 import trust_pb2 as contract
-from services.settings.lifecycle import active
-from services.settings.notices import Notices
-from services.settings.public_pace import PublicPace
+from services.settings.accounts.tokens import fingerprint, new_token
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, members, organizations
 from services.settings.store import trust_documents as documents_store
 from services.settings.store import trust_requests as requests_store
 from services.settings.store.organizations import Organization
 from services.settings.store.trust_documents import Document
 from services.settings.store.trust_requests import TrustRequest
-from services.settings.tokens import fingerprint, new_token
+from services.settings.telling.notices import Notices
+from services.settings.trust.public_pace import PublicPace
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database

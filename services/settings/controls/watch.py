@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Final
 
-from services.settings.data_controls import DataControls
+from services.settings.controls.data_controls import DataControls
 from services.settings.store import members
 from services.settings.store.controls import ControlsChange
 from shared.database import Database

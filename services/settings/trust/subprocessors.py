@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.settings.lifecycle import active
-from services.settings.notices import Notices
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, organizations
 from services.settings.store import subprocessors as store
 from services.settings.store.subprocessors import Objection, Subprocessor, SubprocessorList
+from services.settings.telling.notices import Notices
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database, after_commit

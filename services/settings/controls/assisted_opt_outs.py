@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Final
 
 from kept.settings.v1 import data_controls_pb2 as contract
-from services.settings.data_controls import following, record
-from services.settings.lifecycle import active
-from services.settings.notifications import Ids, Notifications
+from services.settings.controls.data_controls import following, record
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, controls, members, organizations
 from services.settings.store import assisted_opt_outs as store
 from services.settings.store.assisted_opt_outs import AssistedOptOut
 from services.settings.store.controls import ControlsChange
+from services.settings.telling.notifications import Ids, Notifications
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from kept.settings.v1 import organizations_pb2
-from services.settings.lifecycle import active
+from services.settings.organizations.lifecycle import active
 from services.settings.policies import Policies
 from services.settings.store import Tx, controls, organizations, usage_agreements
 from services.settings.store import organization_changes as store

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kept.settings.v1 import organizations_pb2
-from services.settings.lifecycle import active
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, members, organizations
 from services.settings.store import notification_addresses as store
 from services.settings.store.notification_addresses import NotificationAddress

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from services.settings.account_deletion import require_repeated
-from services.settings.lifecycle import active
-from services.settings.mail import Mail
-from services.settings.members import known_of, remove, require_current, require_successor, tell
-from services.settings.passwords import Passwords
-from services.settings.sign_in_pace import account_key
-from services.settings.sign_ins import SignIns
+from services.settings.accounts.members import known_of, remove, require_current, require_successor, tell
+from services.settings.accounts.passwords import Passwords
+from services.settings.accounts.sign_in_pace import account_key
+from services.settings.accounts.sign_ins import SignIns
+from services.settings.accounts.strength import require_strong
+from services.settings.organizations.account_deletion import require_repeated
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, email_changes, organizations, password_resets, sign_ins, traces
 from services.settings.store import members as store
 from services.settings.store.email_changes import EmailChange
@@ -18,7 +18,7 @@ from services.settings.store.members import Invitation, Member
 from services.settings.store.password_resets import PasswordReset
 from services.settings.store.sign_ins import SignIn
 from services.settings.store.traces import Act
-from services.settings.strength import require_strong
+from services.settings.telling.mail import Mail
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database

@@ -9,14 +9,14 @@ from typing import Final
 
 from kept.access_control.v1 import directory_pb2
 from kept.options.v1 import roles_pb2
-from services.settings.lifecycle import active
-from services.settings.passwords import Passwords
-from services.settings.sign_in_pace import account_key
+from services.settings.accounts.passwords import Passwords
+from services.settings.accounts.sign_in_pace import account_key
+from services.settings.accounts.strength import require_strong
+from services.settings.accounts.tokens import Purpose, Tokens, fingerprint, new_handle
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, organizations, sign_ins, traces
 from services.settings.store import members as store
 from services.settings.store.members import Invitation, Member
-from services.settings.strength import require_strong
-from services.settings.tokens import Purpose, Tokens, fingerprint, new_handle
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database

@@ -9,18 +9,18 @@ from datetime import timedelta
 from typing import Final
 
 from kept.settings.v1 import organizations_pb2
-from services.settings.lifecycle import active
-from services.settings.mail import Mail
-from services.settings.members import known_of
-from services.settings.passwords import Passwords
-from services.settings.sign_in_pace import Pace, account_key, mail_key, source_key
+from services.settings.accounts.members import known_of
+from services.settings.accounts.passwords import Passwords
+from services.settings.accounts.sign_in_pace import Pace, account_key, mail_key, source_key
+from services.settings.accounts.strength import require_strong
+from services.settings.accounts.tokens import Purpose, Tokens, new_handle
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, members, organizations, sign_in_failures, sign_ins
 from services.settings.store import password_resets as store
 from services.settings.store.members import Member, email_key
 from services.settings.store.password_resets import PasswordReset, ResetRequest
 from services.settings.store.sign_in_failures import Failures
-from services.settings.strength import require_strong
-from services.settings.tokens import Purpose, Tokens, new_handle
+from services.settings.telling.mail import Mail
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database

@@ -17,12 +17,12 @@ from prometheus_client import Gauge
 
 from kept.retention.v1 import erasures_pb2
 from kept.settings.v1 import subject_requests_pb2 as contract
-from services.settings.lifecycle import active
-from services.settings.notifications import Ids, Notifications
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, organizations
 from services.settings.store import subject_requests as store
 from services.settings.store.subject_requests import SubjectRequest
-from services.settings.subject_deadlines import due_at, next_reminder
+from services.settings.subjects.deadlines import due_at, next_reminder
+from services.settings.telling.notifications import Ids, Notifications
 from services.settings.zero_data_retention import content_note
 from shared import audit, ids
 from shared.clock import CLOCK_TOLERANCE, Clock

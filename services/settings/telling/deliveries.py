@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from kept.access_control.v1 import directory_pb2, directory_pb2_grpc
 from kept.retention.v1 import erasures_pb2, erasures_pb2_grpc
-from services.settings.account_deletion import ERASURE
-from services.settings.members import MEMBER
+from services.settings.accounts.members import MEMBER
+from services.settings.organizations.account_deletion import ERASURE
 from services.settings.zero_data_retention import CONTENT_ERASURE
 
 Deliver = Callable[[bytes], None]

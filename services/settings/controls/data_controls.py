@@ -10,14 +10,14 @@ from datetime import datetime
 from functools import partial
 
 from kept.options.v1 import roles_pb2
-from services.settings.consent import ConsentEntry, ConsentInterval, acceptance_instant, intervals
-from services.settings.lifecycle import active
-from services.settings.members import admin_required
-from services.settings.notifications import Ids, Notifications
+from services.settings.accounts.members import admin_required
+from services.settings.controls.consent import ConsentEntry, ConsentInterval, acceptance_instant, intervals
+from services.settings.organizations.lifecycle import active
 from services.settings.policies import Policies
 from services.settings.store import Tx, organizations
 from services.settings.store import controls as store
 from services.settings.store.controls import ControlsChange
+from services.settings.telling.notifications import Ids, Notifications
 from services.settings.zero_data_retention import content_note
 from shared import audit
 from shared.clock import Clock

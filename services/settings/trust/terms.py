@@ -11,14 +11,14 @@ from typing import Final
 
 from kept.settings.v1 import organizations_pb2, terms_pb2, zero_data_retention_pb2
 from services.settings.config import LegalDocuments
-from services.settings.lifecycle import active
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, controls, members, organizations, trust_requests, zero_data_retention
 from services.settings.store import terms_acceptances as store
 from services.settings.store.controls import ControlsChange
 from services.settings.store.organizations import Organization
 from services.settings.store.terms_acceptances import Acceptance
 from services.settings.store.zero_data_retention import ZdrRequest
-from services.settings.terms_text import Facts, TermsText
+from services.settings.trust.terms_text import Facts, TermsText
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
@@ -86,7 +86,7 @@ class EffectiveTerms:
 
 
 def facts_of(organization: Organization, current: ControlsChange | None) -> Facts:
-    """What sentences may depend on; the names are those of services.settings.terms_text.FACTS."""
+    """What sentences may depend on; the names are those of services.settings.trust.terms_text.FACTS."""
     return {
         "tier": "paying" if organization.tier == organizations_pb2.TIER_PAYING else "trial",
         "deployment": _DEPLOYMENTS[organization.deployment],

@@ -11,12 +11,12 @@ from typing import Final
 
 from kept.retention.v1 import erasures_pb2
 from kept.settings.v1 import account_pb2
-from services.settings.lifecycle import active
-from services.settings.notifications import Ids, Notifications
+from services.settings.accounts.tokens import fingerprint, new_token
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, organizations
 from services.settings.store import account_deletions as store
 from services.settings.store.account_deletions import AccountDeletion
-from services.settings.tokens import fingerprint, new_token
+from services.settings.telling.notifications import Ids, Notifications
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database

@@ -7,17 +7,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from services.settings.lifecycle import active
-from services.settings.mail import Mail
-from services.settings.members import tell
-from services.settings.password_resets import ADDRESS
-from services.settings.profiles import Profile, Profiles, existing, profile_of
-from services.settings.sign_in_pace import FORGOTTEN_AFTER, account_key, mail_key, source_key
+from services.settings.accounts.members import tell
+from services.settings.accounts.password_resets import ADDRESS
+from services.settings.accounts.profiles import Profile, Profiles, existing, profile_of
+from services.settings.accounts.sign_in_pace import FORGOTTEN_AFTER, account_key, mail_key, source_key
+from services.settings.accounts.tokens import Purpose, Tokens, new_handle
+from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, members, organizations, sign_in_failures, sign_ins, traces
 from services.settings.store import email_changes as store
 from services.settings.store.email_changes import EmailChange
 from services.settings.store.sign_in_failures import Failures
-from services.settings.tokens import Purpose, Tokens, new_handle
+from services.settings.telling.mail import Mail
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database

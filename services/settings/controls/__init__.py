@@ -1,0 +1,1 @@
+"""Data controls: what a customer's admins decide about its data, and who hears of it."""

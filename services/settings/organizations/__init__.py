@@ -1,0 +1,1 @@
+"""Organizations: created, changed, closed and erased; what belongs to one."""

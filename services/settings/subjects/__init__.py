@@ -1,0 +1,1 @@
+"""Requests of data subjects, and the words that name people."""

@@ -1,0 +1,1 @@
+"""Whom settings tells something: people by mail and webhook, other services by the outbox."""
