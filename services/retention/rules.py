@@ -23,8 +23,8 @@ from shared.terms import DEFAULT, Rule, Term, lot_prefix, parts_of, rule_of, rul
 
 # After a change: every process counts by it, however wrong its clock may be (each by so much as is tolerated, and both ways).
 _SETTLES_IN: Final = 4 * CLOCK_TOLERANCE
-# Before an application's term counts: logging seals to its keys earlier, as far as clocks may be apart, and access control makes none before
-# it knows of the term, a lease later at the latest.
+# Before an application's term counts: logging seals to its keys earlier, as far as clocks may be apart, and access control makes none
+# before it knows of the term, a lease later at the latest.
 _BEGINS_IN: Final = LEASE_DURATION + 2 * CLOCK_TOLERANCE
 
 

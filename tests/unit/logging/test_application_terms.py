@@ -56,10 +56,14 @@ def drop(
     return answer.dropped, answer.held
 
 
-def stored(world: World, **asked: str) -> list[tuple[str, str, int, int, int]]:
+def stored(
+    world: World, organization_id: str = "", application: str = ""
+) -> list[tuple[str, str, int, int, int]]:
     """A page a line."""
     found: list[tuple[str, str, int, int, int]] = []
-    request = lifecycle_pb2.ListStoredDaysRequest(through_day="2026-12-31", page_size=1, **asked)
+    request = lifecycle_pb2.ListStoredDaysRequest(
+        through_day="2026-12-31", page_size=1, organization_id=organization_id, application=application
+    )
     while True:
         page = world.lifecycle.ListStoredDays(request)
         found += [

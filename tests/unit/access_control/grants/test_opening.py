@@ -284,7 +284,8 @@ def test_a_record_is_refused_from_the_due_instant_of_the_lot_to_whose_keys_it_is
     due = datetime(2026, 3, 5, 22, tzinfo=UTC)  # on March 1st, for 5 days: due on the 6th, less two hours
     reading.advance(due - reading.clock.now() - MINUTE)
     grant_id = granted(reading)
-    asked = {"token": reading.token("eve"), "grant_id": grant_id, "detail": grants_pb2.DETAIL_MASKED}
+    asked: dict[str, Any] = {"token": reading.token("eve"), "grant_id": grant_id}
+    asked["detail"] = grants_pb2.DETAIL_MASKED
     opened = reading.authz.OpenRecords(opening(own, other, **asked))
     assert {key.record_id for key in opened.keys} == {own.record_id, other.record_id}
     reading.advance(MINUTE)
