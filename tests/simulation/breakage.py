@@ -20,10 +20,10 @@ from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow
 from services.access_control.store.epochs import LivingEpoch
 from services.logging import admission, ingest
+from services.logging.reading import Reading
 from services.logging.store import (
     billing,
     content_erasures,
-    reading,
     retention,
     standing_holds,
     tables,
@@ -103,6 +103,12 @@ def _mark_nothing_early(
     return _mark_days(destroyer, row, days, organization_ids, wait=wait)
 
 
+def _living_of_all(reading: Reading, read: Any) -> Any:
+    """What is not due by the organization's rule, whatever its applications'."""
+    return replace(_living(reading, read), of={})
+
+
+_living = Reading._living
 _mark_days = Destroyer._mark_days
 # Nothing is as old as that.
 _STRIP_NOTHING = text(
@@ -191,7 +197,7 @@ SAFEGUARDS = {
         property(lambda wanted: {wanted.organization_id: wanted.record_ids}),
         _APPLICATIONS | _READING,
         20,
-        also=((reading, "_LIVING_OF", reading._LIVING),),
+        also=((Reading, "_living", _living_of_all),),
         is_quick=False,
     ),
     # Holds on all that matches are looked through for again, and before a run takes what is due.

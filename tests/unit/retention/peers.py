@@ -191,23 +191,27 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             self.holds.setdefault(request.hold_id, {})[record] = owner
         return logging_pb2.DiscloseHoldResponse(done=not apart)
 
+    def _held_record(self, record: bytes) -> logging_pb2.HeldRecord:
+        application = parts_of((self.rows | self._held())[record])[1]
+        return logging_pb2.HeldRecord(
+            record_id=record, data_key_id=b"k" * 16, sealed_data_key=b"s" * 1168, application=application
+        )
+
     def HoldRecords(
         self, request: logging_pb2.HoldRecordsRequest, context: Any
     ) -> logging_pb2.HoldRecordsResponse:
         if request.hold_id in self.released:
             raise wrong_state("The hold was released.", "released")
+        known = self.rows | self._held()
         there = {
-            record: request.organization_id
+            record: known[record]
             for record in request.record_ids
-            if (self.rows | self._held()).get(record) == request.organization_id
+            if parts_of(known.get(record, ""))[0] == request.organization_id
         }
         self._place(request).update(there)
         self.hold_kinds[request.hold_id] = request.kind
         return logging_pb2.HoldRecordsResponse(
-            held=[
-                logging_pb2.HeldRecord(record_id=record, data_key_id=b"k" * 16, sealed_data_key=b"s" * 1168)
-                for record in there
-            ],
+            held=[self._held_record(record) for record in there],
             missing=[record for record in request.record_ids if record not in there],
         )
 
@@ -220,19 +224,16 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         mine = sorted(
             record
             for record, owner in (self.rows | self._held()).items()
-            if owner == request.organization_id
+            if parts_of(owner)[0] == request.organization_id
             and record > request.after
             and (scope.first_day or "0") <= record_day(record).isoformat() <= (scope.last_day or "9")
             and scope.end_user in ("", self.end_users.get(record))
         )
         now = mine[:2]  # small pieces, so that going on is what is tested
-        self._place(request).update(dict.fromkeys(now, request.organization_id))
+        self._place(request).update({record: (self.rows | self._held())[record] for record in now})
         gone = [day for day, owner in self.by_run if owner == request.organization_id]
         return logging_pb2.HoldMatchingResponse(
-            held=[
-                logging_pb2.HeldRecord(record_id=record, data_key_id=b"k" * 16, sealed_data_key=b"s" * 1168)
-                for record in now
-            ],
+            held=[self._held_record(record) for record in now],
             after=now[-1] if len(mine) > 2 else b"",
             gone_through_day=max(gone).isoformat() if gone else "",
         )
@@ -487,7 +488,8 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
         lost = [
             record.record_id
             for record in request.records
-            if (request.organization_id, record_day(record.record_id)) not in self.epochs
+            if (lot_of(request.organization_id, record.application), record_day(record.record_id))
+            not in self.epochs
             and record.record_id not in kept_anyway
         ]
         kept = {record.record_id for record in request.records} - set(lost)

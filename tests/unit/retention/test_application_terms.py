@@ -18,6 +18,8 @@ from tests.unit.retention.test_contract_terms import (
     rules_of,
     travel,
 )
+from tests.unit.retention.test_hold_scopes import place
+from tests.unit.retention.test_holds import BOB
 from tests.unit.retention.test_runs import OPERATOR, bodies
 from tests.unit.retention.world import ONE, START, TWO, World, refused
 
@@ -122,6 +124,18 @@ def test_a_run_takes_each_lots_days_and_certifies_them_by_name(world: World) -> 
     world.settle(30, until=lambda: len(world.entries("run.ended")) == 2)
     assert set(world.logging.rows) == {records[lot_of(TWO, OWN)]}
     assert [one for one in bodies(world)[1:] if "applications" in one] == []
+
+
+def test_a_hold_keeps_an_applications_records_by_the_epoch_that_they_are_sealed_to(world: World) -> None:
+    put_in_force(world, order(10, application=OWN))
+    records = [world.record(lot, START) for lot in (ONE, LOT)]
+    world.keys.epochs.discard((ONE, START.date()))  # the organization's own is gone: it opens nothing here
+    placed = world.holds(BOB).PlaceHold(world.order(*records)).hold  # each asks under an id of the own
+    world.settle(2)
+    assert world.keys.retained == {placed.hold_id: {records[1]}}
+    matching = place(world)
+    world.settle(2)
+    assert world.keys.retained[matching.hold_id] == {records[1]}
 
 
 def test_lots_are_named_whose_day_is_another_than_that_of_who_stands_behind_them() -> None:
