@@ -10,12 +10,13 @@ from unittest import mock
 from sqlalchemy import Connection, delete, text, true
 
 from services.access_control.audit.decision_log import DecisionLog
-from services.access_control.custody import Custody
+from services.access_control.custody import Custody, ToRetain
 from services.access_control.custody.destruction import Destroyer
 from services.access_control.custody.due_days import DueDays
 from services.access_control.grants.grant import Grant
 from services.access_control.grants.opening import Wanted
 from services.access_control.key_stores.files import FileKeyStore
+from services.access_control.servicers import keys
 from services.access_control.store import grants
 from services.access_control.store.destructions import DestructionRow
 from services.access_control.store.epochs import LivingEpoch
@@ -188,6 +189,16 @@ SAFEGUARDS = {
     # It is sealed to those.
     "application_lots": Safeguard(
         3, Rules, "applications_at", lambda *_: frozenset(), _APPLICATIONS, 12, is_quick=False
+    ),
+    # A hold keeps it by those.
+    "application_holds": Safeguard(
+        7,
+        keys,
+        "ToRetain",
+        lambda record_id, data_key_id, sealed, _: ToRetain(record_id, data_key_id, sealed),
+        _APPLICATIONS | {"holds_end_user"},
+        20,
+        is_quick=False,
     ),
     # Access control decides by the lot to whose keys a record is sealed, and logging by what its row says: with neither it is read.
     "application_due": Safeguard(
