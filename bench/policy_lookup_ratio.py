@@ -97,7 +97,7 @@ class _Settings:
         self._clock = clock
 
     def ListPolicyChanges(
-        self, request: policies_pb2.ListPolicyChangesRequest
+        self, request: policies_pb2.ListPolicyChangesRequest, timeout: float = 0.0
     ) -> policies_pb2.ListPolicyChangesResponse:
         since = request.since_version
         page = self._organizations[since : since + request.page_size]

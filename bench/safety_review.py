@@ -97,7 +97,7 @@ def reviewing(home: Path, authority: Authority, peers: dict[str, str]) -> Iterat
         tls = Tls(certificate=identity.certificate, key=identity.key, authority=identity.authority)
         tables = {
             "tls": {name: str(path) for name, path in tls.model_dump().items()},
-            "peers": peers | {"settings": _NOBODY},
+            "peers": {"settings": _NOBODY, "logging": _NOBODY} | peers,
         }
         config, log = home / "safety_review.toml", home / "service.log"
         config.write_text(toml(settings, tables, {}))

@@ -37,6 +37,20 @@ class LinearScorer(scorer_pb2_grpc.ScorerServiceServicer):
         return response
 
 
+class _ForSafetyReview(LinearScorer):
+    """The same for safety review alone: a classifier tells whoever may ask it how to say things so that it does not notice."""
+
+    def __init__(self, model: Model, trust_domain: str) -> None:
+        super().__init__(model)
+        self._caller = [f"spiffe://{trust_domain}/safety_review".encode()]
+
+    def Score(self, request: scorer_pb2.ScoreRequest, context: Any) -> scorer_pb2.ScoreResponse:
+        """See the contract."""
+        if list(context.auth_context().get("peer_spiffe_id", ())) != self._caller:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "Only safety review asks here.")
+        return super().Score(request, context)
+
+
 def main(arguments: list[str]) -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(prog="python -m deploy.scorers", description=__doc__)
@@ -47,6 +61,7 @@ def main(arguments: list[str]) -> int:
     serving = verbs.add_parser("serve", help="answer safety review, by mTLS")
     serving.add_argument("model", type=Path)
     serving.add_argument("--address", default="127.0.0.1:7071", help="host:port")
+    serving.add_argument("--trust-domain", required=True, help="of the installation whose safety review asks")
     for name in ("certificate", "key", "authority"):
         serving.add_argument(f"--{name}", type=Path, required=True, help="a PEM file")
     told = parser.parse_args(arguments)
@@ -72,11 +87,13 @@ def _serve(told: argparse.Namespace) -> int:
     server = grpc.server(
         ThreadPoolExecutor(4), options=(("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),)
     )
-    scorer_pb2_grpc.add_ScorerServiceServicer_to_server(LinearScorer(model), server)
-    server.add_secure_port(told.address, server_credentials(tls, client_certificates=True))
-    server.start()
+    scorer_pb2_grpc.add_ScorerServiceServicer_to_server(_ForSafetyReview(model, told.trust_domain), server)
+    port = server.add_secure_port(told.address, server_credentials(tls, client_certificates=True))
     ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    server.start()
+    print(f"{model.version} answers on port {port}", flush=True)
     ended.wait()
     server.stop(5).wait()
     return 0

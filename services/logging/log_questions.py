@@ -2,11 +2,13 @@
 whoever stayed below it nothing leaves this service.
 
 Recording knows nothing of it: what is stored anyway is counted, once a window is over. Safety review remembers how far that is, so a
-process that dies is followed by another, and what was said twice counts once.
+process that dies is followed by another, and what was said twice counts once. When it was away for long, windows in which nothing
+counts are passed over many at a time.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -15,7 +17,7 @@ from kept.safety_review.v1 import log_rules_pb2, log_rules_pb2_grpc
 from services.logging.store import log_counts
 from services.logging.store.log_counts import Reached, Wanted
 from shared.database import Database
-from shared.ids import lowest_record_id
+from shared.ids import day_start, lowest_record_id, record_time
 from shared.jobs import Job
 
 _ORGANIZATIONS_AT_ONCE: Final = 200
@@ -42,6 +44,11 @@ class LogQuestions:
         if not wanted.is_answerable:
             _log.error("log_question.unknown", rule=question.rule_id)
             return False  # by a newer version of safety review: a newer process of this service will answer
+        if question.HasField("may_pass_until"):
+            nothing_until = self._nothing_until(question, wanted)
+            if nothing_until is not None:
+                self._answer(question, [], done=True, nothing_until=nothing_until)
+                return True
         over: list[log_rules_pb2.OverThreshold] = []
         for one in self._over(question, wanted):
             over.append(one)
@@ -50,6 +57,28 @@ class LogQuestions:
                 over = []
         self._answer(question, over, done=True)
         return True
+
+    def _nothing_until(self, question: log_rules_pb2.LogQuestion, wanted: Wanted) -> datetime | None:
+        """The end of the last window, of those that may be passed over, before anything that counts was created; None where something was
+        in the first. A day at a time, so that what is looked through is bounded where there is much of it."""
+        begins, ends = getattr(question, "from").ToDatetime(UTC), question.until.ToDatetime(UTC)
+        window, latest = ends - begins, question.may_pass_until.ToDatetime(UTC)
+        day = begins.date()
+        while day <= latest.date():
+            after_day = min(latest, day_start(day + timedelta(days=1)))
+            within = replace(wanted, high=lowest_record_id(after_day))
+            with self._database.transaction() as tx:
+                organization_ids = log_counts.organizations(tx, (day,))
+                firsts = [
+                    log_counts.first(tx, organization_ids[start : start + _ORGANIZATIONS_AT_ONCE], within)
+                    for start in range(0, len(organization_ids), _ORGANIZATIONS_AT_ONCE)
+                ]
+            found = min(filter(None, firsts), default=None)
+            if found is not None:
+                passed = (record_time(found) - begins) // window
+                return begins + passed * window if passed else None
+            day += timedelta(days=1)
+        return latest
 
     def _over(
         self, question: log_rules_pb2.LogQuestion, wanted: Wanted
@@ -71,11 +100,17 @@ class LogQuestions:
                 after = page[-1][:2]
 
     def _answer(
-        self, question: log_rules_pb2.LogQuestion, over: list[log_rules_pb2.OverThreshold], *, done: bool
+        self,
+        question: log_rules_pb2.LogQuestion,
+        over: list[log_rules_pb2.OverThreshold],
+        *,
+        done: bool,
+        nothing_until: datetime | None = None,
     ) -> None:
-        self._rules.AnswerLogQuestion(
-            log_rules_pb2.AnswerLogQuestionRequest(question=question, over=over, done=done)
-        )
+        request = log_rules_pb2.AnswerLogQuestionRequest(question=question, over=over, done=done)
+        if nothing_until is not None:
+            request.nothing_until.FromDatetime(nothing_until)
+        self._rules.AnswerLogQuestion(request)
 
 
 def _wanted(question: log_rules_pb2.LogQuestion) -> Wanted:

@@ -8,12 +8,13 @@ reader holds nothing up.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, grants_pb2
 from kept.logging.v1 import read_pb2
 from services.logging.ended_grants import EndedGrants
+from services.logging.readers import Reader
 from services.logging.records import StoredRow
 from services.logging.scope import EVERYTHING, Extent, Selection, extent_of, outside_scope, selection_of
 from services.logging.showing import show, show_log_data
@@ -23,7 +24,6 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, invalid
 from shared.ids import day_start, lowest_record_id
-from shared.redaction import Secret
 from shared.rules import Rules
 from shared.terms import lot_of
 
@@ -41,9 +41,9 @@ _FOLLOW_BACK: Final = timedelta(seconds=30)
 
 @dataclass(frozen=True)
 class Question:
-    """Who asks for what. token: the person's, passed on; access control verifies it itself."""
+    """Who asks for what. reader: by whom access control is asked."""
 
-    token: Secret
+    reader: Reader
     grant_id: str
     organization_id: str
     detail: "grants_pb2.Detail.ValueType"
@@ -144,21 +144,15 @@ class Reading:
 
     def _authorize(self, question: Question) -> _Read:
         selection = selection_of(question.asked)
-        decision = self._authz.Authorize(
-            authz_pb2.AuthorizeRequest(
-                token=question.token.reveal(),
-                grant_id=question.grant_id,
-                organization_id=question.organization_id,
-                detail=question.detail,
-            )
+        decision = question.reader.authorize(
+            self._authz, question.grant_id, question.organization_id, question.detail
         )
         if decision.scope.organization_id != question.organization_id:
             raise outside_scope()
         if decision.without_held and selection.flagged:
             raise invalid("filter.flagged", "is not for customers")
         extent = extent_of(question.asked, decision.scope)
-        expires_at = decision.expires_at.ToDatetime(tzinfo=UTC)
-        return _Read(question, extent, selection, expires_at, not decision.without_held)
+        return _Read(question, extent, selection, decision.expires_at, not decision.without_held)
 
     def _require_standing(self, read: _Read) -> None:
         self._ended.require(read.question.grant_id, read.expires_at)
@@ -170,7 +164,7 @@ class Reading:
             outside = sorted(read.extent.outside)[:_OPEN_AT_ONCE]
             self._authz.OpenRecords(
                 authz_pb2.OpenRecordsRequest(
-                    token=read.question.token.reveal(),
+                    **read.question.reader.principal,
                     grant_id=read.question.grant_id,
                     organization_id=read.question.organization_id,
                     detail=grants_pb2.DETAIL_METADATA,
@@ -308,7 +302,7 @@ class Reading:
         }
         answer = self._authz.OpenRecords(
             authz_pb2.OpenRecordsRequest(
-                token=read.question.token.reveal(),
+                **read.question.reader.principal,
                 grant_id=read.question.grant_id,
                 organization_id=read.question.organization_id,
                 detail=read.question.detail,

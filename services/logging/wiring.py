@@ -6,7 +6,13 @@ from typing import cast
 import grpc
 
 from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, keys_pb2_grpc
-from kept.logging.v1 import ingest_pb2_grpc, lifecycle_pb2_grpc, read_pb2_grpc, usage_pb2_grpc
+from kept.logging.v1 import (
+    evaluation_texts_pb2_grpc,
+    ingest_pb2_grpc,
+    lifecycle_pb2_grpc,
+    read_pb2_grpc,
+    usage_pb2_grpc,
+)
 from kept.retention.v1 import rules_pb2_grpc
 from kept.safety_review.v1 import log_rules_pb2_grpc, screening_pb2_grpc
 from kept.settings.v1 import policies_pb2_grpc
@@ -15,6 +21,7 @@ from services.logging.config import LoggingConfig
 from services.logging.content_erasures import ContentErasures
 from services.logging.ended_grants import EndedGrants
 from services.logging.epoch_keys import EpochKeys
+from services.logging.evaluation_texts import EvaluationTexts
 from services.logging.ingest import Ingest
 from services.logging.lifecycle import Lifecycle
 from services.logging.log_questions import LogQuestions
@@ -26,6 +33,7 @@ from services.logging.screening.asking import Asking
 from services.logging.screening.backlog import Backlog
 from services.logging.screening.feed import ScreeningFeed
 from services.logging.screening.rescreening import Rescreening
+from services.logging.servicers.evaluation_texts import EvaluationTextServicer
 from services.logging.servicers.ingest import IngestServicer
 from services.logging.servicers.lifecycle import LifecycleServicer
 from services.logging.servicers.otlp import add_otlp_servicers
@@ -82,6 +90,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
     exporting = Exporting(ingest, policies)
     ended = EndedGrants(authz, clock)
     reading = Reading(database, clock, policies.rules, authz, ended)
+    evaluation_texts = EvaluationTexts(authz, reading)
     lifecycle = Lifecycle(database, clock, policies.rules, outbox, counting.periods)
     subjects = Subjects(database, clock, policies, outbox)
     contents = ContentErasures(database, clock, policies, outbox)
@@ -105,6 +114,9 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
         add_otlp_servicers(exporting, registrar)
         usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageServicer(Queries(database)), server)
         read_pb2_grpc.add_ReadServiceServicer_to_server(ReadServicer(reading), server)
+        evaluation_texts_pb2_grpc.add_EvaluationTextServiceServicer_to_server(
+            EvaluationTextServicer(evaluation_texts), server
+        )
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(
             LifecycleServicer(lifecycle, subjects, contents), server
         )

@@ -9,7 +9,7 @@ which record.
 import math
 import threading
 from collections import Counter as Counted
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -27,9 +27,12 @@ from shared.errors import KeptError, Reason
 _FAILURES: Final = 5
 _REST_SECONDS: Final = 30.0
 _LONGEST_VERSION: Final = 100
+# Of one call, as it goes over the wire: well below what a message may have.
+_MOST_BYTES: Final = 4_000_000
 
 LATE, UNREACHABLE, NOT_ASKED = "late", "unreachable", "not_asked"
 NOT_A_NUMBER, TWICE, MISSING = "not_a_number", "twice", "missing"
+TOO_LARGE = "too_large"
 
 _NOT_SCREENED: Final = Counter(
     "kept_not_screened_total", "Records that a detector did not screen, by reason.", ["detector", "reason"]
@@ -74,21 +77,27 @@ class Scorer:
                 return [NOT_ASKED] * len(texts)
             if self._failures >= _FAILURES:  # one call tries; the others wait for what comes of it
                 self._rests_until = self._clock.boottime() + _REST_SECONDS
-        request = scorer_pb2.ScoreRequest(
-            texts=[
-                scorer_pb2.ScoredText(number=number, parts=parts)
-                for number, parts in enumerate(texts, start=1)
-            ]
-        )
+        until = self._clock.boottime() + self.settings.deadline_seconds
+        scored: list[float | str] = []
+        for request in _requests(texts):
+            scored += self._asked(request, until) if request.texts else [TOO_LARGE]
+        return scored
+
+    def _asked(self, request: scorer_pb2.ScoreRequest, until: float) -> list[float | str]:
+        """The scores of one call, which has to be over by an instant of boottime."""
+        asked = len(request.texts)
+        left = until - self._clock.boottime()
+        if left <= 0:
+            return [LATE] * asked
         try:
-            response = self._stub.Score(request, timeout=self.settings.deadline_seconds)
+            response = self._stub.Score(request, timeout=left)
         except KeptError as error:
             reason = LATE if error.reason == Reason.REASON_DEADLINE_EXCEEDED else UNREACHABLE
             self._note(failed=True)
-            return [reason] * len(texts)
+            return [reason] * asked
         self._note(failed=False)
         self.version = response.version[:_LONGEST_VERSION]
-        return self._read(response, len(texts))
+        return self._read(response, asked)
 
     def _read(self, response: scorer_pb2.ScoreResponse, asked: int) -> list[float | str]:
         times = Counted(score.number for score in response.scores)
@@ -113,6 +122,26 @@ class Scorer:
             self._rests_until = self._clock.boottime() + _REST_SECONDS if resting else -math.inf
         if failed:
             _log.warning("scorer.failed", detector=self.settings.name, resting=resting)
+
+
+def _requests(texts: Sequence[Sequence[str]]) -> Iterator[scorer_pb2.ScoreRequest]:
+    """The texts in calls that a message has room for, in order, numbered from 1 in each; an empty one in place of a text that is too large
+    for any. Who sends such texts must not be able to make a detector look as if it failed, and have it left alone for everybody."""
+    request, size = scorer_pb2.ScoreRequest(), 0
+    for parts in texts:
+        one = scorer_pb2.ScoredText(parts=parts)
+        more = one.ByteSize()
+        if request.texts and size + more > _MOST_BYTES:
+            yield request
+            request, size = scorer_pb2.ScoreRequest(), 0
+        if more > _MOST_BYTES:
+            yield scorer_pb2.ScoreRequest()
+            continue
+        one.number = len(request.texts) + 1
+        request.texts.append(one)
+        size += more
+    if request.texts:
+        yield request
 
 
 class External:

@@ -141,8 +141,9 @@ class Reviews(CaseActs):
 
     def confirm(self, reviewer: Reviewer, case_id: str, shown_etag: str, agreed: bool) -> Review:
         """The second person's word on a violation. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, CONFLICT and what `require_fit`
-        raises, but that a referred case may be confirmed by safety staff too."""
+        raises, but that a referred case may be confirmed by safety staff too; REVIEW_BUDGET_EXHAUSTED, for who confirms reads as well."""
         with self._database.transaction() as tx:
+            history.lock_person(tx, reviewer.person_id)
             decided_by = ""
 
             def act(case: Case, now: datetime) -> Case:
@@ -152,6 +153,7 @@ class Reviews(CaseActs):
                 return confirm(case, reviewer.person_id, agreed, now)
 
             case = self._changed(tx, case_id, shown_etag, act)
+            self._count(tx, reviewer.person_id, case)
             if case.state == UPHELD:
                 self._close(tx, case)
             kind = "case.confirmed" if agreed else "case.returned"
@@ -185,7 +187,8 @@ class Reviews(CaseActs):
         return self._review(tx, case)
 
     def _count(self, tx: Tx, person_id: str, case: Case) -> None:
-        """Counts a case that a person takes; one taken before costs nothing. Raises REVIEW_BUDGET_EXHAUSTED, saying when there is room."""
+        """Counts a case that a person takes or confirms; one taken before costs nothing. Raises REVIEW_BUDGET_EXHAUSTED, saying when there
+        is room."""
         now = self._clock.now()
         if history.has_claimed(tx, person_id, case):
             return

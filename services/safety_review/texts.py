@@ -23,7 +23,8 @@ def texts_of(content: interactions_pb2.InteractionContent) -> tuple[str, ...]:
     """The texts of all parts of prompt and generations, in order; then of attributes, each as "name: value", by name; after them the
     unescaped forms of those that are JSON.
 
-    Data counts as text if its media type says text or JSON, or says nothing. Bytes that are not what the charset wants become U+FFFD.
+    Data counts as text if its media type says text or JSON, or says nothing, and whatever it says if it is UTF-8 (RFC 3629): no word is
+    hidden by calling it an image. Bytes that are not what the charset wants become U+FFFD.
     """
     texts: list[str] = []
     unescaped: list[str] = []
@@ -31,9 +32,10 @@ def texts_of(content: interactions_pb2.InteractionContent) -> tuple[str, ...]:
         for part in message.parts:
             text = part.text
             if not text and not part.HasField("text"):
-                if not part.data or not _is_text(part):
+                decoded = _decoded(part)
+                if not decoded:
                     continue
-                text = part.data.decode(_charset(part), "replace")
+                text = decoded
             texts.append(text)
             if "\\" in text and (part.kind.startswith("tool") or _is_json(part)):
                 unescaped.append(_unescape(text))
@@ -54,9 +56,15 @@ def _is_json(part: interactions_pb2.Part) -> bool:
     return media_type in ("application/json", "application/x-ndjson") or media_type.endswith("+json")
 
 
-def _is_text(part: interactions_pb2.Part) -> bool:
+def _decoded(part: interactions_pb2.Part) -> str:
+    """Data as text; empty where it is none."""
     media_type = _media_type(part)
-    return not media_type or media_type.startswith("text/") or _is_json(part)
+    if not media_type or media_type.startswith("text/") or _is_json(part):
+        return part.data.decode(_charset(part), "replace")
+    try:
+        return part.data.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
 
 
 def _charset(part: interactions_pb2.Part) -> str:

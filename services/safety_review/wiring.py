@@ -6,6 +6,7 @@ from typing import cast
 import grpc
 
 from kept.access_control.v1 import audit_pb2_grpc, authz_pb2_grpc, evaluation_keys_pb2_grpc, keys_pb2_grpc
+from kept.logging.v1 import evaluation_texts_pb2_grpc
 from kept.retention.v1 import holds_pb2_grpc
 from kept.safety_review.v1 import (
     cases_pb2_grpc,
@@ -22,6 +23,7 @@ from services.safety_review import replay, store
 from services.safety_review.config import SafetyReviewConfig
 from services.safety_review.detectors import Detectors
 from services.safety_review.evaluation.evaluating import Evaluations
+from services.safety_review.evaluation.masked_texts import MaskedTexts
 from services.safety_review.evaluation.sets import EvaluationSets
 from services.safety_review.external import External
 from services.safety_review.flags import Flags
@@ -85,6 +87,7 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
         outbox,
         keys,
         identifiers_pb2_grpc.IdentifierServiceStub(connect("settings")),
+        MaskedTexts(evaluation_texts_pb2_grpc.EvaluationTextServiceStub(connect("logging"))),
         config.evaluation_organizations,
     )
     evaluations = Evaluations(database, clock, outbox, keys, rules)

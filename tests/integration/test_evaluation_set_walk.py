@@ -49,7 +49,7 @@ def _customers(plot: Plot, does: Any) -> dict[str, str]:
 
 
 def _granted(does: Any, kept: Kept, organization_id: str, case: str) -> str:
-    """A case upheld by two people, and a grant to read it."""
+    """A case upheld by two people, and a grant for a set of it."""
     does("sara", "cases", "claim", case)
     does("sara", "cases", "decide", case, "violation", *REASON)
     does("samir", "cases", "confirm", case)
@@ -60,6 +60,7 @@ def _granted(does: Any, kept: Kept, organization_id: str, case: str) -> str:
         code, out = kept.tried(
             *("access", "request", "--purpose", "safety-and-security", "--organization", organization_id),
             *("--case", case, "--detail", "masked", "--reason", "a set of upheld cases", "--minutes", "60"),
+            "--evaluation",
             *("--as", "sara", "--json"),
         )
         if code == 0:
@@ -93,7 +94,18 @@ def test_a_set_walks_from_five_customers_to_its_end(
     assert wait_until(lambda: len(cases()) == len(customers), patience=20)
     grants = [_granted(does, kept, organization_id, case) for organization_id, case in cases().items()]
     words = [word for grant in grants for word in ("--grant", grant)]
-    manifest = does("sara", "safety", "sets", "build", *words)["manifest"]
+    assert kept.refused("safety", "sets", "build", *words, "--as", "samir", "--json") == "GRANT_REQUIRED"
+    built: list[Any] = []
+
+    def build() -> bool:
+        """Access control learns a moment later that the last case is upheld."""
+        code, out = kept.tried("safety", "sets", "build", *words, "--as", "sara", "--json")
+        if code == 0:
+            built.append(json.loads(out)["manifest"])
+        return code == 0
+
+    assert wait_until(build, patience=20)
+    (manifest,) = built
     assert [(one["category"], one["items"]) for one in manifest["categories"]] == [("fraud", 5)]
     assert manifest["removed"]["customer"] == 5
     assert not any(one in json.dumps(manifest) for one in (*customers, *customers.values()))

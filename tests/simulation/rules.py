@@ -32,11 +32,6 @@ class RulesOverTime:
             self._changes.setdefault(subject, []).append((effective_at, rule))
 
     @property
-    def changed_at(self) -> datetime:
-        """From when on the newest change counts."""
-        return max(at for changes in self._changes.values() for at, _ in changes)
-
-    @property
     def applications(self) -> list[str]:
         """The lots of applications that have terms of their own, or had them."""
         return sorted(subject for subject in self._changes if parts_of(subject)[1])

@@ -112,6 +112,13 @@ def request(
         bool,
         typer.Option("--screening", help="For screening to read again, not for you; needs --detail full."),
     ] = False,
+    evaluation: Annotated[
+        bool,
+        typer.Option(
+            "--evaluation",
+            help="For an evaluation set of this case, not for you; needs --case and --detail masked.",
+        ),
+    ] = False,
     ticket: Annotated[str, typer.Option("--ticket", help="The ticket it belongs to.")] = "",
     start: Annotated[
         datetime | None,
@@ -145,6 +152,8 @@ def request(
         raise typer.BadParameter(
             "ask for one of the two: records (--organization ORG), or a power (--power)."
         )
+    if screening and evaluation:
+        raise typer.BadParameter("ask for one of the two: --screening or --evaluation.")
     message = grants_pb2.RequestGrantRequest(
         request_id=call.request_id(request_id),
         reason=reason,
@@ -167,9 +176,7 @@ def request(
                 detail=enum_value(grants_pb2.Detail, "DETAIL", detail),
                 budget=budget,
                 case_id=case,
-                permission=grants_pb2.SERVICE_PERMISSION_SCREENING
-                if screening
-                else grants_pb2.SERVICE_PERMISSION_UNSPECIFIED,
+                permission=_permission(screening=screening, evaluation=evaluation),
                 **scope,
             )
         )
@@ -182,6 +189,16 @@ def request(
     _show(call, response)
     if response.grant.state != grants_pb2.GRANT_STATE_APPROVED:
         raise typer.Exit(Exit.REFUSED)
+
+
+def _permission(*, screening: bool, evaluation: bool) -> "grants_pb2.ServicePermission.ValueType":
+    from kept.access_control.v1 import grants_pb2
+
+    if screening:
+        return grants_pb2.SERVICE_PERMISSION_SCREENING
+    return (
+        grants_pb2.SERVICE_PERMISSION_EVALUATION if evaluation else grants_pb2.SERVICE_PERMISSION_UNSPECIFIED
+    )
 
 
 def _decided(call: Invocation, grant: "grants_pb2.Grant") -> "grants_pb2.Grant":

@@ -6,6 +6,7 @@ NO_KEYS, KEYS_CHANGED.
 grpc is imported only where an RpcError is there to be read.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import grpc
 
 _DOMAIN: Final = "kept"
+_KEY: Final = re.compile(r"\{([a-z_0-9]+)\}")
 # Statuses that say: nobody answered, or nobody can answer at the moment.
 _NO_ANSWER: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
 
@@ -58,14 +60,21 @@ class KeptError(Exception):
 
     def next_step(self) -> str:
         """What to do next, in words; empty where there is nothing to add."""
-        words = NEXT_STEPS.get(self.reason, "")
-        for key, value in self.metadata.items():
-            words = words.replace("{" + key + "}", _as_typed(value) if key == "power" else value.rstrip("."))
-        # A key that the service did not send leaves the sentence that needs it unsaid.
-        words = ". ".join(sentence for sentence in words.split(". ") if "{" not in sentence)
+        # Each sentence by itself, and each key once: what a service quotes may hold full stops and braces of its own. A key that it did not
+        # send leaves the sentence that needs it unsaid.
+        sentences = NEXT_STEPS.get(self.reason, "").split(". ")
+        words = ". ".join(
+            _KEY.sub(lambda key: self._value(key[1]), sentence)
+            for sentence in sentences
+            if all(key in self.metadata for key in _KEY.findall(sentence))
+        )
         if self.retry_after is not None:
             words = f"{words} Retry after {self.retry_after.total_seconds():g} s.".strip()
         return words
+
+    def _value(self, key: str) -> str:
+        value = self.metadata[key]
+        return _as_typed(value) if key == "power" else value.rstrip(".")
 
 
 def _as_typed(power: str) -> str:

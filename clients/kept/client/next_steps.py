@@ -101,7 +101,8 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "APPEAL_CLOSED": "Each case can be appealed once, within 30 days of its decision. `kept trust-center contacts` says whom to write to.",
     "REVIEW_BUDGET_EXHAUSTED": "Stop for today: {limit} cases within 24 hours are as many as one person takes.",
     "SET_TOO_SMALL": "Build the set of cases of more customers: each category needs {needed} organizations behind it.",
-    "NOT_UPHELD": "Leave out what two people have not found to be a violation: `kept cases list --state upheld` shows what they have.",
+    "NOT_UPHELD": "Leave out what two people have not found to be a violation: `kept cases list --state upheld` shows what they have. "
+    "What was upheld a moment ago is known everywhere in the next.",
     "SET_ENDED": "Build a new set: what has ended is gone, and its key with it. `kept safety sets` shows those that live.",
     "RULES_REFUSED": "Mend the rules at {where}: {problem}. Try the file with `kept detectors test --draft FILE`.",
     "RULES_CHANGED": "The service has the file with SHA-256 {sha256}. Read it, then reload that one; or have the one you mean deployed.",

@@ -46,6 +46,7 @@ WORDS: Final[Mapping[str, str]] = {
     "resource.budget": "a smaller budget of records",
     "resource.has_ticket": "a ticket",
     "context.case_admits": "a case that is open, or upheld while its hold stands",
+    "context.case_upheld": "a case that is upheld, while its hold stands",
     "context.customer_required": "",
     "context.organization": "a grant for this organization",
     "context.detail": "a grant that gives this much detail, or a question for less",

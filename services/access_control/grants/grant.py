@@ -176,8 +176,11 @@ def _require_sound_export(grant: Grant, data: DataScope) -> None:
 
 def _require_sound_for_service(grant: Grant, data: DataScope) -> None:
     if grant.purpose != grants_pb2.PURPOSE_SAFETY_AND_SECURITY:
-        raise invalid("purpose", "must be safety and security for screening")
-    if data.detail != grants_pb2.DETAIL_FULL or data.case_id:
+        raise invalid("purpose", "must be safety and security where a service reads")
+    if data.permission == grants_pb2.SERVICE_PERMISSION_EVALUATION:
+        if data.detail != grants_pb2.DETAIL_MASKED or not data.case_id:
+            raise invalid("data", "must be masked, and for a case, where it is for an evaluation set")
+    elif data.detail != grants_pb2.DETAIL_FULL or data.case_id:
         raise invalid("data", "must be in full, and for no case, where a service screens it")
 
 

@@ -33,6 +33,7 @@ from services.access_control.grants.scope import (
     budget_exhausted,
     case_not_open,
     created_at,
+    not_upheld,
     outside_scope,
     require_covers,
     require_detail,
@@ -52,7 +53,12 @@ from shared.rules import Rules
 from shared.terms import lot_of
 
 _DENIED: Final = "access.denied"
-_SCREENING: Final = grants_pb2.SERVICE_PERMISSION_SCREENING
+_EVALUATION: Final = grants_pb2.SERVICE_PERMISSION_EVALUATION
+# What a service does under a grant that people approved for its permission.
+_ACTIONS: Final[Mapping["grants_pb2.ServicePermission.ValueType", str]] = {
+    grants_pb2.SERVICE_PERMISSION_SCREENING: "RescreenRecords",
+    _EVALUATION: "EvaluateRecords",
+}
 Detail = grants_pb2.Detail
 
 
@@ -112,6 +118,10 @@ class Authorized:
     remaining: int
     audit_entry_id: str
     held_too: bool
+
+
+def _named(permission: "grants_pb2.ServicePermission.ValueType") -> str:
+    return short_name(grants_pb2.ServicePermission, permission).lower()
 
 
 @contextmanager
@@ -180,6 +190,42 @@ class Opening:
         remaining = scope.budget - grant.used
         return Authorized(question.actor, scope, grant.expires_at, remaining, entry_id, shows_held(grant))
 
+    def authorize_permission(
+        self,
+        service: str,
+        permission: "grants_pb2.ServicePermission.ValueType",
+        grant_id: str,
+        person_id: str,
+    ) -> Authorized:
+        """Before anything is looked up for a service: does this grant stand, which that person asked for and others approved for its
+        permission? Written down either way. Raises GRANT_REQUIRED, NOT_UPHELD and what a grant can be short of."""
+        question = Question(
+            "service:" + service,
+            "",
+            (grant_id, person_id),
+            {"service": service, "permission": _named(permission)},
+        )
+        with self._decisions.deciding(_DENIED, question), self._database.transaction() as tx:
+            grant = store.load(tx, grant_id)
+            if grant is None or grant.requested_by != person_id or grant.data is None:
+                raise grant_required()
+            scope = grant.data
+            question.organization_id = scope.organization_id
+            question.facts["detail"] = short_name(Detail, scope.detail)
+            facts = self._approved_for(tx, service, permission, grant, scope.organization_id, scope.detail)
+            if not scope.record_ids:
+                scope = replace(scope, record_ids=case_store.records_of_case(tx, scope.case_id))
+            entry_id = self._decisions.write(
+                tx,
+                "access.authorized",
+                question.actor,
+                organization_id=scope.organization_id,
+                subjects=question.subjects,
+                facts={**question.facts, **facts},
+            )
+        assert grant.expires_at is not None
+        return Authorized(person_id, scope, grant.expires_at, scope.budget - grant.used, entry_id, True)
+
     def open_for_person(self, service: str, token: str, grant_id: str, wanted: Wanted) -> Opened:
         """The keys of records under a grant, or leave to show their metadata. All or nothing."""
         question = self._question(service, wanted.organization_id, grant_id, wanted.detail)
@@ -224,15 +270,15 @@ class Opening:
         """The keys of records under a service's own permission: what was left unscreened, within 72 hours (store.opened_records); or, under
         a grant that people approved for that permission, what it covers."""
         question = self._question(service, wanted.organization_id, grant_id, wanted.detail)
-        question.facts["permission"] = "screening"
+        question.facts["permission"] = _named(permission)
         with self._decisions.deciding(_DENIED, question):
             self._require_well_formed(wanted)
             question.subjects = (*question.subjects, *wanted.record_ids)
-            if permission != _SCREENING:
+            if permission not in _ACTIONS or (permission == _EVALUATION and not grant_id):
                 raise outside_scope()
             with self._database.transaction() as tx:
                 if grant_id:
-                    facts = self._rescreened(tx, service, permission, wanted, grant_id)
+                    facts = self._under_grant(tx, service, permission, wanted, grant_id)
                 else:
                     facts = self._unscreened(tx, service, permission, wanted)
                 keys = self._keys(tx, wanted.organization_id, wanted)
@@ -266,7 +312,7 @@ class Opening:
             raise outside_scope()
         return decision.facts
 
-    def _rescreened(
+    def _under_grant(
         self,
         tx: Connection,
         service: str,
@@ -275,19 +321,39 @@ class Opening:
         grant_id: str,
     ) -> Mapping[str, str | int | bool]:
         grant = store.load(tx, grant_id, lock=True)
-        if grant is None or grant.data is None or grant.data.permission != permission:
+        if grant is None or grant.data is None:
             raise grant_required()
+        scope = grant.data
+        facts = self._approved_for(tx, service, permission, grant, wanted.organization_id, wanted.detail)
+        self._require_records(tx, scope, wanted)
+        counted = opened_records.count_records(tx, grant.grant_id, wanted.record_ids, self._clock.now())
+        if counted > scope.budget:
+            raise budget_exhausted(scope)
+        return facts
+
+    def _approved_for(
+        self,
+        tx: Connection,
+        service: str,
+        permission: "grants_pb2.ServicePermission.ValueType",
+        grant: Grant,
+        organization_id: str,
+        detail: "grants_pb2.Detail.ValueType",
+    ) -> Mapping[str, str | int | bool]:
+        """Why a service may read under a grant now. Raises what the grant is short of."""
         scope, now = grant.data, self._clock.now()
         requester = directory.person(tx, grant.requested_by)
-        if requester is None:
+        if scope is None or scope.permission != permission or requester is None:
             raise grant_required()
-        resource, context = self._usable(
-            tx, grant, scope, requester, wanted.organization_id, wanted.detail, now
+        resource, context = self._usable(tx, grant, scope, requester, organization_id, detail, now)
+        if permission == _EVALUATION:
+            upheld = self._is_upheld(tx, scope)
+            if not upheld:
+                raise not_upheld()
+            context |= {"detail": int(detail), "case_upheld": upheld}
+        decision = self._authorization.require(
+            service_entity(service), _ACTIONS[permission], resource, context
         )
-        decision = self._authorization.require(service_entity(service), "RescreenRecords", resource, context)
-        self._require_records(tx, scope, wanted)
-        if opened_records.count_records(tx, grant.grant_id, wanted.record_ids, now) > scope.budget:
-            raise budget_exhausted(scope)
         return {**self._why(grant), **decision.facts}
 
     def authorize_screening(
@@ -407,12 +473,16 @@ class Opening:
     def _case_admits(self, tx: Connection, scope: DataScope) -> bool:
         """An open case admits; an upheld one while its hold keeps something of it."""
         case = case_store.case(tx, scope.case_id)
-        if case is None or case.organization_id != scope.organization_id:
+        is_open = case is not None and case.state == "open" and case.organization_id == scope.organization_id
+        return is_open or self._is_upheld(tx, scope)
+
+    def _is_upheld(self, tx: Connection, scope: DataScope) -> bool:
+        """Whether two people upheld the scope's case, and a hold still keeps something of it."""
+        case = case_store.case(tx, scope.case_id)
+        if case is None or case.organization_id != scope.organization_id or case.state != "upheld":
             return False
-        if case.state == "upheld":
-            records = case_store.records_of_case(tx, scope.case_id)
-            return bool(self._custody.retained(tx, scope.organization_id, records))
-        return case.state == "open"
+        records = case_store.records_of_case(tx, scope.case_id)
+        return bool(self._custody.retained(tx, scope.organization_id, records))
 
     def _require_records(
         self, tx: Connection, scope: DataScope, wanted: Wanted, *, held_too: bool = True

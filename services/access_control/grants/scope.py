@@ -56,6 +56,13 @@ def case_not_open() -> KeptError:
     return KeptError(Reason.REASON_CASE_NOT_OPEN, "The case is not open, or these records are not its own.")
 
 
+def not_upheld() -> KeptError:
+    """What is asked for is for upheld cases alone."""
+    return KeptError(
+        Reason.REASON_NOT_UPHELD, "The case is not upheld, or access control does not know it yet."
+    )
+
+
 def outside_scope() -> KeptError:
     """The same for what is not covered, what is gone and what never was."""
     return KeptError(Reason.REASON_OUTSIDE_SCOPE, "A record is not covered by the grant, or does not exist.")

@@ -73,6 +73,20 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
         answer.expires_at.FromDatetime(authorized.expires_at)
         return answer
 
+    def AuthorizePermission(
+        self, request: authz_pb2.AuthorizePermissionRequest, context: grpc.ServicerContext
+    ) -> authz_pb2.AuthorizePermissionResponse:
+        authorized = self._opening.authorize_permission(
+            caller_of(context).name, request.permission, request.grant_id, request.person_id
+        )
+        answer = authz_pb2.AuthorizePermissionResponse(
+            scope=scope_message(authorized.scope),
+            remaining=authorized.remaining,
+            audit_entry_id=authorized.audit_entry_id,
+        )
+        answer.expires_at.FromDatetime(authorized.expires_at)
+        return answer
+
     def OpenRecords(
         self, request: authz_pb2.OpenRecordsRequest, context: grpc.ServicerContext
     ) -> authz_pb2.OpenRecordsResponse:

@@ -53,29 +53,30 @@ class Asking:
         self._database = database
         self._screen = screen
 
-    def screen_now(self, records: Sequence[Screenable]) -> None:
-        """Screens these, which are opened, in batches; one that screening refuses costs no other. Raises what passes."""
-        for group in grouped(records, lambda one: len(one.content), BATCH_BYTES):
-            self.ask(group, last_try=False)
+    def screen_now(self, records: Sequence[Screenable]) -> int:
+        """Screens these, which are opened, in batches; one that screening refuses costs no other. How many have a verdict now: not what
+        is refused, nor what a detector did not screen. Raises what passes."""
+        groups = grouped(records, lambda one: len(one.content), BATCH_BYTES)
+        return sum(self.ask(group, last_try=False) for group in groups)
 
-    def ask(self, batch: Sequence[Screenable], *, last_try: bool) -> None:
-        """Has a batch screened; one record that screening refuses never costs the others. Raises what passes."""
+    def ask(self, batch: Sequence[Screenable], *, last_try: bool) -> int:
+        """Has a batch screened; one record that screening refuses never costs the others. How many have a verdict now. Raises what
+        passes."""
         try:
-            self._ask_once(batch, last_try=last_try)
+            return self._ask_once(batch, last_try=last_try)
         except KeptError as error:
             if error.reason in PASSING:
                 raise
             if len(batch) > 1:
                 middle = len(batch) // 2
-                self.ask(batch[:middle], last_try=last_try)
-                self.ask(batch[middle:], last_try=last_try)
-                return
+                return sum(self.ask(half, last_try=last_try) for half in (batch[:middle], batch[middle:]))
             _log.error("screening.refused", reason=error.name)
             if last_try:
                 self.give_up([batch[0].key])
+            return 0
 
-    def _ask_once(self, batch: Sequence[Screenable], *, last_try: bool) -> None:
-        """Has a batch screened and writes the verdicts down. last_try: what stays incomplete is left to a person.
+    def _ask_once(self, batch: Sequence[Screenable], *, last_try: bool) -> int:
+        """Has a batch screened and writes the verdicts down; how many are final. last_try: what stays incomplete is left to a person.
 
         Raises PEER_UNAVAILABLE for an answer that does not speak of exactly these records: nothing is taken from it.
         """
@@ -98,6 +99,7 @@ class Asking:
             store.record(tx, verdicts)
             if last_try:
                 store.give_up(tx, [verdict.key for verdict in verdicts if not verdict.final])
+        return sum(verdict.final for verdict in verdicts)
 
     def give_up(self, keys: Sequence[Key]) -> None:
         """Leaves these to a person."""

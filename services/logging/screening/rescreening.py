@@ -3,7 +3,7 @@
 Safety review says what, under which grant, and remembers how far it is; a process that dies is followed by another from the last report
 on. Access control opens records under the grant or refuses them: what lies outside its scope, or is due to be deleted, is left out and
 counted; from the grant's end on, or above its budget, nothing is opened, and that ends the re-screening with the reason, for whoever asked
-for it to see.
+for it to see. What a detector did not screen is left out too, and not counted as screened.
 """
 
 from collections.abc import Sequence
@@ -55,10 +55,9 @@ class Rescreening:
         readable = [row for row in page.rows if row.sealed_data_key is not None]
         try:
             for part in grouped(readable, lambda row: row.content_size, REOPEN_BYTES):
-                opened = self._open(asked, part)
-                self._asking.screen_now(opened)
-                report.screened += len(opened)
-                report.left_out += len(part) - len(opened)
+                screened = self._asking.screen_now(self._open(asked, part))
+                report.screened += screened
+                report.left_out += len(part) - screened
         except KeptError as error:
             if error.reason in PASSING:
                 raise

@@ -8,6 +8,7 @@ import grpc
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import read_pb2, read_pb2_grpc
 from services.logging import pages
+from services.logging.readers import TokenReader
 from services.logging.reading import Question, Reading
 from shared.pipeline import caller_of
 
@@ -58,7 +59,7 @@ def _question(
     context: grpc.ServicerContext,
 ) -> Question:
     return Question(
-        token=caller_of(context).token,
+        reader=TokenReader(caller_of(context).token),
         grant_id=request.grant_id,
         organization_id=request.organization_id,
         detail=detail,

@@ -72,6 +72,17 @@ def organizations(tx: Connection, days: Collection[date]) -> list[str]:
     return [one for (one,) in rows(tx, _ORGANIZATIONS, (listed(sorted(days)),))]
 
 
+def first(tx: Connection, organization_ids: Sequence[str], wanted: Wanted) -> bytes | None:
+    """The first record of these organizations that counts; None where there is none."""
+    statement: LiteralString = (
+        "SELECT uuid_send(record_id) FROM interactions WHERE organization_id = ANY(%(organizations)t::text[]) AND "  # noqa: S608
+        + _window(wanted, with_reasons=True)
+        + " ORDER BY record_id LIMIT 1"
+    )
+    given = _given(wanted) | {"organizations": listed(organization_ids)}
+    return next((bytes(record_id) for (record_id,) in rows(tx, statement, given)), None)
+
+
 def reached(
     tx: Connection,
     organization_ids: Sequence[str],

@@ -81,6 +81,13 @@ class Scrubber:
         return self._hidden.search(fold(text)) is not None
 
 
+def says_something(text: str) -> bool:
+    """Whether anything that can be read is left of a text."""
+    for marker in _MARKERS:
+        text = text.replace(marker, " ")
+    return any(map(str.isalnum, text))
+
+
 def _names(name: str) -> Iterable[str]:
     """The name, the name without its legal form, and each word of it that is long enough to name somebody."""
     words = [word for word in re.findall(r"\w[\w&.-]*", name) if _folded(word).strip(".") not in _LEGAL_FORMS]

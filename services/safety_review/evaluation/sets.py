@@ -6,43 +6,32 @@ nor an entry joins the two. That is why an item cannot be found again when someb
 
 import hashlib
 import secrets
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Final
 
 from kept.access_control.v1 import evaluation_keys_pb2, evaluation_keys_pb2_grpc
-from kept.logging.v1 import interactions_pb2
 from kept.settings.v1 import identifiers_pb2, identifiers_pb2_grpc
 from services.safety_review import notices
-from services.safety_review.evaluation.scrubbing import Identifiers, Scrubber
+from services.safety_review.evaluation.masked_texts import MaskedText, MaskedTexts, RecordOfCase
+from services.safety_review.evaluation.scrubbing import Identifiers, Scrubber, says_something
 from services.safety_review.evaluation.sealing import Item, seal
+from services.safety_review.store import Tx, erasures
 from services.safety_review.store import evaluation as store
-from services.safety_review.store.evaluation import EvaluationSet
+from services.safety_review.store.evaluation import EvaluationSet, Upheld
 from services.safety_review.texts import texts_of
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, invalid, not_found
+from shared.errors import KeptError, Reason, not_found, peer_unavailable
 from shared.ids import new_id
 from shared.jobs import Attempts
 from shared.outbox import Outbox
 
-MOST_RECORDS: Final = 5_000
-# What one set may hold in memory while it is made.
-MOST_BYTES: Final = 64_000_000
 _ASKED_AT_ONCE: Final = 1_000
 _ENDED_AT_ONCE: Final = 20
-
-
-@dataclass(frozen=True)
-class Offered:
-    """A record that somebody read and hands in."""
-
-    case_id: str
-    record_id: bytes
-    content: interactions_pb2.InteractionContent = field(repr=False)
 
 
 class EvaluationSets:
@@ -55,6 +44,7 @@ class EvaluationSets:
         outbox: Outbox,
         keys: evaluation_keys_pb2_grpc.EvaluationKeyServiceStub,
         identifiers: identifiers_pb2_grpc.IdentifierServiceStub,
+        masked_texts: MaskedTexts,
         needed: int,
     ) -> None:
         self._database = database
@@ -62,57 +52,67 @@ class EvaluationSets:
         self._outbox = outbox
         self._keys = keys
         self._identifiers = identifiers
+        self._masked_texts = masked_texts
         self._needed = needed
 
     def build(
-        self, person_id: str, request_id: str, term: timedelta, offered: Iterable[Offered]
+        self, person_id: str, request_id: str, term: timedelta, grant_ids: Iterable[str]
     ) -> EvaluationSet:
-        """Makes a set, all or nothing. Raises NOT_UPHELD, SET_TOO_SMALL, INVALID_ARGUMENT for more than a set takes; REQUEST_ID_REUSED for
-        another person's id."""
+        """Makes a set of what these grants of that person are for, all or nothing. Raises NOT_UPHELD, SET_TOO_SMALL, INVALID_ARGUMENT for
+        more than a set takes; REQUEST_ID_REUSED for another person's id; and what reading under a grant raises."""
         with self._database.transaction() as tx:
             done = store.find_request(tx, request_id)
         if done is not None:
             if done.built_by != person_id:
                 raise _reused()
             return done
-        records = _taken(offered)
+        records = self._masked_texts.under(person_id, grant_ids)
         with self._database.transaction() as tx:
-            upheld = store.upheld(tx, records.keys())
-        if len(upheld) < len(records):
-            raise KeptError(
-                Reason.REASON_NOT_UPHELD,
-                "Only records of cases that two people upheld may be kept.",
-                metadata={"records": str(len(records) - len(upheld))},
-            )
+            upheld = _upheld(tx, records)
         # What was only counted says nothing about its text: it is left out.
         texts = {one: found for one, found in upheld.items() if found.is_text}
-        behind: defaultdict[str, set[str]] = defaultdict(set)
-        for found in texts.values():
-            behind[found.category].add(found.key.organization_id)
-        kept = {category for category, organizations in behind.items() if len(organizations) >= self._needed}
-        if not kept:
+        items, categories, removed = self._cleaned(records, texts)
+        if not items:
             raise KeptError(
                 Reason.REASON_SET_TOO_SMALL,
                 "Every category has too few organizations behind it.",
                 metadata={"needed": str(self._needed)},
             )
-        scrubber = Scrubber(self._named(set().union(*behind.values())))
-        items = [
-            Item(found.category, tuple(map(scrubber.scrub, texts_of(records[one].content))))
-            for one, found in texts.items()
-            if found.category in kept
-        ]
         secrets.SystemRandom().shuffle(items)
-        categories = {
-            category: sum(item.category == category for item in items) for category in sorted(behind)
-        }
-        return self._store(person_id, request_id, term, items, categories, dict(scrubber.removed))
+        return self._store(person_id, request_id, term, records, items, categories, removed)
+
+    def _cleaned(
+        self, records: Mapping[RecordOfCase, MaskedText], texts: Mapping[RecordOfCase, Upheld]
+    ) -> tuple[list[Item], dict[str, int], dict[str, int]]:
+        """What may be kept of these records, how many items of each category, 0 for one that is withheld, and how many pieces were taken
+        out of the items, by kind."""
+        scrubber = Scrubber(self._named({found.key.organization_id for found in texts.values()}))
+        items: list[Item] = []
+        categories: dict[str, int] = {}
+        removed: Counter[str] = Counter()
+        for category in sorted({found.category for found in texts.values()}):
+            before = Counter(scrubber.removed)
+            # By organization: one of which nothing can be read any more is behind nothing.
+            behind: defaultdict[str, list[Item]] = defaultdict(list)
+            for one, found in texts.items():
+                if found.category == category:
+                    clean = tuple(map(scrubber.scrub, texts_of(records[one].content)))
+                    if any(map(says_something, clean)):
+                        behind[found.key.organization_id].append(Item(category, clean))
+            categories[category] = 0
+            if len(behind) >= self._needed:
+                kept = list(chain.from_iterable(behind.values()))
+                items += kept
+                categories[category] = len(kept)
+                removed += scrubber.removed - before
+        return items, categories, dict(removed)
 
     def _store(
         self,
         person_id: str,
         request_id: str,
         term: timedelta,
+        records: Mapping[RecordOfCase, MaskedText],
         items: Sequence[Item],
         categories: dict[str, int],
         removed: dict[str, int],
@@ -138,6 +138,7 @@ class EvaluationSets:
             digest.digest(),
         )
         with self._database.transaction() as tx:
+            _upheld(tx, records)  # still: nothing of what was erased or opened again meanwhile is kept
             if not store.add(tx, made, sealed):
                 raise _reused()
             self._outbox.audit(
@@ -221,18 +222,21 @@ class EvaluationSets:
         return Identifiers(tuple(names), tuple(emails), tuple(people))
 
 
-def _taken(offered: Iterable[Offered]) -> dict[tuple[str, bytes], Offered]:
-    """What was handed in, each record once, as far as a set takes it."""
-    records: dict[tuple[str, bytes], Offered] = {}
-    size = 0
-    for one in offered:
-        records.setdefault((one.case_id, one.record_id), one)
-        size += one.content.ByteSize()
-        if len(records) > MOST_RECORDS or size > MOST_BYTES:
-            raise invalid("records", f"are more than {MOST_RECORDS}, or than {MOST_BYTES} bytes in all")
-    if not records:
-        raise invalid("records", "are none")
-    return records
+def _upheld(tx: Tx, records: Mapping[RecordOfCase, MaskedText]) -> Mapping[RecordOfCase, Upheld]:
+    """What is known of these records, all of them of upheld cases of organizations that are not erased, until the transaction ends.
+    Raises NOT_UPHELD; PEER_UNAVAILABLE where logging speaks of a record as somebody else's."""
+    closed = erasures.stay_inside(tx, {one.organization_id for one in records.values()})
+    upheld = store.upheld(tx, records.keys())
+    if any(records[one].organization_id != found.key.organization_id for one, found in upheld.items()):
+        raise peer_unavailable("logging")
+    missing = sum(one not in upheld or text.organization_id in closed for one, text in records.items())
+    if missing:
+        raise KeptError(
+            Reason.REASON_NOT_UPHELD,
+            "Only records of cases that two people upheld may be kept.",
+            metadata={"records": str(missing)},
+        )
+    return upheld
 
 
 def _reused() -> KeptError:

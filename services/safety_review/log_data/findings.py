@@ -58,10 +58,19 @@ class LogFindings:
         self._flags = flags
 
     def answer(
-        self, rule_id: str, version: str, begins: datetime, over: Sequence[Over], *, is_last: bool, done: bool
+        self,
+        rule_id: str,
+        version: str,
+        begins: datetime,
+        over: Sequence[Over],
+        *,
+        is_last: bool,
+        done: bool,
+        nothing_until: datetime | None = None,
     ) -> None:
-        """Files what was found in a window; done: there is no more of it. An answer that comes when the rules, or the window, are past
-        changes nothing. Raises INVALID_ARGUMENT for one that is none to the question: too little, or records of another time."""
+        """Files what was found in a window; done: there is no more of it; nothing_until: nor is there anything in the windows that follow,
+        up to there. An answer that comes when the rules, or the window, are past changes nothing. Raises INVALID_ARGUMENT for one that is
+        none to the question: too little, records of another time, windows that are not due."""
         rules = self._rules.matcher.rules
         rule = next((one for one in rules.log_rules if one.id == rule_id), None)
         with self._database.transaction() as tx:
@@ -77,12 +86,16 @@ class LogFindings:
                 return
             question = asked[0]
             _require_answers(question, over)
+            until = question.ends
+            if nothing_until is not None:
+                _require_passed(question, nothing_until, self._clock.now(), nobody=done and not over)
+                until = nothing_until
             if rule.action is Action.FLAG:
                 for one in over:
                     if one.organization_id not in closed:
                         self._file(tx, question, one)
             if done:
-                store.put(tx, rule_id, **moved(question))
+                store.put(tx, rule_id, **moved(question, until))
         if rule.action is Action.OBSERVE:
             _FOUND.labels(rule_id, rule.action.value).inc(len(over))
 
@@ -157,6 +170,13 @@ def _finding_id(question: Question, one: Over) -> str:
         one.member,
     )
     return derived_id("finding", hashlib.sha256("\0".join(parts).encode()).digest())
+
+
+def _require_passed(question: Question, until: datetime, now: datetime, *, nobody: bool) -> None:
+    if not nobody:
+        raise invalid("nothing_until", "is not for an answer that names somebody, or that goes on")
+    if not question.begins < until <= question.may_pass_until(now) or until != question.rule.window_of(until):
+        raise invalid("nothing_until", "is not the end of a window that is due")
 
 
 def _require_answers(question: Question, over: Collection[Over]) -> None:

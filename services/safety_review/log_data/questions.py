@@ -24,6 +24,8 @@ from shared.telemetry import ALERT
 GRACE: Final = timedelta(minutes=2)
 # Logging takes no record later than a day after its creation (kept.logging.v1, RECORD_TOO_LATE).
 SETTLES: Final = timedelta(hours=24)
+# What may be passed over in one answer.
+_MOST_PASSED: Final = timedelta(days=7)
 _LEASE: Final = timedelta(minutes=2)
 _BEHIND: Final = timedelta(hours=1)
 _LIST: Final = "log_rules"
@@ -48,6 +50,11 @@ class Question:
         """From when on it is asked."""
         return self.ends + GRACE + (SETTLES if self.is_last else timedelta())
 
+    def may_pass_until(self, now: datetime) -> datetime:
+        """Up to where windows are due, from this one on, which is: so far an answer may say that there is nothing. At most seven days."""
+        further = min(now - self.due_at, _MOST_PASSED - self.rule.window) // self.rule.window
+        return self.ends + further * self.rule.window
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -66,8 +73,9 @@ class LogQuestions:
         self._clock = clock
         self._rules = rules
 
-    def take(self) -> Question | None:
-        """The question that is due for longest, leased to the caller. None while this process does not have the rules in force."""
+    def take(self) -> tuple[Question, datetime] | None:
+        """The question that is due for longest, leased to the caller, and up to where windows may be passed over with it. None while this
+        process does not have the rules in force."""
         rules = self._rules.matcher.rules
         in_force = self._rules.in_force()
         if in_force is None or in_force.digest != rules.digest:
@@ -88,7 +96,7 @@ class LogQuestions:
             ]
             for question in sorted(due, key=lambda one: one.due_at):
                 if store.take(tx, question.rule.id, now, _LEASE):
-                    return question
+                    return question, question.may_pass_until(now)
         return None
 
     def watch(self) -> bool:
@@ -135,10 +143,10 @@ def questions(rule: LogRule, version: str, progress: Progress) -> Sequence[Quest
     return first, Question(rule, version, rule.window_of(progress.settled_until), is_last=True)
 
 
-def moved(question: Question) -> dict[str, datetime]:
-    """How far the rule is once the question is answered, by column."""
+def moved(question: Question, until: datetime) -> dict[str, datetime]:
+    """How far the rule is once windows are answered from the question's up to an instant, by column."""
     if question.is_last:
-        return {"settled_until": question.ends}
+        return {"settled_until": until}
     if question.rule.action is Action.OBSERVE:
-        return {"looked_until": question.ends, "settled_until": question.ends}
-    return {"looked_until": question.ends}
+        return {"looked_until": until, "settled_until": until}
+    return {"looked_until": until}

@@ -1,13 +1,14 @@
 """kept.safety_review.v1.EvaluationService."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 import grpc
 
 from kept.safety_review.v1 import evaluation_pb2, evaluation_pb2_grpc
 from services.safety_review.evaluation.evaluating import CategoryFigures, Evaluations, VersionFigures
 from services.safety_review.evaluation.figures import Share
-from services.safety_review.evaluation.sets import EvaluationSets, Offered
+from services.safety_review.evaluation.sets import EvaluationSets
 from services.safety_review.store.evaluation import EvaluationSet
 from shared import pages
 from shared.errors import invalid
@@ -32,7 +33,7 @@ class EvaluationServicer(evaluation_pb2_grpc.EvaluationServiceServicer):
             caller_of(context).person_id,
             first.set.request_id,
             first.set.term.ToTimedelta(),
-            _offered(first, request_iterator),
+            _grants(first, request_iterator),
         )
         return evaluation_pb2.BuildSetResponse(manifest=_manifest(made))
 
@@ -75,19 +76,15 @@ class EvaluationServicer(evaluation_pb2_grpc.EvaluationServiceServicer):
         return evaluation_pb2.DeleteSetResponse(manifest=_manifest(ended))
 
 
-def _offered(
+def _grants(
     first: evaluation_pb2.BuildSetRequest, rest: Iterator[evaluation_pb2.BuildSetRequest]
-) -> Iterator[Offered]:
-    yield from _records(first)
-    for message in rest:
-        if message.HasField("set"):
+) -> Iterator[str]:
+    for message in chain((first,), rest):
+        if message is not first and message.HasField("set"):
             raise invalid("set", "is in another message than the first")
-        yield from _records(message)
-
-
-def _records(message: evaluation_pb2.BuildSetRequest) -> Iterator[Offered]:
-    for record in message.records:
-        yield Offered(record.case_id, record.record_id, record.content)
+        if message.records:
+            raise invalid("records", "are not handed in: name grants, and logging reads them")
+        yield from message.grant_ids
 
 
 def _manifest(one: EvaluationSet) -> evaluation_pb2.SetManifest:

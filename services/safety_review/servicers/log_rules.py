@@ -30,7 +30,11 @@ class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
         taken = self._questions.take()
         if taken is None:
             return log_rules_pb2.TakeLogQuestionResponse()
-        return log_rules_pb2.TakeLogQuestionResponse(question=_question(taken))
+        question, may_pass_until = taken
+        message = _question(question)
+        if may_pass_until > question.ends:
+            message.may_pass_until.FromDatetime(may_pass_until)
+        return log_rules_pb2.TakeLogQuestionResponse(question=message)
 
     def AnswerLogQuestion(
         self, request: log_rules_pb2.AnswerLogQuestionRequest, context: grpc.ServicerContext
@@ -40,7 +44,7 @@ class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
         self._findings.answer(
             asked.rule_id,
             asked.rules_version,
-            _instant(getattr(asked, "from")),
+            _instant(getattr(asked, "from"), "question.from"),
             [
                 Over(
                     one.organization_id,
@@ -52,6 +56,9 @@ class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
             ],
             is_last=asked.last,
             done=request.done,
+            nothing_until=_instant(request.nothing_until, "nothing_until")
+            if request.HasField("nothing_until")
+            else None,
         )
         return log_rules_pb2.AnswerLogQuestionResponse()
 
@@ -63,11 +70,11 @@ class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
         return log_rules_pb2.ListLogRulesResponse(rules=map(_rule, found), next_page_token=token)
 
 
-def _instant(timestamp: Timestamp) -> datetime:
+def _instant(timestamp: Timestamp, name: str) -> datetime:
     try:
         return timestamp.ToDatetime(UTC)
     except (ValueError, OverflowError):
-        raise invalid("question.from", "is not a time") from None
+        raise invalid(name, "is not a time") from None
 
 
 def _measure(measure: Measure) -> "log_rules_pb2.LogMeasure.ValueType":

@@ -103,7 +103,8 @@ _TOTALS: Final = text("""
     SELECT decided.*,
         (SELECT count(*) FROM cases WHERE appealed_at >= :since AND appealed_at < :until) AS appeals,
         (SELECT count(*) FROM cases WHERE opened_at >= :since AND opened_at < :until AND opened_by <> '') AS opened_by_people,
-        (SELECT count(*) FROM cases WHERE state <= 3 AND opened_at < :until) AS waiting,
+        (SELECT count(*) FROM cases WHERE state <= 3 AND coalesce(begun_at, opened_at) < :until)
+            + (SELECT count(*) FROM decisions WHERE begun_at < :until AND decided_at >= :until) AS waiting,
         (SELECT count(DISTINCT person_id) FROM claims WHERE claimed_at >= :since AND claimed_at < :until) AS reviewers,
         (SELECT coalesce(max(taken), 0) FROM (
             SELECT count(*) AS taken FROM claims

@@ -124,6 +124,14 @@ def test_an_unanswered_change_names_its_request_id(
             "What is wrong with the token: EXPIRED. Sign in again with `kept login`; if that does not help, `kept doctor` shows "
             "clock and certificate faults.",
         ),
+        (
+            KeptError(
+                "RULES_REFUSED",
+                "x",
+                metadata={"where": "rule 1. {problem}", "problem": "'(a{1000}){10}' is too large"},
+            ),
+            "Mend the rules at rule 1. {problem}: '(a{1000}){10}' is too large. Try the file with `kept detectors test --draft FILE`.",
+        ),
         (KeptError("SOMETHING_NEW", "x"), ""),
     ],
 )

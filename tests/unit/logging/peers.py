@@ -97,6 +97,8 @@ class Peers(
         self.without_held = False
         self.budget = 1000
         self.opened: set[bytes] = set()
+        self.opened_by: list[authz_pb2.OpenRecordsRequest] = []
+        self.asked_for: list[tuple[str, str]] = []
         self.entries: list[str] = []
         self.ended: list[str] = []
         self.screened: list[bytes] = []
@@ -243,6 +245,19 @@ class Peers(
         answer.expires_at.FromDatetime(self.expires_at)
         return answer
 
+    def AuthorizePermission(
+        self, request: authz_pb2.AuthorizePermissionRequest, context: grpc.ServicerContext
+    ) -> authz_pb2.AuthorizePermissionResponse:
+        self._called("AuthorizePermission")
+        self.asked_for.append((request.grant_id, request.person_id))
+        if self.denial is not None:
+            raise self.denial
+        if request.grant_id != GRANT:
+            raise KeptError(Reason.REASON_GRANT_REQUIRED, "no grant")
+        answer = authz_pb2.AuthorizePermissionResponse(scope=self.scope, remaining=self.budget)
+        answer.expires_at.FromDatetime(self.expires_at)
+        return answer
+
     def OpenRecords(
         self, request: authz_pb2.OpenRecordsRequest, context: grpc.ServicerContext
     ) -> authz_pb2.OpenRecordsResponse:
@@ -253,6 +268,7 @@ class Peers(
             raise KeptError(Reason.REASON_OUTSIDE_SCOPE, "outside")
         if len(self.opened | ids) > self.budget:
             raise KeptError(Reason.REASON_BUDGET_EXHAUSTED, "budget")
+        self.opened_by.append(request)
         self.opened |= ids
         self.entries += [str(uuid.UUID(bytes=one)) for one in sorted(ids)]
         sealed = {one.data_key_id: one for one in request.data_keys}

@@ -65,6 +65,14 @@ def test_what_the_grant_does_not_cover_is_left_out_and_counted(world: World) -> 
     assert [(one.screened, one.left_out, one.done) for one in world.peers.reports] == [(4, 1, True)]
 
 
+def test_what_a_detector_did_not_screen_is_not_counted_as_screened(world: World) -> None:
+    screened_before(world, world.interaction(), world.interaction())
+    ask(world)
+    world.peers.verdict = screening_pb2.VERDICT_INCOMPLETE
+    work(world)
+    assert [(one.screened, one.left_out, one.done) for one in world.peers.reports] == [(0, 2, True)]
+
+
 def test_a_grant_that_has_ended_ends_it_with_the_reason(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

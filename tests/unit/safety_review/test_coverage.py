@@ -18,8 +18,11 @@ PLACES = {
         "prompt": [{"parts": [{"data": CANARY.encode(), "media_type": "text/plain; charset=utf-16"}]}]
     },
     "prompt[].parts[].data, no media type": {"prompt": [{"parts": [{"data": CANARY.encode()}]}]},
-    "prompt[].parts[].data, other media type": {
+    "prompt[].parts[].data, other media type, that is UTF-8": {
         "prompt": [{"parts": [{"data": CANARY.encode(), "media_type": "image/png"}]}]
+    },
+    "prompt[].parts[].data, other media type, that is not": {
+        "prompt": [{"parts": [{"data": b"\x89" + CANARY.encode(), "media_type": "image/png"}]}]
     },
     "prompt[].parts[].media_type": {"prompt": [{"parts": [{"text": "x", "media_type": CANARY}]}]},
     "prompt[].parts[].kind": {"prompt": [{"parts": [{"text": "x", "kind": CANARY}]}]},

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from kept.safety_review.v1 import detectors_pb2
+from kept.safety_review.v1 import detectors_pb2, screening_pb2
 from kept.scorer.v1 import scorer_pb2
+from services.safety_review import external
 from shared.config import ConfigError
 from shared.errors import KeptError, Reason
 from tests.unit.safety_review.world import CANARY, World
@@ -129,6 +130,47 @@ def test_one_that_fails_again_and_again_is_left_alone_for_a_while(scored: World)
     scored.scorers["linear"] = by_word
     assert scored.screen(scored.record("good"), scored.record("bad")) == ["CLEAN", "FLAGGED"]
     assert listed(scored).asked
+
+
+def test_texts_of_any_size_make_no_detector_look_as_if_it_failed(
+    scored: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one customer could have it left alone for all."""
+    monkeypatch.setattr(external, "_MOST_BYTES", 1_000)
+    sizes: list[int] = []
+
+    def answer(request: scorer_pb2.ScoreRequest) -> scorer_pb2.ScoreResponse:
+        sizes.append(request.ByteSize())
+        return by_word(request)
+
+    scored.scorers["linear"] = answer
+    batch = ["good", "x" * 1_001, "bad", "y" * 700, "bad " + "z" * 700, "w" * 5_000, "good"]
+    (said,) = scored.answers([scored.record(text) for text in batch])
+    words = [("CLEAN", []), ("INCOMPLETE", ["linear"]), ("FLAGGED", [])]
+    clean, incomplete, flagged = words
+    assert [
+        (screening_pb2.Verdict.Name(one.verdict).removeprefix("VERDICT_"), list(one.not_screened_by))
+        for one in said.records
+    ] == [clean, incomplete, flagged, clean, flagged, incomplete, clean]
+    assert max(sizes) < 1_100
+    assert len(sizes) > 1
+    assert (dict(listed(scored).reasons), listed(scored).asked) == ({"too_large": 2}, True)
+    for _ in range(8):
+        scored.screen(scored.record("x" * 1_001))
+    assert scored.screen(scored.record("bad")) == ["FLAGGED"]
+
+
+def test_all_calls_about_a_batch_have_one_deadline(scored: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(external, "_MOST_BYTES", 100)
+
+    def answer(request: scorer_pb2.ScoreRequest) -> scorer_pb2.ScoreResponse:
+        scored.clock.advance(timedelta(seconds=1.5))
+        return by_word(request)
+
+    scored.scorers["linear"] = answer
+    (said,) = scored.answers([scored.record(letter * 90) for letter in "abc"])
+    assert [len(one.not_screened_by) for one in said.records] == [0, 0, 1], "two seconds for all of it"
+    assert dict(listed(scored).reasons) == {"late": 1}
 
 
 def test_the_worst_of_what_flags_decides_the_case(url: str) -> None:

@@ -384,3 +384,69 @@ def test_a_rule_that_cannot_be_used_is_refused_by_name(
 
 def test_the_shipped_file_has_some() -> None:
     assert len({rule.id for rule in load_rules().log_rules}) >= 3
+
+
+# --- windows in which there was nothing
+
+
+def passed(world: World, question: log_rules_pb2.LogQuestion, until: datetime, **more: Any) -> None:
+    request = log_rules_pb2.AnswerLogQuestionRequest(question=question, **{"done": True, **more})
+    request.nothing_until.FromDatetime(until)
+    world.peer("logging").log_rules.AnswerLogQuestion(request)
+
+
+def test_windows_that_are_due_are_passed_over_together_and_those_after_are_asked(made: World) -> None:
+    begun = begins(first(made))
+    made.clock.advance(5 * WINDOW)
+    question = asked(made)
+    latest = question.may_pass_until.ToDatetime(UTC)
+    assert latest == begun + 6 * WINDOW
+    passed(made, question, begun + 4 * WINDOW)
+    again = asked(made)
+    assert begins(again) == begun + 4 * WINDOW
+    passed(made, again, latest)
+    assert not take(made).HasField("question")
+    assert listed(made).looked_until.ToDatetime(UTC) == latest
+    passed(made, question, begun + 3 * WINDOW)  # said again, and past
+    assert listed(made).looked_until.ToDatetime(UTC) == latest
+
+
+def test_no_more_than_a_week_is_passed_over(made: World) -> None:
+    begun = begins(first(made))
+    made.clock.advance(30 * DAY)
+    assert asked(made).may_pass_until.ToDatetime(UTC) == begun + 7 * DAY
+
+
+def test_one_window_that_is_due_is_not_passed_over(made: World) -> None:
+    assert not first(made).HasField("may_pass_until")
+
+
+def test_what_was_passed_over_is_looked_at_for_the_last_time_all_the_same(made: World) -> None:
+    question = first(made)
+    made.clock.advance(DAY)
+    question = asked(made)
+    passed(made, question, question.may_pass_until.ToDatetime(UTC))
+    late = asked(made)
+    assert (late.last, begins(late)) == (True, begins(question))
+    answer(made, late, over(late))
+    assert len(made.cases()) == 1
+
+
+@pytest.mark.parametrize("windows", [0, -1, 0.5, 7, 400])
+def test_only_the_end_of_a_window_that_is_due_is_taken(made: World, windows: float) -> None:
+    first(made)
+    made.clock.advance(5 * WINDOW)
+    question = asked(made)
+    with refused(Reason.REASON_INVALID_ARGUMENT):
+        passed(made, question, begins(question) + windows * WINDOW)
+    assert listed(made).looked_until.ToDatetime(UTC) == begins(question)
+
+
+def test_who_is_named_was_not_nothing(made: World) -> None:
+    first(made)
+    made.clock.advance(5 * WINDOW)
+    question = asked(made)
+    for more in ({"over": [over(question)]}, {"done": False}):
+        with refused(Reason.REASON_INVALID_ARGUMENT):
+            passed(made, question, begins(question) + 2 * WINDOW, **more)
+    assert made.cases() == []

@@ -60,11 +60,27 @@ def test_what_became_of_cases(world: World) -> None:
     assert (report.decided, report.decided_late, report.appeals, report.overturned) == (3, 1, 1, 1)
     assert report.median_time_to_decision.ToTimedelta() == timedelta(hours=2)
     assert report.p90_time_to_decision.ToTimedelta() == timedelta(hours=50)
-    assert (report.waiting, report.reviewers, report.most_cases_a_day) == (2, 2, 1)
+    assert (report.waiting, report.reviewers, report.most_cases_a_day) == (2, 3, 1)
     assert [(one.category, one.upheld, one.dismissed) for one in report.versions] == [
         ("fraud", 0, 1),
         ("test", 0, 1),
     ]
+
+
+def test_what_waited_at_the_end_of_a_month_is_counted_whatever_became_of_it(world: World) -> None:
+    world.screen(world.record(CANARY, ACME), world.record(CANARY, BETA))
+    (mine,) = (case.case_id for case in world.cases() if case.organization_id == ACME)
+    world.uphold(mine)
+    assert _report(world).waiting == 1
+    world.clock.advance(timedelta(days=29))  # in March still
+    world.appeal(mine)
+    assert _report(world).waiting == 2
+    world.clock.advance(timedelta(days=3))
+    assert (_report(world).waiting, _report(world, "2026-04").waiting) == (2, 2)
+    for case in world.cases(cases_pb2.CASE_STATE_OPEN):
+        world.claim(case.case_id, 3)
+        world.decide(case.case_id, cases_pb2.DECISION_NO_VIOLATION, who=3)
+    assert (_report(world).waiting, _report(world, "2026-04").waiting) == (2, 0)
 
 
 def test_a_month_that_has_not_begun_is_refused(world: World) -> None:

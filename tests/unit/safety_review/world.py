@@ -18,7 +18,7 @@ from kept.access_control.v1 import (
     evaluation_keys_pb2_grpc,
 )
 from kept.errors.v1 import reasons_pb2
-from kept.logging.v1 import interactions_pb2
+from kept.logging.v1 import evaluation_texts_pb2, evaluation_texts_pb2_grpc, interactions_pb2
 from kept.options.v1 import roles_pb2
 from kept.retention.v1 import holds_pb2, holds_pb2_grpc
 from kept.safety_review.v1 import (
@@ -107,9 +107,11 @@ class Peers(
     holds_pb2_grpc.HoldServiceServicer,
     evaluation_keys_pb2_grpc.EvaluationKeyServiceServicer,
     identifiers_pb2_grpc.IdentifierServiceServicer,
+    evaluation_texts_pb2_grpc.EvaluationTextServiceServicer,
 ):
     """What access control and retention were told. A person's token is the person's id. `refuse` fails calls of holds and cases,
-    `refuse_hold` those of holds alone."""
+    `refuse_hold` those of holds alone.
+    `masked`: by grant, who asked for it and what logging gives under it. `meanwhile`: happens before a set's key is made."""
 
     entries: list[audit_pb2.AuditEntry] = field(default_factory=list)
     holds: list[holds_pb2.PlaceHoldRequest | holds_pb2.ReleaseHoldRequest] = field(default_factory=list)
@@ -119,7 +121,9 @@ class Peers(
     affiliations: dict[str, list[str]] = field(default_factory=dict)
     roles: dict[str, "roles_pb2.StaffRole.ValueType"] = field(default_factory=dict)
     members: dict[str, str] = field(default_factory=dict)
+    masked: dict[str, tuple[str, list[evaluation_texts_pb2.ReadMaskedResponse]]] = field(default_factory=dict)
     keys: dict[str, bytes] = field(default_factory=dict)
+    meanwhile: Callable[[], object] | None = None
     opened_for: list[str] = field(default_factory=list)
     named: identifiers_pb2.ListIdentifiersResponse = field(
         default_factory=identifiers_pb2.ListIdentifiersResponse
@@ -179,6 +183,8 @@ class Peers(
     def MakeEvaluationKey(
         self, request: evaluation_keys_pb2.MakeEvaluationKeyRequest, context: Any
     ) -> evaluation_keys_pb2.MakeEvaluationKeyResponse:
+        if self.meanwhile is not None:
+            self.meanwhile()
         key = self.keys.setdefault(request.set_id, entropy(32))
         return evaluation_keys_pb2.MakeEvaluationKeyResponse(key=key)
 
@@ -203,6 +209,14 @@ class Peers(
     ) -> identifiers_pb2.ListIdentifiersResponse:
         return self.named
 
+    def ReadMasked(
+        self, request: evaluation_texts_pb2.ReadMaskedRequest, context: Any
+    ) -> Iterator[evaluation_texts_pb2.ReadMaskedResponse]:
+        asked_by, answers = self.masked.get(request.grant_id, ("", []))
+        if asked_by != request.person_id:
+            raise KeptError(Reason.REASON_GRANT_REQUIRED, "This needs a grant of your own.")
+        yield from answers
+
     def register(self, registrar: Registrar) -> None:
         """Adds all of them to a server."""
         server = cast(grpc.Server, registrar)
@@ -211,6 +225,7 @@ class Peers(
         holds_pb2_grpc.add_HoldServiceServicer_to_server(self, server)
         evaluation_keys_pb2_grpc.add_EvaluationKeyServiceServicer_to_server(self, server)
         identifiers_pb2_grpc.add_IdentifierServiceServicer_to_server(self, server)
+        evaluation_texts_pb2_grpc.add_EvaluationTextServiceServicer_to_server(self, server)
 
 
 @dataclass
@@ -272,7 +287,7 @@ class World:
         myself = Caller(CallerKind.SERVICE, name="safety_review")
 
         def connect(name: str) -> grpc.Channel:
-            if name in ("access_control", "retention", "settings"):
+            if name in ("access_control", "logging", "retention", "settings"):
                 return played.channel(myself, name)
             scorer = Scorers(self.scorers, name)
             return InProcess(Service(scorer.register, (), _Nobody())).channel(myself, name)

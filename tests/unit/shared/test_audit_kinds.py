@@ -153,6 +153,7 @@ CHANGES: Final = {
         # Reads of content: decided on and written down by access control before anything leaves.
         "logging.ReadService/ListInteractions": "access.authorized access.denied records.opened",
         "logging.ReadService/ReadInteractions": "access.authorized access.denied records.opened",
+        "logging.EvaluationTextService/ReadMasked": "access.authorized access.denied records.opened",
         "logging.LifecycleService/DropExpired": "partition.dropped rows.kept rows.removed",
         "logging.LifecycleService/HoldRecords": "rows.held",
         "logging.LifecycleService/HoldMatching": "rows.held",
@@ -164,6 +165,7 @@ CHANGES: Final = {
         "access_control.AuditService/RevokeSigningKey": "signing_key.revocation_ordered signing_key.revoked",
         "access_control.AuthzService/Check": "method.allowed method.denied",
         "access_control.AuthzService/Authorize": "access.authorized access.denied",
+        "access_control.AuthzService/AuthorizePermission": "access.authorized access.denied",
         "access_control.AuthzService/OpenRecords": "records.opened access.denied",
         "access_control.AuthzService/AuthorizeScreening": "records.screened access.denied",
         "access_control.AuthzService/OpenCase": "case.known",

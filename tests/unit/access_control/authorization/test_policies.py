@@ -137,6 +137,7 @@ def test_what_the_service_makes_of_its_own_fits_the_schema(policies: PolicySet) 
         (member, "ApproveGrant", grant(power=roles_pb2.POWER_LEGAL), {}),
         (engineer, "ReadRecords", glass, {**moment, "detail": 2, "case_admits": True}),
         (logging, "RescreenRecords", grant(), moment),
+        (logging, "EvaluateRecords", grant(), {**moment, "detail": 2, "case_upheld": True}),
         (logging, "ScreenRecords", organization_entity(ORG), {}),
         (logging, "OpenUnscreened", organization_entity(ORG), {"age": 1}),
     ]

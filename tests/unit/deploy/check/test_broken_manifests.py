@@ -404,10 +404,10 @@ NETWORK: list[Case] = [
         "people → settings port 0",
     ),
     (
-        f"{CONFIG}/safety_review.toml",
+        f"{CONFIG}/settings.toml",
         "[peers]",
         '[peers]\nlogging = "logging.kept.svc.cluster.local:8443"',
-        f"{BASE}/safety-review.yaml",
+        f"{BASE}/settings.yaml",
         "peers.logging",
         "none that it may call",
     ),

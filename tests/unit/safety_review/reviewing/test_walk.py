@@ -137,6 +137,30 @@ def test_a_reviewers_day_has_an_end(url: str) -> None:
     world.close()
 
 
+def test_who_confirms_reads_as_well_and_has_no_longer_a_day(url: str) -> None:
+    world = World(url, cases_a_day=2)
+    for letter in "abc":
+        world.screen(world.record(CANARY, "org_" + letter * 26))
+    first, second, third = (case.case_id for case in world.cases())
+    for case_id, who in ((first, 1), (second, 1), (third, 3)):
+        world.claim(case_id, who)
+        world.decide(case_id, who=who)
+    world.confirm(first, confirm=False)
+    world.decide(first)
+    world.confirm(first)  # the same case, the same round: once
+    world.confirm(second)
+    with refused(Reason.REASON_REVIEW_BUDGET_EXHAUSTED):
+        world.confirm(third)
+    with refused(Reason.REASON_REVIEW_BUDGET_EXHAUSTED):
+        world.confirm(third, confirm=False)
+    assert [case.case_id for case in world.cases(cases_pb2.CASE_STATE_DECIDED)] == [third], (
+        "nothing was changed"
+    )
+    world.clock.advance(timedelta(days=1))
+    world.confirm(third)
+    world.close()
+
+
 def test_what_is_referred_is_for_legal_staff(world: World, case_id: str) -> None:
     world.peers.roles[person(8)] = world.peers.roles[person(9)] = roles_pb2.STAFF_ROLE_LEGAL
     listed = cases_pb2.ListCasesRequest()
