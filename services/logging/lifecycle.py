@@ -63,14 +63,14 @@ class Going:
         """Whether the partition goes."""
         return not self.only and not self.partition_stays
 
-    def takes(self, count: DayCount) -> bool:
+    def takes(self, lot: str, day: date) -> bool:
         """Whether a lot's rows of a day go."""
-        own = self.applications.get(count.lot)
+        own, (organization_id, _) = self.applications.get(lot), parts_of(lot)
         if own is not None:
-            return own >= count.day
+            return own >= day
         if self.is_whole:
-            return count.organization_id not in self.keep
-        return count.organization_id in self.only
+            return organization_id not in self.keep
+        return organization_id in self.only
 
 
 _EVERYTHING: Final = Going()
@@ -224,7 +224,7 @@ class Lifecycle:
             before = store.removed(tx, run_id, day)
             if before is not None:
                 return before
-            going = [count for count in store.counts_of_day(tx, day) if what.takes(count)]
+            going = [count for count in store.counts_of_day(tx, day) if what.takes(count.lot, day)]
             self._require_due(day, going)
             is_whole = what.is_whole and not store.is_dropped(tx, day)
         if is_whole:
@@ -282,7 +282,7 @@ class Lifecycle:
             stripes.close_day(tx, day, self._clock.now())
         with self._database.transaction() as tx:
             stripes.wait_for_writers(tx)
-            staying = [count for count in store.counts_of_day(tx, day) if not what.takes(count)]
+            staying = [count for count in store.counts_of_day(tx, day) if not what.takes(count.lot, day)]
         for count in staying:
             self._keep(run_id, count)
         for remaining in reversed(range(_DROP_TRIES)):
@@ -322,9 +322,10 @@ class Lifecycle:
                 return
             # Again, behind the fence: what is counted now is all there will ever be.
             counts = store.counts_of_day(tx, day)
-            self._require_due(day, [count for count in counts if what.takes(count)])
+            self._require_due(day, [count for count in counts if what.takes(count.lot, day)])
             now = self._clock.now()
-            kept = {count.lot for count in counts if not what.takes(count)}
+            # Those too whose rows all went with their end users: their keys are still to be destroyed.
+            kept = {lot for lot in store.lots_of_day(tx, day) if not what.takes(lot, day)}
             self._audit_taken(tx, run_id, day, store.drop_day(tx, day, run_id, now, kept), now)
 
     def _require_due(self, day: date, counts: Sequence[DayCount]) -> None:

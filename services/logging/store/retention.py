@@ -215,6 +215,12 @@ def release(tx: Connection, hold_id: str, organization_id: str) -> int:
 _ANY_ROWS: Final = func.sum(stored_counts.c.records) > 0
 
 
+def lots_of_day(tx: Connection, day: date) -> set[str]:
+    """The lots (shared.terms) that have rows of a day, or had some."""
+    asked = select(stored_counts.c.organization_id, stored_counts.c.application)
+    return {lot_of(*row) for row in tx.execute(asked.where(stored_counts.c.day == day).distinct())}
+
+
 def counts_of_day(tx: Connection, day: date) -> list[DayCount]:
     """What the day's partition holds, by lot."""
     return _counts(tx, stored_counts.c.day == day, limit=None)

@@ -205,6 +205,19 @@ def test_an_erased_end_users_rows_are_counted_off_their_lots(world: World) -> No
     assert readable(world) == ["hello"]
 
 
+def test_a_day_that_is_kept_and_empty_is_still_named_for_its_key(world: World) -> None:
+    world.peers.set_rule(LOT, days=40)
+    world.refresh()
+    gone = own(world, "gone")
+    gone.end_user = "a-pseudonym"
+    world.record(gone, world.interaction())
+    erase_subject(world)
+    world.travel(timedelta(days=29, hours=10))
+    before = (DAY - timedelta(days=1)).isoformat()
+    assert drop(world, RUNS[0], through=before, stays=False) == (1, 0)
+    assert stored(world) == [(ORG, OWN, 0, 0, 0)]
+
+
 @pytest.mark.parametrize("days", [5, 40])
 def test_what_went_of_one_application_is_gone_in_a_restored_database_too(
     world: World, back_up: Restore, days: int
