@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 import grpc
 
-from shared.config import Tls
+from shared.config import ConfigError, Tls
 from shared.errors import from_rpc_error
 from shared.telemetry import CERTIFICATE_EXPIRES
 from shared.tracing import outgoing
@@ -39,7 +39,8 @@ _SERVICE_CONFIG: Final = json.dumps(
                     "initialBackoff": "0.05s",
                     "maxBackoff": "0.5s",
                     "backoffMultiplier": 3,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    # CANCELLED is what a server that stops says of calls that it has just taken.
+                    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                 },
             }
         ],
@@ -170,8 +171,9 @@ class Channels:
         self._made: dict[str, tuple[tuple[int, ...], grpc.Channel]] = {}
 
     def connect(self, service: str) -> grpc.Channel:
-        """The channel to a service. Raises KeyError for a service that no address is configured for."""
-        self._peers[service]
+        """The channel to a service. Raises ConfigError for a service that no address is configured for."""
+        if service not in self._peers:
+            raise ConfigError(f"peers.{service}: has to be set: host:port of its mTLS port, by its name")
         return TypedCalls(service, lambda: self._current(service))
 
     def _current(self, service: str) -> grpc.Channel:

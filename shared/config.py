@@ -2,17 +2,34 @@
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from shared.config_reference import explain
+
 C = TypeVar("C", bound="ServiceConfig")
+
+# Every setting there is, as `make deploy-check` holds.
+REFERENCE: Final = "docs/operations/configuration.md"
+_DOOR: Final = r"^.+:\d+$"
+_PEERS: Final = r"^[^,]+:\d+(,[^,]+:\d+)*$"
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. The text names each setting, what is wrong and what is allowed."""
+    """The configuration cannot be used. The text names each setting, what is wrong and what is allowed; documented: the page that says
+    more."""
+
+    def __init__(self, text: str, documented: str = REFERENCE) -> None:
+        super().__init__(text)
+        self.documented = documented
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}{chr(10) if chr(10) in text else '; '}documented in {self.documented}"
 
 
 class _Strict(BaseModel):
@@ -22,9 +39,9 @@ class _Strict(BaseModel):
 class Tls(_Strict):
     """Where certificate, key and the authority's certificate lie (PEM). Read again when they change."""
 
-    certificate: Path
-    key: Path
-    authority: Path
+    certificate: Path = Field(description="the service's certificate, with its SPIFFE id")
+    key: Path = Field(description="its private key")
+    authority: Path = Field(description="who signs the certificates of services")
 
 
 class Issuer(_Strict):
@@ -32,7 +49,10 @@ class Issuer(_Strict):
 
     kind: Literal["workforce", "customer"] = Field(description="whose people it signs for")
     issuer: str = Field(description="the exact `iss` of its tokens")
-    jwks_url: str = Field(description="where its public keys are; https, or http on loopback")
+    jwks_url: str = Field(
+        pattern=r"^(https://[!-~]+|http://(127\.0\.0\.1|localhost):[!-~]+)$",
+        description="where its public keys are; https, or http on loopback",
+    )
     algorithms: tuple[Literal["ES256", "ES384", "EdDSA", "PS256", "RS256"], ...] = Field(
         default=("ES256",), min_length=1, description="signature algorithms that are taken"
     )
@@ -58,12 +78,10 @@ class ServiceConfig(_Strict):
         description="`local` allows what must never run elsewhere"
     )
     trust_domain: str = Field(pattern=r"^[a-z0-9.-]{1,200}$", description="the SPIFFE trust domain")
-    services_address: str = Field(pattern=r"^.+:\d+$", description="host:port for services, by mTLS")
-    people_address: str = Field(pattern=r"^.+:\d+$", description="host:port for people, by TLS and token")
-    health_address: str = Field(
-        pattern=r"^.+:\d+$", description="host:port of plaintext health, and nothing else"
-    )
-    metrics_address: str = Field(pattern=r"^.+:\d+$", description="host:port of Prometheus metrics")
+    services_address: str = Field(pattern=_DOOR, description="host:port for services, by mTLS")
+    people_address: str = Field(pattern=_DOOR, description="host:port for people, by TLS and token")
+    health_address: str = Field(pattern=_DOOR, description="host:port of plaintext health, and nothing else")
+    metrics_address: str = Field(pattern=_DOOR, description="host:port of Prometheus metrics")
     database_url: SecretStr = Field(description="postgresql+psycopg://role:password@host:port/database")
     database_password_file: Path | None = Field(
         default=None,
@@ -71,8 +89,8 @@ class ServiceConfig(_Strict):
     )
     database_pool: int = Field(default=12, ge=2, le=200, description="connections at most")
     migrate_at_start: bool = Field(default=False, description="migrate the schema before serving")
-    tls: Tls
-    peers: dict[str, str] = Field(
+    tls: Tls = Field(description="the identity that peers see; read again when its files change")
+    peers: dict[str, Annotated[str, Field(pattern=_PEERS)]] = Field(
         default_factory=dict,
         description="host:port of the other services' mTLS ports, by name; numeric ones of several replicas with commas between",
     )
@@ -90,7 +108,9 @@ class ServiceConfig(_Strict):
         default=25.0, ge=0, le=300, description="calls in progress may take this long to end"
     )
     traces: Traces | None = Field(default=None, description="where traces go; without it there are none")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="what is logged, and what is worse"
+    )
 
     @model_validator(mode="after")
     def _one_password(self) -> "ServiceConfig":
@@ -119,15 +139,16 @@ def load(config_class: type[C], service: str, path: Path) -> C:
     for variable, text in sorted(os.environ.items()):
         if variable.startswith(prefix):
             _lay_over(values, variable.removeprefix(prefix).lower().split("__"), text, variable)
+    return checked(config_class, service, values, path)
+
+
+def checked(config_class: type[C], service: str, values: Mapping[str, Any], path: Path) -> C:
+    """The configuration that these values make, read from `path`. Raises ConfigError."""
     try:
         return config_class.model_validate(values)
     except ValidationError as error:
         lines = [f"{path}: the {service} service cannot be configured so:"]
-        for problem in error.errors(include_input=False, include_url=False):
-            name = ".".join(str(part) for part in problem["loc"]) or "(all)"
-            field = config_class.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
-            meaning = f" - {field.description}" if field is not None and field.description else ""
-            lines.append(f"  {name}: {problem['msg']}{meaning}")
+        lines += [f"  {line}" for line in explain(config_class, error)]
         raise ConfigError("\n".join(lines)) from error
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import exc as sql_errors
 from shared.config import ConfigError, ServiceConfig
 from shared.driver import prepare, together
 from shared.errors import KeptError, Reason
+from shared.preconditions import require_database
 
 # One advisory lock for migrations, so that replicas that start together migrate once.
 _MIGRATION_LOCK: Final = 7_300_000_001
@@ -89,7 +90,9 @@ class Database:
 
     @classmethod
     def configured(cls, config: ServiceConfig, *, pool: int | None = None) -> Self:
-        """The database that a service is configured with. pool: in the place of the configured one."""
+        """The database that a service is configured with. pool: in the place of the configured one. Raises ConfigError where none is
+        named, or the password's file is not there."""
+        require_database(config)
         return cls(
             config.database_url.get_secret_value(),
             pool=pool or config.database_pool,
@@ -269,7 +272,8 @@ def require_schema(database: Database, migrations: Path) -> None:
     if found < newest:
         raise ConfigError(
             f"the database's schema is at revision {found or 'none'}, and this version needs {newest} or newer: "
-            "run it with --migrate first; docs/operations/upgrade.md"
+            "run it with --migrate first",
+            "docs/operations/upgrade.md",
         )
 
 

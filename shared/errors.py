@@ -78,6 +78,11 @@ def peer_unavailable(service: str) -> KeptError:
     )
 
 
+def unknown_organization() -> KeptError:
+    """There is no organization of this id; nothing was done."""
+    return KeptError(Reason.REASON_UNKNOWN_ORGANIZATION, "No organization of this id is known.")
+
+
 def not_found(kind: str) -> KeptError:
     """There is no such thing, or the caller may not know."""
     return KeptError(Reason.REASON_NOT_FOUND, f"There is no such {kind}.", metadata={"kind": kind})

@@ -24,7 +24,7 @@ from shared.channels import within
 from shared.errors import KeptError, Reason, to_status
 from shared.identity import Caller, CallerKind, RefusedToken, with_correlation
 from shared.ids import new_id
-from shared.service import CallerAuthority, Refused
+from shared.service import CallerAuthority, Gate, Refused
 from shared.telemetry import CALLS, RPC_REFUSED
 from shared.tracing import served
 
@@ -128,7 +128,7 @@ class Pipeline(_Interceptor):
         authority: CallerAuthority,
         long_streams: StreamPool | None = None,
         refused: Refused | None = None,
-        gate: Callable[[], None] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._gate = gate
         self._identify = identify
@@ -253,7 +253,7 @@ class Pipeline(_Interceptor):
         caller = with_correlation(identified, correlation_id)
         require_kind(caller, method)
         if self._gate is not None:
-            self._gate()
+            self._gate.require()
         if caller.kind is CallerKind.GATEWAY and not is_public(method):
             caller = self._authority.authorize_gateway(caller, method)
         elif caller.kind in (CallerKind.STAFF, CallerKind.CUSTOMER) and not is_public(method):

@@ -157,6 +157,14 @@ class Replica(Generic[P]):
                 current = policy
         return current
 
+    def is_known(self, subject: str) -> bool:
+        """Whether there is a subject of this name, now or soon. Nothing that was told is taken back, so True needs no lease. Raises
+        LEASE_LAPSED where it may be that nobody has told us yet."""
+        if subject in self._table:
+            return True
+        self.require_lease()
+        return subject in self._table  # what came in between
+
     def subjects(self) -> list[str]:
         """All subjects that are known."""
         return sorted(self._table)

@@ -34,6 +34,7 @@ from shared.errors import KeptError
 from shared.identity import BearerIdentity, CertificateIdentity, TokenVerifier
 from shared.jobs import JobRunner
 from shared.pipeline import Identify, Pipeline, StreamPool
+from shared.preconditions import listening, require_usable
 from shared.service import Connect, Service
 from shared.telemetry import SERVING, configure_logging, serve_metrics
 
@@ -87,7 +88,6 @@ def main(
             return 0
         protect_memory()
         configure_logging(name, config.log_level)
-        tracing.configure(name, config.traces)
         database = Database.configured(config)
         if options.migrate or config.migrate_at_start:
             migrate(database, migrations)
@@ -96,6 +96,8 @@ def main(
         if options.await_schema is not None:
             await_schema(database, migrations, timedelta(seconds=options.await_schema))
             return 0
+        require_usable(config, name)
+        tracing.configure(name, config.traces)
         require_schema(database, migrations)
         _serve(name, config, wire, database, migrations)
     except ConfigError as error:
@@ -158,7 +160,8 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
         ),
         _health_server(statuses, config.health_address),
     ]
-    serve_metrics(config.metrics_address)
+    with listening("metrics_address", config.metrics_address):
+        serve_metrics(config.metrics_address)
 
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -175,7 +178,7 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     _log.info("service.started")
 
     while not stopping.wait(_READINESS_INTERVAL.total_seconds() if parts[""] else 0.1):
-        for part, serving in _states(service, database, migrations).items():
+        for part, serving in states(service, database, migrations).items():
             SERVING.labels(part or "readiness").set(serving)
             if serving is not parts[part]:
                 parts[part] = serving
@@ -202,14 +205,15 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     _log.info("service.stopped")
 
 
-def _states(service: Service, database: Database, migrations: Path) -> dict[str, bool]:
-    """Health by part, as grpc.health.v1 names it. "" is readiness: what is ours alone counts, never a peer's state."""
+def states(service: Service, database: Database, migrations: Path) -> dict[str, bool]:
+    """Health by part, as grpc.health.v1 names it. "" is readiness: what is ours alone counts, never a peer's state; but a gate that has
+    not been opened yet lets nobody in."""
 
     has_database = _succeeds(lambda: schema_is_current(database, migrations))
-    states = {"": has_database, "database": has_database}
+    found = {"": has_database and (service.gate is None or service.gate.is_open()), "database": has_database}
     if service.leases:
-        states["leases"] = all(_succeeds(require) for require in service.leases)
-    return states | {part: _succeeds(is_well) for part, is_well in service.parts.items()}
+        found["leases"] = all(_succeeds(require) for require in service.leases)
+    return found | {part: _succeeds(is_well) for part, is_well in service.parts.items()}
 
 
 def _succeeds(check: Callable[[], bool | None]) -> bool:
@@ -229,7 +233,7 @@ def build(
     *,
     client_certificates: bool,
 ) -> grpc.Server:
-    """A server on one port, not started. Raises RuntimeError when the port is taken."""
+    """A server on one port, not started. Raises ConfigError when the port is taken."""
     server = grpc.server(
         ThreadPoolExecutor(config.worker_threads, thread_name_prefix="call"),
         interceptors=[Pipeline(identify, service.authority, streams, service.refused, service.gate)],
@@ -241,7 +245,9 @@ def build(
     service.register(names)
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     reflection.enable_server_reflection((*names.seen, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    server.add_secure_port(address, server_credentials(config.tls, client_certificates=client_certificates))
+    credentials = server_credentials(config.tls, client_certificates=client_certificates)
+    with listening("services_address" if client_certificates else "people_address", address):
+        server.add_secure_port(address, credentials)
     return server
 
 
@@ -250,7 +256,8 @@ def _health_server(statuses: health.HealthServicer, address: str) -> grpc.Server
         ThreadPoolExecutor(2, thread_name_prefix="health"), options=(("grpc.so_reuseport", 0),)
     )
     health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
-    server.add_insecure_port(address)
+    with listening("health_address", address):
+        server.add_insecure_port(address)
     return server
 
 

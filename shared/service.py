@@ -40,6 +40,16 @@ class CallerAuthority(Protocol):
 Refused = Callable[[Caller, str, KeptError], None]
 
 
+class Gate(Protocol):
+    """Whether anybody may be answered at all."""
+
+    def require(self) -> None:
+        """Raises a KeptError while nobody may."""
+
+    def is_open(self) -> bool:
+        """Whether everybody may, without an attempt at it."""
+
+
 @dataclass(frozen=True)
 class Service:
     """register: adds every servicer to a server. jobs: work it does by itself. authority: decides on people and gateways.
@@ -47,8 +57,8 @@ class Service:
     leases: each raises LEASE_LAPSED unless what is leased from a peer is known now. Shown to operators, and no condition of readiness:
     what needs a lapsed lease refuses by itself, and a peer's outage must not take this service away. parts: whether something else of it
     is well, by the name that health has for it; shown to operators in the same way. refused: told of a person, a method and what was wrong
-    with the request, or with a token that was signed for them (RefusedToken), before the person is. gate: raises while nothing may be
-    answered at all, whoever asks.
+    with the request, or with a token that was signed for them (RefusedToken), before the person is. gate: what nobody is answered
+    before, whoever asks. A replica whose gate is closed is not ready: in a rollout the ones before it go on until it is open.
     """
 
     register: Callable[[Registrar], None]
@@ -57,4 +67,4 @@ class Service:
     leases: Sequence[Callable[[], None]] = field(default_factory=tuple)
     parts: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
     refused: Refused | None = None
-    gate: Callable[[], None] | None = None
+    gate: Gate | None = None

@@ -27,6 +27,7 @@ from deploy.local import postgres_programs
 from deploy.local.errors import LocalStackError
 
 _INSIDE: Final = "KEPT_CHAOS_INSIDE"
+BEFORE: Final = "localhost/kept:before"
 
 
 def main() -> int:
@@ -38,12 +39,19 @@ def main() -> int:
     parser.add_argument(
         "--keep", action="store_true", help="keep the logs when it is over, in build/chaos-logs"
     )
+    parser.add_argument(
+        "--before",
+        default="",
+        metavar="IMAGE",
+        help=f"an older version's image, to upgrade from and go back to under load; {BEFORE} where there is one",
+    )
     options = parser.parse_args()
     if _INSIDE not in os.environ:
         return _again(None if options.processes else _engine())
     engine = None if os.environ[_INSIDE] == "processes" else Engine.find(BUILD)
+    before = options.before or (BEFORE if engine is not None and engine.has(BEFORE) else "")
     try:
-        report = _run(engine, options.only, options.keep)
+        report = _run(engine, before, options.only, options.keep)
     except (LocalStackError, EngineError, subprocess.CalledProcessError) as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 1
@@ -76,14 +84,16 @@ def _again(engine: Engine | None) -> int:
     return subprocess.run(command, env=os.environ | inside, check=False).returncode
 
 
-def _run(engine: Engine | None, only: str, keep: bool) -> Report:
+def _run(engine: Engine | None, before: str, only: str, keep: bool) -> Report:
     began = time.monotonic()
 
     def say(text: str) -> None:
         print(f"chaos: {time.monotonic() - began:5.0f} s  {text}", flush=True)
 
     home = default_home()
-    installation = Installation.make(home, engine, TAG)
+    installation = Installation.make(home, engine, before or TAG)
+    if not before:
+        say(f"NOT TRIED: an upgrade, for want of {BEFORE} or --before (docs/operations/chaos.md)")
     try:
         say(
             f"{REPLICAS} replicas of every service as {installation.replicas.runner.name}, in {home.relative_to(ROOT)}"
@@ -94,7 +104,7 @@ def _run(engine: Engine | None, only: str, keep: bool) -> Report:
         outcomes = []
         with Load(installation, plot) as load:
             trials = Trials(installation, load, say)
-            outcomes = [trials.run(*trial) for trial in all_trials(trials) if only in trial[0]]
+            outcomes = [trials.run(*trial) for trial in all_trials(trials, TAG, before) if only in trial[0]]
         others = [f"a caller crashed: {text}" for text in load.crashed]
         others += (
             [f"{len(load.refused)} records were refused for good: {sorted(set(load.refused))}"]

@@ -63,7 +63,9 @@ class PacketFilter:
     def __init__(self, users: Mapping[str, int], doors: Mapping[str, Sequence[str]]) -> None:
         """users: of each service's processes. doors: where each service's replicas listen for services."""
         self._users = users
-        self._doors = {service: [one.rpartition(":")[2] for one in door] for service, door in doors.items()}
+        self._doors = {
+            service: sorted({one.rpartition(":")[2] for one in door}) for service, door in doors.items()
+        }
 
     def addresses(self, caller: str, callee: str, real: Sequence[str]) -> Sequence[str]:
         """The real ones."""

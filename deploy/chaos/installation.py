@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -47,24 +47,27 @@ class Installation:
         """In an empty folder; nothing is started. With an engine as containers from `image`, which takes root; without, as processes."""
         layout = Layout.create(home, Ports.free())
         stack = Stack(layout, [one for one in kept_programs(layout) if one.name == ISSUER])
-        addresses = {service: [layout.addresses(service), *_more_addresses()] for service in SERVICES}
+        first = {service: layout.addresses(service) for service in SERVICES}
+        more = _more_addresses if engine is None else _same_ports_elsewhere
+        addresses = {service: [first[service], *more(first[service])] for service in SERVICES}
         doors = {service: [one.services for one in addresses[service]] for service in SERVICES}
         runner: Runner
         cuts: Cuts
         if engine is not None:
-            runner = Containers(layout, engine, image)
+            runner = Containers(layout, engine, image, {_name(one): _hosts(doors[one]) for one in SERVICES})
             cuts = PacketFilter({service: user_of(service) for service in SERVICES}, doors)
         else:
             runner, cuts = Processes(layout), Proxies()
         replicas = []
         for service in SERVICES:
-            peers = {
-                peer: ",".join(cuts.addresses(service, peer, doors[peer]))
-                for peer in SERVICES
-                if peer != service
-            }
+            others = [peer for peer in SERVICES if peer != service]
+            if engine is not None:  # by a name that stands for all of them, as a headless Service's does
+                peers = {peer: f"{_name(peer)}:{first[peer].services.rpartition(':')[2]}" for peer in others}
+            else:
+                peers = {peer: ",".join(cuts.addresses(service, peer, doors[peer])) for peer in others}
             for number, own in enumerate(addresses[service], start=1):
-                replicas.append(Replica(service, number, own, _environment(service, own, peers)))
+                environment = _environment(service, own, peers, migrates=engine is None)
+                replicas.append(Replica(service, number, own, environment))
         authority = Authority(layout.authority, trust_domain=TRUST_DOMAIN, environment=ENVIRONMENT)
         return cls(stack, Replicas(layout, runner, replicas), cuts, authority)
 
@@ -73,7 +76,20 @@ class Installation:
         self.stack.start()
         self.cuts.open()
         self._hand_over()
+        self.migrate()
         self.replicas.start(*self.replicas.all)
+
+    def run_from(self, image: str) -> None:
+        """What is started from now on, migrations too, is from another image. Raises LocalStackError for processes, which have none."""
+        if not isinstance(self.replicas.runner, Containers):
+            raise LocalStackError("Another version can only be run as containers.")
+        self.replicas.runner.image = image
+
+    def migrate(self) -> None:
+        """The Jobs before a rollout, where replicas are containers; processes migrate when they start. Raises EngineError."""
+        if isinstance(self.replicas.runner, Containers):
+            for service in SERVICES:
+                self.replicas.runner.migrate(self.replicas.of(service)[0])
 
     def several(self, service: str, door: str) -> str:
         """The addresses of all replicas' "services" or "people" doors, as clients take them."""
@@ -121,19 +137,35 @@ class Installation:
                 self.replicas.runner.hand_over(service)
 
 
-def _more_addresses() -> list[Addresses]:
+def _more_addresses(_first: Addresses) -> list[Addresses]:
     return [
         Addresses(*(f"{ports.LOOPBACK}:{number}" for number in ports.free_ports(len(_DOORS))))
         for _ in range(REPLICAS - 1)
     ]
 
 
-def _environment(service: str, own: Addresses, peers: dict[str, str]) -> dict[str, str]:
+def _same_ports_elsewhere(first: Addresses) -> list[Addresses]:
+    """On other addresses of this machine's own, so that one name and one port stand for all replicas."""
+    here, ports_ = f"{ports.LOOPBACK}:", [getattr(first, door).rpartition(":")[2] for door in _DOORS]
+    assert all(getattr(first, door).startswith(here) for door in _DOORS)
+    return [Addresses(*(f"127.0.0.{number}:{port}" for port in ports_)) for number in range(2, REPLICAS + 1)]
+
+
+def _name(service: str) -> str:
+    return f"{service.replace('_', '-')}.chaos"
+
+
+def _hosts(doors: Sequence[str]) -> list[str]:
+    return [door.rpartition(":")[0] for door in doors]
+
+
+def _environment(service: str, own: Addresses, peers: dict[str, str], *, migrates: bool) -> dict[str, str]:
     """The variables that are laid over the service's file (shared/config.py)."""
     prefix = f"KEPT_{service.upper()}_"
     settings = {f"{door}_address": getattr(own, door) for door in _DOORS}
     settings |= {f"peers__{peer}": address for peer, address in peers.items()}
     settings["database_pool"] = str(_POOL)
+    settings["migrate_at_start"] = str(migrates).lower()
     return {prefix + name.upper(): value for name, value in settings.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -100,14 +100,18 @@ class Processes:
 
 
 class Containers:
-    """Replicas as containers, confined as a cluster confines them, in the network namespace that we are in."""
+    """Replicas as containers, confined as a cluster confines them, in the network namespace that we are in. image: what those that are
+    started from now on run. names: every service's, and where its replicas are."""
 
     name = "containers"
 
-    def __init__(self, layout: Layout, engine: Engine, image: str) -> None:
+    def __init__(
+        self, layout: Layout, engine: Engine, image: str, names: Mapping[str, Sequence[str]]
+    ) -> None:
+        self.image = image
         self._layout = layout
         self._engine = engine
-        self._image = image
+        self._names = [f"--add-host={name}:{host}" for name, hosts in names.items() for host in hosts]
         self._prefix = f"kept-chaos-{os.getpid()}"
 
     def hand_over(self, service: str) -> None:
@@ -118,8 +122,15 @@ class Containers:
         for file in (self._layout.clock, self._layout.authority / "ca.crt"):
             file.chmod(0o644)
 
+    def migrate(self, replica: Replica) -> None:
+        """Brings the database of its service to the schema of `image`, as a Job does before a rollout. Raises EngineError."""
+        self._run(replica, "--rm", arguments=["--migrate"])
+
     def start(self, replica: Replica) -> None:
         """See Runner."""
+        self._run(replica, "--detach", "--name", self._container(replica))
+
+    def _run(self, replica: Replica, *options: str, arguments: Sequence[str] = ()) -> None:
         home, identity = (
             self._layout.configuration(replica.service).parent,
             self._layout.authority / replica.service,
@@ -130,11 +141,11 @@ class Containers:
             word for name, value in replica.environment.items() for word in ("--env", f"{name}={value}")
         ]
         self._engine.run(
-            "run", "--detach", "--name", self._container(replica), "--network", "host", "--read-only",
-            "--cap-drop", "all", "--security-opt", "no-new-privileges", "--user", f"{user}:{user}", *settings,
+            "run", *options, "--network", "host", *self._names, "--read-only", "--cap-drop", "all",
+            "--security-opt", "no-new-privileges", "--user", f"{user}:{user}", *settings,
             "--volume", f"{home}:{home}", "--volume", f"{identity}:{identity}:ro",
             "--volume", f"{authority}:{authority}:ro", "--volume", f"{self._layout.clock}:{self._layout.clock}:ro",
-            self._image, f"services.{replica.service}", "--config", str(self._layout.configuration(replica.service)),
+            self.image, f"services.{replica.service}", "--config", str(self._layout.configuration(replica.service)), *arguments,
         )  # fmt: skip
 
     def is_running(self, replica: Replica) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from deploy.chaos.cuts import pairs
 from deploy.chaos.installation import Installation
 from deploy.chaos.load import Load
+from deploy.chaos.replicas import Replica
 from deploy.chaos.tally import PASSING, Kind, summarize
 from deploy.local.layout import SERVICES
 
@@ -114,7 +116,32 @@ class Trials:
 
     def rolling_restart(self) -> None:
         """Each replica is asked to go and started again, one after the other, service by service."""
-        for replica in self._installation.replicas.all:
+        self._replaced(self._installation.replicas.all)
+
+    def upgrade(self, image: str) -> None:
+        """The Jobs migrate under the old version, and then each replica is replaced by one of the new one: in between, every version talks
+        with every other, by contracts and by databases."""
+        began = time.monotonic()
+        self._installation.run_from(image)
+        self._installation.migrate()
+        self._notes.append(
+            f"the migrations took {time.monotonic() - began:.1f} s, with all of the old version serving"
+        )
+        self._recovered("migrated")
+        self._replaced(self._by_rollout())
+
+    def back(self, image: str) -> None:
+        """Each replica is replaced by one of the version before, on databases that are ahead of it; in the other order."""
+        self._installation.run_from(image)
+        self._replaced(reversed(self._by_rollout()))
+
+    def _by_rollout(self) -> list[Replica]:
+        """In the order in which rollouts that begin together end: a replica of a new version is not ready before access control's are, if
+        it asks that for what the version before does not have."""
+        return sorted(self._installation.replicas.all, key=lambda one: one.service != "access_control")
+
+    def _replaced(self, replicas: Iterable[Replica]) -> None:
+        for replica in replicas:
             ended = self._installation.replicas.end(replica)
             started = self._installation.replicas.start(replica)
             self._recovered(replica.name)
@@ -175,10 +202,16 @@ class Trials:
             self._recovered(" and ".join(sorted(pair)))
 
 
-def all_trials(trials: Trials) -> list[tuple[str, bool, Callable[[], None]]]:
-    """Name, whether retries must cover it, and the act."""
+def all_trials(trials: Trials, image: str, before: str) -> list[tuple[str, bool, Callable[[], None]]]:
+    """Name, whether retries must cover it, and the act. before: the image of an older version that runs at first; "" for none."""
+    versions: list[tuple[str, bool, Callable[[], None]]] = [
+        (f"upgrade of every service from {before}", True, partial(trials.upgrade, image)),
+        (f"the upgrade taken back, to {before}", True, partial(trials.back, before)),
+        ("the upgrade again", True, partial(trials.upgrade, image)),
+    ]
     return [
         ("nothing", True, trials.quiet),
+        *(versions if before else []),
         ("rolling restart of every service", True, trials.rolling_restart),
         ("rotation of every certificate", True, trials.rotation),
         ("SIGKILL of a replica of every service", True, trials.kill),

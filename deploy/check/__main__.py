@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from deploy.check import backups, hardening, measured, names, network, ports, programs, schemas
+from deploy.check import backups, documented, hardening, measured, names, network, ports, programs, schemas
 from deploy.check.findings import Finding
 from deploy.check.kustomize import Unsupported
 from deploy.check.kustomize.build import Read
@@ -60,7 +60,7 @@ def main() -> int:
             )
         for finding in found:
             where[finding].append(name)
-    for finding in [*measured.check_names(), *programs.check(overlays, not_checked)]:
+    for finding in [*measured.check_names(), *documented.check(), *programs.check(overlays, not_checked)]:
         where[finding].append("")
     for what in not_checked:
         print(f"deploy-check: NOT CHECKED: {what}")

@@ -15,7 +15,15 @@ from deploy.check.programs import USER
 _AFTER_GRACE: Final = 10
 # Of the operator, of replication, of a person who looks.
 _OWN_CONNECTIONS: Final = 15
-_HOST: Final = ("hostNetwork", "hostPID", "hostIPC")
+_SHARED: Final = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace")
+# Everything a security context may say, of a pod and of a container: what the pod says is not taken back below.
+_POD_CONTEXT: Final = frozenset(
+    ["runAsNonRoot", "runAsUser", "runAsGroup", "fsGroup", "fsGroupChangePolicy", "seccompProfile"]
+)
+_CONTAINER_CONTEXT: Final = frozenset(["allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities"])
+# The one volume that lasts, and the one that is not in memory: an HSM's client, which is copied to where it can be loaded.
+_LASTS: Final = "key-store"
+_ON_DISK: Final = "hsm-client"
 # Where a volume may come from: nothing of the machine's, nothing that lasts but the key store's.
 _VOLUMES: Final = frozenset({"configMap", "secret", "emptyDir", "image", "persistentVolumeClaim", "name"})
 _OTHERS: Final = 0o007
@@ -32,7 +40,10 @@ _POD: Final[tuple[Rule, ...]] = (
     ("enableServiceLinks", _is(False), "false: variables of the cluster's look like settings"),
     ("securityContext.runAsNonRoot", _is(True), "true"),
     ("securityContext.runAsUser", _is(USER), f"{USER}, the image's user"),
+    ("securityContext.runAsGroup", _is(USER), f"{USER}, the image's group"),
+    ("securityContext.fsGroup", _is(USER), f"{USER}, the image's group"),
     ("securityContext.seccompProfile.type", _is("RuntimeDefault"), "RuntimeDefault"),
+    ("securityContext", lambda value: set(value or ()) <= _POD_CONTEXT, f"of {sorted(_POD_CONTEXT)}"),
     ("serviceAccountName", lambda value: bool(value) and value != "default", "an account of its own"),
 )
 _CONTAINER: Final[tuple[Rule, ...]] = (
@@ -40,7 +51,11 @@ _CONTAINER: Final[tuple[Rule, ...]] = (
     ("securityContext.readOnlyRootFilesystem", _is(True), "true"),
     ("securityContext.capabilities.drop", _is(["ALL"]), "[ALL]"),
     ("securityContext.capabilities.add", lambda value: not value, "left out"),
-    ("securityContext.privileged", lambda value: not value, "left out"),
+    (
+        "securityContext",
+        lambda value: set(value or ()) <= _CONTAINER_CONTEXT,
+        f"of {sorted(_CONTAINER_CONTEXT)}; the rest is the pod's",
+    ),
     ("resources.requests.cpu", bool, "set, from measured use"),
     ("resources.requests.memory", bool, "set, from measured use"),
     ("resources.limits.memory", bool, "set, so that one service cannot take a node's memory"),
@@ -100,13 +115,25 @@ def _broken(resource: Resource, value: Object, place: str, rules: tuple[Rule, ..
 
 def _pod(resource: Resource, pod: Object) -> Iterator[Finding]:
     place = "spec.template.spec"
-    for name in _HOST:
+    for name in _SHARED:
         if pod.get(name):
-            yield findings.of(resource, f"{place}.{name}", "nothing of the machine's is shared")
+            yield findings.of(
+                resource, f"{place}.{name}", "nothing of the machine's is shared, nor among containers"
+            )
     for volume in pod.get("volumes", ()):
         for kind in set(volume) - _VOLUMES:
             yield findings.of(
                 resource, f"{place}.volumes[{volume['name']}]", f"{kind} is not among what may be mounted"
+            )
+        if "persistentVolumeClaim" in volume and volume["name"] != _LASTS:
+            yield findings.of(
+                resource, f"{place}.volumes[{volume['name']}]", f"lasts; only the volume {_LASTS} may"
+            )
+        if "emptyDir" in volume and volume["name"] != _ON_DISK and at(volume, "emptyDir.medium") != "Memory":
+            yield findings.of(
+                resource,
+                f"{place}.volumes[{volume['name']}].emptyDir.medium",
+                "has to be Memory: what is put aside reaches no disk",
             )
         mode = at(volume, "secret.defaultMode")
         if "secret" in volume and (mode is None or mode & _OTHERS):
@@ -121,6 +148,9 @@ def _container(overlay: Overlay, resource: Resource, container: Object, place: s
     for number, source in enumerate(container.get("envFrom", ())):
         if "secretRef" in source:
             yield findings.of(resource, f"{place}.envFrom.{number}", "secrets come from files only")
+    for port in container.get("ports", ()):
+        if "hostPort" in port:
+            yield findings.of(resource, f"{place}.ports[{port.get('name')}].hostPort", "has to be left out")
     for variable in container.get("env", ()):
         if at(variable, "valueFrom.secretKeyRef"):
             yield findings.of(resource, f"{place}.env[{variable['name']}]", "secrets come from files only")
@@ -145,7 +175,15 @@ def _deployment(overlay: Overlay, service: str, deployment: Resource) -> Iterato
             "spec.strategy.rollingUpdate.maxUnavailable",
             "has to be 0: none goes before another is ready",
         )
-    spread = {one.get("topologyKey") for one in pod.get("topologySpreadConstraints", ())}
+    constraints = pod.get("topologySpreadConstraints", ())
+    for constraint in constraints:
+        if constraint.get("nodeTaintsPolicy") != "Honor":
+            yield findings.of(
+                deployment,
+                f"spec.template.spec.topologySpreadConstraints[{constraint.get('topologyKey')}].nodeTaintsPolicy",
+                "has to be Honor: else a node that is drained counts as empty, and no pod goes elsewhere",
+            )
+    spread = {one.get("topologyKey") for one in constraints}
     for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone"):
         if key not in spread:
             yield findings.of(
@@ -164,6 +202,12 @@ def _deployment(overlay: Overlay, service: str, deployment: Resource) -> Iterato
     if len(budgets) != 1 or at(budgets[0].value, "spec.maxUnavailable") != 1:
         yield findings.of(
             deployment, "PodDisruptionBudget", "one has to select its pods, with maxUnavailable: 1"
+        )
+    elif at(budgets[0].value, "spec.unhealthyPodEvictionPolicy") != "AlwaysAllow":
+        yield findings.of(
+            budgets[0],
+            "spec.unhealthyPodEvictionPolicy",
+            "has to be AlwaysAllow: else pods that are not ready hold up the drain of their node",
         )
 
 
@@ -237,6 +281,12 @@ def _objects(overlay: Overlay) -> Iterator[Finding]:
         if resource.kind == "Service" and resource.value["spec"].get("clusterIP") != "None":
             yield findings.of(
                 resource, "spec.clusterIP", "has to be None: callers balance between replicas themselves"
+            )
+        if resource.kind == "Service" and resource.value["spec"].get("publishNotReadyAddresses"):
+            yield findings.of(
+                resource,
+                "spec.publishNotReadyAddresses",
+                "has to be left out: what is not ready is not called",
             )
         if resource.kind == "Namespace":
             level = resource.labels.get("pod-security.kubernetes.io/enforce")

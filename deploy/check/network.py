@@ -24,6 +24,8 @@ _EVERYBODY: Final = "everybody"
 _HSM: Final = "an HSM"
 _EVERY_SERVICE: Final = "every service"
 _COLLECTOR: Final = "namespace kept.dev/collector"
+_ALL_PORTS: Final = 0
+_NAME_SERVICE: Final = 53
 _DATABASE: Final = 5432
 _INSTANCES: Final = 8000  # CloudNativePG's instance manager
 
@@ -71,7 +73,7 @@ def _denies(spec: Object) -> bool:
 
 
 def _expected(overlay: Overlay) -> Iterator[Flow]:
-    yield Flow("Egress", _EVERYBODY, _NAMES, 53)
+    yield Flow("Egress", _EVERYBODY, _NAMES, _NAME_SERVICE)
     yield from _declared(overlay)
     for service, config in overlay.configurations.items():
         yield Flow("Ingress", "namespace kept.dev/monitoring", service, _port(config.metrics_address))
@@ -118,15 +120,28 @@ def _of_hsm(overlay: Overlay) -> Iterator[Flow]:
 
 def _flows(spec: Object) -> Iterator[tuple[Flow, str]]:
     owner = _pods(spec["podSelector"])
+    # Rules for an end that the policy is not about mean nothing (networking.k8s.io/v1, NetworkPolicySpec).
+    about = spec.get("policyTypes") or ["Ingress", *(["Egress"] if spec.get("egress") else [])]
     for end, key, others in (("Ingress", "ingress", "from"), ("Egress", "egress", "to")):
+        if end not in about:
+            continue
         for number, rule in enumerate(spec.get(key) or ()):
             place = f"spec.{key}.{number}"
             peers = [_peer(peer) for peer in rule.get(others) or ()] or [_ANYWHERE]
-            ports = [port.get("port", 0) for port in rule.get("ports") or ()] or [0]
+            ports = [_opened(port) for port in rule.get("ports") or ()] or [_ALL_PORTS]
             for peer in peers:
                 for port in ports:
                     flow = Flow(end, peer, owner, port) if end == "Ingress" else Flow(end, owner, peer, port)
                     yield flow, place
+
+
+def _opened(port: Object) -> int:
+    """The one port of TCP that is opened, or for names of UDP too; for whatever is more than that, all."""
+    number = port.get("port")
+    protocols = ("TCP", "UDP") if number == _NAME_SERVICE else ("TCP",)
+    if not isinstance(number, int) or "endPort" in port or port.get("protocol", "TCP") not in protocols:
+        return _ALL_PORTS
+    return number
 
 
 def _pods(selector: Object) -> str:

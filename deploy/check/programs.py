@@ -9,12 +9,11 @@ from typing import Any, Final
 
 import yaml
 
+from deploy.check import server
 from deploy.check.findings import ROOT, Finding
 from deploy.check.overlay import Overlay
 
 _PATIENCE: Final = 60.0
-_SERVER_PATIENCE: Final = "5s"
-_NAMESPACE: Final = "kept"
 # What deploy/overlays/local names, and what every pod here runs as.
 _IMAGE: Final = "localhost/kept:local"
 USER: Final = 65532
@@ -29,18 +28,7 @@ def check(overlays: list[Overlay], not_checked: list[str]) -> Iterator[Finding]:
         yield from _compare(overlays, [kubectl, "kustomize"])
     else:
         not_checked.append("that kustomize renders the same: neither kubectl nor kustomize is installed")
-    if not kubectl:
-        not_checked.append("that a server takes it (--dry-run=server): kubectl is not installed")
-    elif _run([kubectl, "version", f"--request-timeout={_SERVER_PATIENCE}"]).returncode != 0:
-        not_checked.append("that a server takes it (--dry-run=server): kubectl reaches none")
-    elif (
-        _run([kubectl, "get", "namespace", _NAMESPACE, f"--request-timeout={_SERVER_PATIENCE}"]).returncode
-        != 0
-    ):
-        not_checked.append(f"that a server takes it (--dry-run=server): it has no namespace {_NAMESPACE} yet")
-    else:
-        for overlay in overlays:
-            yield from _dry_run(kubectl, overlay)
+    yield from server.check(kubectl, _run, overlays, not_checked)
     yield from _image(not_checked)
 
 
@@ -93,11 +81,3 @@ def _in_order(value: Any) -> Any:
         is_of_objects = bool(parts) and isinstance(parts[0], dict)
         return sorted(parts, key=lambda part: json.dumps(part, sort_keys=True)) if is_of_objects else parts
     return value
-
-
-def _dry_run(kubectl: str, overlay: Overlay) -> Iterator[Finding]:
-    text = yaml.safe_dump_all([resource.value for resource in overlay.resources])
-    done = _run([kubectl, "apply", "--dry-run=server", "--warnings-as-errors", "-f", "-"], text)
-    if done.returncode != 0:
-        for line in done.stderr.strip().splitlines():
-            yield Finding(f"deploy/overlays/{overlay.name}", "kubectl --dry-run=server", line[:300])

@@ -14,6 +14,7 @@ from deploy.image.context import LOCK, ROOT, prepare
 from deploy.image.engine import Engine, EngineError
 
 BUILD: Final = ROOT / "build" / "image"
+BILL: Final = BUILD / "kept.cdx.json"
 TAG: Final = "localhost/kept:local"
 BASE: Final = "localhost/kept-base:bookworm"
 
@@ -47,9 +48,7 @@ def _write_bill(engine: Engine, tag: str, image_id: str, base: str) -> None:
         *bill_of_materials.debian(status.iterdir()),
     ]
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    (BUILD / "kept.cdx.json").write_text(
-        bill_of_materials.bill(packages, image_id=image_id, base=base, version=version)
-    )
+    BILL.write_text(bill_of_materials.bill(packages, image_id=image_id, base=base, version=version))
 
 
 def _empty(directory: Path) -> Path:
@@ -87,7 +86,7 @@ def main() -> int:
         return (
             0
             if options.act == "build"
-            else check.run(engine, options.tag, lambda: build(engine, base, options.tag) == first)
+            else check.run(engine, options.tag, BILL, lambda: build(engine, base, options.tag) == first)
         )
     except (EngineError, bill_of_materials.NotLocked) as error:
         print(f"image: {error}", file=sys.stderr)

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 USER = 65532
+# What context.py chose the wheels for.
+_PYTHON = "3.11"
 
 # Parts of the standard library that serve development, desktops or databases that nobody here has.
 _UNUSED = frozenset(
@@ -96,8 +98,13 @@ def main(context: Path, root: Path) -> None:
 
 
 def _interpreter(root: Path) -> Iterator[Path]:
-    """The program and its library."""
+    """The program and its library. Exits with a sentence where the base's is not one that the wheels are for, or not Debian's own."""
     program = Path(sys.executable).resolve()
+    version = ".".join(map(str, sys.version_info[:2]))
+    if version != _PYTHON or program.parent != Path("/usr/bin"):
+        sys.exit(
+            f"BASE has Python {version} at {program}; it has to be Debian's own package, python3 {_PYTHON} in /usr/bin"
+        )
     yield _copied(program, root / program.relative_to("/"))
     known = root / "usr/bin/python3"
     if not known.exists():

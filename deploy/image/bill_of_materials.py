@@ -95,6 +95,20 @@ def bill(packages: Iterable[Package], *, image_id: str, base: str, version: str)
     return json.dumps(written, indent=1, sort_keys=True) + "\n"
 
 
+def listed(text: str) -> list[str]:
+    """What a bill lists: wheels as "name@version", Debian packages by their name."""
+    urls = [PackageURL.from_string(one["purl"]) for one in json.loads(text)["components"]]
+    return sorted(url.name if url.type == "deb" else f"{url.name}@{url.version}" for url in urls)
+
+
+def as_listed(packages: Iterable[str]) -> list[str]:
+    """The same of what an image says that it has."""
+    return sorted(
+        f"{_normal(name)}{at}{version}" if at else name
+        for name, at, version in (one.partition("@") for one in packages)
+    )
+
+
 def _normal(name: str) -> str:
     """A name as the package index compares it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

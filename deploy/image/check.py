@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
+from deploy.image import bill_of_materials
 from deploy.image.engine import Engine, EngineError
 from deploy.local.layout import SERVICES
 
@@ -14,7 +16,7 @@ _CONFINED: Final = (
     "run", "--rm", "--network", "none", "--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges",
 )  # fmt: skip
 _PROBE: Final = """
-import json, os, shutil, stat
+import importlib.metadata, json, os, stat
 def writes(path):
     try:
         open(path, "w").close()
@@ -38,22 +40,27 @@ print(json.dumps({
     "uid": os.getuid(),
     "programs": sorted({name for folder in ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin")
                         if os.path.isdir(folder) for name in os.listdir(folder)}),
+    "packages": sorted([f"{one.name}@{one.version}" for one in importlib.metadata.distributions()]
+                       + os.listdir("/var/lib/dpkg/status.d")),
     "special": special, "writable": writable, "root is written": writes("/opt/kept/x") or writes("/x"),
 }))
 """
 
 
-def run(engine: Engine, tag: str, same_again: Callable[[], bool]) -> int:
-    """Prints a line for each demand; 0 when all are met. `same_again` builds once more and tells whether the digest is the same."""
+def run(engine: Engine, tag: str, bill: Path, same_again: Callable[[], bool]) -> int:
+    """Prints a line for each demand; 0 when all are met. bill: the file of its bill of materials. `same_again` builds once more and tells
+    whether the digest is the same."""
     failed = 0
-    for demand, met in _demands(engine, tag, same_again):
+    for demand, met in _demands(engine, tag, bill, same_again):
         print(f"image: {'met   ' if met else 'NOT MET'} {demand}", flush=True)
         failed += not met
     print(f"image: {'all demands are met' if not failed else f'{failed} demands are not met'}")
     return 1 if failed else 0
 
 
-def _demands(engine: Engine, tag: str, same_again: Callable[[], bool]) -> Iterator[tuple[str, bool]]:
+def _demands(
+    engine: Engine, tag: str, bill: Path, same_again: Callable[[], bool]
+) -> Iterator[tuple[str, bool]]:
     yield "built again from the same inputs, it has the same digest", same_again()
     seen = json.loads(engine.run(*_CONFINED, "--entrypoint", "/usr/bin/python3", tag, "-c", _PROBE))
     yield "it runs as a user that is not root", seen["uid"] != 0
@@ -64,6 +71,11 @@ def _demands(engine: Engine, tag: str, same_again: Callable[[], bool]) -> Iterat
     )
     yield "no file of it changes who one is (set-user-id)", not seen["special"]
     yield "no file of it can be written to by others than its owner", not seen["writable"]
+    listed = bill_of_materials.listed(bill.read_text())
+    yield (
+        f"its bill of materials names the {len(seen['packages'])} packages in it, and no other",
+        listed == bill_of_materials.as_listed(seen["packages"]),
+    )
     for service in SERVICES:
         yield f"it runs services.{service}", _runs(engine, tag, f"services.{service}", "--help")
     yield "it runs the bootstrap", _runs(engine, tag, "services.access_control", "bootstrap", "--help")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 import time
 import urllib.request
@@ -67,7 +68,10 @@ class Cluster:
             numbers = range(1, self._replicas(one) + 1)
             self.pods[one.name.replace("-", "_")] = [self._pod(one, number) for number in numbers]
         began = time.monotonic()
-        _each(self._bring_up, self._running())
+        _each(self._begin, self._running())
+        # All at once: the others are ready when access control answers them, and it is found by its name when it is ready itself.
+        with ThreadPoolExecutor(len(self._running())) as pool:
+            list(pool.map(Pod.await_ready, self._running()))
         self._say(
             f"{len(self._running())} pods of {len(deployments)} Deployments are ready, in {time.monotonic() - began:.0f} s"
         )
@@ -100,6 +104,7 @@ class Cluster:
         )
         _each(self._rotate, list(self.pods))
         self._say("a renewed certificate is served by each pod without a restart")
+        self._say(f"at most resident, of what is requested: {', '.join(map(self._measured, self.pods))}")
 
     def stop(self) -> None:
         """Every pod, as a drained node ends them. Raises PodFailed."""
@@ -196,10 +201,9 @@ class Cluster:
         pod.prepare()
         pod.run_to_end(pod.spec["containers"])
 
-    def _bring_up(self, pod: Pod) -> None:
+    def _begin(self, pod: Pod) -> None:
         pod.prepare()
         pod.start()
-        pod.await_ready()
 
     def _bootstrap(self) -> None:
         """The command of docs/operations/install.md."""
@@ -207,6 +211,7 @@ class Cluster:
         self.pods["access_control"][0].execute(
             "/usr/bin/python3", "-m", "services.access_control", "bootstrap",
             "--config", "/etc/kept/access_control.toml", *people, "--subject=olga", "--subject=omar",
+            "--agreement-sha256", hashlib.sha256(b"the agreement that both signed").hexdigest(),
         )  # fmt: skip
 
     def _doors(self) -> record.Doors:
@@ -234,6 +239,15 @@ class Cluster:
                 self.problems.append(f"{pod.name}: by its metrics these are not well: {unwell}")
                 return
             time.sleep(0.5)
+
+    def _measured(self, service: str) -> str:
+        """Requests are what a service has at least: it has to fit, and the scheduler to know."""
+        used, requested = max(pod.memory() for pod in self.pods[service])
+        if used > requested:
+            self.problems.append(
+                f"{service}: {used >> 20} MiB were resident, and {requested >> 20} MiB are requested"
+            )
+        return f"{service} {used >> 20} of {requested >> 20} MiB"
 
     def _expect(self, pod: Pod, what: str, got: str, wanted: str) -> None:
         if got != wanted:

@@ -21,6 +21,15 @@ from deploy.proof.supplies import Supplies
 _TAIL: Final = 8
 
 
+_UNITS: Final = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
+
+
+def in_bytes(quantity: str) -> int:
+    """An amount of memory as manifests write it, such as "512Mi"."""
+    unit = _UNITS.get(quantity[-2:])
+    return int(quantity) if unit is None else int(quantity[:-2]) * unit
+
+
 class PodFailed(Exception):
     """A pod would not come up, or not go: the text says which and why, with the end of its log."""
 
@@ -98,6 +107,14 @@ class Pod:
     def execute(self, *command: str) -> str:
         """What a command in its first container says (kubectl exec). Raises EngineError."""
         return self.engine.run("exec", self._called(self.spec["containers"][0]), *command)
+
+    def memory(self) -> tuple[int, int]:
+        """The most that its service had resident so far (VmHWM of proc(5)), and what it requests, in bytes."""
+        (container,) = self.spec["containers"]
+        process = self.engine.run("inspect", "--format", "{{.State.Pid}}", self._called(container)).strip()
+        status = Path("/proc", process, "status").read_text()
+        (most,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(most) * 1024, in_bytes(container["resources"]["requests"]["memory"])
 
     def replace_secret(self, secret: str, files: Mapping[str, bytes]) -> None:
         """Other files in the place of a Secret's, as the kubelet does it."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from kept.settings.v1 import policies_pb2, policies_pb2_grpc
 from shared.clock import Clock
-from shared.errors import KeptError, Reason
+from shared.errors import unknown_organization
 from shared.jobs import Job
 from shared.policies import organization_subject, policy_replica
 
@@ -36,8 +36,14 @@ class Policies:
         """The policy in force now. Raises LEASE_LAPSED, or UNKNOWN_ORGANIZATION where there is none."""
         policy = self._replica.at(organization_subject(organization_id), self._replica.leased_now())
         if policy is None:
-            raise KeptError(Reason.REASON_UNKNOWN_ORGANIZATION, "No organization of this id is known.")
+            raise unknown_organization()
         return policy
+
+    def require_known(self, organization_id: str) -> None:
+        """Raises UNKNOWN_ORGANIZATION where there is none of this id, and LEASE_LAPSED where that is not for sure. One that is known stays
+        so, closed or erased, and whether settings can be asked or not."""
+        if not self._replica.is_known(organization_subject(organization_id)):
+            raise unknown_organization()
 
     def is_closed(self, organization_id: str) -> bool:
         """Whether nothing new is taken for the organization any more. Raises as `of` does."""

@@ -98,7 +98,7 @@ def wire(
         )
         custody.verify_at_start()
     except KeyStoreError as error:
-        raise ConfigError(f"key_store: {error}") from error
+        raise ConfigError(f"key_store: {error}", "docs/keys.md") from error
 
     authorization = Authorization()
     notifications = Notifications.configured(config.notifications, database, clock)
@@ -123,7 +123,7 @@ def wire(
     authority = Authority(database, clock, authorization, decisions, tokens, config.support_contact)
     cases = Cases(database, clock, decisions)
     ended_grants = EndedGrants(database, clock)
-    affiliations = Affiliations(database, clock, decisions)
+    affiliations = Affiliations(database, clock, decisions, policies.require_known)
     evaluation_keys = EvaluationKeys(database, clock, custody, decisions)
 
     def register(registrar: Registrar) -> None:
@@ -135,7 +135,7 @@ def wire(
             GrantServicer(asking, granting, reviews, GrantWatch(granting, clock)), server
         )
         authz_pb2_grpc.add_AuthzServiceServicer_to_server(
-            AuthzServicer(authority, opening, ended_grants, cases, affiliations), server
+            AuthzServicer(authority, opening, ended_grants, cases, affiliations, policies), server
         )
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server(LifecycleServicer(directory), server)
         keys_pb2_grpc.add_KeyServiceServicer_to_server(KeyServicer(custody), server)

@@ -177,26 +177,29 @@ class Lifecycle:
         self,
         hold_id: str,
         organization_id: str,
-        release: Callable[[Tx, str, str], int],
+        release: Callable[[Tx, str, str, int], tuple[int, bool]],
         *,
         is_secret: bool,
     ) -> None:
-        with self._database.transaction() as tx:
-            stripes.take(tx, organization_id)
-            gone = release(tx, hold_id, organization_id)
-            store.note_removed(tx, hold_id, gone)
-            # Of a confidential one in the vendor's own list: in the organization's it would tell of the hold.
-            self._outbox.audit(
-                tx,
-                entry(
-                    "rows.released",
-                    actor=_ACTOR,
-                    at=self._clock.now(),
-                    organization_id="" if is_secret else organization_id,
-                    subjects=[hold_id, organization_id] if is_secret else [hold_id],
-                    facts={"removed": gone},
-                ),
-            )
+        """In pieces: a hold may be on millions of rows, and what was let go stays so if the next piece has to wait."""
+        are_more = True
+        while are_more:
+            with self._database.transaction() as tx:
+                stripes.take(tx, organization_id)
+                gone, are_more = release(tx, hold_id, organization_id, _ROWS_AT_ONCE)
+                store.note_removed(tx, hold_id, gone)
+                # Of a confidential one in the vendor's own list: in the organization's it would tell of the hold.
+                self._outbox.audit(
+                    tx,
+                    entry(
+                        "rows.released",
+                        actor=_ACTOR,
+                        at=self._clock.now(),
+                        organization_id="" if is_secret else organization_id,
+                        subjects=[hold_id, organization_id] if is_secret else [hold_id],
+                        facts={"removed": gone},
+                    ),
+                )
 
     def disclose(self, hold_id: str) -> bool:
         """Makes a confidential hold an ordinary one, in pieces; whether all is done. Idempotent; of a hold that was let go nothing is

@@ -80,10 +80,20 @@ def _released(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     if not entry.organization_id:  # of a confidential hold, in the vendor's own list
         organization_id = entry.subjects[1]
         stripes.take(tx, organization_id)
-        store.note_removed(tx, hold_id, confidential.release(tx, hold_id, organization_id))
+        _let_go(tx, hold_id, organization_id, confidential.release)
         return
     stripes.take(tx, entry.organization_id)
-    store.note_removed(tx, hold_id, store.release(tx, hold_id, entry.organization_id))
+    _let_go(tx, hold_id, entry.organization_id, store.release)
+
+
+def _let_go(
+    tx: Tx, hold_id: str, organization_id: str, release: Callable[[Tx, str, str, int], tuple[int, bool]]
+) -> None:
+    """All of it with the first of the entries, one for each piece: the hold is buried. The others find nothing."""
+    are_more = True
+    while are_more:
+        gone, are_more = release(tx, hold_id, organization_id, _AT_ONCE)
+        store.note_removed(tx, hold_id, gone)
 
 
 # --- days ------------------------------------------------------------------------------------------------------------------------

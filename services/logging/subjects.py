@@ -23,7 +23,7 @@ from services.logging.store.subjects import DayErased, Key, SubjectAct, Tx
 from shared.audit import entry
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found, wrong_state
+from shared.errors import KeptError, Reason, not_found, unknown_organization, wrong_state
 from shared.ids import lowest_record_id
 from shared.jobs import Job
 from shared.outbox import Outbox
@@ -95,7 +95,7 @@ class Subjects:
         self._policies.require_leases()
         instant = self._clock.now()
         if None in self._policies.organization_throughout(organization_id, instant, instant, instant):
-            raise KeptError(Reason.REASON_UNKNOWN_ORGANIZATION, "No organization of this id is known.")
+            raise unknown_organization()
         with self._database.transaction() as tx:
             stripes.take(tx, organization_id)
             act = store.find(tx, erasure_id)  # another process may have been faster

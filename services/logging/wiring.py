@@ -143,9 +143,9 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
                 outbox.job,
             ]
         ),
-        gate=catching_up.require,
+        gate=catching_up,
         authority=LoggingAuthority(remote, policies),
         refused=remote.refused,
         leases=[policies.require_leases],
-        parts={"audit_log": catching_up.is_caught_up, "outbox": outbox.is_well},
+        parts={"audit_log": catching_up.is_open, "outbox": outbox.is_well},
     )

@@ -115,9 +115,10 @@ class Statement:
     """All that a certificate says.
 
     act_id: the run or erasure. rule: the organization's, as it was when the act began. removed_at: when the last row went. late_seconds:
-    how long after it ought to have been gone the keys of the oldest day were destroyed. kept: what remains and why, in sentences.
-    completes: the certificate that this one completes, for a further one. subject: of an end user's erasure. content: of an erasure of
-    content; no record is removed by it. applications: rules of those that it tells of by themselves.
+    how long after it ought to have been gone the keys of the oldest day were destroyed. more_holds: how many kept something besides
+    `holds`. kept: what remains and why, in sentences. completes: the certificate that this one completes, for a further one. subject: of an
+    end user's erasure. content: of an erasure of content; no record is removed by it. applications: rules of those that it tells of by
+    themselves.
     """
 
     organization_id: str
@@ -132,6 +133,7 @@ class Statement:
     held: int
     late_seconds: int = 0
     holds: Sequence[HoldNamed] = ()
+    more_holds: int = 0
     receipts: Sequence[Receipt] = ()
     kept: Sequence[str] = ()
     completes: str = ""
@@ -186,7 +188,7 @@ def body(statement: Statement, signed_at: datetime) -> bytes:
         "records_held": statement.held,
         "late_seconds": statement.late_seconds,
         "holds": [_hold(hold) for hold in named],
-        "holds_not_named": len(statement.holds) - len(named),
+        "holds_not_named": len(statement.holds) - len(named) + statement.more_holds,
         "receipts": [
             {
                 "service": receipt.service,

@@ -84,7 +84,12 @@ class ContentErasures:
         self.job = Job("content_erasures", timedelta(seconds=1), self.step)
 
     def begin(self, order: ContentOrder, actor: str) -> ContentView:
-        """Begins an erasure, or gives the one that the request began. Raises REQUEST_ID_REUSED."""
+        """Begins an erasure, or gives the one that the request began. Raises REQUEST_ID_REUSED, UNKNOWN_ORGANIZATION,
+        and what access control answers with when it cannot say."""
+        with self._database.transaction() as tx:
+            is_begun = rows.by_request(tx, order.request_id) is not None
+        if not is_begun:
+            self._peers.require_organization(order.organization_id)
         now = self._clock.now()
         with self._database.transaction() as tx:
             known = rows.by_request(tx, order.request_id)

@@ -7,24 +7,24 @@ written if the erasure, locked now, is still as it was read.
 import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Final
 
 from kept.access_control.v1 import keys_pb2
 from kept.settings.v1 import lifecycle_pb2 as settings_pb2
 from services.retention import destructions, holds
-from services.retention.certificates import Certificate, CertifiedDay, HoldNamed, Statement
+from services.retention.certificates import MOST_HOLDS, Certificate, CertifiedDay, HoldNamed, Statement
 from services.retention.certification import Certifier
 from services.retention.erasing import ERASE
 from services.retention.erasure_states import Erasure, ErasureState
-from services.retention.holds import Hold, HoldState
+from services.retention.holds import Hold
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
 from services.retention.steps import Overtaken, unchanged
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import erasures as rows
-from services.retention.store import holds as hold_rows
+from services.retention.store import keeping as hold_rows
 from services.retention.sweeping import is_behind
 from shared.audit import entry
 from shared.clock import Clock
@@ -37,7 +37,6 @@ from shared.outbox import Outbox
 _ACTOR: Final = "service:retention"
 _BATCH: Final = 10
 _PAGE: Final = 1000
-_MOST_HOLDS: Final = 20_000
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,11 @@ class Erasures:
 
     def begin(self, order: ErasureOrder, actor: str) -> ErasureView:
         """Begins an organization's erasure, or gives the one that there is: the first claim stays. Raises CONFLICT for a claim that
-        belongs to another organization's."""
+        belongs to another organization's, UNKNOWN_ORGANIZATION, and what access control answers with when it cannot say."""
+        with self._database.transaction() as tx:
+            is_begun = rows.of_organization(tx, order.organization_id) is not None
+        if not is_begun:
+            self._peers.require_organization(order.organization_id)
         now = self._clock.now()
         made = Erasure(
             erasure_id=new_id("erasure"),
@@ -126,8 +129,12 @@ class Erasures:
 
     def _view(self, tx: Tx, erasure: Erasure) -> ErasureView:
         certificate = certificate_rows.newest_complete(tx, erasure.erasure_id)
-        kept = kept_sentences(erasure, hold_rows.of_organization(tx, erasure.organization_id, _MOST_HOLDS))
+        kept = self._kept(tx, erasure)
         return ErasureView(erasure, tuple(kept), certificate)
+
+    @staticmethod
+    def _kept(tx: Tx, erasure: Erasure) -> list[str]:
+        return kept_sentences(erasure, *hold_rows.standing(tx, erasure.organization_id, MOST_HOLDS))
 
     def step(self) -> bool:
         """The job: one step of each erasure that can go on. Raises the first failure once all were tried."""
@@ -273,8 +280,8 @@ class Erasures:
             )
             for day in sorted({one.day for one in epochs})
         ]
-        held = hold_rows.of_organization(tx, organization_id, _MOST_HOLDS)
-        concerned = [hold for hold in held if _kept_since(hold, erasure.started_at)]
+        totals = hold_rows.totals(tx, organization_id, erasure.started_at)
+        concerned, more = hold_rows.kept_since(tx, organization_id, erasure.started_at, MOST_HOLDS)
         logged = erasure.receipt("logging")
         return Statement(
             organization_id=organization_id,
@@ -290,13 +297,12 @@ class Erasures:
             removed_at=max(
                 (
                     *(receipt.erased_at for receipt in erasure.receipts),
-                    *(hold.ended_at for hold in concerned if hold.ended_at is not None),
+                    *([totals.ended_at] if totals.ended_at is not None else []),
                 ),
                 default=None,
             ),
-            removed=(logged.removed.get("interactions", 0) if logged else 0)
-            + sum(hold.removed for hold in concerned),
-            held=sum(hold.kept_count for hold in concerned if not hold.is_over),
+            removed=(logged.removed.get("interactions", 0) if logged else 0) + totals.removed,
+            held=totals.kept,
             holds=[
                 HoldNamed(
                     hold.hold_id,
@@ -307,8 +313,9 @@ class Erasures:
                 )
                 for hold in concerned
             ],
+            more_holds=more,
             receipts=erasure.receipts,
-            kept=kept_sentences(erasure, held),
+            kept=self._kept(tx, erasure),
             completes=completes,
         )
 
@@ -326,16 +333,11 @@ class Erasures:
         )
 
 
-def _kept_since(hold: Hold, since: datetime) -> bool:
-    """Whether a hold kept something at or after an instant."""
-    if hold.state is HoldState.PENDING or hold.activated_at is None:
-        return False
-    return hold.ended_at is None or hold.ended_at >= since
-
-
-def kept_sentences(erasure: Erasure, standing: list[Hold]) -> list[str]:
-    """What remains and why, in sentences; empty when nothing does."""
+def kept_sentences(erasure: Erasure, standing: list[Hold], more: int) -> list[str]:
+    """What remains and why, in sentences; empty when nothing does. more: how many holds beside these keep something."""
     sentences = holds.kept_sentences(standing)
+    if more:
+        sentences.append(f"{more} more holds keep something.")
     reviewed = erasure.receipt("safety_review")
     if sentences and reviewed is not None and reviewed.kept:
         sentences.append(

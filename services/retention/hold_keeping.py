@@ -61,7 +61,8 @@ class HoldKeeper:
     def place(self, order: HoldOrder, actor: str) -> Hold:
         """Places a hold as far as that can be done now: PENDING when another service cannot be reached, and the job goes on.
 
-        Raises REQUEST_ID_REUSED, INVALID_ARGUMENT, and HOLD_TOO_LATE when every record was gone.
+        Raises REQUEST_ID_REUSED, INVALID_ARGUMENT, UNKNOWN_ORGANIZATION, what access control answers with when it cannot say whether there
+        is one, and HOLD_TOO_LATE when every record was gone.
         """
         hold = self._placed(order, actor)
         if hold.state is HoldState.PENDING:
@@ -75,11 +76,12 @@ class HoldKeeper:
         return hold
 
     def _placed(self, order: HoldOrder, actor: str) -> Hold:
-        now = self._clock.now()
         with self._database.transaction() as tx:
             known = rows.get_by_request(tx, actor, order.request_id)
-            if known is None:
-                hold = holds.place(new_id("hold"), order, actor, now)
+        if known is None:
+            hold = holds.place(new_id("hold"), order, actor, self._clock.now())
+            self._peers.require_organization(order.organization_id)
+            with self._database.transaction() as tx:
                 if rows.add(tx, hold):
                     self._entries.write(
                         tx,

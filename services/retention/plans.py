@@ -9,8 +9,8 @@ from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import rules_pb2
 from services.retention.peers import Peers
 from services.retention.rules import DueRules, RuleBook, RuleInForce, days_of_lots, own_days
-from services.retention.store import holds as hold_rows
-from services.retention.store.holds import Keeping
+from services.retention.store import keeping as hold_rows
+from services.retention.store.keeping import Keeping
 from shared.database import Database
 from shared.terms import lot_of
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from services.retention.certificates import (
+    MOST_HOLDS,
     ApplicationRule,
     CertifiedDay,
     HoldNamed,
@@ -13,11 +14,9 @@ from services.retention.rules import DueRules, RuleInForce
 from services.retention.run_states import Run
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
-from services.retention.store import holds as hold_rows
+from services.retention.store import keeping as hold_rows
 from services.retention.store import runs as rows
 from shared.terms import lot_of
-
-_MOST_HOLDS = 20_000
 
 
 class RunStatements:
@@ -54,6 +53,8 @@ class RunStatements:
             )
             for day, application in touched
         ]
+        touched_days = sorted({day for day, _ in touched})
+        named, more = hold_rows.keeping(tx, organization_id, run.started_at, touched_days, MOST_HOLDS)
         cited = {one.destruction_id for one in epochs}
         lots = {name: lot_of(organization_id, name) for name in sorted({name for _, name in touched})}
         dropped = [
@@ -76,12 +77,8 @@ class RunStatements:
                 self._late(self._due.of(lot), [day for day in days if day.application == name])
                 for name, lot in lots.items()
             ),
-            holds=[
-                HoldNamed(hold_id, kind, records)
-                for hold_id, kind, records in hold_rows.keeping(
-                    tx, organization_id, run.started_at, [day for day, _ in touched], _MOST_HOLDS
-                )
-            ],
+            holds=[HoldNamed(hold_id, kind, records) for hold_id, kind, records in named],
+            more_holds=more,
             applications=[
                 ApplicationRule(name, self._due.of(lot), self._due.through(lot))
                 for name, lot in lots.items()

@@ -77,6 +77,17 @@ class RunDay:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a run is: days that are known, those of them whose rows are gone; rows removed and held with these, certificates signed."""
+
+    days: int = 0
+    days_dropped: int = 0
+    removed: int = 0
+    held: int = 0
+    certificates: int = 0
+
+
+@dataclass(frozen=True)
 class RunSource:
     """A run whose destructions another one certifies; most often itself."""
 

@@ -46,7 +46,7 @@ from shared import ids
 from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database, after_commit
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import KeptError, Reason, not_found, unknown_organization
 from shared.jobs import Attempts, Job
 from shared.outbox import Outbox
 
@@ -98,7 +98,7 @@ class SubjectErasures:
                 _log.warning("subject_erasure.waits", erasure_id=erasure.erasure_id, reason=error.name)
         view = self.get(erasure.erasure_id)
         if view.erasure.state is SubjectState.FAILED:
-            raise KeptError(Reason.REASON_UNKNOWN_ORGANIZATION, "No organization of this id is known.")
+            raise unknown_organization()
         return view
 
     def _begun(self, order: SubjectOrder, actor: str) -> SubjectErasure:

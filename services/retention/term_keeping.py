@@ -51,12 +51,13 @@ class TermKeeper:
         self.job = Job("terms", timedelta(seconds=1), self.step)
 
     def propose(self, order: TermOrder, person_id: str) -> ContractTerm:
-        """Proposes a term. Raises INVALID_ARGUMENT, REQUEST_ID_REUSED, CONFLICT while another proposal waits, and what logging answers with
-        when it cannot say what is stored: nothing is proposed then."""
+        """Proposes a term. Raises INVALID_ARGUMENT, UNKNOWN_ORGANIZATION, REQUEST_ID_REUSED, CONFLICT while another proposal waits, and
+        what access control and logging answer with when they cannot say who that is or what is stored: nothing is proposed then."""
         with self._database.transaction() as tx:
             known = rows.get_by_request(tx, person_id, order.request_id)
         if known is None:
             order.check(self._clock.now())
+            self._peers.require_organization(order.organization_id)
             effect = self._effect(order.lot, order.term)
             with self._database.transaction() as tx:
                 term = contract_terms.propose(new_id("term"), order, person_id, effect, self._clock.now())

@@ -5,7 +5,6 @@ from typing import cast
 
 import grpc
 
-from kept.access_control.v1 import authz_pb2_grpc
 from kept.retention.v1 import (
     certificates_pb2_grpc,
     contracts_pb2_grpc,
@@ -92,7 +91,7 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
         )
         certificates_pb2_grpc.add_CertificateServiceServicer_to_server(CertificateServicer(database), server)
 
-    remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(connect("access_control")))
+    remote = RemoteAuthority(others.authz)
     return Service(
         register=register,
         jobs=catching_up.guarding(
@@ -110,11 +109,11 @@ def wire(config: RetentionConfig, clock: Clock, database: Database, connect: Con
                 *(webhook.job for webhook in webhooks),
             ]
         ),
-        gate=catching_up.require,
+        gate=catching_up,
         authority=remote,
         refused=remote.refused,
         parts={
-            "audit_log": catching_up.is_caught_up,
+            "audit_log": catching_up.is_open,
             "outbox": lambda: outbox.is_well() and notifications.are_well(),
         },
     )

@@ -20,6 +20,7 @@ from shared.database import Database
 from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid, not_found
 from shared.identity import Caller
+from shared.organizations import RequireOrganization
 from shared.outbox import Outbox
 
 _LEASE: Final = timedelta(minutes=5)
@@ -31,18 +32,28 @@ _LIST: Final = "rescreenings"
 class Rescreenings:
     """All of them."""
 
-    def __init__(self, database: Database, clock: Clock, outbox: Outbox, rules: Rules) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        rules: Rules,
+        require_organization: RequireOrganization,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._outbox = outbox
         self._rules = rules
+        self._require_organization = require_organization
 
     def start(
         self, caller: Caller, grant_id: str, organization_id: str, created_from: datetime, until: datetime
     ) -> Rescreening:
-        """Starts one, or returns the one that there is. Raises ALREADY_EXISTS for other bounds, INVALID_ARGUMENT."""
+        """Starts one, or returns the one that there is. Raises ALREADY_EXISTS for other bounds, INVALID_ARGUMENT,
+        UNKNOWN_ORGANIZATION, and what access control answers with when it cannot say."""
         if created_from >= until:
             raise invalid("until", "must be later than from")
+        self._require_organization(organization_id)
         now = self._clock.now()
         version = version_of(self._rules.matcher.rules)
         new = Rescreening(grant_id, organization_id, created_from, until, version, caller.person_id, now)

@@ -53,6 +53,7 @@ from shared.clock import Clock
 from shared.config import ConfigError
 from shared.database import Database
 from shared.jobs import Job
+from shared.organizations import require_by
 from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
 
@@ -78,7 +79,7 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     log_questions = LogQuestions(database, clock, rules)
     log_findings = LogFindings(database, clock, outbox, rules, flags)
     detectors = Detectors(database, rules, external)
-    rescreenings = Rescreenings(database, clock, outbox, rules)
+    rescreenings = Rescreenings(database, clock, outbox, rules, require_by(authz))
     reviews = Reviews(database, clock, outbox, timedelta(hours=config.claim_hours), config.cases_a_day)
     keys = evaluation_keys_pb2_grpc.EvaluationKeyServiceStub(access_control)
     sets = EvaluationSets(
@@ -92,7 +93,7 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     )
     evaluations = Evaluations(database, clock, outbox, keys, rules)
     monthly_reports = MonthlyReports(database, clock)
-    reports = Reports(database, clock, outbox, flags)
+    reports = Reports(database, clock, outbox, flags, require_by(authz))
     appeals = Appeals(database, clock, outbox)
     reopening = Reopening(database, clock, outbox, flags)
     lifecycle = Lifecycle(database, clock, outbox)
@@ -142,10 +143,10 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
                 Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
             ]
         ),
-        gate=catching_up.require,
+        gate=catching_up,
         authority=remote,
         refused=remote.refused,
-        parts={"audit_log": catching_up.is_caught_up, "outbox": outbox.is_well},
+        parts={"audit_log": catching_up.is_open, "outbox": outbox.is_well},
     )
 
 
@@ -153,4 +154,4 @@ def _matcher(config: SafetyReviewConfig) -> Matcher:
     try:
         return tried(config.rules_file)
     except RulesError as error:
-        raise ConfigError(f"rules_file: {error}") from error
+        raise ConfigError(f"rules_file: {error}", "docs/screening.md") from error

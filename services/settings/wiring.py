@@ -228,7 +228,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
                 *(webhook.job for webhook in webhooks),
             ]
         ),
-        gate=catching_up.require,
+        gate=catching_up,
         authority=SettingsAuthority(
             database,
             remote,
@@ -237,7 +237,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         ),
         refused=remote.refused,
         parts={
-            "audit_log": catching_up.is_caught_up,
+            "audit_log": catching_up.is_open,
             "outbox": lambda: outbox.is_well() and notices.are_well() and mail.is_well(),
         },
     )

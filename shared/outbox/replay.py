@@ -90,7 +90,7 @@ class Replay:
                 retry_after=timedelta(seconds=1),
             )
 
-    def is_caught_up(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the gate is open, without trying to open it."""
         return self._reached is not None
 

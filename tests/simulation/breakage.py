@@ -13,11 +13,12 @@ from services.access_control.audit.decision_log import DecisionLog
 from services.access_control.custody import Custody, ToRetain
 from services.access_control.custody.destruction import Destroyer
 from services.access_control.custody.due_days import DueDays
+from services.access_control.custody.ladder import Ladder
 from services.access_control.grants.grant import Grant
 from services.access_control.grants.opening import Wanted
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.servicers import keys
-from services.access_control.store import grants
+from services.access_control.store import custody, grants
 from services.access_control.store.destructions import DestructionRow
 from services.access_control.store.epochs import LivingEpoch
 from services.logging import admission, ingest
@@ -31,10 +32,12 @@ from services.logging.store import (
     terms,
     writing,
 )
-from services.retention import runs
+from services.retention import hold_keeping, runs, sweeping
 from services.retention.destructions import Destruction
 from services.retention.erasure_states import Erasure
 from services.retention.erasures import Erasures
+from services.retention.hold_keeping import HoldKeeper
+from services.retention.rules import RuleBook
 from services.retention.run_states import Run, RunState
 from services.retention.runs import Runs
 from services.retention.store import certificates
@@ -45,6 +48,7 @@ from services.settings.subjects.requests import SubjectRequests
 from shared.ids import new_id
 from shared.replica import Replica
 from shared.rules import Rules
+from tests.simulation import orders
 
 
 @dataclass(frozen=True)
@@ -275,6 +279,53 @@ SAFEGUARDS = {
     "contents": Safeguard(10, content_erasures, "_STRIP", _STRIP_NOTHING, _CLEARING, 10),
     # And its keys.
     "early_keys": Safeguard(10, Destroyer, "_mark_days", _mark_nothing_early, _CLEARING, 10),
+    # An organization's keys go before its rows.
+    "erasure_keys": Safeguard(
+        10, Erasures, "_destroy", orders.destroy_no_organization, frozenset({"records", "leaves"}), 20
+    ),
+    # A hold protects once both services keep what it is on: access control the keys, logging the rows.
+    "keeps_keys": Safeguard(
+        7,
+        hold_keeping,
+        "retain",
+        lambda *_: frozenset(),
+        _HOLDING,
+        10,
+        also=((sweeping, "retain", lambda *_: frozenset()),),
+    ),
+    "keeps_rows": Safeguard(7, retention, "hold", orders.hold_no_rows, _HOLDING, 40, is_quick=False),
+    # What several holds keep goes with the last of them.
+    "last_hold": Safeguard(
+        7, retention, "release", orders.release_for_others_too, _HOLDING, 40, is_quick=False
+    ),
+    # A hold is over once its keys are destroyed, and its rows are gone.
+    "end_keys": Safeguard(3, HoldKeeper, "_end", orders.end_without_keys, _HOLDING, 10, is_quick=False),
+    "end_rows": Safeguard(3, HoldKeeper, "_end", orders.end_without_rows, _HOLDING, 10, is_quick=False),
+    # The old root goes once all that lives hangs on the new one.
+    "survivors": Safeguard(
+        7,
+        Ladder,
+        "replace_root",
+        orders.survive_without_holds,
+        _HOLDING,
+        20,
+        also=((custody, "hangs_elsewhere", lambda *_: False),),
+        is_quick=False,
+    ),
+    # Neither access control nor logging takes retention's word for what is due.
+    "own_rules": Safeguard(
+        8,
+        RuleBook,
+        "due_in",
+        orders.due_too_early,
+        frozenset({"records"}),
+        36,
+        also=(
+            (Destroyer, "_mark_days", orders.mark_what_one_is_told),
+            (Rules, "is_due_by_all", lambda *_: True),
+        ),
+        is_quick=False,
+    ),
     # A grant is over at its end.
     "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10),
     # No audit entry, no key.

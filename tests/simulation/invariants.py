@@ -5,9 +5,10 @@ In quiet moments, when everything that was to be done by now has been, what has 
 are checked as they come (3, 4, 5, 8, 11; actors/engineers.py). 6 is of a service that is not here yet.
 """
 
+import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 
@@ -39,7 +40,7 @@ def check(scene: Scene) -> None:
             _acknowledged(
                 scene, {(organization_id, record.bytes) for organization_id, record, _ in [*rows, *kept]}
             ),
-            _held(scene.model, looks, rows, kept),
+            _held(scene.model, looks, rows, kept, scene.world.roots()),
             scene.model.witness.look(looks),
             _certified(scene, rows),
             _erased(scene.model, looks, rows, kept),
@@ -120,7 +121,20 @@ def _gone(scene: Scene, rows: list[_Row]) -> Iterator[str]:
             yield f"3: {record} of {organization_id} is older than its rule allows"
 
 
-def _held(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> Iterator[str]:
+def _hanging(looks: Looks, roots: Collection[str]) -> Iterator[str]:
+    """Whether the key of a hold, or of an organization, hangs on a root that is there no more."""
+    for number, whose, root_id in looks.rows(
+        "access_control",
+        "SELECT 7, hold_id, root_id FROM hold_keys WHERE wrapped IS NOT NULL UNION ALL "
+        "SELECT 8, organization_id, root_id FROM organization_keys WHERE wrapped IS NOT NULL",
+    ):
+        if root_id not in roots:
+            yield f"{number}: the key of {whose} hangs on {root_id}, which is gone"
+
+
+def _held(
+    model: Model, looks: Looks, rows: list[_Row], kept: list[_Row], roots: Collection[str]
+) -> Iterator[str]:
     # Copies of confidential holds lie apart, and everything but this goes on as if they were not there.
     apart = looks.rows("logging", "SELECT record_id, content IS NOT NULL FROM confidential_rows")
     held = [
@@ -138,6 +152,7 @@ def _held(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> Ite
     }
     contents = with_content | {record.bytes for _, record, has_content in rows if has_content}
     yield from _held_by_scope(model, looks, present, contents, keys)
+    yield from _hanging(looks, roots)
     for record_id, hold in model.held().items():
         if record_id not in present:
             yield f"7: {uuid_text(record_id)} is gone while hold {hold.hold_id} stands"
@@ -249,7 +264,7 @@ def _living_epochs(looks: Looks) -> list[tuple[str, date, str]]:
 
 def _certified(scene: Scene, rows: list[_Row]) -> Iterator[str]:
     """Whether anything is there that a certificate says is not."""
-    looks, model = scene.world.databases.looks, scene.model
+    looks, model, roots = scene.world.databases.looks, scene.model, scene.world.roots()
     for number, body, started_at in looks.rows(
         "retention",
         "SELECT certificates.number, body, runs.started_at FROM certificates LEFT JOIN runs ON run_id = act_id AND state = 'DONE' "
@@ -257,6 +272,9 @@ def _certified(scene: Scene, rows: list[_Row]) -> Iterator[str]:
     ):
         model.last_certificate = number
         model.certified |= {found.decode() for found in _EPOCH_ID.findall(bytes(body))}
+        for cited in json.loads(bytes(body))["destructions"]:
+            if not cited["destroyed_at"] or cited["root_key_id"] in roots:
+                yield f"10: a certificate cites {cited['destruction_id']}, which is not done"
         if started_at is not None:
             _note_certified(scene, started_at)
     for organization_id, record, _ in rows:
@@ -266,7 +284,6 @@ def _certified(scene: Scene, rows: list[_Row]) -> Iterator[str]:
     for lot, day, epoch_key_id in _living_epochs(looks):
         if epoch_key_id in model.certified:
             yield f"10: a certificate says that {epoch_key_id} of {lot} for {day} is destroyed"
-    roots = scene.world.roots()
     for (root_id,) in looks.rows(
         "access_control", "SELECT root_id FROM custody_roots WHERE destroyed_at IS NOT NULL"
     ):

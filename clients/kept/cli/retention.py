@@ -101,6 +101,8 @@ def runs(call: Invocation, limit: Limit = 100) -> None:
         "through_day",
         "started_at",
         "ended_at",
+        "days",
+        ("gone", "days_dropped"),
         ("epochs", "epochs_destroyed"),
         ("removed", "records_removed"),
         ("held", "records_held"),

@@ -103,7 +103,8 @@ def channel_options(service: str, address: str) -> list[tuple[str, Any]]:
                     "initialBackoff": "0.1s",
                     "maxBackoff": "2s",
                     "backoffMultiplier": 3,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    # A server that stops ends with CANCELLED what it has just taken: about one call each time, of many at once.
+                    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                 },
             }
         ],

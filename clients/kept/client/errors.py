@@ -120,9 +120,8 @@ def from_rpc_error(error: "grpc.RpcError", service: str) -> KeptError:
             service=service,
         )
     if code.name in _NO_ANSWER:
-        failed = not_reachable(service)
-        failed.status = code.name
-        return failed
+        # CANCELLED too is nobody's answer: a server that stops ends so what it has just taken. The same call goes to another replica.
+        return not_reachable(service)
     return KeptError(
         "INTERNAL",
         f"The {service.replace('_', ' ')} service answered in a way that was not expected ({code.name}).",

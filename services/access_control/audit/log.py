@@ -201,14 +201,16 @@ class AuditLog:
             if remembered.size > tree.size:
                 raise ConfigError(
                     f"The audit log in the database has {tree.size} entries, the key store has seen {remembered.size}: the database "
-                    "was restored to an older state. Restore it with its WAL to the end; see docs/backups.md."
+                    "was restored to an older state. Restore it with its WAL to the end",
+                    "docs/backups.md",
                 )
             span = (0, remembered.size)
             nodes = store.read_nodes(tx, merkle.covering(span))
             if not hmac.compare_digest(merkle.span_hash(span, nodes), remembered.root_hash):
                 raise ConfigError(
                     f"The audit log's first {remembered.size} entries are not the ones that the key store has seen: this is not the "
-                    "database that belongs to it, or it was changed."
+                    "database that belongs to it, or it was changed",
+                    "docs/operations/disaster.md",
                 )
 
     def append(self, tx: Connection, entry: audit_pb2.AuditEntry, *, service: str = "access_control") -> bool:

@@ -66,7 +66,8 @@ class SigningKeys:
         copied = {row.key_id: row for row in store.list_signing_keys(tx)}[signers.current.key_id]
         if copied.retired_at is not None or copied.revoked_at is not None:
             raise ConfigError(
-                f"The key store's signing key {copied.key_id} was replaced or revoked: the key store was restored to an older state."
+                f"The key store's signing key {copied.key_id} was replaced or revoked: the key store was restored to an older state",
+                "docs/audit-log.md",
             )
 
     def replace(self, key_id: str, actor: str, reason: str) -> str:

@@ -53,7 +53,7 @@ class PolicyReload:
         try:
             self._use(self._load())
         except PolicyError as error:
-            raise ConfigError("policies: " + "; ".join(error.problems)) from error
+            raise ConfigError("policies: " + "; ".join(error.problems), "docs/policies.md") from error
 
     def step(self) -> bool:
         """Looks whether there is another set, and uses it if it can be used. Raises what the database raises; then the old one stays."""

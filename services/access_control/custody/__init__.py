@@ -146,11 +146,13 @@ class Custody:
             if root.root_id not in self._key_store.root_ids():
                 raise ConfigError(
                     f"The current root key {root.root_id} is not in the key store. Nothing was touched. Either the key store is not this "
-                    "installation's, or the database was restored to a state before the last destruction; see docs/backups.md."
+                    "installation's, or the database was restored to a state before the last destruction",
+                    "docs/backups.md",
                 )
             if not self._ladder.opens_survivors(tx):
                 raise ConfigError(
-                    f"The current root key {root.root_id} does not open what it should. Nothing was touched; see docs/backups.md."
+                    f"The current root key {root.root_id} does not open what it should. Nothing was touched",
+                    "docs/backups.md",
                 )
 
     def advance(self) -> bool:

@@ -17,6 +17,7 @@ from services.access_control.store.affiliations import Affiliation
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, not_found
+from shared.organizations import RequireOrganization
 
 # More than a person can have to do with; a page of an answer.
 MOST: Final = 100
@@ -27,18 +28,22 @@ _REFUSED: Final = "directory.refused"
 class Affiliations:
     """The acts. actor: the person who acts."""
 
-    def __init__(self, database: Database, clock: Clock, decisions: DecisionLog) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, decisions: DecisionLog, require_known: RequireOrganization
+    ) -> None:
         self._database = database
         self._clock = clock
         self._decisions = decisions
+        self._require_known = require_known
 
     def declare(self, actor: str, person_id: str, organization_id: str) -> Affiliation:
         """Counts at once; the person's grants for cases of the organization end. Raises POWER_REQUIRED for another person, NOT_FOUND,
-        LIMIT_REACHED."""
+        LIMIT_REACHED, UNKNOWN_ORGANIZATION, LEASE_LAPSED."""
         question = Question(actor, subjects=(person_id, organization_id), facts={"act": "declare"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
             if actor != person_id:
                 self._require_power(tx, actor)
+            self._require_known(organization_id)
             if directory.person(tx, person_id, lock="update") is None:
                 raise not_found("person")
             known = store.of_person(tx, person_id)

@@ -42,6 +42,7 @@ AGREEMENT: Final = (
     "keep to the security controls of the company, and know that every access of mine is recorded and shown to the customer."
 )
 _AGREEMENT_LASTS: Final = timedelta(days=365)
+_DOCUMENTED: Final = "docs/people.md"
 _PERSON: Final = re.compile(r"\s*([^<>\x00-\x1f]{1,200}?)\s*<([!-;=?-~]{3,254})>\s*")
 _SUBJECT: Final = re.compile(r"[!-~]{1,200}")
 
@@ -152,9 +153,9 @@ def _make_operator(
 def _first(person: str, subject: str) -> First:
     found = _PERSON.fullmatch(person)
     if found is None or not found[2].count("@") == 1:
-        raise ConfigError(f"--person {person!r} is not of the form 'Name <mail>'.")
+        raise ConfigError(f"--person {person!r} is not of the form 'Name <mail>'", _DOCUMENTED)
     if _SUBJECT.fullmatch(subject) is None:
-        raise ConfigError("--subject must be 1 to 200 printable ASCII characters without spaces.")
+        raise ConfigError("--subject must be 1 to 200 printable ASCII characters without spaces", _DOCUMENTED)
     return First(found[1], found[2], subject)
 
 
@@ -162,7 +163,7 @@ def _document(given: str | None) -> bytes:
     if given is None:
         return hashlib.sha256(AGREEMENT.encode()).digest()
     if re.fullmatch(r"[0-9a-f]{64}", given) is None:
-        raise ConfigError("--agreement-sha256 must be 64 hexadecimal digits.")
+        raise ConfigError("--agreement-sha256 must be 64 hexadecimal digits", _DOCUMENTED)
     return bytes.fromhex(given)
 
 
@@ -191,7 +192,7 @@ def main(arguments: list[str], migrations: Path) -> int:
     options = parser.parse_args(arguments)
     try:
         if len(options.person) != 2 or len(options.subject) != 2:
-            raise ConfigError("It takes exactly two people: --person and --subject, twice each.")
+            raise ConfigError("It takes exactly two people: --person and --subject, twice each", _DOCUMENTED)
         first, second = map(_first, options.person, options.subject)
         document = _document(options.agreement_sha256)
         config = load(AccessControlConfig, "access_control", options.config)
@@ -230,5 +231,5 @@ def workforce_issuers(config: AccessControlConfig) -> tuple[str, ...]:
     """The issuers of the workforce's tokens, the usual one first. Raises ConfigError where there is none."""
     issuers = tuple(issuer.issuer for issuer in config.issuers if issuer.kind == "workforce")
     if not issuers:
-        raise ConfigError("issuers: one of kind workforce is needed.")
+        raise ConfigError("issuers: one of kind workforce is needed")
     return issuers

@@ -10,6 +10,7 @@ from services.access_control.grants.cases import Cases
 from services.access_control.grants.ended import EndedGrants
 from services.access_control.grants.messages import scope_message
 from services.access_control.grants.opening import Opening, Wanted
+from services.access_control.organization_policies import Policies
 from services.access_control.people.affiliations import Affiliations
 from shared.pipeline import caller_of
 
@@ -24,12 +25,14 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
         ended_grants: EndedGrants,
         cases: Cases,
         affiliations: Affiliations,
+        policies: Policies,
     ) -> None:
         self._authority = authority
         self._opening = opening
         self._ended_grants = ended_grants
         self._cases = cases
         self._affiliations = affiliations
+        self._policies = policies
 
     def Check(
         self, request: authz_pb2.CheckRequest, context: grpc.ServicerContext
@@ -52,6 +55,12 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
             audit_entry_id=checked.audit_entry_id,
             affiliated_organization_ids=[one.organization_id for one in affiliated],
         )
+
+    def RequireOrganization(
+        self, request: authz_pb2.RequireOrganizationRequest, context: grpc.ServicerContext
+    ) -> authz_pb2.RequireOrganizationResponse:
+        self._policies.require_known(request.organization_id)
+        return authz_pb2.RequireOrganizationResponse()
 
     def Authorize(
         self, request: authz_pb2.AuthorizeRequest, context: grpc.ServicerContext

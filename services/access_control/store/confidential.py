@@ -1,14 +1,14 @@
 """Queries of what holds keep of which the law forbids telling the customer. Who opens records does not ask here."""
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.access_control.store.custody import confidential_records, hold_keys, retained_records
-from services.access_control.store.holds import RetainedRow
+from services.access_control.store.holds import RetainedRow, among, forgotten
+from shared.driver import execute
 
 
 def is_disclosed(tx: Connection, hold_id: str) -> bool:
@@ -20,7 +20,7 @@ def is_disclosed(tx: Connection, hold_id: str) -> bool:
 def kept_by(tx: Connection, hold_id: str, record_ids: Collection[bytes]) -> set[bytes]:
     """Which of these records a hold keeps in secret already."""
     asked = select(confidential_records.c.record_id).where(
-        confidential_records.c.hold_id == hold_id, confidential_records.c.record_id.in_(list(record_ids))
+        confidential_records.c.hold_id == hold_id, among(confidential_records.c.record_id, record_ids)
     )
     return set(tx.execute(asked).scalars())
 
@@ -38,7 +38,7 @@ def read(tx: Connection, organization_id: str, record_ids: Collection[bytes]) ->
         .join(hold_keys, hold_keys.c.hold_id == confidential_records.c.hold_id)
         .where(
             confidential_records.c.organization_id == organization_id,
-            confidential_records.c.record_id.in_(list(record_ids)),
+            among(confidential_records.c.record_id, record_ids),
             hold_keys.c.wrapped.is_not(None),
         )
         .order_by(confidential_records.c.hold_id, confidential_records.c.record_id)
@@ -49,29 +49,23 @@ def read(tx: Connection, organization_id: str, record_ids: Collection[bytes]) ->
 
 def retain(tx: Connection, hold_id: str, organization_id: str, wrapped: Mapping[bytes, bytes | None]) -> None:
     """Keeps records for a hold."""
-    if wrapped:
-        tx.execute(
-            insert(confidential_records),
-            [
-                {
-                    "hold_id": hold_id,
-                    "record_id": record_id,
-                    "organization_id": organization_id,
-                    "wrapped": key,
-                }
-                for record_id, key in wrapped.items()
-            ],
-        )
+    execute(
+        tx,
+        "INSERT INTO confidential_records (hold_id, organization_id, record_id, wrapped) "
+        "SELECT %(hold_id)b, %(organization_id)b, fresh.record_id, fresh.wrapped "
+        "FROM unnest(%(ids)b::bytea[], %(keys)b::bytea[]) AS fresh(record_id, wrapped)",
+        {
+            "hold_id": hold_id,
+            "organization_id": organization_id,
+            "ids": list(wrapped),
+            "keys": list(wrapped.values()),
+        },
+    )
 
 
 def bury(tx: Connection, hold_id: str) -> dict[str, int]:
     """Forgets what a hold kept in secret. How many records, by organization."""
-    gone = tx.execute(
-        delete(confidential_records)
-        .where(confidential_records.c.hold_id == hold_id)
-        .returning(confidential_records.c.organization_id)
-    )
-    return dict(Counter(gone.scalars()))
+    return forgotten(tx, confidential_records, hold_id)
 
 
 def disclose(tx: Connection, hold_id: str, now: datetime) -> dict[str, int]:

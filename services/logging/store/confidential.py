@@ -8,20 +8,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, and_, delete, exists, insert, literal, select
+from sqlalchemy import Connection, Select, Text, and_, delete, exists, insert, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.logging.store.lots import application_of
-from services.logging.store.retention import COPIED, ITS_DATA_KEY, HeldRow
+from services.logging.store.named import among
+from services.logging.store.retention import COPIED, HeldRow, by_day, held_rows, living_copies
 from services.logging.store.tables import (
     confidential_rows,
-    data_keys,
     disclosed_holds,
     holds,
     interactions,
     retained,
 )
-from shared.ids import record_day
 
 _CONTENT: Final = ("data_key_id", "content", "sealed_data_key")
 
@@ -34,53 +32,26 @@ def is_disclosed(tx: Connection, hold_id: str) -> bool:
 def hold(tx: Connection, hold_id: str, organization_id: str, record_ids: Sequence[bytes]) -> list[HeldRow]:
     """Copies rows with their sealed data keys for a hold; returns those that it keeps now. Idempotent. What is nowhere else any
     more is copied from another confidential hold's. The caller holds the organization's stripe exclusively."""
-    wanted = [UUID(bytes=one) for one in sorted(record_ids)]
-    columns: list[Any] = [interactions.c[name] for name in COPIED]
+    wanted = [UUID(bytes=one) for one in record_ids]
     # Who copied first has the most: erasures take from rows, and nothing from copies.
     for table in (confidential_rows, retained):
-        _add(tx, hold_id, _copies(table, organization_id, wanted))
-    _add(
-        tx,
-        hold_id,
-        select(*columns, data_keys.c.sealed.label("sealed_data_key"))
-        .outerjoin_from(interactions, data_keys, ITS_DATA_KEY)
-        .where(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(wanted)),
-    )
-    return [
-        HeldRow(
-            row.record_id.bytes,
-            None if row.data_key_id is None else row.data_key_id.bytes,
-            row.sealed_data_key,
-            row.application,
+        columns = [table.c[name] for name in (*COPIED, "day", "sealed_data_key")]
+        copies = select(*columns).where(
+            table.c.organization_id == organization_id, among(table.c.record_id, wanted)
         )
-        for row in tx.execute(
-            select(
-                confidential_rows.c.record_id,
-                confidential_rows.c.data_key_id,
-                confidential_rows.c.sealed_data_key,
-                application_of(confidential_rows).label("application"),
-            )
-            .where(*_of(hold_id, organization_id), confidential_rows.c.record_id.in_(wanted))
-            .order_by(confidential_rows.c.record_id)
-        )
-    ]
+        _add(tx, hold_id, copies)
+    for day, of_day in by_day(record_ids).items():
+        _add(tx, hold_id, living_copies(organization_id, day, of_day))
+    mine = and_(*_of(hold_id, organization_id), among(confidential_rows.c.record_id, wanted))
+    return held_rows(tx, confidential_rows, mine)
 
 
-def _copies(table: Table, organization_id: str, wanted: Sequence[UUID]) -> Any:
-    columns = [table.c[name] for name in (*COPIED, "sealed_data_key")]
-    return select(*columns).where(
-        table.c.organization_id == organization_id, table.c.record_id.in_(list(wanted))
-    )
-
-
-def _add(tx: Connection, hold_id: str, rows: Any) -> None:
-    """The first copy stays: what erasures take from a row later, they do not take from it."""
-    copies = [
-        dict(row) | {"hold_id": hold_id, "day": record_day(row["record_id"].bytes)}
-        for row in tx.execute(rows).mappings()
-    ]
-    if copies:
-        tx.execute(upsert(confidential_rows).on_conflict_do_nothing(), copies)
+def _add(tx: Connection, hold_id: str, copies: Select[Any]) -> None:
+    """copies: COPIED, "day" and "sealed_data_key". The first copy stays: what erasures take from a row later, they do not take from it."""
+    copy = copies.subquery()
+    names = (*COPIED, "day", "sealed_data_key")
+    values = select(literal(hold_id, Text), *[copy.c[name] for name in names])
+    tx.execute(upsert(confidential_rows).from_select(["hold_id", *names], values).on_conflict_do_nothing())
 
 
 def _of(hold_id: str, organization_id: str) -> tuple[Any, ...]:
@@ -113,23 +84,31 @@ def organizations(tx: Connection, hold_id: str) -> list[str]:
     return sorted(tx.execute(asked.distinct()).scalars())
 
 
-def release(tx: Connection, hold_id: str, organization_id: str) -> int:
-    """Removes a hold's copies; of how many records nothing is left by it. The caller holds the organization's stripe exclusively."""
-    gone = set(
+def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> tuple[int, bool]:
+    """Removes a hold's copies, at most so many at once; of how many records nothing is left by it, and whether there may be more. The
+    caller holds the organization's stripe exclusively."""
+    removed = list(
         tx.execute(
-            delete(confidential_rows)
+            select(confidential_rows.c.record_id)
             .where(*_of(hold_id, organization_id))
-            .returning(confidential_rows.c.record_id)
+            .order_by(confidential_rows.c.record_id)
+            .limit(limit)
         ).scalars()
     )
+    tx.execute(
+        delete(confidential_rows).where(
+            *_of(hold_id, organization_id), among(confidential_rows.c.record_id, removed)
+        )
+    )
+    gone = set(removed)
     for table in (interactions, retained, confidential_rows):
         if not gone:
             break
         there = select(table.c.record_id).where(
-            table.c.organization_id == organization_id, table.c.record_id.in_(list(gone))
+            table.c.organization_id == organization_id, among(table.c.record_id, gone)
         )
         gone -= set(tx.execute(there).scalars())
-    return len(gone)
+    return len(gone), len(removed) == limit
 
 
 def note_disclosed(tx: Connection, hold_id: str) -> None:
@@ -150,7 +129,7 @@ def disclose(tx: Connection, hold_id: str, organization_id: str, kind: int | Non
     )
     if not ids:
         return False
-    mine = and_(*_of(hold_id, organization_id), confidential_rows.c.record_id.in_(ids))
+    mine = and_(*_of(hold_id, organization_id), among(confidential_rows.c.record_id, ids))
     names = (*COPIED, "day", "sealed_data_key")
     moved = upsert(retained).from_select(
         names, select(*[confidential_rows.c[name] for name in names]).where(mine)

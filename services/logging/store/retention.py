@@ -10,7 +10,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Date,
+    Select,
+    SmallInteger,
     String,
+    Table,
     Text,
     and_,
     cast,
@@ -28,6 +31,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from services.logging.store import arrivals, billing, content_erasures, locks, partitions, subjects, terms
 from services.logging.store.kept import IS_HELD
 from services.logging.store.lots import application_of, is_of
+from services.logging.store.named import among
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     data_keys,
@@ -109,60 +113,64 @@ def removed_by(tx: Connection, hold_id: str) -> int:
     return int(tx.execute(asked).scalar_one())
 
 
+def by_day(record_ids: Sequence[bytes]) -> dict[date, list[UUID]]:
+    """Records by the days whose partitions they are in: a statement on one day's looks into no other."""
+    days: dict[date, list[UUID]] = {}
+    for one in sorted(record_ids):
+        days.setdefault(record_day(one), []).append(UUID(bytes=one))
+    return days
+
+
+def living_copies(organization_id: str, day: date, wanted: Sequence[UUID]) -> Select[Any]:
+    """What is copied for holds of a day's rows that are in its partition: COPIED, the day and the sealed data key."""
+    columns: list[Any] = [interactions.c[name] for name in COPIED]
+    return (
+        select(*columns, literal(day, Date).label("day"), data_keys.c.sealed.label("sealed_data_key"))
+        .outerjoin_from(interactions, data_keys, ITS_DATA_KEY)
+        .where(
+            interactions.c.organization_id == organization_id,
+            among(interactions.c.record_id, wanted),
+            interactions.c.record_id.between(wanted[0], wanted[-1]),
+        )
+    )
+
+
 def hold(
     tx: Connection, hold_id: str, organization_id: str, record_ids: Sequence[bytes], kind: int | None
 ) -> tuple[list[HeldRow], bool]:
     """Copies rows with their sealed data keys to `retained` and writes the hold down; returns those that are kept now, and whether
     any of them is new to the hold. Idempotent. The
     caller holds the organization's stripe exclusively. kind: kept.retention.v1.HoldKind; None where it is not known."""
-    wanted = [UUID(bytes=one) for one in sorted(record_ids)]
-    columns: list[Any] = [interactions.c[name] for name in COPIED]
-    rows = tx.execute(
-        select(*columns, data_keys.c.sealed)
-        .outerjoin_from(interactions, data_keys, ITS_DATA_KEY)
-        .where(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(wanted))
-    ).mappings()
-    copies = [
-        {name: row[name] for name in COPIED}
-        | {"day": record_day(row["record_id"].bytes), "sealed_data_key": row["sealed"]}
-        for row in rows
+    for day, wanted in by_day(record_ids).items():
+        tx.execute(
+            insert(retained)
+            .from_select([*COPIED, "day", "sealed_data_key"], living_copies(organization_id, day, wanted))
+            .on_conflict_do_nothing()
+        )
+    mine = and_(
+        retained.c.organization_id == organization_id,
+        among(retained.c.record_id, [UUID(bytes=one) for one in record_ids]),
+    )
+    written = select(
+        literal(hold_id, Text), retained.c.organization_id, retained.c.record_id, literal(kind, SmallInteger)
+    ).where(mine)
+    added = tx.execute(
+        insert(holds)
+        .from_select(["hold_id", "organization_id", "record_id", "kind"], written)
+        .on_conflict_do_nothing(),
+        execution_options={"preserve_rowcount": True},
+    )
+    return held_rows(tx, retained, mine), added.rowcount > 0
+
+
+def held_rows(tx: Connection, table: Table, condition: ColumnElement[bool]) -> list[HeldRow]:
+    """Copies with their sealed data keys, in order of id."""
+    columns = (table.c.record_id, table.c.data_key_id, table.c.sealed_data_key, application_of(table))
+    asked = select(*columns).where(condition)
+    return [
+        HeldRow(record_id.bytes, None if data_key_id is None else data_key_id.bytes, sealed, application)
+        for record_id, data_key_id, sealed, application in tx.execute(asked.order_by(table.c.record_id))
     ]
-    if copies:
-        tx.execute(insert(retained).on_conflict_do_nothing(), copies)
-    kept = [
-        HeldRow(
-            row.record_id.bytes,
-            None if row.data_key_id is None else row.data_key_id.bytes,
-            row.sealed_data_key,
-            row.application,
-        )
-        for row in tx.execute(
-            select(
-                retained.c.record_id,
-                retained.c.data_key_id,
-                retained.c.sealed_data_key,
-                application_of(retained).label("application"),
-            )
-            .where(retained.c.organization_id == organization_id, retained.c.record_id.in_(wanted))
-            .order_by(retained.c.record_id)
-        )
-    ]
-    are_new = False
-    if kept:
-        added = tx.execute(
-            insert(holds).on_conflict_do_nothing().returning(holds.c.record_id),
-            [
-                {
-                    "hold_id": hold_id,
-                    "organization_id": organization_id,
-                    "record_id": UUID(bytes=row.record_id),
-                    "kind": kind,
-                }
-                for row in kept
-            ],
-        )
-        are_new = added.first() is not None
-    return kept, are_new
 
 
 def organizations_of_hold(tx: Connection, hold_id: str) -> list[str]:
@@ -171,19 +179,18 @@ def organizations_of_hold(tx: Connection, hold_id: str) -> list[str]:
     return sorted(tx.execute(asked).scalars())
 
 
-def release(tx: Connection, hold_id: str, organization_id: str) -> int:
-    """Ends what a hold keeps of an organization; returns how many rows are gone for good by it.
+def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> tuple[int, bool]:
+    """Ends what a hold keeps of an organization, at most so many records at once; how many rows are gone for good by it, and whether there
+    may be more.
 
     A copy that no hold and no term needs goes. A row that is still in its partition stays there until its day is dropped, unless the
     erasure of its end user waits for it. The caller holds the organization's stripe exclusively.
     """
+    mine = and_(holds.c.hold_id == hold_id, holds.c.organization_id == organization_id)
     released = list(
-        tx.execute(
-            delete(holds)
-            .where(holds.c.hold_id == hold_id, holds.c.organization_id == organization_id)
-            .returning(holds.c.record_id)
-        ).scalars()
+        tx.execute(select(holds.c.record_id).where(mine).order_by(holds.c.record_id).limit(limit)).scalars()
     )
+    tx.execute(delete(holds).where(mine, among(holds.c.record_id, released)))
     other = select(holds.c.record_id).where(
         holds.c.organization_id == organization_id, holds.c.record_id == retained.c.record_id
     )
@@ -192,24 +199,25 @@ def release(tx: Connection, hold_id: str, organization_id: str) -> int:
             delete(retained)
             .where(
                 retained.c.organization_id == organization_id,
-                retained.c.record_id.in_(released),
+                among(retained.c.record_id, released),
                 retained.c.by_term.is_(False),
                 ~exists(other),
             )
             .returning(retained.c.record_id)
         ).scalars()
     )
-    place = and_(interactions.c.organization_id == organization_id, interactions.c.record_id.in_(freed))
+    place = and_(interactions.c.organization_id == organization_id, among(interactions.c.record_id, freed))
     living = set(tx.execute(select(interactions.c.record_id).where(place)).scalars()) if freed else set()
     if freed:
         tx.execute(
             delete(unscreened).where(
                 unscreened.c.organization_id == organization_id,
-                unscreened.c.record_id.in_([one for one in freed if one not in living]),
+                among(unscreened.c.record_id, [one for one in freed if one not in living]),
             )
         )
     content_erasures.strip_let_go(tx, organization_id, released)
-    return len(freed) - len(living) + subjects.remove_let_go(tx, organization_id, released)
+    gone = len(freed) - len(living) + subjects.remove_let_go(tx, organization_id, released)
+    return gone, len(released) == limit
 
 
 _ANY_ROWS: Final = func.sum(stored_counts.c.records) > 0

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
 from services.logging.store.lots import APPLICATION, writer_of
+from services.logging.store.named import among
 from services.logging.store.tables import (
     holds,
     interactions,
@@ -357,7 +358,7 @@ def remove_let_go(tx: Connection, organization_id: str, record_ids: Collection[U
         select(subject_records.c.record_id)
         .where(
             subject_records.c.organization_id == organization_id,
-            subject_records.c.record_id.in_(list(record_ids)),
+            among(subject_records.c.record_id, record_ids),
         )
         .distinct()
     ).scalars()

@@ -14,7 +14,7 @@ from services.retention.erasure_states import ErasureState
 from services.retention.erasures import ErasureView
 from services.retention.holds import Hold, HoldKind, HoldScope, HoldState
 from services.retention.plans import PlannedDay
-from services.retention.run_states import Run, RunState
+from services.retention.run_states import Progress, Run, RunState
 from services.retention.subject_erasures import SubjectView
 from services.retention.subject_states import SubjectState
 from services.retention.sweeping import scope_message
@@ -120,17 +120,20 @@ def hold(held: Hold, lost: Sequence[bytes] = ()) -> holds_pb2.Hold:
     return message
 
 
-def run(one: Run) -> runs_pb2.Run:
-    """A run."""
+def run(one: Run, so_far: Progress) -> runs_pb2.Run:
+    """A run. so_far: what was done of it, where it goes on."""
+    is_dropping = one.state is RunState.DROPPING_ROWS
     message = runs_pb2.Run(
         run_id=one.run_id,
         state=_RUN_STATES[one.state],
         through_day=one.through_day.isoformat(),
         epochs_destroyed=one.epochs_destroyed,
-        records_removed=one.records_removed,
-        records_held=one.records_held,
-        certificates=one.certificates,
+        records_removed=so_far.removed if is_dropping else one.records_removed,
+        records_held=so_far.held if is_dropping else one.records_held,
+        certificates=one.certificates if one.is_over else so_far.certificates,
         late_seconds=one.late_seconds,
+        days=so_far.days,
+        days_dropped=so_far.days_dropped,
     )
     message.started_at.FromDatetime(one.started_at)
     if one.ended_at is not None:

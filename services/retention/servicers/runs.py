@@ -4,6 +4,7 @@ import grpc
 
 from kept.retention.v1 import runs_pb2, runs_pb2_grpc
 from services.retention.plans import Planner
+from services.retention.run_states import Progress, Run
 from services.retention.runs import Runs
 from services.retention.servicers import messages
 from services.retention.store import runs as rows
@@ -35,7 +36,7 @@ class RunServicer(runs_pb2_grpc.RunServiceServicer):
     def StartRun(
         self, request: runs_pb2.StartRunRequest, context: grpc.ServicerContext
     ) -> runs_pb2.StartRunResponse:
-        return runs_pb2.StartRunResponse(run=messages.run(self._runs.start(caller_of(context).actor)))
+        return runs_pb2.StartRunResponse(run=self._message(self._runs.start(caller_of(context).actor)))
 
     def GetRun(
         self, request: runs_pb2.GetRunRequest, context: grpc.ServicerContext
@@ -44,7 +45,11 @@ class RunServicer(runs_pb2_grpc.RunServiceServicer):
             found = rows.get(tx, request.run_id)
         if found is None:
             raise not_found("run")
-        return runs_pb2.GetRunResponse(run=messages.run(found))
+        return runs_pb2.GetRunResponse(run=self._message(found))
+
+    def _message(self, run: Run) -> runs_pb2.Run:
+        with self._database.transaction() as tx:
+            return messages.run(run, rows.progress(tx, [run.run_id]).get(run.run_id, Progress()))
 
     def ListRuns(
         self, request: runs_pb2.ListRunsRequest, context: grpc.ServicerContext
@@ -57,4 +62,6 @@ class RunServicer(runs_pb2_grpc.RunServiceServicer):
                 lambda before, limit: rows.page(tx, before or None, limit),
                 lambda one: one.number,
             )
-        return runs_pb2.ListRunsResponse(runs=[messages.run(one) for one in found], next_page_token=token)
+            so_far = rows.progress(tx, [one.run_id for one in found])
+        listed = [messages.run(one, so_far.get(one.run_id, Progress())) for one in found]
+        return runs_pb2.ListRunsResponse(runs=listed, next_page_token=token)

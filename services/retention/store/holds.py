@@ -1,11 +1,10 @@
 """Holds and the records that they name."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, and_, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import Row, and_, exists, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.destructions import Destruction
@@ -42,7 +41,8 @@ def _secrecy_values(secrecy: Secrecy | None) -> dict[str, Any]:
     }
 
 
-def _made(tx: Tx, rows: Sequence[Row[Any]]) -> list[Hold]:
+def made(tx: Tx, rows: Sequence[Row[Any]]) -> list[Hold]:
+    """Rows of `holds` as what they are, with the records that they name."""
     records: dict[str, list[tuple[bytes, bool]]] = {row.hold_id: [] for row in rows}
     named = [row.hold_id for row in rows if not row.has_scope]  # of the others there may be millions
     if named:
@@ -137,13 +137,13 @@ def add(tx: Tx, hold: Hold) -> bool:
 
 def get(tx: Tx, hold_id: str) -> Hold | None:
     """One hold."""
-    made = _made(tx, tx.execute(select(holds).where(holds.c.hold_id == hold_id)).all())
-    return made[0] if made else None
+    found = made(tx, tx.execute(select(holds).where(holds.c.hold_id == hold_id)).all())
+    return found[0] if found else None
 
 
 def named(tx: Tx, hold_ids: Collection[str]) -> list[Hold]:
     """Holds by their ids, oldest first."""
-    return _made(
+    return made(
         tx, tx.execute(select(holds).where(holds.c.hold_id.in_(hold_ids)).order_by(holds.c.number)).all()
     )
 
@@ -153,15 +153,15 @@ def get_by_request(tx: Tx, placed_by: str, request_id: str) -> Hold | None:
     rows = tx.execute(
         select(holds).where(holds.c.placed_by == placed_by, holds.c.request_id == request_id)
     ).all()
-    made = _made(tx, rows)
-    return made[0] if made else None
+    found = made(tx, rows)
+    return found[0] if found else None
 
 
 def lock(tx: Tx, hold_id: str) -> Hold | None:
     """One hold; nobody else changes it before this transaction ends."""
     rows = tx.execute(select(holds).where(holds.c.hold_id == hold_id).with_for_update()).all()
-    made = _made(tx, rows)
-    return made[0] if made else None
+    found = made(tx, rows)
+    return found[0] if found else None
 
 
 def save(tx: Tx, hold: Hold) -> None:
@@ -247,7 +247,7 @@ def with_scope(tx: Tx, organization_id: str = "") -> list[Hold]:
     query = select(holds).where(holds.c.has_scope, holds.c.state.in_([HoldState.PENDING, HoldState.ACTIVE]))
     if organization_id:
         query = query.where(holds.c.organization_id == organization_id)
-    return _made(tx, tx.execute(query.order_by(holds.c.number)).all())
+    return made(tx, tx.execute(query.order_by(holds.c.number)).all())
 
 
 def is_any_overdue(tx: Tx, now: datetime) -> bool:
@@ -325,100 +325,4 @@ def page(
         query = query.where(TELLABLE)
     if before is not None:
         query = query.where(holds.c.number < before)
-    return _made(tx, tx.execute(query).all())
-
-
-def of_organization(tx: Tx, organization_id: str, limit: int) -> list[Hold]:
-    """An organization's holds that kept something or still may, oldest first; not those of which it must not know."""
-    rows = tx.execute(
-        select(holds)
-        .where(TELLABLE, holds.c.organization_id == organization_id, holds.c.state != HoldState.FAILED)
-        .order_by(holds.c.number)
-        .limit(limit)
-    ).all()
-    return _made(tx, rows)
-
-
-def any_standing(tx: Tx, organization_id: str) -> bool:
-    """Whether a hold of the organization is not over, of those that it may know of."""
-    return (
-        tx.execute(
-            select(holds.c.hold_id)
-            .where(
-                TELLABLE,
-                holds.c.organization_id == organization_id,
-                holds.c.state.not_in([HoldState.RELEASED, HoldState.FAILED]),
-            )
-            .limit(1)
-        ).first()
-        is not None
-    )
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """A hold that keeps so many records of a day."""
-
-    hold_id: str
-    kind: HoldKind
-    reference: str
-    review_at: datetime
-    records: int
-
-
-def keeping_on(tx: Tx, days: Collection[tuple[str, date]]) -> dict[tuple[str, date], list[Keeping]]:
-    """The holds that keep something now on these organizations' days, by organization and day; without the secret ones, of which operators
-    need not know either."""
-    if not days:
-        return {}
-    rows = tx.execute(
-        select(
-            holds.c.organization_id,
-            hold_records.c.day,
-            holds.c.hold_id,
-            holds.c.kind,
-            holds.c.reference,
-            holds.c.review_at,
-            func.count().label("records"),
-        )
-        .join(hold_records, hold_records.c.hold_id == holds.c.hold_id)
-        .where(
-            TELLABLE,
-            tuple_(holds.c.organization_id, hold_records.c.day).in_(sorted(days)),
-            holds.c.state.in_([HoldState.ACTIVE, HoldState.RELEASING]),
-            hold_records.c.lost.is_(False),
-        )
-        .group_by(holds.c.hold_id, hold_records.c.day)
-        .order_by(holds.c.number)
-    )
-    found: dict[tuple[str, date], list[Keeping]] = {}
-    for row in rows:
-        found.setdefault((row.organization_id, row.day), []).append(
-            Keeping(row.hold_id, HoldKind(row.kind), row.reference, row.review_at, row.records)
-        )
-    return found
-
-
-def keeping(
-    tx: Tx, organization_id: str, since: datetime, days: Sequence[date] | None, limit: int
-) -> list[tuple[str, HoldKind, int]]:
-    """(hold, kind, records) of the organization's holds that kept something on these days (all days for None) at or after an
-    instant; of those that it may know of."""
-    condition = [
-        TELLABLE,
-        holds.c.organization_id == organization_id,
-        holds.c.activated_at.is_not(None),
-        or_(holds.c.ended_at.is_(None), holds.c.ended_at >= since),
-        hold_records.c.lost.is_(False),
-    ]
-    if days is not None:
-        condition.append(hold_records.c.day.in_(days))
-    rows = tx.execute(
-        select(holds.c.hold_id, holds.c.kind, func.count().label("records"))
-        .join(hold_records, hold_records.c.hold_id == holds.c.hold_id)
-        .where(*condition)
-        .group_by(holds.c.hold_id, holds.c.kind)
-        .order_by(holds.c.hold_id)
-        .limit(limit)
-    )
-    return [(row.hold_id, HoldKind(row.kind), row.records) for row in rows]
+    return made(tx, tx.execute(query).all())

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import Row, insert, literal, select, update
+from sqlalchemy import Row, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.destructions import Destruction
 from services.retention.rules import RuleInForce
-from services.retention.run_states import Run, RunDay, RunSource, RunState
+from services.retention.run_states import Progress, Run, RunDay, RunSource, RunState
 from services.retention.store import Tx
-from services.retention.store.tables import run_days, run_sources, runs
+from services.retention.store.tables import certificates, run_days, run_sources, runs
 from shared.terms import Term, TermKind
 
 _OVER = (RunState.DONE, RunState.NOT_CERTIFIED)
@@ -173,6 +173,33 @@ def days(tx: Tx, run_id: str) -> Sequence[RunDay]:
     """All days of a run, oldest first."""
     rows = tx.execute(select(run_days).where(run_days.c.run_id == run_id).order_by(run_days.c.day))
     return [_day(row) for row in rows]
+
+
+def progress(tx: Tx, run_ids: Sequence[str]) -> dict[str, Progress]:
+    """How far runs are, by run; none of one that has nothing to tell."""
+    of_days = (
+        select(
+            run_days.c.run_id,
+            func.count().label("days"),
+            func.count(run_days.c.dropped_at).label("dropped"),
+            func.coalesce(func.sum(run_days.c.dropped - run_days.c.held), 0).label("removed"),
+            func.coalesce(func.sum(run_days.c.held), 0).label("held"),
+        )
+        .where(run_days.c.run_id.in_(run_ids))
+        .group_by(run_days.c.run_id)
+    )
+    signed = (
+        select(certificates.c.act_id, func.count().label("signed"))
+        .where(certificates.c.act_id.in_(run_ids))
+        .group_by(certificates.c.act_id)
+    )
+    by_act = {row.act_id: row.signed for row in tx.execute(signed)}
+    return {
+        row.run_id: Progress(
+            row.days, row.dropped, int(row.removed), int(row.held), by_act.get(row.run_id, 0)
+        )
+        for row in tx.execute(of_days)
+    }
 
 
 def save_day(tx: Tx, day: RunDay) -> None:

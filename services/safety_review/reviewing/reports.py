@@ -13,22 +13,33 @@ from services.safety_review.store.verdicts import RecordKey
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, invalid, not_found
+from shared.organizations import RequireOrganization
 from shared.outbox import Outbox
 
 
 class Reports(CaseActs):
     """The act."""
 
-    def __init__(self, database: Database, clock: Clock, outbox: Outbox, flags: Flags) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        flags: Flags,
+        require_organization: RequireOrganization,
+    ) -> None:
         super().__init__(database, clock, outbox)
         self._flags = flags
+        self._require_organization = require_organization
 
     def open(self, reviewer: Reviewer, request: cases_pb2.OpenCaseRequest) -> Review:
         """Puts records into a case and holds them; those that are in one already, which was not dismissed, stay there. The case that the
         first new record is in, or where none is new, the first of all. Idempotent by request_id. Raises CONFLICT_OF_INTEREST,
-        INVALID_ARGUMENT, NOT_FOUND for an erased organization or end user, REQUEST_ID_REUSED."""
+        INVALID_ARGUMENT, NOT_FOUND for an erased organization or end user, UNKNOWN_ORGANIZATION, REQUEST_ID_REUSED, and what access control
+        answers with when it cannot say whether there is one."""
         if request.category not in set(Category):
             raise invalid("category", "is none of the usage policy's")
+        self._require_organization(request.organization_id)
         said = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
         keys = [RecordKey(request.organization_id, record_id) for record_id in sorted(request.record_ids)]
         with self._database.transaction() as tx:

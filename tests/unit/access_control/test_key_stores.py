@@ -379,13 +379,13 @@ tls = {certificate = "c", key = "k", authority = "a"}
             'key_store = {module = "/lib.so", token = "kept", pin_file = "/pin"}',
             Pkcs11Token(module=Path("/lib.so"), token="kept", pin_file=Path("/pin")),
         ),
-        ('key_store = {module = "/lib.so", token = "kept"}', "key_store.pkcs11.pin_file: Field required"),
+        ('key_store = {module = "/lib.so", token = "kept"}', "key_store.pin_file: has to be set"),
         (
             'key_store = {module = "/lib.so", token = "kept", pin_file = "/pin", pin = "1"}',
-            "key_store.pkcs11.pin: Extra inputs",
+            "key_store.pin: there is no such setting",
         ),
-        ("key_store = 7", "key_store.directory"),
-        ("", "key_store: Field required"),
+        ("key_store = 7", "key_store: Input is not a valid path"),
+        ("", "key_store: has to be set"),
     ],
 )
 def test_the_key_store_is_a_directory_or_a_token(tmp_path: Path, text: str, wanted: object) -> None:

@@ -22,6 +22,7 @@ from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2, read_
 from kept.safety_review.v1 import evaluation_pb2, evaluation_pb2_grpc
 from kept.settings.v1 import zero_data_retention_pb2, zero_data_retention_pb2_grpc
 from shared import errors as service_errors
+from shared.channels import CHANNEL_OPTIONS
 from shared.errors import Reason
 
 
@@ -180,6 +181,39 @@ def test_only_what_may_be_repeated_is_retried() -> None:
     assert "timeout" not in dict(channel_options("access_control", "host:1"))["grpc.service_config"]
 
 
+class Leaving(grants_pb2_grpc.GrantServiceServicer):
+    """Says first what a server that stops says of a call that it has just taken."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        self.calls = 0
+        self._code = code
+
+    def ListGrants(
+        self, request: grants_pb2.ListGrantsRequest, context: grpc.ServicerContext
+    ) -> grants_pb2.ListGrantsResponse:
+        self.calls += 1
+        if self.calls == 1:
+            context.abort(self._code, "")
+        return grants_pb2.ListGrantsResponse()
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+@pytest.mark.parametrize("options", ["people", "services"])
+def test_a_call_that_a_stopping_server_had_just_taken_is_made_again(
+    code: grpc.StatusCode, options: str
+) -> None:
+    servicer = Leaving(code)  # type: ignore[abstract]
+
+    def add(server: grpc.Server) -> None:
+        grants_pb2_grpc.add_GrantServiceServicer_to_server(servicer, server)
+
+    with serving(add) as address:
+        given = CHANNEL_OPTIONS if options == "services" else channel_options("access_control", address)
+        with grpc.insecure_channel(address, options=given) as channel:
+            grants_pb2_grpc.GrantServiceStub(channel).ListGrants(grants_pb2.ListGrantsRequest(), timeout=5)
+    assert servicer.calls == 2
+
+
 def test_nobody_at_the_address(profile_file: Path) -> None:
     authority = Authority(profile_file.parent / "ca", trust_domain="kept.test", environment="local")
     (profile_file.parent / "ca.crt").write_bytes(authority.certificate.read_bytes())
@@ -261,7 +295,8 @@ def test_an_empty_page_is_not_the_last_unless_it_says_so() -> None:
 class Ingest(ingest_pb2_grpc.IngestServiceServicer):
     """Stores; the first stream breaks after `answers` batches, the batch after that being stored and not answered."""
 
-    def __init__(self, answers: int) -> None:
+    def __init__(self, answers: int, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
+        self._code = code
         self.stored: list[bytes] = []
         self.reports: list[str] = []
         self.identities: set[bytes] = set()
@@ -287,7 +322,7 @@ class Ingest(ingest_pb2_grpc.IngestServiceServicer):
                 )
             if not self._broken and count == self._answers:
                 self._broken = True
-                context.abort(grpc.StatusCode.UNAVAILABLE, "shutting down")
+                context.abort(self._code, "shutting down")
             yield ingest_pb2.RecordInteractionsResponse(receipts=receipts)
 
     def ReportUsage(
@@ -295,7 +330,7 @@ class Ingest(ingest_pb2_grpc.IngestServiceServicer):
     ) -> ingest_pb2.ReportUsageResponse:
         self.reports.append(request.request_id)
         if len(self.reports) == self._answers or not self._answers:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "shutting down")
+            context.abort(self._code, "shutting down")
         return ingest_pb2.ReportUsageResponse(duplicate=request.request_id in self.reports[:-1])
 
 
@@ -325,8 +360,9 @@ def recording(tmp_path: Path, servicer: Ingest, pauses: list[float]) -> Iterator
         yield recorder
 
 
-def test_what_was_not_answered_is_sent_again_and_stored_once(tmp_path: Path) -> None:
-    servicer = Ingest(answers=1)  # type: ignore[abstract]
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+def test_what_was_not_answered_is_sent_again_and_stored_once(tmp_path: Path, code: grpc.StatusCode) -> None:
+    servicer = Ingest(answers=1, code=code)  # type: ignore[abstract]
     given = [interactions_pb2.Interaction(model=str(number)) for number in range(1200)]
     with recording(tmp_path, servicer, [0.1]) as recorder:
         receipts = recorder.record(given)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import ingest_pb2, lifecycle_pb2, read_pb2
@@ -245,3 +245,31 @@ def test_a_held_record_of_an_erased_organization_outlives_its_day(world: World) 
     assert readable(world) == ["kept"]
     assert release(world, HOLD) == 1
     assert readable(world) == []
+
+
+def test_a_hold_on_more_rows_than_one_statement_can_name_is_let_go_piece_by_piece(world: World) -> None:
+    """A statement has 65,535 parameters at most (PostgreSQL 18, §54.7, Bind)."""
+    record = world.interaction()
+    world.record(record)
+    hold(world, HOLD, record.record_id)
+    many = 66_000
+    names = [column.name for column in retained.c]
+    copied = ["gen_random_uuid()" if name == "record_id" else name for name in names]
+    with world.database.transaction() as tx:
+        tx.execute(
+            text(
+                f"INSERT INTO retained ({', '.join(names)}) "
+                f"SELECT {', '.join(copied)} FROM retained, generate_series(1, :copies)"
+            ),
+            {"copies": many - 1},
+        )
+        tx.execute(
+            text(
+                "INSERT INTO holds SELECT :hold, organization_id, record_id, NULL FROM retained ON CONFLICT DO NOTHING"
+            ),
+            {"hold": HOLD},
+        )
+    assert rows(world, retained) == [many]
+    assert release(world, HOLD) == many - 1, "the one that is still in its partition stays there"
+    assert rows(world, retained, interactions) == [0, 1]
+    assert release(world, HOLD) == many - 1

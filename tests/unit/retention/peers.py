@@ -29,7 +29,7 @@ from kept.settings.v1 import lifecycle_pb2 as settings_pb2
 from kept.settings.v1 import lifecycle_pb2_grpc as settings_grpc
 from shared.callers import not_allowed
 from shared.clock import Clock
-from shared.errors import KeptError, Reason, not_found, wrong_state
+from shared.errors import KeptError, Reason, not_found, unknown_organization, wrong_state
 from shared.identity import Caller
 from shared.ids import record_day, record_time
 from shared.service import Registrar, Service
@@ -571,8 +571,22 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
         )
 
 
+@dataclass
 class Authz(authz_pb2_grpc.AuthzServiceServicer):
-    """A token "person_… LEGAL" is that person with that role; "member_… org_…" an admin of that organization."""
+    """A token "person_… LEGAL" is that person with that role; "member_… org_…" an admin of that organization. refuse: how a question for
+    an organization fails; unknown: those that there are not."""
+
+    unknown: set[str] = field(default_factory=set)
+    refuse: KeptError | None = None
+
+    def RequireOrganization(
+        self, request: authz_pb2.RequireOrganizationRequest, context: Any
+    ) -> authz_pb2.RequireOrganizationResponse:
+        if self.refuse is not None:
+            raise self.refuse
+        if request.organization_id in self.unknown:
+            raise unknown_organization()
+        return authz_pb2.RequireOrganizationResponse()
 
     def Check(self, request: authz_pb2.CheckRequest, context: Any) -> authz_pb2.CheckResponse:
         who, what = request.token.split("/")

@@ -6,7 +6,7 @@ import pytest
 
 from kept.retention.v1 import contracts_pb2, erasures_pb2, rules_pb2, runs_pb2
 from services.retention.contract_terms import Effect, StoredDay, effect_of
-from shared.errors import Reason
+from shared.errors import Reason, lease_lapsed
 from shared.identity import Caller, CallerKind
 from shared.terms import Rule, Term, TermKind
 from tests.unit.retention.test_runs import AUDITOR, FIRST, OPERATOR, bodies, runs_of, travel_to_due
@@ -254,6 +254,19 @@ def test_without_logging_nothing_is_proposed_or_confirmed(world: World, method: 
         rules_of(world, ONE),
         len(world.contracts(LENA).ListTerms(contracts_pb2.ListTermsRequest()).terms),
     ) == ([], 1)
+
+
+def test_no_term_is_proposed_for_an_organization_that_there_is_not(world: World) -> None:
+    world.authz.unknown = {TWO}
+    with refused(Reason.REASON_UNKNOWN_ORGANIZATION):
+        world.contracts(LENA).SetTerm(order(10, organization_id=TWO))
+    proposed = world.contracts(LENA).SetTerm(order(10)).term
+    world.authz.refuse = lease_lapsed()
+    with refused(Reason.REASON_LEASE_LAPSED):
+        world.contracts(LENA).SetTerm(order(10, name="request-2"))
+    assert world.contracts(LENA).SetTerm(order(10)).term == proposed, "once proposed, it is not asked again"
+    world.settle(1)
+    assert [entry.organization_id for entry in world.entries("term.proposed")] == [ONE]
 
 
 def test_bad_input_gets_a_named_reason(world: World) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2
-from shared.errors import Reason
+from shared.errors import Reason, lease_lapsed, unknown_organization
 from shared.identity import Caller, CallerKind
 from tests.unit.retention.world import (
     ONE,
@@ -194,3 +194,53 @@ def test_a_claim_opens_its_own_erasure_and_no_other(world: World) -> None:
     operator = world.erasures(staff(1, "OPERATOR"))
     with refused(Reason.REASON_NOT_FOUND):
         operator.GetErasure(erasures_pb2.GetErasureRequest(erasure_id="erasure_" + "0" * 26))
+
+
+def test_no_erasure_is_begun_of_an_organization_that_there_is_not(world: World) -> None:
+    content = erasures_pb2.EraseContentRequest(
+        request_id="zdr_" + "7" * 26, organization_id=ONE, requested_by="member_" + "0" * 26
+    )
+    content.before.FromDatetime(START)
+    for refuse in (unknown_organization(), lease_lapsed()):
+        world.authz.refuse = refuse
+        with refused(refuse.reason):
+            begin(world)
+        with refused(refuse.reason):
+            world.erasures(SETTINGS).EraseContent(content)
+    world.settle(3)
+    assert world.entries("erasure.started") == world.entries("content_erasure.started") == []
+    assert world.settings.closed == {}
+    # Once it is begun, whether there is one is not asked again.
+    world.authz.refuse = None
+    begun, emptied = begin(world), world.erasures(SETTINGS).EraseContent(content).erasure
+    world.authz.refuse = lease_lapsed()
+    assert begin(world).erasure_id == begun.erasure_id
+    assert world.erasures(SETTINGS).EraseContent(content).erasure.erasure_id == emptied.erasure_id
+
+
+def test_what_many_holds_keep_is_counted_though_few_are_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many holds as records: neither the list nor what is in memory grows with them, and every figure counts all."""
+    for module in ("certificates", "erasures", "run_statements"):
+        monkeypatch.setattr(f"services.retention.{module}.MOST_HOLDS", 2)
+    records = [world.record(ONE, START) for _ in range(5)]
+    world.record(ONE, START)
+    for number, record in enumerate(records):
+        order_ = world.order(record, kind=holds_pb2.HOLD_KIND_FLAGGED, request_id=f"request-{number}")
+        world.holds(SAFETY).PlaceHold(order_)
+    begin(world)
+    world.settle(20)
+    first = json.loads(shown(world).certificate)["body"]
+    assert (first["records_removed"], first["records_held"]) == (1, 5)
+    assert (len(first["holds"]), first["holds_not_named"]) == (2, 3)
+    assert first["kept"][0].startswith("2 records are kept by 2 holds")
+    assert first["kept"][1] == "3 more holds keep something."
+    assert list(shown(world).erasure.kept) == first["kept"]
+    for number in range(5):
+        let_go = holds_pb2.ReleaseHoldRequest(request_id=f"request-{number}", reason="No violation")
+        world.holds(SAFETY).ReleaseHold(let_go)
+    world.settle(40)
+    further = json.loads(shown(world).certificate)["body"]
+    assert (further["further"], further["records_held"], further["kept"]) == (True, 0, [])
+    assert (further["records_removed"], further["holds_not_named"]) == (6, 3)

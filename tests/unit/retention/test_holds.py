@@ -1,11 +1,13 @@
 """Holds through the service: both halves protect or nothing does, whatever is lost on the way."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from kept.retention.v1 import holds_pb2
-from shared.errors import KeptError, Reason
+from shared.errors import KeptError, Reason, lease_lapsed, unknown_organization
+from shared.identity import Caller
 from tests.unit.retention.world import ONE, SAFETY, START, TWO, Crash, World, admin, refused, staff
 
 ALICE, BOB, SAM = staff(1, "LEGAL"), staff(2, "LEGAL"), staff(3, "SAFETY")
@@ -227,3 +229,54 @@ def test_an_admin_lists_the_own_organization_page_by_page(world: World) -> None:
     assert not second.next_page_token
     with refused(Reason.REASON_INVALID_ARGUMENT):
         world.holds(SAM).ListHolds(holds_pb2.ListHoldsRequest(page_token="a"))
+
+
+@pytest.mark.parametrize("caller", [ALICE, SAFETY])
+def test_no_hold_is_placed_for_an_organization_that_there_is_not(world: World, caller: Caller) -> None:
+    kind = FLAGGED if caller is SAFETY else holds_pb2.HOLD_KIND_LEGAL
+    order = world.order(world.record(ONE, START), kind=kind)
+    for refuse in (unknown_organization(), lease_lapsed()):
+        world.authz.refuse = refuse
+        with refused(refuse.reason):
+            world.holds(caller).PlaceHold(order)
+    world.settle(3)
+    assert world.entries("hold.placed") == []
+    assert world.logging.holds == {}
+    # Once it is placed, whether there is one is not asked again.
+    world.authz.refuse = None
+    placed = world.holds(caller).PlaceHold(order).hold
+    world.authz.refuse = lease_lapsed()
+    assert world.holds(caller).PlaceHold(order).hold == placed
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("reference", {"reference": ""}),
+        ("organization_id", {"organization_id": f"person_{1:026}"}),
+        ("record_ids[0]", {"record_ids": [bytes(16)]}),
+        ("record_ids[0]", {"record_ids": [b"not sixteen"]}),
+        ("record_ids", {"record_ids": []}),
+        ("record_ids", {"scope": {}}),
+        ("kind", {"kind": 0}),
+        ("kind", {"kind": 9}),
+        ("review_at", {"review_at": START - timedelta(seconds=1)}),
+        (
+            "scope.last_day",
+            {"record_ids": [], "scope": {"first_day": "2026-03-02", "last_day": "2026-03-01"}},
+        ),
+        ("scope.first_day", {"record_ids": [], "scope": {"first_day": "2026-02-30"}}),
+        ("request_id", {"request_id": ""}),
+    ],
+)
+def test_bad_input_gets_a_named_reason(world: World, field: str, change: dict[str, Any]) -> None:
+    order: Any = world.order(world.record(ONE, START))
+    for name in change:
+        order.ClearField(name)
+    order.MergeFrom(holds_pb2.PlaceHoldRequest(**change))
+    with refused(Reason.REASON_INVALID_ARGUMENT) as caught:
+        world.holds(ALICE).PlaceHold(order)
+    assert {name for name, _ in caught[0].fields} == {field}
+    world.settle(2)
+    assert world.entries("hold.placed") == []
+    assert (world.logging.holds, world.keys.retained) == ({}, {})

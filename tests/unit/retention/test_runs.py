@@ -157,6 +157,28 @@ def test_no_step_begins_before_the_one_before_it_is_complete(world: World, metho
     check_first_day(world)
 
 
+def test_how_far_a_run_is_can_be_seen_while_it_goes_on(world: World) -> None:
+    for number in range(3):
+        world.record(ONE, START - timedelta(days=number))
+    travel_to_due(world, FIRST)
+    seen: list[tuple[int, int, int, int]] = []
+
+    def look(method: str) -> None:
+        if method.endswith(("/DropExpired", "/ListDroppedCounts")):
+            world.afterwards = None
+            (run,) = runs_of(world)
+            seen.append((run.days, run.days_dropped, run.records_removed, run.certificates))
+            world.afterwards = look
+
+    world.afterwards = look
+    world.settle(30, until=is_done(world))
+    world.afterwards = None
+    # Each is seen before what came of the call is written down; then all of it, as the counts are collected.
+    assert seen[:4] == [(3, 0, 0, 0), (3, 1, 1, 0), (3, 2, 2, 0), (3, 3, 3, 0)]
+    (run,) = runs_of(world)
+    assert (run.days, run.days_dropped, run.records_removed, run.certificates) == (3, 3, 3, 1)
+
+
 def test_after_a_week_without_the_service_one_run_catches_up_and_says_how_late_it_is(world: World) -> None:
     fill(world, days=10)
     world.keys.epochs.add((ONE, FIRST - timedelta(days=90)))  # a key that never sealed anything is not late

@@ -78,6 +78,9 @@ def test_what_is_refused(world: World) -> None:
         start(world, organization_id=BETA)
     with refused(Reason.REASON_INVALID_ARGUMENT):
         start(world, "grant_" + "h" * 26, days=0)
+    world.peers.unknown_organizations = {BETA}
+    with refused(Reason.REASON_UNKNOWN_ORGANIZATION):
+        start(world, "grant_" + "h" * 26, organization_id=BETA)
     with refused(Reason.REASON_INVALID_ARGUMENT):
         report(world, problem="NONSENSE")
     with refused(Reason.REASON_NOT_FOUND):

@@ -39,7 +39,7 @@ from services.safety_review.wiring import wire
 from shared.callers import not_allowed
 from shared.config import Tls
 from shared.database import Database
-from shared.errors import KeptError, Reason
+from shared.errors import KeptError, Reason, unknown_organization
 from shared.identity import Caller, CallerKind
 from shared.ids import entropy, new_record_id
 from shared.inprocess import InProcess
@@ -123,6 +123,7 @@ class Peers(
     members: dict[str, str] = field(default_factory=dict)
     masked: dict[str, tuple[str, list[evaluation_texts_pb2.ReadMaskedResponse]]] = field(default_factory=dict)
     keys: dict[str, bytes] = field(default_factory=dict)
+    unknown_organizations: set[str] = field(default_factory=set)
     meanwhile: Callable[[], object] | None = None
     opened_for: list[str] = field(default_factory=list)
     named: identifiers_pb2.ListIdentifiersResponse = field(
@@ -148,6 +149,13 @@ class Peers(
             roles=[self.roles.get(request.token, roles_pb2.STAFF_ROLE_SAFETY)],
             affiliated_organization_ids=self.affiliations.get(request.token, ()),
         )
+
+    def RequireOrganization(
+        self, request: authz_pb2.RequireOrganizationRequest, context: Any
+    ) -> authz_pb2.RequireOrganizationResponse:
+        if request.organization_id in self.unknown_organizations:
+            raise unknown_organization()
+        return authz_pb2.RequireOrganizationResponse()
 
     def AppendEntries(
         self, request: audit_pb2.AppendEntriesRequest, context: Any

@@ -270,9 +270,12 @@ def test_nobody_gets_an_answer_before_and_no_job_runs(world: World, back_up: Cal
     for job in restored.service.jobs:
         with pytest.raises(KeptError):
             job.step()
+    assert restored.service.gate is not None
+    assert not restored.service.gate.is_open()
     world.peers.is_log_down = False
     world.clock.advance(timedelta(seconds=2))
     assert policies_of(restored) == policies_of(world)
+    assert restored.service.gate.is_open()
     restored.run_jobs()
     [said] = [one for one in world.peers.entries if one.kind == "database.caught_up"]
     assert said.facts["service"] == "settings"

@@ -242,3 +242,19 @@ def test_intervals_older_than_the_window_are_dropped_and_the_one_in_force_stays(
     now = clock.now()
     assert replica.throughout("a", now - timedelta(minutes=2), now) == ["two", "three"]
     assert replica.throughout("a", now - timedelta(days=90), now)[0] is None
+
+
+def test_what_is_known_stays_so_and_what_is_not_needs_a_lease(feed: Feed) -> None:
+    serving, _, clock = feed
+    replica = receiver(serving, clock)
+    with pytest.raises(KeptError) as refused:
+        replica.is_known("a")
+    assert refused.value.reason == Reason.REASON_LEASE_LAPSED, "nobody has told us anything yet"
+    put(feed, "a", "one")
+    replica.poll_once()
+    assert [replica.is_known(subject) for subject in "ab"] == [True, False]
+    clock.advance(LEASE_DURATION)
+    assert replica.is_known("a")
+    with pytest.raises(KeptError) as refused:
+        replica.is_known("b")
+    assert refused.value.reason == Reason.REASON_LEASE_LAPSED, "it may be there by now"

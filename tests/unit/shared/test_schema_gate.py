@@ -6,12 +6,24 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from shared.callers import not_allowed
 from shared.config import ConfigError
 from shared.database import Database, await_schema, migrate, require_schema, schema_is_current
+from shared.identity import Caller
+from shared.server import states
+from shared.service import Service
 from tests.support.postgres import FreshDatabase
 
 MIGRATIONS = Path(__file__).parents[3] / "services" / "settings" / "migrations"
 A_MOMENT = timedelta(milliseconds=1)
+
+
+class _Nobody:
+    def authorize_person(self, caller: Caller, method: str) -> Caller:
+        raise not_allowed(method)
+
+    def authorize_gateway(self, caller: Caller, method: str) -> Caller:
+        raise not_allowed(method)
 
 
 @pytest.fixture
@@ -39,6 +51,27 @@ def test_before_its_migration_a_version_waits_and_does_not_serve(database: Datab
         require_schema(database, MIGRATIONS)
     with database.transaction() as tx:  # and nothing was done to it
         assert tx.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "0001"
+    database.close()
+
+
+class _Gate:
+    def __init__(self) -> None:
+        self.open = False
+
+    def require(self) -> None:
+        raise AssertionError("readiness makes no attempt at it")
+
+    def is_open(self) -> bool:
+        return self.open
+
+
+def test_a_replica_that_answers_nobody_yet_is_not_ready(database: Database) -> None:
+    migrate(database, MIGRATIONS)
+    gate = _Gate()
+    service = Service(register=lambda _: None, jobs=[], authority=_Nobody(), gate=gate)
+    assert states(service, database, MIGRATIONS) == {"": False, "database": True}
+    gate.open = True
+    assert states(service, database, MIGRATIONS) == {"": True, "database": True}
     database.close()
 
 

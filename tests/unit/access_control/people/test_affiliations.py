@@ -1,5 +1,7 @@
 """Who has to do with a customer: declared by one and at once, taken back by another; told to safety review and to nobody else."""
 
+from datetime import timedelta
+
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, directory_pb2, grants_pb2
 from shared.identity import Caller, CallerKind
 from shared.ids import new_id, new_record_id
@@ -81,3 +83,24 @@ def test_nobody_ends_their_own_and_declaring_it_for_another_takes_the_power(work
     assert refusal(lambda: _declare(world, "eve", ORG, workforce.ids["colin"])) == "POWER_REQUIRED"
     assert _declare(world, "ada", OTHER, workforce.ids["colin"]).declared_by == workforce.ids["ada"]
     assert refusal(lambda: _declare(world, "ada", ORG, "person_" + "0" * 26)) == "NOT_FOUND"
+
+
+def test_none_is_declared_with_an_organization_that_there_is_not(workforce: Workforce) -> None:
+    world = workforce.world
+    world.person("sara", SAFETY)
+    nobody = new_id("org")
+    assert refusal(lambda: _declare(world, "sara", nobody)) == "UNKNOWN_ORGANIZATION"
+    unknown = authz_pb2.RequireOrganizationRequest(organization_id=nobody)
+    known = authz_pb2.RequireOrganizationRequest(organization_id=ORG)
+    asked = [
+        authz_pb2_grpc.AuthzServiceStub(world.served.channel(Caller(CallerKind.SERVICE, service)))
+        for service in ("retention", "safety_review")
+    ]
+    assert refusal(lambda: asked[0].RequireOrganization(unknown)) == "UNKNOWN_ORGANIZATION"
+    assert refusal(lambda: asked[1].RequireOrganization(unknown)) == "UNKNOWN_ORGANIZATION"
+    # What is known is known without settings too; what is not may be there by now.
+    world.clock.advance(timedelta(seconds=10))
+    for one in asked:
+        one.RequireOrganization(known)
+    assert refusal(lambda: asked[0].RequireOrganization(unknown)) == "LEASE_LAPSED"
+    assert world.entries("affiliation.declared") == []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, Gauge
 
-from deploy.check import measured, schemas
+from deploy.check import documented, measured, schemas
 from deploy.check.__main__ import RULES, check
 from deploy.check.findings import ROOT, Finding
 from deploy.check.kustomize.build import Read
@@ -55,6 +55,13 @@ def test_metrics_say_their_unit_and_operators_are_told_of_each() -> None:
     assert "kept_job_failing" not in untold
 
 
+def test_the_reference_of_settings_is_what_the_services_take() -> None:
+    assert not list(documented.check())
+    stale = documented.documentation().replace("a number from 0 to 60", "a number from 0 to 90")
+    (finding,) = documented.check(stale)
+    assert finding.file == "docs/operations/configuration.md"
+
+
 def test_a_metric_without_a_unit_is_found() -> None:
     measured.exported()
     gauge = Gauge("kept_lease_lag", "Of a test.")
@@ -68,6 +75,78 @@ def test_a_metric_without_a_unit_is_found() -> None:
 # (file, what stands there, what breaks it, the finding's file, a part of its field, a part of its text)
 Case = tuple[str, str, str, str, str, str]
 HARDENING: list[Case] = [
+    (
+        WORKLOAD,
+        "runAsGroup: 65532",
+        "runAsGroup: 0",
+        SETTINGS,
+        "securityContext.runAsGroup",
+        "the image's group",
+    ),
+    (
+        WORKLOAD,
+        "      securityContext:\n        runAsNonRoot",
+        "      shareProcessNamespace: true\n      securityContext:\n        runAsNonRoot",
+        SETTINGS,
+        "spec.shareProcessNamespace",
+        "nothing of the machine's is shared",
+    ),
+    (
+        WORKLOAD,
+        "            allowPrivilegeEscalation: false\n",
+        "            allowPrivilegeEscalation: false\n            runAsUser: 0\n",
+        SETTINGS,
+        "containers[service].securityContext",
+        "the rest is the pod's",
+    ),
+    (
+        WORKLOAD,
+        "              containerPort: 8443\n",
+        "              containerPort: 8443\n              hostPort: 8443\n",
+        SETTINGS,
+        "ports[grpc-services].hostPort",
+        "has to be left out",
+    ),
+    (
+        WORKLOAD,
+        "            medium: Memory\n",
+        "",
+        SETTINGS,
+        "volumes[tmp].emptyDir.medium",
+        "has to be Memory",
+    ),
+    (
+        LOGGING,
+        "        - name: config\n          configMap:\n            name: logging-config\n",
+        "        - name: config\n          persistentVolumeClaim:\n            claimName: logging\n",
+        LOGGING,
+        "volumes[config]",
+        "only the volume key-store may",
+    ),
+    (
+        LOGGING,
+        "  clusterIP: None\n",
+        "  clusterIP: None\n  publishNotReadyAddresses: true\n",
+        LOGGING,
+        "spec.publishNotReadyAddresses",
+        "what is not ready is not called",
+    ),
+    (
+        LOGGING,
+        "  unhealthyPodEvictionPolicy: AlwaysAllow\n",
+        "",
+        LOGGING,
+        "spec.unhealthyPodEvictionPolicy",
+        "has to be AlwaysAllow",
+    ),
+    (
+        LOGGING,
+        "nodeTaintsPolicy: Honor",
+        "nodeTaintsPolicy: Ignore",
+        LOGGING,
+        "topologySpreadConstraints[kubernetes.io/hostname].nodeTaintsPolicy",
+        "has to be Honor",
+    ),
     (
         WORKLOAD,
         "automountServiceAccountToken: false",
@@ -337,6 +416,31 @@ NETWORK: list[Case] = [
         POLICIES,
         "",
         "nothing denies by default",
+    ),
+    # A policy that is not about what its rules say; more than one port; another protocol.
+    (
+        f"{POLICIES}/logging.yaml",
+        "policyTypes: [Ingress, Egress]",
+        "policyTypes: [Ingress]",
+        POLICIES,
+        "",
+        "no policy for logging → settings port 8443 (Egress)",
+    ),
+    (
+        f"{POLICIES}/logging.yaml",
+        "port: 9443",
+        "port: 9443\n          endPort: 9444",
+        f"{POLICIES}/logging.yaml",
+        "spec.ingress.1",
+        "opens what no contract declares: namespace kept.dev/people → logging port 0",
+    ),
+    (
+        f"{POLICIES}/logging.yaml",
+        "protocol: TCP",
+        "protocol: UDP",
+        POLICIES,
+        "",
+        "no policy for retention → logging port 8443 (Ingress)",
     ),
     # Retention's way to logging, at logging's end and at its own.
     (

@@ -1,11 +1,12 @@
 """What other programs say counts where they are; where they are not, it is said what was not checked."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from deploy.check import programs
+from deploy.check import programs, server
 from deploy.check.overlay import Overlay
 
 
@@ -53,10 +54,15 @@ def test_what_kustomize_renders_otherwise_is_named(overlay: Overlay, folder: Pat
     assert (finding.file, finding.field) == ("deploy/overlays/local", "Service logging")
 
 
+def namespace(enforced: str) -> str:
+    """What kubectl says of a namespace."""
+    return json.dumps({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": enforced}}})
+
+
 def test_what_a_server_refuses_is_named(overlay: Overlay, folder: Path) -> None:
-    script = """case "$1" in
-version|get) exit 0 ;;
-kustomize) : ;;
+    script = f"""case "$1" in
+version) exit 0 ;;
+get) echo '{namespace("restricted")}' ;;
 apply) echo "$2 $4 $5" >&2; echo 'Error: deployments "logging" is forbidden' >&2; exit 1 ;;
 esac
 """
@@ -68,6 +74,35 @@ esac
     assert found[0].text == "--dry-run=server -f -"
     assert "forbidden" in found[1].text
     assert not any("dry-run" in what for what in not_checked)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("exit 1", "it has no namespace kept-check"),
+        (f"echo '{namespace('baseline')}'", "its namespace kept-check does not enforce restricted"),
+        ("echo '{\"metadata\": {}}'", "its namespace kept-check does not enforce restricted"),
+    ],
+)
+def test_a_server_whose_namespace_enforces_nothing_has_checked_nothing(
+    overlay: Overlay, folder: Path, answer: str, why: str
+) -> None:
+    install(folder, "kubectl", f'case "$1" in\nget) {answer} ;;\napply) exit 1 ;;\nesac')
+    install(folder, "kustomize", rendered(overlay, folder))
+    not_checked: list[str] = []
+    assert list(programs.check([overlay], not_checked)) == []
+    assert any(why in what for what in not_checked)
+
+
+def test_a_server_is_asked_about_the_pods_too_and_about_nothing_elsewhere(overlay: Overlay) -> None:
+    asked = server.asked(overlay)
+    pods = [one for one in asked if one["kind"] == "Pod"]
+    assert len(pods) == len(overlay.workloads) == 10
+    assert {one["spec"]["serviceAccountName"] for one in pods} == {"default"}
+    assert all(one["spec"]["containers"][0]["command"] for one in pods)
+    places = {one["metadata"].get("namespace", one["metadata"]["name"]) for one in asked}
+    assert places == {"kept-check"}
+    assert {one.value["metadata"].get("namespace", "kept") for one in overlay.resources} == {"kept"}
 
 
 @pytest.mark.parametrize(("user", "count"), [("65532:65532", 0), ("0", 1), ("", 1)])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.image.bill_of_materials import NotLocked, Package, bill, debian, wheels
+from deploy.image.bill_of_materials import NotLocked, Package, as_listed, bill, debian, listed, wheels
 
 _LOCK = "grpcio==1.2.3 \\\n    --hash=sha256:00\npsycopg_binary==3.3.9 ; implementation_name != 'pypy' \\\n    --hash=sha256:01\n"
 
@@ -52,3 +52,12 @@ def test_the_same_image_has_the_same_bill_byte_for_byte(tmp_path: Path) -> None:
     ]
     assert parsed["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": "ab" * 32}]
     assert bill(packages, **(told | {"image_id": "cd" * 32})) != written
+
+
+def test_what_an_image_has_and_its_bill_does_not_list_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "libc6").write_text("Package: libc6\nVersion: 2.36-9\nArchitecture: amd64\n")
+    packages = [Package("pypi", "psycopg-binary", "3.3.9"), *debian(tmp_path.iterdir())]
+    written = bill(packages, image_id="ab" * 32, base="debian", version="0.1.0")
+    assert listed(written) == as_listed(["Psycopg_Binary@3.3.9", "libc6"])
+    assert listed(written) != as_listed(["Psycopg_Binary@3.3.9", "libc6", "requests@2.0"])
+    assert listed(written) != as_listed(["Psycopg_Binary@3.3.8", "libc6"])

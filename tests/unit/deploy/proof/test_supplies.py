@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 
 from deploy.check.overlay import Overlay
+from deploy.proof.pods import in_bytes
 from deploy.proof.supplies import Supplies
 
 
@@ -19,3 +21,8 @@ def test_an_identity_has_the_names_of_its_certificate_object_and_no_others(tmp_p
         "access-control.kept.svc.cluster.local",
     ]
     certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(identity["ca.crt"]))
+
+
+@pytest.mark.parametrize(("written", "meant"), [("192Mi", 192 * 1024**2), ("1Gi", 1024**3), ("512", 512)])
+def test_memory_is_read_as_manifests_write_it(written: str, meant: int) -> None:
+    assert in_bytes(written) == meant

@@ -216,6 +216,10 @@ def test_a_report_in_no_category_or_of_an_erased_organization_is_refused(world: 
     before = world.stored()
     with refused(Reason.REASON_INVALID_ARGUMENT):
         world.reviewer().OpenCase(_report(world, category="gossip"))
+    world.peers.unknown_organizations = {ACME}
+    with refused(Reason.REASON_UNKNOWN_ORGANIZATION):
+        world.reviewer().OpenCase(_report(world))
+    world.peers.unknown_organizations = set()
     world.peers.affiliations[person(1)] = [ACME]
     with refused(Reason.REASON_CONFLICT_OF_INTEREST):
         world.reviewer().OpenCase(_report(world))
