@@ -178,7 +178,7 @@ SAFEGUARDS = {
     # What a shorter term lets go goes before its partition.
     "shorter": Safeguard(3, terms, "take", lambda *_: None, frozenset({"records", "sets_term"}), 12),
     # What one application's term lets go goes without the rest of its organization's.
-    "application_rows": Safeguard(8, terms, "is_of", lambda table, _: true(), _APPLICATIONS, 12),
+    "application_rows": Safeguard(8, terms, "is_of", lambda table, _: true(), _APPLICATIONS, 20),
     # Its keys are destroyed by its own term.
     "application_keys": Safeguard(
         3,
