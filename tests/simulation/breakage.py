@@ -186,13 +186,13 @@ SAFEGUARDS = {
         "lot",
         property(lambda epoch: epoch.organization_id),
         _APPLICATIONS,
-        12,
+        20,
         also=((certificates, "dropped_with_a_living_key", lambda tx, act_id: None),),
         is_quick=False,
     ),
     # It is sealed to those.
     "application_lots": Safeguard(
-        3, Rules, "applications_at", lambda *_: frozenset(), _APPLICATIONS, 12, is_quick=False
+        3, Rules, "applications_at", lambda *_: frozenset(), _APPLICATIONS, 20, is_quick=False
     ),
     # A hold keeps it by those.
     "application_holds": Safeguard(
