@@ -28,8 +28,8 @@ _POLICIES: Final = " policies policy_set"
 _READ: Final = " detail service purpose reason ticket requester approvers permission" + _POLICIES
 _LAPSING: Final = " role kinds last_reviewed_by"
 _ORDERED: Final = "key_id reason"
-_TERM: Final = "term reference from_day until_day"
-_EFFECT: Final = "days_let_go records_let_go days_kept_longer"
+_TERM: Final = "term application reference from_day until_day"
+_EFFECT: Final = "days_let_go records_let_go days_kept_longer days_before"
 
 KINDS: Final[Mapping[str, Kind]] = {
     # access control: decisions
@@ -119,7 +119,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "policies.refused": _kind("A set of policies was not taken.", "in_use problem"),
     # access control: keys
     "root.created": _kind("A root key was made."),
-    "epoch.created": _kind("An organization's key pair of a day was made.", "day"),
+    "epoch.created": _kind(
+        "An organization's key pair of a day was made, or an application's.", "day application"
+    ),
     "keys.marked": _kind(
         "Keys were marked; they open nothing from now on.",
         "destruction epochs first_day last_day hold records",
@@ -224,8 +226,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "subject_request.completed": _kind("What holds had kept is gone too.", "certificate_id"),
     # logging
     "partition.dropped": _kind("A day's rows were dropped.", "day dropped held"),
-    "rows.removed": _kind("Rows of one organization's day were removed by its term.", "day dropped held"),
-    "rows.kept": _kind("Rows of one organization's day outlive it by its term.", "day"),
+    "rows.removed": _kind(
+        "Rows of one organization's day, or of an application's, were removed by its term.",
+        "day dropped held application",
+    ),
+    "rows.kept": _kind(
+        "Rows of one organization's day, or of an application's, outlive it by its term.", "day application"
+    ),
     "rows.held": _kind("Rows are kept beyond their day for a hold.", "hold_kind low high"),
     "rows.released": _kind("Rows that a hold kept were removed.", "removed"),
     "subject.fenced": _kind("Nothing older of one end user is written from now on."),
@@ -240,7 +247,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     # retention
     "rule.changed": _kind(
         "How long data live changed.",
-        "term run_window_seconds effective_at version term_before run_window_seconds_before",
+        "term run_window_seconds effective_at version term_before run_window_seconds_before application",
     ),
     "term.proposed": _kind("A contract term was proposed.", "request_id " + _TERM + " " + _EFFECT),
     "term.confirmed": _kind("A second person confirmed a contract term.", _TERM + " " + _EFFECT),

@@ -76,8 +76,9 @@ class ChangeFeed:
         self._newest = _NEWEST.format(lock=sql.Literal(self._lock), table=sql.Identifier(table.name))
 
     def append(self, tx: Connection, subject: str, payload: bytes, since: datetime | None = None) -> Change:
-        """Adds a change in the caller's transaction, which from here on holds up polls: commit soon. since: when it came into force, for
-        one that this database has forgotten (shared.outbox.replay); no poll is answered before all of them are back."""
+        """Adds a change in the caller's transaction, which from here on holds up polls: commit soon. since: from when on it is in force,
+        where that is later; or since when it was, for one that this database has forgotten (shared.outbox.replay): no poll is answered
+        before all of those are back."""
         table = self._table
         tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(self._lock, 0))))
         last = tx.execute(

@@ -2,12 +2,17 @@
 control go by it.
 
 All arithmetic is on UTC days of 24 hours; months, local time and clock changes have no part in it.
+
+A rule counts for a *lot*: an organization's records, named as the organization is, or those of one application which are sealed to keys of
+their own, named "org_…/" and the application, percent-encoded (RFC 3986 §2.1). Where an application has no term, its organization's rule
+counts; where that has none, the default.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
+from urllib.parse import quote, unquote
 
 from kept.retention.v1 import rules_pb2
 from shared.ids import day_start
@@ -17,8 +22,31 @@ LONGEST_DAYS: Final = 36_500
 LONGEST_RUN_WINDOW: Final = timedelta(hours=24)
 # Whose rule counts for every organization that has none of its own.
 DEFAULT: Final = ""
+_OWN: Final = "/"
 # What no calendar can hold is never due.
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def lot_of(organization_id: str, application: str = "") -> str:
+    """The lot of an application with keys of its own; of the organization without one."""
+    return organization_id + _OWN + quote(application, safe="") if application else organization_id
+
+
+def lot_prefix(organization_id: str) -> str:
+    """How the lots of an organization's applications begin."""
+    return organization_id + _OWN
+
+
+def parts_of(lot: str) -> tuple[str, str]:
+    """The organization and the application of a lot; "" for no application."""
+    organization_id, _, application = lot.partition(_OWN)
+    return organization_id, unquote(application)
+
+
+def rules_behind(lot: str) -> tuple[str, ...]:
+    """Whose rule counts for a lot: the first of these that has one. The last is DEFAULT."""
+    organization_id, own, _ = lot.partition(_OWN)
+    return (lot, organization_id, DEFAULT) if own else (lot, DEFAULT)
 
 
 class TermKind(StrEnum):

@@ -75,8 +75,11 @@ def wire(
     policies = Policies(policies_pb2_grpc.PolicyServiceStub(connect("settings")), clock)
     rules = Rules(rules_pb2_grpc.RuleServiceStub(connect("retention")), clock)
 
-    def is_due(organization_id: str, day: date) -> bool:
-        return clock.now() >= rules.due_at(organization_id, day)
+    def is_due(lot: str, day: date) -> bool:
+        return clock.now() >= rules.due_at(lot, day)
+
+    def has_own(organization_id: str, application: str) -> bool:
+        return application in rules.applications(organization_id)
 
     try:
         key_store = open_key_store(config.key_store)
@@ -90,6 +93,7 @@ def wire(
             is_due=is_due,
             is_closed=policies.is_closed,
             is_erased_early=policies.is_erased_early,
+            has_own=has_own,
             survivors_must_be_on=config.survivors_must_be_on,
         )
         custody.verify_at_start()

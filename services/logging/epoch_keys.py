@@ -21,27 +21,29 @@ _AHEAD_A_STEP: Final = 100
 
 
 class EpochKeys:
-    """Epoch public keys by organization and day."""
+    """Epoch public keys by organization, day and, of an application's own, that."""
 
     def __init__(self, stub: keys_pb2_grpc.KeyServiceStub, clock: Clock) -> None:
         self._stub = stub
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, date], bytes] = {}
+        self._known: dict[tuple[str, date, str], bytes] = {}
         self._down_until = float("-inf")
         self.job = Job("epoch_keys", timedelta(seconds=30), self.fetch_ahead)
 
-    def public_key(self, organization_id: str, day: date) -> bytes:
+    def public_key(self, organization_id: str, day: date, application: str = "") -> bytes:
         """The public key, 1,216 bytes. Raises KEY_DESTROYED for a closed epoch, PEER_UNAVAILABLE when it is not known here and cannot be
         had."""
-        found = self._known.get((organization_id, day))
+        found = self._known.get((organization_id, day, application))
         if found is not None:
             return found
         if self._clock.boottime() < self._down_until:
             raise peer_unavailable("access_control")
         try:
             answer = self._stub.GetEpochKey(
-                keys_pb2.GetEpochKeyRequest(organization_id=organization_id, day=day.isoformat())
+                keys_pb2.GetEpochKeyRequest(
+                    organization_id=organization_id, day=day.isoformat(), application=application
+                )
             )
         except KeptError as error:
             if error.reason == Reason.REASON_PEER_UNAVAILABLE:
@@ -52,11 +54,11 @@ class EpochKeys:
         except ValueError:  # another service's fault costs no record for good
             raise peer_unavailable("access_control") from None
         with self._lock:
-            self._known[organization_id, day] = answer.public_key
+            self._known[organization_id, day, application] = answer.public_key
         return answer.public_key
 
     def fetch_ahead(self) -> bool:
-        """Fetches tomorrow's keys for the organizations that write today, and forgets those of days past the late window. A job's step:
+        """Fetches tomorrow's keys for whoever writes today, and forgets those of days past the late window. A job's step:
         True when there is more to fetch."""
         now = self._clock.now()
         today, oldest = now.date(), (now - LATE_WINDOW).date()
@@ -64,14 +66,14 @@ class EpochKeys:
         with self._lock:
             for place in [place for place in self._known if place[1] < oldest]:
                 del self._known[place]
-            writing = [organization_id for organization_id, day in self._known if day == today]
-            wanted = [one for one in sorted(writing) if (one, tomorrow) not in self._known]
+            writing = [(one, application) for one, day, application in self._known if day == today]
+            wanted = [(one, own) for one, own in sorted(writing) if (one, tomorrow, own) not in self._known]
         fetched = 0
-        for organization_id in wanted:
+        for organization_id, application in wanted:
             if fetched == _AHEAD_A_STEP:
                 return True
             try:
-                self.public_key(organization_id, tomorrow)
+                self.public_key(organization_id, tomorrow, application)
             except KeptError as error:
                 if error.reason == Reason.REASON_PEER_UNAVAILABLE:
                     raise

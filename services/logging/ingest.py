@@ -33,7 +33,7 @@ from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.ids import record_day, record_days
 from shared.jobs import Job
-from shared.terms import Rule
+from shared.terms import Rule, lot_of
 
 MAX_RECORDS: Final = 5000
 MAX_BYTES: Final = 6 * 1024 * 1024
@@ -56,7 +56,8 @@ _KEY_REFUSALS: Final = {Reason.REASON_KEY_DESTROYED: Reason.REASON_CLOSED}
 class _Arrival:
     """A record on its way through. key: organization and record id. refusal: why it is not stored. plain: its content, serialized; None
     where there is none or it is not kept. data_key: what it is sealed with. first: the index of an earlier record of the batch with the
-    same key. is_duplicate: stored before. shape: of its content (usage/features.py)."""
+    same key. is_duplicate: stored before. shape: of its content (usage/features.py). lot: the application whose own keys it is sealed
+    to; "" for none."""
 
     interaction: interactions_pb2.Interaction = field(repr=False)
     key: tuple[str, bytes]
@@ -68,11 +69,12 @@ class _Arrival:
     first: int | None = None
     is_duplicate: bool = False
     shape: int = 0
+    lot: str = ""
 
     @property
-    def place(self) -> tuple[str, date]:
-        """What has a data key: organization and day."""
-        return self.key[0], record_day(self.key[1])
+    def place(self) -> tuple[str, date, str]:
+        """What has a data key: organization, day, and the application whose own it is."""
+        return self.key[0], record_day(self.key[1]), self.lot
 
     def refuse(self, reason: "reasons_pb2.Reason.ValueType") -> None:
         self.refusal, self.row, self.data_key = reason, None, None
@@ -137,10 +139,7 @@ class Ingest:
         """
         received_at = self._policies.leased_now()
         arrivals = [_Arrival(one, (one.organization_id, one.record_id)) for one in interactions]
-        rules = {
-            organization_id: self._policies.rules.at(organization_id, received_at)
-            for organization_id in {one.key[0] for one in arrivals}
-        }
+        rules = self._rules(arrivals, received_at)
         self._judge(arrivals, gateway, received_at)
         self._find_late(arrivals)
         self._seal(arrivals, gateway, received_at)
@@ -153,6 +152,23 @@ class Ingest:
             ]
         )
         return _receipts(arrivals, rules)
+
+    def _rules(self, arrivals: Sequence[_Arrival], received_at: datetime) -> dict[str, Rule]:
+        """The rules that count for the arrivals, by lot. Those whose application has a term of its own now are told so: they are sealed to
+        that application's own keys, whenever they were created."""
+        rules = self._policies.rules
+        found: dict[str, Rule] = {}
+        for organization_id in {one.key[0] for one in arrivals}:
+            found[organization_id] = rules.at(organization_id, received_at)
+            own = rules.applications(organization_id) and rules.applications_at(organization_id, received_at)
+            if own:  # hardly ever
+                for one in arrivals:
+                    if one.key[0] == organization_id and one.interaction.application in own:
+                        one.lot = one.interaction.application
+                for application in own:
+                    lot = lot_of(organization_id, application)
+                    found[lot] = rules.at(lot, received_at)
+        return found
 
     def _judge(self, arrivals: list[_Arrival], gateway: str, received_at: datetime) -> None:
         """Decides on each record by itself; drops content that must not be kept."""
@@ -208,12 +224,13 @@ class Ingest:
                     data_key_id=None if one.data_key is None else one.data_key.data_key_id,
                     content=sealed.get(index),
                     shape=one.shape,
+                    by_application=bool(one.lot),
                 )
 
     def _find_keys(self, arrivals: list[_Arrival]) -> None:
         """Gives what has content the data key to seal it with; refuses what there is none for."""
-        failed: dict[tuple[str, date], reasons_pb2.Reason.ValueType] = {}
-        keys: dict[tuple[str, date], DataKey] = {}
+        failed: dict[tuple[str, date, str], reasons_pb2.Reason.ValueType] = {}
+        keys: dict[tuple[str, date, str], DataKey] = {}
         for arrival in arrivals:
             if arrival.plain is None:
                 continue
@@ -280,7 +297,7 @@ class Ingest:
 
 
 def _receipts(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> list[ingest_pb2.Receipt]:
-    due: dict[tuple[str, date], Timestamp] = {}
+    due: dict[tuple[str, date, str], Timestamp] = {}
     receipts: list[ingest_pb2.Receipt] = []
     for arrival in arrivals:
         first = arrivals[arrival.first] if arrival.first is not None else arrival
@@ -296,7 +313,7 @@ def _receipts(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> list[i
         place = arrival.place
         if place not in due:
             due[place] = Timestamp()
-            due[place].FromDatetime(rules[place[0]].due_at(place[1]))
+            due[place].FromDatetime(rules[lot_of(place[0], place[2])].due_at(place[1]))
         receipts.append(ingest_pb2.Receipt(record_id=arrival.key[1], outcome=outcome, due_at=due[place]))
     return receipts
 

@@ -5,7 +5,7 @@ logging does not take retention's word for what is due: its own replica of the r
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -27,6 +27,7 @@ from shared.errors import KeptError, Reason, wrong_state
 from shared.ids import day_start
 from shared.outbox import Outbox
 from shared.rules import Rules
+from shared.terms import parts_of
 
 _ACTOR: Final = "service:logging"
 # Each try waits for its locks a quarter of a second at most.
@@ -44,6 +45,35 @@ class Erased:
     erased_at: datetime
     removed: dict[str, int]
     held: int
+
+
+@dataclass(frozen=True)
+class Going:
+    """What of a day is to go. keep: organizations whose rows outlive the partition. only: organizations whose rows alone go.
+    applications: up to which days those with lots of their own (shared.terms) go, whatever is said of their organizations.
+    partition_stays: whether nothing goes but what is named."""
+
+    keep: Collection[str] = ()
+    only: Collection[str] = ()
+    applications: Mapping[str, date] = field(default_factory=dict)
+    partition_stays: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the partition goes."""
+        return not self.only and not self.partition_stays
+
+    def takes(self, lot: str, day: date) -> bool:
+        """Whether a lot's rows of a day go."""
+        own, (organization_id, _) = self.applications.get(lot), parts_of(lot)
+        if own is not None:
+            return own >= day
+        if self.is_whole:
+            return organization_id not in self.keep
+        return organization_id in self.only
+
+
+_EVERYTHING: Final = Going()
 
 
 class Lifecycle:
@@ -188,11 +218,8 @@ class Lifecycle:
                     return False
         return True
 
-    def drop(
-        self, run_id: str, day: date, keep: Collection[str] = (), only: Collection[str] = ()
-    ) -> tuple[int, int]:
-        """Takes away what is due of a day: rows that went by this run, and how many of them holds keep. keep: organizations whose rows
-        outlive the partition. only: organizations whose rows go while the partition stays; empty for the whole day.
+    def drop(self, run_id: str, day: date, what: Going = _EVERYTHING) -> tuple[int, int]:
+        """Takes away what is due of a day: rows that went by this run, and how many of them holds keep.
 
         Raises NOT_DUE, LEASE_LAPSED, DATABASE_UNAVAILABLE when readers keep the locks for longer than we wait; what was done is done then,
         and a repetition goes on."""
@@ -200,42 +227,33 @@ class Lifecycle:
             before = store.removed(tx, run_id, day)
             if before is not None:
                 return before
-            going = self._going(tx, day, keep, only)
+            going = [count for count in store.counts_of_day(tx, day) if what.takes(count.lot, day)]
             self._require_due(day, going)
-            is_whole = not only and not store.is_dropped(tx, day)
+            is_whole = what.is_whole and not store.is_dropped(tx, day)
         if is_whole:
-            self._drop_partition(run_id, day, keep)
+            self._drop_partition(run_id, day, what)
         else:
             for count in going:
                 self._take(run_id, count)
         with self._database.transaction() as tx:
             return store.note_removal(tx, run_id, day, self._clock.now())
 
-    @staticmethod
-    def _going(tx: Tx, day: date, keep: Collection[str], only: Collection[str]) -> list[DayCount]:
-        return [
-            count
-            for count in store.counts_of_day(tx, day)
-            if count.organization_id not in keep and (not only or count.organization_id in only)
-        ]
-
     def _take(self, run_id: str, count: DayCount) -> None:
-        """Takes one organization's rows of a day away, where the partition stays or is gone already. Nothing of the day can come any more:
+        """Takes one lot's rows of a day away, where the partition stays or is gone already. Nothing of the day can come any more:
         a writer gives back what it has had in hand for long, looks at that under its stripe, and this holds the stripe meanwhile."""
-        organization_id, day = count.organization_id, count.day
-        are_any = True
-        while are_any:
+        lot, day = count.lot, count.day
+        after: UUID | None = None
+        while True:
             with self._database.transaction() as tx:
-                stripes.take(tx, organization_id)
-                counted = [
-                    one for one in store.counts_of_day(tx, day) if one.organization_id == organization_id
-                ]
-                are_any = terms.take(tx, organization_id, day, _ROWS_AT_ONCE)
-                if not are_any:
+                stripes.take(tx, count.organization_id)
+                counted = [one for one in store.counts_of_day(tx, day) if one.lot == lot]
+                after = terms.take(tx, lot, day, after, _ROWS_AT_ONCE)
+                if after is None:
                     now = self._clock.now()
                     store.note_dropped(tx, run_id, counted)
-                    terms.forget(tx, organization_id, day)
-                    self._audit_taken(tx, run_id, day, counted, now, organization_id)
+                    terms.forget(tx, lot, day)
+                    self._audit_taken(tx, run_id, day, counted, now, lot)
+                    return
 
     def _audit_taken(
         self,
@@ -244,13 +262,15 @@ class Lifecycle:
         day: date,
         counts: Sequence[DayCount],
         now: datetime,
-        organization_id: str = "",
+        lot: str = "",
     ) -> None:
-        """organization_id: whose rows went, where the partition was not dropped."""
+        """lot: whose rows went, where the partition was not dropped."""
+        organization_id, application = parts_of(lot)
         facts: dict[str, str | int | bool] = {
             "day": day.isoformat(),
             "dropped": sum(one.records for one in counts),
             "held": sum(one.held for one in counts),
+            **_named(application),
         }
         kind = "rows.removed" if organization_id else "partition.dropped"
         self._outbox.audit(
@@ -260,30 +280,31 @@ class Lifecycle:
             ),
         )
 
-    def _drop_partition(self, run_id: str, day: date, keep: Collection[str]) -> None:
+    def _drop_partition(self, run_id: str, day: date, what: Going) -> None:
         with self._database.transaction() as tx:
             stripes.close_day(tx, day, self._clock.now())
         with self._database.transaction() as tx:
             stripes.wait_for_writers(tx)
-            stored = {count.organization_id for count in store.counts_of_day(tx, day)}
-        for organization_id in sorted(stored & set(keep)):
-            self._keep(run_id, organization_id, day)
+            staying = [count for count in store.counts_of_day(tx, day) if not what.takes(count.lot, day)]
+        for count in staying:
+            self._keep(run_id, count)
         for remaining in reversed(range(_DROP_TRIES)):
             try:
-                self._drop_closed(run_id, day, keep)
+                self._drop_closed(run_id, day, what)
                 return
             except KeptError as error:
                 if error.reason != Reason.REASON_DATABASE_UNAVAILABLE or not remaining:
                     raise
 
-    def _keep(self, run_id: str, organization_id: str, day: date) -> None:
-        """Copies an organization's rows of a closed day to where they outlive their partition."""
+    def _keep(self, run_id: str, count: DayCount) -> None:
+        """Copies a lot's rows of a closed day to where they outlive their partition."""
+        organization_id, day = count.organization_id, count.day
         after: UUID | None = None
         while True:
             with self._database.transaction() as tx:
                 # What an erasure takes away is gone before this piece or comes behind it, in `retained`.
                 stripes.take(tx, organization_id)
-                after = terms.keep(tx, organization_id, day, after, _ROWS_AT_ONCE)
+                after = terms.keep(tx, count.lot, day, after, _ROWS_AT_ONCE)
                 if after is None:
                     self._outbox.audit(
                         tx,
@@ -293,27 +314,30 @@ class Lifecycle:
                             at=self._clock.now(),
                             organization_id=organization_id,
                             subjects=[run_id],
-                            facts={"day": day.isoformat()},
+                            facts={"day": day.isoformat(), **_named(count.application)},
                         ),
                     )
                     return
 
-    def _drop_closed(self, run_id: str, day: date, keep: Collection[str]) -> None:
+    def _drop_closed(self, run_id: str, day: date, what: Going) -> None:
         with self._database.transaction() as tx:
             if store.is_dropped(tx, day):  # another replica, or a commit whose answer was lost
                 return
             # Again, behind the fence: what is counted now is all there will ever be.
-            self._require_due(day, self._going(tx, day, keep, ()))
+            counts = store.counts_of_day(tx, day)
+            self._require_due(day, [count for count in counts if what.takes(count.lot, day)])
             now = self._clock.now()
-            self._audit_taken(tx, run_id, day, store.drop_day(tx, day, run_id, now, keep), now)
+            # Those too whose rows all went with their end users: their keys are still to be destroyed.
+            kept = {lot for lot in store.lots_of_day(tx, day) if not what.takes(lot, day)}
+            self._audit_taken(tx, run_id, day, store.drop_day(tx, day, run_id, now, kept), now)
 
     def _require_due(self, day: date, counts: Sequence[DayCount]) -> None:
-        """Raises NOT_DUE unless every organization's rows of the day that would go are due by all rules that may count now, and no late
+        """Raises NOT_DUE unless every lot's rows of the day that would go are due by all rules that may count now, and no late
         record can come any more."""
         self._rules.require_lease()
         last_came_by = day_start(day) + timedelta(days=1) + LATE_WINDOW + 2 * CLOCK_TOLERANCE
         is_due = self._clock.now() > last_came_by + AT_REST and all(
-            self._rules.is_due_by_all(count.organization_id, day) for count in counts
+            self._rules.is_due_by_all(count.lot, day) for count in counts
         )
         if not is_due:
             raise KeptError(Reason.REASON_NOT_DUE, "By the rules that logging knows, this day is not due.")
@@ -341,13 +365,26 @@ class Lifecycle:
                 done = (now, removed)
             return Erased(done[0], dict(done[1]), store.held_of(tx, organization_id))
 
-    def stored_days(self, asked: Days, after: tuple[date, str] | None, limit: int) -> list[DayCount]:
-        """What is stored of these days and not only for holds, by day and organization."""
+    def stored_days(self, asked: Days, after: tuple[date, str, str] | None, limit: int) -> list[DayCount]:
+        """What is stored of these days and not only for holds, by day and lot."""
         with self._database.transaction() as tx:
             return store.stored_days(tx, asked, after, limit)
 
+    def with_application(self, counts: Sequence[DayCount], application: str) -> list[DayCount]:
+        """Those of them on which an application has records: in its own lot, or among its organization's."""
+        with self._database.transaction() as tx:
+            return [
+                one
+                for one in counts
+                if one.application == application
+                or (
+                    not one.application
+                    and store.has_application(tx, one.organization_id, one.day, application)
+                )
+            ]
+
     def dropped_counts(self, day: date, run_ids: Sequence[str], after: str, limit: int) -> list[DayCount]:
-        """What was dropped with a day, by organization. run_ids: by these runs; empty for all."""
+        """What was dropped with a day, by lot. run_ids: by these runs; empty for all. after: a lot."""
         with self._database.transaction() as tx:
             return store.dropped_of_day(tx, day, run_ids, after, limit)
 
@@ -355,3 +392,8 @@ class Lifecycle:
         """The oldest day with rows that nothing holds, and how many records exist for holds alone."""
         with self._database.transaction() as tx:
             return store.oldest_unheld_day(tx), store.held_beyond_their_day(tx)
+
+
+def _named(application: str) -> dict[str, str]:
+    """The fact that names an application with a lot of its own."""
+    return {"application": application} if application else {}

@@ -6,7 +6,7 @@ entry, and only then gives out the keys. The database's transaction is over befo
 reader holds nothing up.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -25,6 +25,7 @@ from shared.database import Database
 from shared.errors import KeptError, Reason, invalid
 from shared.ids import day_start, lowest_record_id
 from shared.rules import Rules
+from shared.terms import lot_of
 
 _PAGE: Final = 100
 # Access control takes so many in one question.
@@ -58,6 +59,14 @@ class _Read:
     selection: Selection
     expires_at: datetime
     held_too: bool
+
+
+@dataclass(frozen=True)
+class _Living:
+    """From which id on records are not due: of applications with lots of their own (shared.terms), and of all others."""
+
+    of_all: bytes
+    of: Mapping[str, bytes]
 
 
 class Reading:
@@ -173,22 +182,30 @@ class Reading:
 
     def _span(self, read: _Read) -> Span:
         """What may be looked up now. Raises LEASE_LAPSED."""
+        living = self._living(read)
         return Span(
             organization_id=read.question.organization_id,
             low=read.extent.low,
             high=read.extent.high,
             record_ids=read.extent.record_ids,
-            living=self._living(read),
+            living=living.of_all,
             selection=read.selection,
             held_too=read.held_too,
+            living_of=living.of,
         )
 
-    def _living(self, read: _Read) -> bytes:
+    def _living(self, read: _Read) -> _Living:
         """From which id on records are not due now. Raises LEASE_LAPSED: what is due must be known for sure."""
         self._rules.require_lease()
-        now = self._clock.now()
-        newest_due = self._rules.at(read.question.organization_id, now).newest_due_day(now)
-        return lowest_record_id(day_start(newest_due + timedelta(days=1)))
+        now, organization_id = self._clock.now(), read.question.organization_id
+
+        def living(application: str) -> bytes:
+            newest_due = self._rules.at(lot_of(organization_id, application), now).newest_due_day(now)
+            return lowest_record_id(day_start(newest_due + timedelta(days=1)))
+
+        return _Living(
+            living(""), {one: living(one) for one in sorted(self._rules.applications(organization_id))}
+        )
 
     def _page(self, read: _Read, after: bytes | None, limit: int) -> Page:
         span = self._span(read)
@@ -263,11 +280,11 @@ class Reading:
         record's term, ended. rows: those that the batch shows, oldest first."""
         self._require_standing(read)
         living = self._living(read)
-        if rows[0].record_id < living:
+        if rows[0].record_id < max((living.of_all, *living.of.values())):
             records = [
                 record
                 for row, record in zip(rows, batch.records, strict=True)
-                if (row.is_held and read.held_too) or row.record_id >= living
+                if (row.is_held and read.held_too) or row.record_id >= living.of.get(row.lot, living.of_all)
             ]
             batch = read_pb2.ReadInteractionsResponse(records=records)
         if batch.records:
@@ -279,7 +296,7 @@ class Reading:
             return {}
         with_keys = _shows_content(read)
         sealed = {
-            row.data_key_id: row.sealed_data_key
+            row.data_key_id: (row.sealed_data_key, row.lot)
             for row in rows
             if with_keys and row.data_key_id is not None and row.sealed_data_key is not None
         }
@@ -293,12 +310,15 @@ class Reading:
                     authz_pb2.RecordReference(
                         record_id=row.record_id,
                         data_key_id=row.data_key_id if row.data_key_id in sealed else b"",
+                        application="" if row.data_key_id in sealed else row.lot,
                     )
                     for row in rows
                 ],
                 data_keys=[
-                    authz_pb2.SealedDataKey(data_key_id=data_key_id, sealed=sealed_key)
-                    for data_key_id, sealed_key in sealed.items()
+                    authz_pb2.SealedDataKey(
+                        data_key_id=data_key_id, sealed=sealed_key, application=application
+                    )
+                    for data_key_id, (sealed_key, application) in sealed.items()
                 ],
             )
         )

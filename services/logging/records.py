@@ -27,6 +27,7 @@ class Row:
     record_id: 16 bytes, UUIDv7. gateway: who recorded it. latency: None where none was sent. api_key_kind: a value of
     kept.logging.v1.ApiKeyKind, never 0. data_key_id: 16 bytes, and content:
     nonce and ciphertext; both None where nothing is sealed. shape: of the content, for usage (usage/features.py); it is not stored.
+    by_application: whether it is of its application's own lot (shared.terms).
     """
 
     organization_id: str
@@ -44,6 +45,12 @@ class Row:
     data_key_id: bytes | None = None
     content: bytes | None = field(default=None, repr=False)
     shape: int = 0
+    by_application: bool = False
+
+    @property
+    def lot(self) -> str:
+        """The application whose own lot it is of; "" for none."""
+        return self.application if self.by_application else ""
 
     @property
     def key(self) -> tuple[str, bytes]:
@@ -79,6 +86,7 @@ def row_of(
     data_key_id: bytes | None = None,
     content: bytes | None = None,
     shape: int = 0,
+    by_application: bool = False,
 ) -> Row:
     """The row of a valid interaction."""
     latency = None
@@ -102,6 +110,7 @@ def row_of(
         data_key_id=data_key_id,
         content=content,
         shape=shape,
+        by_application=by_application,
     )
 
 

@@ -25,6 +25,7 @@ from services.logging.store.standing_holds import Standing
 from services.logging.usage.periods import Periods
 from shared.database import Database
 from shared.outbox.replay import Apply
+from shared.terms import lot_of
 
 # Rows that one statement copies or takes away.
 _AT_ONCE: Final = 10_000
@@ -98,6 +99,11 @@ def _let_go(
 # --- days ------------------------------------------------------------------------------------------------------------------------
 
 
+def _lot(entry: audit_pb2.AuditEntry) -> str:
+    """Whose rows it is about."""
+    return lot_of(entry.organization_id, entry.facts.get("application", ""))
+
+
 def _kept(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     """What a longer term keeps has to leave the partition before the entry comes that drops it."""
     day = date.fromisoformat(entry.facts["day"])
@@ -105,18 +111,19 @@ def _kept(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
         return
     stripes.take(tx, entry.organization_id)
     after: UUID | None = None
-    while (after := terms.keep(tx, entry.organization_id, day, after, _AT_ONCE)) is not None:
+    while (after := terms.keep(tx, _lot(entry), day, after, _AT_ONCE)) is not None:
         pass
 
 
 def _removed(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
-    organization_id, day = entry.organization_id, date.fromisoformat(entry.facts["day"])
-    stripes.take(tx, organization_id)
-    counted = [one for one in store.counts_of_day(tx, day) if one.organization_id == organization_id]
-    while terms.take(tx, organization_id, day, _AT_ONCE):
+    lot, day = _lot(entry), date.fromisoformat(entry.facts["day"])
+    stripes.take(tx, entry.organization_id)
+    counted = [one for one in store.counts_of_day(tx, day) if one.lot == lot]
+    after: UUID | None = None
+    while (after := terms.take(tx, lot, day, after, _AT_ONCE)) is not None:
         pass
     store.note_dropped(tx, entry.subjects[0], counted)
-    terms.forget(tx, organization_id, day)
+    terms.forget(tx, lot, day)
 
 
 def _dropped(tx: Tx, entry: audit_pb2.AuditEntry) -> None:

@@ -1,7 +1,7 @@
 """Content is sealed before it touches a disk. docs/formats.md gives the byte formats.
 
-Each process makes a data key of its own for each (organization, day of creation), seals it at once to that day's epoch public key with HPKE
-(RFC 9180), and keeps the key itself in memory only: ten minutes after its last use, an hour at most. Each record's key is
+Each process makes a data key of its own for each lot (shared.terms) and day of creation, seals it at once to that day's epoch public key
+with HPKE (RFC 9180), and keeps the key itself in memory only: ten minutes after its last use, an hour at most. Each record's key is
 HMAC-SHA-256(data key, label and record id), so that access control can give out the key of one record and no other. Records are
 compressed with zstd and encrypted with AES-256-GCM (NIST SP 800-38D) under a random 96-bit nonce; a record key seals one record once.
 """
@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519Pu
 
 from shared import ids
 from shared.clock import Clock
+from shared.terms import lot_of
 
 SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _DATA_KEY_LABEL: Final = b"kept/data-key/v1\0"
@@ -37,8 +38,8 @@ _LIFETIME_SECONDS: Final = 3600.0
 _LARGEST_CONTENT: Final = 16 * 1024 * 1024
 _COMPRESSION_LEVEL: Final = 1
 
-# Gives an epoch's public key as 1,216 bytes. Raises KeptError.
-PublicKeySource = Callable[[str, date], bytes]
+# Gives an epoch's public key as 1,216 bytes, for organization, day and application. Raises KeptError.
+PublicKeySource = Callable[[str, date, str], bytes]
 
 
 class _Threads(threading.local):
@@ -59,7 +60,7 @@ class Unsealable(Exception):
 @dataclass
 class DataKey:
     """A data key in memory. record_key: see `record_keys`. stored: its sealed form is known to be committed; until then every transaction
-    that uses it writes it."""
+    that uses it writes it. application: whose own epoch it is sealed to; "" for none."""
 
     data_key_id: bytes
     organization_id: str
@@ -68,12 +69,14 @@ class DataKey:
     sealed: bytes
     made_at: float
     used_at: float
+    application: str = ""
     stored: bool = False
 
 
-def data_key_info(organization_id: str, day: date, data_key_id: bytes) -> bytes:
-    """What binds a sealed data key to its place: HPKE's `info`."""
-    return _DATA_KEY_LABEL + organization_id.encode() + b"\0" + day.isoformat().encode() + b"\0" + data_key_id
+def data_key_info(organization_id: str, day: date, data_key_id: bytes, application: str = "") -> bytes:
+    """What binds a sealed data key to its place: HPKE's `info`. A data key's id has 16 bytes: what follows is the application's name."""
+    place = _DATA_KEY_LABEL + organization_id.encode() + b"\0" + day.isoformat().encode() + b"\0"
+    return place + data_key_id + application.encode()
 
 
 def parse_public_key(public_key: bytes) -> MLKEM768X25519PublicKey:
@@ -87,12 +90,12 @@ def parse_public_key(public_key: bytes) -> MLKEM768X25519PublicKey:
 
 
 def seal_data_key(
-    public_key: bytes, organization_id: str, day: date, data_key_id: bytes, key: bytes
+    public_key: bytes, organization_id: str, day: date, data_key_id: bytes, key: bytes, application: str = ""
 ) -> bytes:
     """The data key for the holder of the epoch's private key: encapsulation and ciphertext, 1,168 bytes. Raises
     ValueError for a public key that is none."""
     recipient = parse_public_key(public_key)
-    return SUITE.encrypt(key, recipient, info=data_key_info(organization_id, day, data_key_id))
+    return SUITE.encrypt(key, recipient, info=data_key_info(organization_id, day, data_key_id, application))
 
 
 def record_keys(data_key: bytes) -> Callable[[bytes], bytes]:
@@ -157,7 +160,7 @@ def open_content(
 
 
 class DataKeys:
-    """This process's data keys, by organization and day."""
+    """This process's data keys, by lot and day."""
 
     def __init__(self, public_keys: PublicKeySource, clock: Clock) -> None:
         self._public_keys = public_keys
@@ -165,15 +168,16 @@ class DataKeys:
         self._lock = threading.Lock()
         self._keys: dict[tuple[str, date], DataKey] = {}
 
-    def for_writing(self, organization_id: str, day: date) -> DataKey:
+    def for_writing(self, organization_id: str, day: date, application: str = "") -> DataKey:
         """The data key to seal with now, made when there is none. Raises what the source of public keys raises."""
-        place = (organization_id, day)
+        place = (lot_of(organization_id, application), day)
         with self._lock:
             found = self._fresh(place)
         if found is not None:
             return found
-        public_key = self._public_keys(organization_id, day)  # may call another service: not under the lock
-        made = self._make(organization_id, day, public_key)
+        # May call another service: not under the lock.
+        public_key = self._public_keys(organization_id, day, application)
+        made = self._make(organization_id, day, public_key, application)
         with self._lock:
             found = self._fresh(place)  # another thread may have been quicker: one key serves both
             if found is None:
@@ -184,7 +188,7 @@ class DataKeys:
         """Drops keys that are idle or too old, and those of organizations that are closed: what erases them means all keys."""
         with self._lock:
             for place in list(self._keys):
-                if self._is_old(self._keys[place]) or is_closed(place[0]):
+                if self._is_old(self._keys[place]) or is_closed(self._keys[place].organization_id):
                     del self._keys[place]
 
     def _fresh(self, place: tuple[str, date]) -> DataKey | None:
@@ -201,8 +205,8 @@ class DataKeys:
         now = self._clock.boottime()
         return now - key.used_at >= _IDLE_SECONDS or now - key.made_at >= _LIFETIME_SECONDS
 
-    def _make(self, organization_id: str, day: date, public_key: bytes) -> DataKey:
+    def _make(self, organization_id: str, day: date, public_key: bytes, application: str) -> DataKey:
         data_key_id, key = ids.entropy(16), ids.entropy(_KEY_BYTES)
-        sealed = seal_data_key(public_key, organization_id, day, data_key_id, key)
+        sealed = seal_data_key(public_key, organization_id, day, data_key_id, key, application)
         now = self._clock.boottime()
-        return DataKey(data_key_id, organization_id, day, record_keys(key), sealed, now, now)
+        return DataKey(data_key_id, organization_id, day, record_keys(key), sealed, now, now, application)

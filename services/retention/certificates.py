@@ -36,13 +36,24 @@ RESERVATION: Final = (
 
 @dataclass(frozen=True)
 class CertifiedDay:
-    """What went of one UTC day: keys, and rows where they are counted by day (erasures count by service instead)."""
+    """What went of one UTC day: keys, and rows where they are counted by day (erasures count by service instead). application: of whose own
+    lot (shared.terms) alone it tells; "" for all others."""
 
     day: date
     epoch_key_ids: tuple[str, ...]
     destruction_ids: tuple[str, ...]
     removed: int | None = None
     held: int | None = None
+    application: str = ""
+
+
+@dataclass(frozen=True)
+class ApplicationRule:
+    """The rule that counted for the own lot of an application, and up to which UTC day that is due."""
+
+    application: str
+    rule: RuleInForce
+    through_day: date
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,8 @@ class Statement:
     act_id: the run or erasure. rule: the organization's, as it was when the act began. removed_at: when the last row went. late_seconds:
     how long after it ought to have been gone the keys of the oldest day were destroyed. more_holds: how many kept something besides
     `holds`. kept: what remains and why, in sentences. completes: the certificate that this one completes, for a further one. subject: of an
-    end user's erasure. content: of an erasure of content; no record is removed by it.
+    end user's erasure. content: of an erasure of content; no record is removed by it. applications: rules of those that it tells of by
+    themselves.
     """
 
     organization_id: str
@@ -127,6 +139,7 @@ class Statement:
     completes: str = ""
     subject: SubjectNamed | None = None
     content: ContentNamed | None = None
+    applications: Sequence[ApplicationRule] = ()
 
     @property
     def is_further(self) -> bool:
@@ -157,15 +170,9 @@ def body(statement: Statement, signed_at: datetime) -> bytes:
         "completes": statement.completes or None,
         "signed_at": instant(signed_at),
         "started_at": instant(statement.started_at),
-        "rule": {
-            "kind": str(statement.rule.term.kind),
-            "days": statement.rule.term.days,
-            "run_window_seconds": int(statement.rule.run_window.total_seconds()),
-            "version": statement.rule.version,
-            "effective_at": instant(statement.rule.effective_at),
-        },
+        "rule": _rule(statement.rule),
         "through_day": None if statement.through_day is None else statement.through_day.isoformat(),
-        "days": [_day(day) for day in sorted(statement.days, key=lambda each: each.day)],
+        "days": [_day(day) for day in sorted(statement.days, key=lambda each: (each.day, each.application))],
         "destructions": [
             {
                 "destruction_id": destruction.destruction_id,
@@ -194,6 +201,15 @@ def body(statement: Statement, signed_at: datetime) -> bytes:
         "kept": list(statement.kept),
         "reservation": RESERVATION,
     }
+    if statement.applications:
+        content["applications"] = [
+            {
+                "application": one.application,
+                "rule": _rule(one.rule),
+                "through_day": one.through_day.isoformat(),
+            }
+            for one in statement.applications
+        ]
     if statement.subject is not None:
         content["subject"] = _subject(statement.subject)
     if statement.content is not None:
@@ -225,12 +241,24 @@ def _subject(subject: SubjectNamed) -> dict[str, Any]:
     }
 
 
+def _rule(rule: RuleInForce) -> dict[str, Any]:
+    return {
+        "kind": str(rule.term.kind),
+        "days": rule.term.days,
+        "run_window_seconds": int(rule.run_window.total_seconds()),
+        "version": rule.version,
+        "effective_at": instant(rule.effective_at),
+    }
+
+
 def _day(day: CertifiedDay) -> dict[str, Any]:
     said: dict[str, Any] = {
         "day": day.day.isoformat(),
         "epoch_key_ids": sorted(day.epoch_key_ids),
         "destruction_ids": sorted(day.destruction_ids),
     }
+    if day.application:
+        said["application"] = day.application
     if day.removed is not None:
         said["records_removed"] = day.removed
     if day.held is not None:

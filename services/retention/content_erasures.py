@@ -8,7 +8,7 @@ and what came of calls is written if the erasure, locked now, is still as it was
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, date, timedelta
+from datetime import UTC, timedelta
 from typing import Final
 
 import structlog
@@ -277,8 +277,8 @@ class ContentErasures:
             logging_pb2.GetContentErasureRequest(erasure_id=erasure.erasure_id)
         ).erasure
 
-    def _destroyed_epochs(self, erasure: ContentErasure) -> list[tuple[str, date, str]]:
-        found: list[tuple[str, date, str]] = []
+    def _destroyed_epochs(self, erasure: ContentErasure) -> list[keys_pb2.DestroyedEpoch]:
+        found: list[keys_pb2.DestroyedEpoch] = []
         token = ""
         while True:
             page = self._peers.keys.ListDestroyedEpochs(
@@ -286,10 +286,7 @@ class ContentErasures:
                     destruction_id=erasure.erasure_id, page_size=_PAGE, page_token=token
                 )
             )
-            found += [
-                (each.organization_id, date.fromisoformat(each.day), each.epoch_key_id)
-                for each in page.epochs
-            ]
+            found += page.epochs
             token = page.next_page_token
             if not token:
                 return found
@@ -310,8 +307,10 @@ class ContentErasures:
             rule=self._rules.of_in(tx, erasure.organization_id),
             through_day=None,
             days=[
-                CertifiedDay(day, tuple(key for at, key, _ in epochs if at == day), (erasure.erasure_id,))
-                for day in sorted({day for day, _, _ in epochs})
+                CertifiedDay(
+                    day, tuple(one.epoch_key_id for one in epochs if one.day == day), (erasure.erasure_id,)
+                )
+                for day in sorted({one.day for one in epochs})
             ],
             destructions=[
                 *([erasure.destruction] if epochs else []),

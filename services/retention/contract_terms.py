@@ -1,14 +1,15 @@
-"""A contract term: how long an organization's data live by its contract, and what may happen to it. Pure decisions; term_keeping carries
-them out."""
+"""A contract term: how long an organization's data, or those of one of its applications, live by its contract, and what may happen to it.
+Pure decisions; term_keeping carries them out."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from shared.errors import KeptError, Reason, invalid, wrong_state
-from shared.terms import Rule, Term
+from shared.terms import Rule, Term, lot_of
 
 # What no second person has confirmed by then is not proposed any more.
 CONFIRMATION_TIME: Final = timedelta(hours=72)
@@ -27,7 +28,8 @@ class TermState(StrEnum):
 @dataclass(frozen=True)
 class Effect:
     """What a change of terms does to what is stored. let_go: days, oldest first, that are due at once by it; records of them, and those
-    that holds keep; kept_longer: days and records that are due later than before."""
+    that holds keep; kept_longer: days and records that are due later than before. days_before: of a term of one application, days on which
+    it has records that were stored before, and which the term is not about."""
 
     before: Term
     after: Term
@@ -37,22 +39,28 @@ class Effect:
     records_held: int = 0
     days_kept_longer: int = 0
     records_kept_longer: int = 0
+    days_before: int = 0
 
 
 @dataclass(frozen=True)
 class StoredDay:
-    """What is stored of one UTC day."""
+    """What is stored of one UTC day. application: of whose own lot; "" for all others."""
 
     day: date
     records: int
     held: int
+    application: str = ""
 
 
-def effect_of(before: Rule, after: Rule, stored: tuple[StoredDay, ...], now: datetime) -> Effect:
+def effect_of(before: Rule, after: Rule, stored: Sequence[StoredDay], now: datetime) -> Effect:
     """What it does to these days to put one rule in the place of another now. What is due already, and not gone yet, counts as kept when it
     is due no more."""
     gone_before, gone_after = before.newest_due_day(now), after.newest_due_day(now)
-    with_rows = sorted((each for each in stored if each.records), key=lambda each: each.day)
+    by_day: dict[date, StoredDay] = {}
+    for each in stored:  # a day may have several lots
+        known = by_day.get(each.day, StoredDay(each.day, 0, 0))
+        by_day[each.day] = StoredDay(each.day, known.records + each.records, known.held + each.held)
+    with_rows = [by_day[day] for day in sorted(by_day) if by_day[day].records]
     going = [each for each in with_rows if gone_before < each.day <= gone_after]
     is_longer = gone_after < gone_before
     staying = [each for each in with_rows if is_longer and each.day > gone_after]
@@ -78,6 +86,12 @@ class TermOrder:
     reference: str
     from_day: date | None
     until_day: date | None
+    application: str = ""
+
+    @property
+    def lot(self) -> str:
+        """Whose records it is about (shared.terms)."""
+        return lot_of(self.organization_id, self.application)
 
     def check(self, now: datetime) -> None:
         """Raises INVALID_ARGUMENT for dates that make no sense."""
@@ -94,6 +108,7 @@ class TermOrder:
             self.reference,
             self.from_day,
             self.until_day,
+            *([self.application] if self.application else []),
         )
         for part in parts:
             text = str(part).encode()
@@ -124,7 +139,13 @@ class ContractTerm:
     end_confirmed_by: str = ""
     end_reason: str = ""
     ended_at: datetime | None = None
+    application: str = ""
     number: int = field(default=0, compare=False)
+
+    @property
+    def lot(self) -> str:
+        """Whose records it is about (shared.terms)."""
+        return lot_of(self.organization_id, self.application)
 
     @property
     def lapses_at(self) -> datetime:
@@ -158,6 +179,7 @@ def propose(term_id: str, order: TermOrder, person_id: str, effect: Effect, now:
         proposed_by=person_id,
         proposed_at=now,
         effect=effect,
+        application=order.application,
     )
 
 

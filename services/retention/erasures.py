@@ -7,7 +7,7 @@ written if the erasure, locked now, is still as it was read.
 import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, date, timedelta
+from datetime import UTC, timedelta
 from typing import Final
 
 from kept.access_control.v1 import keys_pb2
@@ -257,8 +257,8 @@ class Erasures:
             self._audit(tx, erasure, "erasure.completed", _ACTOR, certificate_id=signed[-1].certificate_id)
         return False
 
-    def _destroyed_epochs(self, erasure: Erasure) -> list[tuple[str, date, str]]:
-        found: list[tuple[str, date, str]] = []
+    def _destroyed_epochs(self, erasure: Erasure) -> list[keys_pb2.DestroyedEpoch]:
+        found: list[keys_pb2.DestroyedEpoch] = []
         token = ""
         while True:
             page = self._peers.keys.ListDestroyedEpochs(
@@ -266,10 +266,7 @@ class Erasures:
                     destruction_id=erasure.erasure_id, page_size=_PAGE, page_token=token
                 )
             )
-            found += [
-                (each.organization_id, date.fromisoformat(each.day), each.epoch_key_id)
-                for each in page.epochs
-            ]
+            found += page.epochs
             token = page.next_page_token
             if not token:
                 return found
@@ -278,8 +275,10 @@ class Erasures:
         organization_id = erasure.organization_id
         epochs = certificate_rows.epochs(tx, erasure.erasure_id, organization_id)
         days = [
-            CertifiedDay(day, tuple(key for at, key, _ in epochs if at == day), (erasure.erasure_id,))
-            for day in sorted({day for day, _, _ in epochs})
+            CertifiedDay(
+                day, tuple(one.epoch_key_id for one in epochs if one.day == day), (erasure.erasure_id,)
+            )
+            for day in sorted({one.day for one in epochs})
         ]
         totals = hold_rows.totals(tx, organization_id, erasure.started_at)
         concerned, more = hold_rows.kept_since(tx, organization_id, erasure.started_at, MOST_HOLDS)

@@ -8,10 +8,11 @@ from typing import Final
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import rules_pb2
 from services.retention.peers import Peers
-from services.retention.rules import DueRules, RuleBook, RuleInForce, own_days
+from services.retention.rules import DueRules, RuleBook, RuleInForce, days_of_lots, own_days
 from services.retention.store import keeping as hold_rows
 from services.retention.store.keeping import Keeping
 from shared.database import Database
+from shared.terms import lot_of
 
 _LINES: Final = 1000
 # Before all days: of whom nothing else is said, nothing is asked.
@@ -20,8 +21,8 @@ _NO_DAY: Final = date.min.isoformat()
 
 @dataclass(frozen=True)
 class PlannedDay:
-    """One organization's day. goes: rows that would go. held: rows that holds keep. rule: by which it is due, or not yet; holds: those that
-    keep something of it."""
+    """One lot's day (shared.terms). goes: rows that would go. held: rows that holds keep. rule: by which it is due, or not; holds: those
+    that keep something of the day. application: whose own lot it is; "" for all others."""
 
     organization_id: str
     day: date
@@ -30,6 +31,12 @@ class PlannedDay:
     rule: RuleInForce
     due_at: datetime
     holds: Sequence[Keeping] = ()
+    application: str = ""
+
+    @property
+    def lot(self) -> str:
+        """Whose records it is about."""
+        return lot_of(self.organization_id, self.application)
 
 
 @dataclass(frozen=True)
@@ -56,16 +63,12 @@ class Planner:
         with self._database.transaction() as tx:
             due = self._rules.due_in(tx)
         going = self._stored(due.through_day.isoformat(), own_days(due))
-        longer = [
-            rules_pb2.OrganizationDue(organization_id=name, through_day=due.through_day.isoformat())
-            for name, day in sorted(due.own_days.items())
-            if day < due.through_day
-        ]
+        longer = days_of_lots(
+            {name: due.through_day for name, day in due.own_days.items() if day < due.through_day}
+        )
         staying = self._stored(_NO_DAY, longer) if longer else lifecycle_pb2.ListStoredDaysResponse()
         days = self._explained(due, going)
-        kept = [
-            each for each in self._explained(due, staying) if each.day > due.through(each.organization_id)
-        ]
+        kept = [each for each in self._explained(due, staying) if each.day > due.through(each.lot)]
         return Plan(due.through_day, days, kept, bool(going.next_page_token or staying.next_page_token))
 
     def _stored(
@@ -82,7 +85,7 @@ class Planner:
             keeping = hold_rows.keeping_on(tx, held)
         planned: list[PlannedDay] = []
         for each in lines:
-            day, rule = date.fromisoformat(each.day), due.of(each.organization_id)
+            day, rule = date.fromisoformat(each.day), due.of(lot_of(each.organization_id, each.application))
             planned.append(
                 PlannedDay(
                     each.organization_id,
@@ -91,7 +94,8 @@ class Planner:
                     each.held,
                     rule,
                     rule.due_at(day),
-                    keeping.get((each.organization_id, day), ()),
+                    keeping.get((each.organization_id, day), ()) if each.held else (),
+                    each.application,
                 )
             )
         return planned

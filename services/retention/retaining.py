@@ -19,6 +19,7 @@ def retain(peers: Peers, hold: Hold, held: Iterable[lifecycle_pb2.HeldRecord]) -
                     record_id=record.record_id,
                     data_key_id=record.data_key_id,
                     sealed_data_key=record.sealed_data_key,
+                    application=record.application,
                 )
                 for record in held
             ],

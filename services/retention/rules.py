@@ -1,4 +1,4 @@
-"""The rules in their feed: the default, and those of organizations with a contract term. What a rule is and leads to is shared.terms.
+"""The rules in their feed: the default, and those of lots (shared.terms) with a contract term. What a rule is and leads to is shared.terms.
 
 While a run goes on no rule changes, and none begins right after a change: all that a run asks of other services goes by one set of rules.
 """
@@ -13,16 +13,19 @@ from google.protobuf import duration_pb2
 from kept.retention.v1 import rules_pb2
 from services.retention import store
 from shared.audit import entry
-from shared.change_feed import Change, ChangeFeed
+from shared.change_feed import LEASE_DURATION, Change, ChangeFeed
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, lease_lapsed
 from shared.jobs import Job
 from shared.outbox import Outbox
-from shared.terms import DEFAULT, Rule, Term, rule_of
+from shared.terms import DEFAULT, Rule, Term, lot_prefix, parts_of, rule_of, rules_behind
 
 # After a change: every process counts by it, however wrong its clock may be (each by so much as is tolerated, and both ways).
 _SETTLES_IN: Final = 4 * CLOCK_TOLERANCE
+# Before an application's term counts: logging seals to its keys earlier, as far as clocks may be apart, and access control makes none
+# before it knows of the term, a lease later at the latest.
+_BEGINS_IN: Final = LEASE_DURATION + 2 * CLOCK_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -37,34 +40,34 @@ class RuleInForce(Rule):
         return max(super().late_from(day), self.effective_at + self.run_window)
 
     def again(self, change: Change) -> "RuleInForce":
-        """The default rule for an organization from a change on."""
+        """The rule for whoever it stands behind, from a change on."""
         return replace(self, version=change.version, effective_at=max(self.effective_at, change.effective_at))
 
 
 @dataclass(frozen=True)
 class DueRules:
-    """What is due at an instant. through_day: by the default rule up to and including this UTC day. own: rules of organizations that have
-    their own, or had."""
+    """What is due at an instant. through_day: by the default rule up to and including this UTC day. own: rules of lots that have their own,
+    or had."""
 
     default: RuleInForce
     through_day: date
     own: Mapping[str, RuleInForce]
     instant: datetime
 
-    def of(self, organization_id: str) -> RuleInForce:
-        """The rule that counts for an organization."""
-        return self.own.get(organization_id, self.default)
+    def of(self, lot: str) -> RuleInForce:
+        """The rule that counts for a lot."""
+        return next((self.own[one] for one in rules_behind(lot) if one in self.own), self.default)
 
-    def through(self, organization_id: str) -> date:
-        """Up to which UTC day an organization is due."""
-        rule = self.own.get(organization_id)
-        return self.through_day if rule is None else rule.newest_due_day(self.instant)
+    def through(self, lot: str) -> date:
+        """Up to which UTC day a lot is due."""
+        rule = self.of(lot)
+        return self.through_day if rule is self.default else rule.newest_due_day(self.instant)
 
     @property
     def own_days(self) -> dict[str, date]:
-        """Up to which day organizations are due that are so up to another than the others."""
-        days = {name: self.through(name) for name in self.own}
-        return {name: day for name, day in days.items() if day != self.through_day}
+        """Up to which day lots are due that are so up to another than whoever stands behind them."""
+        days = {name: (self.through(name), self.through(rules_behind(name)[1])) for name in self.own}
+        return {name: day for name, (day, behind) in days.items() if day != behind}
 
     def is_more_than(self, before: "DueRules") -> bool:
         """Whether anything is due that was not before."""
@@ -86,9 +89,17 @@ class DueRules:
 
 def own_days(due: DueRules) -> list[rules_pb2.OrganizationDue]:
     """`DueRules.own_days` as other services are told."""
+    return days_of_lots(due.own_days)
+
+
+def days_of_lots(days: Mapping[str, date]) -> list[rules_pb2.OrganizationDue]:
+    """Days of lots as other services are told."""
+    named = [(*parts_of(lot), day) for lot, day in sorted(days.items())]
     return [
-        rules_pb2.OrganizationDue(organization_id=name, through_day=day.isoformat())
-        for name, day in sorted(due.own_days.items())
+        rules_pb2.OrganizationDue(
+            organization_id=organization_id, through_day=day.isoformat(), application=application
+        )
+        for organization_id, application, day in named
     ]
 
 
@@ -180,12 +191,18 @@ class RuleBook:
             raise lease_lapsed()
         return to_rule(change)
 
-    def of_in(self, tx: store.Tx, organization_id: str) -> RuleInForce:
-        """The rule that counts for an organization now: its own, or the default. Raises as `default` does."""
-        change = store.change_in_force(tx, organization_id, self._clock.now())
-        if change is not None and _states_a_rule(change):
-            return to_rule(change)
-        return self.default_in(tx)
+    def of_in(self, tx: store.Tx, lot: str) -> RuleInForce:
+        """The rule that counts for a lot now. Raises as `default` does."""
+        for subject in rules_behind(lot):
+            change = store.change_in_force(tx, subject, self._clock.now())
+            if change is not None and _states_a_rule(change):
+                return to_rule(change)
+        raise lease_lapsed()
+
+    def applications_in(self, tx: store.Tx, organization_id: str) -> dict[str, bool]:
+        """The lots of an organization's applications, of all that have a term of their own or had one; whether one counts now."""
+        changes = store.own_changes_in_force(tx, self._clock.now(), lot_prefix(organization_id))
+        return {change.subject: _states_a_rule(change) for change in changes}
 
     def due_in(self, tx: store.Tx) -> DueRules:
         """What is due now for everybody: by the clocks of services that are behind this one's too, as far as clocks may be apart. Raises
@@ -201,10 +218,12 @@ class RuleBook:
 
     @staticmethod
     def _due(tx: store.Tx, rule: RuleInForce, through_day: date, instant: datetime) -> DueRules:
-        own = {
-            change.subject: to_rule(change) if _states_a_rule(change) else rule.again(change)
-            for change in store.own_changes_in_force(tx, instant)
-        }
+        own: dict[str, RuleInForce] = {}
+        for change in store.own_changes_in_force(
+            tx, instant
+        ):  # an organization's comes before its applications'
+            behind = own.get(rules_behind(change.subject)[1], rule)
+            own[change.subject] = to_rule(change) if _states_a_rule(change) else behind.again(change)
         return DueRules(rule, through_day, own, instant)
 
     def require_settled(self, tx: store.Tx) -> None:
@@ -224,13 +243,15 @@ class RuleBook:
         store.lock(tx, "rules")
         return not store.is_run_going_on(tx)
 
-    def set_own(self, tx: store.Tx, organization_id: str, term: Term | None, actor: str) -> datetime:
-        """Changes an organization's own term, or ends it with None; from when on that counts. To be called where `may_change`."""
+    def set_own(self, tx: store.Tx, lot: str, term: Term | None, actor: str) -> datetime:
+        """Changes a lot's own term, or ends it with None; from when on that counts. To be called where `may_change`."""
         default = self.default_in(tx)
-        before = self.of_in(tx, organization_id)
+        before = self.of_in(tx, lot)
         payload = b"" if term is None else to_payload(Rule(term, default.run_window))
-        change = self._feed.append(tx, organization_id, payload)
-        after = default.term if term is None else term
+        organization_id, application = parts_of(lot)
+        since = self._clock.now() + _BEGINS_IN if application and term is not None else None
+        change = self._feed.append(tx, lot, payload, since)
+        after = self.of_in(tx, rules_behind(lot)[1]).term if term is None else term
         self._outbox.audit(
             tx,
             entry(
@@ -243,6 +264,7 @@ class RuleBook:
                     "term_before": f"{before.term.kind} {before.term.days} days",
                     "version": change.version,
                     "effective_at": change.effective_at.isoformat(),
+                    **({"application": application} if application else {}),
                 },
             ),
         )

@@ -2,13 +2,21 @@
 
 from collections.abc import Sequence
 
-from services.retention.certificates import MOST_HOLDS, CertifiedDay, HoldNamed, Statement, late_seconds
+from services.retention.certificates import (
+    MOST_HOLDS,
+    ApplicationRule,
+    CertifiedDay,
+    HoldNamed,
+    Statement,
+    late_seconds,
+)
 from services.retention.rules import DueRules, RuleInForce
 from services.retention.run_states import Run
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import keeping as hold_rows
 from services.retention.store import runs as rows
+from shared.terms import lot_of
 
 
 class RunStatements:
@@ -26,21 +34,32 @@ class RunStatements:
         tx, run = self._tx, self._run
         epochs = certificate_rows.epochs(tx, run.run_id, organization_id)
         counts = certificate_rows.counts(tx, run.run_id, organization_id)
-        touched = sorted({day for day, _, _ in epochs} | set(counts))
+        touched = sorted({(one.day, one.application) for one in epochs} | set(counts))
         days = [
             CertifiedDay(
                 day,
-                tuple(key for at, key, _ in epochs if at == day),
-                tuple(sorted({destruction for at, _, destruction in epochs if at == day})),
-                *counts.get(day, (0, 0)),
+                tuple(one.epoch_key_id for one in epochs if (one.day, one.application) == (day, application)),
+                tuple(
+                    sorted(
+                        {
+                            one.destruction_id
+                            for one in epochs
+                            if (one.day, one.application) == (day, application)
+                        }
+                    )
+                ),
+                *counts.get((day, application), (0, 0)),
+                application,
             )
-            for day in touched
+            for day, application in touched
         ]
-        named, more = hold_rows.keeping(tx, organization_id, run.started_at, touched, MOST_HOLDS)
-        cited = {destruction for _, _, destruction in epochs}
+        touched_days = sorted({day for day, _ in touched})
+        named, more = hold_rows.keeping(tx, organization_id, run.started_at, touched_days, MOST_HOLDS)
+        cited = {one.destruction_id for one in epochs}
+        lots = {name: lot_of(organization_id, name) for name in sorted({name for _, name in touched})}
         dropped = [
             dropped_at
-            for day in counts
+            for day, _ in counts
             if day in self._days and (dropped_at := self._days[day].dropped_at) is not None
         ]
         return Statement(
@@ -54,9 +73,17 @@ class RunStatements:
             removed_at=max(dropped, default=None),
             removed=sum(removed for removed, _ in counts.values()),
             held=sum(held for _, held in counts.values()),
-            late_seconds=self._late(self._due.of(organization_id), days),
+            late_seconds=max(
+                self._late(self._due.of(lot), [day for day in days if day.application == name])
+                for name, lot in lots.items()
+            ),
             holds=[HoldNamed(hold_id, kind, records) for hold_id, kind, records in named],
             more_holds=more,
+            applications=[
+                ApplicationRule(name, self._due.of(lot), self._due.through(lot))
+                for name, lot in lots.items()
+                if name
+            ],
         )
 
     def _late(self, rule: RuleInForce, days: Sequence[CertifiedDay]) -> int:

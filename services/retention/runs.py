@@ -16,7 +16,7 @@ from kept.logging.v1 import lifecycle_pb2
 from services.retention import destructions
 from services.retention.certification import Certifier
 from services.retention.peers import Peers
-from services.retention.rules import DueRules, RuleBook, own_days
+from services.retention.rules import DueRules, RuleBook, days_of_lots, own_days
 from services.retention.run_statements import RunStatements
 from services.retention.run_states import Run, RunDay, RunSource, RunState
 from services.retention.steps import Overtaken, unchanged
@@ -31,6 +31,7 @@ from shared.errors import KeptError, Reason
 from shared.ids import new_id
 from shared.jobs import Job
 from shared.outbox import Outbox
+from shared.terms import parts_of
 
 # Logging may know a new rule a moment later than this service; after that its refusal is a finding.
 _PATIENCE: Final = timedelta(hours=1)
@@ -175,16 +176,22 @@ class Runs:
 
     def _drop_day(self, run: Run, day: RunDay) -> None:
         own = self._due(run).own_days
+        of_organizations = {name: own[name] for name in own if not parts_of(name)[1]}
+        of_applications = {name: own[name] for name in own if name not in of_organizations}
         is_whole = day.day <= run.through_day
         try:
             answer = self._peers.logging.DropExpired(
                 lifecycle_pb2.DropExpiredRequest(
                     run_id=run.run_id,
                     day=day.day.isoformat(),
-                    keep_organization_ids=sorted(name for name in own if is_whole and own[name] < day.day),
-                    only_organization_ids=sorted(
-                        name for name in own if not is_whole and own[name] >= day.day
+                    keep_organization_ids=sorted(
+                        name for name in of_organizations if is_whole and own[name] < day.day
                     ),
+                    only_organization_ids=sorted(
+                        name for name in of_organizations if not is_whole and own[name] >= day.day
+                    ),
+                    applications=days_of_lots(of_applications),
+                    partition_stays=not is_whole,
                 )
             )
         except KeptError as error:
@@ -258,10 +265,7 @@ class Runs:
                 tx,
                 source.run_id,
                 source.source_run_id,
-                (
-                    (each.organization_id, date.fromisoformat(each.day), each.epoch_key_id)
-                    for each in page.epochs
-                ),
+                page.epochs,
             )
             rows.save_source(
                 tx,
@@ -279,21 +283,7 @@ class Runs:
         with self._at(run) as tx:
             if rows.next_uncounted(tx, run.run_id) != day:
                 return
-            certificate_rows.add_counts(
-                tx,
-                day.run_id,
-                (
-                    (
-                        each.organization_id,
-                        day.day,
-                        each.records - each.held,
-                        each.held,
-                        each.records_with_content,
-                    )
-                    for each in page.days
-                    if each.records or each.held
-                ),
-            )
+            certificate_rows.add_counts(tx, day.run_id, page.days)
             rows.save_day(
                 tx, replace(day, counts_token=page.next_page_token, counts_listed=not page.next_page_token)
             )

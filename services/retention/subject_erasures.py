@@ -322,10 +322,11 @@ class SubjectErasures:
         self, tx: Tx, erasure: SubjectErasure, status: logging_pb2.SubjectErasure, completes: str
     ) -> Statement:
         rule = self._rules.of_in(tx, erasure.organization_id)
+        own = [self._rules.of_in(tx, lot) for lot in self._rules.applications_in(tx, erasure.organization_id)]
         records = dict(erasure.held_by)
         named = hold_rows.named(tx, list(records))
         sealed = sealed_copies(
-            rule, [(date.fromisoformat(day.day), day.removed_with_content) for day in status.days]
+            [rule, *own], [(date.fromisoformat(day.day), day.removed_with_content) for day in status.days]
         )
         removed = sum(day.removed for day in status.days)
         return Statement(

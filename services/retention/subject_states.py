@@ -98,9 +98,14 @@ def unreadable_by(rule: Rule, day: date) -> datetime:
     return due if due == NEVER else due + rule.run_window
 
 
-def sealed_copies(rule: Rule, days: Sequence[tuple[date, int]]) -> list[SealedCopies]:
-    """What backups may hold sealed. days: UTC day, and how many of its records that had content are gone."""
-    return [SealedCopies(day, records, unreadable_by(rule, day)) for day, records in days if records]
+def sealed_copies(rules: Sequence[Rule], days: Sequence[tuple[date, int]]) -> list[SealedCopies]:
+    """What backups may hold sealed. days: UTC day, and how many of its records that had content are gone. rules: those that count for the
+    organization and its applications; to which key a record's copy is sealed is not known any more, so the longest counts."""
+    return [
+        SealedCopies(day, records, max(unreadable_by(rule, day) for rule in rules))
+        for day, records in days
+        if records
+    ]
 
 
 def copy_sentences(sealed: Sequence[SealedCopies], removed: int) -> list[str]:

@@ -21,11 +21,13 @@ from shared.errors import KeptError, Reason, not_found
 from shared.ids import new_id
 from shared.jobs import Job
 from shared.outbox import Outbox
-from shared.terms import Rule, Term
+from shared.terms import Rule, Term, lot_of, parts_of, rules_behind
 
 _ACTOR: Final = "service:retention"
 _BATCH: Final = 100
 _PAGE: Final = 1000
+# Days that logging looks through in one call for the records of one application.
+_LOOKED_THROUGH: Final = 10
 
 
 class TermKeeper:
@@ -56,14 +58,14 @@ class TermKeeper:
         if known is None:
             order.check(self._clock.now())
             self._peers.require_organization(order.organization_id)
-            effect = self._effect(order.organization_id, order.term)
+            effect = self._effect(order.lot, order.term)
             with self._database.transaction() as tx:
                 term = contract_terms.propose(new_id("term"), order, person_id, effect, self._clock.now())
                 if rows.add(tx, term):
                     said: dict[str, str | int] = {
                         "request_id": term.request_id,
                         **_facts(term),
-                        **_said(effect),
+                        **_said(effect, term.application),
                     }
                     self._audit(tx, term, "term.proposed", person_id, **said)
                     return term
@@ -84,7 +86,7 @@ class TermKeeper:
         NOT_FOUND, SECOND_PERSON_REQUIRED, WRONG_STATE, and what logging answers with: nothing is confirmed then."""
         seen = self._get(term_id)
         contract_terms.confirm(seen, person_id, self._clock.now())
-        effect = self._effect(seen.organization_id, None if seen.end_proposed_by else seen.term)
+        effect = self._effect(seen.lot, None if seen.end_proposed_by else seen.term)
         if validate_only:
             return replace(seen, effect=effect)
         with self._database.transaction() as tx:
@@ -96,14 +98,15 @@ class TermKeeper:
                 confirmed = replace(confirmed, effect=effect)
                 rows.save(tx, confirmed)
                 kind = "term.end_confirmed" if confirmed.end_confirmed_by else "term.confirmed"
-                self._audit(tx, confirmed, kind, person_id, **_facts(confirmed), **_said(effect))
+                said = _said(effect, confirmed.application)
+                self._audit(tx, confirmed, kind, person_id, **_facts(confirmed), **said)
         self._carry(confirmed)
         return self._get(term_id)
 
     def end(self, term_id: str, person_id: str, reason: str) -> ContractTerm:
         """Proposes the end of a term; one that nobody confirmed yet is withdrawn at once. Raises NOT_FOUND, WRONG_STATE."""
         seen = self._get(term_id)
-        effect = self._effect(seen.organization_id, None)
+        effect = self._effect(seen.lot, None)
         with self._database.transaction() as tx:
             term = rows.lock(tx, term_id)
             if term is None:
@@ -113,7 +116,7 @@ class TermKeeper:
                 rows.save(tx, changed)
                 is_gone = changed.state is TermState.WITHDRAWN
                 kind = "term.withdrawn" if is_gone else "term.end_proposed"
-                said = {} if is_gone else _said(effect)
+                said = {} if is_gone else _said(effect, changed.application)
                 self._audit(tx, changed, kind, person_id, reason=reason, **said)
         return changed
 
@@ -149,12 +152,12 @@ class TermKeeper:
                 case Step.END if term.state is TermState.CONFIRMED:
                     self._over(tx, contract_terms.end(term, self._clock.now()))
                 case Step.END if may_change:
-                    at = self._rules.set_own(tx, term.organization_id, None, _ACTOR)
+                    at = self._rules.set_own(tx, term.lot, None, _ACTOR)
                     self._over(tx, contract_terms.end(term, at))
 
     def _begin(self, tx: Tx, term: ContractTerm) -> None:
-        at = self._rules.set_own(tx, term.organization_id, term.term, _ACTOR)
-        for before in rows.in_force(tx, term.organization_id):
+        at = self._rules.set_own(tx, term.lot, term.term, _ACTOR)
+        for before in rows.in_force(tx, term.organization_id, term.application):
             self._over(tx, contract_terms.end(before, at, f"replaced by {term.term_id}"))
         begun = contract_terms.begin(term, at)
         rows.save(tx, begun)
@@ -172,14 +175,23 @@ class TermKeeper:
             raise not_found("term")
         return term
 
-    def _effect(self, organization_id: str, after: Term | None) -> Effect:
-        """What it would do now to put a term, or the default for None, in the place of what counts."""
+    def _effect(self, lot: str, after: Term | None) -> Effect:
+        """What it would do now to put a term, or for None the rule behind it, in the place of what counts for a lot."""
+        organization_id, application = parts_of(lot)
         with self._database.transaction() as tx:
-            before, default = self._rules.of_in(tx, organization_id), self._rules.default_in(tx)
-        rule = default if after is None else Rule(after, default.run_window)
-        return contract_terms.effect_of(before, rule, self._stored(organization_id), self._clock.now())
+            before, behind = self._rules.of_in(tx, lot), self._rules.of_in(tx, rules_behind(lot)[1])
+            own = self._rules.applications_in(tx, organization_id)
+        rule = behind if after is None else Rule(after, behind.run_window)
+        stored = self._stored(organization_id, application)
+        if application:
+            mine = [each for each in stored if each.application == application]
+        else:  # an application whose term is over lives by its organization's rule
+            mine = [each for each in stored if not own.get(lot_of(organization_id, each.application), False)]
+        effect = contract_terms.effect_of(before, rule, mine, self._clock.now())
+        return replace(effect, days_before=sum(not each.application for each in stored) if application else 0)
 
-    def _stored(self, organization_id: str) -> tuple[StoredDay, ...]:
+    def _stored(self, organization_id: str, application: str) -> list[StoredDay]:
+        """What is stored of an organization; of one application, where it has records: in its own lot, or among its organization's."""
         found: list[StoredDay] = []
         token = ""
         while True:
@@ -187,14 +199,18 @@ class TermKeeper:
                 lifecycle_pb2.ListStoredDaysRequest(
                     through_day=date.max.isoformat(),
                     organization_id=organization_id,
-                    page_size=_PAGE,
+                    application=application,
+                    page_size=_LOOKED_THROUGH if application else _PAGE,
                     page_token=token,
                 )
             )
-            found += [StoredDay(date.fromisoformat(each.day), each.records, each.held) for each in page.days]
+            found += [
+                StoredDay(date.fromisoformat(each.day), each.records, each.held, each.application)
+                for each in page.days
+            ]
             token = page.next_page_token
             if not token:
-                return tuple(found)
+                return found
 
     def _audit(self, tx: Tx, term: ContractTerm, kind: str, actor: str, /, **facts: str | int) -> None:
         self._notifications.emit(
@@ -218,6 +234,8 @@ def _facts(term: ContractTerm) -> dict[str, str | int]:
         "term": f"{term.term.kind} {term.term.days} days",
         "reference": term.reference,
     }
+    if term.application:
+        facts["application"] = term.application
     if term.from_day is not None:
         facts["from_day"] = term.from_day.isoformat()
     if term.until_day is not None:
@@ -225,9 +243,10 @@ def _facts(term: ContractTerm) -> dict[str, str | int]:
     return facts
 
 
-def _said(effect: Effect) -> dict[str, str | int]:
+def _said(effect: Effect, application: str) -> dict[str, str | int]:
     return {
         "days_let_go": len(effect.let_go),
         "records_let_go": effect.records_let_go,
         "days_kept_longer": effect.days_kept_longer,
+        **({"days_before": effect.days_before} if application else {}),
     }

@@ -7,18 +7,22 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from unittest import mock
 
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, delete, text, true
 
 from services.access_control.audit.decision_log import DecisionLog
-from services.access_control.custody import Custody
+from services.access_control.custody import Custody, ToRetain
 from services.access_control.custody.destruction import Destroyer
 from services.access_control.custody.due_days import DueDays
 from services.access_control.custody.ladder import Ladder
 from services.access_control.grants.grant import Grant
+from services.access_control.grants.opening import Wanted
 from services.access_control.key_stores.files import FileKeyStore
+from services.access_control.servicers import keys
 from services.access_control.store import custody, grants
 from services.access_control.store.destructions import DestructionRow
+from services.access_control.store.epochs import LivingEpoch
 from services.logging import admission, ingest
+from services.logging.reading import Reading
 from services.logging.store import (
     billing,
     content_erasures,
@@ -104,6 +108,12 @@ def _mark_nothing_early(
     return _mark_days(destroyer, row, days, organization_ids, wait=wait)
 
 
+def _living_of_all(reading: Reading, read: Any) -> Any:
+    """What is not due by the organization's rule, whatever its applications'."""
+    return replace(_living(reading, read), of={})
+
+
+_living = Reading._living
 _mark_days = Destroyer._mark_days
 # Nothing is as old as that.
 _STRIP_NOTHING = text(
@@ -144,6 +154,7 @@ _drop_day = retention.drop_day
 _load = grants.load
 _write = DecisionLog.write
 
+_APPLICATIONS = frozenset({"records", "sets_application_term"})
 _READING = frozenset({"records", "asks_for_access", "reads"})
 _HOLDING_ALL = frozenset({"records", "holds_end_user"})
 _HOLDING = frozenset({"records", "places_hold", "releases_hold"})
@@ -165,7 +176,45 @@ SAFEGUARDS = {
         8, terms, "keep", lambda *_: None, frozenset({"records", "keeps_longer"}), 36, is_quick=False
     ),
     # What a shorter term lets go goes before its partition.
-    "shorter": Safeguard(3, terms, "take", lambda *_: False, frozenset({"records", "sets_term"}), 12),
+    "shorter": Safeguard(3, terms, "take", lambda *_: None, frozenset({"records", "sets_term"}), 12),
+    # What one application's term lets go goes without the rest of its organization's.
+    "application_rows": Safeguard(8, terms, "is_of", lambda table, _: true(), _APPLICATIONS, 20),
+    # Its keys are destroyed by its own term.
+    "application_keys": Safeguard(
+        3,
+        LivingEpoch,
+        "lot",
+        property(lambda epoch: epoch.organization_id),
+        _APPLICATIONS,
+        20,
+        also=((certificates, "dropped_with_a_living_key", lambda tx, act_id: None),),
+        is_quick=False,
+    ),
+    # It is sealed to those.
+    "application_lots": Safeguard(
+        3, Rules, "applications_at", lambda *_: frozenset(), _APPLICATIONS, 20, is_quick=False
+    ),
+    # A hold keeps it by those.
+    "application_holds": Safeguard(
+        7,
+        keys,
+        "ToRetain",
+        lambda record_id, data_key_id, sealed, _: ToRetain(record_id, data_key_id, sealed),
+        _APPLICATIONS | {"holds_end_user"},
+        20,
+        is_quick=False,
+    ),
+    # Access control decides by the lot to whose keys a record is sealed, and logging by what its row says: with neither it is read.
+    "application_due": Safeguard(
+        3,
+        Wanted,
+        "lots",
+        property(lambda wanted: {wanted.organization_id: wanted.record_ids}),
+        _APPLICATIONS | _READING,
+        20,
+        also=((Reading, "_living", _living_of_all),),
+        is_quick=False,
+    ),
     # Holds on all that matches are looked through for again, and before a run takes what is due.
     "look": Safeguard(
         7,

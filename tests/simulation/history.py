@@ -20,8 +20,8 @@ _ACTS_A_BUSY_DAY = (2, 3)
 _PAUSES = (0.0, 0.1, 1.0, 30.0, 600.0, 7200.0)
 # A quiet moment is by far the longest part of a day to simulate, and most of it finds nothing to do: not every day has one.
 _QUIET = 0.12
-# Right after a rule has changed, no run begins.
-_NO_RUN_YET = timedelta(seconds=25)
+# Right after a rule has changed, no run begins; an application's counts twelve seconds after it was confirmed.
+_NO_RUN_YET = timedelta(seconds=35)
 # Operators notice soon, and not always on the same day.
 _MENDED = 0.7
 _MOST_ORGANIZATIONS = 6
@@ -56,6 +56,7 @@ class History:
             self._legal.ends_secrecy: 0.5,
             self._legal.releases_hold: 1,
             self._legal.sets_term: 0.5,
+            self._legal.sets_application_term: 0.5,
             self._legal.keeps_longer: 0.5,
             self._legal.ends_term: 0.5,
             self._customers.zero_data_retention: 1,

@@ -15,6 +15,8 @@ from itertools import chain
 from kept.client.record_ids import created_at
 from services.safety_review.cases import APPEAL, DISMISSED, UPHELD
 from shared.clock import CLOCK_TOLERANCE
+from shared.terms import lot_of, parts_of
+from tests.simulation import lots
 from tests.simulation.faults import Broken
 from tests.simulation.looks import Looks
 from tests.simulation.model import Model
@@ -33,6 +35,7 @@ def check(scene: Scene) -> None:
     looks = scene.world.databases.looks
     _raise_first(
         chain(
+            lots.look(scene.model, looks),
             _policies(scene.model, [*rows, *kept]),
             _acknowledged(
                 scene, {(organization_id, record.bytes) for organization_id, record, _ in [*rows, *kept]}
@@ -106,7 +109,7 @@ def _acknowledged(scene: Scene, present: set[tuple[str, bytes]]) -> Iterator[str
             continue
         if any(subject.covers(sent) for subject in scene.model.subjects):
             continue
-        due_at = rules.first_due_at(sent.organization_id, sent.created_at.date())
+        due_at = rules.first_due_at(scene.model.lot_of(sent), sent.created_at.date())
         if due_at > scene.now and (sent.organization_id, sent.record_id) not in present:
             yield f"8: acknowledged record {uuid_text(sent.record_id)} of {sent.organization_id} is not there"
 
@@ -114,7 +117,7 @@ def _acknowledged(scene: Scene, present: set[tuple[str, bytes]]) -> Iterator[str
 def _gone(scene: Scene, rows: list[_Row]) -> Iterator[str]:
     rules = RulesOverTime(scene.world.databases.looks)
     for organization_id, record, _ in rows:
-        if rules.is_too_old(organization_id, created_at(record.bytes).date(), scene.now):
+        if rules.is_too_old(scene.model.lots[record.bytes], created_at(record.bytes).date(), scene.now):
             yield f"3: {record} of {organization_id} is older than its rule allows"
 
 
@@ -162,7 +165,7 @@ def _held_by_scope(
 ) -> Iterator[str]:
     """Whether anything is gone that a hold with a scope is on: what was stored after it was placed, or was there and is not named as lost.
     Until the next look keys may still be those of the day."""
-    living = {(organization_id, day) for organization_id, day, _ in _living_epochs(looks)}
+    living = {(lot, day) for lot, day, _ in _living_epochs(looks)}
     for hold in model.holds.values():
         if hold.scope is None or not hold.is_active or hold.releasing or hold.placed_at is None:
             continue
@@ -172,7 +175,7 @@ def _held_by_scope(
                 continue
             if sent.record_id not in present:
                 yield f"7: {uuid_text(sent.record_id)} is gone while hold {hold.hold_id} is on it"
-            opens = (sent.organization_id, sent.created_at.date()) in living or sent.record_id in keys
+            opens = (model.lot_of(sent), sent.created_at.date()) in living or sent.record_id in keys
             if sent.record_id in contents and not opens:
                 yield f"7: {uuid_text(sent.record_id)} has no key while hold {hold.hold_id} is on it"
 
@@ -234,11 +237,13 @@ def _old_keys(scene: Scene) -> Iterator[str]:
     rules = RulesOverTime(scene.world.databases.looks)
     # A day of which nothing was stored is no reason for a run; its key goes with the next one.
     used = {
-        (sent.organization_id, sent.created_at.date()) for sent in scene.model.records.values() if sent.stored
+        (scene.model.lot_of(sent), sent.created_at.date())
+        for sent in scene.model.records.values()
+        if sent.stored
     }
-    for organization_id, day, _ in _living_epochs(scene.world.databases.looks):
-        if (organization_id, day) in used and rules.is_too_old(organization_id, day, scene.now):
-            yield f"3: the key of {organization_id} for {day} is older than its rule allows"
+    for lot, day, _ in _living_epochs(scene.world.databases.looks):
+        if (lot, day) in used and rules.is_too_old(lot, day, scene.now):
+            yield f"3: the key of {lot} for {day} is older than its rule allows"
     for (root_id,) in scene.world.databases.looks.rows(
         "access_control", "SELECT root_id FROM custody_roots WHERE retired_at IS NOT NULL"
     ):
@@ -247,10 +252,14 @@ def _old_keys(scene: Scene) -> Iterator[str]:
 
 
 def _living_epochs(looks: Looks) -> list[tuple[str, date, str]]:
-    return looks.rows(
-        "access_control",
-        "SELECT organization_id, day, epoch_key_id FROM epoch_keys WHERE wrapped IS NOT NULL",
-    )
+    """Lot, day and id of each."""
+    return [
+        (lot_of(organization_id, application), day, epoch_key_id)
+        for organization_id, application, day, epoch_key_id in looks.rows(
+            "access_control",
+            "SELECT organization_id, application, day, epoch_key_id FROM epoch_keys WHERE wrapped IS NOT NULL",
+        )
+    ]
 
 
 def _certified(scene: Scene, rows: list[_Row]) -> Iterator[str]:
@@ -269,12 +278,12 @@ def _certified(scene: Scene, rows: list[_Row]) -> Iterator[str]:
         if started_at is not None:
             _note_certified(scene, started_at)
     for organization_id, record, _ in rows:
-        through = model.certified_through.get(organization_id, date.min)
+        through = model.certified_through.get(model.lots[record.bytes], date.min)
         if created_at(record.bytes).date() <= through:
             yield f"3: {record} of {organization_id} is there, and a run certified that all through {through} is gone"
-    for organization_id, day, epoch_key_id in _living_epochs(looks):
+    for lot, day, epoch_key_id in _living_epochs(looks):
         if epoch_key_id in model.certified:
-            yield f"10: a certificate says that {epoch_key_id} of {organization_id} for {day} is destroyed"
+            yield f"10: a certificate says that {epoch_key_id} of {lot} for {day} is destroyed"
     for (root_id,) in looks.rows(
         "access_control", "SELECT root_id FROM custody_roots WHERE destroyed_at IS NOT NULL"
     ):
@@ -287,9 +296,9 @@ def _note_certified(scene: Scene, started_at: datetime) -> None:
     rules = RulesOverTime(scene.world.databases.looks)
     instant = started_at - CLOCK_TOLERANCE
     known = scene.model.certified_through
-    for organization_id in scene.model.organizations:
-        through = rules.in_force(organization_id, instant).rule.newest_due_day(instant)
-        known[organization_id] = max(known.get(organization_id, date.min), through)
+    for lot in (*scene.model.organizations, *rules.applications):
+        through = rules.in_force(lot, instant).rule.newest_due_day(instant)
+        known[lot] = max(known.get(lot, date.min), through)
 
 
 def _erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_Row]) -> Iterator[str]:
@@ -318,7 +327,7 @@ def _subjects_erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_R
     withheld = {
         bytes(found) for (found,) in looks.rows("access_control", "SELECT record_id FROM withheld_records")
     }
-    living = {(organization_id, day) for organization_id, day, _ in _living_epochs(looks)}
+    living = {(lot, day) for lot, day, _ in _living_epochs(looks)}
     # What a hold had kept is withheld a moment after it has ended. Settings passes a request on by its own id.
     complete = {
         request_id
@@ -331,7 +340,7 @@ def _subjects_erased(model: Model, looks: Looks, rows: list[_Row], kept: list[_R
         if erasures and sent.record_id in present - held:
             yield f"10: {uuid_text(sent.record_id)} is there, its end user was erased, and no hold asks for it"
         is_gone = sent.stored and sent.record_id not in present
-        opens = (sent.organization_id, sent.created_at.date()) in living and sent.record_id not in withheld
+        opens = (model.lot_of(sent), sent.created_at.date()) in living and sent.record_id not in withheld
         if is_gone and opens and any(one.subject_request_id in complete for one in erasures):
             yield f"10: {uuid_text(sent.record_id)} is erased with its end user, and access control would open a copy of it"
 
@@ -351,7 +360,8 @@ def _contents_erased(looks: Looks, rows: list[_Row], kept: list[_Row]) -> Iterat
     for organization_id, record, has_content in [*rows, *(one for one in kept if one[1] not in held)]:
         if has_content and organization_id in before and created_at(record.bytes) < before[organization_id]:
             yield f"10: content of {organization_id} in {record} is there, and a certificate says that it is erased"
-    for organization_id, day, epoch_key_id in _living_epochs(looks):
+    for lot, day, epoch_key_id in _living_epochs(looks):
+        organization_id, _ = parts_of(lot)
         # A day that began before that instant has content from before it.
         if (
             organization_id in before

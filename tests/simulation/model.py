@@ -12,12 +12,14 @@ from tests.simulation.audit_witness import AuditWitness
 FLAGGED_TEXT = "zebracanary"
 # Pseudonyms of end users; each organization has its own.
 END_USERS = ("u1", "u2", "u3")
+# What customers' applications are called; the last ones have terms of their own now and then.
+APPLICATIONS = ("simulation", "night shift")
 
 
 @dataclass
 class SentRecord:
     """A record that was sent, at least once. end_user: a pseudonym. stored: acknowledged as stored, with or without content. due_at: as the
-    last receipt says."""
+    last receipt says. stored_at: when it was acknowledged as new; None where that answer was lost."""
 
     record_id: bytes
     organization_id: str
@@ -27,6 +29,8 @@ class SentRecord:
     end_user: str = ""
     stored: bool = False
     due_at: datetime | None = None
+    application: str = APPLICATIONS[0]
+    stored_at: datetime | None = None
 
     @property
     def made_at(self) -> datetime:
@@ -118,8 +122,9 @@ class Subject:
 
 @dataclass
 class Model:
-    """All of it. certified: epochs whose destruction a certificate states. certified_through: by organization, the newest day of which a
-    run certified that nothing is left. last_certificate: the number of the newest one that was looked at."""
+    """All of it. certified: epochs whose destruction a certificate states. certified_through: by lot (shared.terms), the newest day of
+    which a run certified that nothing is left. last_certificate: the number of the newest one that was looked at. lots: by record, as rows
+    say."""
 
     organizations: dict[str, Organization] = field(default_factory=dict)
     records: dict[bytes, SentRecord] = field(default_factory=dict)
@@ -130,6 +135,11 @@ class Model:
     certified: set[str] = field(default_factory=set)
     certified_through: dict[str, date] = field(default_factory=dict)
     last_certificate: int = 0
+    lots: dict[bytes, str] = field(default_factory=dict)
+
+    def lot_of(self, sent: SentRecord) -> str:
+        """Of which lot a record is (lots.py); its organization's, where no row of it was ever seen."""
+        return self.lots.get(sent.record_id, sent.organization_id)
 
     def held(self) -> dict[bytes, Hold]:
         """Records that a legal hold protects."""

@@ -44,7 +44,17 @@ def _show(call: Invocation, response: Any) -> None:
 
 
 def in_words(effect: "contracts_pb2.TermEffect") -> str:
-    """What a change lets go or keeps, in a sentence."""
+    """What a change lets go or keeps, in a sentence or two."""
+    before = (
+        f" It is not about what was stored before: on {effect.days_before} days the application has records that live by its "
+        "organization's rule."
+        if effect.days_before
+        else ""
+    )
+    return _of_what_it_is_about(effect) + before
+
+
+def _of_what_it_is_about(effect: "contracts_pb2.TermEffect") -> str:
     if effect.days_let_go:
         span = f"{effect.first_day_let_go} to {effect.last_day_let_go}"
         held = f"; holds keep {effect.records_held} of them" if effect.records_held else ""
@@ -68,6 +78,13 @@ def set_(
         datetime | None,
         typer.Option("--until", metavar="DAY", parser=when, help="The last day on which it counts, UTC."),
     ] = None,
+    application: Annotated[
+        str,
+        typer.Option(
+            "--application",
+            help="Only the records of this application, as they name it, that come from when the term takes effect.",
+        ),
+    ] = "",
     request_id: RequestId = "",
 ) -> None:
     """Propose a term; a second person confirms it within 72 hours. Says how many days of data it would let go or keep."""
@@ -81,6 +98,7 @@ def set_(
         reference=reference,
         from_day="" if from_day is None else from_day.date().isoformat(),
         until_day="" if until_day is None else until_day.date().isoformat(),
+        application=application,
     )
     _show(call, _stub(call).SetTerm(request))
 
@@ -118,6 +136,7 @@ def list_(call: Invocation, organization: AnyOrganization = "", limit: Limit = 1
         "term_id",
         "state",
         "organization_id",
+        "application",
         "term",
         "reference",
         "proposed_by",

@@ -50,8 +50,8 @@ def plan(call: Invocation) -> None:
     from kept.retention.v1 import runs_pb2
 
     response = _stub(call).PlanRun(runs_pb2.PlanRunRequest())
-    columns = ["organization_id", "day", "term", "records", "held", "holds"]
-    longer = ["organization_id", "day", "term", "records", "held", "due_at"]
+    columns = ["organization_id", "application", "day", "term", "records", "held", "holds"]
+    longer = ["organization_id", "application", "day", "term", "records", "held", "due_at"]
     call.show(
         response,
         lambda: [

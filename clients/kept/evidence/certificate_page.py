@@ -41,16 +41,19 @@ def sections(envelope: Any, room: Room) -> list[Section]:
 
 @dataclass(frozen=True)
 class _Said:
-    """A section of the page. facts: (label, name in the body) of single values. lists: (label, name, how an item is written)."""
+    """A section of the page. facts: (label, name in the body) of single values. lists: (label, name, how an item is written). inside: in
+    which part of the body. where: what has to be in the body for it to be a section at all."""
 
     title: str
     facts: tuple[tuple[str, str], ...] = ()
     lists: tuple[tuple[str, str, Callable[[Any], str]], ...] = ()
     inside: str = ""
+    where: str = ""
 
     def applies(self, body: Evidence) -> bool:
         """Whether the body says anything of it."""
-        return not self.inside or self.inside in body.raw
+        needed = self.inside or self.where
+        return not needed or needed in body.raw
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,11 @@ _SAID: Final = (
         inside="subject",
     ),
     _Said("Days and keys", lists=(("Days", "days", _written), ("Destructions", "destructions", _written))),
+    _Said(
+        "Applications with terms of their own",
+        lists=(("Rules in force", "applications", _written),),
+        where="applications",
+    ),
     _Said(
         "What remains, and why",
         (("Holds not named", "holds_not_named"),),

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import chain
+from types import MappingProxyType
 from typing import Final
 
 from services.access_control.audit.log import AuditLog
@@ -65,11 +66,13 @@ class EpochKey:
 
 @dataclass(frozen=True)
 class ToRetain:
-    """A record to keep. data_key_id and sealed are empty where the record has no content."""
+    """A record to keep. data_key_id and sealed are empty where the record has no content. application: to whose own epoch it is sealed; ""
+    for all others."""
 
     record_id: bytes
     data_key_id: bytes
     sealed: bytes = field(repr=False)
+    application: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class Retention:
 class Custody:
     """Custody. job: carries destructions on, to be put among the service's jobs. `verify_at_start` is called once, in wire().
 
-    is_due(organization_id, day): whether every record of that day may be destroyed by the organization's rule. is_closed(organization_id):
+    is_due(lot, day): whether every record of that day may be destroyed by the lot's rule (shared.terms). has_own(organization_id,
+    application): whether the application has a term of its own, or had one: else it has no epochs. is_closed(organization_id):
     whether the organization is closed. is_erased_early(organization_id, day): whether it wants its content of this day and before gone
     before its term. All from leased replicas; they raise LEASE_LAPSED rather than guess. survivors_must_be_on: where
     the new root's commit must be before the old root goes. pause: for tests, called between steps.
@@ -99,6 +103,7 @@ class Custody:
         is_due: Callable[[str, date], bool],
         is_closed: Callable[[str], bool],
         is_erased_early: Callable[[str, date], bool] = lambda organization_id, day: False,
+        has_own: Callable[[str, str], bool] = lambda organization_id, application: False,
         survivors_must_be_on: SurvivorsMustBeOn = "nowhere",
         late_window: timedelta = timedelta(hours=24),
         pause: Callable[[str], None] | None = None,
@@ -109,6 +114,7 @@ class Custody:
         self._audit_log = audit_log
         self._is_closed = is_closed
         self._is_erased_early = is_erased_early
+        self._has_own = has_own
         self._late_window = late_window
         self._survivors_must_be_on = survivors_must_be_on
         self._ladder = Ladder(key_store)
@@ -155,9 +161,12 @@ class Custody:
 
     # --- epochs ----------------------------------------------------------------------------------------------------
 
-    def epoch_key(self, organization_id: str, day: date) -> EpochKey:
+    def epoch_key(self, organization_id: str, day: date, application: str = "") -> EpochKey:
         """The public half of an epoch, made when first asked for. Raises KEY_DESTROYED for what was destroyed or is to be before its
-        term, a closed organization and a day that is over; INVALID_ARGUMENT for a day too far ahead; LEASE_LAPSED."""
+        term, a closed organization and a day that is over; INVALID_ARGUMENT for a day too far ahead, and for an application that never had
+        a term of its own; LEASE_LAPSED."""
+        if application and not self._has_own(organization_id, application):
+            raise invalid("application", "never had a term of its own, as far as is known here")
         if self._is_closed(organization_id) or self._is_erased_early(organization_id, day):
             raise _destroyed()
         now = self._clock.now()
@@ -166,8 +175,9 @@ class Custody:
         if day > now.date() + _DAYS_AHEAD:
             raise invalid("day", "is more than two days ahead")
         with self._database.transaction() as tx:
-            for epoch in epochs.read_epochs(tx, organization_id, [day]):
-                return _public(epoch)
+            epoch = epochs.read_epoch(tx, organization_id, day, application)
+        if epoch is not None:
+            return _public(epoch)
         with self._database.transaction() as tx:
             store.lock_ladder(tx, exclusive=False)
             row = epochs.lock_organization(tx, organization_id)
@@ -177,13 +187,14 @@ class Custody:
                 row = epochs.lock_organization(tx, organization_id)
             if row is None or row.wrapped is None:
                 raise _destroyed()
-            for epoch in epochs.read_epochs(tx, organization_id, [day]):  # another call was faster
+            epoch = epochs.read_epoch(tx, organization_id, day, application)
+            if epoch is not None:  # another call was faster
                 return _public(epoch)
             key = self._ladder.open_organization(row)
             private_key, epoch_key_id = EpochPrivateKey.generate(), new_id("epoch")
-            wrapped = wrap_epoch(key, organization_id, day, epoch_key_id, private_key)
+            wrapped = wrap_epoch(key, organization_id, day, epoch_key_id, private_key, application)
             made = epochs.EpochRow(
-                organization_id, day, epoch_key_id, private_key.public_bytes, wrapped, None
+                organization_id, day, epoch_key_id, private_key.public_bytes, wrapped, None, application
             )
             epochs.add_epoch(tx, made, now)
             self._audit_log.append(
@@ -194,7 +205,7 @@ class Custody:
                     at=now,
                     organization_id=organization_id,
                     subjects=[epoch_key_id],
-                    facts={"day": day.isoformat()},
+                    facts={"day": day.isoformat()} | ({"application": application} if application else {}),
                 ),
             )
         return _public(made)
@@ -206,10 +217,12 @@ class Custody:
         records: Sequence[tuple[bytes, bytes]],
         sealed: Mapping[bytes, bytes],
         meanwhile: AbstractContextManager[object] | None = None,
+        applications: Mapping[bytes, str] = MappingProxyType({}),
     ) -> dict[bytes, bytes]:
         """The keys of records, 32 bytes each, by record id; one without content (empty data key id) is left out.
 
-        records: record id and data key id. sealed: data keys as stored, by id. The organization's marks are read under its row lock, held
+        records: record id and data key id. sealed: data keys as stored, by id. applications: to whose own epochs they are sealed, by id;
+        each opens with the epoch that it names and no other. The organization's marks are read under its row lock, held
         until the caller's transaction ends, so that a destruction comes before all of it or after. Where the epoch is gone, a hold's
         key serves. meanwhile: entered for the time of the cryptography, in which the transaction is not used. Raises OUTSIDE_SCOPE for
         the whole call when one key cannot be had, whatever the cause.
@@ -218,7 +231,9 @@ class Custody:
         for record_id, data_key_id in records:
             if data_key_id:
                 of_keys.setdefault(data_key_id, []).append(record_id)
-        together = {(key, sealed.get(key, b"")): record_ids for key, record_ids in of_keys.items()}
+        together = {
+            (key, sealed.get(key, b""), applications.get(key, "")): ids for key, ids in of_keys.items()
+        }
         derive = self._from_epochs(tx, organization_id, together, share=True)
         with meanwhile or nullcontext():
             keys = derive()
@@ -236,12 +251,13 @@ class Custody:
         self,
         tx: Connection,
         organization_id: str,
-        together: Mapping[tuple[bytes, bytes], Sequence[bytes]],
+        together: Mapping[tuple[bytes, bytes, str], Sequence[bytes]],
         *,
         share: bool,
         withheld_too: bool = False,
     ) -> Callable[[], dict[bytes, bytes]]:
-        """Keys by record id, as far as their epochs live and the data keys open. together: record ids by data key, (id, sealed).
+        """Keys by record id, as far as their epochs live and the data keys open. together: record ids by (id, sealed, application) of their
+        data key.
 
         Everything is read and locked now; what is returned does the cryptography, and needs no transaction.
         """
@@ -253,23 +269,26 @@ class Custody:
         ):  # read behind the lock: a record that was withheld before it is refused
             refused = withheld.among(tx, organization_id, set(chain.from_iterable(together.values())))
             together = {key: [each for each in ids if each not in refused] for key, ids in together.items()}
-        by_day: dict[tuple[date, bytes, bytes], list[bytes]] = {}
-        for (data_key_id, sealed), record_ids in together.items():
+        by_epoch: dict[tuple[tuple[date, str], bytes, bytes], list[bytes]] = {}
+        for (data_key_id, sealed, application), record_ids in together.items():
             for day, of_day in _by_day(record_ids).items():
-                by_day[day, data_key_id, sealed] = of_day
+                by_epoch[(day, application), data_key_id, sealed] = of_day
+        named = {epoch for epoch, _, _ in by_epoch}
         organization_key = self._ladder.open_organization(row)
         private_keys = {
-            epoch.day: open_epoch(organization_key, epoch)
-            for epoch in epochs.living_epochs(tx, [organization_id], {day for day, _, _ in by_day})
+            (epoch.day, epoch.application): open_epoch(organization_key, epoch)
+            for epoch in epochs.living_epochs(tx, [organization_id], {day for day, _ in named})
+            if (epoch.day, epoch.application) in named
         }
 
         def derive() -> dict[bytes, bytes]:
             keys: dict[bytes, bytes] = {}
-            for (day, data_key_id, sealed), record_ids in by_day.items():
-                if day not in private_keys:
+            for ((day, application), data_key_id, sealed), record_ids in by_epoch.items():
+                private_key = private_keys.get((day, application))
+                if private_key is None:
                     continue
                 try:
-                    data_key = private_keys[day].unseal(organization_id, day, data_key_id, sealed)
+                    data_key = private_key.unseal(organization_id, day, data_key_id, sealed, application)
                 except DoesNotUnseal:
                     continue
                 keys |= record_keys(data_key, record_ids)
@@ -328,7 +347,7 @@ class Custody:
             kept = kept_by(tx, hold_id, [record.record_id for record in records])
             new = {record.record_id: record for record in records if record.record_id not in kept}
             with_content = [record for record in new.values() if record.data_key_id]
-            together = _by_data_key((each.record_id, each.data_key_id, each.sealed) for each in with_content)
+            together = _by_data_key(with_content)
             keys = self._from_epochs(tx, organization_id, together, share=False, withheld_too=apart)()
             missing = [record.record_id for record in with_content if record.record_id not in keys]
             if missing:
@@ -409,7 +428,7 @@ class Custody:
             by_day = {} if row is None or row.wrapped is None else _by_day(record_ids)
             living = epochs.living_epochs(tx, [organization_id], by_day) if by_day else []
             added = withheld.add(
-                tx, organization_id, [each for epoch in living for each in by_day[epoch.day]]
+                tx, organization_id, [each for day in {epoch.day for epoch in living} for each in by_day[day]]
             )
             if added:
                 withheld.note(tx, erasure_id, organization_id, added, now)
@@ -437,7 +456,7 @@ class Custody:
     def destroy_through(
         self, destruction_id: str, day: date, own: Mapping[str, date] | None = None
     ) -> DestructionRow:
-        """Destroys all organizations' epochs up to and including a day, as far as they are due; of organizations in `own` up to theirs.
+        """Destroys all epochs up to and including a day, as far as they are due; of lots (shared.terms) in `own` up to theirs.
         Idempotent by id. Raises LEASE_LAPSED, REQUEST_ID_REUSED."""
         return self._destroyer.destroy(destruction_id, "through_day", str(DueDays(day, own or {})))
 
@@ -455,9 +474,9 @@ class Custody:
         return self._destroyer.destroy("release_" + hold_id.removeprefix("hold_"), "hold", hold_id)
 
     def destroyed_epochs(
-        self, destruction_id: str, after: tuple[str, date] | None, limit: int
+        self, destruction_id: str, after: tuple[str, date, str] | None, limit: int
     ) -> list[epochs.EpochRow]:
-        """A page of the epochs that a destruction marked, by organization and day."""
+        """A page of the epochs that a destruction marked, by organization, day and application."""
         with self._database.transaction() as tx:
             return epochs.destroyed_epochs(tx, destruction_id, after, limit)
 
@@ -479,11 +498,11 @@ def _destroyed() -> KeptError:
     )
 
 
-def _by_data_key(records: Iterable[tuple[bytes, bytes, bytes]]) -> dict[tuple[bytes, bytes], list[bytes]]:
-    """Record ids by data key, (id, sealed), of (record id, data key id, sealed)."""
-    together: dict[tuple[bytes, bytes], list[bytes]] = {}
-    for record_id, data_key_id, sealed in records:
-        together.setdefault((data_key_id, sealed), []).append(record_id)
+def _by_data_key(records: Iterable[ToRetain]) -> dict[tuple[bytes, bytes, str], list[bytes]]:
+    """Record ids by data key, (id, sealed, application)."""
+    together: dict[tuple[bytes, bytes, str], list[bytes]] = {}
+    for one in records:
+        together.setdefault((one.data_key_id, one.sealed, one.application), []).append(one.record_id)
     return together
 
 

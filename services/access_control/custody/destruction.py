@@ -170,8 +170,8 @@ class Destroyer:
                     doomed := [
                         each
                         for each in found
-                        if each.day <= days.through(organization_id)
-                        and (row.target_kind == "content" or self._is_due(organization_id, each.day))
+                        if each.day <= days.through(each.lot)
+                        and (row.target_kind == "content" or self._is_due(each.lot, each.day))
                     ]
                 )
             }

@@ -157,28 +157,33 @@ def _hold(hold_id: str) -> bytes:
     return wrapping.name_of("hold-key", hold_id)
 
 
-def _epoch(organization_id: str, day: date, epoch_key_id: str) -> bytes:
-    return wrapping.name_of("epoch-key", organization_id, day.isoformat(), epoch_key_id)
+def _epoch(organization_id: str, day: date, epoch_key_id: str, application: str) -> bytes:
+    own = [application] if application else []
+    return wrapping.name_of("epoch-key", organization_id, day.isoformat(), epoch_key_id, *own)
 
 
 def wrap_epoch(
-    organization_key: bytes, organization_id: str, day: date, epoch_key_id: str, private_key: EpochPrivateKey
+    organization_key: bytes,
+    organization_id: str,
+    day: date,
+    epoch_key_id: str,
+    private_key: EpochPrivateKey,
+    application: str = "",
 ) -> bytes:
     """An epoch's private key, wrapped under its organization's key."""
-    return wrapping.wrap(
-        organization_key, _epoch(organization_id, day, epoch_key_id), private_key.private_bytes
-    )
+    name = _epoch(organization_id, day, epoch_key_id, application)
+    return wrapping.wrap(organization_key, name, private_key.private_bytes)
 
 
 def open_epoch(organization_key: bytes, row: epochs.LivingEpoch) -> EpochPrivateKey:
     """An epoch's private key. Raises DoesNotOpen."""
-    name = _epoch(row.organization_id, row.day, row.epoch_key_id)
+    name = _epoch(row.organization_id, row.day, row.epoch_key_id, row.application)
     return EpochPrivateKey.from_bytes(wrapping.unwrap(organization_key, name, row.wrapped))
 
 
 def rewrap_epoch(old: bytes, fresh: bytes, row: epochs.LivingEpoch) -> bytes:
     """An epoch's private key under another key of its organization."""
-    name = _epoch(row.organization_id, row.day, row.epoch_key_id)
+    name = _epoch(row.organization_id, row.day, row.epoch_key_id, row.application)
     return wrapping.wrap(fresh, name, wrapping.unwrap(old, name, row.wrapped))
 
 

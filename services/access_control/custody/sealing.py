@@ -1,7 +1,8 @@
 """The cryptography of content keys: epoch key pairs, opening sealed data keys, deriving record keys.
 
 Data keys are sealed with HPKE (RFC 9180), suite ML-KEM-768 + X25519, HKDF-SHA-256, AES-256-GCM, to the epoch's public key, bound to the
-organization, the day and the data key's id. A record's key is HMAC-SHA-256(data key, b"kept/record-key/v1\\0" ‖ record id).
+organization, the day, the data key's id and, where the epoch is an application's own, that. A record's key is
+HMAC-SHA-256(data key, b"kept/record-key/v1\\0" ‖ record id).
 """
 
 import hmac
@@ -60,11 +61,13 @@ class EpochPrivateKey:
         """1,216 bytes: ML-KEM-768 encapsulation key (1,184) ‖ X25519 public key (32)."""
         return self._mlkem.public_key().public_bytes_raw() + self._x25519.public_key().public_bytes_raw()
 
-    def unseal(self, organization_id: str, day: date, data_key_id: bytes, sealed: bytes) -> bytes:
+    def unseal(
+        self, organization_id: str, day: date, data_key_id: bytes, sealed: bytes, application: str = ""
+    ) -> bytes:
         """The data key, 32 bytes. Raises DoesNotUnseal."""
         try:
             data_key = _SUITE.decrypt(
-                sealed, self._private_key, data_key_info(organization_id, day, data_key_id)
+                sealed, self._private_key, data_key_info(organization_id, day, data_key_id, application)
             )
         except (InvalidTag, ValueError):
             raise DoesNotUnseal from None
@@ -73,9 +76,10 @@ class EpochPrivateKey:
         return data_key
 
 
-def data_key_info(organization_id: str, day: date, data_key_id: bytes) -> bytes:
-    """What a sealed data key is bound to: HPKE's info."""
-    return _DATA_KEY + organization_id.encode() + b"\0" + day.isoformat().encode() + b"\0" + data_key_id
+def data_key_info(organization_id: str, day: date, data_key_id: bytes, application: str = "") -> bytes:
+    """What a sealed data key is bound to: HPKE's info. A data key's id has 16 bytes: what follows is the application's name."""
+    place = _DATA_KEY + organization_id.encode() + b"\0" + day.isoformat().encode() + b"\0"
+    return place + data_key_id + application.encode()
 
 
 def record_key(data_key: bytes, record_id: bytes) -> bytes:

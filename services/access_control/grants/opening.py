@@ -2,7 +2,7 @@
 cannot be committed."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -50,6 +50,7 @@ from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid
 from shared.ids import derived_id, record_day, record_days
 from shared.rules import Rules
+from shared.terms import lot_of
 
 _DENIED: Final = "access.denied"
 _EVALUATION: Final = grants_pb2.SERVICE_PERMISSION_EVALUATION
@@ -63,17 +64,34 @@ Detail = grants_pb2.Detail
 
 @dataclass(frozen=True)
 class Wanted:
-    """Records that somebody wants opened. records: (record id, data key id; empty where there is no content). sealed: data keys by id."""
+    """Records that somebody wants opened. records: (record id, data key id; empty where there is no content). sealed: data keys by id.
+    applications: to whose own epochs data keys are sealed, by id. without_keys: by whose own terms records live whose data keys are not
+    here, by record id: their content is not asked for, and this much is logging's word."""
 
     organization_id: str
     detail: "grants_pb2.Detail.ValueType"
     records: Sequence[tuple[bytes, bytes]]
     sealed: Mapping[bytes, bytes]
+    applications: Mapping[bytes, str] = field(default_factory=dict)
+    without_keys: Mapping[bytes, str] = field(default_factory=dict)
 
     @cached_property
     def record_ids(self) -> list[bytes]:
         """The records, in order of id."""
         return sorted(record_id for record_id, _ in self.records)
+
+    @cached_property
+    def lots(self) -> dict[str, list[bytes]]:
+        """The records by whose rule counts for them (shared.terms). One whose data key is here is of the lot to whose epoch that is sealed:
+        with no other does it open."""
+        if not self.applications and not self.without_keys:  # as nearly always
+            return {self.organization_id: self.record_ids}
+        lots: dict[str, list[bytes]] = {}
+        for record_id, data_key_id in self.records:
+            named = self.applications if data_key_id in self.sealed else self.without_keys
+            application = named.get(data_key_id if named is self.applications else record_id, "")
+            lots.setdefault(lot_of(self.organization_id, application), []).append(record_id)
+        return lots
 
     @property
     def shows_content(self) -> bool:
@@ -223,7 +241,7 @@ class Opening:
                 scope, decision = self._decide(
                     tx, grant, holder, wanted.organization_id, wanted.detail, people
                 )
-                self._require_records(tx, scope, wanted.record_ids, held_too=shows_held(grant))
+                self._require_records(tx, scope, wanted, held_too=shows_held(grant))
                 counting = opened_records.counting(tx, grant.grant_id, wanted.record_ids, self._clock.now())
                 keys = self._keys(tx, scope.organization_id, wanted, _within(scope, counting))
                 require_in_force(grant, self._clock.now())
@@ -283,7 +301,7 @@ class Opening:
     ) -> Mapping[str, str | int | bool]:
         now = self._clock.now()
         oldest = min(created_at(record_id) for record_id in wanted.record_ids)
-        self._require_not_due(tx, wanted.organization_id, wanted.record_ids)
+        self._require_not_due(tx, wanted)
         decision = self._authorization.evaluate(
             service_entity(service),
             "OpenUnscreened",
@@ -307,7 +325,7 @@ class Opening:
             raise grant_required()
         scope = grant.data
         facts = self._approved_for(tx, service, permission, grant, wanted.organization_id, wanted.detail)
-        self._require_records(tx, scope, wanted.record_ids)
+        self._require_records(tx, scope, wanted)
         counted = opened_records.count_records(tx, grant.grant_id, wanted.record_ids, self._clock.now())
         if counted > scope.budget:
             raise budget_exhausted(scope)
@@ -467,26 +485,25 @@ class Opening:
         return bool(self._custody.retained(tx, scope.organization_id, records))
 
     def _require_records(
-        self, tx: Connection, scope: DataScope, record_ids: Collection[bytes], *, held_too: bool = True
+        self, tx: Connection, scope: DataScope, wanted: Wanted, *, held_too: bool = True
     ) -> None:
-        require_covers(scope, record_ids)
-        if scope.case_id and not set(record_ids) <= case_store.records_of_case(tx, scope.case_id):
+        require_covers(scope, wanted.record_ids)
+        if scope.case_id and not set(wanted.record_ids) <= case_store.records_of_case(tx, scope.case_id):
             raise outside_scope()
-        self._require_not_due(tx, scope.organization_id, record_ids, held_too=held_too)
+        self._require_not_due(tx, wanted, held_too=held_too)
 
-    def _require_not_due(
-        self, tx: Connection, organization_id: str, record_ids: Collection[bytes], *, held_too: bool = True
-    ) -> None:
+    def _require_not_due(self, tx: Connection, wanted: Wanted, *, held_too: bool = True) -> None:
         """Records past their due instant are gone, whether a run came or not, unless a hold keeps them and the reader is shown such."""
         now = self._clock.now()
-        _, last = span_of(record_ids)
+        _, last = span_of(wanted.record_ids)
         if last > now + CLOCK_TOLERANCE:
             raise outside_scope()
-        due = {day for day in record_days(record_ids) if now >= self._rules.due_at(organization_id, day)}
-        if due:
-            late = [record_id for record_id in record_ids if record_day(record_id) in due]
-            if not held_too or not set(late) <= self._custody.retained(tx, organization_id, late):
-                raise outside_scope()
+        for lot, record_ids in wanted.lots.items():
+            due = {day for day in record_days(record_ids) if now >= self._rules.due_at(lot, day)}
+            if due:
+                late = [record_id for record_id in record_ids if record_day(record_id) in due]
+                if not held_too or not set(late) <= self._custody.retained(tx, wanted.organization_id, late):
+                    raise outside_scope()
 
     def _keys(
         self,
@@ -501,7 +518,9 @@ class Opening:
             with meanwhile:
                 return {}
         try:
-            return self._custody.record_keys(tx, organization_id, wanted.records, wanted.sealed, meanwhile)
+            return self._custody.record_keys(
+                tx, organization_id, wanted.records, wanted.sealed, meanwhile, wanted.applications
+            )
         except KeptError as error:
             if error.reason == Reason.REASON_KEY_DESTROYED:
                 raise outside_scope() from error

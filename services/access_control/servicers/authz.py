@@ -104,6 +104,8 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
             request.detail,
             [(record.record_id, record.data_key_id) for record in request.records],
             {data_key.data_key_id: data_key.sealed for data_key in request.data_keys},
+            {one.data_key_id: one.application for one in request.data_keys if one.application},
+            {one.record_id: one.application for one in request.records if one.application},
         )
         service = caller_of(context).name
         if request.WhichOneof("principal") == "token":

@@ -9,6 +9,7 @@ import grpc
 from kept.access_control.v1 import keys_pb2, keys_pb2_grpc
 from services.access_control.custody import Custody, DestructionRow, KeyStatus, ToRetain
 from shared.errors import KeptError, Reason, invalid
+from shared.terms import lot_of, parts_of
 
 _PAGE = 1_000
 _WRAPPED = "access control's database, wrapped"
@@ -23,7 +24,7 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
     def GetEpochKey(
         self, request: keys_pb2.GetEpochKeyRequest, context: grpc.ServicerContext
     ) -> keys_pb2.GetEpochKeyResponse:
-        key = self._custody.epoch_key(request.organization_id, _day("day", request.day))
+        key = self._custody.epoch_key(request.organization_id, _day("day", request.day), request.application)
         return keys_pb2.GetEpochKeyResponse(epoch_key_id=key.epoch_key_id, public_key=key.public_key)
 
     def DestroyEpochs(
@@ -41,7 +42,10 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
             row = self._custody.destroy_through(
                 request.destruction_id,
                 _day("through_day", request.through_day),
-                {one.organization_id: _day("own", one.through_day) for one in request.own},
+                {
+                    lot_of(one.organization_id, one.application): _day("own", one.through_day)
+                    for one in request.own
+                },
             )
         return keys_pb2.DestroyEpochsResponse(destruction=_destruction(row))
 
@@ -57,13 +61,14 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
                     organization_id=row.organization_id,
                     day=row.day.isoformat(),
                     epoch_key_id=row.epoch_key_id,
+                    application=row.application,
                 )
                 for row in rows[:size]
             ]
         )
         if len(rows) > size:
             last = rows[size - 1]
-            token = f"{last.organization_id} {last.day.isoformat()}"
+            token = f"{lot_of(last.organization_id, last.application)} {last.day.isoformat()}"
             response.next_page_token = base64.urlsafe_b64encode(token.encode()).decode()
         return response
 
@@ -74,7 +79,7 @@ class KeyServicer(keys_pb2_grpc.KeyServiceServicer):
             request.hold_id,
             request.organization_id,
             [
-                ToRetain(record.record_id, record.data_key_id, record.sealed_data_key)
+                ToRetain(record.record_id, record.data_key_id, record.sealed_data_key, record.application)
                 for record in request.records
             ],
             is_confidential=request.confidential,
@@ -190,10 +195,11 @@ def _day(field: str, text: str) -> date:
         raise invalid(field, "is no day of the calendar") from None
 
 
-def _after(token: str) -> tuple[str, date]:
+def _after(token: str) -> tuple[str, date, str]:
     try:
-        organization_id, day = base64.urlsafe_b64decode(token).decode().split(" ")
-        return organization_id, date.fromisoformat(day)
+        lot, day = base64.urlsafe_b64decode(token).decode().split(" ")
+        organization_id, application = parts_of(lot)
+        return organization_id, date.fromisoformat(day), application
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
         raise KeptError(
             Reason.REASON_INVALID_ARGUMENT,

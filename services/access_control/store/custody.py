@@ -79,6 +79,8 @@ epoch_keys = Table(
     Column("made_at", DateTime(timezone=True), nullable=False),
     Column("marked_at", DateTime(timezone=True)),
     Column("destruction_id", Text),
+    # Whose own epoch it is; '' for all others.
+    Column("application", Text, primary_key=True, server_default=""),
     UniqueConstraint("epoch_key_id", name="epoch_keys_id"),
     # Tombstones stay for ever: what lives is found without reading them.
     Index("epoch_keys_living", "organization_id", "day", postgresql_where=text("marked_at IS NULL")),

@@ -1,15 +1,16 @@
 """Queries of organizations' keys and their epochs."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, LiteralString
 
-from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy import Connection, Date, Text, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.store.custody import epoch_keys, organization_keys
 from shared.driver import driver_of, execute
+from shared.terms import lot_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class OrganizationRow:
 
 @dataclass(frozen=True)
 class EpochRow:
-    """An epoch. wrapped is None and marked_at set once it is destroyed: the tombstone stays for ever."""
+    """An epoch. wrapped is None and marked_at set once it is destroyed: the tombstone stays for ever. application: whose own it is; "" for
+    all others."""
 
     organization_id: str
     day: date
@@ -35,6 +37,7 @@ class EpochRow:
     public_key: bytes
     wrapped: bytes | None
     marked_at: datetime | None
+    application: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ class LivingEpoch:
     day: date
     epoch_key_id: str
     wrapped: bytes
+    application: str = ""
+
+    @property
+    def lot(self) -> str:
+        """Whose records it opens (shared.terms)."""
+        return lot_of(self.organization_id, self.application)
 
 
 _ORGANIZATION = (
@@ -66,6 +75,7 @@ _EPOCH = (
     epoch_keys.c.public_key,
     epoch_keys.c.wrapped,
     epoch_keys.c.marked_at,
+    epoch_keys.c.application,
 )
 
 
@@ -156,24 +166,26 @@ def rewrap_organizations(tx: Connection, root_id: str, wrapped: Mapping[str, byt
     )
 
 
-def read_epochs(tx: Connection, organization_id: str, days: Iterable[date] | None = None) -> list[EpochRow]:
-    """An organization's epochs, of these days or all, tombstones included."""
-    statement = (
-        select(*_EPOCH).where(epoch_keys.c.organization_id == organization_id).order_by(epoch_keys.c.day)
-    )
-    if days is not None:
-        statement = statement.where(epoch_keys.c.day.in_(sorted(days)))
-    return [EpochRow(*row) for row in tx.execute(statement)]
+def read_epoch(tx: Connection, organization_id: str, day: date, application: str = "") -> EpochRow | None:
+    """An epoch, or its tombstone."""
+    row = tx.execute(
+        select(*_EPOCH).where(
+            epoch_keys.c.organization_id == organization_id,
+            epoch_keys.c.day == day,
+            epoch_keys.c.application == application,
+        )
+    ).one_or_none()
+    return None if row is None else EpochRow(*row)
 
 
 def living_epochs(
     tx: Connection, organization_ids: Sequence[str], days: Collection[date] | None = None
 ) -> list[LivingEpoch]:
-    """The epochs of organizations that are not destroyed, of these days or all, by organization and day."""
+    """The epochs of organizations that are not destroyed, of these days or all, by organization, day and application."""
     cursor = driver_of(tx).cursor(binary=True)
     cursor.execute(
-        "SELECT organization_id, day, epoch_key_id, wrapped FROM epoch_keys WHERE organization_id = ANY(%(ids)s) "
-        "AND (%(days)s::date[] IS NULL OR day = ANY(%(days)s)) AND marked_at IS NULL ORDER BY organization_id, day",
+        "SELECT organization_id, day, epoch_key_id, wrapped, application FROM epoch_keys WHERE organization_id = ANY(%(ids)s) "
+        "AND (%(days)s::date[] IS NULL OR day = ANY(%(days)s)) AND marked_at IS NULL ORDER BY organization_id, day, application",
         {"ids": list(organization_ids), "days": None if days is None else list(days)},
     )
     return [LivingEpoch(*row) for row in cursor]
@@ -199,6 +211,7 @@ def add_epoch(tx: Connection, row: EpochRow, at: datetime) -> None:
             public_key=row.public_key,
             wrapped=row.wrapped,
             made_at=at,
+            application=row.application,
         )
     )
 
@@ -208,13 +221,14 @@ def mark_epochs(tx: Connection, marked: Sequence[LivingEpoch], destruction_id: s
     execute(
         tx,
         "UPDATE epoch_keys SET wrapped = NULL, marked_at = %(at)s, destruction_id = %(destruction_id)s "
-        "FROM unnest(%(ids)b::text[], %(days)b::date[]) AS gone(id, day) "
-        "WHERE epoch_keys.organization_id = gone.id AND epoch_keys.day = gone.day",
+        "FROM unnest(%(ids)b::text[], %(days)b::date[], %(applications)b::text[]) AS gone(id, day, application) "
+        "WHERE epoch_keys.organization_id = gone.id AND epoch_keys.day = gone.day AND epoch_keys.application = gone.application",
         {
             "at": at,
             "destruction_id": destruction_id,
             "ids": [epoch.organization_id for epoch in marked],
             "days": [epoch.day for epoch in marked],
+            "applications": [epoch.application for epoch in marked],
         },
     )
 
@@ -224,11 +238,13 @@ def rewrap_epochs(tx: Connection, survivors: Sequence[tuple[LivingEpoch, bytes]]
     execute(
         tx,
         "UPDATE epoch_keys SET wrapped = fresh.wrapped "
-        "FROM unnest(%(ids)b::text[], %(days)b::date[], %(keys)b::bytea[]) AS fresh(id, day, wrapped) "
-        "WHERE epoch_keys.organization_id = fresh.id AND epoch_keys.day = fresh.day",
+        "FROM unnest(%(ids)b::text[], %(days)b::date[], %(applications)b::text[], %(keys)b::bytea[]) "
+        "AS fresh(id, day, application, wrapped) "
+        "WHERE epoch_keys.organization_id = fresh.id AND epoch_keys.day = fresh.day AND epoch_keys.application = fresh.application",
         {
             "ids": [epoch.organization_id for epoch, _ in survivors],
             "days": [epoch.day for epoch, _ in survivors],
+            "applications": [epoch.application for epoch, _ in survivors],
             "keys": [wrapped for _, wrapped in survivors],
         },
     )
@@ -249,16 +265,14 @@ def organizations_through(tx: Connection, day: date, after: str, limit: int) -> 
 
 
 def destroyed_epochs(
-    tx: Connection, destruction_id: str, after: tuple[str, date] | None, limit: int
+    tx: Connection, destruction_id: str, after: tuple[str, date, str] | None, limit: int
 ) -> list[EpochRow]:
-    """The epochs that a destruction marked, by organization and day."""
+    """The epochs that a destruction marked, by organization, day and application."""
     statement = select(*_EPOCH).where(epoch_keys.c.destruction_id == destruction_id)
+    place = (epoch_keys.c.organization_id, epoch_keys.c.day, epoch_keys.c.application)
     if after is not None:
         statement = statement.where(
-            or_(
-                epoch_keys.c.organization_id > after[0],
-                and_(epoch_keys.c.organization_id == after[0], epoch_keys.c.day > after[1]),
-            )
+            tuple_(*place) > tuple_(literal(after[0], Text), literal(after[1], Date), literal(after[2], Text))
         )
-    rows = tx.execute(statement.order_by(epoch_keys.c.organization_id, epoch_keys.c.day).limit(limit))
+    rows = tx.execute(statement.order_by(*place).limit(limit))
     return [EpochRow(*row) for row in rows]

@@ -108,13 +108,18 @@ def noted(tx: Connection, erasure_id: str) -> tuple[int, datetime] | None:
 
 
 def forget(tx: Connection, marked: Sequence[LivingEpoch]) -> None:
-    """Forgets what was withheld of epochs that are destroyed: their own tombstone refuses everything. The organizations are locked."""
+    """Forgets what was withheld of days whose epochs are all destroyed: their tombstones refuse everything. Of which of a day's epochs a
+    record is, is not written down. The organizations are locked."""
     bounds = [(lowest_record_id(day_start(epoch.day)), epoch) for epoch in marked]
     gone = driver_of(tx).execute(
-        "DELETE FROM withheld_records USING unnest(%(ids)b::text[], %(low)b::bytea[], %(high)b::bytea[]) AS gone(id, low, high) "
-        "WHERE organization_id = gone.id AND record_id >= gone.low AND record_id < gone.high RETURNING organization_id",
+        "DELETE FROM withheld_records USING unnest(%(ids)b::text[], %(days)b::date[], %(low)b::bytea[], %(high)b::bytea[]) "
+        "AS gone(id, day, low, high) "
+        "WHERE organization_id = gone.id AND record_id >= gone.low AND record_id < gone.high AND NOT EXISTS (SELECT FROM epoch_keys "
+        "WHERE epoch_keys.organization_id = gone.id AND epoch_keys.day = gone.day AND epoch_keys.marked_at IS NULL) "
+        "RETURNING organization_id",
         {
             "ids": [epoch.organization_id for _, epoch in bounds],
+            "days": [epoch.day for _, epoch in bounds],
             "low": [low for low, _ in bounds],
             "high": [lowest_record_id(day_start(epoch.day) + timedelta(days=1)) for _, epoch in bounds],
         },

@@ -22,7 +22,7 @@ def question_about(
     organization_id: str, rows: Sequence[StoredRow], grant_id: str = ""
 ) -> authz_pb2.OpenRecordsRequest:
     """What access control is asked to open for screening: with a grant under that, else by the permission alone."""
-    sealed = {row.data_key_id or b"": row.sealed_data_key or b"" for row in rows}
+    sealed = {row.data_key_id or b"": (row.sealed_data_key or b"", row.lot) for row in rows}
     return authz_pb2.OpenRecordsRequest(
         permission=grants_pb2.SERVICE_PERMISSION_SCREENING,
         grant_id=grant_id,
@@ -33,8 +33,8 @@ def question_about(
             for row in rows
         ],
         data_keys=[
-            authz_pb2.SealedDataKey(data_key_id=data_key_id, sealed=sealed_key)
-            for data_key_id, sealed_key in sealed.items()
+            authz_pb2.SealedDataKey(data_key_id=data_key_id, sealed=sealed_key, application=application)
+            for data_key_id, (sealed_key, application) in sealed.items()
         ],
     )
 

@@ -1,6 +1,6 @@
 """LifecycleService."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -8,15 +8,17 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.logging.v1 import lifecycle_pb2, lifecycle_pb2_grpc
+from kept.retention.v1 import rules_pb2
 from services.logging import pages
 from services.logging.content_erasures import ContentErased, ContentErasures
-from services.logging.lifecycle import Lifecycle
+from services.logging.lifecycle import Going, Lifecycle
 from services.logging.records import RECORD_ID_BYTES
 from services.logging.store.retention import DayCount, Days, HeldRow
 from services.logging.store.standing_holds import Standing
 from services.logging.subjects import SubjectErased, Subjects
 from shared.errors import invalid
 from shared.ids import day_start, lowest_record_id
+from shared.terms import lot_of, parts_of
 
 _PAGE: Final = 1000
 # What ids can say of days.
@@ -37,17 +39,20 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
     ) -> lifecycle_pb2.ListStoredDaysResponse:
         """See the contract."""
         limit = request.page_size or _PAGE
-        day, _, organization_id = pages.decode_text(request.page_token, "page_token").partition("|")
-        after = (_day(day, "page_token"), organization_id) if request.page_token else None
+        if request.application and not request.organization_id:
+            raise invalid("application", "is of an organization, which is not named")
+        day, _, lot = pages.decode_text(request.page_token, "page_token").partition("|")
+        after = (_day(day, "page_token"), *parts_of(lot)) if request.page_token else None
         asked = Days(
-            _day(request.through_day, "through_day"),
-            {one.organization_id: _day(one.through_day, "own") for one in request.own},
-            request.organization_id,
+            _day(request.through_day, "through_day"), _days_of_lots(request.own), request.organization_id
         )
         found = self._lifecycle.stored_days(asked, after, limit + 1)
-        more = f"{found[limit - 1].day}|{found[limit - 1].organization_id}" if len(found) > limit else ""
+        more = f"{found[limit - 1].day}|{found[limit - 1].lot}" if len(found) > limit else ""
+        listed = found[:limit]
+        if request.application:
+            listed = self._lifecycle.with_application(listed, request.application)
         return lifecycle_pb2.ListStoredDaysResponse(
-            days=_stored_days(found[:limit]), next_page_token=pages.encode(more.encode())
+            days=_stored_days(listed), next_page_token=pages.encode(more.encode())
         )
 
     def DropExpired(
@@ -57,8 +62,12 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         dropped, held = self._lifecycle.drop(
             request.run_id,
             _day(request.day, "day"),
-            frozenset(request.keep_organization_ids),
-            frozenset(request.only_organization_ids),
+            Going(
+                frozenset(request.keep_organization_ids),
+                frozenset(request.only_organization_ids),
+                _days_of_lots(request.applications),
+                request.partition_stays,
+            ),
         )
         return lifecycle_pb2.DropExpiredResponse(dropped=dropped, held=held)
 
@@ -69,7 +78,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         limit = request.page_size or _PAGE
         after = pages.decode_text(request.page_token, "page_token")
         found = self._lifecycle.dropped_counts(_day(request.day, "day"), request.run_ids, after, limit + 1)
-        more = found[limit - 1].organization_id if len(found) > limit else ""
+        more = found[limit - 1].lot if len(found) > limit else ""
         return lifecycle_pb2.ListDroppedCountsResponse(
             days=_stored_days(found[:limit]), next_page_token=pages.encode(more.encode())
         )
@@ -197,9 +206,15 @@ def _held(rows: Sequence[HeldRow]) -> list[lifecycle_pb2.HeldRecord]:
             record_id=row.record_id,
             data_key_id=row.data_key_id or b"",
             sealed_data_key=row.sealed_data_key or b"",
+            application=row.application,
         )
         for row in rows
     ]
+
+
+def _days_of_lots(own: Iterable[rules_pb2.OrganizationDue]) -> dict[str, date]:
+    """Up to which days lots (shared.terms) are meant."""
+    return {lot_of(one.organization_id, one.application): _day(one.through_day, "own") for one in own}
 
 
 def _day(text: str, field: str) -> date:
@@ -267,6 +282,7 @@ def _stored_days(counts: Sequence[DayCount]) -> list[lifecycle_pb2.StoredDay]:
             records=one.records,
             records_with_content=one.records_with_content,
             held=one.held,
+            application=one.application,
         )
         for one in counts
     ]

@@ -6,17 +6,18 @@ anything else, so they go too. Pieces are bounded by the rows that are looked at
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, exists, func, select, text, update
+from sqlalchemy import Connection, TextClause, and_, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
 from services.logging.store.kept import IS_HELD
+from services.logging.store.lots import APPLICATION, writer_of
 from services.logging.store.tables import (
     content_erasures,
     data_keys,
@@ -30,6 +31,8 @@ from shared.ids import record_day
 # Who counts in `stored_counts` what erasures took away: below zero, so that the sum is what is there.
 WRITER: Final = "content erasure"
 Key = tuple[str, bytes]
+# A record that lost its content, and the application whose own lot it is of.
+Stripped = tuple[UUID, str]
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,8 @@ def fenced(tx: Connection, rows: Sequence[Row]) -> set[Key]:
 
 
 _STRIP: Final = text(
-    "UPDATE interactions SET data_key_id = NULL, content = NULL WHERE organization_id = :organization_id "
-    "AND record_id > :after AND record_id <= :last AND content IS NOT NULL RETURNING record_id"
+    "UPDATE interactions SET data_key_id = NULL, content = NULL WHERE organization_id = :organization_id "  # noqa: S608 - constants
+    f"AND record_id > :after AND record_id <= :last AND content IS NOT NULL RETURNING record_id, {APPLICATION} AS lot"
 )
 # What a hold keeps is still to be screened, from the hold's copy.
 _UNEXPECT: Final = text(
@@ -119,12 +122,13 @@ _UNEXPECT: Final = text(
 )
 # A term keeps the row, not what was erased of it; a hold keeps both until it ends.
 _STRIP_KEPT: Final = text(
-    "UPDATE retained SET data_key_id = NULL, content = NULL, sealed_data_key = NULL WHERE organization_id = :organization_id "
+    "UPDATE retained SET data_key_id = NULL, content = NULL, sealed_data_key = NULL "  # noqa: S608 - constants
+    "WHERE organization_id = :organization_id "
     "AND record_id = ANY(CAST(:ids AS uuid[])) AND by_term AND content IS NOT NULL "
     "AND EXISTS (SELECT FROM content_erasures AS act WHERE act.organization_id = retained.organization_id "
     "AND retained.record_id < act.below) "
     "AND NOT EXISTS (SELECT FROM holds WHERE holds.organization_id = retained.organization_id "
-    "AND holds.record_id = retained.record_id) RETURNING record_id"
+    f"AND holds.record_id = retained.record_id) RETURNING record_id, {APPLICATION} AS lot"
 )
 _LOWEST: Final = UUID(int=0)
 
@@ -141,17 +145,15 @@ def step(tx: Connection, act: ContentAct, looked_at: int, through_day: date, now
     )
     ids = select(interactions.c.record_id).where(place).order_by(interactions.c.record_id).limit(looked_at)
     looked = list(tx.execute(ids).scalars())
-    kept: list[UUID] = []
+    kept: list[Stripped] = []
     values: dict[str, Any] = {}
     if looked:
-        stripped = [
-            row.record_id
-            for row in tx.execute(
-                _STRIP, {"organization_id": act.organization_id, "after": after, "last": looked[-1]}
-            )
-        ]
+        stripped = _stripped(
+            tx, _STRIP, {"organization_id": act.organization_id, "after": after, "last": looked[-1]}
+        )
         _count_off(tx, act.organization_id, stripped)
-        unseen = tx.execute(_UNEXPECT, {"organization_id": act.organization_id, "ids": stripped}).rowcount
+        ids_stripped = [record_id for record_id, _ in stripped]
+        unseen = tx.execute(_UNEXPECT, {"organization_id": act.organization_id, "ids": ids_stripped}).rowcount
         values = {
             "after": looked[-1],
             "contents": act.contents + len(stripped),
@@ -185,7 +187,11 @@ def correct(tx: Connection, erasure_id: str, contents: int, data_keys: int, unsc
     )
 
 
-def _kept_by_term(tx: Connection, act: ContentAct, limit: int) -> list[UUID]:
+def _stripped(tx: Connection, statement: TextClause, given: Mapping[str, object]) -> list[Stripped]:
+    return [(row.record_id, row.lot) for row in tx.execute(statement, given)]
+
+
+def _kept_by_term(tx: Connection, act: ContentAct, limit: int) -> list[Stripped]:
     """Strips the next rows that a term keeps beyond their partition and no hold does; which."""
     asked = (
         select(retained.c.record_id)
@@ -201,24 +207,25 @@ def _kept_by_term(tx: Connection, act: ContentAct, limit: int) -> list[UUID]:
     return strip_let_go(tx, act.organization_id, list(tx.execute(asked).scalars()))
 
 
-def strip_let_go(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> list[UUID]:
+def strip_let_go(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> list[Stripped]:
     """Takes erased contents from those of the rows that a term keeps and no hold does any more; from which. The caller holds the
     organization's stripe."""
     if not record_ids:
         return []
     asked = {"organization_id": organization_id, "ids": list(record_ids)}
-    return list(tx.execute(_STRIP_KEPT, asked).scalars())
+    return _stripped(tx, _STRIP_KEPT, asked)
 
 
-def _count_off(tx: Connection, organization_id: str, stripped: Sequence[UUID]) -> None:
-    contents = Counter(record_day(record_id.bytes) for record_id in stripped)
-    for day in sorted(contents):
+def _count_off(tx: Connection, organization_id: str, stripped: Sequence[Stripped]) -> None:
+    contents = Counter((record_day(record_id.bytes), lot) for record_id, lot in stripped)
+    for day, lot in sorted(contents):
         taken = insert(stored_counts).values(
             day=day,
             organization_id=organization_id,
-            writer=WRITER,
+            writer=writer_of(WRITER, lot),
             records=0,
-            records_with_content=-contents[day],
+            records_with_content=-contents[day, lot],
+            application=lot,
         )
         tx.execute(
             taken.on_conflict_do_update(

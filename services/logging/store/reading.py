@@ -1,7 +1,7 @@
 """How records are found again: those of partitions, and those that holds or terms keep beyond them."""
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final, LiteralString
 
@@ -23,7 +23,8 @@ CARRIED: Final = 16 * 1024
 _FIELDS: Final[LiteralString] = (
     "SELECT organization_id, uuid_send(record_id), received_at, gateway, application, model, end_user, prompt_tokens, generation_tokens, "
     "finish_reason, latency_us, coalesce(api_key_kind, %(production)b), uuid_send(data_key_id), "
-    "CASE WHEN octet_length(content) <= %(carried)b THEN content END, 0, coalesce(octet_length(content), 0)"
+    "CASE WHEN octet_length(content) <= %(carried)b THEN content END, 0, coalesce(by_application, false), "
+    "coalesce(octet_length(content), 0)"
 )
 _PARTITIONS: Final[LiteralString] = "interactions"
 _RETAINED: Final[LiteralString] = "retained"
@@ -45,6 +46,11 @@ _FLAGGED: Final[dict[LiteralString, LiteralString]] = {
     "AND holds.record_id = " + table + ".record_id AND holds.kind = %(flagged)b)"
     for table in (_PARTITIONS, _RETAINED)
 }
+_LIVING: Final[LiteralString] = "record_id >= %(living)b"
+_LIVING_OF: Final[LiteralString] = (
+    "record_id >= CASE WHEN by_application AND application = ANY(%(applications)b::text[]) "
+    "THEN (%(living_of)b::uuid[])[array_position(%(applications)b::text[], application)] ELSE %(living)b END"
+)
 _EQUAL: Final[dict[str, LiteralString]] = {
     "application": "application = %(application)b",
     "model": "model = %(model)b",
@@ -73,7 +79,8 @@ _CONTENTS: Final[tuple[LiteralString, ...]] = (
 @dataclass(frozen=True)
 class Span:
     """Which records of one organization: ids of [low, high), 16 bytes each; only these, unless None. living: ids from this one on are not
-    due; below it only what is held counts, and not even that unless held_too. selection: which of these."""
+    due; below it only what is held counts, and not even that unless held_too. living_of: the same of applications with lots of their own
+    (shared.terms). selection: which of these."""
 
     organization_id: str
     low: bytes
@@ -82,6 +89,7 @@ class Span:
     living: bytes
     selection: Selection = EVERYTHING
     held_too: bool = True
+    living_of: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,9 @@ def _next(record_id: bytes) -> bytes:
 
 def _begin(table: LiteralString, span: Span, low: bytes) -> bytes:
     """From where on a table's records count: what is due counts only in `retained`."""
-    return low if table == _RETAINED and span.held_too else max(low, span.living)
+    if table == _RETAINED and span.held_too:
+        return low
+    return max(low, min((span.living, *span.living_of.values())))
 
 
 def _within(table: LiteralString, span: Span, low: bytes) -> tuple[LiteralString, dict[str, object]]:
@@ -180,9 +190,13 @@ def _within(table: LiteralString, span: Span, low: bytes) -> tuple[LiteralString
     if wanted.flagged:
         conditions.append(_FLAGGED[table])
         values["flagged"] = holds_pb2.HOLD_KIND_FLAGGED
-    if table == _RETAINED:  # what a term keeps is due as in its partition
-        conditions.append("(record_id >= %(living)b OR " + _HELD + ")")
+    if table == _RETAINED or span.living_of:  # what a term keeps is due as in its partition
+        living = _LIVING_OF if span.living_of else _LIVING
+        conditions.append("(" + living + " OR " + _HELD + ")" if table == _RETAINED else living)
         values["living"] = Uuid(span.living)
+        if span.living_of:
+            values["applications"] = list(span.living_of)
+            values["living_of"] = [Uuid(one) for one in span.living_of.values()]
     if span.record_ids is not None:
         conditions.append("record_id = ANY(%(record_ids)b::uuid[])")
         values["record_ids"] = [Uuid(one) for one in sorted(span.record_ids)]

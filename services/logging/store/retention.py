@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from services.logging.store import arrivals, billing, content_erasures, locks, partitions, subjects, terms
 from services.logging.store.kept import IS_HELD
+from services.logging.store.lots import application_of, is_of
 from services.logging.store.named import among
 from services.logging.store.tables import (
     RECORD_COLUMNS,
@@ -47,6 +48,7 @@ from services.logging.store.tables import (
     unscreened,
 )
 from shared.ids import record_day
+from shared.terms import lot_of, parts_of
 
 # What of a row is copied for holds.
 COPIED: Final = (*RECORD_COLUMNS, "verdict", "rules_version")
@@ -59,22 +61,30 @@ ITS_DATA_KEY: Final = and_(
 
 @dataclass(frozen=True)
 class HeldRow:
-    """A row that a hold keeps. The two keys are None where the record has no content."""
+    """A row that a hold keeps. The two keys are None where the record has no content. application: to whose own epoch it is sealed; "" for
+    all others."""
 
     record_id: bytes
     data_key_id: bytes | None
     sealed_data_key: bytes | None
+    application: str = ""
 
 
 @dataclass(frozen=True)
 class DayCount:
-    """Records of one organization and day. held: kept by holds."""
+    """Records of one lot and day. held: kept by holds. application: whose own lot; "" for all others of the organization."""
 
     day: date
     organization_id: str
     records: int
     records_with_content: int
     held: int
+    application: str = ""
+
+    @property
+    def lot(self) -> str:
+        """Whose records they are (shared.terms)."""
+        return lot_of(self.organization_id, self.application)
 
 
 def lock_hold(tx: Connection, hold_id: str) -> bool:
@@ -155,10 +165,11 @@ def hold(
 
 def held_rows(tx: Connection, table: Table, condition: ColumnElement[bool]) -> list[HeldRow]:
     """Copies with their sealed data keys, in order of id."""
-    asked = select(table.c.record_id, table.c.data_key_id, table.c.sealed_data_key).where(condition)
+    columns = (table.c.record_id, table.c.data_key_id, table.c.sealed_data_key, application_of(table))
+    asked = select(*columns).where(condition)
     return [
-        HeldRow(record_id.bytes, None if data_key_id is None else data_key_id.bytes, sealed)
-        for record_id, data_key_id, sealed in tx.execute(asked.order_by(table.c.record_id))
+        HeldRow(record_id.bytes, None if data_key_id is None else data_key_id.bytes, sealed, application)
+        for record_id, data_key_id, sealed, application in tx.execute(asked.order_by(table.c.record_id))
     ]
 
 
@@ -212,14 +223,20 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
 _ANY_ROWS: Final = func.sum(stored_counts.c.records) > 0
 
 
+def lots_of_day(tx: Connection, day: date) -> set[str]:
+    """The lots (shared.terms) that have rows of a day, or had some."""
+    asked = select(stored_counts.c.organization_id, stored_counts.c.application)
+    return {lot_of(*row) for row in tx.execute(asked.where(stored_counts.c.day == day).distinct())}
+
+
 def counts_of_day(tx: Connection, day: date) -> list[DayCount]:
-    """What the day's partition holds, by organization."""
+    """What the day's partition holds, by lot."""
     return _counts(tx, stored_counts.c.day == day, limit=None)
 
 
 @dataclass(frozen=True)
 class Days:
-    """Which days are asked for: up to and including one; of organizations with a rule of their own up to and including others.
+    """Which days are asked for: up to and including one; of lots (shared.terms) with a rule of their own up to and including others.
     organization_id: of this one only; empty for all."""
 
     through: date
@@ -231,24 +248,49 @@ class Days:
         newest = max([self.through, *self.own.values()])
         days = stored_counts.c.day <= newest  # by this it finds them
         if self.own:
-            given = cast({name: day.isoformat() for name, day in self.own.items()}, JSONB)
-            own = cast(given[stored_counts.c.organization_id].astext, Date)
-            days &= stored_counts.c.day <= func.coalesce(own, literal(self.through, Date))
+            given: dict[str, dict[str, str]] = {}
+            for lot, day in self.own.items():
+                organization_id, application = parts_of(lot)
+                given.setdefault(organization_id, {})[application] = day.isoformat()
+            named = cast(given, JSONB)[stored_counts.c.organization_id]
+            own = [cast(named[one].astext, Date) for one in (stored_counts.c.application, literal("", Text))]
+            days &= stored_counts.c.day <= func.coalesce(*own, literal(self.through, Date))
         if self.organization_id:
             days &= stored_counts.c.organization_id == self.organization_id
         return days
 
 
-def stored_days(tx: Connection, asked: Days, after: tuple[date, str] | None, limit: int) -> list[DayCount]:
-    """What is stored of these days and not only for holds, by day and organization. A day whose rows all went with their end users is named
+def stored_days(
+    tx: Connection, asked: Days, after: tuple[date, str, str] | None, limit: int
+) -> list[DayCount]:
+    """What is stored of these days and not only for holds, by day and lot. A day whose rows all went with their end users is named
     too, with none: copies of them open until its key is destroyed, so it needs its run."""
     condition = asked.condition()
     if after is not None:
-        condition &= tuple_(stored_counts.c.day, stored_counts.c.organization_id) > tuple_(
-            literal(after[0], Date), literal(after[1], String)
+        condition &= tuple_(*_PLACE) > tuple_(
+            literal(after[0], Date), literal(after[1], String), literal(after[2], String)
         )
-    return _counts(
-        tx, condition, limit, or_(_ANY_ROWS, func.bool_or(stored_counts.c.writer == subjects.WRITER))
+    by_erasures = stored_counts.c.writer == subjects.WRITER
+    by_erasures |= stored_counts.c.writer.startswith(subjects.WRITER + "/")
+    return _counts(tx, condition, limit, or_(_ANY_ROWS, func.bool_or(by_erasures)))
+
+
+def has_application(tx: Connection, organization_id: str, day: date, application: str) -> bool:
+    """Whether an application has records of a day among its organization's. Looks through all of them where it has none."""
+    low, high = partitions.bounds(day)
+    return any(
+        tx.execute(
+            select(
+                exists().where(
+                    table.c.organization_id == organization_id,
+                    table.c.record_id >= low,
+                    table.c.record_id < high,
+                    table.c.application == application,
+                    is_of(table, ""),
+                )
+            )
+        ).scalar_one()
+        for table in (interactions, retained)
     )
 
 
@@ -259,17 +301,18 @@ _HELD: Final = (
     .where(
         retained.c.day == stored_counts.c.day,
         retained.c.organization_id == stored_counts.c.organization_id,
+        application_of(retained) == stored_counts.c.application,
         IS_HELD,
     )
     .scalar_subquery()
 )
+_PLACE: Final = (stored_counts.c.day, stored_counts.c.organization_id, stored_counts.c.application)
 
 
 def _counts(tx: Connection, condition: Any, limit: int | None, counting: Any = _ANY_ROWS) -> list[DayCount]:
     rows = tx.execute(
         select(
-            stored_counts.c.day,
-            stored_counts.c.organization_id,
+            *_PLACE,
             cast(func.sum(stored_counts.c.records), stored_counts.c.records.type).label("records"),
             cast(func.sum(stored_counts.c.records_with_content), stored_counts.c.records.type).label(
                 "content"
@@ -277,12 +320,15 @@ def _counts(tx: Connection, condition: Any, limit: int | None, counting: Any = _
             _HELD.label("held"),
         )
         .where(condition)
-        .group_by(stored_counts.c.day, stored_counts.c.organization_id)
+        .group_by(*_PLACE)
         .having(counting)
-        .order_by(stored_counts.c.day, stored_counts.c.organization_id)
+        .order_by(*_PLACE)
         .limit(limit)
     )
-    return [DayCount(row.day, row.organization_id, row.records, row.content, row.held) for row in rows]
+    return [
+        DayCount(row.day, row.organization_id, row.records, row.content, row.held, row.application)
+        for row in rows
+    ]
 
 
 def removed(tx: Connection, run_id: str, day: date) -> tuple[int, int] | None:
@@ -299,22 +345,21 @@ def is_dropped(tx: Connection, day: date) -> bool:
 def drop_day(
     tx: Connection, day: date, run_id: str, now: datetime, kept: Collection[str] = ()
 ) -> list[DayCount]:
-    """Drops a closed day's partition and everything that belongs to it, and keeps the counts. Returns what was dropped, by organization.
+    """Drops a closed day's partition and everything that belongs to it, and keeps the counts. Returns what was dropped, by lot.
 
-    What is held was copied to `retained` by `hold`, which reads the partition under a lock that this waits for. kept: organizations whose
+    What is held was copied to `retained` by `hold`, which reads the partition under a lock that this waits for. kept: lots whose
     rows `terms.keep` copied there; they count as stored on.
     """
     partitions.drop(tx, day)  # first: from here on no hold can copy anything more out of it
-    found = [count for count in counts_of_day(tx, day) if count.organization_id not in kept]
+    found = [count for count in counts_of_day(tx, day) if count.lot not in kept]
     total, held = sum(one.records for one in found), sum(one.held for one in found)
     tx.execute(insert(dropped_days).values(day=day, run_id=run_id, dropped_at=now, dropped=total, held=held))
     note_dropped(tx, run_id, found)
     low, high = partitions.bounds(day)
-    tx.execute(
-        delete(stored_counts).where(
-            stored_counts.c.day == day, stored_counts.c.organization_id.not_in(list(kept))
-        )
+    is_kept = tuple_(stored_counts.c.organization_id, stored_counts.c.application).in_(
+        [parts_of(lot) for lot in sorted(kept)]
     )
+    tx.execute(delete(stored_counts).where(stored_counts.c.day == day, ~is_kept))
     tx.execute(delete(data_keys).where(data_keys.c.day == day))
     tx.execute(
         delete(unscreened).where(
@@ -330,7 +375,7 @@ def drop_day(
 
 
 def note_dropped(tx: Connection, run_id: str, counts: Sequence[DayCount]) -> None:
-    """Keeps the counts of what goes, once for an organization and day."""
+    """Keeps the counts of what goes, once for a lot and day."""
     if counts:
         tx.execute(
             insert(dropped_counts).on_conflict_do_nothing(),
@@ -342,6 +387,7 @@ def note_dropped(tx: Connection, run_id: str, counts: Sequence[DayCount]) -> Non
                     "records_with_content": one.records_with_content,
                     "held": one.held,
                     "run_id": run_id,
+                    "application": one.application,
                 }
                 for one in counts
             ],
@@ -368,16 +414,20 @@ def note_removal(tx: Connection, run_id: str, day: date, now: datetime) -> tuple
 def dropped_of_day(
     tx: Connection, day: date, run_ids: Sequence[str], after: str, limit: int
 ) -> list[DayCount]:
-    """What was dropped with a day, by organization. run_ids: by these runs; empty for all."""
+    """What was dropped with a day, by lot. run_ids: by these runs; empty for all. after: a lot."""
     by_these = [dropped_counts.c.run_id.in_(run_ids)] if run_ids else []
+    place = (dropped_counts.c.organization_id, dropped_counts.c.application)
+    behind = tuple_(*place) > tuple_(*[literal(part, String) for part in parts_of(after)])
     rows = tx.execute(
         select(dropped_counts)
-        .where(dropped_counts.c.day == day, dropped_counts.c.organization_id > after, *by_these)
-        .order_by(dropped_counts.c.organization_id)
+        .where(dropped_counts.c.day == day, behind, *by_these)
+        .order_by(*place)
         .limit(limit)
     )
     return [
-        DayCount(row.day, row.organization_id, row.records, row.records_with_content, row.held)
+        DayCount(
+            row.day, row.organization_id, row.records, row.records_with_content, row.held, row.application
+        )
         for row in rows
     ]
 
@@ -448,7 +498,7 @@ def oldest_unheld_day(tx: Connection) -> date | None:
     """The oldest day whose partition has rows that nothing holds."""
     counts = (
         select(stored_counts.c.day, func.sum(stored_counts.c.records).label("records"), _HELD.label("held"))
-        .group_by(stored_counts.c.day, stored_counts.c.organization_id)
+        .group_by(*_PLACE)
         .subquery()
     )
     return tx.execute(
@@ -461,6 +511,7 @@ def held_beyond_their_day(tx: Connection) -> int:
     dropped_with_its_day = exists().where(dropped_days.c.day == retained.c.day) | exists().where(
         dropped_counts.c.day == retained.c.day,
         dropped_counts.c.organization_id == retained.c.organization_id,
+        dropped_counts.c.application == application_of(retained),
     )
     erased = exists().where(organization_fences.c.organization_id == retained.c.organization_id)
     asked = (

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Table, and_, delete, exists, func, select, te
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
+from services.logging.store.lots import APPLICATION, writer_of
 from services.logging.store.named import among
 from services.logging.store.tables import (
     holds,
@@ -281,16 +282,18 @@ def _mine(
 
 # The bounds name the partitions in which these may lie.
 _REMOVE: Final = text(
-    "DELETE FROM interactions WHERE organization_id = :organization_id AND record_id BETWEEN :first AND :last "
+    "DELETE FROM interactions WHERE organization_id = :organization_id "  # noqa: S608 - constants
+    "AND record_id BETWEEN :first AND :last "
     "AND record_id = ANY(CAST(:ids AS uuid[])) AND NOT EXISTS (SELECT 1 FROM retained "
     "WHERE retained.organization_id = interactions.organization_id AND retained.record_id = interactions.record_id) "
-    "RETURNING record_id, data_key_id IS NOT NULL AS has_content"
+    f"RETURNING record_id, data_key_id IS NOT NULL AS has_content, {APPLICATION} AS lot"
 )
 _REMOVE_KEPT: Final = text(
-    "DELETE FROM retained WHERE organization_id = :organization_id AND record_id BETWEEN :first AND :last "
+    "DELETE FROM retained WHERE organization_id = :organization_id "  # noqa: S608 - constants
+    "AND record_id BETWEEN :first AND :last "
     "AND record_id = ANY(CAST(:ids AS uuid[])) AND by_term AND NOT EXISTS (SELECT 1 FROM holds "
     "WHERE holds.organization_id = retained.organization_id AND holds.record_id = retained.record_id) "
-    "RETURNING record_id, data_key_id IS NOT NULL AS has_content"
+    f"RETURNING record_id, data_key_id IS NOT NULL AS has_content, {APPLICATION} AS lot"
 )
 _UNEXPECT: Final = text(
     "DELETE FROM unscreened WHERE organization_id = :organization_id AND record_id = ANY(CAST(:ids AS uuid[]))"
@@ -310,27 +313,31 @@ def remove(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> 
     }
     # Copies first: what is left of them is held, and keeps its row.
     gone = {
-        row.record_id: row.has_content
+        row.record_id: (row.lot, row.has_content)
         for statement in (_REMOVE_KEPT, _REMOVE)
         for row in tx.execute(statement, wanted)
     }
     if not gone:
         return 0, 0
-    _count_off(tx, organization_id, {record_id.bytes: has_content for record_id, has_content in gone.items()})
+    _count_off(tx, organization_id, {record_id.bytes: what for record_id, what in gone.items()})
     unseen = tx.execute(_UNEXPECT, {"organization_id": organization_id, "ids": list(gone)}).rowcount
     return len(gone), unseen
 
 
-def _count_off(tx: Connection, organization_id: str, gone: Mapping[bytes, bool]) -> None:
-    records = Counter(record_day(record_id) for record_id in gone)
-    with_content = Counter(record_day(record_id) for record_id, has_content in gone.items() if has_content)
-    for day in sorted(records):
+def _count_off(tx: Connection, organization_id: str, gone: Mapping[bytes, tuple[str, bool]]) -> None:
+    """gone: of which lot each was, and whether with content."""
+    records = Counter((record_day(record_id), lot) for record_id, (lot, _) in gone.items())
+    with_content = Counter(
+        (record_day(record_id), lot) for record_id, (lot, has_content) in gone.items() if has_content
+    )
+    for day, lot in sorted(records):
         taken = insert(stored_counts).values(
             day=day,
             organization_id=organization_id,
-            writer=WRITER,
-            records=-records[day],
-            records_with_content=-with_content[day],
+            writer=writer_of(WRITER, lot),
+            records=-records[day, lot],
+            records_with_content=-with_content[day, lot],
+            application=lot,
         )
         tx.execute(
             taken.on_conflict_do_update(

@@ -43,6 +43,7 @@ RECORD_COLUMNS: Final = (
     "data_key_id",
     "content",
     "api_key_kind",
+    "by_application",
 )
 # Their PostgreSQL types, which a binary COPY must be told.
 RECORD_TYPES: Final = (
@@ -60,6 +61,7 @@ RECORD_TYPES: Final = (
     "uuid",
     "bytea",
     "int2",
+    "bool",
 )
 
 
@@ -85,6 +87,8 @@ def _record_columns() -> list[Column[Any]]:
         # kept.logging.v1.ApiKeyKind. NULL where it was recorded before kinds were told apart, or by a process that does not tell them
         # apart yet: a key of production. Without a default, so that such a process can still copy rows in.
         Column("api_key_kind", SmallInteger),
+        # Whether it is sealed to its application's own keys, and lives by that one's term (lots.py). NULL for all others.
+        Column("by_application", Boolean),
     ]
 
 
@@ -106,6 +110,8 @@ data_keys = Table(
     Column("organization_id", Text, nullable=False),
     Column("day", Date, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
+    # To whose own epoch; '' for all others.
+    Column("application", Text, nullable=False, server_default=""),
     Index("data_keys_by_organization", "organization_id", "day"),
     Index("data_keys_by_day", "day"),
 )
@@ -201,6 +207,8 @@ stored_counts = Table(
     Column("writer", Text, nullable=False),
     Column("records", BigInteger, nullable=False),
     Column("records_with_content", BigInteger, nullable=False),
+    # Of which lot they are; it is told in the writer's name too (lots.writer_of).
+    Column("application", Text, nullable=False, server_default=""),
     PrimaryKeyConstraint("day", "organization_id", "writer", name="stored_counts_pkey"),
     Index("stored_counts_by_organization", "organization_id"),
 )
@@ -225,7 +233,8 @@ dropped_counts = Table(
     Column("held", BigInteger, nullable=False),
     # NULL where a version wrote it that dropped whole days only.
     Column("run_id", Text),
-    PrimaryKeyConstraint("day", "organization_id", name="dropped_counts_pkey"),
+    Column("application", Text, nullable=False, server_default=""),
+    PrimaryKeyConstraint("day", "organization_id", "application", name="dropped_counts_pkey"),
     Index("dropped_counts_by_organization", "organization_id"),
 )
 # What a run took away of a day: the answer to a repeated call.

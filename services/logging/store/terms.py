@@ -8,18 +8,19 @@ from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, delete, exists, select, text, update
+from sqlalchemy import Connection, Table, delete, select, text, update
 
 from services.logging.store import partitions
 from services.logging.store.kept import IS_HELD
+from services.logging.store.lots import application_of, is_of
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     data_keys,
     interactions,
     retained,
     stored_counts,
-    unscreened,
 )
+from shared.terms import lot_of, parts_of
 
 _COLUMNS: Final = ", ".join((*RECORD_COLUMNS, "verdict", "rules_version"))
 _KEEP: Final = text(
@@ -28,53 +29,56 @@ _KEEP: Final = text(
     "FROM interactions AS one LEFT JOIN data_keys "
     "ON data_keys.organization_id = one.organization_id AND data_keys.data_key_id = one.data_key_id "
     "WHERE one.organization_id = :organization_id AND one.record_id BETWEEN :first AND :last "
+    "AND CASE WHEN one.by_application THEN one.application ELSE '' END = :application "
     "ON CONFLICT (organization_id, record_id) DO UPDATE SET by_term = true"
 )
 
 
-def keep(tx: Connection, organization_id: str, day: date, after: UUID | None, limit: int) -> UUID | None:
-    """Copies the next rows of a closed day, at most so many, to be kept by term; the id that this piece ended with, None where there were
-    none left. The caller holds the organization's stripe shared."""
-    low, high = _bounds(day, after)
-    ids = _next(tx, interactions, organization_id, low, high, limit)
+def keep(tx: Connection, lot: str, day: date, after: UUID | None, limit: int) -> UUID | None:
+    """Copies the next rows of a lot (shared.terms) and a closed day, at most so many, to be kept by term; the id that this piece ended
+    with, None where there were none left. The caller holds the organization's stripe shared."""
+    organization_id, application = parts_of(lot)
+    ids = _next(tx, interactions, lot, _bounds(day, after), limit)
     if not ids:
         return None
-    tx.execute(_KEEP, {"organization_id": organization_id, "day": day, "first": ids[0], "last": ids[-1]})
+    given = {"organization_id": organization_id, "application": application, "day": day}
+    tx.execute(_KEEP, given | {"first": ids[0], "last": ids[-1]})
     return ids[-1]
 
 
-def kept_on(tx: Connection, day: date) -> list[str]:
-    """Organizations of which terms keep rows of a day beyond their partition."""
-    asked = select(retained.c.organization_id).where(retained.c.day == day, retained.c.by_term).distinct()
-    return sorted(tx.execute(asked).scalars())
-
-
-def take(tx: Connection, organization_id: str, day: date, limit: int) -> bool:
-    """Takes the next rows of a day away, at most so many: those of its partition, whose held copies stay, and those that a term kept.
-    Whether there were any. The caller holds the organization's stripe exclusively."""
-    low, high = _bounds(day, None)
-    ids = _next(tx, interactions, organization_id, low, high, limit)
-    if ids:
-        mine = _within(interactions, organization_id, ids[0], ids[-1])
-        tx.execute(delete(interactions).where(*mine))
-        _unexpect(tx, organization_id, ids)
-        return True
-    kept = select(retained.c.record_id).where(
-        *_within(retained, organization_id, low, high), retained.c.by_term
+def kept_on(tx: Connection, day: date) -> set[str]:
+    """Lots of which terms keep rows of a day beyond their partition."""
+    asked = select(retained.c.organization_id, application_of(retained)).where(
+        retained.c.day == day, retained.c.by_term
     )
-    ids = list(tx.execute(kept.order_by(retained.c.record_id).limit(limit)).scalars())
+    return {lot_of(*row) for row in tx.execute(asked.distinct())}
+
+
+def take(tx: Connection, lot: str, day: date, after: UUID | None, limit: int) -> UUID | None:
+    """Takes the next rows of a lot's day away, at most so many: those of its partition behind an id, whose held copies stay, and then those
+    that a term kept. The id to go on after, None where there were none left. The caller holds the organization's stripe exclusively."""
+    ids = _next(tx, interactions, lot, _bounds(day, after), limit)
     if ids:
-        mine = [*_within(retained, organization_id, ids[0], ids[-1]), retained.c.by_term]
-        tx.execute(delete(retained).where(*mine, ~IS_HELD))
-        tx.execute(update(retained).where(*mine).values(by_term=False))  # what is left is held
-        _unexpect(tx, organization_id, ids)
-    return bool(ids)
+        tx.execute(delete(interactions).where(*_within(interactions, lot, (ids[0], ids[-1]))))
+        _unexpect(tx, lot, ids)
+        return ids[-1]
+    low, high = _bounds(day, None)
+    ids = _next(tx, retained, lot, (low, high), limit, retained.c.by_term)
+    if not ids:
+        return None
+    mine = [*_within(retained, lot, (ids[0], ids[-1])), retained.c.by_term]
+    tx.execute(delete(retained).where(*mine, ~IS_HELD))
+    tx.execute(update(retained).where(*mine).values(by_term=False))  # what is left is held
+    _unexpect(tx, lot, ids)
+    return high  # nothing is left in the partition
 
 
-def forget(tx: Connection, organization_id: str, day: date) -> None:
-    """Forgets the counts and data keys of a day whose rows were taken away."""
+def forget(tx: Connection, lot: str, day: date) -> None:
+    """Forgets the counts and data keys of a lot's day whose rows were taken away."""
+    organization_id, application = parts_of(lot)
     for table in (stored_counts, data_keys):
-        tx.execute(delete(table).where(table.c.organization_id == organization_id, table.c.day == day))
+        mine = (table.c.organization_id == organization_id, table.c.application == application)
+        tx.execute(delete(table).where(*mine, table.c.day == day))
 
 
 def let_go(tx: Connection, organization_id: str) -> int:
@@ -91,21 +95,29 @@ def _bounds(day: date, after: UUID | None) -> tuple[UUID, UUID]:
     return low if after is None else UUID(int=after.int + 1), UUID(int=high.int - 1)
 
 
-def _within(table: Table, organization_id: str, first: UUID, last: UUID) -> list[Any]:
-    return [table.c.organization_id == organization_id, table.c.record_id.between(first, last)]
+def _within(table: Table, lot: str, ids: tuple[UUID, UUID]) -> list[Any]:
+    organization_id, application = parts_of(lot)
+    mine = table.c.organization_id == organization_id
+    return [mine, is_of(table, application), table.c.record_id.between(*ids)]
 
 
 def _next(
-    tx: Connection, table: Table, organization_id: str, low: UUID, high: UUID, limit: int
+    tx: Connection, table: Table, lot: str, ids: tuple[UUID, UUID], limit: int, *conditions: Any
 ) -> list[UUID]:
-    asked = select(table.c.record_id).where(*_within(table, organization_id, low, high))
+    asked = select(table.c.record_id).where(*_within(table, lot, ids), *conditions)
     return list(tx.execute(asked.order_by(table.c.record_id).limit(limit)).scalars())
 
 
-def _unexpect(tx: Connection, organization_id: str, ids: list[UUID]) -> None:
+# The bounds are what the index finds them by.
+_UNEXPECT: Final = text(
+    "DELETE FROM unscreened WHERE organization_id = :organization_id AND record_id BETWEEN :first AND :last "
+    "AND record_id = ANY(CAST(:ids AS uuid[])) AND NOT EXISTS (SELECT FROM retained "
+    "WHERE retained.organization_id = unscreened.organization_id AND retained.record_id = unscreened.record_id)"
+)
+
+
+def _unexpect(tx: Connection, lot: str, ids: list[UUID]) -> None:
     """Nothing that is gone waits to be screened; what a hold keeps does."""
-    kept = exists().where(
-        retained.c.organization_id == unscreened.c.organization_id,
-        retained.c.record_id == unscreened.c.record_id,
-    )
-    tx.execute(delete(unscreened).where(*_within(unscreened, organization_id, ids[0], ids[-1]), ~kept))
+    organization_id, _ = parts_of(lot)
+    given = {"organization_id": organization_id, "first": ids[0], "last": ids[-1], "ids": ids}
+    tx.execute(_UNEXPECT, given)

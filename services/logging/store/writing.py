@@ -18,6 +18,7 @@ from sqlalchemy import Connection, select, text, tuple_
 from services.logging.records import Row
 from services.logging.sealing import DataKey
 from services.logging.store import arrivals
+from services.logging.store.lots import APPLICATION, writer_of
 from services.logging.store.screening import expect
 from services.logging.store.tables import RECORD_COLUMNS, RECORD_TYPES, interactions, retained
 from shared.driver import Uuid, copy_binary, execute, later, listed, together
@@ -32,13 +33,13 @@ _WRITE_ONE: Final = f"""
     WITH stored AS (
         INSERT INTO interactions ({_COLUMNS}) SELECT * FROM (VALUES ({", ".join(f"%b::{one}" for one in RECORD_TYPES)}))
         AS arriving ({_COLUMNS}) WHERE {{free}} ON CONFLICT DO NOTHING
-        RETURNING organization_id, record_id, received_at, content IS NOT NULL AS has_content
+        RETURNING organization_id, record_id, received_at, content IS NOT NULL AS has_content, {APPLICATION} AS lot
     ), waiting AS (
         INSERT INTO unscreened (organization_id, record_id, received_at)
         SELECT organization_id, record_id, received_at FROM stored WHERE has_content
     ), counting AS (
-        INSERT INTO stored_counts AS counted (day, organization_id, writer, records, records_with_content)
-        SELECT %b::date, organization_id, %b::text, 1, has_content::int FROM stored {_COUNT}
+        INSERT INTO stored_counts AS counted (day, organization_id, writer, records, records_with_content, application)
+        SELECT %b::date, organization_id, %b::text, 1, has_content::int, lot FROM stored {_COUNT}
     ){{used}} SELECT 1 FROM stored
 """  # noqa: S608 - constants
 _USED: Final = f", used AS ({arrivals.INSERT} SELECT organization_id, {arrivals.VALUES} FROM stored)"  # noqa: S608
@@ -57,9 +58,8 @@ _FREE: Final = """
 _WRITE_UNUSED_ONE: Final = _WRITE_ONE.format(used="", free=_FREE)
 _WRITE_USED_ONE: Final = _WRITE_ONE.format(used=_USED, free=_FREE)
 _COUNT_ALL: Final = f"""
-    INSERT INTO stored_counts AS counted (day, organization_id, writer, records, records_with_content)
-    SELECT day, organization_id, %b, records, with_content FROM unnest(%t::date[], %t::text[], %t::int8[], %t::int8[])
-    AS added(day, organization_id, records, with_content) {_COUNT}
+    INSERT INTO stored_counts AS counted (day, organization_id, writer, records, records_with_content, application)
+    SELECT * FROM unnest(%t::date[], %t::text[], %b::text[], %t::int8[], %t::int8[], %b::text[]) {_COUNT}
 """  # noqa: S608 - constants
 _KEY: Final = attrgetter("organization_id", "record_id")
 
@@ -91,7 +91,7 @@ def write_one(
 ) -> Callable[[], list[tuple[object, ...]]]:
     """The same for one row by itself, in one statement: COPY, its savepoint and what follows take far longer than one row. Writes nothing
     where a fence stands before it. What is returned tells, once the statement was carried out, whether the row was written."""
-    given = (*_values(row), row.day, row.day, writer)
+    given = (*_values(row), row.day, row.day, writer_of(writer, row.lot))
     if usage is None:
         return later(tx, _WRITE_UNUSED_ONE, given)
     [cell] = usage([row])
@@ -142,6 +142,7 @@ def _values(row: Row) -> tuple[object, ...]:
         None if row.data_key_id is None else Uuid(row.data_key_id),
         row.content,
         row.api_key_kind,
+        row.by_application or None,
     )
 
 
@@ -152,22 +153,23 @@ def write_data_keys(tx: Connection, keys: Iterable[DataKey]) -> None:
     if ordered:
         execute(
             tx,
-            "INSERT INTO data_keys (data_key_id, organization_id, day, sealed) "
-            "SELECT * FROM unnest(%b::uuid[], %b::text[], %b::date[], %b::bytea[]) ON CONFLICT DO NOTHING",
+            "INSERT INTO data_keys (data_key_id, organization_id, day, sealed, application) "
+            "SELECT * FROM unnest(%b::uuid[], %b::text[], %b::date[], %b::bytea[], %b::text[]) ON CONFLICT DO NOTHING",
             (
                 [Uuid(key.data_key_id) for key in ordered],
                 [key.organization_id for key in ordered],
                 [key.day for key in ordered],
                 [key.sealed for key in ordered],
+                [key.application for key in ordered],
             ),
         )
 
 
 def _count(tx: Connection, rows: Iterable[Row], writer: str) -> None:
-    records: Counter[tuple[date, str]] = Counter()
-    with_content: Counter[tuple[date, str]] = Counter()
+    records: Counter[tuple[date, str, str]] = Counter()
+    with_content: Counter[tuple[date, str, str]] = Counter()
     for row in rows:
-        place = (row.day, row.organization_id)
+        place = (row.day, row.organization_id, row.application if row.by_application else "")
         records[place] += 1
         with_content[place] += row.content is not None
     # In one order: writers that share a name would else wait for each other in a circle.
@@ -177,11 +179,12 @@ def _count(tx: Connection, rows: Iterable[Row], writer: str) -> None:
             tx,
             _COUNT_ALL,
             (
-                writer,
-                listed(day for day, _ in places),
-                listed(organization_id for _, organization_id in places),
+                listed(day for day, _, _ in places),
+                listed(organization_id for _, organization_id, _ in places),
+                [writer_of(writer, application) for _, _, application in places],
                 listed(records[place] for place in places),
                 listed(with_content[place] for place in places),
+                [application for _, _, application in places],
             ),
         )
 

@@ -63,13 +63,15 @@ class _Terms:
             reference=entry.facts["reference"],
             from_day=_day(entry, "from_day"),
             until_day=_day(entry, "until_day"),
+            application=entry.facts.get("application", ""),
         )
         effect = Effect(
-            before=self._rules.of_in(tx, entry.organization_id).term,
+            before=self._rules.of_in(tx, order.lot).term,
             after=term,
             counted_at=_at(entry),
             records_let_go=int(entry.facts["records_let_go"]),
             days_kept_longer=int(entry.facts["days_kept_longer"]),
+            days_before=int(entry.facts.get("days_before", 0)),
         )
         rows.add(tx, contract_terms.propose(term_id, order, entry.actor, effect, _at(entry)))
 
@@ -79,7 +81,7 @@ class _Terms:
             return
         since = datetime.fromisoformat(entry.facts["effective_at"])
         window = self._rules.default_in(tx).run_window
-        self._feed.append(tx, term.organization_id, to_payload(Rule(term.term, window)), since)
+        self._feed.append(tx, term.lot, to_payload(Rule(term.term, window)), since)
         rows.save(tx, contract_terms.begin(term, since))
 
     def ended(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
@@ -89,7 +91,7 @@ class _Terms:
             return
         since = datetime.fromisoformat(entry.facts["ended_at"])
         if term.state is TermState.IN_FORCE:
-            self._feed.append(tx, term.organization_id, b"", since)
+            self._feed.append(tx, term.lot, b"", since)
         rows.save(tx, contract_terms.end(term, since, entry.facts["reason"]))
 
 

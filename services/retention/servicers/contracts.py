@@ -38,6 +38,7 @@ class ContractServicer(contracts_pb2_grpc.ContractServiceServicer):
             reference=request.reference,
             from_day=_day(request.from_day, "from_day"),
             until_day=_day(request.until_day, "until_day"),
+            application=request.application,
         )
         proposed = self._keeper.propose(order, caller_of(context).person_id)
         return contracts_pb2.SetTermResponse(term=_message(proposed))
@@ -96,6 +97,7 @@ def _message(one: ContractTerm) -> contracts_pb2.ContractTerm:
         end_proposed_by=one.end_proposed_by,
         end_reason=one.end_reason,
         effect=_effect(one.effect),
+        application=one.application,
     )
     message.proposed_at.FromDatetime(one.proposed_at)
     if one.state is TermState.PROPOSED:
@@ -118,6 +120,7 @@ def _effect(effect: Effect) -> contracts_pb2.TermEffect:
         records_held=effect.records_held,
         days_kept_longer=effect.days_kept_longer,
         records_kept_longer=effect.records_kept_longer,
+        days_before=effect.days_before,
     )
     message.counted_at.FromDatetime(effect.counted_at)
     return message

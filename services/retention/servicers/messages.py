@@ -149,6 +149,7 @@ def planned_day(one: PlannedDay) -> runs_pb2.PlannedDay:
         records=one.goes,
         held=one.held,
         term=one.rule.term.to_message(),
+        application=one.application,
     )
     if one.due_at < NEVER:
         message.due_at.FromDatetime(one.due_at)

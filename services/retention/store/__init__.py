@@ -56,15 +56,22 @@ def is_run_going_on(tx: Tx) -> bool:
     return bool(tx.execute(select(exists().where(~over))).scalar_one())
 
 
-def own_changes_in_force(tx: Tx, now: datetime) -> list[Change]:
-    """The changes of all organizations that are in force at an instant, the newest of each."""
+def own_changes_in_force(tx: Tx, now: datetime, within: str = "") -> list[Change]:
+    """The changes of all lots (shared.terms) that are in force at an instant, the newest of each; an organization's before its
+    applications'. within: of subjects that begin so."""
     newest = (
         select(func.max(rule_changes.c.version))
-        .where(rule_changes.c.subject != "", rule_changes.c.effective_at <= now)
+        .where(
+            rule_changes.c.subject != "",
+            rule_changes.c.subject.startswith(within, autoescape=True),
+            rule_changes.c.effective_at <= now,
+        )
         .group_by(rule_changes.c.subject)
     )
     rows = tx.execute(
-        select(rule_changes).where(rule_changes.c.version.in_(newest)).order_by(rule_changes.c.subject)
+        select(rule_changes)
+        .where(rule_changes.c.version.in_(newest))
+        .order_by(func.length(rule_changes.c.subject), rule_changes.c.subject)
     )
     return [Change(row.version, row.subject, row.payload, row.effective_at) for row in rows]
 

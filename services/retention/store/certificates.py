@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import DateTime, Row, cast, exists, func, select, union, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from kept.access_control.v1 import keys_pb2
+from kept.logging.v1 import lifecycle_pb2
 from services.retention.certificates import Certificate
 from services.retention.content_states import ContentState
 from services.retention.erasure_states import ErasureState
@@ -21,6 +23,15 @@ from services.retention.store.tables import (
     erasures,
     signing_keys,
 )
+
+
+class ActEpoch(NamedTuple):
+    """An epoch that an act destroyed. application: whose own it was; "" for all others."""
+
+    day: date
+    epoch_key_id: str
+    destruction_id: str
+    application: str
 
 
 @dataclass(frozen=True)
@@ -179,34 +190,37 @@ def count_of_act(tx: Tx, act_id: str) -> tuple[int, int]:
     return row.signed, row.incomplete
 
 
-def add_epochs(tx: Tx, act_id: str, destruction_id: str, epochs: Iterable[tuple[str, date, str]]) -> None:
-    """(organization, day, epoch key) that a destruction destroyed, for an act; what is known stays."""
+def add_epochs(tx: Tx, act_id: str, destruction_id: str, epochs: Iterable[keys_pb2.DestroyedEpoch]) -> None:
+    """Epochs that a destruction destroyed, for an act; what is known stays."""
     values = [
         {
             "act_id": act_id,
-            "organization_id": organization_id,
-            "epoch_key_id": epoch_key_id,
-            "day": day,
+            "organization_id": one.organization_id,
+            "epoch_key_id": one.epoch_key_id,
+            "day": date.fromisoformat(one.day),
             "destruction_id": destruction_id,
+            "application": one.application,
         }
-        for organization_id, day, epoch_key_id in epochs
+        for one in epochs
     ]
     if values:
         tx.execute(upsert(act_epochs).on_conflict_do_nothing(), values)
 
 
-def add_counts(tx: Tx, act_id: str, counts: Iterable[tuple[str, date, int, int, int]]) -> None:
-    """(organization, day, removed, held, of both those with content), for an act; what is known stays."""
+def add_counts(tx: Tx, act_id: str, counts: Iterable[lifecycle_pb2.StoredDay]) -> None:
+    """What logging dropped, for an act; what is known stays."""
     values = [
         {
             "act_id": act_id,
-            "organization_id": organization_id,
-            "day": day,
-            "removed": removed,
-            "held": held,
-            "with_content": with_content,
+            "organization_id": one.organization_id,
+            "day": date.fromisoformat(one.day),
+            "removed": one.records - one.held,
+            "held": one.held,
+            "with_content": one.records_with_content,
+            "application": one.application,
         }
-        for organization_id, day, removed, held, with_content in counts
+        for one in counts
+        if one.records or one.held
     ]
     if values:
         tx.execute(upsert(act_counts).on_conflict_do_nothing(), values)
@@ -219,6 +233,7 @@ def dropped_with_a_living_key(tx: Tx, act_id: str) -> date | None:
         act_epochs.c.act_id == act_id,
         act_epochs.c.organization_id == act_counts.c.organization_id,
         act_epochs.c.day == act_counts.c.day,
+        act_epochs.c.application == act_counts.c.application,
     )
     erased = exists().where(
         erasures.c.organization_id == act_counts.c.organization_id, erasures.c.state != ErasureState.CLOSING
@@ -253,24 +268,24 @@ def uncertified(tx: Tx, act_id: str, limit: int) -> list[str]:
     return [row.organization_id for row in rows]
 
 
-def epochs(tx: Tx, act_id: str, organization_id: str) -> Sequence[tuple[date, str, str]]:
-    """(day, epoch key, destruction) of one organization in an act."""
+def epochs(tx: Tx, act_id: str, organization_id: str) -> Sequence[ActEpoch]:
+    """One organization's epochs in an act."""
     rows = tx.execute(
         select(act_epochs)
         .where(act_epochs.c.act_id == act_id, act_epochs.c.organization_id == organization_id)
         .order_by(act_epochs.c.day, act_epochs.c.epoch_key_id)
     )
-    return [(row.day, row.epoch_key_id, row.destruction_id) for row in rows]
+    return [ActEpoch(row.day, row.epoch_key_id, row.destruction_id, row.application) for row in rows]
 
 
-def counts(tx: Tx, act_id: str, organization_id: str) -> dict[date, tuple[int, int]]:
-    """(removed, held) by day, of one organization in an act."""
+def counts(tx: Tx, act_id: str, organization_id: str) -> dict[tuple[date, str], tuple[int, int]]:
+    """(removed, held) by day and application, of one organization in an act."""
     rows = tx.execute(
         select(act_counts).where(
             act_counts.c.act_id == act_id, act_counts.c.organization_id == organization_id
         )
     )
-    return {row.day: (row.removed, row.held) for row in rows}
+    return {(row.day, row.application): (row.removed, row.held) for row in rows}
 
 
 def forget_act(tx: Tx, act_id: str) -> None:

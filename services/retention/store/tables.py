@@ -148,6 +148,8 @@ contract_terms = Table(
     _text("end_reason", empty=True),
     _instant("ended_at"),
     Column("effect", JSONB, nullable=False),
+    # Whose records alone it is about; '' for all of the organization's.
+    _text("application", empty=True),
     UniqueConstraint("proposed_by", "request_id", name="contract_terms_by_request"),
     Index("contract_terms_by_organization", "organization_id", "number"),
     # One proposal at a time: what a second person confirms is what was proposed last.
@@ -219,7 +221,7 @@ run_days = Table(
     _flag("counts_listed"),
 )
 
-# What an act (run or erasure) destroyed and removed, by organization and day: what its certificates say.
+# What an act (run or erasure) destroyed and removed, by lot (shared.terms) and day: what its certificates say.
 act_epochs = Table(
     "act_epochs",
     metadata,
@@ -228,6 +230,7 @@ act_epochs = Table(
     Column("epoch_key_id", Text, primary_key=True),
     Column("day", Date, nullable=False),
     _text("destruction_id"),
+    _text("application", empty=True),
 )
 
 act_counts = Table(
@@ -240,6 +243,7 @@ act_counts = Table(
     _count("held"),
     # Of both, rows with content: their day's key has to be destroyed before this is certified.
     _count("with_content"),
+    Column("application", Text, primary_key=True, server_default=""),
 )
 
 erasures = Table(

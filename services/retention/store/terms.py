@@ -66,6 +66,7 @@ def add(tx: Tx, term: ContractTerm) -> bool:
             proposed_by=term.proposed_by,
             proposed_at=term.proposed_at,
             effect=_stored(term.effect),
+            application=term.application,
         )
         .on_conflict_do_nothing()
         .returning(terms.c.term_id)
@@ -112,11 +113,16 @@ def save(tx: Tx, term: ContractTerm) -> None:
     )
 
 
-def in_force(tx: Tx, organization_id: str) -> list[ContractTerm]:
-    """The organization's terms that are in force: one, but for the moment in which another takes its place."""
+def in_force(tx: Tx, organization_id: str, application: str) -> list[ContractTerm]:
+    """The terms of an organization's application, or of the organization itself, that are in force: one, but for the moment in which
+    another takes its place."""
     rows = tx.execute(
         select(terms)
-        .where(terms.c.organization_id == organization_id, terms.c.state == TermState.IN_FORCE)
+        .where(
+            terms.c.organization_id == organization_id,
+            terms.c.application == application,
+            terms.c.state == TermState.IN_FORCE,
+        )
         .with_for_update()
     )
     return [_made(row) for row in rows]

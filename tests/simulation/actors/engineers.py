@@ -238,7 +238,7 @@ class Engineers:
         rules, day = RulesOverTime(self._scene.world.databases.looks), sent.created_at.date()
         # A rule that came while it was read may allow it; one that was there before decides.
         is_due = all(
-            rules.due_since(sent.organization_id, day, instant) + TOLERANCE <= at
+            rules.due_since(self._scene.model.lot_of(sent), day, instant) + TOLERANCE <= at
             for instant in (at, self._scene.now)
         )
         if is_due and not is_kept and not self._is_held(sent):

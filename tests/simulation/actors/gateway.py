@@ -6,7 +6,7 @@ from typing import Any
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
 from shared.ids import new_record_id
 from tests.simulation.faults import Broken
-from tests.simulation.model import END_USERS, FLAGGED_TEXT, Organization, SentRecord
+from tests.simulation.model import APPLICATIONS, END_USERS, FLAGGED_TEXT, Organization, SentRecord
 from tests.simulation.scene import Scene
 
 # Seconds between a record's creation and its sending: on time, late, much too late, from a clock that is ahead a little or very.
@@ -58,7 +58,10 @@ class Gateway:
         # What an id carries, to the millisecond.
         created = created.replace(microsecond=created.microsecond // 1000 * 1000)
         end_user = self._seed.choice(END_USERS)
-        sent = SentRecord(record_id, organization.organization_id, created, now, text, end_user)
+        application = self._seed.choice(APPLICATIONS)
+        sent = SentRecord(
+            record_id, organization.organization_id, created, now, text, end_user, application=application
+        )
         self._scene.model.records[record_id] = sent
         return sent
 
@@ -79,7 +82,7 @@ class Gateway:
                 interactions_pb2.Interaction(
                     record_id=sent.record_id,
                     organization_id=sent.organization_id,
-                    application="simulation",
+                    application=sent.application,
                     end_user=sent.end_user,
                     content=interactions_pb2.InteractionContent(
                         prompt=[interactions_pb2.Message(parts=[interactions_pb2.Part(text=sent.text)])]
@@ -111,5 +114,6 @@ class Gateway:
                 raise Broken(f"10: {sent.record_id.hex()} was stored behind its end user's erasure")
             if sent.stored:
                 raise Broken(f"8: {sent.record_id.hex()} was stored twice")
+            sent.stored_at = self._scene.now
         sent.stored = True
         sent.due_at = receipt.due_at.ToDatetime(tzinfo=UTC)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from kept.options.v1 import roles_pb2
 from kept.retention.v1 import contracts_pb2, contracts_pb2_grpc, holds_pb2, holds_pb2_grpc, rules_pb2
 from shared.ids import new_id
-from tests.simulation.model import END_USERS, Hold
+from tests.simulation.model import APPLICATIONS, END_USERS, Hold
 from tests.simulation.scene import Scene, stamp
 
 _TERMS = (
@@ -160,18 +160,26 @@ class Legal:
         """Lena proposes a term of some customer's contract, shorter or longer than what counts, and Luca confirms it."""
         self._sets(self._scene.some_organization().organization_id, *self._seed.choice(_TERMS))
 
+    def sets_application_term(self) -> None:
+        """The same of one of its applications."""
+        organization_id = self._scene.some_organization().organization_id
+        self._sets(organization_id, *self._seed.choice(_TERMS), APPLICATIONS[-1])
+
     def keeps_longer(self) -> None:
         """The same, longer than the default, and always for the same customer: others' days go meanwhile."""
         for organization in self._scene.open_organizations()[:1]:
             self._sets(organization.organization_id, *_LONGER)
 
-    def _sets(self, organization_id: str, kind: "rules_pb2.TermKind.ValueType", days: int) -> None:
+    def _sets(
+        self, organization_id: str, kind: "rules_pb2.TermKind.ValueType", days: int, application: str = ""
+    ) -> None:
         request = contracts_pb2.SetTermRequest(
             request_id=new_id("request"),
             organization_id=organization_id,
             kind=kind,
             days=days,
             reference="contract",
+            application=application,
         )
 
         def set_() -> None:

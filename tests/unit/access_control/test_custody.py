@@ -145,7 +145,7 @@ def test_a_destruction_takes_what_is_due_and_nothing_else(vault: Vault) -> None:
     assert own == ["root.created", "keys.destroyed"]
     epochs = vault.custody.destroyed_epochs(story.destruction_id, None, 2)
     rest = vault.custody.destroyed_epochs(
-        story.destruction_id, (epochs[-1].organization_id, epochs[-1].day), 2
+        story.destruction_id, (epochs[-1].organization_id, epochs[-1].day, ""), 2
     )
     assert [epoch.organization_id for epoch in epochs + rest] == [ORG, OTHER, CLOSED]
 

@@ -63,6 +63,8 @@ class Vault:
         self.directory = keys if isinstance(keys, Path) else Path()
         self.closed: set[str] = set()
         self.due: set[date] = set()
+        self.due_of: set[tuple[str, date]] = set()
+        self.applications: set[str] = set()
         self.early: dict[str, date] = {}
         self.crash_at: str = ""
         self.seen: list[str] = []
@@ -91,9 +93,10 @@ class Vault:
             self.clock,
             self.key_store,
             self.audit_log,
-            is_due=lambda _, day: day in self.due,
+            is_due=lambda lot, day: day in self.due or (lot, day) in self.due_of,
             is_closed=lambda organization_id: organization_id in self.closed,
             is_erased_early=lambda organization_id, day: day <= self.early.get(organization_id, date.min),
+            has_own=lambda _, application: application in self.applications,
             survivors_must_be_on=self.survivors_must_be_on,
             pause=self.pause,
         )
@@ -107,13 +110,15 @@ class Vault:
                 organization_id,
                 [(r.record_id, r.data_key_id) for r in records],
                 {r.data_key_id: r.sealed for r in records},
+                applications={r.data_key_id: r.application for r in records if r.application},
             )
 
-    def record(self, organization_id: str) -> "Sealed":
+    def record(self, organization_id: str, application: str = "") -> "Sealed":
         """A record written now, its data key sealed as logging seals it."""
         record_id = new_record_id(self.clock.now())
         day = record_day(record_id)
-        return Sealed(organization_id, record_id, self.custody.epoch_key(organization_id, day))
+        epoch = self.custody.epoch_key(organization_id, day, application)
+        return Sealed(organization_id, record_id, epoch, application)
 
     def kinds(self, organization_id: str) -> list[str]:
         """Kinds of the organization's audit entries, in order."""
@@ -129,18 +134,21 @@ class Vault:
 class Sealed:
     """A record as logging has it."""
 
-    def __init__(self, organization_id: str, record_id: bytes, epoch: EpochKey) -> None:
+    def __init__(
+        self, organization_id: str, record_id: bytes, epoch: EpochKey, application: str = ""
+    ) -> None:
+        self.application = application
         self.record_id, self.data_key_id, self.data_key = record_id, entropy(16), entropy(32)
         public_key = hpke.MLKEM768X25519PublicKey(
             MLKEM768PublicKey.from_public_bytes(epoch.public_key[:1184]),
             X25519PublicKey.from_public_bytes(epoch.public_key[1184:]),
         )
-        info = data_key_info(organization_id, record_day(record_id), self.data_key_id)
+        info = data_key_info(organization_id, record_day(record_id), self.data_key_id, application)
         self.sealed = SUITE.encrypt(self.data_key, public_key, info)
 
     @property
     def to_retain(self) -> ToRetain:
-        return ToRetain(self.record_id, self.data_key_id, self.sealed)
+        return ToRetain(self.record_id, self.data_key_id, self.sealed, self.application)
 
 
 @pytest.fixture(scope="session")

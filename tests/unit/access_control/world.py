@@ -78,6 +78,7 @@ class World:
         self.customer_approval: set[str] = set()
         self.closed: set[str] = set()
         self.term_days = 30
+        self.own_terms: dict[str, int] = {}  # by lot (shared.terms)
         # What settings publishes; None where it cannot be reached.
         self.subprocessors: trust_pb2.ListSubprocessorsResponse | None = trust_pb2.ListSubprocessorsResponse()
         self.config = AccessControlConfig.model_validate(
@@ -155,7 +156,11 @@ class World:
         change.effective_at.FromDatetime(self.clock.now() - timedelta(days=90))
         change.term.kind, change.term.days = rules_pb2.TERM_KIND_AT_MOST, self.term_days
         change.run_window.FromTimedelta(timedelta(hours=2))
-        return self._lease(answer, 1)
+        for version, (lot, days) in enumerate(self.own_terms.items(), 2):
+            own = answer.changes.add(version=version, organization_id=lot, effective_at=change.effective_at)
+            own.term.kind, own.term.days = rules_pb2.TERM_KIND_AT_MOST, days
+            own.run_window.FromTimedelta(timedelta(hours=2))
+        return self._lease(answer, 1 + len(self.own_terms))
 
     def _verify(self, token: Secret, audience: str) -> Caller:
         kind, subject, organization_id, named = token.reveal().split("|")

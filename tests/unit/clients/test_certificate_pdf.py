@@ -106,7 +106,18 @@ def log(profile_file: Path) -> Log:
     return made
 
 
-@pytest.mark.parametrize("more", [{}, {"subject": subject()}])
+def applications() -> dict[str, Any]:
+    """What a certificate says besides where an application has a term of its own."""
+    said = body()
+    rule = said["rule"] | {"days": 10, "version": 77}
+    own = {"application": "night shift", "rule": rule, "through_day": "2026-03-21"}
+    return {
+        "days": [*said["days"], said["days"][0] | {"application": "night shift", "records_removed": 4711}],
+        "applications": [own],
+    }
+
+
+@pytest.mark.parametrize("more", [{}, {"subject": subject()}, applications()])
 def test_the_page_says_every_fact_of_the_signed_body(log: Log, more: dict[str, Any]) -> None:
     envelope = log.certificate(body() | more)
     page = page_of(write_pdf(envelope))

@@ -468,6 +468,17 @@ REQUESTS: list[tuple[str, Message]] = [
         ),
     ),
     (
+        f"retention terms set -o {ORG} at-most 10 --application 'night shift' --reference C-7 --request-id request-6",
+        contracts_pb2.SetTermRequest(
+            request_id="request-6",
+            organization_id=ORG,
+            kind=rules_pb2.TERM_KIND_AT_MOST,
+            days=10,
+            reference="C-7",
+            application="night shift",
+        ),
+    ),
+    (
         "retention terms confirm term_1 --dry-run",
         contracts_pb2.ConfirmTermRequest(term_id="term_1", validate_only=True),
     ),

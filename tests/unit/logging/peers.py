@@ -33,6 +33,7 @@ from shared.ids import record_day
 from shared.inprocess import InProcess
 from shared.redaction import Secret
 from shared.service import Registrar, Service
+from shared.terms import lot_of
 from tests.support.clocks import ManualClock
 from tests.support.own_entries import listed
 
@@ -222,7 +223,8 @@ class Peers(
         self, request: keys_pb2.GetEpochKeyRequest, context: grpc.ServicerContext
     ) -> keys_pb2.GetEpochKeyResponse:
         self._called("GetEpochKey")
-        place = (request.organization_id, date.fromisoformat(request.day))
+        lot = lot_of(request.organization_id, request.application)
+        place = (lot, date.fromisoformat(request.day))
         if place in self.destroyed:
             raise KeptError(Reason.REASON_KEY_DESTROYED, "destroyed")
         if place not in self.epochs:
@@ -269,14 +271,16 @@ class Peers(
         self.opened_by.append(request)
         self.opened |= ids
         self.entries += [str(uuid.UUID(bytes=one)) for one in sorted(ids)]
-        sealed = {one.data_key_id: one.sealed for one in request.data_keys}
+        sealed = {one.data_key_id: one for one in request.data_keys}
         answer = authz_pb2.OpenRecordsResponse()
         for one in request.records:
             if request.detail == grants_pb2.DETAIL_METADATA or not one.data_key_id:
                 continue
             day = record_day(one.record_id)
-            info = data_key_info(request.organization_id, day, one.data_key_id)
-            key = SUITE.decrypt(sealed[one.data_key_id], self.epochs[request.organization_id, day], info=info)
+            data_key = sealed[one.data_key_id]
+            info = data_key_info(request.organization_id, day, one.data_key_id, data_key.application)
+            private = self.epochs[lot_of(request.organization_id, data_key.application), day]
+            key = SUITE.decrypt(data_key.sealed, private, info=info)
             answer.keys.add(record_id=one.record_id, key=record_keys(key)(one.record_id))
         return answer
 

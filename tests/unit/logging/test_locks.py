@@ -195,9 +195,10 @@ def test_a_longer_term_keeps_nothing_of_what_is_being_erased(world: World) -> No
     )
     lifecycle = Lifecycle(world.database, world.clock, nothing, outbox, nothing)
     with world.database.transaction() as tx:
+        [stored] = store.counts_of_day(tx, DAY)
         stripes.close_organization(tx, ORG, NOON)
         store.erase(tx, ORG, ERASURE, NOON)
-        second = meanwhile(tx, world.database.engine, lambda: lifecycle._keep(RUN, ORG, DAY))
+        second = meanwhile(tx, world.database.engine, lambda: lifecycle._keep(RUN, stored))
         assert second.is_waiting
     second.result()
     assert rows(world, interactions, retained) == [0, 0]

@@ -36,7 +36,7 @@ def content(text: str) -> interactions_pb2.InteractionContent:
 
 def test_the_holder_of_the_epoch_key_opens_what_was_sealed_and_nothing_else_does() -> None:
     private, public = new_epoch_key()
-    keys = DataKeys(lambda _organization, _day: public, ManualClock(NOON))
+    keys = DataKeys(lambda *_: public, ManualClock(NOON))
     data_key = keys.for_writing(ORG, DAY)
     marker = "a\0b \U0001f600 " + "marker" * 200
     [sealed] = seal_contents([Unsealed(RECORD, data_key, content(marker).SerializeToString())])
@@ -81,7 +81,7 @@ def test_a_sealed_data_key_opens_only_in_its_place(info: bytes) -> None:
 def test_data_keys_leave_memory_when_idle_and_when_old() -> None:
     _, public = new_epoch_key()
     clock = ManualClock(NOON)
-    keys = DataKeys(lambda _organization, _day: public, clock)
+    keys = DataKeys(lambda *_: public, clock)
     first = keys.for_writing(ORG, DAY)
     clock.advance(timedelta(minutes=9))
     assert keys.for_writing(ORG, DAY) is first
@@ -111,7 +111,7 @@ def test_data_keys_of_a_closed_organization_leave_memory_at_once(world: World) -
 
 def test_keys_print_as_nothing() -> None:
     private, public = new_epoch_key()
-    key = DataKeys(lambda _organization, _day: public, ManualClock(NOON)).for_writing(ORG, DAY)
+    key = DataKeys(lambda *_: public, ManualClock(NOON)).for_writing(ORG, DAY)
     opened = SUITE.decrypt(key.sealed, private, info=data_key_info(ORG, DAY, key.data_key_id))
     assert repr(opened) not in repr(key)
 
@@ -120,7 +120,7 @@ def test_keys_print_as_nothing() -> None:
 def test_a_batch_opens_piece_by_piece_whatever_is_empty(contents: list[bytes]) -> None:
     """The contents stand for what takes no bytes when it is serialized, among what does."""
     _, public = new_epoch_key()
-    key = DataKeys(lambda _organization, _day: public, ManualClock(NOON)).for_writing(ORG, DAY)
+    key = DataKeys(lambda *_: public, ManualClock(NOON)).for_writing(ORG, DAY)
     texts = [content("x").SerializeToString() if one else b"" for one in contents]
     batch = [Unsealed(new_record_id(NOON), key, text) for text in texts]
     sealed = seal_contents(batch)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
@@ -22,6 +22,7 @@ from kept.access_control.v1 import lifecycle_pb2_grpc as access_grpc
 from kept.logging.v1 import lifecycle_pb2 as logging_pb2
 from kept.logging.v1 import lifecycle_pb2_grpc as logging_grpc
 from kept.options.v1 import roles_pb2
+from kept.retention.v1 import rules_pb2
 from kept.safety_review.v1 import lifecycle_pb2 as safety_pb2
 from kept.safety_review.v1 import lifecycle_pb2_grpc as safety_grpc
 from kept.settings.v1 import lifecycle_pb2 as settings_pb2
@@ -32,6 +33,7 @@ from shared.errors import KeptError, Reason, not_found, unknown_organization, wr
 from shared.identity import Caller
 from shared.ids import record_day, record_time
 from shared.service import Registrar, Service
+from shared.terms import lot_of, parts_of, rules_behind
 from tests.support.own_entries import listed
 
 
@@ -43,6 +45,12 @@ class Nobody:
 
     def authorize_gateway(self, caller: Caller, method: str) -> Caller:
         raise not_allowed(method)
+
+
+def _through(day: date, own: Iterable[rules_pb2.OrganizationDue]) -> Callable[[str], date]:
+    """Up to which day a lot (shared.terms) is meant."""
+    days = {lot_of(one.organization_id, one.application): date.fromisoformat(one.through_day) for one in own}
+    return lambda lot: next((days[one] for one in rules_behind(lot) if one in days), day)
 
 
 @dataclass
@@ -82,19 +90,26 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         self, request: logging_pb2.ListStoredDaysRequest, context: Any
     ) -> logging_pb2.ListStoredDaysResponse:
         through = date.fromisoformat(request.through_day)
-        own = {each.organization_id: date.fromisoformat(each.through_day) for each in request.own}
+        through_of = _through(through, request.own)
         counts: Counter[tuple[date, str]] = Counter()
         held: Counter[tuple[date, str]] = Counter()
         for record, owner in self.rows.items():
-            if request.organization_id in ("", owner) and record_day(record) <= own.get(owner, through):
+            organization_id, application = parts_of(owner)
+            is_asked = request.organization_id in ("", organization_id)
+            is_asked &= not request.application or application in ("", request.application)
+            if is_asked and record_day(record) <= through_of(owner):
                 counts[record_day(record), owner] += 1
                 held[record_day(record), owner] += record in self._held()
         for day, owner in self.emptied:
-            if day <= own.get(owner, through) and (day, owner) not in self.by_run:
+            if day <= through_of(owner) and (day, owner) not in self.by_run:
                 counts[day, owner] += 0
         lines = [
             logging_pb2.StoredDay(
-                day=day.isoformat(), organization_id=owner, records=count, held=held[day, owner]
+                day=day.isoformat(),
+                organization_id=parts_of(owner)[0],
+                records=count,
+                held=held[day, owner],
+                application=parts_of(owner)[1],
             )
             for (day, owner), count in sorted(counts.items())
         ]
@@ -111,12 +126,18 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         day = date.fromisoformat(request.day)
         if day in self.not_due:
             raise KeptError(Reason.REASON_NOT_DUE, "Not due.")
+        own = {lot_of(one.organization_id, one.application): one.through_day for one in request.applications}
+
+        def goes(owner: str) -> bool:
+            organization_id, _ = parts_of(owner)
+            if owner in own:
+                return own[owner] >= request.day
+            if request.only_organization_ids or request.partition_stays:
+                return organization_id in request.only_organization_ids
+            return organization_id not in request.keep_organization_ids
+
         gone = {
-            record: owner
-            for record, owner in self.rows.items()
-            if record_day(record) == day
-            and owner not in request.keep_organization_ids
-            and (not request.only_organization_ids or owner in request.only_organization_ids)
+            record: owner for record, owner in self.rows.items() if record_day(record) == day and goes(owner)
         }
         self.drops[day] += (request.run_id, day) not in self.removals
         self.removals.add((request.run_id, day))
@@ -140,10 +161,11 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         lines = [
             logging_pb2.StoredDay(
                 day=request.day,
-                organization_id=owner,
+                organization_id=parts_of(owner)[0],
                 records=records,
                 records_with_content=records,
                 held=held,
+                application=parts_of(owner)[1],
             )
             for (each, owner), (run_id, records, held) in sorted(self.by_run.items())
             if each == day and run_id in request.run_ids
@@ -169,23 +191,27 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             self.holds.setdefault(request.hold_id, {})[record] = owner
         return logging_pb2.DiscloseHoldResponse(done=not apart)
 
+    def _held_record(self, record: bytes) -> logging_pb2.HeldRecord:
+        application = parts_of((self.rows | self._held())[record])[1]
+        return logging_pb2.HeldRecord(
+            record_id=record, data_key_id=b"k" * 16, sealed_data_key=b"s" * 1168, application=application
+        )
+
     def HoldRecords(
         self, request: logging_pb2.HoldRecordsRequest, context: Any
     ) -> logging_pb2.HoldRecordsResponse:
         if request.hold_id in self.released:
             raise wrong_state("The hold was released.", "released")
+        known = self.rows | self._held()
         there = {
-            record: request.organization_id
+            record: known[record]
             for record in request.record_ids
-            if (self.rows | self._held()).get(record) == request.organization_id
+            if parts_of(known.get(record, ""))[0] == request.organization_id
         }
         self._place(request).update(there)
         self.hold_kinds[request.hold_id] = request.kind
         return logging_pb2.HoldRecordsResponse(
-            held=[
-                logging_pb2.HeldRecord(record_id=record, data_key_id=b"k" * 16, sealed_data_key=b"s" * 1168)
-                for record in there
-            ],
+            held=[self._held_record(record) for record in there],
             missing=[record for record in request.record_ids if record not in there],
         )
 
@@ -198,19 +224,16 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         mine = sorted(
             record
             for record, owner in (self.rows | self._held()).items()
-            if owner == request.organization_id
+            if parts_of(owner)[0] == request.organization_id
             and record > request.after
             and (scope.first_day or "0") <= record_day(record).isoformat() <= (scope.last_day or "9")
             and scope.end_user in ("", self.end_users.get(record))
         )
         now = mine[:2]  # small pieces, so that going on is what is tested
-        self._place(request).update(dict.fromkeys(now, request.organization_id))
+        self._place(request).update({record: (self.rows | self._held())[record] for record in now})
         gone = [day for day, owner in self.by_run if owner == request.organization_id]
         return logging_pb2.HoldMatchingResponse(
-            held=[
-                logging_pb2.HeldRecord(record_id=record, data_key_id=b"k" * 16, sealed_data_key=b"s" * 1168)
-                for record in now
-            ],
+            held=[self._held_record(record) for record in now],
             after=now[-1] if len(mine) > 2 else b"",
             gone_through_day=max(gone).isoformat() if gone else "",
         )
@@ -423,11 +446,11 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
             doomed = [epoch for epoch in self.epochs if epoch[0] == request.organization_id]
         else:
             through = date.fromisoformat(request.through_day)
-            own = {each.organization_id: date.fromisoformat(each.through_day) for each in request.own}
+            through_of = _through(through, request.own)
             doomed = [
                 epoch
                 for epoch in self.epochs
-                if epoch[1] <= own.get(epoch[0], through) and epoch not in self.not_due
+                if epoch[1] <= through_of(epoch[0]) and epoch not in self.not_due
             ]
         return keys_pb2.DestroyEpochsResponse(
             destruction=self._destruction(request.destruction_id, sorted(doomed))
@@ -441,7 +464,10 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
         return keys_pb2.ListDestroyedEpochsResponse(
             epochs=[
                 keys_pb2.DestroyedEpoch(
-                    organization_id=owner, day=day.isoformat(), epoch_key_id=f"epoch_{owner[-1]}{day:%m%d}"
+                    organization_id=parts_of(owner)[0],
+                    day=day.isoformat(),
+                    epoch_key_id=f"epoch_{owner[-1]}{day:%m%d}",
+                    application=parts_of(owner)[1],
                 )
                 for owner, day in found[start : start + 2]
             ],
@@ -462,7 +488,8 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
         lost = [
             record.record_id
             for record in request.records
-            if (request.organization_id, record_day(record.record_id)) not in self.epochs
+            if (lot_of(request.organization_id, record.application), record_day(record.record_id))
+            not in self.epochs
             and record.record_id not in kept_anyway
         ]
         kept = {record.record_id for record in request.records} - set(lost)

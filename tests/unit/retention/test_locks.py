@@ -495,7 +495,7 @@ def test_two_terms_that_begin_at_once_leave_one_in_force(world: World) -> None:
     other.database.close()
     assert rules_of(world, ONE) == [10, 0, 20]
     with world.database.transaction() as tx:
-        in_force = [one.term_id for one in term_rows.in_force(tx, ONE)]
+        in_force = [one.term_id for one in term_rows.in_force(tx, ONE, "")]
         ended = term_rows.get(tx, first.term_id)
     assert in_force == [second_term.term_id]
     assert ended is not None

@@ -8,6 +8,7 @@ import pytest
 from kept.retention.v1 import certificates_pb2, contracts_pb2, holds_pb2
 from shared.database import Database
 from shared.errors import Reason
+from shared.terms import lot_of
 from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.retention import test_content_erasures as contents
 from tests.unit.retention.conftest import migrated, world
@@ -56,6 +57,7 @@ def test_contract_terms_are_as_they_were_and_since_when(world: World, back_up: C
     restore = back_up()
     put_in_force(world, order(10))
     put_in_force(world, order(12, name="request-2"))  # takes its place
+    put_in_force(world, order(8, name="request-4", application="night shift"))  # stands beside it
     end = contracts_pb2.EndTermRequest(term_id=ended.term_id, reason="replaced by nothing")
     world.contracts(LENA).EndTerm(end)
     world.contracts(LUCA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=ended.term_id))
@@ -66,6 +68,7 @@ def test_contract_terms_are_as_they_were_and_since_when(world: World, back_up: C
     assert terms(world) == before
     # What another took the place of is ended, and the newest counts.
     assert (rules_of(world, ONE)[-1], rules_of(world, TWO)) == (12, [40, 0])
+    assert rules_of(world, lot_of(ONE, "night shift"))[-1] == 8
     assert world.contracts(LENA).SetTerm(order(5, name="request-3")).term.term_id == proposed.term_id
     with refused(Reason.REASON_SECOND_PERSON_REQUIRED):
         world.contracts(LENA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=proposed.term_id))

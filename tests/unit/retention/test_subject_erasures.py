@@ -431,4 +431,4 @@ def test_a_days_key_is_gone_by_its_rule(rule: Rule, by: datetime) -> None:
 def test_what_no_calendar_holds_is_never_promised() -> None:
     rule = Rule(Term(TermKind.AT_LEAST, 36_500), timedelta(hours=2))
     assert unreadable_by(rule, date(9990, 1, 1)) == NEVER
-    assert sealed_copies(rule, [(date(9990, 1, 1), 0)]) == []
+    assert sealed_copies([rule], [(date(9990, 1, 1), 0)]) == []

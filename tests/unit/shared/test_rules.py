@@ -9,7 +9,7 @@ from kept.retention.v1 import rules_pb2
 from shared.change_feed import LEASE_DURATION
 from shared.errors import KeptError, Reason
 from shared.rules import Rules
-from shared.terms import Rule, Term, TermKind
+from shared.terms import Rule, Term, TermKind, lot_of, parts_of, rules_behind
 from tests.support.clocks import ManualClock
 
 ORG = "org_a"
@@ -121,3 +121,39 @@ def test_without_a_lease_nothing_is_due_for_sure() -> None:
         with pytest.raises(KeptError) as refused:
             ask(ORG, DAY)
         assert refused.value.reason == Reason.REASON_LEASE_LAPSED
+
+
+NIGHT = lot_of(ORG, "night shift/ü")
+
+
+def test_an_applications_rule_comes_before_its_organizations_and_that_before_the_default() -> None:
+    rules = known(
+        ManualClock(NOON),
+        ("", at_most(30), LONG_AGO),
+        (ORG, at_most(20), LONG_AGO),
+        (NIGHT, at_most(5), NOON),
+        (lot_of(ORG, "over"), at_most(5), LONG_AGO),
+        (lot_of(ORG, "over"), None, NOON - timedelta(seconds=6)),
+        (lot_of(ORG, "to come"), at_most(5), NOON + timedelta(seconds=6)),
+        (lot_of("org_b", "alone"), at_most(5), LONG_AGO),
+    )
+    asked = (NIGHT, lot_of(ORG, "over"), lot_of(ORG, "to come"), lot_of(ORG, "none"), lot_of("org_b", "none"))
+    assert [rules.at(lot, NOON).term.days for lot in asked] == [5, 20, 20, 20, 30]
+    assert rules.applications(ORG) == {"night shift/ü", "over", "to come"}
+    assert rules.applications("org_c") == frozenset()
+    assert rules.applications_at(ORG, NOON) == {"night shift/ü"}
+    assert rules.applications_at(ORG, NOON - timedelta(seconds=6)) == {"over"}
+    # What is destroyed must be due by every rule that may count: the organization's did a moment ago.
+    assert [rules.is_due_by_all(lot, date(2026, 3, 1)) for lot in (NIGHT, lot_of("org_b", "alone"))] == [
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("application", ["a", "night shift", "a/b", "a=b c|d", "ü\U0001f319", "%2F", "."])
+def test_a_lots_name_says_whose_it_is(application: str) -> None:
+    lot = lot_of(ORG, application)
+    assert parts_of(lot) == (ORG, application)
+    assert rules_behind(lot) == (lot, ORG, "")
+    assert not set(lot) & set(" =|\0"), "these part lots where they are listed"
+    assert (parts_of(ORG), rules_behind(ORG), lot_of(ORG)) == ((ORG, ""), (ORG, ""), ORG)

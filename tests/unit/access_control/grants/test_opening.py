@@ -27,6 +27,7 @@ from services.access_control.key_stores.files import FileKeyStore
 from shared.errors import KeptError
 from shared.identity import Caller, CallerKind
 from shared.ids import new_id, new_record_id, record_day
+from shared.terms import lot_of
 from tests.unit.access_control.grants.test_granting import in_parallel
 from tests.unit.access_control.vault import Sealed
 from tests.unit.access_control.world import (
@@ -61,13 +62,15 @@ def granted(world: World, **changes: Any) -> str:
     return grant.grant_id
 
 
-def sealed(world: World) -> Sealed:
+def sealed(world: World, application: str = "") -> Sealed:
     """A record written now, with its data key as logging seals it."""
     keys = keys_pb2_grpc.KeyServiceStub(world.served.channel(Caller(CallerKind.SERVICE, "logging")))
     record_id = new_record_id(world.clock.now())
-    request = keys_pb2.GetEpochKeyRequest(organization_id=ORG, day=record_day(record_id).isoformat())
+    request = keys_pb2.GetEpochKeyRequest(
+        organization_id=ORG, day=record_day(record_id).isoformat(), application=application
+    )
     epoch = keys.GetEpochKey(request)
-    return Sealed(ORG, record_id, EpochKey(epoch.epoch_key_id, epoch.public_key))
+    return Sealed(ORG, record_id, EpochKey(epoch.epoch_key_id, epoch.public_key), application)
 
 
 def opening(*records: Sealed, **fields: Any) -> authz_pb2.OpenRecordsRequest:
@@ -76,7 +79,10 @@ def opening(*records: Sealed, **fields: Any) -> authz_pb2.OpenRecordsRequest:
         records=[
             authz_pb2.RecordReference(record_id=r.record_id, data_key_id=r.data_key_id) for r in records
         ],
-        data_keys=[authz_pb2.SealedDataKey(data_key_id=r.data_key_id, sealed=r.sealed) for r in records],
+        data_keys=[
+            authz_pb2.SealedDataKey(data_key_id=r.data_key_id, sealed=r.sealed, application=r.application)
+            for r in records
+        ],
         **fields,
     )
 
@@ -266,6 +272,37 @@ def test_what_is_due_is_gone_whether_a_run_came_or_not(reading: World) -> None:
     reading.open("eve", grant_id, record_id)
     reading.advance(MINUTE)
     assert refusal(lambda: reading.open("eve", grant_id, record_id)) == "OUTSIDE_SCOPE"
+
+
+def test_a_record_is_refused_from_the_due_instant_of_the_lot_to_whose_keys_it_is_sealed(
+    reading: World,
+) -> None:
+    assert refusal(lambda: sealed(reading, "night shift")) == "INVALID_ARGUMENT"  # it never had a term
+    reading.own_terms[lot_of(ORG, "night shift")] = 5
+    reading.renew()
+    own, other = sealed(reading, "night shift"), sealed(reading)
+    due = datetime(2026, 3, 5, 22, tzinfo=UTC)  # on March 1st, for 5 days: due on the 6th, less two hours
+    reading.advance(due - reading.clock.now() - MINUTE)
+    grant_id = granted(reading)
+    asked: dict[str, Any] = {"token": reading.token("eve"), "grant_id": grant_id}
+    asked["detail"] = grants_pb2.DETAIL_MASKED
+    opened = reading.authz.OpenRecords(opening(own, other, **asked))
+    assert {key.record_id for key in opened.keys} == {own.record_id, other.record_id}
+    reading.advance(MINUTE)
+    outside = [opening(own, **asked)]
+    # Nor by another name: no other epoch opens it.
+    own.application = ""
+    outside.append(opening(own, **asked))
+    unsealed = authz_pb2.RecordReference(record_id=own.record_id, application="night shift")
+    outside.append(
+        authz_pb2.OpenRecordsRequest(
+            organization_id=ORG, records=[unsealed], **asked | {"detail": grants_pb2.DETAIL_METADATA}
+        )
+    )
+    for request in outside:
+        assert refusal(lambda request=request: reading.authz.OpenRecords(request)) == "OUTSIDE_SCOPE"  # type: ignore[misc]
+    [key] = reading.authz.OpenRecords(opening(other, **asked)).keys
+    assert key.record_id == other.record_id
 
 
 def test_what_a_hold_keeps_is_read_past_its_due_instant(reading: World) -> None:
