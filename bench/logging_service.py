@@ -100,7 +100,7 @@ def logging_running(
                 "access_control": access_control.address,
                 "retention": access_control.peers["retention"],
             }
-            review = stack.enter_context(reviewing(home / "review", authority, asked_of_review))
+            (review,) = stack.enter_context(reviewing(home / "review", authority, asked_of_review))
             screening_address, screening_pid = review.address, review.pid
         else:
             screening = stack.enter_context(

@@ -62,51 +62,51 @@ def rules_text(count: int = RULES) -> str:
 
 @dataclass(frozen=True)
 class Reviewing:
-    """Where safety review is. address: for services. pid: its process."""
+    """Where a process of safety review is. address: for services."""
 
     address: str
     pid: int
 
 
 @contextmanager
-def reviewing(home: Path, authority: Authority, peers: dict[str, str]) -> Iterator[Reviewing]:
-    """The service with 500 rules, on a PostgreSQL of its own, stopped at the end. home: an empty folder. peers: access control, which is
-    asked for the service's own entries, and retention; what is clean needs nothing else."""
+def reviewing(
+    home: Path, authority: Authority, peers: dict[str, str], processes: int = 1
+) -> Iterator[list[Reviewing]]:
+    """The service with 500 rules, in so many processes, on a PostgreSQL of its own, stopped at the end. home: an empty folder. peers:
+    access control, which is asked for the service's own entries, and retention; what is clean needs nothing else."""
     with ExitStack() as stack:
-        address, people_address, health_address, metrics, port = free_ports_of(5)
+        (port,) = free_ports(1)
         home.mkdir(exist_ok=True)
         postgres = Postgres(home / "data", port=port, password="bench", log=home / "postgres.log")
         postgres.start()
         stack.callback(postgres.stop)
         rules = home / "rules.toml"
         rules.write_text(rules_text(), encoding="utf-8")
-        settings: Section = {
-            "environment": "local",
-            "trust_domain": TRUST_DOMAIN,
-            "services_address": address,
-            "people_address": people_address,
-            "health_address": health_address,
-            "metrics_address": metrics,
-            "database_url": postgres.ensure_database("safety_review", "bench"),
-            "migrate_at_start": True,
-            "audience": "kept:safety_review",
-            "rules_file": str(rules),
-            "log_level": "error",
-        }
         identity = authority.issue("safety_review", serves=True)
         tls = Tls(certificate=identity.certificate, key=identity.key, authority=identity.authority)
         tables = {
             "tls": {name: str(path) for name, path in tls.model_dump().items()},
             "peers": {"settings": _NOBODY, "logging": _NOBODY} | peers,
         }
-        config, log = home / "safety_review.toml", home / "service.log"
-        config.write_text(toml(settings, tables, {}))
-        running = stack.enter_context(process("services.safety_review", "--config", str(config), log=log))
-        wait_until(lambda: health.serves(health_address), log)
-        yield Reviewing(address, running.pid)
-
-
-def free_ports_of(count: int) -> tuple[str, str, str, str, int]:
-    """Four addresses and a port."""
-    first, second, third, fourth, port = free_ports(count)
-    return (f"127.0.0.1:{first}", f"127.0.0.1:{second}", f"127.0.0.1:{third}", f"127.0.0.1:{fourth}", port)
+        started = []
+        for number in range(processes):
+            address, people_address, health_address, metrics = (f"127.0.0.1:{port}" for port in free_ports(4))
+            settings: Section = {
+                "environment": "local",
+                "trust_domain": TRUST_DOMAIN,
+                "services_address": address,
+                "people_address": people_address,
+                "health_address": health_address,
+                "metrics_address": metrics,
+                "database_url": postgres.ensure_database("safety_review", "bench"),
+                "migrate_at_start": True,
+                "audience": "kept:safety_review",
+                "rules_file": str(rules),
+                "log_level": "error",
+            }
+            config, log = home / f"safety_review-{number}.toml", home / f"service-{number}.log"
+            config.write_text(toml(settings, tables, {}))
+            running = stack.enter_context(process("services.safety_review", "--config", str(config), log=log))
+            wait_until(lambda at=health_address: health.serves(at), log)  # type: ignore[misc]
+            started.append(Reviewing(address, running.pid))
+        yield started

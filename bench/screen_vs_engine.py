@@ -26,8 +26,8 @@ from tests.support.server import TRUST_DOMAIN
 
 # What logging sends at once, at most.
 _BATCH_BYTES: Final = 4 * 1024 * 1024
-# As from two processes of logging: while one batch waits for its commit the other is looked at.
-_STREAMS: Final = 2
+# As deployed (deploy/base): two, each asked by one of logging's.
+_PROCESSES: Final = 2
 _METHOD: Final = "/kept.safety_review.v1.ScreeningService/Screen"
 
 
@@ -50,21 +50,23 @@ def measure(small: bool) -> Iterator[Figure]:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kept-bench-")))
         authority = Authority(home / "authority", trust_domain=TRUST_DOMAIN, environment="local")
         peers = {"access_control": stack.enter_context(empty_log(authority)), "retention": "127.0.0.1:1"}
-        there = stack.enter_context(reviewing(home / "service", authority, peers))
+        running = stack.enter_context(reviewing(home / "service", authority, peers, _PROCESSES))
         identity = authority.issue("logging", serves=False)
         tls = Tls(certificate=identity.certificate, key=identity.key, authority=identity.authority)
         options = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]
-        channel = stack.enter_context(
-            grpc.secure_channel(there.address, client_credentials(tls), options=options)
-        )
-        sent = _Sent(channel, interactions)
+        channels = [
+            stack.enter_context(grpc.secure_channel(one.address, client_credentials(tls), options=options))
+            for one in running
+        ]
+        sent = _Sent(channels, interactions)
         screened, bare = in_turns(sent, matched, 3 if small else 7, between=sent.prepare)
     yield Figure(
         "screen_vs_engine",
         median_ratio(bare, screened),
         "ratio",
         True,
-        f"MB/s screened by the service over mTLS, one durable verdict a record ÷ the engine on the same bytes; {RULES} rules, "
+        f"MB/s screened by {_PROCESSES} processes of the service over mTLS, one durable verdict a record ÷ the engine on the same bytes "
+        f"in one thread; {RULES} rules, "
         f"{len(interactions)} records of {size(interactions) // len(interactions)} bytes a turn",
     )
 
@@ -72,10 +74,11 @@ def measure(small: bool) -> Iterator[Figure]:
 class _Sent:
     """The interactions as new records at each call, all with a verdict when it returns. Messages are made before, by `prepare`."""
 
-    def __init__(self, channel: grpc.Channel, interactions: list[tuple[str, str]]) -> None:
-        self._screen: Any = channel.stream_stream(
-            _METHOD, lambda message: message, screening_pb2.ScreenResponse.FromString
-        )
+    def __init__(self, channels: list[grpc.Channel], interactions: list[tuple[str, str]]) -> None:
+        self._screens: list[Any] = [
+            channel.stream_stream(_METHOD, lambda message: message, screening_pb2.ScreenResponse.FromString)
+            for channel in channels
+        ]
         self._interactions = interactions
         self._organization_id = new_id("org")
         self._batches: list[bytes] = []
@@ -98,13 +101,13 @@ class _Sent:
             self._batches.append(batch.SerializeToString())
 
     def __call__(self) -> None:
-        with ThreadPoolExecutor(_STREAMS) as streams:
-            screened = sum(streams.map(self._stream, range(_STREAMS)))
+        with ThreadPoolExecutor(len(self._screens)) as streams:
+            screened = sum(streams.map(self._stream, range(len(self._screens))))
         if screened != len(self._interactions):
             raise RuntimeError("not everything was screened")
 
     def _stream(self, number: int) -> int:
-        answers = self._screen(iter(self._batches[number::_STREAMS]), timeout=120)
+        answers = self._screens[number](iter(self._batches[number :: len(self._screens)]), timeout=120)
         return sum(
             record.verdict == screening_pb2.VERDICT_CLEAN for answer in answers for record in answer.records
         )

@@ -44,6 +44,13 @@ class SafetyReviewConfig(ServiceConfig):
         default=40, ge=1, le=500, description="cases that one reviewer takes within 24 hours at most"
     )
 
+    niceness: int = Field(
+        default=10,
+        ge=0,
+        le=19,
+        description="how far screening steps back for whoever records on the same processors, as nice(1) counts",
+    )
+
     @model_validator(mode="after")
     def _scorers_are_peers(self) -> "SafetyReviewConfig":
         names = [scorer.name for scorer in self.scorers]
