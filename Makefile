@@ -9,8 +9,8 @@ FIRST ?= 1
 BREAK ?=
 # A rule to take out of the lease protocol's model, to see what it is for.
 WITHOUT ?=
-# Test processes. More of them help only where there are cores to spare: each starts services of its own.
-WORKERS ?= 2
+# Test processes: twice as many as processors on the smallest machine, for a third of the time tests wait for commits and answers.
+WORKERS ?= 4
 # The database that test-postgres and test-citus run on.
 DATABASE ?=
 # What the image is built on, such as BASE=debian-with-python@sha256:…; without it, what `make image-base` made.

@@ -301,7 +301,7 @@ def test_secrecy_needs_a_basis_a_legal_hold_and_a_second_person(world: World) ->
         )
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_it_is_disclosed_whatever_crashes(world: World, seed: int) -> None:
     records = [world.record(ONE, START + timedelta(minutes=one)) for one in range(4)]
     hold = secret(world, *records)
