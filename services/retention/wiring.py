@@ -13,25 +13,26 @@ from kept.retention.v1 import (
     rules_pb2_grpc,
     runs_pb2_grpc,
 )
-from services.retention import peers, replay, signing, store
-from services.retention.certification import Certifier
+from services.retention import peers, replay, store
+from services.retention.certificates import signing
+from services.retention.certificates.certification import Certifier
 from services.retention.config import RetentionConfig
-from services.retention.content_erasures import ContentErasures
-from services.retention.erasures import Erasures
-from services.retention.hold_keeping import HoldKeeper
+from services.retention.erasures.contents import ContentErasures
+from services.retention.erasures.organizations import Erasures
+from services.retention.erasures.subjects import SubjectErasures
+from services.retention.holds.keeping import HoldKeeper
 from services.retention.notifications import Notifications
-from services.retention.plans import Planner
 from services.retention.rules import RuleBook
-from services.retention.runs import Runs
-from services.retention.schedule import Schedule
+from services.retention.runs.plans import Planner
+from services.retention.runs.runs import Runs
+from services.retention.runs.schedule import Schedule
 from services.retention.servicers.certificates import CertificateServicer
 from services.retention.servicers.contracts import ContractServicer
 from services.retention.servicers.erasures import ErasureServicer
 from services.retention.servicers.holds import HoldServicer
 from services.retention.servicers.rules import RuleServicer
 from services.retention.servicers.runs import RunServicer
-from services.retention.subject_erasures import SubjectErasures
-from services.retention.term_keeping import TermKeeper
+from services.retention.terms.keeping import TermKeeper
 from shared.callers import RemoteAuthority
 from shared.change_feed import ChangeFeed
 from shared.clock import Clock

@@ -32,18 +32,20 @@ from services.logging.store import (
     terms,
     writing,
 )
-from services.retention import hold_keeping, runs, sweeping
-from services.retention.destructions import Destruction
-from services.retention.erasure_states import Erasure
-from services.retention.erasures import Erasures
-from services.retention.hold_keeping import HoldKeeper
+from services.retention.certificates.destructions import Destruction
+from services.retention.erasures.organization_states import Erasure
+from services.retention.erasures.organizations import Erasures
+from services.retention.holds import keeping as hold_keeping
+from services.retention.holds import sweeping
+from services.retention.holds.keeping import HoldKeeper
+from services.retention.holds.sweeping import Sweeper
 from services.retention.rules import RuleBook
-from services.retention.run_states import Run, RunState
-from services.retention.runs import Runs
+from services.retention.runs import runs
+from services.retention.runs.runs import Runs
+from services.retention.runs.states import Run, RunState
 from services.retention.store import certificates
 from services.retention.store import erasures as erasure_rows
 from services.retention.store import runs as run_rows
-from services.retention.sweeping import Sweeper
 from services.settings.subjects.requests import SubjectRequests
 from shared.ids import new_id
 from shared.replica import Replica

@@ -17,12 +17,13 @@ from services.access_control.store import holds as key_holds
 from services.access_control.store.destructions import DestructionRow
 from services.logging.store import retention, tables
 from services.logging.store.retention import HeldRow
-from services.retention import destructions, holds
-from services.retention.destructions import Destruction
-from services.retention.erasure_states import Erasure
-from services.retention.erasures import Erasures
-from services.retention.hold_keeping import HoldKeeper
-from services.retention.holds import Hold
+from services.retention.certificates import destructions
+from services.retention.certificates.destructions import Destruction
+from services.retention.erasures.organization_states import Erasure
+from services.retention.erasures.organizations import Erasures
+from services.retention.holds import hold as holds
+from services.retention.holds.hold import Hold
+from services.retention.holds.keeping import HoldKeeper
 from services.retention.rules import DueRules, RuleBook
 from services.retention.store import erasures as erasure_rows
 from services.retention.store import holds as hold_rows

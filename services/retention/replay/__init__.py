@@ -15,14 +15,16 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from kept.access_control.v1 import audit_pb2
-from services.retention import holds, secrecy
-from services.retention.content_states import ContentErasure, ContentState
-from services.retention.erasure_states import Erasure, ErasureState
-from services.retention.holds import Hold, HoldKind, HoldOrder, HoldScope, HoldState, Sweep
+from services.retention.erasures.content_states import ContentErasure, ContentState
+from services.retention.erasures.organization_states import Erasure, ErasureState
+from services.retention.erasures.subject_states import SubjectErasure, SubjectState
+from services.retention.holds import hold as holds
+from services.retention.holds import secrecy
+from services.retention.holds.hold import Hold, HoldKind, HoldOrder, HoldScope, HoldState, Sweep
+from services.retention.holds.secrecy import Secrecy
 from services.retention.replay import terms
 from services.retention.rules import RuleBook, to_payload
-from services.retention.run_states import Run, RunState
-from services.retention.secrecy import Secrecy
+from services.retention.runs.states import Run, RunState
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import contents as content_rows
@@ -30,7 +32,6 @@ from services.retention.store import erasures as erasure_rows
 from services.retention.store import holds as hold_rows
 from services.retention.store import runs as run_rows
 from services.retention.store import subjects as subject_rows
-from services.retention.subject_states import SubjectErasure, SubjectState
 from shared.change_feed import ChangeFeed
 from shared.database import Database
 from shared.errors import KeptError

@@ -5,11 +5,11 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from kept.access_control.v1 import audit_pb2
-from services.retention import contract_terms
-from services.retention.contract_terms import ContractTerm, Effect, TermOrder, TermState
 from services.retention.rules import RuleBook, to_payload
 from services.retention.store import Tx
 from services.retention.store import terms as rows
+from services.retention.terms import contract_term as contract_terms
+from services.retention.terms.contract_term import ContractTerm, Effect, TermOrder, TermState
 from shared.change_feed import ChangeFeed
 from shared.errors import KeptError
 from shared.outbox.replay import Apply

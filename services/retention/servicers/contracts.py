@@ -6,9 +6,9 @@ from typing import Final
 import grpc
 
 from kept.retention.v1 import contracts_pb2, contracts_pb2_grpc, rules_pb2
-from services.retention.contract_terms import ContractTerm, Effect, TermOrder, TermState
 from services.retention.store import terms as rows
-from services.retention.term_keeping import TermKeeper
+from services.retention.terms.contract_term import ContractTerm, Effect, TermOrder, TermState
+from services.retention.terms.keeping import TermKeeper
 from shared.database import Database
 from shared.errors import invalid
 from shared.pages import page

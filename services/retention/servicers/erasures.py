@@ -5,12 +5,12 @@ from collections.abc import Callable
 import grpc
 
 from kept.retention.v1 import erasures_pb2, erasures_pb2_grpc
-from services.retention.content_erasures import ContentErasures
-from services.retention.content_states import ContentOrder
-from services.retention.erasures import ErasureOrder, Erasures
+from services.retention.erasures.content_states import ContentOrder
+from services.retention.erasures.contents import ContentErasures
+from services.retention.erasures.organizations import ErasureOrder, Erasures
+from services.retention.erasures.subject_states import SubjectOrder
+from services.retention.erasures.subjects import SubjectErasures
 from services.retention.servicers import messages
-from services.retention.subject_erasures import SubjectErasures
-from services.retention.subject_states import SubjectOrder
 from shared.errors import KeptError, Reason, not_found
 from shared.pipeline import caller_of
 

@@ -6,9 +6,9 @@ import grpc
 
 from kept.options.v1 import roles_pb2
 from kept.retention.v1 import holds_pb2, holds_pb2_grpc
-from services.retention.hold_keeping import HoldKeeper, of_person, of_service
-from services.retention.holds import Hold, HoldKind, HoldOrder
-from services.retention.secrecy import Secrecy
+from services.retention.holds.hold import Hold, HoldKind, HoldOrder
+from services.retention.holds.keeping import HoldKeeper, of_person, of_service
+from services.retention.holds.secrecy import Secrecy
 from services.retention.servicers import messages
 from services.retention.store import Tx
 from services.retention.store import holds as rows

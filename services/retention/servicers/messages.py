@@ -7,17 +7,17 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2, runs_pb2
-from services.retention.certificates import Certificate, Receipt
-from services.retention.content_erasures import ContentView
-from services.retention.content_states import ContentState
-from services.retention.erasure_states import ErasureState
-from services.retention.erasures import ErasureView
-from services.retention.holds import Hold, HoldKind, HoldScope, HoldState
-from services.retention.plans import PlannedDay
-from services.retention.run_states import Progress, Run, RunState
-from services.retention.subject_erasures import SubjectView
-from services.retention.subject_states import SubjectState
-from services.retention.sweeping import scope_message
+from services.retention.certificates.certificate import Certificate, Receipt
+from services.retention.erasures.content_states import ContentState
+from services.retention.erasures.contents import ContentView
+from services.retention.erasures.organization_states import ErasureState
+from services.retention.erasures.organizations import ErasureView
+from services.retention.erasures.subject_states import SubjectState
+from services.retention.erasures.subjects import SubjectView
+from services.retention.holds.hold import Hold, HoldKind, HoldScope, HoldState
+from services.retention.holds.sweeping import scope_message
+from services.retention.runs.plans import PlannedDay
+from services.retention.runs.states import Progress, Run, RunState
 from shared.errors import invalid
 from shared.terms import NEVER
 

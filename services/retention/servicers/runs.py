@@ -3,9 +3,9 @@
 import grpc
 
 from kept.retention.v1 import runs_pb2, runs_pb2_grpc
-from services.retention.plans import Planner
-from services.retention.run_states import Progress, Run
-from services.retention.runs import Runs
+from services.retention.runs.plans import Planner
+from services.retention.runs.runs import Runs
+from services.retention.runs.states import Progress, Run
 from services.retention.servicers import messages
 from services.retention.store import runs as rows
 from shared.database import Database

@@ -10,10 +10,10 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
-from services.retention.certificates import Certificate
-from services.retention.content_states import ContentState
-from services.retention.erasure_states import ErasureState
-from services.retention.signing import SigningKey
+from services.retention.certificates.certificate import Certificate
+from services.retention.certificates.signing import SigningKey
+from services.retention.erasures.content_states import ContentState
+from services.retention.erasures.organization_states import ErasureState
 from services.retention.store import Tx
 from services.retention.store.tables import (
     act_counts,

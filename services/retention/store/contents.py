@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Row, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.retention.certificates import Receipt
-from services.retention.content_states import ContentErasure, ContentState
-from services.retention.destructions import Destruction
-from services.retention.holds import HoldState
+from services.retention.certificates.certificate import Receipt
+from services.retention.certificates.destructions import Destruction
+from services.retention.erasures.content_states import ContentErasure, ContentState
+from services.retention.holds.hold import HoldState
 from services.retention.store import Tx
 from services.retention.store.tables import content_erasures, content_holds, holds
 

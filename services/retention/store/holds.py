@@ -7,9 +7,9 @@ from typing import Any, Final
 from sqlalchemy import Row, and_, exists, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.retention.destructions import Destruction
-from services.retention.holds import Hold, HoldKind, HoldScope, HoldState, Sweep
-from services.retention.secrecy import Secrecy, SecrecyState
+from services.retention.certificates.destructions import Destruction
+from services.retention.holds.hold import Hold, HoldKind, HoldScope, HoldState, Sweep
+from services.retention.holds.secrecy import Secrecy, SecrecyState
 from services.retention.store import Tx
 from services.retention.store.tables import hold_records, holds
 from shared.driver import execute

@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from sqlalchemy import ColumnElement, case, exists, func, or_, select, tuple_
 
-from services.retention.holds import Hold, HoldKind, HoldState
+from services.retention.holds.hold import Hold, HoldKind, HoldState
 from services.retention.store import Tx
 from services.retention.store.holds import TELLABLE, made
 from services.retention.store.tables import hold_records, holds

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Row, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.retention.destructions import Destruction
+from services.retention.certificates.destructions import Destruction
 from services.retention.rules import RuleInForce
-from services.retention.run_states import Progress, Run, RunDay, RunSource, RunState
+from services.retention.runs.states import Progress, Run, RunDay, RunSource, RunState
 from services.retention.store import Tx
 from services.retention.store.tables import certificates, run_days, run_sources, runs
 from shared.terms import Term, TermKind

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import Row, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.retention.certificates import Receipt
-from services.retention.holds import HoldState
+from services.retention.certificates.certificate import Receipt
+from services.retention.erasures.subject_states import SubjectErasure, SubjectState
+from services.retention.holds.hold import HoldState
 from services.retention.store import Tx
 from services.retention.store.tables import holds, subject_erasures, subject_holds, subject_receipts
-from services.retention.subject_states import SubjectErasure, SubjectState
 
 
 def _made(tx: Tx, row: Row[Any] | None) -> SubjectErasure | None:

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Row, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.retention.contract_terms import ContractTerm, Effect, TermState
 from services.retention.store import Tx
 from services.retention.store.tables import contract_terms as terms
+from services.retention.terms.contract_term import ContractTerm, Effect, TermState
 from shared.terms import Term, TermKind
 
 _OVER = (TermState.ENDED, TermState.WITHDRAWN)

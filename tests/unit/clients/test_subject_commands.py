@@ -159,7 +159,7 @@ def test_whose_erasure_a_certificate_is_of_is_verified_offline(
     exported = tmp_path / "request.json"
     assert main(["settings", "subjects", "export", SUBJECT, "--output", str(exported)]) == 0
     assert base64.b64decode(json.loads(exported.read_text())["subject_salt"]) == salt
-    # Made as retention makes it (services.retention.subject_states), by hand: the two must agree for ever.
+    # Made as retention makes it (services.retention.erasures.subject_states), by hand: the two must agree for ever.
     commitment = hmac.digest(salt, b"kept/subject/v1\0" + ORG.encode() + b"\0u-1", "sha256")
     certificate = tmp_path / "certificate.json"
     certificate.write_text(

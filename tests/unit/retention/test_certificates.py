@@ -19,9 +19,10 @@ from sqlalchemy import delete, update
 
 from kept.access_control.v1 import audit_pb2
 from kept.retention.v1 import certificates_pb2, erasures_pb2
-from services.retention import certificates, signing
-from services.retention.certificates import CONTEXT, CertifiedDay, HoldNamed, Receipt, Statement
-from services.retention.destructions import Destruction
+from services.retention.certificates import certificate as certificates
+from services.retention.certificates import signing
+from services.retention.certificates.certificate import CONTEXT, CertifiedDay, HoldNamed, Receipt, Statement
+from services.retention.certificates.destructions import Destruction
 from services.retention.rules import RuleInForce
 from services.retention.store import tables
 from shared.config import ConfigError

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from kept.access_control.v1 import audit_pb2
 from kept.retention.v1 import certificates_pb2, contracts_pb2, erasures_pb2, holds_pb2
 from services.retention import replay
-from services.retention.certificates import RESERVATION
+from services.retention.certificates.certificate import RESERVATION
 from shared.errors import KeptError, Reason
 from tests.support.contracts import methods
 from tests.unit.retention import test_erasures, test_subject_erasures

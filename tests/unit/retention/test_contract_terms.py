@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from kept.retention.v1 import contracts_pb2, erasures_pb2, rules_pb2, runs_pb2
-from services.retention.contract_terms import Effect, StoredDay, effect_of
+from services.retention.terms.contract_term import Effect, StoredDay, effect_of
 from shared.errors import Reason, lease_lapsed
 from shared.identity import Caller, CallerKind
 from shared.terms import Rule, Term, TermKind

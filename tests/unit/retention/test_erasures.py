@@ -222,7 +222,7 @@ def test_what_many_holds_keep_is_counted_though_few_are_named(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many holds as records: neither the list nor what is in memory grows with them, and every figure counts all."""
-    for module in ("certificates", "erasures", "run_statements"):
+    for module in ("certificates.certificate", "erasures.organizations", "runs.statements"):
         monkeypatch.setattr(f"services.retention.{module}.MOST_HOLDS", 2)
     records = [world.record(ONE, START) for _ in range(5)]
     world.record(ONE, START)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.retention import holds
-from services.retention.destructions import Destruction
-from services.retention.holds import Ending, Hold, HoldKind, HoldOrder, HoldState
+from services.retention.certificates.destructions import Destruction
+from services.retention.holds import hold as holds
+from services.retention.holds.hold import Ending, Hold, HoldKind, HoldOrder, HoldState
 from shared.errors import KeptError, Reason
 from shared.ids import new_record_id
 

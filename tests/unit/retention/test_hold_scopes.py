@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from kept.retention.v1 import holds_pb2, runs_pb2
-from services.retention.holds import Sweep
+from services.retention.holds.hold import Sweep
 from shared.errors import Reason
 from shared.ids import lowest_record_id
 from tests.unit.retention.test_holds import ALICE, BOB, listed

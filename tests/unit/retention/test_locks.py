@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from kept.retention.v1 import contracts_pb2, holds_pb2, runs_pb2
-from services.retention import contract_terms, holds, store
-from services.retention.destructions import Destruction
-from services.retention.holds import Hold, HoldState
+from services.retention import store
+from services.retention.certificates.destructions import Destruction
+from services.retention.holds import hold as holds
+from services.retention.holds.hold import Hold, HoldState
+from services.retention.holds.sweeping import Sweeper
 from services.retention.rules import RuleBook
-from services.retention.runs import Runs
+from services.retention.runs.runs import Runs
 from services.retention.store import Tx
 from services.retention.store import contents as content_rows
 from services.retention.store import erasures as erasure_rows
@@ -26,7 +28,7 @@ from services.retention.store import holds as hold_rows
 from services.retention.store import runs as run_rows
 from services.retention.store import subjects as subject_rows
 from services.retention.store import terms as term_rows
-from services.retention.sweeping import Sweeper
+from services.retention.terms import contract_term as contract_terms
 from shared.change_feed import ChangeFeed
 from shared.errors import KeptError, Reason
 from shared.outbox import Outbox

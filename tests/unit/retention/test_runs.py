@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from kept.retention.v1 import certificates_pb2, holds_pb2, runs_pb2
-from services.retention.destructions import Destruction
+from services.retention.certificates.destructions import Destruction
 from services.retention.rules import RuleInForce
-from services.retention.run_states import Run, RunState
+from services.retention.runs.states import Run, RunState
 from shared.errors import KeptError, Reason
 from shared.terms import Term, TermKind
 from tests.unit.retention.world import ONE, START, TWO, Crashes, World, refused, staff

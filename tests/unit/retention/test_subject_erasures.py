@@ -13,7 +13,7 @@ import sqlalchemy
 
 from kept.evidence.certificates import verify_subject
 from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2
-from services.retention.subject_states import sealed_copies, unreadable_by
+from services.retention.erasures.subject_states import sealed_copies, unreadable_by
 from shared.errors import Reason
 from shared.identity import Caller, CallerKind
 from shared.terms import NEVER, Rule, Term, TermKind

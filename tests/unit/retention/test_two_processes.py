@@ -8,8 +8,8 @@ import structlog
 
 from services.retention import store
 from services.retention.rules import RuleBook
-from services.retention.run_states import RunState
-from services.retention.runs import Runs
+from services.retention.runs.runs import Runs
+from services.retention.runs.states import RunState
 from services.retention.store import runs as rows
 from shared.change_feed import ChangeFeed
 from shared.database import Database

@@ -17,7 +17,7 @@ import structlog
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2 as logging_pb2
 from kept.safety_review.v1 import lifecycle_pb2 as safety_review_pb2
-from services.retention.certificates import (
+from services.retention.certificates.certificate import (
     Certificate,
     CertifiedDay,
     HoldNamed,
@@ -25,15 +25,8 @@ from services.retention.certificates import (
     Statement,
     SubjectNamed,
 )
-from services.retention.certification import Certifier
-from services.retention.peers import Peers
-from services.retention.rules import RuleBook
-from services.retention.steps import Overtaken, unchanged
-from services.retention.store import Tx
-from services.retention.store import certificates as certificate_rows
-from services.retention.store import holds as hold_rows
-from services.retention.store import subjects as rows
-from services.retention.subject_states import (
+from services.retention.certificates.certification import Certifier
+from services.retention.erasures.subject_states import (
     SubjectErasure,
     SubjectOrder,
     SubjectState,
@@ -42,6 +35,13 @@ from services.retention.subject_states import (
     kept_sentences,
     sealed_copies,
 )
+from services.retention.peers import Peers
+from services.retention.rules import RuleBook
+from services.retention.steps import Overtaken, unchanged
+from services.retention.store import Tx
+from services.retention.store import certificates as certificate_rows
+from services.retention.store import holds as hold_rows
+from services.retention.store import subjects as rows
 from shared import ids
 from shared.audit import entry
 from shared.clock import Clock

@@ -7,8 +7,8 @@ from kept.logging.v1 import lifecycle_pb2
 from services.retention import store
 from services.retention.peers import Peers
 from services.retention.rules import DueRules, RuleBook, own_days
-from services.retention.run_states import Run, RunState
-from services.retention.runs import Runs
+from services.retention.runs.runs import Runs
+from services.retention.runs.states import Run, RunState
 from services.retention.store import runs as rows
 from shared.clock import Clock
 from shared.database import Database

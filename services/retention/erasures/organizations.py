@@ -12,12 +12,20 @@ from typing import Final
 
 from kept.access_control.v1 import keys_pb2
 from kept.settings.v1 import lifecycle_pb2 as settings_pb2
-from services.retention import destructions, holds
-from services.retention.certificates import MOST_HOLDS, Certificate, CertifiedDay, HoldNamed, Statement
-from services.retention.certification import Certifier
-from services.retention.erasing import ERASE
-from services.retention.erasure_states import Erasure, ErasureState
-from services.retention.holds import Hold
+from services.retention.certificates import destructions
+from services.retention.certificates.certificate import (
+    MOST_HOLDS,
+    Certificate,
+    CertifiedDay,
+    HoldNamed,
+    Statement,
+)
+from services.retention.certificates.certification import Certifier
+from services.retention.erasures.erasing import ERASE
+from services.retention.erasures.organization_states import Erasure, ErasureState
+from services.retention.holds import hold as holds
+from services.retention.holds.hold import Hold
+from services.retention.holds.sweeping import is_behind
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
 from services.retention.steps import Overtaken, unchanged
@@ -25,7 +33,6 @@ from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import erasures as rows
 from services.retention.store import keeping as hold_rows
-from services.retention.sweeping import is_behind
 from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database, after_commit

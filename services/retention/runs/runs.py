@@ -13,17 +13,17 @@ import structlog
 
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
-from services.retention import destructions
-from services.retention.certification import Certifier
+from services.retention.certificates import destructions
+from services.retention.certificates.certification import Certifier
+from services.retention.holds.sweeping import is_behind
 from services.retention.peers import Peers
 from services.retention.rules import DueRules, RuleBook, days_of_lots, own_days
-from services.retention.run_statements import RunStatements
-from services.retention.run_states import Run, RunDay, RunSource, RunState
+from services.retention.runs.statements import RunStatements
+from services.retention.runs.states import Run, RunDay, RunSource, RunState
 from services.retention.steps import Overtaken, unchanged
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import runs as rows
-from services.retention.sweeping import is_behind
 from shared.audit import entry
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database, after_commit

@@ -14,16 +14,17 @@ import structlog
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import holds_pb2
-from services.retention import destructions, holds
-from services.retention.disclosing import Discloser
-from services.retention.hold_entries import HoldEntries, scope_facts, secrecy_facts
-from services.retention.holds import Hold, HoldKind, HoldOrder, HoldState
+from services.retention.certificates import destructions
+from services.retention.holds import hold as holds
+from services.retention.holds.disclosing import Discloser
+from services.retention.holds.entries import HoldEntries, scope_facts, secrecy_facts
+from services.retention.holds.hold import Hold, HoldKind, HoldOrder, HoldState
+from services.retention.holds.retaining import retain
+from services.retention.holds.sweeping import Sweeper
 from services.retention.notifications import Notifications
 from services.retention.peers import Peers
-from services.retention.retaining import retain
 from services.retention.store import Tx
 from services.retention.store import holds as rows
-from services.retention.sweeping import Sweeper
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, not_found

@@ -7,9 +7,9 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
-from services.retention import holds
-from services.retention.certificates import Receipt, SealedCopies
-from services.retention.holds import Hold
+from services.retention.certificates.certificate import Receipt, SealedCopies
+from services.retention.holds import hold as holds
+from services.retention.holds.hold import Hold
 from shared.terms import NEVER, Rule, TermKind
 
 _LABEL: Final = b"kept/subject/v1\0"

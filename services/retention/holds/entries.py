@@ -1,6 +1,6 @@
 """What the audit log, and receivers of notifications, are told of holds: in the organization's own list, but of what it must not know."""
 
-from services.retention.holds import Hold, HoldKind, HoldScope
+from services.retention.holds.hold import Hold, HoldKind, HoldScope
 from services.retention.notifications import Ids, Notifications
 from services.retention.store import Tx
 from shared.audit import entry

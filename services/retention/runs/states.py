@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 
-from services.retention.destructions import Destruction
+from services.retention.certificates.destructions import Destruction
 from services.retention.rules import RuleInForce
 from shared.errors import wrong_state
 

@@ -6,10 +6,10 @@ from typing import Final
 import structlog
 
 from kept.access_control.v1 import audit_pb2
-from services.retention import certificates
-from services.retention.certificates import Certificate, Statement
+from services.retention.certificates import certificate as certificates
+from services.retention.certificates.certificate import Certificate, Statement
+from services.retention.certificates.signing import SigningKey
 from services.retention.peers import Peers
-from services.retention.signing import SigningKey
 from services.retention.store import Tx
 from services.retention.store import certificates as rows
 from shared.audit import entry

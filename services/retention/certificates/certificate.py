@@ -17,9 +17,9 @@ from typing import Any, Final
 import rfc8785
 
 from kept.access_control.v1 import audit_pb2
-from services.retention.destructions import Destruction
+from services.retention.certificates.destructions import Destruction
+from services.retention.certificates.signing import SigningKey
 from services.retention.rules import RuleInForce
-from services.retention.signing import SigningKey
 from shared.ids import derived_id
 
 CONTEXT: Final = b"kept/certificate/v1\0"

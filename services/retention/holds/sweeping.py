@@ -8,10 +8,10 @@ from typing import Final
 
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import holds_pb2
-from services.retention import holds
-from services.retention.holds import Hold, HoldScope, HoldState
+from services.retention.holds import hold as holds
+from services.retention.holds.hold import Hold, HoldScope, HoldState
+from services.retention.holds.retaining import retain
 from services.retention.peers import Peers
-from services.retention.retaining import retain
 from services.retention.store import Tx
 from services.retention.store import erasures as erasure_rows
 from services.retention.store import holds as rows

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.retention.certificates import (
+from services.retention.certificates.certificate import (
     MOST_HOLDS,
     ApplicationRule,
     CertifiedDay,
@@ -11,7 +11,7 @@ from services.retention.certificates import (
     late_seconds,
 )
 from services.retention.rules import DueRules, RuleInForce
-from services.retention.run_states import Run
+from services.retention.runs.states import Run
 from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import keeping as hold_rows

@@ -9,9 +9,9 @@ import structlog
 
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
-from services.retention import secrecy
-from services.retention.hold_entries import HoldEntries, scope_facts
-from services.retention.holds import Hold, HoldState
+from services.retention.holds import secrecy
+from services.retention.holds.entries import HoldEntries, scope_facts
+from services.retention.holds.hold import Hold, HoldState
 from services.retention.peers import Peers
 from services.retention.store import holds as rows
 from shared.clock import Clock

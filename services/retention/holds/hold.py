@@ -7,9 +7,9 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from services.retention import secrecy
-from services.retention.destructions import Destruction
-from services.retention.secrecy import Secrecy
+from services.retention.certificates.destructions import Destruction
+from services.retention.holds import secrecy
+from services.retention.holds.secrecy import Secrecy
 from shared.errors import KeptError, Reason, invalid, wrong_state
 from shared.ids import is_record_id, lowest_record_id
 

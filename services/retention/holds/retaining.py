@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
-from services.retention.holds import Hold
+from services.retention.holds.hold import Hold
 from services.retention.peers import Peers
 
 

@@ -6,14 +6,14 @@ from datetime import date, timedelta
 from typing import Final
 
 from kept.logging.v1 import lifecycle_pb2
-from services.retention import contract_terms
-from services.retention.contract_terms import ContractTerm, Effect, Step, StoredDay, TermOrder, TermState
 from services.retention.notifications import Ids, Notifications
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
 from services.retention.store import Tx
 from services.retention.store import erasures as erasure_rows
 from services.retention.store import terms as rows
+from services.retention.terms import contract_term as contract_terms
+from services.retention.terms.contract_term import ContractTerm, Effect, Step, StoredDay, TermOrder, TermState
 from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from services.retention.certificates import Receipt
-from services.retention.destructions import Destruction
+from services.retention.certificates.certificate import Receipt
+from services.retention.certificates.destructions import Destruction
 from shared.errors import wrong_state
 
 

@@ -16,8 +16,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2 as logging_pb2
-from services.retention import destructions
-from services.retention.certificates import (
+from services.retention.certificates import destructions
+from services.retention.certificates.certificate import (
     Certificate,
     CertifiedDay,
     ContentNamed,
@@ -25,8 +25,8 @@ from services.retention.certificates import (
     Receipt,
     Statement,
 )
-from services.retention.certification import Certifier
-from services.retention.content_states import (
+from services.retention.certificates.certification import Certifier
+from services.retention.erasures.content_states import (
     ContentErasure,
     ContentOrder,
     ContentState,

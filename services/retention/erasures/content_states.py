@@ -7,10 +7,10 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from services.retention import holds
-from services.retention.certificates import Receipt
-from services.retention.destructions import Destruction
-from services.retention.holds import Hold
+from services.retention.certificates.certificate import Receipt
+from services.retention.certificates.destructions import Destruction
+from services.retention.holds import hold as holds
+from services.retention.holds.hold import Hold
 
 _LOG_DATA: Final = (
     "Log data of these records (when, which application and model, the end user's pseudonym, numbers of tokens) stays to its term: "

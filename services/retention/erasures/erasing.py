@@ -8,7 +8,7 @@ from kept.access_control.v1 import lifecycle_pb2 as access_control_pb2
 from kept.logging.v1 import lifecycle_pb2 as logging_pb2
 from kept.safety_review.v1 import lifecycle_pb2 as safety_review_pb2
 from kept.settings.v1 import lifecycle_pb2 as settings_pb2
-from services.retention.certificates import Receipt
+from services.retention.certificates.certificate import Receipt
 from services.retention.peers import Peers
 
 Erase = Callable[[Peers, str, str], Receipt]

@@ -1,0 +1,1 @@
+"""Certificates: what one says, and the key that signs it."""

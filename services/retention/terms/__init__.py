@@ -1,0 +1,1 @@
+"""Contract terms: what may happen to one, and what puts it into force."""
