@@ -63,7 +63,7 @@ def settle(load: Load) -> Ledger:
         while _one(logging, "SELECT count(*) FROM usage_arrivals") and time.monotonic() < ends:
             time.sleep(0.2)
         ids = [one.hex() for one in acknowledged]
-        here = "FROM interactions JOIN data_keys USING (data_key_id) WHERE application = 'chaos'"
+        here = "FROM interactions JOIN data_keys USING (data_key_id) WHERE interactions.application = 'chaos'"
         found = _one(logging, f"SELECT count(*) {here} AND record_id = ANY(%s::uuid[])", ids)
         return Ledger(
             sent=len(load.sent),
@@ -73,7 +73,7 @@ def settle(load: Load) -> Ledger:
             missed_by_readers=len(load.missing),
             counted=_one(logging, "SELECT coalesce(sum(records), 0) FROM stored_counts"),
             billed=_one(
-                logging, "SELECT coalesce(sum(calls), 0) FROM billing_usage WHERE application = 'chaos'"
+                logging, "SELECT coalesce(sum(calls), 0) FROM billing_usage WHERE interactions.application = 'chaos'"
             ),
             asked=len(load.asked),
             unanswered=sum(
