@@ -73,7 +73,7 @@ def settle(load: Load) -> Ledger:
             missed_by_readers=len(load.missing),
             counted=_one(logging, "SELECT coalesce(sum(records), 0) FROM stored_counts"),
             billed=_one(
-                logging, "SELECT coalesce(sum(calls), 0) FROM billing_usage WHERE interactions.application = 'chaos'"
+                logging, "SELECT coalesce(sum(calls), 0) FROM billing_usage WHERE application = 'chaos'"
             ),
             asked=len(load.asked),
             unanswered=sum(
