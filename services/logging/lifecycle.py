@@ -30,7 +30,7 @@ from shared.rules import Rules
 from shared.terms import parts_of
 
 _ACTOR: Final = "service:logging"
-# Each try waits for its locks a quarter of a second at most.
+# Each try waits for readers 50 ms at most (store/partitions.py).
 _DROP_TRIES: Final = 20
 # Rows that one transaction copies or takes away: some 50 ms.
 _ROWS_AT_ONCE: Final = 10_000

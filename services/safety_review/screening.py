@@ -114,21 +114,17 @@ class Screening:
             erased = {key for key in seen if key.organization_id in closed} | erased_records.among(tx, seen)
             new = {key: one.verdict for key, one in seen.items() if key not in erased}
             added = verdicts.add(tx, new, version)
-            # These were screened before, or by somebody else in the meantime: the first verdict counts.
-            before = added.refused
-            said = new | (verdicts.find(tx, before, version) if before else {})
+            # The others were screened before, or by somebody else in the meantime: the first verdict counts.
+            said = new | (verdicts.find(tx, added.refused, version) if added.refused else {})
+            mine = {key: seen[key] for key in new if key not in added.refused}
+            telling = {key: one for key, one in mine.items() if one is not _NOTHING}
             not_screened.forget(tx, version, added.completed)
-            telling = {
-                key: one for key, one in seen.items() if one is not _NOTHING and key in new.keys() - before
-            }
             not_screened.add(tx, version, {key: one.missing for key, one in telling.items() if one.missing})
             findings = {key: found for key, one in telling.items() if (found := one.finding) is not None}
             self._flags.file(tx, findings, version, end_users)
-        for verdict, records in Counted(new[key] for key in new if key not in before).items():
+        for verdict, records in Counted(one.verdict for one in mine.values()).items():
             _SCREENED.labels(short_name(screening_pb2.Verdict, verdict).lower()).inc(records)
-        for rule_id, records in Counted(
-            rule_id for one in telling.values() for rule_id in one.observed
-        ).items():
+        for rule_id, records in Counted(rule for one in telling.values() for rule in one.observed).items():
             _OBSERVED.labels(rule_id).inc(records)
         if findings:
             _log.info("records.flagged", records=len(findings))
