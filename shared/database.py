@@ -6,12 +6,12 @@ idempotency tells.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import psycopg
 import sqlalchemy
@@ -19,14 +19,16 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Column, ColumnElement, Connection, any_, create_engine, event, literal
 from sqlalchemy import exc as sql_errors
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from shared.config import ConfigError, ServiceConfig
 from shared.driver import prepare, together
 from shared.errors import KeptError, Reason
 from shared.preconditions import require_database
 
+_T = TypeVar("_T")
 # One advisory lock for migrations, so that replicas that start together migrate once.
 _MIGRATION_LOCK: Final = 7_300_000_001
 _AFTERWARDS: Final = "kept.afterwards"
@@ -240,6 +242,12 @@ def migrate(database: Database, migrations: Path) -> None:
             connection.execute(sqlalchemy.text("SET lock_timeout = 0"))
             connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
             connection.commit()
+
+
+def among(column: "Column[_T]", values: Iterable[_T]) -> ColumnElement[bool]:
+    """Whether a column's value is one of these, as one array whatever their number. A parameter for each would be the most of what the
+    statement costs, and of more than 65,535 none can be sent (PostgreSQL 18, §54.7, Bind)."""
+    return column == any_(literal(list(values), ARRAY(column.type)))
 
 
 def run_migrations(metadata: sqlalchemy.MetaData) -> None:

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.access_control.store.custody import confidential_records, hold_keys, retained_records
-from services.access_control.store.holds import RetainedRow, among, forgotten
+from services.access_control.store.holds import RetainedRow, forgotten
+from shared.database import among
 from shared.driver import execute
 
 

@@ -5,20 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import (
-    Column,
-    ColumnElement,
     Connection,
     Table,
-    any_,
     delete,
     func,
-    literal,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from services.access_control.store.custody import hold_keys, retained_records
+from shared.database import among
 from shared.driver import execute
 
 
@@ -103,11 +100,6 @@ def forgotten(tx: Connection, table: Table, hold_id: str) -> dict[str, int]:
     gone = delete(table).where(table.c.hold_id == hold_id).returning(table.c.organization_id).cte("gone")
     counted = select(gone.c.organization_id, func.count()).group_by(gone.c.organization_id)
     return {row[0]: row[1] for row in tx.execute(counted)}
-
-
-def among(column: "Column[bytes]", record_ids: Collection[bytes]) -> ColumnElement[bool]:
-    """Whether a column's record is one of these, as one array: a parameter for each costs more than the statement."""
-    return column == any_(literal(list(record_ids), ARRAY(column.type)))
 
 
 def kept_by(tx: Connection, hold_id: str, record_ids: Collection[bytes]) -> set[bytes]:

@@ -11,7 +11,6 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, Text, and_, delete, exists, insert, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.logging.store.named import among
 from services.logging.store.retention import COPIED, HeldRow, by_day, held_rows, living_copies
 from services.logging.store.tables import (
     confidential_rows,
@@ -20,6 +19,7 @@ from services.logging.store.tables import (
     interactions,
     retained,
 )
+from shared.database import among
 
 _CONTENT: Final = ("data_key_id", "content", "sealed_data_key")
 

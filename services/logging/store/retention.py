@@ -31,7 +31,6 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from services.logging.store import arrivals, billing, content_erasures, locks, partitions, subjects, terms
 from services.logging.store.kept import IS_HELD
 from services.logging.store.lots import application_of, is_of
-from services.logging.store.named import among
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     data_keys,
@@ -47,6 +46,7 @@ from services.logging.store.tables import (
     stored_counts,
     unscreened,
 )
+from shared.database import among
 from shared.ids import record_day
 from shared.terms import lot_of, parts_of
 

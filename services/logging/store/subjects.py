@@ -17,7 +17,6 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
 from services.logging.store.lots import APPLICATION, writer_of
-from services.logging.store.named import among
 from services.logging.store.tables import (
     holds,
     interactions,
@@ -27,6 +26,7 @@ from services.logging.store.tables import (
     subject_fences,
     subject_records,
 )
+from shared.database import among
 from shared.ids import record_day
 
 ROWS: Final = "rows"
