@@ -122,6 +122,7 @@ def _wanted(question: log_rules_pb2.LogQuestion) -> Wanted:
         question.threshold,
         tuple(question.finish_reasons),
         question.api_key_kind,
+        tuple(question.countries),
     )
 
 

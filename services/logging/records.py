@@ -25,8 +25,8 @@ class Row:
     """A record as it is stored. Nothing changes one that is made; it is not frozen because that takes three times as long.
 
     record_id: 16 bytes, UUIDv7. gateway: who recorded it. latency: None where none was sent. api_key_kind: a value of
-    kept.logging.v1.ApiKeyKind, never 0. data_key_id: 16 bytes, and content:
-    nonce and ciphertext; both None where nothing is sealed. shape: of the content, for usage (usage/features.py); it is not stored.
+    kept.logging.v1.ApiKeyKind, never 0. data_key_id: 16 bytes, and content: nonce and ciphertext; both None where nothing is sealed.
+    api_key_id, country: which key, and from where (ISO 3166-1 alpha-2); empty where the gateway did not say. shape: of the content, for usage (usage/features.py); it is not stored.
     by_application: whether it is of its application's own lot (shared.terms).
     """
 
@@ -46,6 +46,8 @@ class Row:
     content: bytes | None = field(default=None, repr=False)
     shape: int = 0
     by_application: bool = False
+    api_key_id: str = ""
+    country: str = ""
 
     @property
     def lot(self) -> str:
@@ -111,6 +113,8 @@ def row_of(
         content=content,
         shape=shape,
         by_application=by_application,
+        api_key_id=interaction.api_key_id,
+        country=interaction.country,
     )
 
 

@@ -34,6 +34,8 @@ class Selection:
     model: str = ""
     end_user: str = ""
     finish_reason: str = ""
+    api_key_id: str = ""
+    country: str = ""
     prompt_tokens: tuple[int | None, int | None] = (None, None)
     generation_tokens: tuple[int | None, int | None] = (None, None)
     flagged: bool = False
@@ -74,6 +76,8 @@ def selection_of(asked: read_pb2.RecordFilter) -> Selection:
         model=asked.model,
         end_user=asked.end_user,
         finish_reason=asked.finish_reason,
+        api_key_id=asked.api_key_id,
+        country=asked.country,
         prompt_tokens=_range(asked.min_prompt_tokens, asked.max_prompt_tokens, "prompt_tokens"),
         generation_tokens=_range(
             asked.min_generation_tokens, asked.max_generation_tokens, "generation_tokens"

@@ -29,6 +29,8 @@ def show_log_data(record: read_pb2.InteractionRecord, row: StoredRow) -> None:
     record.has_content = row.has_content
     record.content_size = row.content_size
     record.api_key_kind = interactions_pb2.ApiKeyKind.ValueType(row.api_key_kind)
+    record.api_key_id = row.api_key_id
+    record.country = row.country
     # By hand, for there may be thousands a second: protobuf's own way takes as long as all of the above.
     created, created_at = int.from_bytes(row.record_id[:6]), record.created_at
     created_at.seconds, created_at.nanos = created // 1000, created % 1000 * 1_000_000

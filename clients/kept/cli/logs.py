@@ -42,6 +42,12 @@ _EndUser = Annotated[
 _FinishReason = Annotated[
     str, typer.Option("--finish-reason", metavar="WORD", help="Only where the model stopped for this reason.")
 ]
+_Key = Annotated[
+    str, typer.Option("--key", metavar="KEY", help="Only of calls made with this key, apikey_….")
+]
+_Country = Annotated[
+    str, typer.Option("--country", metavar="XX", help="Only of calls from this country, by its two letters.")
+]
 _MinPrompt = Annotated[
     int | None,
     typer.Option(
@@ -124,6 +130,8 @@ def list_(
     model: _Model = "",
     end_user: _EndUser = "",
     finish_reason: _FinishReason = "",
+    key: _Key = "",
+    country: _Country = "",
     min_prompt_tokens: _MinPrompt = None,
     max_prompt_tokens: _MaxPrompt = None,
     min_generation_tokens: _MinGeneration = None,
@@ -155,6 +163,8 @@ def list_(
             model=model,
             end_user=end_user,
             finish_reason=finish_reason,
+            api_key_id=key,
+            country=country,
             min_prompt_tokens=min_prompt_tokens,
             max_prompt_tokens=max_prompt_tokens,
             min_generation_tokens=min_generation_tokens,
@@ -173,6 +183,7 @@ def list_(
         ("generated", "generation_tokens"),
         "finish_reason",
         ("key", "api_key_kind"),
+        "country",
         ("content", "has_content"),
     ]
     call.show(
@@ -196,6 +207,8 @@ def read(
     model: _Model = "",
     end_user: _EndUser = "",
     finish_reason: _FinishReason = "",
+    key: _Key = "",
+    country: _Country = "",
     min_prompt_tokens: _MinPrompt = None,
     max_prompt_tokens: _MaxPrompt = None,
     min_generation_tokens: _MinGeneration = None,
@@ -235,6 +248,8 @@ def read(
             model=model,
             end_user=end_user,
             finish_reason=finish_reason,
+            api_key_id=key,
+            country=country,
             min_prompt_tokens=min_prompt_tokens,
             max_prompt_tokens=max_prompt_tokens,
             min_generation_tokens=min_generation_tokens,

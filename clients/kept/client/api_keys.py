@@ -25,12 +25,13 @@ _DEADLINE: Final = 5.0
 
 @dataclass(frozen=True)
 class KeyHolder:
-    """Whose a key is. kind: to record its calls with (Interaction.api_key_kind). general_terms: its data fall under the general terms, as
+    """Whose a key is. api_key_id: how settings names it; with kind: to record its calls with (Interaction.api_key_id, api_key_kind). general_terms: its data fall under the general terms, as
     a trial key's do, whoever holds it."""
 
     organization_id: str
     kind: interactions_pb2.ApiKeyKind.ValueType
     general_terms: bool
+    api_key_id: str = ""
 
 
 class ApiKeys:
@@ -87,7 +88,7 @@ class ApiKeys:
         if answer.revoked:
             return None, seconds
         general = answer.terms != api_keys_pb2.TERMS_KIND_ENTERPRISE
-        return KeyHolder(answer.organization_id, answer.kind, general), seconds
+        return KeyHolder(answer.organization_id, answer.kind, general, answer.api_key_id), seconds
 
     def close(self) -> None:
         """Closes the channel and forgets all answers."""

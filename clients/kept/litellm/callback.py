@@ -10,6 +10,7 @@ gateway itself sets; metadata that the gateway's own clients can send must not c
 import hashlib
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ _KINDS: Final = {
     "production": interactions_pb2.API_KEY_KIND_PRODUCTION,
     "trial": interactions_pb2.API_KEY_KIND_TRIAL,
 }
+_KEY_ID: Final = re.compile("apikey_[0-9a-z]{26}")
+_COUNTRY: Final = re.compile("[A-Z]{2}")
 _MOST_TOKENS: Final = 2**31 - 1
 _LONGEST: Final = timedelta(hours=24)
 # Bounds of the contract (interactions.proto), in characters.
@@ -48,9 +51,10 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
     """Records every call that LiteLLM makes.
 
     recorder: where to. organization: the id that all calls are recorded for, or a function of a call's metadata. application: for calls
-    whose metadata name none. The metadata "application" and "api_key_kind" ("production" or "trial") are taken from the metadata of
-    the proxy's key, which its administrator sets; "application" else from the call's own. Without a proxy the call's metadata are the
-    gateway's, and both are taken from there.
+    whose metadata name none. The metadata "application", "api_key_kind" ("production" or "trial"), "api_key_id" ("apikey_…") and
+    "country" (two letters of ISO 3166-1) are taken from the metadata of the proxy's key, which its administrator sets; "application"
+    else from the call's own. Without a proxy the call's metadata are the gateway's, and all are taken from there. What is no id and no
+    country is left out.
 
     unattributed: calls that were not recorded because nothing said whose they are. failed: calls that could not be made into a record.
     What became of the rest the recorder counts.
@@ -164,6 +168,8 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
             api_key_kind=_KINDS.get(
                 str(_of_the_gateway(metadata, "api_key_kind")), interactions_pb2.API_KEY_KIND_UNSPECIFIED
             ),
+            api_key_id=_matching(_KEY_ID, _of_the_gateway(metadata, "api_key_id")),
+            country=_matching(_COUNTRY, _of_the_gateway(metadata, "country")),
         )
         call_type = str(kwargs.get("call_type") or "")
         prompt = kwargs.get("messages")
@@ -279,6 +285,11 @@ def _of_the_gateway(metadata: Mapping[str, Any], name: str) -> Any:
         if isinstance(of_key, Mapping) and of_key.get(name) is not None:
             return of_key[name]
     return None
+
+
+def _matching(form: re.Pattern[str], value: Any) -> str:
+    """What the contract takes, or nothing: a word in a proxy's metadata must not cost the record."""
+    return value if isinstance(value, str) and form.fullmatch(value) else ""
 
 
 def _application(metadata: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Log data from a span's attributes, and whatever else they say, within the limits of InteractionContent.attributes."""
 
+import re
 from typing import Final
 
 from kept.logging.v1 import interactions_pb2
@@ -21,6 +22,8 @@ ALTERED: Final = "kept.altered"
 
 _MODEL: Final = ("gen_ai.response.model", "gen_ai.request.model")
 _END_USER: Final = ("enduser.pseudo.id", "user.id")
+_COUNTRY: Final = "geo.country.iso_code"
+_TWO_LETTERS: Final = re.compile("[A-Z]{2}")
 _PROMPT_TOKENS: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _GENERATION_TOKENS: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 _FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
@@ -32,9 +35,12 @@ _MOST_TOKENS: Final = 2**31 - 1
 
 
 def take_names(attributes: Attributes, interaction: interactions_pb2.Interaction) -> None:
-    """Takes model and end user out. The model that answered comes before the one that was asked for, which then stays an attribute."""
+    """Takes model, end user and country out. The model that answered comes before the one that was asked for, which then stays an
+    attribute; so does what is no country's code."""
     interaction.model = _take_text(attributes, _MODEL)
     interaction.end_user = _take_text(attributes, _END_USER)
+    if _COUNTRY in attributes and _TWO_LETTERS.fullmatch(attributes[_COUNTRY].string_value):
+        interaction.country = attributes.pop(_COUNTRY).string_value
 
 
 def take_tokens(attributes: Attributes, interaction: interactions_pb2.Interaction) -> None:

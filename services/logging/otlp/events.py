@@ -12,7 +12,7 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.attributes import take_finish_reason, take_names, take_rest
 from services.logging.otlp.contents import CONTENT_EVENTS, read_event
-from services.logging.otlp.facts import Facts, Fault, Rejected, key_kind_of, organization_of
+from services.logging.otlp.facts import Facts, Fault, Rejected, key_id_of, key_kind_of, organization_of
 from services.logging.otlp.messages import Said
 from services.logging.otlp.spans import (
     NANOSECONDS_A_MILLISECOND,
@@ -47,6 +47,7 @@ def interaction_of(
     attributes = {one.key: one.value for one in event.attributes}
     organization_id = organization_of(facts, event.attributes, attributes, only)
     kind = key_kind_of(facts, event.attributes, attributes)
+    key_id = key_id_of(facts, event.attributes, attributes)
     if event.trace_id and not is_id(event.trace_id, TRACE_ID_BYTES):
         raise Rejected(Fault.INVALID_TRACE_ID)
     if event.span_id and not is_id(event.span_id, SPAN_ID_BYTES):
@@ -62,6 +63,7 @@ def interaction_of(
         organization_id=organization_id,
         application=facts.application,
         api_key_kind=kind,
+        api_key_id=key_id,
     )
     said = Said(interaction.content)
     read_event(name, event.body, attributes, said)

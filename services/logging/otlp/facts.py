@@ -1,6 +1,7 @@
 """Whose a span is. Never a guess: what names no organization, or two, is rejected; whether the gateway may record for the one that is
 named is Ingest's to decide."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,8 +14,10 @@ from kept.logging.v1 import interactions_pb2
 
 ORGANIZATION: Final = "kept.organization_id"
 API_KEY_KIND: Final = "kept.api_key_kind"
+API_KEY_ID: Final = "kept.api_key_id"
 _APPLICATION: Final = "service.name"
 
+_KEY_ID: Final = re.compile("apikey_[0-9a-z]{26}")
 _NONE: Final[frozenset[str]] = frozenset()
 
 Attributes = dict[str, common_pb2.AnyValue]
@@ -31,6 +34,7 @@ class Fault(StrEnum):
     ORGANIZATION_NOT_NAMED = "ORGANIZATION_NOT_NAMED"
     ORGANIZATION_AMBIGUOUS = "ORGANIZATION_AMBIGUOUS"
     INVALID_API_KEY_KIND = "INVALID_API_KEY_KIND"
+    INVALID_API_KEY_ID = "INVALID_API_KEY_ID"
     INVALID_TRACE_ID = "INVALID_TRACE_ID"
     INVALID_SPAN_ID = "INVALID_SPAN_ID"
     NO_START_TIME = "NO_START_TIME"
@@ -47,11 +51,12 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a resource says of all its spans. organizations, key_kinds: every value that it names; more than one is ambiguous."""
+    """What a resource says of all its spans. organizations, key_kinds, key_ids: every value that it names; more than one is ambiguous."""
 
     application: str = ""
     organizations: frozenset[str] = frozenset()
     key_kinds: frozenset[str] = frozenset()
+    key_ids: frozenset[str] = frozenset()
 
 
 def facts_of(resource: resource_pb2.Resource) -> Facts:
@@ -63,6 +68,7 @@ def facts_of(resource: resource_pb2.Resource) -> Facts:
         "" if application is None else application.string_value,
         _named(said, attributes, ORGANIZATION),
         _named(said, attributes, API_KEY_KIND),
+        _named(said, attributes, API_KEY_ID),
     )
 
 
@@ -96,6 +102,17 @@ def key_kind_of(
     if kind is None or len(named) > 1:
         raise Rejected(Fault.INVALID_API_KEY_KIND)
     return kind
+
+
+def key_id_of(facts: Facts, said: Iterable[common_pb2.KeyValue], attributes: Attributes) -> str:
+    """Which key it was; empty where nothing says so. Raises INVALID_API_KEY_ID for what is no key's id, and for two."""
+    named = facts.key_ids | _named(said, attributes, API_KEY_ID)
+    if not named:
+        return ""
+    key_id = next(iter(named))
+    if len(named) > 1 or not _KEY_ID.fullmatch(key_id):
+        raise Rejected(Fault.INVALID_API_KEY_ID)
+    return key_id
 
 
 def _named(said: Iterable[common_pb2.KeyValue], attributes: Attributes, key: str) -> frozenset[str]:

@@ -16,7 +16,7 @@ from services.logging.otlp.attributes import (
     take_tokens,
 )
 from services.logging.otlp.contents import CONTENT_EVENTS, read_attributes, read_events
-from services.logging.otlp.facts import Facts, Fault, Rejected, key_kind_of, organization_of
+from services.logging.otlp.facts import Facts, Fault, Rejected, key_id_of, key_kind_of, organization_of
 from services.logging.otlp.messages import Said
 from shared.ids import derived_record_id
 
@@ -46,6 +46,7 @@ def interaction_of(span: trace_pb2.Span, facts: Facts, only: str) -> interaction
     attributes = {one.key: one.value for one in span.attributes}
     organization_id = organization_of(facts, span.attributes, attributes, only)
     kind = key_kind_of(facts, span.attributes, attributes)
+    key_id = key_id_of(facts, span.attributes, attributes)
     if not is_id(span.trace_id, TRACE_ID_BYTES):
         raise Rejected(Fault.INVALID_TRACE_ID)
     if not is_id(span.span_id, SPAN_ID_BYTES):
@@ -58,6 +59,7 @@ def interaction_of(span: trace_pb2.Span, facts: Facts, only: str) -> interaction
         organization_id=organization_id,
         application=facts.application,
         api_key_kind=kind,
+        api_key_id=key_id,
     )
     said = Said(interaction.content)
     left_out = len(span.attributes) - len(attributes) + read_attributes(attributes, said)

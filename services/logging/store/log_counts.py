@@ -23,17 +23,28 @@ _MEMBERS: Final[dict[int, LiteralString]] = {
     log_rules_pb2.LOG_GROUP_END_USER: "end_user",
     log_rules_pb2.LOG_GROUP_APPLICATION: "application",
     log_rules_pb2.LOG_GROUP_GATEWAY: "gateway",
+    log_rules_pb2.LOG_GROUP_API_KEY: "api_key_id",
+    log_rules_pb2.LOG_GROUP_COUNTRY: "country",
 }
 _SUMS: Final[dict[int, LiteralString]] = {
     log_rules_pb2.LOG_MEASURE_RECORDS: "count(*)",
     log_rules_pb2.LOG_MEASURE_PROMPT_TOKENS: "sum(prompt_tokens)::bigint",
     log_rules_pb2.LOG_MEASURE_GENERATION_TOKENS: "sum(generation_tokens)::bigint",
     log_rules_pb2.LOG_MEASURE_END_USERS: "count(DISTINCT nullif(end_user, ''))",
+    log_rules_pb2.LOG_MEASURE_API_KEYS: "count(DISTINCT api_key_id)",
+    log_rules_pb2.LOG_MEASURE_COUNTRIES: "count(DISTINCT country)",
+}
+# Records that name no member of a group do not count in it. Of these groups alone: every record has an application and a gateway.
+_NAMED: Final[dict[int, LiteralString]] = {
+    log_rules_pb2.LOG_GROUP_END_USER: "end_user <> ''",
+    log_rules_pb2.LOG_GROUP_API_KEY: "api_key_id IS NOT NULL",
+    log_rules_pb2.LOG_GROUP_COUNTRY: "country IS NOT NULL",
 }
 _ORGANIZATIONS: Final[LiteralString] = (
     "SELECT DISTINCT organization_id FROM stored_counts WHERE day = ANY(%t::date[]) ORDER BY 1"
 )
 _OF_KIND: Final[LiteralString] = "coalesce(api_key_kind, %(production)b) = %(kind)b"
+_FROM_COUNTRY: Final[LiteralString] = "country = ANY(%(countries)b::text[])"
 _OF_REASON: Final[LiteralString] = "finish_reason = ANY(%(reasons)b::text[])"
 
 
@@ -48,7 +59,7 @@ class Reached(NamedTuple):
 @dataclass(frozen=True)
 class Wanted:
     """What is counted: records with ids of [low, high), 16 bytes each. measure, group: numbers of kept.safety_review.v1. reasons: finish
-    reasons, key_kind: of kept.logging.v1.ApiKeyKind; empty and 0 for all."""
+    reasons, key_kind: of kept.logging.v1.ApiKeyKind, countries: two letters each; empty and 0 for all."""
 
     low: bytes
     high: bytes
@@ -57,6 +68,7 @@ class Wanted:
     threshold: int
     reasons: Sequence[str] = ()
     key_kind: int = 0
+    countries: Sequence[str] = ()
 
     @property
     def is_answerable(self) -> bool:
@@ -160,8 +172,10 @@ def _runs(wanted: Wanted) -> LiteralString:
 
 def _window(wanted: Wanted, *, with_reasons: bool) -> LiteralString:
     window: LiteralString = "record_id >= %(low)b AND record_id < %(high)b"
-    if wanted.group == log_rules_pb2.LOG_GROUP_END_USER:
-        window += " AND end_user <> ''"
+    if wanted.group in _NAMED:
+        window += " AND " + _NAMED[wanted.group]
+    if wanted.countries:
+        window += " AND " + _FROM_COUNTRY
     if wanted.key_kind:
         window += " AND " + _OF_KIND
     if with_reasons and wanted.reasons:
@@ -174,6 +188,7 @@ def _given(wanted: Wanted) -> dict[str, Any]:
         "low": Uuid(wanted.low),
         "high": Uuid(wanted.high),
         "reasons": list(wanted.reasons),
+        "countries": list(wanted.countries),
         "kind": wanted.key_kind,
         "production": PRODUCTION,
     }

@@ -23,8 +23,8 @@ CARRIED: Final = 16 * 1024
 _FIELDS: Final[LiteralString] = (
     "SELECT organization_id, uuid_send(record_id), received_at, gateway, application, model, end_user, prompt_tokens, generation_tokens, "
     "finish_reason, latency_us, coalesce(api_key_kind, %(production)b), uuid_send(data_key_id), "
-    "CASE WHEN octet_length(content) <= %(carried)b THEN content END, 0, coalesce(by_application, false), "
-    "coalesce(octet_length(content), 0)"
+    "CASE WHEN octet_length(content) <= %(carried)b THEN content END, 0, coalesce(by_application, false), coalesce(api_key_id, ''), "
+    "coalesce(country, ''), coalesce(octet_length(content), 0)"
 )
 _PARTITIONS: Final[LiteralString] = "interactions"
 _RETAINED: Final[LiteralString] = "retained"
@@ -56,6 +56,8 @@ _EQUAL: Final[dict[str, LiteralString]] = {
     "model": "model = %(model)b",
     "end_user": "end_user = %(end_user)b",
     "finish_reason": "finish_reason = %(finish_reason)b",
+    "api_key_id": "api_key_id = %(api_key_id)b",
+    "country": "country = %(country)b",
 }
 _BOUNDED: Final[dict[str, tuple[LiteralString, LiteralString]]] = {
     "prompt_tokens": ("prompt_tokens >= %(prompt_tokens_least)b", "prompt_tokens <= %(prompt_tokens_most)b"),

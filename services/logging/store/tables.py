@@ -44,6 +44,8 @@ RECORD_COLUMNS: Final = (
     "content",
     "api_key_kind",
     "by_application",
+    "api_key_id",
+    "country",
 )
 # Their PostgreSQL types, which a binary COPY must be told.
 RECORD_TYPES: Final = (
@@ -62,6 +64,8 @@ RECORD_TYPES: Final = (
     "bytea",
     "int2",
     "bool",
+    "text",
+    "text",
 )
 
 
@@ -89,6 +93,9 @@ def _record_columns() -> list[Column[Any]]:
         Column("api_key_kind", SmallInteger),
         # Whether it is sealed to its application's own keys, and lives by that one's term (lots.py). NULL for all others.
         Column("by_application", Boolean),
+        # Which key ("apikey_…"), and from where (ISO 3166-1 alpha-2). NULL where the gateway did not say.
+        Column("api_key_id", Text),
+        Column("country", Text),
     ]
 
 

@@ -143,6 +143,8 @@ def _values(row: Row) -> tuple[object, ...]:
         row.content,
         row.api_key_kind,
         row.by_application or None,
+        row.api_key_id or None,
+        row.country or None,
     )
 
 

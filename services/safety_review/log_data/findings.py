@@ -38,8 +38,8 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Over:
-    """Who reached a threshold. member: pseudonym, application or gateway, empty for the organization. records: the first of those that were
-    counted, and whether they have content."""
+    """Who reached a threshold. member: pseudonym, application, gateway, key or country, empty for the organization. records: the first of
+    those that were counted, and whether they have content."""
 
     organization_id: str
     member: str

@@ -102,6 +102,7 @@ def _question(one: Question) -> log_rules_pb2.LogQuestion:
         finish_reasons=rule.finish_reasons,
         api_key_kind=_kind(rule.key_kind),
         threshold=rule.threshold,
+        countries=rule.countries,
     )
     getattr(message, "from").FromDatetime(one.begins)
     message.until.FromDatetime(one.ends)

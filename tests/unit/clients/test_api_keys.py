@@ -44,7 +44,11 @@ class Settings(api_keys_pb2_grpc.ApiKeyServiceServicer):
 
     def register(self, key: str, *, revoked: bool = False, seconds: int = 60) -> None:
         answer = api_keys_pb2.ResolveApiKeyResponse(
-            organization_id=ORG, kind=TRIAL, terms=api_keys_pb2.TERMS_KIND_GENERAL, revoked=revoked
+            organization_id=ORG,
+            kind=TRIAL,
+            terms=api_keys_pb2.TERMS_KIND_GENERAL,
+            revoked=revoked,
+            api_key_id="apikey_1",
         )
         answer.keep_for.seconds = seconds
         self.answers[hashlib.sha256(key.encode()).digest()] = answer
@@ -90,7 +94,7 @@ def gateway(served: tuple[Settings, str, tuple[Path, Path, Path]]) -> Iterator[G
 
 def test_an_answer_is_kept_as_long_as_it_may_be_and_no_longer(gateway: Gateway) -> None:
     gateway.settings.register("sk-1")
-    holder = KeyHolder(ORG, TRIAL, general_terms=True)
+    holder = KeyHolder(ORG, TRIAL, general_terms=True, api_key_id="apikey_1")
     assert gateway.keys.holder("sk-1") == holder
     gateway.settings.register("sk-1", revoked=True)
     gateway.at += 59.9

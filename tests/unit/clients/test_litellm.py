@@ -97,6 +97,7 @@ def check_whole(one: interactions_pb2.Interaction, answer: str) -> None:
         "u-1",
     )
     assert one.api_key_kind == interactions_pb2.API_KEY_KIND_TRIAL
+    assert (one.api_key_id, one.country) == (KEY_ID, "DE")
     assert (one.finish_reason, [parts(each) for each in one.content.generations]) == (
         "stop",
         [[("", answer, "")]],
@@ -118,11 +119,12 @@ def check_whole(one: interactions_pb2.Interaction, answer: str) -> None:
     assert timedelta(0) <= datetime.now(UTC) - created_at(one.record_id) < timedelta(minutes=1)
 
 
+KEY_ID = "apikey_" + "a" * 26
 CALL: dict[str, Any] = {
     "model": "gpt-4o",
     "messages": MESSAGES,
     "user": "u-1",
-    "metadata": {"application": "support", "api_key_kind": "trial"},
+    "metadata": {"application": "support", "api_key_kind": "trial", "api_key_id": KEY_ID, "country": "DE"},
 }
 
 
@@ -236,12 +238,15 @@ def test_behind_a_proxy_its_clients_choose_neither_organization_nor_key(
         "organization": "org_" + "b" * 26,
         "application": "by the client",
         "api_key_kind": "trial",
+        "api_key_id": KEY_ID,
+        "country": "DE",
     }
     handed(KeptLogger(recorder, resolve), {"messages": "hi", "litellm_params": {"metadata": metadata}})
     recorder.wait()
     one = only(ingest)
     assert (one.organization_id, one.application) == (ORG, "by the key")
     assert one.api_key_kind == interactions_pb2.API_KEY_KIND_UNSPECIFIED
+    assert (one.api_key_id, one.country) == ("", "")
 
 
 FORGED = "org_" + "b" * 26
@@ -274,6 +279,14 @@ def test_no_client_of_the_proxy_can_record_for_another_organization(
     assert recorder.flush(20)
     assert [one.organization_id for one in ingest.stored.values()] == ([whose] if whose else [])
     assert (logger.unattributed, logger.failed) == (0 if whose else 1, 0)
+
+
+@pytest.mark.parametrize("said", ["sk-live-secret", "apikey_", 7, None])
+def test_what_is_no_keys_id_costs_no_record(recorder: WatchedRecorder, ingest: Ingest, said: Any) -> None:
+    metadata = {"api_key_id": said, "country": said}
+    handed(KeptLogger(recorder, ORG), {"messages": "hi", "litellm_params": {"metadata": metadata}})
+    recorder.wait()
+    assert (only(ingest).api_key_id, only(ingest).country) == ("", "")
 
 
 def test_a_field_in_doubt_still_means_that_there_is_a_proxy(

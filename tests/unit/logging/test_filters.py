@@ -24,6 +24,7 @@ from tests.unit.logging.world import World
 
 FLAGGED, LEGAL = holds_pb2.HOLD_KIND_FLAGGED, holds_pb2.HOLD_KIND_LEGAL
 Filter = read_pb2.RecordFilter
+KEYS = ("apikey_" + "a" * 26, "", "apikey_" + "b" * 26)
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Shelf:
     def _is_wanted(self, one: interactions_pb2.Interaction, asked: Filter) -> bool:
         words = all(
             getattr(asked, name) in ("", getattr(one, name))
-            for name in ("application", "model", "end_user", "finish_reason")
+            for name in ("application", "model", "end_user", "finish_reason", "api_key_id", "country")
         )
         prompt = asked.min_prompt_tokens <= one.prompt_tokens <= (asked.max_prompt_tokens or 2**31)
         generation = (
@@ -105,6 +106,7 @@ def shelf(world: World) -> Shelf:
         one = world.interaction(age=timedelta(milliseconds=2000 - 40 * number))
         one.application, one.model, one.end_user, one.finish_reason = application, model, end_user, finish
         one.api_key_kind = interactions_pb2.API_KEY_KIND_TRIAL
+        one.api_key_id, one.country = KEYS[number % 3], ("DE", "", "FR", "KP")[number % 4]
         one.prompt_tokens, one.generation_tokens = tokens, (number % 4) * 100
         made.append(one)
     # Ids are in order of time; what came first in the batch is not.
@@ -133,6 +135,8 @@ def questions(records: list[interactions_pb2.Interaction]) -> st.SearchStrategy[
             model=draw(st.sampled_from(["", "", "m-1", "m-2"])),
             end_user=draw(st.sampled_from(["", "", "u1", "u2"])),
             finish_reason=draw(st.sampled_from(["", "", "stop", "length"])),
+            api_key_id=draw(st.sampled_from(["", "", *KEYS])),
+            country=draw(st.sampled_from(["", "", "DE", "KP", "IT"])),
             min_prompt_tokens=draw(least),
             min_generation_tokens=draw(least),
             flagged=draw(st.booleans()),
@@ -180,6 +184,8 @@ def test_the_pages_together_are_what_is_wanted_in_order_and_each_once(
         Filter(model="m-2", end_user="u2"),
         Filter(finish_reason="length", min_prompt_tokens=1),
         Filter(max_prompt_tokens=8),
+        Filter(api_key_id=KEYS[2]),
+        Filter(country="KP"),
         Filter(min_generation_tokens=100, max_generation_tokens=200),
         Filter(flagged=True),
         Filter(flagged=True, application="b", end_user="u2"),
@@ -309,6 +315,8 @@ def test_named_records_that_are_gone_say_what_those_that_never_were_say_whatever
         (Filter(model="x" * 201), "filter.model"),
         (Filter(end_user="two\nlines"), "filter.end_user"),
         (Filter(finish_reason="x" * 65), "filter.finish_reason"),
+        (Filter(api_key_id="sk-live-secret"), "filter.api_key_id"),
+        (Filter(country="Germany"), "filter.country"),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )

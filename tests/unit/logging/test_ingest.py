@@ -441,6 +441,25 @@ def test_the_kind_of_key_is_stored_with_every_record_and_production_is_what_is_n
     assert stored == {one.record_id: number for one, (_, _, number) in zip(made, kinds, strict=True)}
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("api_key_id", "sk-live-not-an-id"),
+        ("api_key_id", "apikey_" + "A" * 26),
+        ("country", "de"),
+        ("country", "DEU"),
+        ("country", "203.0.113.7"),
+    ],
+)
+def test_neither_a_key_itself_nor_an_address_is_taken(world: World, field: str, value: str) -> None:
+    wrong, right = world.interaction(), world.interaction()
+    setattr(wrong, field, value)
+    right.api_key_id, right.country = "apikey_" + "a" * 26, "DE"
+    receipts = world.record(wrong, right)
+    assert outcomes(receipts) == ["INVALID_ARGUMENT", "STORED"]
+    assert value not in str(receipts)
+
+
 def test_of_content_the_contract_has_rules_for_attributes_alone() -> None:
     """Ingest looks at content no further where there are no attributes: a rule on anything else in it would not be kept."""
     seen, waiting = set(), [interactions_pb2.InteractionContent.DESCRIPTOR]

@@ -13,6 +13,9 @@ from tests.unit.logging.world import World
 
 RECORDS = log_rules_pb2.LOG_MEASURE_RECORDS
 IN_A_ROW = log_rules_pb2.LOG_MEASURE_IN_A_ROW
+KEYS = ("apikey_" + "a" * 26, "apikey_" + "b" * 26)
+API_KEY = log_rules_pb2.LOG_GROUP_API_KEY
+COUNTRY = log_rules_pb2.LOG_GROUP_COUNTRY
 END_USER = log_rules_pb2.LOG_GROUP_END_USER
 ORGANIZATION = log_rules_pb2.LOG_GROUP_ORGANIZATION
 TRIAL = interactions_pb2.API_KEY_KIND_TRIAL
@@ -105,6 +108,31 @@ def test_what_is_counted_for_whom(
 ) -> None:
     store(world, reasons="fsf")
     store(world, reasons="ffs", end_user="u2", api_key_kind=TRIAL)
+    assert told(ask(world, **wanted)) == [(ORG, *one) for one in counted]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "counted"),
+    [
+        ({"group": API_KEY}, [(KEYS[0], 3), (KEYS[1], 4)]),
+        ({"group": COUNTRY}, [("DE", 3), ("KP", 4)]),
+        ({"group": COUNTRY, "countries": ["KP", "FR"], "threshold": 1}, [("FR", 1), ("KP", 4)]),
+        ({"group": API_KEY, "measure": log_rules_pb2.LOG_MEASURE_COUNTRIES, "threshold": 2}, [(KEYS[1], 3)]),
+        ({"group": ORGANIZATION, "measure": log_rules_pb2.LOG_MEASURE_COUNTRIES}, [("", 3)]),
+        ({"group": ORGANIZATION, "measure": log_rules_pb2.LOG_MEASURE_API_KEYS, "threshold": 2}, [("", 2)]),
+        ({"group": ORGANIZATION, "measure": log_rules_pb2.LOG_MEASURE_API_KEYS}, []),
+        ({"group": API_KEY, "measure": IN_A_ROW, "finish_reasons": ["content_filter"]}, [(KEYS[0], 3)]),
+    ],
+)
+def test_keys_and_countries_count_where_they_are_named(
+    world: World, wanted: dict[str, Any], counted: list[tuple[str, int]]
+) -> None:
+    store(world, reasons="ffff", end_user="nobody's key, from nowhere")
+    store(world, reasons="fff", api_key_id=KEYS[0], country="KP")
+    store(world, reasons="s", api_key_id=KEYS[1], country="FR")
+    store(world, reasons="sf", api_key_id=KEYS[1], country="DE")
+    store(world, reasons="f", api_key_id=KEYS[1], country="KP")
+    store(world, reasons="s", country="DE")
     assert told(ask(world, **wanted)) == [(ORG, *one) for one in counted]
 
 

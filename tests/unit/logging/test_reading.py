@@ -76,9 +76,10 @@ def test_who_is_denied_is_told_what_access_control_says(world: World) -> None:
     assert (denied.value.name, denied.value.metadata) == ("NOT_AUTHORIZED", said)
 
 
-def test_attributes_and_kind_of_key_are_shown_at_the_level_asked_for(world: World) -> None:
+def test_attributes_key_and_country_are_shown_at_the_level_asked_for(world: World) -> None:
     record = world.interaction()
     record.api_key_kind = interactions_pb2.API_KEY_KIND_TRIAL
+    record.api_key_id, record.country = "apikey_" + "a" * 26, "DE"
     attributes = {"ticket": "T-17", "from ada@example.org": "10.0.0.1", "nul\0": "a\0b"}
     record.content.attributes.update(attributes)
     bare = world.interaction(age=timedelta(0))
@@ -100,7 +101,9 @@ def test_attributes_and_kind_of_key_are_shown_at_the_level_asked_for(world: Worl
         assert not shown.HasField("content")
         assert shown.has_content
         assert shown.api_key_kind == interactions_pb2.API_KEY_KIND_TRIAL
+        assert (shown.api_key_id, shown.country) == (record.api_key_id, "DE")
     assert rest.record.api_key_kind == interactions_pb2.API_KEY_KIND_PRODUCTION
+    assert (rest.record.api_key_id, rest.record.country) == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -373,6 +373,7 @@ def test_only_logging_asks_and_answers_and_only_safety_staff_lists(made: World) 
         ('["content_filter", "refusal"]', "[]", MalformedRule),
         ('"trial"', '"stolen"', MalformedRule),
         ("counts", "weighs", MalformedRule),
+        ('api_key_kind = "trial"', 'countries = ["KP"]', MalformedRule),  # of no country
     ],
 )
 def test_a_rule_that_cannot_be_used_is_refused_by_name(
@@ -380,6 +381,55 @@ def test_a_rule_that_cannot_be_used_is_refused_by_name(
 ) -> None:
     with pytest.raises(error, match="log rule 1"):
         parse_rules((TEXT_RULE + LOG_RULE.replace(was, becomes)).encode(), name="rules.toml")
+
+
+OF_COUNTRY = LOG_RULE.replace('"end_user"', '"country"').replace('"in_a_row"', '"records"')
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("= 20", '= 20\ncountries = ["Korea"]'),
+        ("= 20", '= 20\ncountries = ["kp"]'),
+        ("= 20", '= 20\ncountries = "KP"'),
+        ("= 20", f"= 20\ncountries = {['KP'] * 251}"),
+        ("= 20", "= 1"),
+        ('"records"', '"countries"'),
+    ],
+)
+def test_a_rule_of_countries_that_cannot_be_used_is_refused(was: str, becomes: str) -> None:
+    with pytest.raises(MalformedRule, match="log rule 1"):
+        parse_rules((TEXT_RULE + OF_COUNTRY.replace(was, becomes)).encode(), name="rules.toml")
+
+
+def test_what_a_rule_counts_of_keys_and_countries_is_asked_of_logging(
+    made: World, url: str, tmp_path: Path
+) -> None:
+    first(made)
+    named = OF_COUNTRY.replace("= 20", '= 1\ncountries = ["KP", "CU"]')
+    of_key = LOG_RULE.replace("abuse.refusals", "abuse.keys")
+    of_key = of_key.replace('"end_user"', '"api_key"').replace('"in_a_row"', '"countries"')
+    (tmp_path / "rules.toml").write_text(TEXT_RULE + named + of_key)
+    newer = World(url, rules_file=tmp_path / "rules.toml")
+    newer.clock.advance(made.clock.now() - newer.clock.now())
+    assert not take(newer).HasField("question")
+    newer.clock.advance(WINDOW + GRACE)
+    asked_for = {one.rule_id: one for one in (asked(newer), asked(newer))}
+    places, keys = asked_for["abuse.refusals"], asked_for["abuse.keys"]
+    assert (list(places.countries), places.threshold) == (["KP", "CU"], 1)
+    assert (places.measure, places.group) == (
+        log_rules_pb2.LOG_MEASURE_RECORDS,
+        log_rules_pb2.LOG_GROUP_COUNTRY,
+    )
+    assert (keys.measure, keys.group) == (
+        log_rules_pb2.LOG_MEASURE_COUNTRIES,
+        log_rules_pb2.LOG_GROUP_API_KEY,
+    )
+    answer(newer, places, over(places, member="KP", counted=1))
+    (case,) = newer.cases()
+    assert [one.counted for one in case.log_findings] == [1]
+    assert len(case.flags) == 2
+    newer.close()
 
 
 def test_the_shipped_file_has_some() -> None:

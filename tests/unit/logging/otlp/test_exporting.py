@@ -153,6 +153,19 @@ def test_a_kind_of_key_that_is_not_known_selects_no_policy(world: World) -> None
     assert len(stored(world)) == 1
 
 
+def test_what_is_no_keys_id_and_two_of_them_are_refused_unseen(world: World) -> None:
+    key, other = ("apikey_" + letter * 26 for letter in "ab")
+    rejected = export(
+        world,
+        chat(1, MARKER, {"kept.api_key_id": MARKER}),
+        chat(2, MARKER, {"kept.api_key_id": other}),
+        chat(3, "good", {"kept.api_key_id": key}),
+        resource={"kept.organization_id": ORG, "kept.api_key_id": key},
+    )
+    assert rejected == (2, "rejected: INVALID_API_KEY_ID 2")
+    assert len(stored(world)) == 1
+
+
 def test_only_registered_gateways_may_export(world: World) -> None:
     for caller in (
         Caller(CallerKind.SERVICE, name="settings"),

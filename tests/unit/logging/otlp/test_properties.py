@@ -81,6 +81,8 @@ KEYS = [
     "gen_ai.event.content",
     "kept.organization_id",
     "kept.api_key_kind",
+    "kept.api_key_id",
+    "geo.country.iso_code",
     "kept.altered",
     "otel.span_id",
     "content",

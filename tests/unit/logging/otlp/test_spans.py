@@ -364,6 +364,17 @@ def test_several_finish_reasons_are_one_line(said: list[str], reason: str) -> No
     assert take_finish_reason(attributes, ["other"] if said else []) == reason
 
 
+def test_which_key_it_was_and_the_country_of_the_call_go_with_it() -> None:
+    key = "apikey_" + "a" * 26
+    facts = Facts(organizations=frozenset({ORG}))
+    one = interaction_of(chat(1, more={"kept.api_key_id": key, "geo.country.iso_code": "DE"}), facts, "")
+    assert (one.api_key_id, one.country) == (key, "DE")
+    assert not set(one.content.attributes) & {"kept.api_key_id", "geo.country.iso_code"}
+    other = interaction_of(chat(1, more={"geo.country.iso_code": "Germany"}), facts, "")
+    assert (other.api_key_id, other.country) == ("", "")
+    assert other.content.attributes["geo.country.iso_code"] == "Germany", "of no use to us, and theirs"
+
+
 def test_the_kind_of_key_goes_with_it() -> None:
     kinds = [
         interaction_of(chat(1, more=said), Facts(organizations=frozenset({ORG})), "").api_key_kind
