@@ -26,8 +26,8 @@ class Row:
 
     record_id: 16 bytes, UUIDv7. gateway: who recorded it. latency: None where none was sent. api_key_kind: a value of
     kept.logging.v1.ApiKeyKind, never 0. data_key_id: 16 bytes, and content: nonce and ciphertext; both None where nothing is sealed.
-    api_key_id, country: which key, and from where (ISO 3166-1 alpha-2); empty where the gateway did not say. shape: of the content, for usage (usage/features.py); it is not stored.
-    by_application: whether it is of its application's own lot (shared.terms).
+    api_key_id, country: which key, and from where (ISO 3166-1 alpha-2); empty where the gateway did not say. shape: of the
+    content, for usage (usage/features.py); it is not stored. by_application: whether it is of its application's own lot (shared.terms).
     """
 
     organization_id: str

@@ -25,8 +25,8 @@ _DEADLINE: Final = 5.0
 
 @dataclass(frozen=True)
 class KeyHolder:
-    """Whose a key is. api_key_id: how settings names it; with kind: to record its calls with (Interaction.api_key_id, api_key_kind). general_terms: its data fall under the general terms, as
-    a trial key's do, whoever holds it."""
+    """Whose a key is. kind, api_key_id: to record its calls with (Interaction.api_key_kind, api_key_id). general_terms: its data fall
+    under the general terms, as a trial key's do, whoever holds it."""
 
     organization_id: str
     kind: interactions_pb2.ApiKeyKind.ValueType
