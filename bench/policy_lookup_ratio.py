@@ -13,8 +13,8 @@ from bench.figures import Figure, median_ratio
 from bench.settings_service import policy_of
 from kept.retention.v1 import rules_pb2_grpc
 from kept.settings.v1 import policies_pb2, policies_pb2_grpc
-from services.logging.admission import STORE, BatchAdmission
 from services.logging.policies import Policies
+from services.logging.recording.admission import STORE, BatchAdmission
 from shared.clock import CLOCK_TOLERANCE, Clock, SystemClock
 from shared.ids import new_id, new_record_id
 

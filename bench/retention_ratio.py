@@ -13,7 +13,7 @@ from deploy.local.ports import free_ports
 from deploy.local.postgres import Postgres
 from kept.access_control.v1 import audit_pb2
 from services.logging import store
-from services.logging.lifecycle import Lifecycle
+from services.logging.lifecycle.acts import Lifecycle
 from services.logging.store import partitions
 from services.logging.usage.counting import Counting
 from shared.clock import SystemClock

@@ -13,7 +13,7 @@ from deploy.local.authority import Authority
 from deploy.local.configuration import Section, toml
 from deploy.local.ports import free_ports
 from deploy.local.postgres import Postgres
-from services.safety_review.rules import DEFAULT_RULES
+from services.safety_review.detection.rules import DEFAULT_RULES
 from shared.config import Tls
 from tests.support.server import TRUST_DOMAIN
 

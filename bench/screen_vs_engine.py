@@ -16,7 +16,7 @@ from bench.screen_vs_re import size, texts
 from deploy.local.authority import Authority
 from kept.logging.v1 import interactions_pb2
 from kept.safety_review.v1 import screening_pb2
-from services.safety_review.rules import parse_rules
+from services.safety_review.detection.rules import parse_rules
 from shared.channels import MAX_MESSAGE_BYTES, client_credentials
 from shared.clock import SystemClock
 from shared.config import Tls

@@ -10,8 +10,8 @@ from typing import Final
 
 from bench.figures import Figure, median_ratio
 from bench.safety_review import RULES, rules_text
-from services.safety_review.matching import Matcher
-from services.safety_review.rules import parse_rules
+from services.safety_review.detection.matching import Matcher
+from services.safety_review.detection.rules import parse_rules
 
 _ROOT: Final = Path(__file__).parents[1]
 _SAMPLES: Final = _ROOT / "deploy" / "local" / "samples" / "interactions.jsonl"

@@ -4,7 +4,7 @@ import threading
 from datetime import date, timedelta
 from typing import Final
 
-from services.logging.admission import LATE_WINDOW
+from services.logging.recording.admission import LATE_WINDOW
 from services.logging.store import partitions as store
 from shared.clock import Clock
 from shared.database import Database

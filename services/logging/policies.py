@@ -5,7 +5,7 @@ from functools import cache
 
 from kept.retention.v1 import rules_pb2_grpc
 from kept.settings.v1 import organizations_pb2, policies_pb2, policies_pb2_grpc
-from services.logging.admission import LATE_WINDOW, GatewayPolicy, OrganizationPolicy
+from services.logging.recording.admission import LATE_WINDOW, GatewayPolicy, OrganizationPolicy
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.errors import KeptError, Reason
 from shared.identity import Caller

@@ -17,7 +17,7 @@ from typing import Final
 from uuid import UUID
 
 from kept.access_control.v1 import audit_pb2, keys_pb2
-from services.logging import content_erasures
+from services.logging.lifecycle import contents as content_erasures
 from services.logging.store import Tx, confidential, standing_holds, stripes, subjects, terms
 from services.logging.store import content_erasures as contents
 from services.logging.store import retention as store

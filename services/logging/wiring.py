@@ -18,20 +18,21 @@ from kept.safety_review.v1 import log_rules_pb2_grpc, screening_pb2_grpc
 from kept.settings.v1 import policies_pb2_grpc
 from services.logging import replay, store
 from services.logging.config import LoggingConfig
-from services.logging.content_erasures import ContentErasures
-from services.logging.ended_grants import EndedGrants
-from services.logging.epoch_keys import EpochKeys
-from services.logging.evaluation_texts import EvaluationTexts
-from services.logging.ingest import Ingest
-from services.logging.lifecycle import Lifecycle
-from services.logging.log_questions import LogQuestions
+from services.logging.lifecycle.acts import Lifecycle
+from services.logging.lifecycle.contents import ContentErasures
+from services.logging.lifecycle.subjects import Subjects
 from services.logging.otlp.exporting import Exporting
 from services.logging.partitions import Partitions
 from services.logging.policies import LoggingAuthority, Policies
-from services.logging.reading import Reading
+from services.logging.reading.ended_grants import EndedGrants
+from services.logging.reading.evaluation_texts import EvaluationTexts
+from services.logging.reading.granted import Reading
+from services.logging.recording.epoch_keys import EpochKeys
+from services.logging.recording.ingest import Ingest
 from services.logging.screening.asking import Asking
 from services.logging.screening.backlog import Backlog
 from services.logging.screening.feed import ScreeningFeed
+from services.logging.screening.log_questions import LogQuestions
 from services.logging.screening.rescreening import Rescreening
 from services.logging.servicers.evaluation_texts import EvaluationTextServicer
 from services.logging.servicers.ingest import IngestServicer
@@ -40,7 +41,6 @@ from services.logging.servicers.otlp import add_otlp_servicers
 from services.logging.servicers.read import ReadServicer
 from services.logging.servicers.usage import UsageServicer
 from services.logging.stored_figures import StoredFigures
-from services.logging.subjects import Subjects
 from services.logging.usage.counting import Counting
 from services.logging.usage.folding import Folding
 from services.logging.usage.queries import Queries

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.safety_review.rule_fields import Category, Severity
-from services.safety_review.rules import DEFAULT_RULES
+from services.safety_review.detection.rule_fields import Category, Severity
+from services.safety_review.detection.rules import DEFAULT_RULES
 from shared.config import ServiceConfig
 
 

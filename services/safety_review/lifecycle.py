@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from services.safety_review import notices
-from services.safety_review.screening import REPEATABLE
+from services.safety_review.detection.screening import REPEATABLE
 from services.safety_review.store import Tx, erased_records, erasures
 from services.safety_review.store.erased_records import RecordErasure
 from services.safety_review.store.erasures import Erasure

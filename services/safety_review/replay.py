@@ -13,10 +13,11 @@ from itertools import groupby
 
 from kept.access_control.v1 import audit_pb2, keys_pb2
 from kept.safety_review.v1 import cases_pb2
-from services.safety_review import cases, notices
-from services.safety_review.cases import Case
-from services.safety_review.flags import Flags
+from services.safety_review import notices
 from services.safety_review.lifecycle import Lifecycle, screenable_from
+from services.safety_review.reviewing import cases
+from services.safety_review.reviewing.cases import Case
+from services.safety_review.reviewing.flags import Flags
 from services.safety_review.store import Tx, erased_records, erasures, evaluation, history
 from services.safety_review.store import cases as store
 from shared.clock import Clock

@@ -21,26 +21,26 @@ from kept.scorer.v1 import scorer_pb2_grpc
 from kept.settings.v1 import identifiers_pb2_grpc
 from services.safety_review import replay, store
 from services.safety_review.config import SafetyReviewConfig
-from services.safety_review.detectors import Detectors
+from services.safety_review.detection.detectors import Detectors
+from services.safety_review.detection.external import External
+from services.safety_review.detection.in_force import Rules, tried
+from services.safety_review.detection.matching import Matcher
+from services.safety_review.detection.rescreening import Rescreenings
+from services.safety_review.detection.rule_fields import RulesError
+from services.safety_review.detection.screening import Screening
 from services.safety_review.evaluation.evaluating import Evaluations
 from services.safety_review.evaluation.masked_texts import MaskedTexts
 from services.safety_review.evaluation.sets import EvaluationSets
-from services.safety_review.external import External
-from services.safety_review.flags import Flags
-from services.safety_review.in_force import Rules, tried
 from services.safety_review.lifecycle import Lifecycle
 from services.safety_review.log_data.findings import LogFindings
 from services.safety_review.log_data.questions import LogQuestions
-from services.safety_review.matching import Matcher
-from services.safety_review.monthly_reports import MonthlyReports
 from services.safety_review.notices import Notices
-from services.safety_review.rescreening import Rescreenings
 from services.safety_review.reviewing.appeals import Appeals
+from services.safety_review.reviewing.flags import Flags
+from services.safety_review.reviewing.monthly_reports import MonthlyReports
 from services.safety_review.reviewing.reopening import Reopening
 from services.safety_review.reviewing.reports import Reports
-from services.safety_review.reviews import Reviews
-from services.safety_review.rule_fields import RulesError
-from services.safety_review.screening import Screening
+from services.safety_review.reviewing.reviews import Reviews
 from services.safety_review.servicers.cases import CaseServicer
 from services.safety_review.servicers.detectors import DetectorServicer
 from services.safety_review.servicers.evaluation import EvaluationServicer

@@ -13,7 +13,7 @@ import pytest
 from deploy.local.processes import wait_until
 from deploy.local.story.interactions import Sample
 from deploy.local.story.plot import Plot
-from services.safety_review.rules import DEFAULT_RULES
+from services.safety_review.detection.rules import DEFAULT_RULES
 from tests.support.command import Kept, kept
 
 __all__ = ["kept"]

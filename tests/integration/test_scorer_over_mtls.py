@@ -14,7 +14,7 @@ from deploy.local.authority import Authority
 from deploy.scorers.linear import MOST_CHARACTERS
 from kept.scorer.v1 import scorer_pb2_grpc
 from services.safety_review.config import ScorerSettings
-from services.safety_review.external import MISSING, UNREACHABLE, External, Scored
+from services.safety_review.detection.external import MISSING, UNREACHABLE, External, Scored
 from shared.channels import Channels
 from shared.config import Tls
 from tests.support.clocks import ManualClock

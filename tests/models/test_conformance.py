@@ -11,8 +11,8 @@ from typing import Final, cast
 from kept.replica.v1 import lease_pb2
 from kept.retention.v1 import rules_pb2_grpc
 from kept.settings.v1 import organizations_pb2, policies_pb2, policies_pb2_grpc
-from services.logging.admission import STORE, STORE_WITHOUT_CONTENT, BatchAdmission, GatewayPolicy
 from services.logging.policies import Policies
+from services.logging.recording.admission import STORE, STORE_WITHOUT_CONTENT, BatchAdmission, GatewayPolicy
 from shared.clock import CLOCK_TOLERANCE
 from shared.ids import new_id, new_record_id
 from shared.replica import ReceivedChange, Replica

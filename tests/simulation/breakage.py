@@ -21,8 +21,8 @@ from services.access_control.servicers import keys
 from services.access_control.store import custody, grants
 from services.access_control.store.destructions import DestructionRow
 from services.access_control.store.epochs import LivingEpoch
-from services.logging import admission, ingest
-from services.logging.reading import Reading
+from services.logging.reading.granted import Reading
+from services.logging.recording import admission, ingest
 from services.logging.store import (
     billing,
     content_erasures,

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 
 from kept.client.record_ids import created_at
-from services.safety_review.cases import APPEAL, DISMISSED, UPHELD
+from services.safety_review.reviewing.cases import APPEAL, DISMISSED, UPHELD
 from shared.clock import CLOCK_TOLERANCE
 from shared.terms import lot_of, parts_of
 from tests.simulation import lots

@@ -1,5 +1,5 @@
 """OTLP: what speaks OpenTelemetry records without a client of ours. GenAI spans and content events become interactions, which take
-the same way as all others (services.logging.ingest).
+the same way as all others (services.logging.recording.ingest).
 
 facts       whose a span is, by whose key, which application; what is refused before anything is stored
 values      attribute values as plain values, JSON as it comes

@@ -12,11 +12,11 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from kept.logging.v1 import ingest_pb2, interactions_pb2
-from services.logging.ingest import MAX_BYTES, MAX_RECORDS, Ingest
 from services.logging.otlp import events, spans
 from services.logging.otlp.facts import Fault, Rejected, facts_of
 from services.logging.otlp.figures import LEFT_ASIDE, REJECTED
 from services.logging.policies import Policies
+from services.logging.recording.ingest import MAX_BYTES, MAX_RECORDS, Ingest
 from shared.enums import short_name
 from shared.errors import Reason, peer_unavailable
 

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from kept.access_control.v1 import authz_pb2_grpc
-from services.logging.admission import LATE_WINDOW
+from services.logging.recording.admission import LATE_WINDOW
 from services.logging.records import StoredRow
 from services.logging.screening.asking import BATCH_BYTES, PASSING, Asking, Screenable, grouped
 from services.logging.screening.feed import ScreeningFeed

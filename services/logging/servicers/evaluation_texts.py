@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import grpc
 
 from kept.logging.v1 import evaluation_texts_pb2, evaluation_texts_pb2_grpc
-from services.logging.evaluation_texts import EvaluationTexts
+from services.logging.reading.evaluation_texts import EvaluationTexts
 
 
 class EvaluationTextServicer(evaluation_texts_pb2_grpc.EvaluationTextServiceServicer):

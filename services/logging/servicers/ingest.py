@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import grpc
 
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc
-from services.logging.ingest import MAX_BYTES, MAX_RECORDS, Ingest
+from services.logging.recording.ingest import MAX_BYTES, MAX_RECORDS, Ingest
 from services.logging.usage.reports import Reports
 from shared.errors import KeptError, Reason, invalid
 from shared.pipeline import caller_of

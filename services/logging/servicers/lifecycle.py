@@ -9,13 +9,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.logging.v1 import lifecycle_pb2, lifecycle_pb2_grpc
 from kept.retention.v1 import rules_pb2
-from services.logging import pages
-from services.logging.content_erasures import ContentErased, ContentErasures
-from services.logging.lifecycle import Going, Lifecycle
+from services.logging.lifecycle.acts import Going, Lifecycle
+from services.logging.lifecycle.contents import ContentErased, ContentErasures
+from services.logging.lifecycle.subjects import SubjectErased, Subjects
+from services.logging.reading import pages
 from services.logging.records import RECORD_ID_BYTES
 from services.logging.store.retention import DayCount, Days, HeldRow
 from services.logging.store.standing_holds import Standing
-from services.logging.subjects import SubjectErased, Subjects
 from shared.errors import invalid
 from shared.ids import day_start, lowest_record_id
 from shared.terms import lot_of, parts_of

@@ -7,9 +7,9 @@ import grpc
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import read_pb2, read_pb2_grpc
-from services.logging import pages
-from services.logging.readers import TokenReader
-from services.logging.reading import Question, Reading
+from services.logging.reading import pages
+from services.logging.reading.granted import Question, Reading
+from services.logging.reading.readers import TokenReader
 from shared.pipeline import caller_of
 
 _DEFAULT_PAGE: Final = 100

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.logging.v1 import usage_pb2, usage_pb2_grpc
-from services.logging import pages
+from services.logging.reading import pages
 from services.logging.usage.fields import FEATURES, FIRST_DURATION, FIRST_FEATURE, SUMS
 from services.logging.usage.queries import Queries
 from shared.errors import invalid

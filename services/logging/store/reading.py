@@ -8,8 +8,8 @@ from typing import Final, LiteralString
 from sqlalchemy import Connection
 
 from kept.retention.v1 import holds_pb2
+from services.logging.reading.scope import EVERYTHING, Selection
 from services.logging.records import PRODUCTION, StoredRow
-from services.logging.scope import EVERYTHING, Selection
 from shared.driver import Uuid
 from shared.driver import rows as answered
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.logging.scope import Selection
+from services.logging.reading.scope import Selection
 from services.logging.store import confidential, reading
 from services.logging.store import retention as store
 from services.logging.store.reading import Span

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from services.logging.admission import LATE_WINDOW
+from services.logging.recording.admission import LATE_WINDOW
 from services.logging.store import Tx, analytics
 from services.logging.usage.fields import MINIMUM_GROUP
 from shared import ids

@@ -15,7 +15,7 @@ from shared.ids import is_record_id, lowest_record_id
 
 # A legal hold that no second person has confirmed by then is over.
 CONFIRMATION_TIME: Final = timedelta(hours=72)
-# Records may come a day late, and a process may have them in hand for a moment more (services/logging/subjects.py).
+# Records may come a day late, and a process may have them in hand for a moment more (services/logging/lifecycle/subjects.py).
 _COMES_LATE: Final = timedelta(hours=26)
 _SWEPT_EVERY: Final = timedelta(hours=1)
 LONGEST_REVIEW: Final = timedelta(days=3653)  # ten years, leap days included

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kept.access_control.v1 import evaluation_keys_pb2, evaluation_keys_pb2_grpc
+from services.safety_review.detection.in_force import Rules, draft, version_of
+from services.safety_review.detection.matching import Matcher
+from services.safety_review.detection.rule_fields import Action
 from services.safety_review.evaluation.figures import Counts, Share, mcnemar, wilson
 from services.safety_review.evaluation.sealing import Item, open_item
-from services.safety_review.in_force import Rules, draft, version_of
-from services.safety_review.matching import Matcher
-from services.safety_review.rule_fields import Action
 from services.safety_review.store import evaluation as store
 from services.safety_review.store.evaluation import EvaluationSet
 from shared import audit

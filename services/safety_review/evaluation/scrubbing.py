@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from services.safety_review.folding import fold
+from services.safety_review.detection.folding import fold
 from shared import masking
 
 CUSTOMER: Final = "[CUSTOMER]"

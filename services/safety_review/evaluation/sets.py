@@ -15,13 +15,13 @@ from typing import Final
 from kept.access_control.v1 import evaluation_keys_pb2, evaluation_keys_pb2_grpc
 from kept.settings.v1 import identifiers_pb2, identifiers_pb2_grpc
 from services.safety_review import notices
+from services.safety_review.detection.texts import texts_of
 from services.safety_review.evaluation.masked_texts import MaskedText, MaskedTexts, RecordOfCase
 from services.safety_review.evaluation.scrubbing import Identifiers, Scrubber, says_something
 from services.safety_review.evaluation.sealing import Item, seal
 from services.safety_review.store import Tx, erasures
 from services.safety_review.store import evaluation as store
 from services.safety_review.store.evaluation import EvaluationSet, Upheld
-from services.safety_review.texts import texts_of
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database

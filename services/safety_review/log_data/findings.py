@@ -14,11 +14,11 @@ import structlog
 from prometheus_client import Counter
 
 from services.safety_review import notices
-from services.safety_review.flags import RANKS, Finding, Flags
-from services.safety_review.in_force import Rules, version_of
+from services.safety_review.detection.in_force import Rules, version_of
+from services.safety_review.detection.rule_fields import Action
 from services.safety_review.log_data.questions import Question, moved, questions
 from services.safety_review.log_data.rules import Group, LogRule
-from services.safety_review.rule_fields import Action
+from services.safety_review.reviewing.flags import RANKS, Finding, Flags
 from services.safety_review.store import Tx, erased_records, erasures
 from services.safety_review.store import log_rules as store
 from services.safety_review.store.log_rules import LogFinding

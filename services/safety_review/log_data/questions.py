@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.safety_review.in_force import Rules, version_of
+from services.safety_review.detection.in_force import Rules, version_of
+from services.safety_review.detection.rule_fields import Action
 from services.safety_review.log_data.rules import LogRule
-from services.safety_review.rule_fields import Action
 from services.safety_review.store import log_rules as store
 from services.safety_review.store.log_rules import Progress
 from shared import pages

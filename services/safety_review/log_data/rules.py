@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from services.safety_review.rule_fields import (
+from services.safety_review.detection.rule_fields import (
     Action,
     Category,
     MalformedRule,

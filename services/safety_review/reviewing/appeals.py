@@ -9,8 +9,8 @@ the access log, and that records are held by the list of holds, for those are pr
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.safety_review.case_acts import CaseActs
-from services.safety_review.cases import Case, appeal
+from services.safety_review.reviewing.case_acts import CaseActs
+from services.safety_review.reviewing.cases import Case, appeal
 from services.safety_review.store import cases as store
 from shared import pages
 from shared.errors import not_found

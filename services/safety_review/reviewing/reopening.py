@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from services.safety_review import notices
-from services.safety_review.case_acts import CaseActs, Review
-from services.safety_review.cases import DISMISSED, Case, reopen
-from services.safety_review.flags import Flags
-from services.safety_review.reviewers import Reviewer, require_sight
+from services.safety_review.reviewing.case_acts import CaseActs, Review
+from services.safety_review.reviewing.cases import DISMISSED, Case, reopen
+from services.safety_review.reviewing.flags import Flags
+from services.safety_review.reviewing.reviewers import Reviewer, require_sight
 from services.safety_review.store import cases as store
 from services.safety_review.store import erasures
 from shared.clock import Clock

@@ -3,10 +3,10 @@
 import hashlib
 
 from kept.safety_review.v1 import cases_pb2
-from services.safety_review.case_acts import CaseActs, Review
-from services.safety_review.flags import Flags
-from services.safety_review.reviewers import Reviewer, require_sight
-from services.safety_review.rule_fields import Category
+from services.safety_review.detection.rule_fields import Category
+from services.safety_review.reviewing.case_acts import CaseActs, Review
+from services.safety_review.reviewing.flags import Flags
+from services.safety_review.reviewing.reviewers import Reviewer, require_sight
 from services.safety_review.store import cases as store
 from services.safety_review.store import erased_records, erasures, history
 from services.safety_review.store.verdicts import RecordKey

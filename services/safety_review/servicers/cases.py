@@ -5,13 +5,13 @@ from datetime import timedelta
 import grpc
 
 from kept.safety_review.v1 import cases_pb2, cases_pb2_grpc
-from services.safety_review.case_acts import Review
-from services.safety_review.cases import DISMISSED, UPHELD
-from services.safety_review.reviewers import Reviewer
 from services.safety_review.reviewing.appeals import Appeals, Told
+from services.safety_review.reviewing.case_acts import Review
+from services.safety_review.reviewing.cases import DISMISSED, UPHELD
 from services.safety_review.reviewing.reopening import Reopening
 from services.safety_review.reviewing.reports import Reports
-from services.safety_review.reviews import Reviews
+from services.safety_review.reviewing.reviewers import Reviewer
+from services.safety_review.reviewing.reviews import Reviews
 from services.safety_review.servicers.detectors import severity
 from shared.pipeline import caller_of
 

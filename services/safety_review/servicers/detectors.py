@@ -6,13 +6,13 @@ from typing import Final
 import grpc
 
 from kept.safety_review.v1 import cases_pb2, detectors_pb2, detectors_pb2_grpc, screening_pb2
-from services.safety_review.detectors import Detector, Detectors
-from services.safety_review.flags import RANKS
-from services.safety_review.in_force import version_of
-from services.safety_review.matching import Verdict
-from services.safety_review.rescreening import Rescreenings
-from services.safety_review.rule_fields import Action
-from services.safety_review.screening import RULES
+from services.safety_review.detection.detectors import Detector, Detectors
+from services.safety_review.detection.in_force import version_of
+from services.safety_review.detection.matching import Verdict
+from services.safety_review.detection.rescreening import Rescreenings
+from services.safety_review.detection.rule_fields import Action
+from services.safety_review.detection.screening import RULES
+from services.safety_review.reviewing.flags import RANKS
 from services.safety_review.store.rescreenings import Rescreening
 from shared.pipeline import caller_of
 

@@ -7,11 +7,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.logging.v1 import interactions_pb2
 from kept.safety_review.v1 import log_rules_pb2, log_rules_pb2_grpc
-from services.safety_review.flags import RANKS
+from services.safety_review.detection.rule_fields import Action
 from services.safety_review.log_data.findings import LogFindings, Over
 from services.safety_review.log_data.questions import LogQuestions, Question, Standing
 from services.safety_review.log_data.rules import Group, KeyKind, Measure
-from services.safety_review.rule_fields import Action
+from services.safety_review.reviewing.flags import RANKS
 from services.safety_review.servicers.detectors import severity
 from shared.errors import invalid
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, time
 import grpc
 
 from kept.safety_review.v1 import reports_pb2, reports_pb2_grpc
-from services.safety_review.monthly_reports import MonthlyReports
+from services.safety_review.reviewing.monthly_reports import MonthlyReports
 
 
 class ReportServicer(reports_pb2_grpc.ReportServiceServicer):

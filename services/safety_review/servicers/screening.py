@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import grpc
 
 from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
-from services.safety_review.rescreening import Rescreenings
-from services.safety_review.screening import Screening, Submission
+from services.safety_review.detection.rescreening import Rescreenings
+from services.safety_review.detection.screening import Screening, Submission
+from services.safety_review.detection.texts import texts_of
 from services.safety_review.store.verdicts import RecordKey
-from services.safety_review.texts import texts_of
 
 
 class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, 
 from sqlalchemy.dialects.postgresql import insert
 
 from kept.safety_review.v1 import cases_pb2
-from services.safety_review.cases import CLAIMED, DISMISSED, OPEN, Case, Rate
-from services.safety_review.reviewers import Reviewer
+from services.safety_review.reviewing.cases import CLAIMED, DISMISSED, OPEN, Case, Rate
+from services.safety_review.reviewing.reviewers import Reviewer
 from services.safety_review.store.tables import cases, flags
 from services.safety_review.store.verdicts import RecordKey
 
@@ -169,7 +169,7 @@ def told(tx: Connection, organization_id: str, after: int, limit: int) -> list[C
 
 
 def _counts_as(state: "cases_pb2.CaseState.ValueType", now: datetime) -> ColumnElement[bool]:
-    """services.safety_review.cases.as_of, for the database."""
+    """services.safety_review.reviewing.cases.as_of, for the database."""
     if state == OPEN:
         return or_(cases.c.state == OPEN, and_(cases.c.state == CLAIMED, cases.c.claimed_until <= now))
     if state == CLAIMED:

@@ -9,7 +9,7 @@ from typing import Final, LiteralString
 from sqlalchemy import Connection, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.safety_review.cases import DISMISSED, UPHELD
+from services.safety_review.reviewing.cases import DISMISSED, UPHELD
 from services.safety_review.store import log_rules
 from services.safety_review.store.tables import (
     cases,

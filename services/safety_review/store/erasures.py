@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, or_, select
 
-from services.safety_review.cases import DISMISSED, UPHELD
+from services.safety_review.reviewing.cases import DISMISSED, UPHELD
 from services.safety_review.store.tables import cases, erasures, flags, not_screened, verdicts
 
 # Advisory locks of two numbers: this class, then a stripe. Organizations share stripes, so that a batch of any size takes few locks.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.safety_review.cases import DISMISSED, UPHELD
+from services.safety_review.reviewing.cases import DISMISSED, UPHELD
 from services.safety_review.store.tables import cases, evaluation_items, evaluation_sets, flags
 from services.safety_review.store.verdicts import RecordKey
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from services.safety_review.cases import DISMISSED, Case
+from services.safety_review.reviewing.cases import DISMISSED, Case
 from services.safety_review.store.tables import claims, decisions, openings
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from kept.retention.v1 import rules_pb2_grpc
 from kept.settings.v1 import organizations_pb2, policies_pb2_grpc
-from services.logging.admission import (
+from services.logging.policies import Policies
+from services.logging.recording.admission import (
     STORE,
     STORE_WITHOUT_CONTENT,
     Admission,
@@ -22,7 +23,6 @@ from services.logging.admission import (
     refuse,
     span_of,
 )
-from services.logging.policies import Policies
 from shared.errors import Reason
 from shared.ids import new_record_id, record_time
 from tests.support.clocks import ManualClock

@@ -132,7 +132,7 @@ def test_what_an_erasure_caught_is_found_again_by_the_next_look(world: World) ->
 def test_a_look_goes_on_over_what_is_there_and_what_was_caught(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.logging.lifecycle._HELD_AT_ONCE", 2)
+    monkeypatch.setattr("services.logging.lifecycle.acts._HELD_AT_ONCE", 2)
     said_before = [said(world, str(number), age=60 - number) for number in range(3)]
     world.record(*said_before)
     world.travel(timedelta(seconds=5))
@@ -160,7 +160,7 @@ def test_a_look_goes_on_over_what_is_there_and_what_was_caught(
 
 
 def test_what_is_disclosed_is_held_like_any_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.logging.lifecycle._ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("services.logging.lifecycle.acts._ROWS_AT_ONCE", 1)
     one, two = world.interaction(), world.interaction()
     world.record(one, two)
     keep(world, one.record_id, two.record_id)

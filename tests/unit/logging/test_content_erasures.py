@@ -178,8 +178,8 @@ def test_content_of_after_its_end_is_stored_again(world: World) -> None:
 
 
 def test_it_goes_piece_by_piece_and_on_after_a_crash(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.logging.content_erasures._LOOKED_AT", 2)
-    monkeypatch.setattr("services.logging.content_erasures._STEPS", 1)
+    monkeypatch.setattr("services.logging.lifecycle.contents._LOOKED_AT", 2)
+    monkeypatch.setattr("services.logging.lifecycle.contents._STEPS", 1)
     world.record(*(said(world, f"text {number}") for number in range(5)))
     before = into_force(world)
     seen = []

@@ -161,7 +161,7 @@ def test_forbidden_content_is_dropped_before_anything_else_looks_at_the_record(
     def look(interaction: interactions_pb2.Interaction) -> None:
         seen.append((interaction.organization_id, interaction.HasField("content")))
 
-    monkeypatch.setattr("services.logging.ingest.fault_of", look)
+    monkeypatch.setattr("services.logging.recording.ingest.fault_of", look)
     batch = [world.interaction(one) for one in (ORG, ZDR, PRIVATE)]
     for one in batch:
         one.content.attributes["kept"] = "to be looked at"

@@ -182,7 +182,7 @@ def test_a_day_without_a_partition_is_closed_once_no_record_can_come(world: Worl
 def test_a_drop_that_a_reader_stops_goes_on_when_repeated(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.logging.lifecycle._DROP_TRIES", 2)
+    monkeypatch.setattr("services.logging.lifecycle.acts._DROP_TRIES", 2)
     world.record(world.interaction())
     world.travel(timedelta(days=40))
     with world.database.transaction() as reader:

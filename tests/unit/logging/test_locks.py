@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from kept.logging.v1 import lifecycle_pb2
 from services.logging import store as store_of_all
-from services.logging.lifecycle import Lifecycle
+from services.logging.lifecycle.acts import Lifecycle
 from services.logging.partitions import Partitions
 from services.logging.store import partitions, stripes
 from services.logging.store import retention as store
@@ -208,8 +208,8 @@ def test_a_longer_term_keeps_nothing_of_what_is_being_erased(world: World) -> No
 def test_what_one_process_counts_of_an_erasure_another_adds_to(
     world: World, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr("services.logging.subjects._STEPS", 1)
-    monkeypatch.setattr("services.logging.content_erasures._STEPS", 1)
+    monkeypatch.setattr("services.logging.lifecycle.subjects._STEPS", 1)
+    monkeypatch.setattr("services.logging.lifecycle.contents._STEPS", 1)
     goes_on: Callable[[World], Any]
     status: Callable[[World], Any]
     if what == "end user":

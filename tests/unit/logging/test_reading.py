@@ -13,9 +13,9 @@ from sqlalchemy import select, update
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import interactions_pb2, lifecycle_pb2, read_pb2
-from services.logging.ended_grants import EndedGrants
-from services.logging.scope import extent_of
-from services.logging.showing import masked
+from services.logging.reading.ended_grants import EndedGrants
+from services.logging.reading.scope import extent_of
+from services.logging.reading.showing import masked
 from services.logging.store.tables import interactions
 from shared.errors import KeptError, Reason
 from shared.ids import new_record_id, record_time

@@ -302,8 +302,8 @@ def test_a_day_of_which_all_was_erased_is_empty_and_still_needs_its_run(world: W
 def test_an_erasure_goes_piece_by_piece_and_on_in_another_process(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.logging.subjects._LOOKED_AT", 2)
-    monkeypatch.setattr("services.logging.subjects._STEPS", 1)
+    monkeypatch.setattr("services.logging.lifecycle.subjects._LOOKED_AT", 2)
+    monkeypatch.setattr("services.logging.lifecycle.subjects._STEPS", 1)
     mine = [said(world, str(number), age=10 - 2 * number) for number in range(4)]
     world.record(*mine, *(said(world, "theirs", f"user-{number}", age=9 - 2 * number) for number in range(3)))
     hold(world, HOLD, mine[1].record_id)
@@ -392,7 +392,7 @@ def test_bad_input_gets_a_named_reason_and_changes_nothing(world: World) -> None
 def test_an_erasure_is_of_one_end_user_whatever_is_asked_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.logging.subjects._STEPS", 1)
+    monkeypatch.setattr("services.logging.lifecycle.subjects._STEPS", 1)
     world.record(said(world, "stays", "another"))
     assert not ask(world).done
     assert reason_of(lambda: ask(world, end_user="another")) == "CONFLICT"

@@ -9,7 +9,7 @@ import pytest
 from kept.errors.v1 import reasons_pb2
 from kept.safety_review.v1 import cases_pb2
 from kept.safety_review.v1.cases_pb2 import DECISION_NO_VIOLATION, DECISION_VIOLATION
-from services.safety_review.cases import (
+from services.safety_review.reviewing.cases import (
     CLAIMED,
     DECIDED,
     DISMISSED,

@@ -5,9 +5,9 @@ from pathlib import Path
 from google.protobuf.descriptor import FieldDescriptor
 
 from kept.logging.v1 import interactions_pb2
-from services.safety_review.matching import Matcher, Verdict
-from services.safety_review.rules import load_rules
-from services.safety_review.texts import texts_of
+from services.safety_review.detection.matching import Matcher, Verdict
+from services.safety_review.detection.rules import load_rules
+from services.safety_review.detection.texts import texts_of
 
 ROOT = Path(__file__).parents[3]
 CANARY = "zebracanary"

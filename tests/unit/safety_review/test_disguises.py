@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.safety_review.matching import Matcher, Verdict
-from services.safety_review.rules import load_rules
+from services.safety_review.detection.matching import Matcher, Verdict
+from services.safety_review.detection.rules import load_rules
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "deploy" / "local" / "samples" / "interactions.jsonl"

@@ -9,7 +9,7 @@ import pytest
 
 from kept.safety_review.v1 import detectors_pb2, screening_pb2
 from kept.scorer.v1 import scorer_pb2
-from services.safety_review import external
+from services.safety_review.detection import external
 from shared.config import ConfigError
 from shared.errors import KeptError, Reason
 from tests.unit.safety_review.world import CANARY, World

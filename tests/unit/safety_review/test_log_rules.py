@@ -9,8 +9,8 @@ import pytest
 
 from kept.retention.v1 import holds_pb2
 from kept.safety_review.v1 import cases_pb2, lifecycle_pb2, log_rules_pb2
-from services.safety_review.rule_fields import DuplicateRule, MalformedRule
-from services.safety_review.rules import load_rules, parse_rules
+from services.safety_review.detection.rule_fields import DuplicateRule, MalformedRule
+from services.safety_review.detection.rules import load_rules, parse_rules
 from shared.errors import Reason
 from shared.ids import new_record_id
 from tests.unit.safety_review.world import ACME, BETA, CANARY, ERASURE, World, refused

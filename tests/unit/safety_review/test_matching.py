@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.safety_review import matching
-from services.safety_review.folding import fold, original_spans
-from services.safety_review.matching import Hit, IncompleteReason, Matcher, Verdict
-from services.safety_review.rules import load_rules, parse_rules
-from services.safety_review.views import Position
+from services.safety_review.detection import matching
+from services.safety_review.detection.folding import fold, original_spans
+from services.safety_review.detection.matching import Hit, IncompleteReason, Matcher, Verdict
+from services.safety_review.detection.rules import load_rules, parse_rules
+from services.safety_review.detection.views import Position
 from shared.linear_patterns import LinearPattern, PatternSet, ScanIncomplete
 
 CANARY = "zebracanary"

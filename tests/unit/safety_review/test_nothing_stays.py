@@ -69,7 +69,7 @@ def test_a_text_is_in_no_object_after_the_call(world: World, monkeypatch: pytest
     def breaks(*_: Any) -> Any:
         raise RuntimeError("the engine broke")
 
-    monkeypatch.setattr("services.safety_review.matching.Folded", breaks)
+    monkeypatch.setattr("services.safety_review.detection.matching.Folded", breaks)
     assert world.screen(world.record(f"{_marker()} in a garden")) == ["INCOMPLETE"]
     assert list(_holders()) == []
 

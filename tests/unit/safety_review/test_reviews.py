@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from kept.access_control.v1 import authz_pb2
 from kept.retention.v1 import holds_pb2
 from kept.safety_review.v1 import cases_pb2
-from services.safety_review import reviews
+from services.safety_review.reviewing import reviews
 from shared.errors import Reason
 from tests.unit.safety_review.world import ACME, BETA, CANARY, PHISHING, World, person, refused
 

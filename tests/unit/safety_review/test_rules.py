@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from services.safety_review.matching import Matcher, failed_examples
-from services.safety_review.rule_fields import DuplicateRule, MalformedRule, RulesError, UnreadableRules
-from services.safety_review.rules import EmptyMatch, InvalidPattern, load_rules, parse_rules
+from services.safety_review.detection.matching import Matcher, failed_examples
+from services.safety_review.detection.rule_fields import (
+    DuplicateRule,
+    MalformedRule,
+    RulesError,
+    UnreadableRules,
+)
+from services.safety_review.detection.rules import EmptyMatch, InvalidPattern, load_rules, parse_rules
 
 
 def rule(

@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from kept.safety_review.v1 import detectors_pb2
-from services.safety_review.rules import DEFAULT_RULES
+from services.safety_review.detection.rules import DEFAULT_RULES
 from services.safety_review.store import metadata
 from shared.config import ConfigError
 from shared.errors import Reason

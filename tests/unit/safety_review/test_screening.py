@@ -14,8 +14,8 @@ from kept.access_control.v1 import authz_pb2
 from kept.logging.v1 import interactions_pb2
 from kept.retention.v1 import holds_pb2
 from kept.safety_review.v1 import cases_pb2, screening_pb2
-from services.safety_review import flags as flagging
-from services.safety_review.matching import Matcher
+from services.safety_review.detection.matching import Matcher
+from services.safety_review.reviewing import flags as flagging
 from services.safety_review.store import cases as store
 from shared.errors import KeptError, Reason, peer_unavailable
 from tests.unit.safety_review.test_schema import RULES

@@ -4,7 +4,7 @@ import pytest
 
 from kept.logging.v1 import interactions_pb2
 from kept.logging.v1.interactions_pb2 import Part
-from services.safety_review.texts import texts_of
+from services.safety_review.detection.texts import texts_of
 
 
 def _content(*parts: Part) -> interactions_pb2.InteractionContent:

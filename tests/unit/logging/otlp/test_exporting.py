@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from prometheus_client import REGISTRY
 
-from services.logging.ingest import MAX_BYTES, MAX_RECORDS, Ingest
+from services.logging.recording.ingest import MAX_BYTES, MAX_RECORDS, Ingest
 from shared.errors import KeptError, Reason
 from shared.identity import Caller, CallerKind
 from tests.unit.logging.otlp.exports import (

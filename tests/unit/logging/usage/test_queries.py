@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.logging import pages
+from services.logging.reading import pages
 from shared.errors import KeptError
 from tests.unit.logging.peers import ENGINEER, NOON, ORG, OTHER, admin_of
 from tests.unit.logging.usage.seen import HOUR, MIDNIGHT, billed, calls, question

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from kept.logging.v1 import evaluation_texts_pb2
 from kept.safety_review.v1 import cases_pb2, evaluation_pb2, lifecycle_pb2, screening_pb2
 from kept.settings.v1 import identifiers_pb2
+from services.safety_review.detection.rules import DEFAULT_RULES
 from services.safety_review.evaluation import masked_texts
-from services.safety_review.rules import DEFAULT_RULES
 from shared.errors import KeptError, Reason
 from shared.ids import new_id
 from tests.unit.safety_review.conftest import migrated, url

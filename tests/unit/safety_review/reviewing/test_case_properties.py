@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kept.safety_review.v1 import cases_pb2
-from services.safety_review.cases import (
+from services.safety_review.reviewing.cases import (
     APPEAL,
     DISMISSED,
     OPEN,
@@ -25,7 +25,7 @@ from services.safety_review.cases import (
     hand_on,
     reopen,
 )
-from services.safety_review.reviewers import Reviewer, require_fit
+from services.safety_review.reviewing.reviewers import Reviewer, require_fit
 from shared.errors import KeptError
 
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)

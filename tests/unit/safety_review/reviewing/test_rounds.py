@@ -14,7 +14,7 @@ from kept.safety_review.v1.cases_pb2 import (
     DESK_LEGAL,
     DESK_SAFETY,
 )
-from services.safety_review.cases import (
+from services.safety_review.reviewing.cases import (
     APPEAL,
     APPEAL_FOR,
     CLAIMED,
@@ -31,7 +31,7 @@ from services.safety_review.cases import (
     hand_on,
     reopen,
 )
-from services.safety_review.reviewers import Reviewer, require_fit, require_sight
+from services.safety_review.reviewing.reviewers import Reviewer, require_fit, require_sight
 from shared.errors import KeptError, Reason
 
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)

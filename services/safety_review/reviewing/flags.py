@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import Final
 
 from services.safety_review import notices
-from services.safety_review.behaviour import Window, end_user_hash, notice
-from services.safety_review.cases import MAX_FLAGS, Case, due
 from services.safety_review.config import ScorerSettings
-from services.safety_review.matching import Hit
-from services.safety_review.rule_fields import Action, Severity
-from services.safety_review.rules import RuleSet
+from services.safety_review.detection.matching import Hit
+from services.safety_review.detection.rule_fields import Action, Severity
+from services.safety_review.detection.rules import RuleSet
+from services.safety_review.reviewing.behaviour import Window, end_user_hash, notice
+from services.safety_review.reviewing.cases import MAX_FLAGS, Case, due
 from services.safety_review.store import Tx, rates
 from services.safety_review.store import cases as store
 from services.safety_review.store.cases import Flag

@@ -15,17 +15,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, interactions_pb2
-from services.logging.admission import BatchAdmission, Decision
-from services.logging.content_erasures import content_behind_fences
-from services.logging.epoch_keys import EpochKeys
+from services.logging.lifecycle.contents import content_behind_fences
+from services.logging.lifecycle.subjects import behind_fences, require_young
 from services.logging.partitions import Partitions
 from services.logging.policies import Policies
+from services.logging.recording.admission import BatchAdmission, Decision
+from services.logging.recording.epoch_keys import EpochKeys
 from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
 from services.logging.screening.asking import Screenable
 from services.logging.screening.feed import ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, Unsealed, seal_contents
 from services.logging.store import locks, stripes, writing
-from services.logging.subjects import behind_fences, require_young
 from services.logging.usage.counting import used_by
 from services.logging.usage.features import shape_of
 from shared.clock import CLOCK_TOLERANCE, Clock

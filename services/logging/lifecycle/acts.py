@@ -12,13 +12,13 @@ from typing import Final
 from uuid import UUID
 
 from kept.retention.v1.holds_pb2 import HOLD_KIND_LEGAL
-from services.logging.admission import LATE_WINDOW
+from services.logging.lifecycle.subjects import AT_REST
+from services.logging.recording.admission import LATE_WINDOW
 from services.logging.store import confidential, standing_holds, stripes, terms
 from services.logging.store import retention as store
 from services.logging.store.retention import DayCount, Days, HeldRow
 from services.logging.store.standing_holds import Standing
 from services.logging.store.subjects import Tx
-from services.logging.subjects import AT_REST
 from services.logging.usage.periods import Periods
 from shared.audit import entry
 from shared.clock import CLOCK_TOLERANCE, Clock

@@ -11,7 +11,7 @@ from typing import Final
 from kept.errors.v1 import reasons_pb2
 from kept.safety_review.v1 import detectors_pb2
 from services.safety_review import notices
-from services.safety_review.in_force import Rules, version_of
+from services.safety_review.detection.in_force import Rules, version_of
 from services.safety_review.store import rescreenings as store
 from services.safety_review.store.rescreenings import Rescreening
 from shared import audit, pages

@@ -11,9 +11,9 @@ from typing import Final
 import structlog
 
 from services.safety_review import notices
-from services.safety_review.matching import Matcher, failed_examples
-from services.safety_review.rule_fields import RulesError
-from services.safety_review.rules import DEFAULT_RULES, RuleSet, load_rules, parse_rules
+from services.safety_review.detection.matching import Matcher, failed_examples
+from services.safety_review.detection.rule_fields import RulesError
+from services.safety_review.detection.rules import DEFAULT_RULES, RuleSet, load_rules, parse_rules
 from services.safety_review.store import Tx
 from services.safety_review.store import rules_in_force as store
 from services.safety_review.store.rules_in_force import InForce

@@ -6,8 +6,8 @@ from typing import Final
 
 from kept.access_control.v1 import authz_pb2_grpc, grants_pb2
 from kept.logging.v1 import evaluation_texts_pb2, read_pb2
-from services.logging.readers import EvaluationReader
-from services.logging.reading import Question, Reading
+from services.logging.reading.granted import Question, Reading
+from services.logging.reading.readers import EvaluationReader
 
 _AT_ONCE: Final = 100
 

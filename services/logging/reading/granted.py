@@ -13,11 +13,18 @@ from typing import Final
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, grants_pb2
 from kept.logging.v1 import read_pb2
-from services.logging.ended_grants import EndedGrants
-from services.logging.readers import Reader
+from services.logging.reading.ended_grants import EndedGrants
+from services.logging.reading.readers import Reader
+from services.logging.reading.scope import (
+    EVERYTHING,
+    Extent,
+    Selection,
+    extent_of,
+    outside_scope,
+    selection_of,
+)
+from services.logging.reading.showing import show, show_log_data
 from services.logging.records import StoredRow
-from services.logging.scope import EVERYTHING, Extent, Selection, extent_of, outside_scope, selection_of
-from services.logging.showing import show, show_log_data
 from services.logging.store import reading as store
 from services.logging.store.reading import Page, Span
 from shared.clock import Clock

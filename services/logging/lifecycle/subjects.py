@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.logging.admission import LATE_WINDOW
 from services.logging.policies import Policies
+from services.logging.recording.admission import LATE_WINDOW
 from services.logging.records import Row
 from services.logging.store import standing_holds, stripes
 from services.logging.store import subjects as store

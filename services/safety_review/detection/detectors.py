@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from services.safety_review.external import External
-from services.safety_review.in_force import Rules, draft, version_of
-from services.safety_review.matching import Matcher, Screening
-from services.safety_review.rules import RuleSet
-from services.safety_review.screening import RULES
+from services.safety_review.detection.external import External
+from services.safety_review.detection.in_force import Rules, draft, version_of
+from services.safety_review.detection.matching import Matcher, Screening
+from services.safety_review.detection.rules import RuleSet
+from services.safety_review.detection.screening import RULES
 from services.safety_review.store import not_screened
 from shared import pages
 from shared.database import Database

@@ -29,9 +29,8 @@ from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
-from services.safety_review.folding import fold, fold_literal
-from services.safety_review.log_data.rules import LogRule, parse_log_rule
-from services.safety_review.rule_fields import (
+from services.safety_review.detection.folding import fold, fold_literal
+from services.safety_review.detection.rule_fields import (
     Action,
     Category,
     DuplicateRule,
@@ -45,9 +44,10 @@ from services.safety_review.rule_fields import (
     text,
     texts,
 )
+from services.safety_review.log_data.rules import LogRule, parse_log_rule
 from shared.linear_patterns import LinearPattern, PatternError
 
-DEFAULT_RULES = Path(__file__).parent / "rules" / "default.toml"
+DEFAULT_RULES = Path(__file__).parents[1] / "rules" / "default.toml"
 FORMAT = 1
 # Instructions of one expression's program; the time per byte of text is bounded by it. `.{0,60}` takes some
 # 300.

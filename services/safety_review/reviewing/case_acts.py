@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from services.safety_review import notices
-from services.safety_review.cases import DISMISSED, UPHELD, Case, as_of, etag
+from services.safety_review.reviewing.cases import DISMISSED, UPHELD, Case, as_of, etag
 from services.safety_review.store import Tx, history, log_rules
 from services.safety_review.store import cases as store
 from services.safety_review.store.cases import Flag

@@ -15,12 +15,12 @@ import structlog
 from prometheus_client import Counter
 
 from kept.safety_review.v1 import screening_pb2
-from services.safety_review.external import External, Scored
-from services.safety_review.flags import Finding, Flags, finding, with_external
-from services.safety_review.in_force import Rules, version_of
-from services.safety_review.matching import Matcher
-from services.safety_review.matching import Verdict as Matched
-from services.safety_review.rule_fields import Action
+from services.safety_review.detection.external import External, Scored
+from services.safety_review.detection.in_force import Rules, version_of
+from services.safety_review.detection.matching import Matcher
+from services.safety_review.detection.matching import Verdict as Matched
+from services.safety_review.detection.rule_fields import Action
+from services.safety_review.reviewing.flags import Finding, Flags, finding, with_external
 from services.safety_review.store import erased_records, erasures, not_screened, verdicts
 from services.safety_review.store.not_screened import Missing
 from services.safety_review.store.verdicts import RecordKey

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from kept.access_control.v1 import keys_pb2, keys_pb2_grpc
-from services.logging.admission import LATE_WINDOW
+from services.logging.recording.admission import LATE_WINDOW
 from services.logging.sealing import parse_public_key
 from shared.clock import Clock
 from shared.errors import KeptError, Reason, peer_unavailable

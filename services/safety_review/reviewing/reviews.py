@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kept.safety_review.v1 import cases_pb2
-from services.safety_review.case_acts import MOST_LOG_FINDINGS, CaseActs, Review
-from services.safety_review.cases import (
+from services.safety_review.reviewing.case_acts import MOST_LOG_FINDINGS, CaseActs, Review
+from services.safety_review.reviewing.cases import (
     DISMISSED,
     UPHELD,
     Case,
@@ -19,8 +19,8 @@ from services.safety_review.cases import (
     etag,
     hand_on,
 )
-from services.safety_review.flags import RANKS
-from services.safety_review.reviewers import Reviewer, require_fit, require_sight
+from services.safety_review.reviewing.flags import RANKS
+from services.safety_review.reviewing.reviewers import Reviewer, require_fit, require_sight
 from services.safety_review.store import Tx, history, log_rules
 from services.safety_review.store import cases as store
 from services.safety_review.store.cases import Place

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.safety_review.cases import Case, Rate, due
+from services.safety_review.reviewing.cases import Case, Rate, due
 
 
 @dataclass(frozen=True)

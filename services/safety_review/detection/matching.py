@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.safety_review.rule_fields import Action
-from services.safety_review.rules import Rule, RuleSet
-from services.safety_review.views import Folded, Position, View
+from services.safety_review.detection.rule_fields import Action
+from services.safety_review.detection.rules import Rule, RuleSet
+from services.safety_review.detection.views import Folded, Position, View
 from shared.linear_patterns import LinearPattern, PatternSet, ScanIncomplete
 
 # Code points of all parts of one interaction together; some 24 MB as UTF-8 at worst, and a second of one

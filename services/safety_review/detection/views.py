@@ -13,7 +13,7 @@ from functools import partial
 from itertools import accumulate
 from typing import Final, NamedTuple
 
-from services.safety_review.folding import (
+from services.safety_review.detection.folding import (
     OVERRIDE,
     decode_tags,
     folded,

@@ -4,7 +4,7 @@ referred to them."""
 from dataclasses import dataclass
 
 from kept.options.v1 import roles_pb2
-from services.safety_review.cases import Case
+from services.safety_review.reviewing.cases import Case
 from shared.errors import KeptError, Reason, not_found
 from shared.identity import Caller
 

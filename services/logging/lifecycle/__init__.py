@@ -1,0 +1,1 @@
+"""What retention and settings ask of logging: keep, let go, drop, erase."""

@@ -1,0 +1,1 @@
+"""Reading under grants: who, which records, at what detail, and until when."""

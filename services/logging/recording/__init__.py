@@ -1,0 +1,1 @@
+"""Recording: what may be stored, and how it becomes so."""

@@ -1,0 +1,1 @@
+"""Detection: rules and other detectors, and what they make of a record."""
