@@ -120,7 +120,7 @@ def _removed(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     stripes.take(tx, entry.organization_id)
     counted = [one for one in store.counts_of_day(tx, day) if one.lot == lot]
     after: UUID | None = None
-    while (after := terms.take(tx, lot, day, after, _AT_ONCE)) is not None:
+    while (after := terms.take(tx, lot, day, after, _AT_ONCE).after) is not None:
         pass
     store.note_dropped(tx, entry.subjects[0], counted)
     terms.forget(tx, lot, day)

@@ -247,7 +247,7 @@ class Lifecycle:
             with self._database.transaction() as tx:
                 stripes.take(tx, count.organization_id)
                 counted = [one for one in store.counts_of_day(tx, day) if one.lot == lot]
-                after = terms.take(tx, lot, day, after, _ROWS_AT_ONCE)
+                after = terms.take(tx, lot, day, after, _ROWS_AT_ONCE).after
                 if after is None:
                     now = self._clock.now()
                     store.note_dropped(tx, run_id, counted)
@@ -343,10 +343,16 @@ class Lifecycle:
             raise KeptError(Reason.REASON_NOT_DUE, "By the rules that logging knows, this day is not due.")
 
     def erase(self, organization_id: str, erasure_id: str) -> Erased:
-        """Closes an organization for ever and removes its rows but what holds keep."""
+        """Closes an organization for ever and removes its rows but what holds keep: in pieces, for others write under its stripe."""
+        with self._database.transaction() as tx:
+            stripes.close_organization(tx, organization_id, self._clock.now())
+            is_done = store.receipt(tx, organization_id, erasure_id) is not None
+            counted = [] if is_done else store.counts_of_organization(tx, organization_id)
+        for count in counted:
+            self._erase_day(erasure_id, count)
         with self._database.transaction() as tx:
             now = self._clock.now()
-            stripes.close_organization(tx, organization_id, now)
+            stripes.take(tx, organization_id)
             done = store.receipt(tx, organization_id, erasure_id)
             if done is None:
                 removed = store.erase(tx, organization_id, erasure_id, now)
@@ -364,6 +370,17 @@ class Lifecycle:
                 )
                 done = (now, removed)
             return Erased(done[0], dict(done[1]), store.held_of(tx, organization_id))
+
+    def _erase_day(self, erasure_id: str, count: DayCount) -> None:
+        """What it takes away stays counted in `stored_counts` until the receipt is written."""
+        after: UUID | None = None
+        while True:
+            with self._database.transaction() as tx:
+                stripes.take(tx, count.organization_id)
+                after, unscreened = terms.take(tx, count.lot, count.day, after, _ROWS_AT_ONCE)
+                store.note_erased(tx, count.organization_id, erasure_id, unscreened)
+            if after is None:
+                return
 
     def stored_days(self, asked: Days, after: tuple[date, str, str] | None, limit: int) -> list[DayCount]:
         """What is stored of these days and not only for holds, by day and lot."""

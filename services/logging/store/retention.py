@@ -36,6 +36,7 @@ from services.logging.store.tables import (
     data_keys,
     dropped_counts,
     dropped_days,
+    erasure_progress,
     erasure_receipts,
     holds,
     interactions,
@@ -227,6 +228,11 @@ def lots_of_day(tx: Connection, day: date) -> set[str]:
     """The lots (shared.terms) that have rows of a day, or had some."""
     asked = select(stored_counts.c.organization_id, stored_counts.c.application)
     return {lot_of(*row) for row in tx.execute(asked.where(stored_counts.c.day == day).distinct())}
+
+
+def counts_of_organization(tx: Connection, organization_id: str) -> list[DayCount]:
+    """What there is of an organization, by day and lot."""
+    return _counts(tx, stored_counts.c.organization_id == organization_id, limit=None)
 
 
 def counts_of_day(tx: Connection, day: date) -> list[DayCount]:
@@ -445,24 +451,29 @@ def receipt(
 
 
 def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) -> Mapping[str, int]:
-    """Removes an organization's rows, data keys, counts and usage but what holds keep, and writes the receipt. The caller has raised the
-    fence in this transaction."""
-    kept_by_term = terms.let_go(tx, organization_id)
-    kept = exists().where(
-        retained.c.organization_id == interactions.c.organization_id,
-        retained.c.record_id == interactions.c.record_id,
-    )
+    """Removes an organization's rows, data keys, counts and usage but what holds keep, as far as they are still there, and writes the
+    receipt. The caller has raised the fence and holds the organization's stripe exclusively."""
+    terms.let_go(tx, organization_id)
+    stored = counts_of_organization(tx, organization_id)
+    before = tx.execute(
+        delete(erasure_progress)
+        .where(
+            erasure_progress.c.organization_id == organization_id, erasure_progress.c.erasure_id == erasure_id
+        )
+        .returning(erasure_progress.c.unscreened)
+    ).scalar()
     kept_unscreened = exists().where(
         retained.c.organization_id == unscreened.c.organization_id,
         retained.c.record_id == unscreened.c.record_id,
     )
     mine = interactions.c.organization_id == organization_id
     removed = {
-        "interactions": kept_by_term + tx.execute(delete(interactions).where(mine, ~kept)).rowcount,
+        "interactions": sum(one.records - one.held for one in stored),
         "data_keys": tx.execute(
             delete(data_keys).where(data_keys.c.organization_id == organization_id)
         ).rowcount,
-        "unscreened": tx.execute(
+        "unscreened": (before or 0)
+        + tx.execute(
             delete(unscreened).where(unscreened.c.organization_id == organization_id, ~kept_unscreened)
         ).rowcount,
         "dropped_counts": tx.execute(
@@ -482,6 +493,20 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
         )
     )
     return removed
+
+
+def note_erased(tx: Connection, organization_id: str, erasure_id: str, unscreened: int) -> None:
+    """Adds to what the receipt will say was removed and nothing else counts."""
+    if unscreened:
+        added = insert(erasure_progress).values(
+            organization_id=organization_id, erasure_id=erasure_id, unscreened=unscreened
+        )
+        tx.execute(
+            added.on_conflict_do_update(
+                constraint="erasure_progress_pkey",
+                set_={"unscreened": erasure_progress.c.unscreened + added.excluded.unscreened},
+            )
+        )
 
 
 def held_of(tx: Connection, organization_id: str) -> int:

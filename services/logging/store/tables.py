@@ -267,6 +267,16 @@ erasure_receipts = Table(
     PrimaryKeyConstraint("organization_id", "erasure_id", name="erasure_receipts_pkey"),
 )
 
+# What an erasure that is on its way has taken away and nothing else counts; gone with its receipt.
+erasure_progress = Table(
+    "erasure_progress",
+    metadata,
+    Column("organization_id", Text, nullable=False),
+    Column("erasure_id", Text, nullable=False),
+    Column("unscreened", BigInteger, nullable=False),
+    PrimaryKeyConstraint("organization_id", "erasure_id", name="erasure_progress_pkey"),
+)
+
 # Erasures of single end users, without naming them. below: of the ids that are older than the fence, the bound. stage: see store.subjects.
 # after: how far it has looked in that stage. interactions, unscreened: rows removed so far; the acts stay for ever.
 subject_erasures = Table(

@@ -5,7 +5,7 @@ finds its day like any other. Everything is done in bounded pieces, each of whic
 """
 
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Table, delete, select, text, update
@@ -54,23 +54,29 @@ def kept_on(tx: Connection, day: date) -> set[str]:
     return {lot_of(*row) for row in tx.execute(asked.distinct())}
 
 
-def take(tx: Connection, lot: str, day: date, after: UUID | None, limit: int) -> UUID | None:
+class Piece(NamedTuple):
+    """What was taken away at once. after: the id to go on behind; None where there was nothing left. unscreened: how many of the records
+    waited to be screened."""
+
+    after: UUID | None
+    unscreened: int = 0
+
+
+def take(tx: Connection, lot: str, day: date, after: UUID | None, limit: int) -> Piece:
     """Takes the next rows of a lot's day away, at most so many: those of its partition behind an id, whose held copies stay, and then those
-    that a term kept. The id to go on after, None where there were none left. The caller holds the organization's stripe exclusively."""
+    that a term kept. The caller holds the organization's stripe exclusively."""
     ids = _next(tx, interactions, lot, _bounds(day, after), limit)
     if ids:
         tx.execute(delete(interactions).where(*_within(interactions, lot, (ids[0], ids[-1]))))
-        _unexpect(tx, lot, ids)
-        return ids[-1]
+        return Piece(ids[-1], _unexpect(tx, lot, ids))
     low, high = _bounds(day, None)
     ids = _next(tx, retained, lot, (low, high), limit, retained.c.by_term)
     if not ids:
-        return None
+        return Piece(None)
     mine = [*_within(retained, lot, (ids[0], ids[-1])), retained.c.by_term]
     tx.execute(delete(retained).where(*mine, ~IS_HELD))
     tx.execute(update(retained).where(*mine).values(by_term=False))  # what is left is held
-    _unexpect(tx, lot, ids)
-    return high  # nothing is left in the partition
+    return Piece(high, _unexpect(tx, lot, ids))  # nothing is left in the partition
 
 
 def forget(tx: Connection, lot: str, day: date) -> None:
@@ -116,8 +122,8 @@ _UNEXPECT: Final = text(
 )
 
 
-def _unexpect(tx: Connection, lot: str, ids: list[UUID]) -> None:
-    """Nothing that is gone waits to be screened; what a hold keeps does."""
+def _unexpect(tx: Connection, lot: str, ids: list[UUID]) -> int:
+    """Nothing that is gone waits to be screened; what a hold keeps does. How many waited."""
     organization_id, _ = parts_of(lot)
     given = {"organization_id": organization_id, "first": ids[0], "last": ids[-1], "ids": ids}
-    tx.execute(_UNEXPECT, given)
+    return tx.execute(_UNEXPECT, given).rowcount

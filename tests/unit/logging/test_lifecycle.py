@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,15 @@ from sqlalchemy import func, select, text
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import ingest_pb2, lifecycle_pb2, read_pb2
 from services.logging.store import partitions
-from services.logging.store.tables import data_keys, interactions, retained, stored_counts, unscreened
+from services.logging.store import retention as store
+from services.logging.store.tables import (
+    data_keys,
+    erasure_progress,
+    interactions,
+    retained,
+    stored_counts,
+    unscreened,
+)
 from shared.errors import KeptError
 from shared.ids import new_record_id
 from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER, ZDR
@@ -233,6 +242,39 @@ def test_an_erasure_leaves_what_is_held_and_completes_with_the_last_hold(world: 
         for table in (interactions, retained, data_keys, stored_counts, unscreened):
             left = tx.execute(select(table.c.organization_id).distinct()).scalars().all()
             assert left in ([], [OTHER]), table.name
+
+
+def test_an_erasure_goes_piece_by_piece_and_counts_each_row_once_whatever_dies(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.logging.lifecycle.acts._ROWS_AT_ONCE", 2)
+    made = [world.interaction(age=timedelta(hours=number)) for number in range(20)]  # of two days
+    others = world.interaction(OTHER)
+    world.record(*made, others)
+    hold(world, HOLD, made[0].record_id, made[19].record_id)
+    pieces = itertools.count()
+    noted = store.note_erased
+
+    def dies(tx: Any, organization_id: str, erasure_id: str, unscreened: int) -> None:
+        noted(tx, organization_id, erasure_id, unscreened)
+        if next(pieces) == 6:
+            raise RuntimeError("the process is gone, and its transaction with it")
+
+    monkeypatch.setattr(store, "note_erased", dies)
+    with pytest.raises(KeptError):
+        erase(world)
+    with world.database.transaction() as tx:
+        left = tx.execute(select(func.count()).where(interactions.c.organization_id == ORG)).scalar_one()
+    assert left == 11, "what went before stays gone: seven of one day, and two of the next"
+    [late] = world.record(world.interaction())
+    assert late.outcome == ingest_pb2.OUTCOME_REFUSED, "the fence stood before the first row went"
+    world.start()
+    erased = erase(world)
+    assert (erased.removed["interactions"], erased.removed["unscreened"], erased.held) == (18, 18, 2)
+    assert erase(world).removed == erased.removed
+    assert stored_days(world) == [(DAY.isoformat(), OTHER, 1, 1, 0)]
+    with world.database.transaction() as tx:
+        assert tx.execute(select(func.count()).select_from(erasure_progress)).scalar_one() == 0
 
 
 def test_a_held_record_of_an_erased_organization_outlives_its_day(world: World) -> None:
