@@ -14,6 +14,8 @@ from kept.evidence.verdicts import Evidence, canonical
 
 # The name of the attached JSON.
 ATTACHED: Final = "certificate.json"
+# Pages are kept for years: one that was made in an earlier edition stays true, and is held against that one.
+EDITION: Final = 2
 
 
 @dataclass(frozen=True)
@@ -32,23 +34,26 @@ class Section:
     lines: list[tuple[str, str]]
 
 
-def sections(envelope: Any, room: Room) -> list[Section]:
-    """The page of a certificate `{"body", "signature", …}`. Raises EvidenceError for what is no certificate. Verifies nothing."""
+def sections(envelope: Any, room: Room, edition: int = EDITION) -> list[Section]:
+    """The page of a certificate `{"body", "signature", …}`, in an edition. Raises EvidenceError for what is no certificate. Verifies
+    nothing."""
     whole = Evidence(envelope, "the certificate")
     body = whole.nested("body")
-    return [_Page(body, room, said).section() for said in _SAID if said.applies(body)] + [_proof(whole)]
+    said = [_Page(body, room, one).section() for one in _SAID if one.edition <= edition and one.applies(body)]
+    return [*said, *(_unnamed(body, room) if edition > 1 else ()), _proof(whole)]
 
 
 @dataclass(frozen=True)
 class _Said:
     """A section of the page. facts: (label, name in the body) of single values. lists: (label, name, how an item is written). inside: in
-    which part of the body. where: what has to be in the body for it to be a section at all."""
+    which part of the body. where: what has to be in the body for it to be a section at all. edition: the first that has it."""
 
     title: str
     facts: tuple[tuple[str, str], ...] = ()
     lists: tuple[tuple[str, str, Callable[[Any], str]], ...] = ()
     inside: str = ""
     where: str = ""
+    edition: int = 1
 
     def applies(self, body: Evidence) -> bool:
         """Whether the body says anything of it."""
@@ -135,6 +140,17 @@ _SAID: Final = (
         (("Sealed copies", "sealed_copies", _written), ("Copies", "copies", _written)),
         inside="subject",
     ),
+    _Said(
+        "Content from before zero data retention",
+        (
+            ("Created before", "before"),
+            ("Nothing older written from", "fenced_at"),
+            ("Contents removed", "contents_removed"),
+        ),
+        (("Not touched", "stays", _written),),
+        inside="content",
+        edition=2,
+    ),
     _Said("Days and keys", lists=(("Days", "days", _written), ("Destructions", "destructions", _written))),
     _Said(
         "Applications with terms of their own",
@@ -146,8 +162,22 @@ _SAID: Final = (
         (("Holds not named", "holds_not_named"),),
         (("Holds", "holds", _written), ("Kept", "kept", _written)),
     ),
+    _Said("What no certificate says", (("Reservation", "reservation"),), where="reservation", edition=2),
     _Said("Receipts of services", lists=(("Receipts", "receipts", _written),)),
 )
+
+
+def _unnamed(body: Evidence, room: Room) -> list[Section]:
+    """What a newer version says and this page has no words for: as it stands, so that the page leaves nothing out."""
+    known = {said.inside for said in _SAID}
+    for said in _SAID:
+        if not said.inside:
+            known |= {name for _, name in said.facts} | {name for _, name, _ in said.lists}
+    names = sorted(set(body.raw) - known)
+    if not names:
+        return []
+    page = _Page(body, room, _Said("Also"))
+    return [Section("Also", [(name.replace("_", " "), page._text(body.raw[name])) for name in names])]
 
 
 def _proof(envelope: Evidence) -> Section:

@@ -13,7 +13,7 @@ from fpdf.enums import WrapMode
 from pypdf import PageObject, PdfReader
 from pypdf.errors import PyPdfError
 
-from kept.evidence.certificate_page import ATTACHED, Room, Section, sections
+from kept.evidence.certificate_page import ATTACHED, EDITION, Room, Section, sections
 from kept.evidence.verdicts import Evidence, EvidenceError, canonical
 
 # From a page that shows all to one that shows the figures alone; the first that fits is it.
@@ -32,11 +32,12 @@ _LINE: Final = 3.6
 _FONT: Final = 7.5
 
 
-def write_pdf(envelope: Any) -> bytes:
-    """The PDF of a certificate. Raises EvidenceError for what is no certificate. Verifies nothing: what it shows is what it got."""
+def write_pdf(envelope: Any, edition: int = EDITION) -> bytes:
+    """The PDF of a certificate, in the newest edition of the page or an earlier one. Raises EvidenceError for what is no certificate.
+    Verifies nothing: what it shows is what it got."""
     envelope = json.loads(canonical(envelope, "the certificate"))  # whatever order its fields came in
     for room in _ROOMS:
-        pdf = _page(envelope, sections(envelope, room))
+        pdf = _page(envelope, sections(envelope, room, edition))
         if pdf.page == 1:
             return bytes(pdf.output())
     raise EvidenceError(
@@ -64,11 +65,15 @@ def read_pdf(content: bytes) -> Any:
         envelope = json.loads(attached[0])
     except (ValueError, RecursionError):
         raise EvidenceError(f"{ATTACHED} in the PDF is no JSON.") from None
-    if pages != [_shown(page) for page in PdfReader(BytesIO(write_pdf(envelope))).pages]:
+    if not any(pages == _pages(write_pdf(envelope, edition)) for edition in range(EDITION, 0, -1)):
         raise EvidenceError(
             f"The page says something else than the certificate that is attached to it; trust {ATTACHED} alone."
         )
     return envelope
+
+
+def _pages(pdf: bytes) -> list[tuple[str, int, int]]:
+    return [_shown(page) for page in PdfReader(BytesIO(pdf)).pages]
 
 
 def _shown(page: PageObject) -> tuple[str, int, int]:

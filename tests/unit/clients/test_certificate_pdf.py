@@ -13,12 +13,14 @@ from pypdf import PdfReader, PdfWriter
 from pypdf.generic import RectangleObject
 
 from kept.cli import main
-from kept.evidence.certificate_page import ATTACHED
+from kept.evidence.certificate_page import ATTACHED, EDITION
 from kept.evidence.certificate_pdf import read_pdf, write_pdf
 from kept.evidence.verdicts import EvidenceError
 from tests.unit.clients.conftest import ORG
 from tests.unit.clients.test_evidence_commands import Log
 
+# SHA-256 of what the first edition says of `body()`, without the spaces.
+FIRST_EDITION = "f7d6f0129fd516e901f2077016142e81942cefd4cf7b39b0e012dd48050ba5b2"
 INSTANT = "2026-03-31T22:00:07.250000Z"
 
 
@@ -117,12 +119,42 @@ def applications() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("more", [{}, {"subject": subject()}, applications()])
+MORE: list[dict[str, Any]] = [
+    {},
+    {"subject": subject()},
+    applications(),
+    {"reservation": "What a law forbids to speak of is counted as removed."},
+    {
+        "content": {
+            "before": INSTANT,
+            "fenced_at": "2026-04-01T00:00:00.000000Z",
+            "contents_removed": 987_654,
+            "stays": ["Log data."],
+        }
+    },
+    {"of_a_later_version": {"first_word": ["that", "no page", 31_415]}, "another": "word"},
+]
+
+
+@pytest.mark.parametrize("more", MORE)
 def test_the_page_says_every_fact_of_the_signed_body(log: Log, more: dict[str, Any]) -> None:
     envelope = log.certificate(body() | more)
     page = page_of(write_pdf(envelope))
     for value in [*scalars(envelope["body"]), envelope["signature"], envelope["head"]["root_hash"]]:
         assert "".join(value.split()) in page, value
+
+
+@pytest.mark.parametrize("more", MORE)
+def test_a_page_that_an_earlier_version_made_is_good_for_ever(log: Log, more: dict[str, Any]) -> None:
+    envelope = log.certificate(body() | more)
+    for edition in range(1, EDITION + 1):
+        assert read_pdf(write_pdf(envelope, edition)) == envelope
+
+
+def test_the_first_edition_says_what_it_said(log: Log) -> None:
+    """Its pages are in other people's hands."""
+    page = page_of(write_pdf(log.certificate(body() | MORE[3] | MORE[4]), 1))
+    assert hashlib.sha256(page.partition("Proof")[0].encode()).hexdigest() == FIRST_EDITION
 
 
 @pytest.mark.parametrize(("days", "holds", "sentences"), [(1000, 1000, 1), (3, 0, 500)])
