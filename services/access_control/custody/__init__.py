@@ -218,14 +218,16 @@ class Custody:
         sealed: Mapping[bytes, bytes],
         meanwhile: AbstractContextManager[object] | None = None,
         applications: Mapping[bytes, str] = MappingProxyType({}),
+        *,
+        held_too: bool = True,
     ) -> dict[bytes, bytes]:
         """The keys of records, 32 bytes each, by record id; one without content (empty data key id) is left out.
 
         records: record id and data key id. sealed: data keys as stored, by id. applications: to whose own epochs they are sealed, by id;
         each opens with the epoch that it names and no other. The organization's marks are read under its row lock, held
         until the caller's transaction ends, so that a destruction comes before all of it or after. Where the epoch is gone, a hold's
-        key serves. meanwhile: entered for the time of the cryptography, in which the transaction is not used. Raises OUTSIDE_SCOPE for
-        the whole call when one key cannot be had, whatever the cause.
+        key serves if held_too. meanwhile: entered for the time of the cryptography, in which the transaction is not used. Raises
+        OUTSIDE_SCOPE for the whole call when one key cannot be had, whatever the cause.
         """
         of_keys: dict[bytes, list[bytes]] = {}
         for record_id, data_key_id in records:
@@ -238,7 +240,7 @@ class Custody:
         with meanwhile or nullcontext():
             keys = derive()
         wanted = set(chain.from_iterable(together.values()))
-        if missing := wanted - keys.keys():
+        if held_too and (missing := wanted - keys.keys()):
             keys |= self._from_holds(tx, organization_id, missing)
         if not wanted <= keys.keys():
             raise KeptError(

@@ -243,7 +243,9 @@ class Opening:
                 )
                 self._require_records(tx, scope, wanted, held_too=shows_held(grant))
                 counting = opened_records.counting(tx, grant.grant_id, wanted.record_ids, self._clock.now())
-                keys = self._keys(tx, scope.organization_id, wanted, _within(scope, counting))
+                keys = self._keys(
+                    tx, scope.organization_id, wanted, _within(scope, counting), held_too=shows_held(grant)
+                )
                 require_in_force(grant, self._clock.now())
                 entry_id = self._decisions.write(
                     tx,
@@ -511,15 +513,25 @@ class Opening:
         organization_id: str,
         wanted: Wanted,
         meanwhile: AbstractContextManager[object] | None = None,
+        *,
+        held_too: bool = True,
     ) -> dict[bytes, bytes]:
-        """Keys by record id; none where none are wanted. meanwhile: what the database does in the time that the cryptography takes."""
+        """Keys by record id; none where none are wanted. meanwhile: what the database does in the time that the cryptography takes.
+        held_too: whether holds' keys serve where an epoch's are gone: for a reader who is not shown what only a hold keeps they do not,
+        whatever logging says of the record's application, and so of when it is due."""
         meanwhile = meanwhile or nullcontext()
         if not wanted.shows_content:
             with meanwhile:
                 return {}
         try:
             return self._custody.record_keys(
-                tx, organization_id, wanted.records, wanted.sealed, meanwhile, wanted.applications
+                tx,
+                organization_id,
+                wanted.records,
+                wanted.sealed,
+                meanwhile,
+                wanted.applications,
+                held_too=held_too,
             )
         except KeptError as error:
             if error.reason == Reason.REASON_KEY_DESTROYED:

@@ -17,6 +17,7 @@ from kept.access_control.v1 import (
 from kept.options.v1 import roles_pb2
 from shared.identity import Caller, CallerKind
 from shared.ids import new_record_id
+from shared.terms import lot_of
 from tests.unit.access_control.grants.test_opening import opening, sealed
 from tests.unit.access_control.world import (
     ENGINEER,
@@ -34,7 +35,7 @@ from tests.unit.access_control.world import (
 
 __all__ = ["migrated_vault", "world"]
 
-FULL, METADATA = grants_pb2.DETAIL_FULL, grants_pb2.DETAIL_METADATA
+FULL, MASKED, METADATA = grants_pb2.DETAIL_FULL, grants_pb2.DETAIL_MASKED, grants_pb2.DETAIL_METADATA
 EXPORT = grants_pb2.PURPOSE_CUSTOMER_EXPORT
 ADMIN, MEMBER = roles_pb2.CUSTOMER_ROLE_ADMIN, roles_pb2.CUSTOMER_ROLE_MEMBER
 
@@ -289,3 +290,32 @@ def test_what_is_due_is_not_hers_even_where_a_hold_keeps_it(customers: Customers
     world.approve("colin", grant)
     assert world.open("eve", grant.grant_id, record.record_id).audit_entry_id
     assert refusal(lambda: customers.open(customers.granted(), record.record_id)) == "OUTSIDE_SCOPE"
+
+
+def test_a_holds_key_opens_nothing_for_her_whatever_logging_says_of_the_application(
+    customers: Customers, world: World
+) -> None:
+    """When a record is due goes by the application that logging names; a false one must not lead to what only a hold keeps."""
+    world.own_terms[lot_of(ORG, "night shift")] = 5
+    world.renew()
+    record = sealed(world, "night shift")
+    retention = keys_pb2_grpc.KeyServiceStub(world.served.channel(Caller(CallerKind.SERVICE, "retention")))
+    kept = keys_pb2.RetainedRecord(
+        record_id=record.record_id,
+        data_key_id=record.data_key_id,
+        sealed_data_key=record.sealed,
+        application="night shift",
+    )
+    answer = retention.RetainRecords(
+        keys_pb2.RetainRecordsRequest(hold_id="hold_" + "h" * 26, organization_id=ORG, records=[kept])
+    )
+    assert answer.retained == 1
+    world.person("colin", ENGINEER)
+    world.advance(timedelta(days=10))
+    record.application = ""  # of an organization whose records live for 30 days
+    grant = world.request("eve")
+    world.approve("colin", grant)
+    asked_by_staff = opening(record, token=world.token("eve"), grant_id=grant.grant_id, detail=MASKED)
+    assert len(world.authz.OpenRecords(asked_by_staff).keys) == 1
+    hers = opening(record, token=customers.token(customers.grace), grant_id=customers.granted(), detail=FULL)
+    assert refusal(lambda: world.authz.OpenRecords(hers)) == "OUTSIDE_SCOPE"
