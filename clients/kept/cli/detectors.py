@@ -57,7 +57,19 @@ def log_rules(call: Invocation, limit: Limit = 100) -> None:
 
     stub = log_rules_pb2_grpc.LogRuleServiceStub(call.channel("safety_review"))
     response = pages(stub.ListLogRules, log_rules_pb2.ListLogRulesRequest(), limit)
-    columns = ["rule_id", "flags", "measure", "group", "threshold", "window", "looked_until", "findings"]
+    columns = [
+        "rule_id",
+        "flags",
+        "measure",
+        "group",
+        "threshold",
+        "window",
+        "finish_reasons",
+        ("key", "api_key_kind"),
+        "countries",
+        "looked_until",
+        "findings",
+    ]
     call.show(response, lambda: table(response.rules, columns, "There is none."))
 
 

@@ -120,6 +120,9 @@ def _rule(standing: Standing) -> log_rules_pb2.LogRule:
         group=_group(rule.group),
         threshold=rule.threshold,
         findings=standing.findings,
+        finish_reasons=rule.finish_reasons,
+        api_key_kind=_kind(rule.key_kind),
+        countries=rule.countries,
     )
     message.window.FromTimedelta(rule.window)
     if standing.looked_until is not None:

@@ -425,6 +425,11 @@ def test_what_a_rule_counts_of_keys_and_countries_is_asked_of_logging(
         log_rules_pb2.LOG_MEASURE_COUNTRIES,
         log_rules_pb2.LOG_GROUP_API_KEY,
     )
+    shown = newer.staff().log_rules.ListLogRules(log_rules_pb2.ListLogRulesRequest()).rules
+    assert [(list(one.countries), list(one.finish_reasons), one.api_key_kind) for one in shown] == [
+        (["KP", "CU"], ["content_filter", "refusal"], 2),
+        ([], ["content_filter", "refusal"], 2),
+    ]
     answer(newer, places, over(places, member="KP", counted=1))
     (case,) = newer.cases()
     assert [one.counted for one in case.log_findings] == [1]
