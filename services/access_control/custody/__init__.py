@@ -337,20 +337,24 @@ class Custody:
         marked before, and that no other hold keeps, is lost. Idempotent. Raises WRONG_STATE for a hold that was released.
 
         is_confidential: as long as the hold was not disclosed, these keys open nothing for anybody, and no hold that the customer may know
-        of is kept alive by them. A record that was withheld since may still be kept: its row was, before it went.
+        of is kept alive by them. A record that was withheld since the hold began may still be kept for it, also once it is disclosed: an
+        erasure that may not know of the hold takes the row away, and logging has kept it for the hold before.
         """
         now = self._clock.now()
         with self._database.transaction() as tx:
             store.lock_ladder(tx, exclusive=False)
             epochs.lock_organization(tx, organization_id)
             hold_key = self._hold_key(tx, hold_id)
-            apart = is_confidential and not confidential.is_disclosed(tx, hold_id)
+            was_secret = confidential.is_disclosed(tx, hold_id)
+            apart = is_confidential and not was_secret
             kept_by = confidential.kept_by if apart else holds.kept_by
             kept = kept_by(tx, hold_id, [record.record_id for record in records])
             new = {record.record_id: record for record in records if record.record_id not in kept}
             with_content = [record for record in new.values() if record.data_key_id]
             together = _by_data_key(with_content)
-            keys = self._from_epochs(tx, organization_id, together, share=False, withheld_too=apart)()
+            keys = self._from_epochs(
+                tx, organization_id, together, share=False, withheld_too=apart or was_secret
+            )()
             missing = [record.record_id for record in with_content if record.record_id not in keys]
             if missing:
                 keys |= self._from_holds(tx, organization_id, missing)
@@ -379,12 +383,15 @@ class Custody:
         return Retention(len(kept) + len(wrapped), lost)
 
     def disclose_hold(self, hold_id: str) -> int:
-        """Makes a confidential hold an ordinary one, for ever; of how many records the keys were kept in secret until now. Idempotent."""
+        """Makes a confidential hold an ordinary one, for ever; of how many records the keys were kept in secret until now. Idempotent.
+        One that keeps nothing yet gets its key now, so that it is known of whatever comes later."""
         now = self._clock.now()
         with self._database.transaction() as tx:
             store.lock_ladder(tx, exclusive=False)
             row = holds.lock_hold(tx, hold_id)
-            if row is None or row.wrapped is None:
+            if row is None:
+                self._hold_key(tx, hold_id)
+            elif row.wrapped is None:
                 return 0
             disclosed = confidential.disclose(tx, hold_id, now)
             for organization_id, records in disclosed.items():

@@ -80,3 +80,26 @@ def test_what_an_end_users_erasure_withholds_is_kept_all_the_same(vault: Vault) 
     vault.clock.advance(timedelta(days=1))
     vault.custody.disclose_hold(hold_id)
     assert vault.keys(ORG, record)
+
+
+def test_what_was_withheld_while_it_was_secret_is_kept_once_it_is_disclosed(vault: Vault) -> None:
+    """Erased while the hold was a secret, disclosed before the record was looked for: its key was lost with its day (seed 459)."""
+    known, record, late, hold_id = vault.record(ORG), vault.record(ORG), vault.record(ORG), new_id("hold")
+    keep(vault, hold_id, known)
+    vault.custody.withhold("erasure_" + "e" * 26, ORG, [record.record_id, late.record_id])
+    vault.custody.disclose_hold(hold_id)
+    assert vault.custody.retain_records(hold_id, ORG, [record.to_retain]).lost == []
+    assert keep(vault, hold_id, late) == (1, []), "by who read of the hold before"
+    destroy_day(vault)
+    assert set(vault.keys(ORG, record, late)) == {record.record_id, late.record_id}
+
+
+def test_one_that_kept_nothing_yet_is_no_secret_either_once_it_is_disclosed(vault: Vault) -> None:
+    record, hold_id = vault.record(ORG), new_id("hold")
+    assert vault.custody.disclose_hold(hold_id) == 0
+    vault.custody.withhold("erasure_" + "e" * 26, ORG, [record.record_id])
+    assert keep(vault, hold_id, record) == (1, []), "by who read of the hold before"
+    destroy_day(vault)
+    assert vault.keys(ORG, record), "not kept apart for ever"
+    vault.custody.release(hold_id)
+    assert refusal(lambda: vault.keys(ORG, record)) == "OUTSIDE_SCOPE"
