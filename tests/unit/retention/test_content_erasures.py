@@ -114,7 +114,7 @@ def test_lost_calls_and_answers_change_nothing_of_what_becomes_of_it(world: Worl
     check_erased(world, mine)
 
 
-@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize("seed", range(1, 3))
 def test_crashes_around_commits_change_nothing_of_what_becomes_of_it(world: World, seed: int) -> None:
     mine = fill(world)
     begin(world)
