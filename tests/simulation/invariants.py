@@ -175,6 +175,8 @@ def _held_by_scope(
                 continue
             if sent.record_id not in present:
                 yield f"7: {uuid_text(sent.record_id)} is gone while hold {hold.hold_id} is on it"
+            if sent.with_content and sent.record_id not in contents:
+                yield f"7: content of {uuid_text(sent.record_id)} is gone while hold {hold.hold_id} is on it"
             opens = (model.lot_of(sent), sent.created_at.date()) in living or sent.record_id in keys
             if sent.record_id in contents and not opens:
                 yield f"7: {uuid_text(sent.record_id)} has no key while hold {hold.hold_id} is on it"

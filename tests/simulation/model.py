@@ -18,8 +18,9 @@ APPLICATIONS = ("simulation", "night shift")
 
 @dataclass
 class SentRecord:
-    """A record that was sent, at least once. end_user: a pseudonym. stored: acknowledged as stored, with or without content. due_at: as the
-    last receipt says. stored_at: when it was acknowledged as new; None where that answer was lost."""
+    """A record that was sent, at least once. end_user: a pseudonym. stored: acknowledged as stored, with or without content. with_content:
+    acknowledged as new, and with content. due_at: as the last receipt says. stored_at: when it was acknowledged as new; None where that
+    answer was lost."""
 
     record_id: bytes
     organization_id: str
@@ -28,6 +29,7 @@ class SentRecord:
     text: str
     end_user: str = ""
     stored: bool = False
+    with_content: bool = False
     due_at: datetime | None = None
     application: str = APPLICATIONS[0]
     stored_at: datetime | None = None

@@ -33,6 +33,7 @@ from services.retention.erasures.content_states import (
     kept_sentences,
     stays_sentences,
 )
+from services.retention.holds.sweeping import is_behind
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
 from services.retention.steps import Overtaken, unchanged
@@ -171,6 +172,9 @@ class ContentErasures:
         return True
 
     def _destroy(self, erasure: ContentErasure) -> bool:
+        with self._database.transaction() as tx:
+            if is_behind(tx, erasure.settled_at, erasure.organization_id):
+                return False  # what a hold on all that matches is on is found first
         try:
             answer = self._peers.keys.DestroyEpochs(
                 keys_pb2.DestroyEpochsRequest(

@@ -13,6 +13,7 @@ from services.retention.holds.hold import Hold, HoldScope, HoldState
 from services.retention.holds.retaining import retain
 from services.retention.peers import Peers
 from services.retention.store import Tx
+from services.retention.store import contents as content_rows
 from services.retention.store import erasures as erasure_rows
 from services.retention.store import holds as rows
 from services.retention.store import runs as run_rows
@@ -97,11 +98,13 @@ class Sweeper:
 
     def wanted(self, tx: Tx) -> list[Hold]:
         """Holds in force that have to be looked through for now; those that are being placed are carried on by themselves."""
-        now, run, closing = self._clock.now(), run_rows.going_on(tx), erasure_rows.closing(tx)
+        now, run = self._clock.now(), run_rows.going_on(tx)
+        ending = (erasure_rows.closing(tx), content_rows.clearing(tx))
         found: list[Hold] = []
         for hold in rows.with_scope(tx):
             waits = [] if run is None else [run.started_at]
-            waits += [closing[hold.organization_id]] if hold.organization_id in closing else []
+            since = [one[hold.organization_id] for one in ending if hold.organization_id in one]
+            waits += [one for one in since if one <= now]
             if hold.state is HoldState.ACTIVE and holds.needs_sweep(hold, max(waits, default=None), now):
                 found.append(hold)
         return found

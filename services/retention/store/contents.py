@@ -117,6 +117,13 @@ def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[str]:
     return ids
 
 
+def clearing(tx: Tx) -> dict[str, datetime]:
+    """Organizations whose content is about to go, and from when on holds have to be looked through for it; the latest of each."""
+    asked = select(content_erasures).where(content_erasures.c.state == ContentState.DESTROYING_KEYS)
+    waiting = [made for row in tx.execute(asked).all() if (made := _made(tx, row)) is not None]
+    return {one.organization_id: one.settled_at for one in sorted(waiting, key=lambda one: one.settled_at)}
+
+
 def save(tx: Tx, erasure: ContentErasure) -> None:
     """Stores what may change of a locked erasure."""
     logged = erasure.logged

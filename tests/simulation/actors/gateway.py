@@ -115,5 +115,6 @@ class Gateway:
             if sent.stored:
                 raise Broken(f"8: {sent.record_id.hex()} was stored twice")
             sent.stored_at = self._scene.now
+            sent.with_content = receipt.outcome == ingest_pb2.OUTCOME_STORED
         sent.stored = True
         sent.due_at = receipt.due_at.ToDatetime(tzinfo=UTC)

@@ -9,6 +9,7 @@ import pytest
 
 from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2
 from shared.errors import Reason
+from tests.unit.retention.test_hold_scopes import place
 from tests.unit.retention.world import ONE, SAFETY, SETTINGS, START, TWO, Crashes, World, refused, staff
 
 REQUEST = "zdr_" + "7" * 26
@@ -103,6 +104,24 @@ def test_it_waits_until_everybody_knows_that_it_may(world: World) -> None:
     world.logging.is_content_due = True
     world.settle(60, until=is_done(world))
     check_erased(world, mine)
+
+
+def test_what_a_hold_on_all_that_matches_is_on_is_found_before_its_key_goes(world: World) -> None:
+    hold = place(world, end_user="u1")
+    late = world.record(ONE, START - timedelta(minutes=1))
+    world.logging.end_users[late] = "u1"
+    free = world.record(ONE, START - timedelta(minutes=1))
+    world.down = {"HoldMatching"}
+    begun = begin(world)
+    world.settle(20)
+    assert not world.keys.marks, "nobody knows yet what the hold is on"
+    world.down = set()
+    world.wire()
+    world.settle(60, until=is_done(world))
+    assert world.keys.retained[hold.hold_id] == {late}
+    assert free not in world.logging._held()
+    erasure = shown(world, begun.erasure_id)
+    assert (erasure.state, len(erasure.kept), erasure.complete) == (erasures_pb2.ERASURE_STATE_DONE, 1, False)
 
 
 def test_lost_calls_and_answers_change_nothing_of_what_becomes_of_it(world: World) -> None:
