@@ -312,6 +312,7 @@ SAFEGUARDS = {
         also=((sweeping, "retain", lambda *_: frozenset()),),
     ),
     "keeps_rows": Safeguard(7, retention, "hold", orders.hold_no_rows, _HOLDING, 40, is_quick=False),
+    "keeps_contents": Safeguard(7, retention, "hold", orders.hold_no_contents, _HOLDING, 40, is_quick=False),
     # What several holds keep goes with the last of them.
     "last_hold": Safeguard(
         7, retention, "release", orders.release_for_others_too, _HOLDING, 40, is_quick=False
@@ -342,6 +343,17 @@ SAFEGUARDS = {
             (Destroyer, "_mark_days", orders.mark_what_one_is_told),
             (Rules, "is_due_by_all", lambda *_: True),
         ),
+        is_quick=False,
+    ),
+    # Where access control alone does, its keys go early, and logging's rows stay.
+    "own_rules_of_keys": Safeguard(
+        8,
+        RuleBook,
+        "due_in",
+        orders.due_too_early,
+        frozenset({"records"}),
+        36,
+        also=((Destroyer, "_mark_days", orders.mark_what_one_is_told),),
         is_quick=False,
     ),
     # A grant is over at its end.

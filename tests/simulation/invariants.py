@@ -40,6 +40,7 @@ def check(scene: Scene) -> None:
             _acknowledged(
                 scene, {(organization_id, record.bytes) for organization_id, record, _ in [*rows, *kept]}
             ),
+            _readable(scene, [*rows, *kept]),
             _held(scene.model, looks, rows, kept, scene.world.roots()),
             scene.model.witness.look(looks),
             _certified(scene, rows),
@@ -114,6 +115,31 @@ def _acknowledged(scene: Scene, present: set[tuple[str, bytes]]) -> Iterator[str
             yield f"8: acknowledged record {uuid_text(sent.record_id)} of {sent.organization_id} is not there"
 
 
+def _readable(scene: Scene, rows: list[_Row]) -> Iterator[str]:
+    """Whether what was acknowledged with its content still opens, as long as it is not due and nobody wanted it gone."""
+    looks = scene.world.databases.looks
+    rules = RulesOverTime(looks)
+    contents = {record.bytes for _, record, has_content in rows if has_content}
+    living = {(lot, day) for lot, day, _ in _living_epochs(looks)}
+    cleared: dict[str, datetime] = dict(
+        looks.rows("retention", "SELECT organization_id, max(before) FROM content_erasures GROUP BY 1")
+    )
+    for sent in scene.model.records.values():
+        organization = scene.model.organizations[sent.organization_id]
+        if not sent.with_content or organization.leaving_at is not None:
+            continue
+        before = cleared.get(sent.organization_id)
+        if before is not None and sent.created_at.date() <= before.date():
+            continue
+        if any(subject.covers(sent) for subject in scene.model.subjects):
+            continue
+        lot, day = scene.model.lot_of(sent), sent.created_at.date()
+        if rules.first_due_at(lot, day) <= scene.now:
+            continue
+        if sent.record_id not in contents or (lot, day) not in living:
+            yield f"8: acknowledged content of {uuid_text(sent.record_id)} of {sent.organization_id} does not open any more"
+
+
 def _gone(scene: Scene, rows: list[_Row]) -> Iterator[str]:
     rules = RulesOverTime(scene.world.databases.looks)
     for organization_id, record, _ in rows:
@@ -153,6 +179,9 @@ def _held(
     contents = with_content | {record.bytes for _, record, has_content in rows if has_content}
     yield from _held_by_scope(model, looks, present, contents, keys)
     yield from _hanging(looks, roots)
+    for hold in model.holds.values():
+        if hold.is_active and not hold.releasing and (gone := hold.with_content - contents):
+            yield f"7: content of {uuid_text(min(gone))} is gone while hold {hold.hold_id} stands"
     for record_id, hold in model.held().items():
         if record_id not in present:
             yield f"7: {uuid_text(record_id)} is gone while hold {hold.hold_id} stands"

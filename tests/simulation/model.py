@@ -75,7 +75,8 @@ class Grant:
 @dataclass
 class Hold:
     """A legal hold that two people agreed on. is_active: both services keep what it names. releasing: somebody began to let it go;
-    released: that was acknowledged. scope: on what it is, where it names no records; placed_at: when that was agreed on."""
+    released: that was acknowledged. scope: on what it is, where it names no records; placed_at: when that was agreed on. with_content:
+    which of the records had content then."""
 
     hold_id: str
     organization_id: str
@@ -85,6 +86,7 @@ class Hold:
     released: bool = False
     scope: holds_pb2.HoldScope | None = None
     placed_at: datetime | None = None
+    with_content: frozenset[bytes] = frozenset()
 
     def is_on(self, sent: SentRecord) -> bool:
         """Whether its scope is on a record."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from unittest import mock
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, update
 
 from kept.access_control.v1 import keys_pb2
 from kept.logging.v1 import lifecycle_pb2
@@ -47,6 +47,16 @@ def hold_no_rows(
     tx.execute(delete(tables.holds).where(tables.holds.c.hold_id == hold_id))
     wanted = select(tables.holds.c.record_id).where(tables.holds.c.record_id == tables.retained.c.record_id)
     tx.execute(delete(tables.retained).where(tables.retained.c.by_term.is_(False), ~wanted.exists()))
+    return kept
+
+
+def hold_no_contents(
+    tx: Connection, hold_id: str, organization_id: str, record_ids: Sequence[bytes], kind: int | None
+) -> tuple[list[HeldRow], bool]:
+    """Keeps rows, and not what was said in them."""
+    kept = _hold_rows(tx, hold_id, organization_id, record_ids, kind)
+    bare = dict.fromkeys(("data_key_id", "content", "sealed_data_key"))
+    tx.execute(update(tables.retained).where(tables.retained.c.by_term.is_(False)).values(**bare))
     return kept
 
 

@@ -1,6 +1,7 @@
 """Legal staff: Lena places holds and lets them go, and sets terms of contracts and ends them; Luca confirms."""
 
 from datetime import timedelta
+from itertools import chain
 
 from kept.options.v1 import roles_pb2
 from kept.retention.v1 import contracts_pb2, contracts_pb2_grpc, holds_pb2, holds_pb2_grpc, rules_pb2
@@ -58,12 +59,23 @@ class Legal:
         hold = self._scene.world.attempt(placed)
         if isinstance(hold, holds_pb2.Hold):
             lost = set(hold.lost)
+            held = [record_id for record_id in records if record_id not in lost]
             self._scene.model.holds[hold.hold_id] = Hold(
                 hold.hold_id,
                 organization_id,
-                [record_id for record_id in records if record_id not in lost],
+                held,
                 is_active=hold.state == holds_pb2.HOLD_STATE_ACTIVE,
+                with_content=self._with_content() & set(held),
             )
+
+    def _with_content(self) -> frozenset[bytes]:
+        found = chain.from_iterable(
+            self._scene.world.databases.looks.rows(
+                "logging", f"SELECT record_id FROM {table} WHERE content IS NOT NULL"
+            )
+            for table in ("interactions", "retained", "confidential_rows")
+        )
+        return frozenset(record_id.bytes for (record_id,) in found)
 
     def holds_end_user(self) -> None:
         """Lena holds all of an end user's, or of some days or all of a customer's, what comes included; Luca confirms."""
