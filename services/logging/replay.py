@@ -17,6 +17,7 @@ from typing import Final
 from uuid import UUID
 
 from kept.access_control.v1 import audit_pb2, keys_pb2
+from kept.retention.v1.holds_pb2 import HOLD_KIND_LEGAL
 from services.logging.lifecycle import contents as content_erasures
 from services.logging.store import Tx, confidential, standing_holds, stripes, subjects, terms
 from services.logging.store import content_erasures as contents
@@ -49,6 +50,7 @@ def applies(periods: Periods) -> dict[str, Apply]:
 
     return {
         "rows.held": _held,
+        "rows.disclosed": _disclosed,
         "rows.released": _released,
         "rows.kept": _kept,
         "rows.removed": _removed,
@@ -63,13 +65,31 @@ def _held(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     hold_id, *names = entry.subjects
     if store.lock_hold(tx, hold_id):
         return
-    stripes.take(tx, entry.organization_id)
+    # Of a confidential hold, in the vendor's own list.
+    organization_id = entry.organization_id or names.pop(0)
+    is_secret = not entry.organization_id and not confidential.is_disclosed(tx, hold_id)
+    stripes.take(tx, organization_id)
     kind = int(entry.facts["hold_kind"]) if "hold_kind" in entry.facts else None
     if "low" in entry.facts:
         low, high = bytes.fromhex(entry.facts["low"]), bytes.fromhex(entry.facts["high"])
-        standing_holds.stand(tx, Standing(hold_id, entry.organization_id, low, high, "", kind))
-    if names:
-        store.hold(tx, hold_id, entry.organization_id, [UUID(name).bytes for name in names], kind)
+        standing_holds.stand(tx, Standing(hold_id, organization_id, low, high, "", kind, is_secret))
+    record_ids = [UUID(name).bytes for name in names]
+    if record_ids and is_secret:
+        confidential.hold(tx, hold_id, organization_id, record_ids)
+    elif record_ids:
+        store.hold(tx, hold_id, organization_id, record_ids, kind)
+
+
+def _disclosed(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    hold_id = entry.subjects[0]
+    if store.lock_hold(tx, hold_id):
+        return
+    confidential.note_disclosed(tx, hold_id)
+    standing_holds.disclose(tx, hold_id)
+    for organization_id in confidential.organizations(tx, hold_id):
+        stripes.take(tx, organization_id)
+        while confidential.disclose(tx, hold_id, organization_id, HOLD_KIND_LEGAL, _AT_ONCE):
+            pass
 
 
 def _released(tx: Tx, entry: audit_pb2.AuditEntry) -> None:

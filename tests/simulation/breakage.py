@@ -183,7 +183,9 @@ SAFEGUARDS = {
         8, terms, "keep", lambda *_: None, frozenset({"records", "keeps_longer"}), 36, is_quick=False
     ),
     # What a shorter term lets go goes before its partition.
-    "shorter": Safeguard(3, terms, "take", lambda *_: None, frozenset({"records", "sets_term"}), 12),
+    "shorter": Safeguard(
+        3, terms, "take", lambda *_: terms.Piece(None), frozenset({"records", "sets_term"}), 12
+    ),
     # What one application's term lets go goes without the rest of its organization's.
     "application_rows": Safeguard(8, terms, "is_of", lambda table, _: true(), _APPLICATIONS, 20),
     # Its keys are destroyed by its own term.

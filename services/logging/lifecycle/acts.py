@@ -104,12 +104,13 @@ class Lifecycle:
             if store.lock_hold(tx, hold_id):
                 raise wrong_state("The hold was released.", "released")
             stripes.take(tx, organization_id)
-            if is_confidential and not confidential.is_disclosed(tx, hold_id):
-                kept = confidential.hold(tx, hold_id, organization_id, record_ids)
+            is_secret = is_confidential and not confidential.is_disclosed(tx, hold_id)
+            if is_secret:
+                kept, are_new = confidential.hold(tx, hold_id, organization_id, record_ids)
             else:
                 kept, are_new = store.hold(tx, hold_id, organization_id, record_ids, kind)
-                if are_new:
-                    self._audit_held(tx, hold_id, organization_id, kept, kind)
+            if are_new:
+                self._audit_held(tx, hold_id, organization_id, kept, kind, is_secret=is_secret)
         there = {row.record_id for row in kept}
         return kept, [one for one in record_ids if one not in there]
 
@@ -128,9 +129,17 @@ class Lifecycle:
             if stands is None:
                 raise KeptError(Reason.REASON_CONFLICT, "The hold is on something else.")
             kept, are_new, further = standing_holds.hold_next(tx, stands, after, _HELD_AT_ONCE)
-            if (is_new or are_new) and not stands.is_confidential:
+            if is_new or are_new:
                 bounds = {"low": wanted.low.hex(), "high": wanted.high.hex()}
-                self._audit_held(tx, wanted.hold_id, wanted.organization_id, kept, wanted.kind, bounds)
+                self._audit_held(
+                    tx,
+                    wanted.hold_id,
+                    wanted.organization_id,
+                    kept,
+                    wanted.kind,
+                    bounds,
+                    is_secret=stands.is_confidential,
+                )
             return kept, further, standing_holds.gone_through(tx, wanted.organization_id, *days)
 
     def _audit_held(
@@ -141,8 +150,11 @@ class Lifecycle:
         kept: Sequence[HeldRow],
         kind: int | None,
         bounds: Mapping[str, str] = MappingProxyType({}),
+        *,
+        is_secret: bool = False,
     ) -> None:
-        """A restored database has to know what it must not drop. bounds: of a hold on all that matches, but for whose records."""
+        """A restored database has to know what it must not drop. bounds: of a hold on all that matches, but for whose records. is_secret:
+        it is told in the vendor's own list, for the organization must not know of it."""
         facts: dict[str, str | int | bool] = dict(bounds)
         if kind is not None:
             facts["hold_kind"] = kind
@@ -152,8 +164,12 @@ class Lifecycle:
                 "rows.held",
                 actor=_ACTOR,
                 at=self._clock.now(),
-                organization_id=organization_id,
-                subjects=[hold_id, *(row.record_id for row in kept)],
+                organization_id="" if is_secret else organization_id,
+                subjects=[
+                    hold_id,
+                    *([organization_id] if is_secret else []),
+                    *(row.record_id for row in kept),
+                ],
                 facts=facts,
             ),
         )
@@ -206,9 +222,13 @@ class Lifecycle:
         left."""
         with self._database.transaction() as tx:
             store.lock_hold(tx, hold_id)
-            confidential.note_disclosed(tx, hold_id)
+            is_new = confidential.note_disclosed(tx, hold_id)
             standing_holds.disclose(tx, hold_id)
             organizations = confidential.organizations(tx, hold_id)
+            if is_new:
+                self._outbox.audit(
+                    tx, entry("rows.disclosed", actor=_ACTOR, at=self._clock.now(), subjects=[hold_id])
+                )
         for organization_id in organizations:
             with self._database.transaction() as tx:
                 if store.lock_hold(tx, hold_id):

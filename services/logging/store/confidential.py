@@ -29,29 +29,36 @@ def is_disclosed(tx: Connection, hold_id: str) -> bool:
     return tx.execute(select(exists().where(disclosed_holds.c.hold_id == hold_id))).scalar_one()
 
 
-def hold(tx: Connection, hold_id: str, organization_id: str, record_ids: Sequence[bytes]) -> list[HeldRow]:
-    """Copies rows with their sealed data keys for a hold; returns those that it keeps now. Idempotent. What is nowhere else any
-    more is copied from another confidential hold's. The caller holds the organization's stripe exclusively."""
+def hold(
+    tx: Connection, hold_id: str, organization_id: str, record_ids: Sequence[bytes]
+) -> tuple[list[HeldRow], bool]:
+    """Copies rows with their sealed data keys for a hold; returns those that it keeps now, and whether any of them is new. Idempotent. What
+    is nowhere else any more is copied from another confidential hold's. The caller holds the organization's stripe exclusively."""
     wanted = [UUID(bytes=one) for one in record_ids]
+    added = 0
     # Who copied first has the most: erasures take from rows, and nothing from copies.
     for table in (confidential_rows, retained):
         columns = [table.c[name] for name in (*COPIED, "day", "sealed_data_key")]
         copies = select(*columns).where(
             table.c.organization_id == organization_id, among(table.c.record_id, wanted)
         )
-        _add(tx, hold_id, copies)
+        added += _add(tx, hold_id, copies)
     for day, of_day in by_day(record_ids).items():
-        _add(tx, hold_id, living_copies(organization_id, day, of_day))
+        added += _add(tx, hold_id, living_copies(organization_id, day, of_day))
     mine = and_(*_of(hold_id, organization_id), among(confidential_rows.c.record_id, wanted))
-    return held_rows(tx, confidential_rows, mine)
+    return held_rows(tx, confidential_rows, mine), added > 0
 
 
-def _add(tx: Connection, hold_id: str, copies: Select[Any]) -> None:
-    """copies: COPIED, "day" and "sealed_data_key". The first copy stays: what erasures take from a row later, they do not take from it."""
+def _add(tx: Connection, hold_id: str, copies: Select[Any]) -> int:
+    """How many are new. copies: COPIED, "day" and "sealed_data_key". The first copy stays: what erasures take from a row later, they do not
+    take from it."""
     copy = copies.subquery()
     names = (*COPIED, "day", "sealed_data_key")
     values = select(literal(hold_id, Text), *[copy.c[name] for name in names])
-    tx.execute(upsert(confidential_rows).from_select(["hold_id", *names], values).on_conflict_do_nothing())
+    return tx.execute(
+        upsert(confidential_rows).from_select(["hold_id", *names], values).on_conflict_do_nothing(),
+        execution_options={"preserve_rowcount": True},
+    ).rowcount
 
 
 def _of(hold_id: str, organization_id: str) -> tuple[Any, ...]:
@@ -111,9 +118,10 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
     return len(gone), len(removed) == limit
 
 
-def note_disclosed(tx: Connection, hold_id: str) -> None:
-    """Nothing is kept in secret for a locked hold from now on."""
-    tx.execute(upsert(disclosed_holds).values(hold_id=hold_id).on_conflict_do_nothing())
+def note_disclosed(tx: Connection, hold_id: str) -> bool:
+    """Nothing is kept in secret for a locked hold from now on; whether that is new."""
+    added = upsert(disclosed_holds).values(hold_id=hold_id).on_conflict_do_nothing()
+    return tx.execute(added.returning(disclosed_holds.c.hold_id)).first() is not None
 
 
 def disclose(tx: Connection, hold_id: str, organization_id: str, kind: int | None, limit: int) -> bool:

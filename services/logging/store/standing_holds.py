@@ -108,10 +108,10 @@ def hold_next(
 
 
 def keep(tx: Tx, hold: Standing, record_ids: Sequence[bytes]) -> tuple[list[HeldRow], bool]:
-    """Keeps records for a hold; those that it keeps now, and whether any is new to one that may be told of. The
-    caller holds the organization's stripe exclusively."""
+    """Keeps records for a hold; those that it keeps now, and whether any is new to it. The caller holds the organization's stripe
+    exclusively."""
     if hold.is_confidential:
-        return confidential.hold(tx, hold.hold_id, hold.organization_id, record_ids), False
+        return confidential.hold(tx, hold.hold_id, hold.organization_id, record_ids)
     return store.hold(tx, hold.hold_id, hold.organization_id, record_ids, hold.kind)
 
 

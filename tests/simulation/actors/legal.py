@@ -116,8 +116,12 @@ class Legal:
     def _may_be_secret(self, request: holds_pb2.PlaceHoldRequest) -> None:
         """Every fourth or so is one of which the law forbids telling."""
         if request.request_id[-1] in "01234567":
-            request.secrecy.legal_basis = "order"
-            request.secrecy.review_at.CopyFrom(stamp(self._scene.now + timedelta(days=300)))
+            self.makes_secret(request)
+
+    def makes_secret(self, request: holds_pb2.PlaceHoldRequest) -> None:
+        """An order forbids telling the customer of this one."""
+        request.secrecy.legal_basis = "order"
+        request.secrecy.review_at.CopyFrom(stamp(self._scene.now + timedelta(days=300)))
 
     def ends_secrecy(self) -> None:
         """Luca finds that the customer may be told of a hold."""

@@ -157,6 +157,7 @@ CHANGES: Final = {
         "logging.LifecycleService/DropExpired": "partition.dropped rows.kept rows.removed",
         "logging.LifecycleService/HoldRecords": "rows.held",
         "logging.LifecycleService/HoldMatching": "rows.held",
+        "logging.LifecycleService/DiscloseHold": "rows.disclosed",
         "logging.LifecycleService/ReleaseRecords": "rows.released",
         "logging.LifecycleService/EraseOrganization": "organization.erased",
         "logging.LifecycleService/EraseSubject": "subject.fenced subject.erased",
@@ -251,7 +252,6 @@ WITHOUT: Final = {
     "logging.LifecycleService/ForgetErasedRecords": "Retention reports the end: subject_erasure.ended, subject_erasure.completed.",
     "settings.MemberService/AuthenticateMember": "Sign-ins are log data, which has a term; nothing leaves the audit log.",
     "settings.MemberService/RenewSignIn": "As AuthenticateMember.",
-    "logging.LifecycleService/DiscloseHold": "Retention reports it once all know: hold.disclosed.",
     "safety_review.LogRuleService/TakeLogQuestion": "A lease on work; what is found by it is log_data.found.",
     "safety_review.ScreeningService/TakeRescreening": "A lease on work; what is opened for it is records.opened.",
 }
