@@ -9,8 +9,8 @@ FIRST ?= 1
 BREAK ?=
 # A rule to take out of the lease protocol's model, to see what it is for.
 WITHOUT ?=
-# Test processes: one more than processors on the smallest machine, for a third of the time tests wait for commits and answers.
-WORKERS ?= 3
+# Test processes: two for each processor of the smallest machine, for a good part of their time tests wait for commits and answers.
+WORKERS ?= 4
 # The database that test-postgres and test-citus run on.
 DATABASE ?=
 # What the image is built on, such as BASE=debian-with-python@sha256:…; without it, what `make image-base` made.

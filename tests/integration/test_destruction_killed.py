@@ -177,10 +177,9 @@ def test_killed_between_any_two_steps(make_vault: Callable[[], Vault], method: s
     marked = points.index("all-marked") + 1
     first = 1 if isinstance(vault.keys_are_in, Path) else marked
     last = len(points) if method == "destroy_through" else marked
-    # Each point before the marks once with files. All the way every other; with a token, whose steps are the same after the marks and
-    # slower, a quarter of them: what is left out dies in the process itself (tests/unit/access_control/test_custody.py).
-    step = (2 if method == "destroy_through" else 1) if isinstance(vault.keys_are_in, Path) else 4
-    dies_at = range(first, last + 1, step)
+    # Every other point with files; with a token, whose steps are the same after the marks and slower, a quarter of them: what is left
+    # out dies in the process itself (tests/unit/access_control/test_custody.py).
+    dies_at = range(first, last + 1, 2 if isinstance(vault.keys_are_in, Path) else 4)
     for die_at in dies_at:
         assert check_killed_at(vault, method, die_at) is None
     # Each is in the audit log once, however often it was begun again.

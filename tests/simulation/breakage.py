@@ -176,7 +176,14 @@ SAFEGUARDS = {
     "lease": Safeguard(1, Replica, "_is_leased", lambda replica, now: True, _CHOOSING, 10, first=8),
     # What is held outlives its day.
     "hold": Safeguard(
-        7, retention, "drop_day", _drop_held_too, frozenset({"records", "places_hold"}), 36, first=10
+        7,
+        retention,
+        "drop_day",
+        _drop_held_too,
+        frozenset({"records", "places_hold"}),
+        36,
+        is_quick=False,
+        first=10,
     ),
     # What a longer term keeps outlives its partition.
     "longer": Safeguard(
@@ -187,7 +194,9 @@ SAFEGUARDS = {
         3, terms, "take", lambda *_: terms.Piece(None), frozenset({"records", "sets_term"}), 12
     ),
     # What one application's term lets go goes without the rest of its organization's.
-    "application_rows": Safeguard(8, terms, "is_of", lambda table, _: true(), _APPLICATIONS, 20),
+    "application_rows": Safeguard(
+        8, terms, "is_of", lambda table, _: true(), _APPLICATIONS, 20, is_quick=False
+    ),
     # Its keys are destroyed by its own term.
     "application_keys": Safeguard(
         3,
@@ -298,7 +307,7 @@ SAFEGUARDS = {
     # What was logged before zero data retention goes, where the request says so.
     "contents": Safeguard(10, content_erasures, "_STRIP", _STRIP_NOTHING, _CLEARING, 10),
     # And its keys.
-    "early_keys": Safeguard(10, Destroyer, "_mark_days", _mark_nothing_early, _CLEARING, 10),
+    "early_keys": Safeguard(10, Destroyer, "_mark_days", _mark_nothing_early, _CLEARING, 10, is_quick=False),
     # An organization's keys go before its rows.
     "erasure_keys": Safeguard(
         10, Erasures, "_destroy", orders.destroy_no_organization, frozenset({"records", "leaves"}), 20
