@@ -1,14 +1,23 @@
 """LiteLLM as tests want it: no callback of one test is there in the next, and what it does after a call has returned can be waited for."""
 
+import importlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import litellm
-
 from kept.client import BackgroundRecorder
 from kept.logging.v1 import interactions_pb2
+
+
+class _Later:
+    """LiteLLM, imported when something of it is asked for: that takes seconds, and every test process would do it to collect its tests."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module("litellm"), name)
+
+
+litellm: Any = _Later()
 
 
 class WatchedRecorder(BackgroundRecorder):
@@ -33,13 +42,14 @@ class WatchedRecorder(BackgroundRecorder):
 @contextmanager
 def callbacks(*loggers: Any) -> Iterator[None]:
     """LiteLLM with these callbacks and no others."""
-    litellm.logging_callback_manager._reset_all_callbacks()
-    litellm.callbacks = list(loggers)
-    litellm.suppress_debug_info = True
+    module = importlib.import_module("litellm")
+    module.logging_callback_manager._reset_all_callbacks()
+    module.callbacks = list(loggers)  # type: ignore[attr-defined]
+    module.suppress_debug_info = True  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        litellm.logging_callback_manager._reset_all_callbacks()
+        module.logging_callback_manager._reset_all_callbacks()
 
 
 __all__ = ["WatchedRecorder", "callbacks", "litellm"]

@@ -1,12 +1,14 @@
 """The callback, called by the real LiteLLM, to a real gRPC server. Models answer from `mock_response`."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -14,11 +16,15 @@ from hypothesis import strategies as st
 
 import kept.litellm
 from kept.client.record_ids import created_at, derived
-from kept.litellm import KeptLogger
 from kept.litellm.messages import add_prompt
 from kept.logging.v1 import interactions_pb2
 from tests.support.offline_litellm import WatchedRecorder, callbacks, litellm
 from tests.unit.clients.ingest import Ingest, Serving, serving
+
+if TYPE_CHECKING:
+    from kept.litellm import KeptLogger
+
+pytestmark = pytest.mark.xdist_group("litellm")  # one process is enough to import it
 
 ORG = "org_" + "a" * 26
 MARKER = "heliotrope-31337"
@@ -68,7 +74,7 @@ def recorder(server: Serving) -> Iterator[WatchedRecorder]:
 
 @pytest.fixture
 def logger(recorder: WatchedRecorder) -> Iterator[KeptLogger]:
-    made = KeptLogger(recorder, ORG, application="default")
+    made = kept.litellm.KeptLogger(recorder, ORG, application="default")
     with callbacks(made):
         yield made
 
@@ -241,7 +247,10 @@ def test_behind_a_proxy_its_clients_choose_neither_organization_nor_key(
         "api_key_id": KEY_ID,
         "country": "DE",
     }
-    handed(KeptLogger(recorder, resolve), {"messages": "hi", "litellm_params": {"metadata": metadata}})
+    handed(
+        kept.litellm.KeptLogger(recorder, resolve),
+        {"messages": "hi", "litellm_params": {"metadata": metadata}},
+    )
     recorder.wait()
     one = only(ingest)
     assert (one.organization_id, one.application) == (ORG, "by the key")
@@ -273,7 +282,7 @@ FORGED = "org_" + "b" * 26
 def test_no_client_of_the_proxy_can_record_for_another_organization(
     recorder: WatchedRecorder, ingest: Ingest, metadata: Any, litellm_metadata: Any, whose: str | None
 ) -> None:
-    logger = KeptLogger(recorder, lambda found: found.get("user_api_key_org_id"))
+    logger = kept.litellm.KeptLogger(recorder, lambda found: found.get("user_api_key_org_id"))
     parameters = {"metadata": metadata, "litellm_metadata": litellm_metadata}
     handed(logger, {"messages": "hi", "litellm_params": parameters})
     assert recorder.flush(20)
@@ -284,7 +293,9 @@ def test_no_client_of_the_proxy_can_record_for_another_organization(
 @pytest.mark.parametrize("said", ["sk-live-secret", "apikey_", 7, None])
 def test_what_is_no_keys_id_costs_no_record(recorder: WatchedRecorder, ingest: Ingest, said: Any) -> None:
     metadata = {"api_key_id": said, "country": said}
-    handed(KeptLogger(recorder, ORG), {"messages": "hi", "litellm_params": {"metadata": metadata}})
+    handed(
+        kept.litellm.KeptLogger(recorder, ORG), {"messages": "hi", "litellm_params": {"metadata": metadata}}
+    )
     recorder.wait()
     assert (only(ingest).api_key_id, only(ingest).country) == ("", "")
 
@@ -294,7 +305,7 @@ def test_a_field_in_doubt_still_means_that_there_is_a_proxy(
 ) -> None:
     client = {"user_api_key": "other", "api_key_kind": "trial"}
     parameters = {"metadata": {"user_api_key": "h"}, "litellm_metadata": client}
-    handed(KeptLogger(recorder, ORG), {"messages": "hi", "litellm_params": parameters})
+    handed(kept.litellm.KeptLogger(recorder, ORG), {"messages": "hi", "litellm_params": parameters})
     recorder.wait()
     assert only(ingest).api_key_kind == interactions_pb2.API_KEY_KIND_UNSPECIFIED
 
@@ -315,7 +326,7 @@ def test_responses_are_messages_and_calls(
 
 
 def test_the_same_attempt_told_twice_is_one_record(recorder: WatchedRecorder, ingest: Ingest) -> None:
-    logger = KeptLogger(recorder, ORG)
+    logger = kept.litellm.KeptLogger(recorder, ORG)
     for call in ("a", "a", "b"):
         handed(logger, {"messages": "hi", "litellm_call_id": call})
         recorder.wait()
@@ -332,7 +343,7 @@ def test_what_cannot_be_recorded_is_counted_said_and_never_raised(
         return None
 
     times = iter((0.0, 0.1, 5.0))
-    logger = KeptLogger(recorder, resolve, clock=lambda: next(times))
+    logger = kept.litellm.KeptLogger(recorder, resolve, clock=lambda: next(times))
     handed(logger, {"messages": MARKER})
     handed(logger, {"messages": MARKER, "litellm_params": {"metadata": {"a": 1}}})
     logger.log_failure_event(kwargs=None, response_obj=None, start_time=None, end_time=None)
@@ -346,7 +357,7 @@ def test_names_that_the_contract_has_no_room_for_cost_no_record(
 ) -> None:
     user = "user_" + "0" * 200
     handed(
-        KeptLogger(recorder, ORG),
+        kept.litellm.KeptLogger(recorder, ORG),
         {
             "messages": "hi",
             "model": "m\n" + "x" * 300,
@@ -476,7 +487,7 @@ def test_an_organization_by_the_name_of_its_field(server: Serving, ingest: Inges
         ("kept", {"kept": ORG}, {}),
     ):
         ingest.stored.clear()
-        made = KeptLogger.from_environment(told | {"KEPT_ORGANIZATION_METADATA": name})
+        made = kept.litellm.KeptLogger.from_environment(told | {"KEPT_ORGANIZATION_METADATA": name})
         handed(made, {"messages": "hi", "litellm_params": {"metadata": whose}})
         handed(made, {"messages": "hi", "litellm_params": {"metadata": nobodys}})
         assert made.recorder.close(20)
@@ -485,4 +496,6 @@ def test_an_organization_by_the_name_of_its_field(server: Serving, ingest: Inges
 
 def test_what_is_missing_in_the_environment_is_named() -> None:
     with pytest.raises(ValueError, match="KEPT_GATEWAY_KEY, KEPT_AUTHORITY, one of KEPT_ORGANIZATION"):
-        KeptLogger.from_environment({"KEPT_LOGGING_ADDRESS": "a:1", "KEPT_GATEWAY_CERTIFICATE": "c"})
+        kept.litellm.KeptLogger.from_environment(
+            {"KEPT_LOGGING_ADDRESS": "a:1", "KEPT_GATEWAY_CERTIFICATE": "c"}
+        )

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import kept.litellm
 from kept.access_control.v1 import grants_pb2
-from kept.litellm import KeptLogger
 from kept.logging.v1 import ingest_pb2, read_pb2
 from tests.support.offline_litellm import WatchedRecorder, callbacks, litellm
 from tests.unit.logging.peers import GRANT, ORG, PRIVATE, ZDR
 from tests.unit.logging.world import World
+
+pytestmark = pytest.mark.xdist_group("litellm")
 
 NOWHERE = Path("none")
 
@@ -24,7 +28,9 @@ def test_a_call_of_litellm_is_stored_sealed_and_read_back_as_its_policy_says(wor
     with WatchedRecorder(
         "logging", NOWHERE, NOWHERE, NOWHERE, connect=connect, on_refusal=refusals.append
     ) as recorder:
-        logger = KeptLogger(recorder, lambda metadata: metadata["organization"], now=world.clock.now)
+        logger = kept.litellm.KeptLogger(
+            recorder, lambda metadata: metadata["organization"], now=world.clock.now
+        )
         with callbacks(logger):
             for organization_id in (ORG, ZDR, PRIVATE):
                 litellm.completion(

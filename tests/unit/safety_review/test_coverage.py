@@ -1,5 +1,6 @@
 """Which fields of an interaction are screened: the table in docs/screening.md is what this finds out by trying."""
 
+from functools import cache
 from pathlib import Path
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -33,10 +34,12 @@ PLACES = {
 
 
 def _screened(content: interactions_pb2.InteractionContent) -> bool:
-    return MATCHER.screen(texts_of(content)).verdict is Verdict.FLAGGED
+    return _matcher().screen(texts_of(content)).verdict is Verdict.FLAGGED
 
 
-MATCHER = Matcher(load_rules())
+@cache
+def _matcher() -> Matcher:
+    return Matcher(load_rules())
 
 
 def table() -> str:
