@@ -14,6 +14,8 @@ class _Later:
     """LiteLLM, imported when something of it is asked for: that takes seconds, and every test process would do it to collect its tests."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith(("_", "pytest")):  # what pytest asks of whatever is in a module
+            raise AttributeError(name)
         return getattr(importlib.import_module("litellm"), name)
 
 
