@@ -153,8 +153,8 @@ class Lifecycle:
         *,
         is_secret: bool = False,
     ) -> None:
-        """A restored database has to know what it must not drop. bounds: of a hold on all that matches, but for whose records. is_secret:
-        it is told in the vendor's own list, for the organization must not know of it."""
+        """A restored database has to know what it must not drop. bounds: of a hold on all that matches, but for whose records."""
+        whose, subjects = _list_of(hold_id, organization_id, is_secret=is_secret)
         facts: dict[str, str | int | bool] = dict(bounds)
         if kind is not None:
             facts["hold_kind"] = kind
@@ -164,12 +164,8 @@ class Lifecycle:
                 "rows.held",
                 actor=_ACTOR,
                 at=self._clock.now(),
-                organization_id="" if is_secret else organization_id,
-                subjects=[
-                    hold_id,
-                    *([organization_id] if is_secret else []),
-                    *(row.record_id for row in kept),
-                ],
+                organization_id=whose,
+                subjects=[*subjects, *(row.record_id for row in kept)],
                 facts=facts,
             ),
         )
@@ -198,21 +194,21 @@ class Lifecycle:
         is_secret: bool,
     ) -> None:
         """In pieces: a hold may be on millions of rows, and what was let go stays so if the next piece has to wait."""
+        whose, subjects = _list_of(hold_id, organization_id, is_secret=is_secret)
         are_more = True
         while are_more:
             with self._database.transaction() as tx:
                 stripes.take(tx, organization_id)
                 gone, are_more = release(tx, hold_id, organization_id, _ROWS_AT_ONCE)
                 store.note_removed(tx, hold_id, gone)
-                # Of a confidential one in the vendor's own list: in the organization's it would tell of the hold.
                 self._outbox.audit(
                     tx,
                     entry(
                         "rows.released",
                         actor=_ACTOR,
                         at=self._clock.now(),
-                        organization_id="" if is_secret else organization_id,
-                        subjects=[hold_id, organization_id] if is_secret else [hold_id],
+                        organization_id=whose,
+                        subjects=subjects,
                         facts={"removed": gone},
                     ),
                 )
@@ -429,6 +425,12 @@ class Lifecycle:
         """The oldest day with rows that nothing holds, and how many records exist for holds alone."""
         with self._database.transaction() as tx:
             return store.oldest_unheld_day(tx), store.held_beyond_their_day(tx)
+
+
+def _list_of(hold_id: str, organization_id: str, *, is_secret: bool) -> tuple[str, list[str]]:
+    """In whose list an entry on a hold stands, and its first subjects: of a secret one in the vendor's own, for in the organization's it
+    would tell of the hold."""
+    return ("", [hold_id, organization_id]) if is_secret else (organization_id, [hold_id])
 
 
 def _named(application: str) -> dict[str, str]:
