@@ -1,4 +1,4 @@
-"""Who may call what: read from the contracts, enforced in one place. What declares nothing is refused to everyone.
+"""Who may call what, and with how much: read from the contracts, enforced in one place. What declares nothing is refused to everyone.
 
 Methods that are not ours carry no option of ours; `_FOREIGN` is their one table.
 """
@@ -6,9 +6,10 @@ Methods that are not ours carry no option of ours; `_FOREIGN` is their one table
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import Final
 
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pb2, descriptor_pool
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc
 from kept.options.v1 import callers_pb2, roles_pb2
@@ -43,12 +44,24 @@ def declared(method: str) -> callers_pb2.Callers:
 
 
 def _from_contract(method: str) -> callers_pb2.Callers:
-    try:
-        descriptor = descriptor_pool.Default().FindMethodByName(method.lstrip("/").replace("/", "."))
-    except KeyError:
+    options = _options(method)
+    if options is None or not options.HasExtension(callers_pb2.callers):
         return _NOBODY
-    options = descriptor.GetOptions()
-    return options.Extensions[callers_pb2.callers] if options.HasExtension(callers_pb2.callers) else _NOBODY
+    return options.Extensions[callers_pb2.callers]
+
+
+@cache
+def largest_request(method: str) -> int | None:
+    """How many bytes the contract of a method that is served allows a message of a request to have; None for what the transport takes."""
+    options = _options(method)
+    return None if options is None else options.Extensions[callers_pb2.max_request_bytes] or None
+
+
+def _options(method: str) -> descriptor_pb2.MethodOptions | None:
+    try:
+        return descriptor_pool.Default().FindMethodByName(method.lstrip("/").replace("/", ".")).GetOptions()
+    except KeyError:
+        return None
 
 
 def not_allowed(method: str) -> KeptError:

@@ -1,8 +1,8 @@
 """What every call goes through, before and after the method itself, on every transport.
 
-In this order: the message is parsed (a malformed one is INVALID_ARGUMENT, not a fault of ours); the caller is identified; its kind must be
-declared; people and gateways are decided on by the service's authority; the request is validated by its contract; the method runs; whatever
-goes wrong becomes a status with a reason. An exception's text never leaves the process.
+In this order: the message is parsed (a malformed one is INVALID_ARGUMENT, not a fault of ours; one that its contract finds too large is not
+parsed); the caller is identified; its kind must be declared; people and gateways are decided on by the service's authority; the request is
+validated by its contract; the method runs; whatever goes wrong becomes a status with a reason. No exception's text leaves the process.
 """
 
 import threading
@@ -19,7 +19,7 @@ import protovalidate
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from shared.callers import is_public, require_kind
+from shared.callers import is_public, largest_request, require_kind
 from shared.channels import within
 from shared.errors import KeptError, Reason, to_status
 from shared.identity import Caller, CallerKind, RefusedToken, with_correlation
@@ -44,6 +44,13 @@ Identify = Callable[[grpc.ServicerContext], Caller]
 @dataclass(frozen=True)
 class _Malformed:
     """Stands for a message that could not be parsed."""
+
+
+@dataclass(frozen=True)
+class _TooLarge:
+    """Stands for a message that was not parsed. limit: how many bytes it may have."""
+
+    limit: int
 
 
 class CallContext:
@@ -155,7 +162,7 @@ class Pipeline(_Interceptor):
             )
             return make(
                 self._answering(method, cast(Callable[[Any, Any], Any], behavior), handler.request_streaming),
-                _tolerant(handler.request_deserializer),
+                _tolerant(handler.request_deserializer, largest_request(method)),
                 handler.response_serializer,
             )
         behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
@@ -173,7 +180,11 @@ class Pipeline(_Interceptor):
             if handler.request_streaming
             else grpc.unary_stream_rpc_method_handler
         )
-        return make_stream(streaming, _tolerant(handler.request_deserializer), handler.response_serializer)
+        return make_stream(
+            streaming,
+            _tolerant(handler.request_deserializer, largest_request(method)),
+            handler.response_serializer,
+        )
 
     def _answering(
         self, method: str, behavior: Callable[[Any, Any], Any], request_streaming: bool
@@ -261,8 +272,10 @@ class Pipeline(_Interceptor):
         return caller
 
 
-def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+def _tolerant(deserializer: Callable[[bytes], Any] | None, largest: int | None) -> Callable[[bytes], Any]:
     def deserialize(data: bytes) -> Any:
+        if largest is not None and len(data) > largest:
+            return _TooLarge(largest)
         try:
             return deserializer(data) if deserializer is not None else data
         except (DecodeError, UnicodeDecodeError, ValueError, RecursionError):
@@ -275,6 +288,12 @@ def _checked(request: Any) -> Any:
     """The request, if its contract allows it."""
     if isinstance(request, _Malformed):
         raise KeptError(Reason.REASON_MALFORMED_MESSAGE, "The message cannot be parsed as its declared type.")
+    if isinstance(request, _TooLarge):
+        raise KeptError(
+            Reason.REASON_TOO_LARGE,
+            f"The message has more than {request.limit} bytes; send less at once.",
+            metadata={"limit": str(request.limit)},
+        )
     # Contracts that are not ours (OTLP, health) hold no rules; looking for them costs 13 µs for each span.
     if isinstance(request, Message) and request.DESCRIPTOR.full_name.startswith(_OURS):
         violations = protovalidate.collect_violations(request)

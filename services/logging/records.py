@@ -13,7 +13,10 @@ from shared.errors import Reason
 from shared.ids import record_day
 
 RECORD_ID_BYTES: Final = 16
-# Names and values of a record's attributes together.
+# Of a record's attributes, as the contract has it: how many, a name's bytes, a value's, and those of all together.
+MAX_ATTRIBUTES: Final = 64
+MAX_NAME_BYTES: Final = 200
+MAX_VALUE_BYTES: Final = 4096
 MAX_ATTRIBUTES_BYTES: Final = 16 * 1024
 # What is not said to be anything else is an organization's own key.
 PRODUCTION: Final[int] = interactions_pb2.API_KEY_KIND_PRODUCTION
@@ -119,18 +122,28 @@ def row_of(
 
 
 def fault_of(interaction: interactions_pb2.Interaction) -> "reasons_pb2.Reason.ValueType | None":
-    """Why this interaction, whose record id is one, cannot be recorded whatever the policy: INVALID_ARGUMENT, TOO_LARGE for more than
-    16 KiB of attributes, or None.
+    """Why this interaction, whose record id is one and whose content was taken out, cannot be recorded whatever the policy:
+    INVALID_ARGUMENT, or None.
 
     Says no field by name: a receipt has no place for it, and values are the customer's.
     """
-    if protovalidate.collect_violations(interaction):
+    return Reason.REASON_INVALID_ARGUMENT if protovalidate.collect_violations(interaction) else None
+
+
+def fault_of_attributes(attributes: Mapping[str, str]) -> "reasons_pb2.Reason.ValueType | None":
+    """Why a record with these attributes cannot be stored: INVALID_ARGUMENT for what their contract forbids, TOO_LARGE for more than
+    16 KiB, or None. The contract's rules stand here once more, for what goes by the contract takes six times as long over them."""
+    if len(attributes) > MAX_ATTRIBUTES:
         return Reason.REASON_INVALID_ARGUMENT
-    attributes = interaction.content.attributes
-    if attributes and _size(attributes) > MAX_ATTRIBUTES_BYTES:
-        return Reason.REASON_TOO_LARGE
-    return None
+    size = 0
+    for name, value in attributes.items():
+        name_bytes, value_bytes = byte_length(name), byte_length(value)
+        if not 1 <= name_bytes <= MAX_NAME_BYTES or value_bytes > MAX_VALUE_BYTES:
+            return Reason.REASON_INVALID_ARGUMENT
+        size += name_bytes + value_bytes
+    return Reason.REASON_TOO_LARGE if size > MAX_ATTRIBUTES_BYTES else None
 
 
-def _size(attributes: Mapping[str, str]) -> int:
-    return sum(len(name.encode()) + len(attributes[name].encode()) for name in attributes)
+def byte_length(text: str) -> int:
+    """How many bytes a text has in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())

@@ -7,12 +7,14 @@ from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.facts import Attributes
 from services.logging.otlp.figures import ATTRIBUTES_LEFT_OUT
 from services.logging.otlp.values import plain, printed
-from services.logging.records import MAX_ATTRIBUTES_BYTES
+from services.logging.records import (
+    MAX_ATTRIBUTES,
+    MAX_ATTRIBUTES_BYTES,
+    MAX_NAME_BYTES,
+    MAX_VALUE_BYTES,
+    byte_length,
+)
 
-MAX_ATTRIBUTES: Final = 64
-MAX_NAME_BYTES: Final = 200
-MAX_VALUE_BYTES: Final = 4096
-MAX_BYTES: Final = MAX_ATTRIBUTES_BYTES
 # Ours: read, or for others than us to say nothing under.
 OUR_PREFIX: Final = "kept."
 # So that events find their span and spans their trace.
@@ -87,11 +89,11 @@ def take_rest(
             continue
         if count < MAX_ATTRIBUTES and name and name not in ours and value.WhichOneof("value") is not None:
             text = printed(value)
-            name_bytes, text_bytes = _size(name), _size(text)
+            name_bytes, text_bytes = byte_length(name), byte_length(text)
             if (
                 name_bytes <= MAX_NAME_BYTES
                 and text_bytes <= MAX_VALUE_BYTES
-                and size + name_bytes + text_bytes <= MAX_BYTES
+                and size + name_bytes + text_bytes <= MAX_ATTRIBUTES_BYTES
             ):
                 kept[name] = text
                 size += name_bytes + text_bytes
@@ -100,10 +102,6 @@ def take_rest(
         left_out += 1
     if left_out:
         ATTRIBUTES_LEFT_OUT.inc(left_out)
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def _take_text(attributes: Attributes, names: tuple[str, ...]) -> str:

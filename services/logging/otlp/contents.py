@@ -136,6 +136,8 @@ def _fields(body: common_pb2.AnyValue | None, attributes: Attributes, said: Said
 
 def read_events(events: list[tuple[str, Attributes]], said: Said) -> int:
     """Takes content out of the events of a span, in their order. Returns how many said again what its attributes had said."""
+    if not events:  # as of most spans
+        return 0
     has_prompt = any(one.role != SYSTEM for one in said.content.prompt)
     has_generations = bool(said.content.generations)
     again = 0

@@ -83,7 +83,7 @@ def from_json(text: str) -> tuple[object, bool]:
         value = _decoder.decode(text)
         altered = False
         # Only an escape can bring one: what came over the wire as UTF-8 holds none.
-        if "\\ud" in text or "\\uD" in text:
+        if "\\u" in text and ("\\ud" in text or "\\uD" in text):
             written = json.dumps(value, ensure_ascii=False)
             mended = written.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
             altered = mended != written

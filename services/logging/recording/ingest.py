@@ -21,7 +21,7 @@ from services.logging.partitions import Partitions
 from services.logging.policies import Policies
 from services.logging.recording.admission import BatchAdmission, Decision
 from services.logging.recording.epoch_keys import EpochKeys
-from services.logging.records import RECORD_ID_BYTES, Row, fault_of, row_of
+from services.logging.records import RECORD_ID_BYTES, Row, fault_of, fault_of_attributes, row_of
 from services.logging.screening.asking import Screenable
 from services.logging.screening.feed import ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, Unsealed, seal_contents
@@ -91,13 +91,15 @@ class _Arrival:
         self.decision, self.data_key = Decision.STORE_WITHOUT_CONTENT, None
         self.drop_content()
 
-    def take_content(self) -> None:
-        """Takes the content out of the interaction. Only what the contract has rules for stays to be looked at: attributes."""
-        if self.interaction.HasField("content"):
-            content = self.interaction.content
-            self.plain = content.SerializeToString()
-            if not content.attributes:
-                self.interaction.ClearField("content")
+    def take_content(self) -> "reasons_pb2.Reason.ValueType | None":
+        """Takes the content out of the interaction. Why it cannot be stored, if it cannot: of content only attributes have rules."""
+        if not self.interaction.HasField("content"):
+            return None
+        content = self.interaction.content
+        self.plain = content.SerializeToString()
+        fault = fault_of_attributes(content.attributes) if content.attributes else None
+        self.interaction.ClearField("content")
+        return fault
 
 
 class Ingest:
@@ -183,13 +185,14 @@ class Ingest:
             arrival.decision, arrival.refusal = decided.decision, decided.reason
             if decided.decision is not Decision.REFUSE:
                 arrival.shape = shape_of(arrival.interaction)
+            fault = None
             if decided.decision is Decision.STORE:
-                arrival.take_content()
+                fault = arrival.take_content()
             else:
                 arrival.drop_content()
             if decided.reason in _LOOKED_AT_NO_FURTHER:
                 continue
-            fault = fault_of(arrival.interaction)
+            fault = fault_of(arrival.interaction) or fault
             if fault is not None:
                 arrival.refuse(fault)
             elif decided.reason is None:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import grpc
 
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc
-from services.logging.recording.ingest import MAX_BYTES, MAX_RECORDS, Ingest
+from services.logging.recording.ingest import MAX_RECORDS, Ingest
 from services.logging.usage.reports import Reports
-from shared.errors import KeptError, Reason, invalid
+from shared.errors import invalid
 from shared.pipeline import caller_of
 
 
@@ -22,7 +22,6 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         self, request: ingest_pb2.RecordInteractionRequest, context: grpc.ServicerContext
     ) -> ingest_pb2.RecordInteractionResponse:
         """See the contract."""
-        _require_size(request.ByteSize())
         [receipt] = self._ingest.record([request.interaction], caller_of(context).name)
         return ingest_pb2.RecordInteractionResponse(receipt=receipt)
 
@@ -32,7 +31,6 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         """See the contract. One batch of a stream is in memory at a time."""
         gateway = caller_of(context).name
         for request in request_iterator:
-            _require_size(request.ByteSize())
             if len(request.interactions) > MAX_RECORDS:
                 raise invalid("interactions", f"must have at most {MAX_RECORDS} items")
             receipts = self._ingest.record(request.interactions, gateway)
@@ -42,14 +40,4 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         self, request: ingest_pb2.ReportUsageRequest, context: grpc.ServicerContext
     ) -> ingest_pb2.ReportUsageResponse:
         """See the contract."""
-        _require_size(request.ByteSize())
         return ingest_pb2.ReportUsageResponse(duplicate=self._reports.take(request, caller_of(context).name))
-
-
-def _require_size(size: int) -> None:
-    if size > MAX_BYTES:
-        raise KeptError(
-            Reason.REASON_TOO_LARGE,
-            f"The message has more than {MAX_BYTES} bytes; send smaller batches.",
-            metadata={"limit": str(MAX_BYTES)},
-        )

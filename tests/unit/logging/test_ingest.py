@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 
+import protovalidate
 import pytest
 import structlog
 from buf.validate import validate_pb2
@@ -13,6 +15,8 @@ from sqlalchemy import func, select, text
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, interactions_pb2
 from kept.settings.v1 import organizations_pb2
+from services.logging.recording.ingest import MAX_BYTES
+from services.logging.records import fault_of_attributes
 from services.logging.store import stripes
 from services.logging.store.tables import data_keys, interactions, stored_counts, unscreened
 from shared.errors import KeptError, Reason
@@ -162,11 +166,17 @@ def test_forbidden_content_is_dropped_before_anything_else_looks_at_the_record(
         seen.append((interaction.organization_id, interaction.HasField("content")))
 
     monkeypatch.setattr("services.logging.recording.ingest.fault_of", look)
+    attributes: list[list[str]] = []
+
+    def look_at(said: Mapping[str, str]) -> None:
+        attributes.append(list(said))
+
+    monkeypatch.setattr("services.logging.recording.ingest.fault_of_attributes", look_at)
     batch = [world.interaction(one) for one in (ORG, ZDR, PRIVATE)]
     for one in batch:
         one.content.attributes["kept"] = "to be looked at"
     world.record(*batch)
-    assert seen == [(ORG, True), (ZDR, False)]
+    assert (seen, attributes) == ([(ORG, False), (ZDR, False)], [["kept"]])
 
 
 def test_a_private_deployment_leaves_no_trace_at_all(world: World) -> None:
@@ -337,7 +347,7 @@ def test_limits(world: World) -> None:
     assert many.value.reason == Reason.REASON_INVALID_ARGUMENT
     with pytest.raises(KeptError) as large:
         world.record(world.interaction(text="x" * (6 * 1024 * 1024)))
-    assert large.value.reason == Reason.REASON_TOO_LARGE
+    assert (large.value.reason, large.value.metadata["limit"]) == (Reason.REASON_TOO_LARGE, str(MAX_BYTES))
     nothing = world.ingest.RecordInteraction(ingest_pb2.RecordInteractionRequest())
     assert outcomes([nothing.receipt]) == ["INVALID_RECORD_ID"]
     one = world.ingest.RecordInteraction(
@@ -394,6 +404,10 @@ def test_attributes_beyond_a_stated_size_are_refused_by_name_and_cost_no_other_r
     assert outcomes(receipts) == [expected for _, expected in cases]
     assert count(world, "interactions") == sum(expected == "STORED" for _, expected in cases)
     assert not any(one.retryable for one in receipts)
+    # What is looked at here by hand says the same as the contract; only the bound on all together is not in it.
+    for attributes, expected in cases:
+        broken = protovalidate.collect_violations(interactions_pb2.InteractionContent(attributes=attributes))
+        assert bool(broken) == (fault_of_attributes(attributes) == Reason.REASON_INVALID_ARGUMENT), expected
 
 
 def test_attributes_are_dropped_with_content_and_never_written(world: World) -> None:

@@ -12,10 +12,9 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from services.logging.otlp import events, spans
-from services.logging.otlp.attributes import MAX_ATTRIBUTES, MAX_BYTES
 from services.logging.otlp.contents import CONTENT_EVENTS
 from services.logging.otlp.facts import Facts, Rejected
-from services.logging.records import fault_of
+from services.logging.records import fault_of, fault_of_attributes
 from tests.unit.logging.otlp.exports import event, span
 from tests.unit.logging.peers import ORG
 
@@ -114,9 +113,7 @@ attributes = st.dictionaries(st.sampled_from(KEYS), values, max_size=10)
 
 def check(interaction: Any) -> None:
     assert type(interaction).FromString(interaction.SerializeToString()) == interaction
-    kept = interaction.content.attributes
-    assert len(kept) <= MAX_ATTRIBUTES
-    assert sum(len((key + value).encode()) for key, value in kept.items()) <= MAX_BYTES
+    assert fault_of_attributes(interaction.content.attributes) is None
     # What no contract allows is for Ingest to refuse by itself, and is in what is not content: it is never cut or made up.
     if fault_of(interaction) is not None:
         names = (interaction.application, interaction.model, interaction.end_user, interaction.finish_reason)
