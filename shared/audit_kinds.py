@@ -293,7 +293,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "subject_erasure.started": _kind(
         "The erasure of one end user of an organization began.", "request_id requested_by subject_commitment"
     ),
-    "subject_erasure.failed": _kind("It could not be begun; nothing was done.", "reason"),
+    "subject_erasure.failed": _kind(
+        "It could not be begun, and nothing was done; or it cannot go on, for logging was restored to before it. Pass it on again.",
+        "reason",
+    ),
     "subject_erasure.ended": _kind("The end user is erased, but what holds keep.", "certificate_id kept"),
     "subject_erasure.completed": _kind("What holds had kept of the end user is gone too.", "certificate_id"),
     "content_erasure.started": _kind(

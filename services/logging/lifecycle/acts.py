@@ -330,6 +330,11 @@ class Lifecycle:
         if not is_due:
             raise KeptError(Reason.REASON_NOT_DUE, "By the rules that logging knows, this day is not due.")
 
+    def fence(self, organization_id: str) -> datetime:
+        """Closes an organization for ever to whatever is in hand; since when it is. Nothing is removed."""
+        with self._database.transaction() as tx:
+            return stripes.close_organization(tx, organization_id, self._clock.now())
+
     def erase(self, organization_id: str, erasure_id: str) -> Erased:
         """Closes an organization for ever and removes its rows but what holds keep: in pieces, for others write under its stripe."""
         with self._database.transaction() as tx:

@@ -71,17 +71,25 @@ class ContentErasures:
     def erase(self, organization_id: str, before: datetime, erasure_id: str) -> ContentErased:
         """Does a bounded piece of an erasure; repeat it until it is done. Raises NOT_DUE, LEASE_LAPSED, CONFLICT for an erasure that is
         another's."""
+        act = self._begun(organization_id, before, erasure_id)
+        for _ in range(_STEPS):
+            if act.is_done:
+                break
+            act = self._step(act)
+        return self.get(erasure_id)
+
+    def fence(self, organization_id: str, before: datetime, erasure_id: str) -> datetime:
+        """Raises an erasure's fence; since when it stands. Nothing is removed. Raises as `erase` does."""
+        return self._begun(organization_id, before, erasure_id).fenced_at
+
+    def _begun(self, organization_id: str, before: datetime, erasure_id: str) -> ContentAct:
         with self._database.transaction() as tx:
             act = store.find(tx, erasure_id)
         if act is None:
             act = self._begin(organization_id, before, erasure_id)
         if (act.organization_id, act.before) != (organization_id, before):
             raise KeptError(Reason.REASON_CONFLICT, "The erasure is of other content.")
-        for _ in range(_STEPS):
-            if act.is_done:
-                break
-            act = self._step(act)
-        return self.get(erasure_id)
+        return act
 
     def _begin(self, organization_id: str, before: datetime, erasure_id: str) -> ContentAct:
         # In force, so that every record that is judged from now on is judged by it, or by a later one.

@@ -185,6 +185,19 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         erased = self._contents.erase(request.organization_id, before, request.erasure_id)
         return lifecycle_pb2.EraseContentResponse(erasure=_content_erasure(erased))
 
+    def RaiseFence(
+        self, request: lifecycle_pb2.RaiseFenceRequest, context: grpc.ServicerContext
+    ) -> lifecycle_pb2.RaiseFenceResponse:
+        """See the contract."""
+        if request.HasField("before"):
+            before = _instant(request.before, "before")
+            since = self._contents.fence(request.organization_id, before, request.erasure_id)
+        else:
+            since = self._lifecycle.fence(request.organization_id)
+        response = lifecycle_pb2.RaiseFenceResponse()
+        response.fenced_at.FromDatetime(since)
+        return response
+
     def GetContentErasure(
         self, request: lifecycle_pb2.GetContentErasureRequest, context: grpc.ServicerContext
     ) -> lifecycle_pb2.GetContentErasureResponse:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Final, LiteralString
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.store import locks
@@ -119,14 +119,19 @@ def fences(
     )
 
 
-def close_organization(tx: Connection, organization_id: str, now: datetime) -> None:
-    """Fences an organization off, after waiting for its writers."""
+def close_organization(tx: Connection, organization_id: str, now: datetime) -> datetime:
+    """Fences an organization off, after waiting for its writers; since when it is."""
     take(tx, organization_id)
     tx.execute(
         insert(organization_fences)
         .values(organization_id=organization_id, closed_at=now)
         .on_conflict_do_nothing()
     )
+    asked = select(organization_fences.c.closed_at).where(
+        organization_fences.c.organization_id == organization_id
+    )
+    since: datetime = tx.execute(asked).scalar_one()
+    return since
 
 
 def close_day(tx: Connection, day: date, now: datetime) -> None:

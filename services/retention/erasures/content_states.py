@@ -67,9 +67,10 @@ class ContentErasure:
         return (self.before - timedelta(microseconds=1)).date()
 
     @property
-    def settled_at(self) -> datetime:
-        """From when on nothing is written any more that has to go: the policy is in force, whatever the clocks."""
-        return max(self.started_at, self.before + 2 * CLOCK_TOLERANCE)
+    def settled_at(self) -> datetime | None:
+        """From when on, whatever the clocks, nothing is written any more that has to go: a look that begins then finds all that holds are
+        on. None as long as logging has raised no fence."""
+        return None if self.fenced_at is None else self.fenced_at + 2 * CLOCK_TOLERANCE
 
     @property
     def removed(self) -> Mapping[str, int]:

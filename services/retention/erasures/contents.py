@@ -33,7 +33,7 @@ from services.retention.erasures.content_states import (
     kept_sentences,
     stays_sentences,
 )
-from services.retention.holds.sweeping import is_behind
+from services.retention.holds.sweeping import has_scope_holds, is_behind
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
 from services.retention.steps import Overtaken, unchanged
@@ -172,9 +172,13 @@ class ContentErasures:
         return True
 
     def _destroy(self, erasure: ContentErasure) -> bool:
+        # What a hold on all that matches is on is found first, behind the fence.
         with self._database.transaction() as tx:
-            if is_behind(tx, erasure.settled_at, erasure.organization_id):
-                return False  # what a hold on all that matches is on is found first
+            is_held = has_scope_holds(tx, erasure.organization_id)
+            if erasure.settled_at and is_behind(tx, erasure.settled_at, erasure.organization_id):
+                return False
+        if is_held and erasure.fenced_at is None:
+            return self._fence(erasure)
         try:
             answer = self._peers.keys.DestroyEpochs(
                 keys_pb2.DestroyEpochsRequest(
@@ -196,6 +200,23 @@ class ContentErasures:
         )
         with self._at(erasure) as tx:
             rows.save(tx, destroyed)
+        return True
+
+    def _fence(self, erasure: ContentErasure) -> bool:
+        before = Timestamp()
+        before.FromDatetime(erasure.before)
+        try:
+            raised = self._peers.logging.RaiseFence(
+                logging_pb2.RaiseFenceRequest(
+                    organization_id=erasure.organization_id, erasure_id=erasure.erasure_id, before=before
+                )
+            )
+        except KeptError as error:
+            if self._is_too_early(erasure, error):
+                return False
+            raise
+        with self._at(erasure) as tx:
+            rows.save(tx, replace(erasure, fenced_at=raised.fenced_at.ToDatetime(tzinfo=UTC)))
         return True
 
     def _erase(self, erasure: ContentErasure) -> bool:

@@ -11,6 +11,7 @@ from datetime import UTC, timedelta
 from typing import Final
 
 from kept.access_control.v1 import keys_pb2
+from kept.logging.v1 import lifecycle_pb2 as logging_pb2
 from kept.settings.v1 import lifecycle_pb2 as settings_pb2
 from services.retention.certificates import destructions
 from services.retention.certificates.certificate import (
@@ -25,7 +26,7 @@ from services.retention.erasures.erasing import ERASE
 from services.retention.erasures.organization_states import Erasure, ErasureState
 from services.retention.holds import hold as holds
 from services.retention.holds.hold import Hold
-from services.retention.holds.sweeping import is_behind
+from services.retention.holds.sweeping import has_scope_holds, is_behind
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
 from services.retention.steps import Overtaken, unchanged
@@ -188,10 +189,22 @@ class Erasures:
             return True
         if self._clock.now() < erasure.closes_at:
             return False
+        # What a hold on all that matches is on is found before any key goes: behind a fence, for a batch may be in hand that was taken
+        # before the organization was closed.
         with self._at(erasure) as tx:
-            if is_behind(tx, erasure.closes_at, erasure.organization_id):
-                return False  # what a hold on all that matches is on is found first
-            rows.save(tx, erasure.next())
+            settled_at = erasure.settled_at
+            if settled_at is not None and is_behind(tx, settled_at, erasure.organization_id):
+                return False
+            if settled_at is not None or not has_scope_holds(tx, erasure.organization_id):
+                rows.save(tx, erasure.next())
+                return True
+        raised = self._peers.logging.RaiseFence(
+            logging_pb2.RaiseFenceRequest(
+                organization_id=erasure.organization_id, erasure_id=erasure.erasure_id
+            )
+        )
+        with self._at(erasure) as tx:
+            rows.save(tx, replace(erasure, fenced_at=raised.fenced_at.ToDatetime(tzinfo=UTC)))
         return True
 
     def _destroy(self, erasure: Erasure) -> bool:

@@ -97,8 +97,8 @@ class SubjectErasures:
                 # It is written down and the job carries it on; whoever asked sees how far it is.
                 _log.warning("subject_erasure.waits", erasure_id=erasure.erasure_id, reason=error.name)
         view = self.get(erasure.erasure_id)
-        if view.erasure.state is SubjectState.FAILED:
-            raise unknown_organization()
+        if view.erasure.state is SubjectState.FAILED and view.erasure.fenced_at is None:
+            raise unknown_organization()  # logging has never begun it
         return view
 
     def _begun(self, order: SubjectOrder, actor: str) -> SubjectErasure:
@@ -175,6 +175,11 @@ class SubjectErasures:
                     return False
         except Overtaken:
             return True
+        except KeptError as error:
+            # Logging was restored to before it, and has rows of that end user again whom nobody here knows any more.
+            if error.reason != Reason.REASON_NOT_FOUND or erasure.state is SubjectState.ERASING:
+                raise
+            return self._fail(erasure, error)
 
     def _at(self, erasure: SubjectErasure) -> AbstractContextManager[Tx]:
         """See `unchanged`."""
@@ -193,17 +198,7 @@ class SubjectErasures:
         except KeptError as error:
             if error.reason != Reason.REASON_UNKNOWN_ORGANIZATION:
                 raise
-            failed = replace(
-                erasure,
-                state=SubjectState.FAILED,
-                end_user=None,
-                ended_at=self._clock.now(),
-                is_complete=True,
-            )
-            with self._at(erasure) as tx:
-                rows.save(tx, failed)
-                self._audit(tx, failed, "subject_erasure.failed", _ACTOR, reason=error.name)
-            return False
+            return self._fail(erasure, error)
         fenced = replace(erasure, fenced_at=answer.fenced_at.ToDatetime(tzinfo=UTC))
         with self._at(erasure) as tx:
             if answer.done:
@@ -212,6 +207,16 @@ class SubjectErasures:
                 fenced = replace(fenced, end_user=None, state=SubjectState.FORGETTING)
             rows.save(tx, fenced)
         return True
+
+    def _fail(self, erasure: SubjectErasure, error: KeptError) -> bool:
+        """It cannot go on. Whoever asked for it is told, and passes it on again."""
+        failed = replace(
+            erasure, state=SubjectState.FAILED, end_user=None, ended_at=self._clock.now(), is_complete=True
+        )
+        with self._at(erasure) as tx:
+            rows.save(tx, failed)
+            self._audit(tx, failed, "subject_erasure.failed", _ACTOR, reason=error.name)
+        return False
 
     def _tell(self, erasure: SubjectErasure) -> bool:
         """Tells access control and safety review of a page of records that are gone."""

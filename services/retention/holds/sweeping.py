@@ -42,6 +42,11 @@ def is_behind(tx: Tx, since: datetime, organization_id: str = "") -> bool:
     )
 
 
+def has_scope_holds(tx: Tx, organization_id: str) -> bool:
+    """Whether there are holds on all that matches of an organization."""
+    return bool(rows.with_scope(tx, organization_id))
+
+
 class Sweeper:
     """Carries looks."""
 

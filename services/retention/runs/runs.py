@@ -6,7 +6,7 @@ open during a call: what came of it is written if the run, locked now, is still 
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -35,6 +35,10 @@ from shared.terms import parts_of
 
 # Logging may know a new rule a moment later than this service; after that its refusal is a finding.
 _PATIENCE: Final = timedelta(hours=1)
+# A run that began so far ahead of now began by a clock that was wrong.
+_AHEAD: Final = timedelta(hours=1)
+# What a run is about is days old: a look for it may be older than the run by so much.
+_LOOKED: Final = timedelta(minutes=1)
 _PAGE: Final = 1000
 _CERTIFICATES_A_STEP: Final = 100
 _ACTOR: Final = "service:retention"
@@ -123,7 +127,7 @@ class Runs:
 
     def _destroy(self, run: Run) -> bool:
         with self._database.transaction() as tx:
-            if is_behind(tx, run.started_at):
+            if is_behind(tx, self._looked_since(run)):
                 return False  # what a hold on all that matches is on is found first
         answer = self._peers.keys.DestroyEpochs(
             keys_pb2.DestroyEpochsRequest(
@@ -139,6 +143,14 @@ class Runs:
         with self._at(run) as tx:
             rows.save(tx, destroyed.to(RunState.DROPPING_ROWS))
         return True
+
+    def _is_ahead(self, run: Run) -> bool:
+        """Whether it began by a clock that was ahead and is not any more. It takes what is due, does not certify what is not, and makes way
+        for another: all that waits for its end would else wait until that time has come."""
+        return run.started_at > self._clock.now() + _AHEAD
+
+    def _looked_since(self, run: Run) -> datetime:
+        return self._clock.now() - _LOOKED if self._is_ahead(run) else run.started_at
 
     def _stored(self, run: Run, token: str) -> lifecycle_pb2.ListStoredDaysResponse:
         """A page of what is stored of what the run is about."""
@@ -195,7 +207,8 @@ class Runs:
                 )
             )
         except KeptError as error:
-            if error.reason != Reason.REASON_NOT_DUE or self._clock.now() < run.started_at + _PATIENCE:
+            may_be_due = self._clock.now() < run.started_at + _PATIENCE and not self._is_ahead(run)
+            if error.reason != Reason.REASON_NOT_DUE or may_be_due:
                 raise
             _log.error("run.day_refused", run_id=run.run_id, day=day.day.isoformat())
             written = replace(day, is_refused=True)

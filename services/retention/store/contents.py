@@ -118,10 +118,17 @@ def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[str]:
 
 
 def clearing(tx: Tx) -> dict[str, datetime]:
-    """Organizations whose content is about to go, and from when on holds have to be looked through for it; the latest of each."""
-    asked = select(content_erasures).where(content_erasures.c.state == ContentState.DESTROYING_KEYS)
+    """Organizations whose content is fenced off and about to go, and from when on holds have to be looked through for it; the latest of
+    each."""
+    asked = select(content_erasures).where(
+        content_erasures.c.state == ContentState.DESTROYING_KEYS, content_erasures.c.fenced_at.is_not(None)
+    )
     waiting = [made for row in tx.execute(asked).all() if (made := _made(tx, row)) is not None]
-    return {one.organization_id: one.settled_at for one in sorted(waiting, key=lambda one: one.settled_at)}
+    found: dict[str, datetime] = {}
+    for one in waiting:
+        if one.settled_at is not None:
+            found[one.organization_id] = max(one.settled_at, found.get(one.organization_id, one.settled_at))
+    return found
 
 
 def save(tx: Tx, erasure: ContentErasure) -> None:

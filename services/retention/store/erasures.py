@@ -36,6 +36,7 @@ def _made(tx: Tx, rows: Sequence[Row[Any]]) -> list[Erasure]:
             state=ErasureState(row.state),
             started_at=row.started_at,
             closes_at=row.closes_at,
+            fenced_at=row.fenced_at,
             ended_at=row.ended_at,
             epochs_destroyed=row.epochs_destroyed,
             destruction=Destruction(
@@ -127,6 +128,7 @@ def save(tx: Tx, erasure: Erasure) -> None:
         .values(
             state=erasure.state,
             closes_at=erasure.closes_at,
+            fenced_at=erasure.fenced_at,
             ended_at=erasure.ended_at,
             epochs_destroyed=erasure.epochs_destroyed,
             marked_at=erasure.destruction.marked_at,
@@ -155,13 +157,12 @@ def add_receipt(tx: Tx, erasure_id: str, receipt: Receipt) -> None:
 
 
 def closing(tx: Tx) -> dict[str, datetime]:
-    """Organizations whose erasure waits for what goes on, and from when on they are closed."""
-    rows = tx.execute(
-        select(erasures.c.organization_id, erasures.c.closes_at).where(
-            erasures.c.state == ErasureState.CLOSING, erasures.c.closes_at.is_not(None)
-        )
+    """Organizations whose erasure is fenced and has not begun to take keys, and from when on holds have to be looked through for it."""
+    asked = select(erasures).where(
+        erasures.c.state == ErasureState.CLOSING, erasures.c.fenced_at.is_not(None)
     )
-    return {row.organization_id: row.closes_at for row in rows}
+    waiting = _made(tx, tx.execute(asked).all())
+    return {one.organization_id: one.settled_at for one in waiting if one.settled_at is not None}
 
 
 def among(tx: Tx, organization_ids: Collection[str]) -> set[str]:

@@ -257,6 +257,8 @@ erasures = Table(
     _text("state"),
     _instant("started_at", required=True),
     _instant("closes_at"),
+    # By logging's clock, where its fence was raised before keys went: for holds on all that matches.
+    _instant("fenced_at"),
     _instant("ended_at"),
     _count("epochs_destroyed"),
     *_destruction(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -55,6 +55,14 @@ def erase(world: World, before: datetime, erasure_id: str = ERASURE) -> lifecycl
         if erasure.done:
             return erasure
     raise AssertionError("the erasure does not end")
+
+
+def fence(world: World, before: datetime) -> datetime:
+    """Raises the erasure's fence alone; since when it stands."""
+    request = lifecycle_pb2.RaiseFenceRequest(organization_id=ORG, erasure_id=ERASURE)
+    request.before.FromDatetime(before)
+    since: datetime = world.lifecycle.RaiseFence(request).fenced_at.ToDatetime(tzinfo=UTC)
+    return since
 
 
 def status(world: World) -> lifecycle_pb2.ContentErasure:
@@ -271,3 +279,17 @@ def test_content_that_a_term_and_a_hold_keep_goes_when_the_hold_ends(world: Worl
     assert (rows(world, retained), sealed(world)) == ([2], 0)
     assert not words(world)
     assert (status(world).held, list(status(world).holds)) == (0, [])
+
+
+def test_its_fence_can_come_before_anything_goes(world: World) -> None:
+    world.record(said(world, "there"))
+    at = world.clock.now() + timedelta(minutes=1)
+    assert reason_of(lambda: fence(world, at)) == "NOT_DUE"
+    assert into_force(world) == at
+    since = fence(world, at)
+    assert words(world) == ["there"]
+    world.travel(timedelta(seconds=5))
+    assert fence(world, at) == since
+    assert reason_of(lambda: fence(world, at + timedelta(seconds=1))) == "CONFLICT"
+    erased = erase(world, at)
+    assert (erased.fenced_at.ToDatetime(tzinfo=UTC), erased.removed["contents"]) == (since, 1)

@@ -22,9 +22,10 @@ from services.logging.store.tables import (
     stored_counts,
     unscreened,
 )
-from shared.errors import KeptError
+from shared.errors import KeptError, Reason
 from shared.ids import new_record_id
 from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER, ZDR
+from tests.unit.logging.test_ingest import outcomes
 from tests.unit.logging.world import World
 
 DAY = NOON.date()
@@ -275,6 +276,37 @@ def test_an_erasure_goes_piece_by_piece_and_counts_each_row_once_whatever_dies(
     assert stored_days(world) == [(DAY.isoformat(), OTHER, 1, 1, 0)]
     with world.database.transaction() as tx:
         assert tx.execute(select(func.count()).select_from(erasure_progress)).scalar_one() == 0
+
+
+def test_what_a_hold_lets_go_while_its_organization_is_erased_counts_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = world.interaction()
+    world.record(kept, world.interaction())
+    hold(world, HOLD, kept.record_id)
+
+    def dies(*_: object) -> None:
+        raise KeptError(Reason.REASON_DATABASE_UNAVAILABLE, "It died before the receipt.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "erase", dies)
+        with pytest.raises(KeptError):
+            erase(world)
+    assert rows(world, interactions, retained) == [0, 1]
+    assert release(world, HOLD) == 1
+    answer = erase(world)
+    assert (answer.removed["interactions"], answer.held) == (1, 0)
+
+
+def test_a_fence_stops_what_is_in_hand_and_removes_nothing(world: World) -> None:
+    world.record(world.interaction(text="there"))
+    asked = lifecycle_pb2.RaiseFenceRequest(organization_id=ORG, erasure_id=ERASURE)
+    first = world.lifecycle.RaiseFence(asked).fenced_at
+    world.travel(timedelta(seconds=5))
+    assert world.lifecycle.RaiseFence(asked).fenced_at == first
+    # Its policy lets it record still: as that of a process does which slept since it judged the batch.
+    assert outcomes(world.record(world.interaction(), world.interaction(OTHER))) == ["CLOSED", "STORED"]
+    assert readable(world) == ["there"]
 
 
 def test_a_held_record_of_an_erased_organization_outlives_its_day(world: World) -> None:

@@ -59,6 +59,8 @@ class Logging(logging_grpc.LifecycleServiceServicer):
 
     clock: Clock
     rows: dict[bytes, str] = field(default_factory=dict)
+    # Of processes that sleep between judging a batch and writing it.
+    in_hand: dict[bytes, str] = field(default_factory=dict)
     holds: dict[str, dict[bytes, str]] = field(default_factory=dict)
     # What confidential holds keep: nothing else here looks at it.
     apart: dict[str, dict[bytes, str]] = field(default_factory=dict)
@@ -254,6 +256,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     ) -> logging_pb2.EraseOrganizationResponse:
         owner = request.organization_id
         if owner not in self.erased:
+            self._fence(owner)
             mine = [record for record, of in self.rows.items() if of == owner and record not in self._held()]
             self.erased[owner] = {"interactions": len(mine)}
             self.rows = {record: of for record, of in self.rows.items() if of != owner}
@@ -289,23 +292,46 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     ) -> logging_pb2.EraseContentResponse:
         if not self.is_content_due:
             raise KeptError(Reason.REASON_NOT_DUE, "Not in force.")
-        before = request.before.ToDatetime(tzinfo=UTC)
-        act = self.contents.setdefault(
-            request.erasure_id,
-            {
-                "owner": request.organization_id,
-                "before": before,
-                "calls": 0,
-                "fenced": self.clock.now(),
-                "removed": 0,
-            },
-        )
+        act = self._begun(request)
         act["calls"] += 1
         if act["calls"] == self.pieces:
             mine = {record for record in self._older(act, self.rows) if record not in self.bare}
             self.bare |= mine
             act |= {"removed": len(mine - set(self._held())), "done": self.clock.now()}
         return logging_pb2.EraseContentResponse(erasure=self._content(request.erasure_id))
+
+    def RaiseFence(
+        self, request: logging_pb2.RaiseFenceRequest, context: Any
+    ) -> logging_pb2.RaiseFenceResponse:
+        if request.HasField("before") and not self.is_content_due:
+            raise KeptError(Reason.REASON_NOT_DUE, "Not in force.")
+        if request.HasField("before"):
+            self._begun(request)
+        else:
+            self._fence(request.organization_id)
+        response = logging_pb2.RaiseFenceResponse()
+        response.fenced_at.FromDatetime(self.clock.now())
+        return response
+
+    def _begun(
+        self, request: logging_pb2.EraseContentRequest | logging_pb2.RaiseFenceRequest
+    ) -> dict[str, Any]:
+        self._fence(request.organization_id)
+        return self.contents.setdefault(
+            request.erasure_id,
+            {
+                "owner": request.organization_id,
+                "before": request.before.ToDatetime(tzinfo=UTC),
+                "calls": 0,
+                "fenced": self.clock.now(),
+                "removed": 0,
+            },
+        )
+
+    def _fence(self, owner: str) -> None:
+        """What a process has in hand is written before the fence stands, and never after."""
+        self.rows |= {record: of for record, of in self.in_hand.items() if of == owner}
+        self.in_hand = {record: of for record, of in self.in_hand.items() if of != owner}
 
     def GetContentErasure(
         self, request: logging_pb2.GetContentErasureRequest, context: Any
@@ -337,8 +363,13 @@ class Logging(logging_grpc.LifecycleServiceServicer):
             message.erased_at.FromDatetime(act["done"])
         return message
 
+    def _found(self, erasure_id: str) -> dict[str, Any]:
+        if erasure_id not in self.subjects:
+            raise not_found("erasure")
+        return self.subjects[erasure_id]
+
     def _subject(self, erasure_id: str) -> logging_pb2.SubjectErasure:
-        subject = self.subjects[erasure_id]
+        subject = self._found(erasure_id)
         message = logging_pb2.SubjectErasure(
             done="done" in subject,
             removed={"interactions": subject["removed"]},
@@ -371,7 +402,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     def ListErasedRecords(
         self, request: logging_pb2.ListErasedRecordsRequest, context: Any
     ) -> logging_pb2.ListErasedRecordsResponse:
-        gone = sorted(self.subjects[request.erasure_id]["records"] - set(self._held()))
+        gone = sorted(self._found(request.erasure_id)["records"] - set(self._held()))
         after = bytes.fromhex(request.page_token)
         left = [record for record in gone if record > after]
         return logging_pb2.ListErasedRecordsResponse(

@@ -111,6 +111,7 @@ def test_what_a_hold_on_all_that_matches_is_on_is_found_before_its_key_goes(worl
     late = world.record(ONE, START - timedelta(minutes=1))
     world.logging.end_users[late] = "u1"
     free = world.record(ONE, START - timedelta(minutes=1))
+    in_hand = world.in_hand(ONE, START - timedelta(minutes=1), "u1")
     world.down = {"HoldMatching"}
     begun = begin(world)
     world.settle(20)
@@ -118,7 +119,7 @@ def test_what_a_hold_on_all_that_matches_is_on_is_found_before_its_key_goes(worl
     world.down = set()
     world.wire()
     world.settle(60, until=is_done(world))
-    assert world.keys.retained[hold.hold_id] == {late}
+    assert world.keys.retained[hold.hold_id] == {late, in_hand}
     assert free not in world.logging._held()
     erasure = shown(world, begun.erasure_id)
     assert (erasure.state, len(erasure.kept), erasure.complete) == (erasures_pb2.ERASURE_STATE_DONE, 1, False)

@@ -10,6 +10,7 @@ import pytest
 from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2
 from shared.errors import Reason, lease_lapsed, unknown_organization
 from shared.identity import Caller, CallerKind
+from tests.unit.retention.test_hold_scopes import place
 from tests.unit.retention.world import (
     ONE,
     SAFETY,
@@ -141,6 +142,16 @@ def test_no_step_begins_before_the_one_before_it_is_complete(world: World, metho
     world.wire()
     world.settle(60, until=is_done(world))
     check_erased(world)
+
+
+def test_what_is_in_hand_while_it_closes_is_found_before_its_key_goes(world: World) -> None:
+    hold = place(world, end_user="u1")
+    late, free = world.in_hand(ONE, START, "u1"), world.in_hand(ONE, START, "u2")
+    begin(world)
+    world.settle(60, until=is_done(world))
+    assert world.keys.retained[hold.hold_id] == {late}
+    assert free not in world.logging._held()
+    assert len(shown(world).erasure.kept) == 1
 
 
 def test_what_a_hold_keeps_is_said_and_completed_when_the_hold_ends(world: World) -> None:

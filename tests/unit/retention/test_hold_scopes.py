@@ -9,7 +9,7 @@ from services.retention.holds.hold import Sweep
 from shared.errors import Reason
 from shared.ids import lowest_record_id
 from tests.unit.retention.test_holds import ALICE, BOB, listed
-from tests.unit.retention.test_runs import FIRST, bodies, runs_of, travel_to_due
+from tests.unit.retention.test_runs import FIRST, bodies, fill, is_done, runs_of, travel_to_due
 from tests.unit.retention.world import ONE, SAFETY, START, TWO, World, admin, refused
 
 ACTIVE, PENDING = holds_pb2.HOLD_STATE_ACTIVE, holds_pb2.HOLD_STATE_PENDING
@@ -210,3 +210,28 @@ def test_the_next_look_leaves_out_what_cannot_have_changed() -> None:
     # Late records come for a day; and a process may have them in hand for ten minutes more.
     assert again.after == lowest_record_id(START - timedelta(hours=26))
     assert again.goes_on(b"", FIRST + timedelta(days=2)).gone_through == FIRST
+
+
+def test_a_run_that_began_by_a_clock_that_was_ahead_makes_way_for_another(world: World) -> None:
+    fill(world)
+    place(world, end_user="u1")
+    days = {START.date() + timedelta(days=number) for number in range(3)}
+    world.keys.not_due = {(owner, day) for owner in (ONE, TWO) for day in days}
+    world.logging.not_due = set(days)
+    world.down = {"HoldMatching"}  # it waits for a look, which would have to begin when that time has come
+    world.clock.step(timedelta(days=40))
+    world.settle(5, until=lambda: bool(runs_of(world)))
+    world.clock.step(timedelta(days=-40))
+    world.down = set()
+    world.wire()
+    world.settle(60, until=lambda: bool(world.entries("run.not_certified")))
+    (run,) = runs_of(world)
+    assert (run.state, run.records_removed) == (runs_pb2.RUN_STATE_NOT_CERTIFIED, 0)
+    assert len(world.logging.rows) == 8
+    assert bodies(world) == []
+
+    world.keys.not_due, world.logging.not_due = set(), set()
+    travel_to_due(world, FIRST)
+    world.settle(60, until=is_done(world))
+    assert [each.state for each in runs_of(world)] == [runs_pb2.RUN_STATE_DONE, run.state]
+    assert {body["organization_id"] for body in bodies(world)} == {ONE, TWO}

@@ -330,6 +330,32 @@ def test_what_holds_keep_is_said_and_completed_when_the_last_ends(world: World) 
     assert world.logging.forgotten[erasure.erasure_id] >= 1
 
 
+@pytest.mark.parametrize("is_over", [True, False])
+def test_one_that_a_restored_logging_does_not_know_ends_and_can_be_passed_on_again(
+    world: World, is_over: bool
+) -> None:
+    mine = fill(world)
+    _held(world, mine[0], request_id="hold-first")
+    world.down = set() if is_over else {"WithholdRecords"}
+    begun = begin(world).erasure
+    world.settle(60 if is_over else 5, until=is_done(world))
+    world.logging.subjects.clear()  # restored to before it, with rows of theirs
+    world.logging.rows |= dict.fromkeys(mine, ONE)
+    world.down = set()
+    world.wire()
+    _let_go(world, "hold-first")
+    world.settle(20, until=lambda: bool(world.entries("subject_erasure.failed")))
+    (failed,) = world.entries("subject_erasure.failed")
+    assert (failed.organization_id, failed.facts["reason"]) == (ONE, "NOT_FOUND")
+    assert begin(world).erasure.state == erasures_pb2.ERASURE_STATE_FAILED
+
+    again = world.erasures(SETTINGS).EraseSubject(order(request_id="request-78")).erasure
+    world.settle(60, until=is_done(world, 1 + is_over))
+    assert shown(world, again.erasure_id).state == erasures_pb2.ERASURE_STATE_DONE
+    assert not set(mine) & set(world.logging.rows)
+    assert again.erasure_id != begun.erasure_id
+
+
 def test_a_legal_hold_keeps_what_it_names_and_the_rest_goes(world: World) -> None:
     mine = fill(world)
     legal = world.holds(staff(1, "LEGAL")).PlaceHold(world.order(mine[4])).hold.hold_id

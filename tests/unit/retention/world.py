@@ -210,6 +210,13 @@ class World:
         self.keys.epochs.add((organization_id, at.date()))
         return record_id
 
+    def in_hand(self, organization_id: str, at: datetime, end_user: str) -> bytes:
+        """A record that a process of logging has taken, and not written yet."""
+        record_id = self.record(organization_id, at)
+        self.logging.in_hand[record_id] = self.logging.rows.pop(record_id)
+        self.logging.end_users[record_id] = end_user
+        return record_id
+
     def channel(self, caller: Caller) -> grpc.Channel:
         return self.server.channel(caller)
 

@@ -162,6 +162,7 @@ CHANGES: Final = {
         "logging.LifecycleService/EraseOrganization": "organization.erased",
         "logging.LifecycleService/EraseSubject": "subject.fenced subject.erased",
         "logging.LifecycleService/EraseContent": "content.fenced content.erased",
+        "logging.LifecycleService/RaiseFence": "content.fenced",
         "access_control.AuditService/ReplaceSigningKey": "signing_key.replacement_ordered signing_key.retired signing_key.created",
         "access_control.AuditService/RevokeSigningKey": "signing_key.revocation_ordered signing_key.revoked",
         "access_control.AuthzService/Check": "method.allowed method.denied",
