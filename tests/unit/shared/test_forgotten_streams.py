@@ -22,7 +22,8 @@ def opened(pool: StreamPool | None = None) -> Any:
     wrapped = pipeline.intercept_service(lambda _: handler, SimpleNamespace(method=METHOD))  # type: ignore[arg-type]
     assert wrapped is not None
     assert wrapped.unary_stream is not None
-    stream = wrapped.unary_stream(None, mock.Mock())
+    assert wrapped.request_deserializer is not None
+    stream = wrapped.unary_stream(wrapped.request_deserializer(b""), mock.Mock())
     assert next(stream) == 1
     return stream
 
