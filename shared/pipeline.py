@@ -8,11 +8,10 @@ validated by its contract; the method runs; whatever goes wrong becomes a status
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import grpc
@@ -20,6 +19,7 @@ import protovalidate
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from shared.call_threads import StreamPool, Workers, overloaded
 from shared.callers import is_public, largest_request, require_kind
 from shared.channels import within
 from shared.errors import KeptError, Reason, to_status
@@ -31,6 +31,7 @@ from shared.tracing import served
 
 _log = structlog.get_logger(__name__)
 _OURS: Final = "kept."
+_HEALTH: Final = "/grpc.health.v1.Health/"
 
 if TYPE_CHECKING:
     _Interceptor = grpc.ServerInterceptor[Any, Any]
@@ -101,47 +102,12 @@ def caller_of(context: grpc.ServicerContext) -> Caller:
     return context.caller
 
 
-class StreamPool:
-    """Threads for methods that answer with a stream, apart from those of the others.
-
-    At most `limit` streams are open; one more is refused at once, by one of a few threads that are kept for that. draining: set when those
-    that would go on have to end.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.draining = threading.Event()
-        self.threads = ThreadPoolExecutor(limit + 4, thread_name_prefix="stream")
-        # A queue of places, for what a finalizer gives back must wait for no lock (see CallCounts); this one's `put` does not.
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(limit):
-            self._free.put(None)
-
-    def drain(self) -> None:
-        """Ends streams that would go on for ever, each at its own next step, with SHUTTING_DOWN: the caller opens another elsewhere."""
-        self.draining.set()
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for a stream. Raises OVERLOADED when all are taken."""
-        try:
-            self._free.get_nowait()
-        except Empty:
-            raise KeptError(
-                Reason.REASON_OVERLOADED,
-                "Too many streams are open; retry later.",
-                retry_after=timedelta(seconds=2),
-            ) from None
-        try:
-            yield
-        finally:
-            self._free.put(None)
-
-
 class Pipeline(_Interceptor):
     """The pipeline of one port.
 
     identify: names the caller from certificate or token. authority: decides on people and gateways. long_streams: runs methods that
-    answer with a stream, so that they never use up the threads of the others. refused, gate: see shared.service.Service.
+    answer with a stream, so that they never use up the threads of the others. refused, gate: see shared.service.Service. workers: run all
+    other methods; when too many calls wait for them, one more is refused before anything is asked about it.
     """
 
     def __init__(
@@ -151,12 +117,14 @@ class Pipeline(_Interceptor):
         long_streams: StreamPool | None = None,
         refused: Refused | None = None,
         gate: Gate | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self._gate = gate
         self._identify = identify
         self._authority = authority
         self._long_streams = long_streams
         self._refused = refused
+        self._workers = workers
 
     def intercept_service(
         self,
@@ -171,16 +139,19 @@ class Pipeline(_Interceptor):
         as_it_came = partial(_Unparsed, parse=handler.request_deserializer, largest=largest_request(method))
         if not handler.response_streaming:
             behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            answering = self._answering(
+                method, cast(Callable[[Any, Any], Any], behavior), handler.request_streaming
+            )
+            if self._workers is not None and method.startswith(_HEALTH):
+                answering.experimental_thread_pool = self._workers.health  # type: ignore[attr-defined]
+            elif self._workers is not None and self._workers.are_full():
+                return _too_many(method, self._workers.refusing)
             make = (
                 grpc.stream_unary_rpc_method_handler
                 if handler.request_streaming
                 else grpc.unary_unary_rpc_method_handler
             )
-            return make(
-                self._answering(method, cast(Callable[[Any, Any], Any], behavior), handler.request_streaming),
-                as_it_came,
-                handler.response_serializer,
-            )
+            return make(answering, as_it_came, handler.response_serializer)
         behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
         streaming = self._streaming(
             method, cast(Callable[[Any, Any], Iterator[Any]], behavior), handler.request_streaming
@@ -282,6 +253,21 @@ class Pipeline(_Interceptor):
         elif caller.kind in (CallerKind.STAFF, CallerKind.CUSTOMER) and not is_public(method):
             caller = self._authority.authorize_person(caller, method)
         return caller
+
+
+def _too_many(method: str, threads: ThreadPoolExecutor) -> _Handler:
+    """Refuses a call. As if its requests were a stream: a thread would wait for the message of any other, which may never come."""
+
+    def refuse(_: Any, context: grpc.ServicerContext) -> NoReturn:
+        call, correlation_id = CALLS.begin("unary", method), new_id("call")
+        failure = overloaded("calls are waiting")
+        with served(method, context) as seen:
+            seen.failed(failure.status, failure.name, correlation_id)
+            CALLS.end(call, failure.status.name)
+            _abort(context, failure, method, correlation_id)
+
+    refuse.experimental_thread_pool = threads  # type: ignore[attr-defined]
+    return grpc.stream_unary_rpc_method_handler(refuse)
 
 
 def _checked(arrived: _Unparsed) -> Any:

@@ -8,8 +8,9 @@ from unittest import mock
 
 import grpc
 
+from shared.call_threads import StreamPool
 from shared.identity import Caller, CallerKind
-from shared.pipeline import Pipeline, StreamPool
+from shared.pipeline import Pipeline
 from shared.telemetry import CALLS, RPC_ACTIVE, RPC_SECONDS
 
 METHOD = "/grpc.health.v1.Health/Watch"  # open to everybody
