@@ -1,17 +1,17 @@
 """What every call goes through, before and after the method itself, on every transport.
 
-In this order: the message is parsed (a malformed one is INVALID_ARGUMENT, not a fault of ours; one that its contract finds too large is not
-parsed); the caller is identified; its kind must be declared; people and gateways are decided on by the service's authority; the request is
+In this order: the caller is identified; its kind must be declared; people and gateways are decided on by the service's authority; the
+message is parsed (a malformed one is INVALID_ARGUMENT, not a fault of ours; one that its contract finds too large is not parsed) and
 validated by its contract; the method runs; whatever goes wrong becomes a status with a reason. No exception's text leaves the process.
 """
 
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from queue import Empty, SimpleQueue
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import grpc
@@ -19,6 +19,7 @@ import protovalidate
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from shared.call_threads import StreamPool, Workers, overloaded
 from shared.callers import is_public, largest_request, require_kind
 from shared.channels import within
 from shared.errors import KeptError, Reason, to_status
@@ -30,6 +31,7 @@ from shared.tracing import served
 
 _log = structlog.get_logger(__name__)
 _OURS: Final = "kept."
+_HEALTH: Final = "/grpc.health.v1.Health/"
 
 if TYPE_CHECKING:
     _Interceptor = grpc.ServerInterceptor[Any, Any]
@@ -41,16 +43,30 @@ else:
 Identify = Callable[[grpc.ServicerContext], Caller]
 
 
-@dataclass(frozen=True)
-class _Malformed:
-    """Stands for a message that could not be parsed."""
+@dataclass(repr=False)
+class _Unparsed:
+    """A message as it came. gRPC would parse it before anybody has asked who calls, and 8 MiB of empty messages parsed are most of a
+    gigabyte. data: its bytes. parse: makes the message of them. largest: how many bytes it may have, None for what the transport takes."""
 
+    data: bytes
+    parse: Callable[[bytes], Any] | None
+    largest: int | None
 
-@dataclass(frozen=True)
-class _TooLarge:
-    """Stands for a message that was not parsed. limit: how many bytes it may have."""
-
-    limit: int
+    def parsed(self) -> Any:
+        """The message. To be asked once: the bytes are let go. Raises TOO_LARGE, MALFORMED_MESSAGE."""
+        data, self.data = self.data, b""
+        if self.largest is not None and len(data) > self.largest:
+            raise KeptError(
+                Reason.REASON_TOO_LARGE,
+                f"The message has more than {self.largest} bytes; send less at once.",
+                metadata={"limit": str(self.largest)},
+            )
+        try:
+            return data if self.parse is None else self.parse(data)
+        except (DecodeError, UnicodeDecodeError, ValueError, RecursionError):
+            raise KeptError(
+                Reason.REASON_MALFORMED_MESSAGE, "The message cannot be parsed as its declared type."
+            ) from None
 
 
 class CallContext:
@@ -86,47 +102,12 @@ def caller_of(context: grpc.ServicerContext) -> Caller:
     return context.caller
 
 
-class StreamPool:
-    """Threads for methods that answer with a stream, apart from those of the others.
-
-    At most `limit` streams are open; one more is refused at once, by one of a few threads that are kept for that. draining: set when those
-    that would go on have to end.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.draining = threading.Event()
-        self.threads = ThreadPoolExecutor(limit + 4, thread_name_prefix="stream")
-        # A queue of places, for what a finalizer gives back must wait for no lock (see CallCounts); this one's `put` does not.
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(limit):
-            self._free.put(None)
-
-    def drain(self) -> None:
-        """Ends streams that would go on for ever, each at its own next step, with SHUTTING_DOWN: the caller opens another elsewhere."""
-        self.draining.set()
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for a stream. Raises OVERLOADED when all are taken."""
-        try:
-            self._free.get_nowait()
-        except Empty:
-            raise KeptError(
-                Reason.REASON_OVERLOADED,
-                "Too many streams are open; retry later.",
-                retry_after=timedelta(seconds=2),
-            ) from None
-        try:
-            yield
-        finally:
-            self._free.put(None)
-
-
 class Pipeline(_Interceptor):
     """The pipeline of one port.
 
     identify: names the caller from certificate or token. authority: decides on people and gateways. long_streams: runs methods that
-    answer with a stream, so that they never use up the threads of the others. refused, gate: see shared.service.Service.
+    answer with a stream, so that they never use up the threads of the others. refused, gate: see shared.service.Service. workers: run all
+    other methods; when too many calls wait for them, one more is refused before anything is asked about it.
     """
 
     def __init__(
@@ -136,12 +117,14 @@ class Pipeline(_Interceptor):
         long_streams: StreamPool | None = None,
         refused: Refused | None = None,
         gate: Gate | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self._gate = gate
         self._identify = identify
         self._authority = authority
         self._long_streams = long_streams
         self._refused = refused
+        self._workers = workers
 
     def intercept_service(
         self,
@@ -153,18 +136,22 @@ class Pipeline(_Interceptor):
         if handler is None:
             return None
         method = details.method
+        as_it_came = partial(_Unparsed, parse=handler.request_deserializer, largest=largest_request(method))
         if not handler.response_streaming:
             behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            answering = self._answering(
+                method, cast(Callable[[Any, Any], Any], behavior), handler.request_streaming
+            )
+            if self._workers is not None and method.startswith(_HEALTH):
+                answering.experimental_thread_pool = self._workers.health  # type: ignore[attr-defined]
+            elif self._workers is not None and self._workers.are_full():
+                return _too_many(method, self._workers.refusing)
             make = (
                 grpc.stream_unary_rpc_method_handler
                 if handler.request_streaming
                 else grpc.unary_unary_rpc_method_handler
             )
-            return make(
-                self._answering(method, cast(Callable[[Any, Any], Any], behavior), handler.request_streaming),
-                _tolerant(handler.request_deserializer, largest_request(method)),
-                handler.response_serializer,
-            )
+            return make(answering, as_it_came, handler.response_serializer)
         behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
         streaming = self._streaming(
             method, cast(Callable[[Any, Any], Iterator[Any]], behavior), handler.request_streaming
@@ -180,11 +167,7 @@ class Pipeline(_Interceptor):
             if handler.request_streaming
             else grpc.unary_stream_rpc_method_handler
         )
-        return make_stream(
-            streaming,
-            _tolerant(handler.request_deserializer, largest_request(method)),
-            handler.response_serializer,
-        )
+        return make_stream(streaming, as_it_came, handler.response_serializer)
 
     def _answering(
         self, method: str, behavior: Callable[[Any, Any], Any], request_streaming: bool
@@ -245,7 +228,7 @@ class Pipeline(_Interceptor):
 
         return stream
 
-    def _checked(self, caller: Caller, method: str, request: Any) -> Any:
+    def _checked(self, caller: Caller, method: str, request: _Unparsed) -> Any:
         """The request, if its contract allows it; if not, whoever wants to know of people's mistakes is told before they are."""
         try:
             return _checked(request)
@@ -272,28 +255,24 @@ class Pipeline(_Interceptor):
         return caller
 
 
-def _tolerant(deserializer: Callable[[bytes], Any] | None, largest: int | None) -> Callable[[bytes], Any]:
-    def deserialize(data: bytes) -> Any:
-        if largest is not None and len(data) > largest:
-            return _TooLarge(largest)
-        try:
-            return deserializer(data) if deserializer is not None else data
-        except (DecodeError, UnicodeDecodeError, ValueError, RecursionError):
-            return _Malformed()
+def _too_many(method: str, threads: ThreadPoolExecutor) -> _Handler:
+    """Refuses a call. As if its requests were a stream: a thread would wait for the message of any other, which may never come."""
 
-    return deserialize
+    def refuse(_: Any, context: grpc.ServicerContext) -> NoReturn:
+        call, correlation_id = CALLS.begin("unary", method), new_id("call")
+        failure = overloaded("calls are waiting")
+        with served(method, context) as seen:
+            seen.failed(failure.status, failure.name, correlation_id)
+            CALLS.end(call, failure.status.name)
+            _abort(context, failure, method, correlation_id)
+
+    refuse.experimental_thread_pool = threads  # type: ignore[attr-defined]
+    return grpc.stream_unary_rpc_method_handler(refuse)
 
 
-def _checked(request: Any) -> Any:
+def _checked(arrived: _Unparsed) -> Any:
     """The request, if its contract allows it."""
-    if isinstance(request, _Malformed):
-        raise KeptError(Reason.REASON_MALFORMED_MESSAGE, "The message cannot be parsed as its declared type.")
-    if isinstance(request, _TooLarge):
-        raise KeptError(
-            Reason.REASON_TOO_LARGE,
-            f"The message has more than {request.limit} bytes; send less at once.",
-            metadata={"limit": str(request.limit)},
-        )
+    request = arrived.parsed()
     # Contracts that are not ours (OTLP, health) hold no rules; looking for them costs 13 µs for each span.
     if isinstance(request, Message) and request.DESCRIPTOR.full_name.startswith(_OURS):
         violations = protovalidate.collect_violations(request)
@@ -316,7 +295,7 @@ def field_path(violation: protovalidate.Violation) -> str:
     return path or "(message)"
 
 
-def _checked_stream(requests: Iterator[Any], draining: threading.Event | None = None) -> Iterator[Any]:
+def _checked_stream(requests: Iterator[_Unparsed], draining: threading.Event | None = None) -> Iterator[Any]:
     for request in requests:
         # What was answered stays; what was not is sent again, to a process that stays.
         if draining is not None and draining.is_set():

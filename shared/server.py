@@ -26,6 +26,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from shared import tracing
+from shared.call_threads import CALLS_PER_WORKER, StreamPool, Workers
 from shared.channels import MAX_MESSAGE_BYTES, Channels, matching_pair, version_of
 from shared.clock import Clock, SystemClock, TravellingClock
 from shared.config import ConfigError, ServiceConfig, Tls, load, render
@@ -33,7 +34,7 @@ from shared.database import Database, await_schema, migrate, require_schema, sch
 from shared.errors import KeptError
 from shared.identity import BearerIdentity, CertificateIdentity, TokenVerifier
 from shared.jobs import JobRunner
-from shared.pipeline import Identify, Pipeline, StreamPool
+from shared.pipeline import Identify, Pipeline
 from shared.preconditions import listening, require_usable
 from shared.service import Connect, Service
 from shared.telemetry import SERVING, configure_logging, serve_metrics
@@ -46,6 +47,8 @@ LIVENESS: Final = "liveness"
 _READINESS_INTERVAL: Final = timedelta(seconds=1)
 _PR_SET_DUMPABLE: Final = 4
 _COLLECTED_AFTER: Final = 50_000
+# gRPC's own limit of calls at once, in multiples of ours.
+_LAST_RESORT: Final = 16
 _SERVER_OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # or a second server binds the same port silently
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -234,12 +237,14 @@ def build(
     client_certificates: bool,
 ) -> grpc.Server:
     """A server on one port, not started. Raises ConfigError when the port is taken."""
+    workers = Workers(config.worker_threads)
     server = grpc.server(
-        ThreadPoolExecutor(config.worker_threads, thread_name_prefix="call"),
-        interceptors=[Pipeline(identify, service.authority, streams, service.refused, service.gate)],
+        workers,
+        interceptors=[Pipeline(identify, service.authority, streams, service.refused, service.gate, workers)],
         options=_SERVER_OPTIONS,
-        # Beyond this the excess is refused at once; without it calls would queue for ever.
-        maximum_concurrent_rpcs=config.worker_threads * 16 + config.stream_threads,
+        # Only where calls come faster than they are refused: gRPC itself gives no delay to retry after.
+        maximum_concurrent_rpcs=_LAST_RESORT
+        * (config.worker_threads * CALLS_PER_WORKER + config.stream_threads),
     )
     names = _Names(server)
     service.register(names)

@@ -2,22 +2,28 @@
 
 import io
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from deploy.local.ports import free_ports
 from kept.safety_review.v1 import detectors_pb2, detectors_pb2_grpc
+from shared.call_threads import CALLS_PER_WORKER
 from shared.errors import KeptError, Reason, from_rpc_error
 from shared.identity import Caller, CallerKind, CertificateIdentity
 from tests.support.server import TRUST_DOMAIN, Running, running
 
 pytestmark = pytest.mark.integration
 CANARY = "zebracanary-in-an-exception"
+OK = grpc.StatusCode.OK
+WORKERS = 2
+MOST = WORKERS * CALLS_PER_WORKER
 METHOD = "/kept.safety_review.v1.DetectorService/ListRules"
 
 
@@ -166,3 +172,80 @@ def test_a_server_that_is_not_who_was_called_gets_no_call(tmp_path: Path) -> Non
             misled.ListRules(detectors_pb2.ListRulesRequest(), timeout=3)
         channels.close()
         assert refused.value.reason == Reason.REASON_PEER_UNAVAILABLE
+
+
+@pytest.fixture
+def leave() -> Iterator[threading.Event]:
+    """Lets everything that waits for it end."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture
+def busy(tmp_path: Path, leave: threading.Event) -> Iterator[grpc.Channel]:
+    """To a server on which no call ends before it may, so that a few of them are too many."""
+
+    def wait(_context: Any) -> detectors_pb2.ListRulesResponse:
+        leave.wait(60)
+        return detectors_pb2.ListRulesResponse(rules_version="late")
+
+    (port,) = free_ports(1)
+    with (
+        running(tmp_path, wait, port=port, identify=staff(), worker_threads=WORKERS) as server,
+        people_channel(server) as channel,
+    ):
+        yield channel
+
+
+def begin(channel: grpc.Channel, count: int, refused: threading.Semaphore) -> list[Any]:
+    """So many calls. `refused` is released for each that fails."""
+    stub = detectors_pb2_grpc.DetectorServiceStub(channel)
+    calls: list[Any] = [stub.ListRules.future(detectors_pb2.ListRulesRequest()) for _ in range(count)]
+    for call in calls:
+        call.add_done_callback(lambda ended: refused.release() if ended.code() is not OK else None)
+    return calls
+
+
+def test_calls_beyond_those_that_may_wait_are_told_when_to_come_again(
+    busy: grpc.Channel, leave: threading.Event
+) -> None:
+    refused = threading.Semaphore(0)
+    calls = begin(busy, MOST + 8, refused)
+    for _ in range(8):
+        assert refused.acquire(timeout=20)
+    ended = [call for call in calls if call.done()]
+    assert len(ended) == 8
+    for call in ended:
+        failure = refusal(call.exception())
+        assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert failure.reason == Reason.REASON_OVERLOADED
+        assert failure.retry_after is not None
+    leave.set()
+    assert {call.result(20).rules_version for call in calls if call not in ended} == {"late"}
+    (after,) = begin(busy, 1, refused)
+    assert after.result(20).rules_version == "late", "there is room again"
+
+
+def test_a_call_is_refused_though_it_sends_no_message(busy: grpc.Channel, leave: threading.Event) -> None:
+    """A thread that waited for one would wait as long as the caller likes; a few such callers, and nobody would be told anything."""
+    refused = threading.Semaphore(0)
+    begin(busy, MOST + 1, refused)
+    assert refused.acquire(timeout=20)
+
+    def silent() -> Iterator[bytes]:
+        leave.wait(60)
+        yield b""
+
+    call: Any = busy.stream_unary(METHOD, bytes, bytes)
+    silences = [call.future(silent()) for _ in range(8)]
+    assert {refusal(each.exception(20)).reason for each in silences} == {Reason.REASON_OVERLOADED}
+
+
+def test_a_full_server_still_says_whether_it_serves(busy: grpc.Channel) -> None:
+    refused = threading.Semaphore(0)
+    begin(busy, MOST + 1, refused)
+    assert refused.acquire(timeout=20)
+    stub: Any = health_pb2_grpc.HealthStub(busy)
+    answered = stub.Check(health_pb2.HealthCheckRequest(), timeout=20)
+    assert answered.status == health_pb2.HealthCheckResponse.SERVING

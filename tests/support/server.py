@@ -12,12 +12,13 @@ from grpc_health.v1 import health
 from deploy.local.authority import Authority
 from kept.options.v1 import roles_pb2
 from kept.safety_review.v1 import detectors_pb2, detectors_pb2_grpc
+from shared.call_threads import StreamPool
 from shared.callers import not_allowed
 from shared.channels import Channels
 from shared.config import ServiceConfig, Tls
 from shared.errors import KeptError, Reason
 from shared.identity import Caller, CertificateIdentity
-from shared.pipeline import Identify, StreamPool
+from shared.pipeline import Identify
 from shared.server import build
 from shared.service import Service
 

@@ -118,6 +118,8 @@ class AsyncRecorder(Counted):
         dropped_before, last = self._delivery.dropped, self._delivery.last
         until = None if timeout is None else self._clock() + timeout
         self._flushing += 1
+        if self._delivery.waiting:  # in a new loop nobody may send yet
+            self._start()
         self._tell_all()
         try:
             while not self._delivery.is_done(last):
@@ -174,6 +176,9 @@ class AsyncRecorder(Counted):
             return
         if self._task is not None:  # the loop that it ran in has ended, and the channel with it
             self._send, self._disconnect = self._connect()
+            # What was waited for there cannot be waited for here.
+            self._sleeps_until = None
+            self._tell_all()
         self._task = asyncio.create_task(self._run(), name="kept-recorder")
 
     def _wake(self) -> None:

@@ -8,6 +8,9 @@ A call can fail in three ways. Nobody answered, or the service cannot answer now
 service found the message itself wrong: the batch is halved until the record that is at fault stands alone, and that one is refused.
 The service failed inside: as before, but a record alone is blamed only when others were taken between its failures, for otherwise
 it is the service that is ill.
+
+A RESOURCE_EXHAUSTED that says nothing else comes from gRPC itself, here, there or in between, which has the one status for a message that
+is too large and for calls that are too many. For a small message it is the second, and never a record's fault.
 """
 
 import heapq
@@ -32,6 +35,8 @@ _AGREED: Final = frozenset((reasons_pb2.REASON_DEPLOYMENT_SENDS_NO_CONTENT, reas
 _RANDOM: Final = SystemRandom()
 # A record alone is refused when it failed so often while others were taken.
 _STRIKES: Final = 5
+# What is smaller is too large for no transport: gRPC takes 4 MiB where nobody says otherwise.
+_SMALL_BYTES: Final = 3 * 1024 * 1024
 # At most one log line of this recorder in so many seconds.
 _NEWS_SECONDS: Final = 1.0
 
@@ -245,6 +250,7 @@ class Delivery:
         rest = tuple(held for held in batch.held if held.sequence in self._held)
         if not rest:
             return []
+        error = _as_meant(error, sum(held.size for held in rest))
         self._unsaid_failure = error.reason
         content = _is_of_content(error)
         if not content:
@@ -334,9 +340,15 @@ def _is_of_content(error: KeptError) -> bool:
     )
 
 
+def _as_meant(error: KeptError, size: int) -> KeptError:
+    """The failure of a call with records of so many bytes. A bare RESOURCE_EXHAUSTED reads as TOO_LARGE, which so few cannot be."""
+    if error.reason == "TOO_LARGE" and "limit" not in error.metadata and size <= _SMALL_BYTES:
+        return KeptError("OVERLOADED", error.text, status=error.status, service=error.service)
+    return error
+
+
 def _is_inside(error: KeptError) -> bool:
-    """Whether the call failed in a way that one record may have caused. A bare RESOURCE_EXHAUSTED, which reads as TOO_LARGE, may be
-    gRPC's limit of a message's size or its limit of calls at once."""
+    """Whether the call failed in a way that one record may have caused."""
     return error.status in ("INTERNAL", "UNKNOWN", "DATA_LOSS") or error.reason in ("INTERNAL", "TOO_LARGE")
 
 

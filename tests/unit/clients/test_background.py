@@ -1,13 +1,14 @@
 """Recorders in the background, by thread and by task, against a real server; what threads do is ordered by events."""
 
 import asyncio
+import gc
 import logging
 import os
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +402,44 @@ def test_async_a_loop_that_ends_loses_nothing_that_another_can_send(server: Serv
     asyncio.run(begin())
     asyncio.run(go_on())
     assert (recorder.delivered, recorder.dropped, len(ingest.stored)) == (2, 0, 2)
+
+
+SLOW = Limits(batch_seconds=3600.0, first_pause=0.001, longest_pause=0.01)
+
+
+@pytest.mark.parametrize("end", [AsyncRecorder.flush, AsyncRecorder.close], ids=["flush", "close"])
+@pytest.mark.parametrize("begun", [False, True], ids=["at once", "after its sender slept"])
+def test_what_one_loop_recorded_another_sends(
+    server: Serving, ingest: Ingest, end: Callable[..., Any], begun: bool
+) -> None:
+    recorder = AsyncRecorder(*server.arguments, limits=SLOW)
+
+    async def begin() -> None:
+        assert await recorder.record(saying())
+        if begun:
+            await asyncio.sleep(0)
+
+    asyncio.run(begin())
+    assert asyncio.run(end(recorder, 20))
+    assert (len(ingest.stored), recorder.delivered, recorder.dropped) == (1, 1, 0)
+    assert asyncio.run(recorder.close(20))
+
+
+def test_a_new_loops_sender_waits_for_nothing_of_the_last(server: Serving, ingest: Ingest) -> None:
+    recorder = AsyncRecorder(*server.arguments, limits=SLOW)
+    failed: list[dict[str, Any]] = []
+
+    async def record() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+        assert await recorder.record(saying())
+        await asyncio.sleep(0)
+
+    asyncio.run(record())
+    asyncio.run(record())
+    assert asyncio.run(recorder.close(20))
+    assert recorder.delivered == 2
+    gc.collect()
+    assert failed == []
 
 
 def test_the_package_is_light_until_a_name_is_asked_for() -> None:

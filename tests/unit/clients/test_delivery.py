@@ -159,7 +159,9 @@ def test_what_the_service_asks_for_is_waited_and_hastening_ends_it() -> None:
     assert numbers(sent(one, 3.9)) == [1]
 
 
-@pytest.mark.parametrize("error", [UNREADABLE, UNAVAILABLE, OVERLOADED], ids=lambda error: error.reason)
+@pytest.mark.parametrize(
+    "error", [UNREADABLE, UNAVAILABLE, OVERLOADED, BARE_EXHAUSTED], ids=lambda error: error.reason
+)
 def test_no_outage_of_any_length_refuses_a_record(error: KeptError) -> None:
     one = delivery()
     hold(one, 2)
@@ -186,10 +188,16 @@ def test_a_message_that_is_refused_is_halved_until_the_record_at_fault_is_alone(
     assert (one.delivered, one.refused, one.waiting) == (99, 1, 0)
 
 
-@pytest.mark.parametrize("error", [INTERNAL, BARE_EXHAUSTED], ids=["internal", "bare"])
-def test_a_record_that_the_service_fails_on_is_blamed_only_while_others_are_taken(error: KeptError) -> None:
+@pytest.mark.parametrize(
+    ("error", "size"), [(INTERNAL, 0), (BARE_EXHAUSTED, 3 * 1024 * 1024)], ids=["internal", "bare"]
+)
+def test_a_record_that_the_service_fails_on_is_blamed_only_while_others_are_taken(
+    error: KeptError, size: int
+) -> None:
     one = delivery()
-    hold(one, 8)
+    hold(one, 4)
+    one.offer(interaction(5, size), 0.0)
+    hold(one, 3, first=6)
     now = 1.0
 
     def step() -> list[ingest_pb2.Receipt]:
@@ -217,6 +225,35 @@ def test_a_record_that_the_service_fails_on_is_blamed_only_while_others_are_take
     for _ in range(others):
         assert step() == []
     assert (one.delivered, one.refused, one.waiting) == (7 + others, 1, 0)
+
+
+def test_a_small_record_that_meets_grpcs_limit_of_calls_is_never_blamed() -> None:
+    one = delivery(batch_records=1)
+    now = 1.0
+    for number in range(1, 50):
+        hold(one, 2 if number == 1 else 1, now, first=number)
+        unlucky, lucky = sent(one, now), sent(one, now)
+        assert numbers(unlucky) == [1]
+        assert one.failed(unlucky, BARE_EXHAUSTED, now) == []
+        one.answered(lucky, stored(lucky), now)
+        news = one.news(now, at_once=True)
+        assert news is not None
+        assert news.failing == "OVERLOADED"
+        now = later(one, now)
+    assert (one.refused, one.waiting) == (0, 1)
+
+
+def test_a_small_batch_that_meets_grpcs_limit_of_calls_stays_whole_and_a_large_one_is_halved() -> None:
+    one = delivery()
+    hold(one, 8)
+    one.failed(sent(one, 1.0), BARE_EXHAUSTED, 1.0)
+    again = sent(one, later(one, 1.0))
+    assert len(again.held) == 8
+    one.answered(again, stored(again), 2.0)
+    for number in range(1, 5):
+        one.offer(interaction(number, 1024 * 1024 - 100), 2.0)
+    one.failed(sent(one, 3.0), BARE_EXHAUSTED, 3.0)
+    assert numbers(sent(one, later(one, 3.0))) == [1, 2]
 
 
 def test_a_refusal_of_the_moment_costs_the_others_no_wait() -> None:

@@ -11,11 +11,12 @@ import pytest
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc
+from shared.call_threads import StreamPool
 from shared.callers import not_allowed
 from shared.channels import TypedCalls
 from shared.errors import KeptError, Reason
 from shared.identity import Caller, CallerKind
-from shared.pipeline import Pipeline, StreamPool
+from shared.pipeline import Pipeline
 
 
 class _Nobody:

@@ -8,8 +8,9 @@ from unittest import mock
 
 import grpc
 
+from shared.call_threads import StreamPool
 from shared.identity import Caller, CallerKind
-from shared.pipeline import Pipeline, StreamPool
+from shared.pipeline import Pipeline
 from shared.telemetry import CALLS, RPC_ACTIVE, RPC_SECONDS
 
 METHOD = "/grpc.health.v1.Health/Watch"  # open to everybody
@@ -22,7 +23,8 @@ def opened(pool: StreamPool | None = None) -> Any:
     wrapped = pipeline.intercept_service(lambda _: handler, SimpleNamespace(method=METHOD))  # type: ignore[arg-type]
     assert wrapped is not None
     assert wrapped.unary_stream is not None
-    stream = wrapped.unary_stream(None, mock.Mock())
+    assert wrapped.request_deserializer is not None
+    stream = wrapped.unary_stream(wrapped.request_deserializer(b""), mock.Mock())
     assert next(stream) == 1
     return stream
 

@@ -28,10 +28,10 @@ from deploy.local.authority import Authority
 from deploy.local.ports import free_ports
 from services.logging.otlp.contents import CONTENT_EVENTS
 from services.logging.otlp.facts import API_KEY_KIND, ORGANIZATION, Fault
+from shared.call_threads import StreamPool
 from shared.channels import MAX_MESSAGE_BYTES
 from shared.config import Tls
 from shared.identity import CertificateIdentity
-from shared.pipeline import StreamPool
 from shared.server import build
 from tests.unit.logging.otlp.exports import (
     RESOURCE,
