@@ -364,6 +364,51 @@ def test_several_finish_reasons_are_one_line(said: list[str], reason: str) -> No
     assert take_finish_reason(attributes, ["other"] if said else []) == reason
 
 
+CARD = "my card is 4111 1111 1111 1111"
+
+
+@pytest.mark.parametrize(
+    ("more", "events"),
+    [
+        ({"gen_ai.input.messages": [{"role": "user", "content": "hi", "finish_reason": CARD}]}, []),
+        ({"gen_ai.prompt.0.content": "hi", "gen_ai.prompt.0.finish_reason": CARD}, []),
+        ({}, [("gen_ai.user.message", {"content": "hi", "finish_reason": CARD})]),
+        ({"gen_ai.output.messages": [{"content": "hi", "finish_reason": CARD}]}, []),
+        ({"gen_ai.completion.0.content": "hi", "gen_ai.completion.0.finish_reason": CARD}, []),
+        ({}, [("gen_ai.choice", {"finish_reason": CARD, "message": {"content": "hi"}})]),
+    ],
+    ids=["input", "indexed prompt", "user event", "output", "indexed completion", "choice"],
+)
+def test_a_text_is_no_finish_reason_and_stays_with_its_message(
+    world: World, more: dict[str, Any], events: list[Any]
+) -> None:
+    """Log data is not sealed, and stays under zero data retention."""
+    assert export(world, span(1, more, events=events)) == (0, "")
+    [record] = stored(world)
+    [message] = shown([*record.content.prompt, *record.content.generations])
+    assert message[1] == ["hi", ("message_fields", {"finish_reason": CARD})]
+    assert record.finish_reason == ""
+
+
+def test_a_finish_reason_of_a_prompt_is_content_and_a_generations_is_log_data() -> None:
+    said = {
+        "gen_ai.input.messages": '[{"role":"assistant","content":"hi","finish_reason":"tool_calls"}]',
+        "gen_ai.output.messages": [
+            {"content": "a", "finish_reason": "end_turn"},
+            {"content": "b", "finish_reason": "x" * 65},
+        ],
+    }
+    one = interaction_of(span(1, said), Facts(organizations=frozenset({ORG})), "")
+    assert one.finish_reason == "end_turn"
+    assert shown(one.content.prompt) == [
+        ("assistant", ["hi", ("message_fields", {"finish_reason": "tool_calls"})])
+    ]
+    assert shown(one.content.generations) == [
+        ("assistant", ["a"]),
+        ("assistant", ["b", ("message_fields", {"finish_reason": "x" * 65})]),
+    ]
+
+
 def test_which_key_it_was_and_the_country_of_the_call_go_with_it() -> None:
     key = "apikey_" + "a" * 26
     facts = Facts(organizations=frozenset({ORG}))
