@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import partial
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.attributes import take_finish_reason
@@ -218,6 +220,54 @@ def test_what_two_forms_say_is_kept_once(world: World) -> None:
     [record] = stored(world)
     assert shown(record.content.prompt) == [("user", ["hello"])]
     assert shown(record.content.generations) == [("assistant", ["only here"])]
+
+
+DETAILS = "gen_ai.client.inference.operation.details"
+SYSTEM = {"gen_ai.system_instructions": "Be brief."}
+ASKED = {"gen_ai.input.messages": [{"role": "user", "content": "Weather?"}]}
+ANSWERED = {"gen_ai.output.messages": [{"role": "assistant", "content": "Clear.", "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "events", "again"),
+    [
+        (SYSTEM | ASKED, [(DETAILS, ANSWERED)], 0),
+        (SYSTEM | ANSWERED, [(DETAILS, ASKED)], 0),
+        (SYSTEM | ASKED, [(DETAILS, SYSTEM | ASKED | ANSWERED)], 2),
+        (SYSTEM, [(DETAILS, SYSTEM | ASKED | ANSWERED)], 1),
+        (SYSTEM | ASKED | ANSWERED, [(DETAILS, SYSTEM | ASKED | ANSWERED)], 3),
+        (
+            SYSTEM,
+            [("gen_ai.user.message", {"content": "Weather?"}), (DETAILS, ASKED | ANSWERED)],
+            1,
+        ),
+        (
+            SYSTEM,
+            [(DETAILS, ANSWERED), ("gen_ai.user.message", {"content": "Weather?"}), ("gen_ai.choice", {})],
+            1,
+        ),
+    ],
+)
+def test_each_side_is_taken_from_the_first_form_that_says_it(
+    attributes: dict[str, Any], events: list[Any], again: int
+) -> None:
+    left_out = partial(REGISTRY.get_sample_value, "kept_otlp_attributes_left_out_total")
+    before = left_out() or 0
+    one = interaction_of(span(1, attributes, events=events), Facts(organizations=frozenset({ORG})), "")
+    assert shown(one.content.prompt) == [("system", ["Be brief."]), ("user", ["Weather?"])]
+    assert shown(one.content.generations) == [("assistant", ["Clear."])]
+    assert one.finish_reason == "stop"
+    assert (left_out() or 0) - before == again
+
+
+def test_instructions_that_only_the_details_say_and_two_events_of_one_form_are_kept() -> None:
+    more = {"gen_ai.input.messages": [{"role": "user", "content": "And tomorrow?"}]}
+    facts = Facts(organizations=frozenset({ORG}))
+    one = interaction_of(span(1, ASKED, events=[(DETAILS, SYSTEM | ANSWERED)]), facts, "")
+    assert shown(one.content.prompt) == [("user", ["Weather?"]), ("system", ["Be brief."])]
+    two = interaction_of(span(1, {}, events=[(DETAILS, ASKED), (DETAILS, more | ANSWERED)]), facts, "")
+    assert shown(two.content.prompt) == [("user", ["Weather?"]), ("user", ["And tomorrow?"])]
+    assert len(two.content.generations) == 1
 
 
 def test_a_message_keeps_what_it_says_beside_its_parts(world: World) -> None:
