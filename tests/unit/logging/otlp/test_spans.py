@@ -292,6 +292,12 @@ def test_a_message_keeps_what_it_says_beside_its_parts(world: World) -> None:
     ]
 
 
+def test_of_two_equal_keys_the_last_counts() -> None:
+    raw = '[{"role":"system","content":"first","content":"last","role":"user"}]'
+    one = interaction_of(span(1, {"gen_ai.input.messages": raw}), Facts(organizations=frozenset({ORG})), "")
+    assert shown(one.content.prompt) == [("user", ["last"])]
+
+
 @pytest.mark.parametrize(
     "raw",
     [
