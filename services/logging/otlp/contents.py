@@ -159,7 +159,7 @@ def read_events(events: list[tuple[str, Attributes]], said: Said) -> int:
                 if is_known:
                     again += sum(attributes.pop(key, None) is not None for key in keys)
             again += read_attributes(attributes, said)
-        elif known[2 if name in _ANSWERS else 1]:
+        elif known[2 if name in _ANSWERS else 0 if _MESSAGE_EVENTS.get(name) == SYSTEM else 1]:
             again += 1
             continue
         else:

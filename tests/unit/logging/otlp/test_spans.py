@@ -260,6 +260,19 @@ def test_each_side_is_taken_from_the_first_form_that_says_it(
     assert (left_out() or 0) - before == again
 
 
+@pytest.mark.parametrize(("before", "said"), [(ASKED, 0), (SYSTEM | ASKED, 1), (SYSTEM, 1)])
+def test_instructions_of_an_event_are_kept_once(before: dict[str, Any], said: int) -> None:
+    events = [
+        ("gen_ai.system.message", {"content": "Be brief."}),
+        ("gen_ai.user.message", {"content": "Weather?"}),
+    ]
+    left_out = partial(REGISTRY.get_sample_value, "kept_otlp_attributes_left_out_total")
+    count = left_out() or 0
+    one = interaction_of(span(1, before, events=events), Facts(organizations=frozenset({ORG})), "")
+    assert sorted(shown(one.content.prompt)) == [("system", ["Be brief."]), ("user", ["Weather?"])]
+    assert (left_out() or 0) - count == said + (before is not SYSTEM)
+
+
 def test_instructions_that_only_the_details_say_and_two_events_of_one_form_are_kept() -> None:
     more = {"gen_ai.input.messages": [{"role": "user", "content": "And tomorrow?"}]}
     facts = Facts(organizations=frozenset({ORG}))
