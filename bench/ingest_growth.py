@@ -3,13 +3,12 @@ nothing but how many rows the day's partition has."""
 
 import statistics
 import sys
-import time
 from collections.abc import Iterator
 from typing import Final
 
 from bench.figures import Figure, median_ratio, seconds
 from bench.ingest_ratio import Streams
-from bench.logging_service import CONTENT_BYTES, Logging, logging_running
+from bench.logging_service import CONTENT_BYTES, Logging, logging_running, wait_for_screening
 from shared.clock import SystemClock
 
 _FILLING_BYTES: Final = 200
@@ -41,16 +40,6 @@ def fill(there: Logging, rows: int) -> None:
         # What the server would do behind the measurement's back is done before it.
         connection.execute("VACUUM ANALYZE interactions")
         connection.execute("CHECKPOINT")
-
-
-def wait_for_screening(there: Logging) -> None:
-    """Until what was recorded is screened. Raises RuntimeError when it is not within a minute."""
-    until = time.monotonic() + 60
-    with there.postgres.administration("logging") as connection:
-        while connection.execute("SELECT EXISTS (SELECT FROM unscreened)").fetchone() == (True,):
-            if time.monotonic() > until:
-                raise RuntimeError("what was recorded is not screened")
-            time.sleep(0.05)
 
 
 def measure(small: bool) -> Iterator[Figure]:

@@ -2,12 +2,19 @@
 
 import statistics
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
 
 from bench.bare_copy import BareTable
 from bench.figures import Figure, in_turns, median_ratio
-from bench.logging_service import CONTENT_BYTES, Logging, logging_running
+from bench.logging_service import (
+    CONTENT_BYTES,
+    Logging,
+    logging_running,
+    screening_stopped,
+    wait_for_screening,
+)
 from kept.logging.v1 import ingest_pb2
 from shared.clock import SystemClock
 
@@ -20,20 +27,54 @@ _STORED: Final = ingest_pb2.OUTCOME_STORED
 
 
 def measure(small: bool) -> Iterator[Figure]:
-    """`ingest_ratio`, and the rows a second that it is made of."""
+    """`ingest_ratio`, the same while all is screened on the same processors, and the rows a second that they are made of."""
     rows, rounds = (2_000, 3) if small else (20_000, 7)
     with logging_running(_PROCESSES) as there, BareTable(there.postgres) as table:
         ingest = Streams(there, rows)
-        recorded, copied = in_turns(ingest, lambda: table.copy(rows), rounds, between=ingest.prepare)
-    yield Figure(
-        "ingest_ratio",
-        1 / median_ratio(recorded, copied),
-        "ratio",
-        True,
-        f"rows/s recorded by {_PROCESSES} processes over {_STREAMS} streams in batches of {_BATCH}, sealed, durable, screened, over mTLS, "
-        f"÷ rows/s of bare binary COPY; {rows} rows of {CONTENT_BYTES} bytes a turn",
+        alone, screened = against_copy(there, table, ingest, rows, rounds)
+    how = (
+        f"rows/s recorded by {_PROCESSES} processes over {_STREAMS} streams in batches of {_BATCH}, sealed, durable, over mTLS, "
+        f"÷ rows/s of bare binary COPY; {rows} rows of {CONTENT_BYTES} bytes a turn"
     )
-    yield Figure("ingest_rows_per_s", rows / statistics.median(recorded), "rows/s", True, "recorded")
+    yield from figures("ingest", alone, screened, rows, how)
+
+
+class Recording(Protocol):
+    """Records so many at each call; `prepare` makes those of the next."""
+
+    def prepare(self) -> None: ...
+
+    def __call__(self) -> None: ...
+
+
+_Turns = tuple[list[float], list[float]]
+
+
+def against_copy(
+    there: Logging, table: BareTable, recording: Recording, rows: int, rounds: int
+) -> tuple[_Turns, _Turns]:
+    """Seconds of recording and of COPY, in turns: while nothing is screened, and while all of it is."""
+
+    def turns(catch_up: Callable[[], None]) -> _Turns:
+        def between() -> None:
+            recording.prepare()
+            catch_up()
+
+        return in_turns(recording, lambda: table.copy(rows), rounds, between)
+
+    with screening_stopped(there) as catch_up:
+        alone = turns(catch_up)
+    return alone, turns(partial(wait_for_screening, there))
+
+
+def figures(name: str, alone: _Turns, screened: _Turns, rows: int, how: str) -> Iterator[Figure]:
+    """What `against_copy` measured. What screening costs is a figure of its own (bench.screen_ingest_cost)."""
+    for what, said, (recorded, copied) in (
+        (name, "not screened meanwhile", alone),
+        (f"{name}_screened", "screened meanwhile", screened),
+    ):
+        yield Figure(f"{what}_ratio", 1 / median_ratio(recorded, copied), "ratio", True, f"{how}; {said}")
+        yield Figure(f"{what}_rows_per_s", rows / statistics.median(recorded), "rows/s", True, said)
 
 
 class Streams:

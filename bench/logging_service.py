@@ -1,7 +1,10 @@
 """Logging as it runs, beside access control: processes of their own, over mTLS, each on an embedded PostgreSQL of its own with durable
 commits. Settings and retention are played (bench.leases), safety review finds everything clean (bench.screening_server)."""
 
+import os
 import secrets
+import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +29,8 @@ from tests.support.server import TRUST_DOMAIN
 
 # What a small exchange with a model is long.
 CONTENT_BYTES = 1_500
+_WAIT = 0.02
+_PATIENCE = 300.0
 _PROSE = "".join(
     page.read_text(encoding="utf-8") for page in sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
 )
@@ -72,6 +77,32 @@ class Logging:
             generation_tokens=180,
             finish_reason="stop",
         )
+
+
+@contextmanager
+def screening_stopped(there: Logging) -> Iterator[Callable[[], None]]:
+    """Nothing is screened in the block, for the process that screens is stopped. What is yielded lets it work off what waits."""
+
+    def catch_up() -> None:
+        os.kill(there.screening_pid, signal.SIGCONT)
+        wait_for_screening(there)
+        os.kill(there.screening_pid, signal.SIGSTOP)
+
+    os.kill(there.screening_pid, signal.SIGSTOP)
+    try:
+        yield catch_up
+    finally:
+        os.kill(there.screening_pid, signal.SIGCONT)
+
+
+def wait_for_screening(there: Logging) -> None:
+    """Until what was recorded is screened. Raises RuntimeError when it is not within five minutes."""
+    until = time.monotonic() + _PATIENCE
+    with there.postgres.administration("logging") as connection:
+        while connection.execute("SELECT EXISTS (SELECT FROM unscreened)").fetchone() == (True,):
+            if time.monotonic() > until:
+                raise RuntimeError("what was recorded is not screened")
+            time.sleep(_WAIT)
 
 
 @contextmanager

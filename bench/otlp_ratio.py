@@ -1,12 +1,12 @@
 """OTLP spans, exported as an OpenTelemetry Collector does, against bare binary COPY of as many rows, in turns, on the same PostgreSQL
 server."""
 
-import statistics
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bench.bare_copy import BareTable
-from bench.figures import Figure, in_turns, median_ratio
+from bench.figures import Figure
+from bench.ingest_ratio import against_copy, figures
 from bench.logging_service import CONTENT_BYTES, Logging, logging_running
 from bench.spans import BATCH, SENDERS, export_all, exports
 from kept.logging.v1 import interactions_pb2
@@ -52,19 +52,15 @@ def stored(there: Logging) -> int:
 
 
 def measure(small: bool) -> Iterator[Figure]:
-    """`otlp_ratio`, and the rows a second that it is made of."""
+    """`otlp_ratio`, the same while all is screened on the same processors, and the rows a second that they are made of."""
     rows, rounds = (2_048, 3) if small else (20_480, 7)
     with logging_running(PROCESSES) as there, BareTable(there.postgres) as table:
         export = Exporting(there, rows)
-        exported, copied = in_turns(export, lambda: table.copy(rows), rounds, between=export.prepare)
+        alone, screened = against_copy(there, table, export, rows, rounds)
         if stored(there) != export.sent:
             raise RuntimeError(f"{export.sent} spans were taken and {stored(there)} are stored")
-    yield Figure(
-        "otlp_ratio",
-        1 / median_ratio(exported, copied),
-        "ratio",
-        True,
-        f"spans/s exported by OTLP in requests of {BATCH} from {SENDERS} senders, sealed, durable, screened, over mTLS, {PROCESSES} "
-        f"processes of logging, ÷ rows/s of bare binary COPY; {rows} of {CONTENT_BYTES} bytes a turn",
+    how = (
+        f"spans/s exported by OTLP in requests of {BATCH} from {SENDERS} senders, sealed, durable, over mTLS, {PROCESSES} processes of "
+        f"logging, ÷ rows/s of bare binary COPY; {rows} of {CONTENT_BYTES} bytes a turn"
     )
-    yield Figure("otlp_rows_per_s", rows / statistics.median(exported), "rows/s", True, "exported")
+    yield from figures("otlp", alone, screened, rows, how)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import grpc
 
 from bench.figures import Figure, seconds
-from bench.ingest_growth import wait_for_screening
-from bench.logging_service import CONTENT_BYTES, Logging, logging_running
+from bench.logging_service import CONTENT_BYTES, Logging, logging_running, wait_for_screening
 from bench.otlp_ratio import PROCESSES, Exporting, interactions, stored
 from bench.phoenix_service import VERSION, Phoenix, phoenix_running
 from bench.spans import BATCH, SENDERS, export_all, exports

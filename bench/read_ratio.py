@@ -13,7 +13,7 @@ import grpc
 from bench.figures import Figure, in_turns, median_ratio
 from bench.grants import Engineers
 from bench.ingest_ratio import Streams
-from bench.logging_service import CONTENT_BYTES, Logging, logging_running
+from bench.logging_service import CONTENT_BYTES, Logging, logging_running, wait_for_screening
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import read_pb2, read_pb2_grpc
 from services.logging.store.tables import RECORD_COLUMNS
@@ -93,6 +93,7 @@ def measure(small: bool) -> Iterator[Figure]:
         there.postgres.administration("logging") as connection,
     ):
         Streams(there, rows)()
+        wait_for_screening(there)
         readers = Readers(there, channels, _READERS, rows)
 
         def select() -> None:

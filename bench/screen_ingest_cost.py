@@ -1,21 +1,14 @@
-"""Recording while everything is screened against recording while nothing is, in turns, on the same services. Nothing is screened while the
-process that screens is stopped: what waits is worked off before the next round."""
+"""Recording while everything is screened against recording while nothing is, in turns, on the same services."""
 
-import os
-import signal
-import time
 from collections.abc import Iterator
 from typing import Final
 
 from bench.figures import Figure, median_ratio, seconds
 from bench.ingest_ratio import Streams
-from bench.logging_service import CONTENT_BYTES, logging_running
-from shared.database import Database
+from bench.logging_service import CONTENT_BYTES, logging_running, screening_stopped, wait_for_screening
 
 # As in bench.ingest_ratio.
 _PROCESSES: Final = 2
-_WAIT: Final = 0.02
-_PATIENCE: Final = 300.0
 
 
 def measure(small: bool) -> Iterator[Figure]:
@@ -23,23 +16,19 @@ def measure(small: bool) -> Iterator[Figure]:
     rows, rounds = (1_000, 2) if small else (20_000, 7)
     on, off, behind = [], [], []
     with logging_running(_PROCESSES, reviewed=True) as there:
-        ingest, database = Streams(there, rows), Database(there.database_url)
+        ingest = Streams(there, rows)
         for number in range(rounds + 1):
             recorded = seconds(ingest)
-            left = seconds(lambda: _screened(database))
+            left = seconds(lambda: wait_for_screening(there))
             ingest.prepare()
-            os.kill(there.screening_pid, signal.SIGSTOP)
-            try:
+            with screening_stopped(there):
                 unscreened = seconds(ingest)
-            finally:
-                os.kill(there.screening_pid, signal.SIGCONT)
-            _screened(database)
+            wait_for_screening(there)
             ingest.prepare()
             if number:  # the first is not counted
                 on.append(recorded)
                 off.append(unscreened)
                 behind.append(left)
-        database.close()
     yield Figure(
         "screen_ingest_cost",
         median_ratio(off, on),
@@ -54,14 +43,3 @@ def measure(small: bool) -> Iterator[Figure]:
         False,
         "from the last receipt to the last verdict",
     )
-
-
-def _screened(database: Database) -> None:
-    """Waits until every record has its verdict."""
-    deadline = time.monotonic() + _PATIENCE
-    with database.engine.connect() as connection:
-        while connection.exec_driver_sql("SELECT EXISTS (SELECT FROM unscreened)").scalar_one():
-            connection.rollback()
-            if time.monotonic() > deadline:
-                raise RuntimeError("screening does not keep up")
-            time.sleep(_WAIT)

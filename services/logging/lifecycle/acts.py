@@ -7,11 +7,12 @@ logging does not take retention's word for what is due: its own replica of the r
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
 from kept.retention.v1.holds_pb2 import HOLD_KIND_LEGAL
+from services.logging.lifecycle import entries
+from services.logging.lifecycle.entries import ACTOR
 from services.logging.lifecycle.subjects import AT_REST
 from services.logging.recording.admission import LATE_WINDOW
 from services.logging.store import confidential, standing_holds, stripes, terms
@@ -29,7 +30,6 @@ from shared.outbox import Outbox
 from shared.rules import Rules
 from shared.terms import parts_of
 
-_ACTOR: Final = "service:logging"
 # Each try waits for readers 50 ms at most (store/partitions.py).
 _DROP_TRIES: Final = 20
 # Rows that one transaction copies or takes away: some 50 ms.
@@ -110,7 +110,9 @@ class Lifecycle:
             else:
                 kept, are_new = store.hold(tx, hold_id, organization_id, record_ids, kind)
             if are_new:
-                self._audit_held(tx, hold_id, organization_id, kept, kind, is_secret=is_secret)
+                now = self._clock.now()
+                told = entries.held(hold_id, organization_id, kept, kind, now, is_secret=is_secret)
+                self._outbox.audit(tx, told)
         there = {row.record_id for row in kept}
         return kept, [one for one in record_ids if one not in there]
 
@@ -130,45 +132,17 @@ class Lifecycle:
                 raise KeptError(Reason.REASON_CONFLICT, "The hold is on something else.")
             kept, are_new, further = standing_holds.hold_next(tx, stands, after, _HELD_AT_ONCE)
             if is_new or are_new:
-                bounds = {"low": wanted.low.hex(), "high": wanted.high.hex()}
-                self._audit_held(
-                    tx,
+                told = entries.held(
                     wanted.hold_id,
                     wanted.organization_id,
                     kept,
                     wanted.kind,
-                    bounds,
+                    self._clock.now(),
                     is_secret=stands.is_confidential,
+                    bounds={"low": wanted.low.hex(), "high": wanted.high.hex()},
                 )
+                self._outbox.audit(tx, told)
             return kept, further, standing_holds.gone_through(tx, wanted.organization_id, *days)
-
-    def _audit_held(
-        self,
-        tx: Tx,
-        hold_id: str,
-        organization_id: str,
-        kept: Sequence[HeldRow],
-        kind: int | None,
-        bounds: Mapping[str, str] = MappingProxyType({}),
-        *,
-        is_secret: bool = False,
-    ) -> None:
-        """A restored database has to know what it must not drop. bounds: of a hold on all that matches, but for whose records."""
-        whose, subjects = _list_of(hold_id, organization_id, is_secret=is_secret)
-        facts: dict[str, str | int | bool] = dict(bounds)
-        if kind is not None:
-            facts["hold_kind"] = kind
-        self._outbox.audit(
-            tx,
-            entry(
-                "rows.held",
-                actor=_ACTOR,
-                at=self._clock.now(),
-                organization_id=whose,
-                subjects=[*subjects, *(row.record_id for row in kept)],
-                facts=facts,
-            ),
-        )
 
     def release(self, hold_id: str) -> int:
         """Lets go what a hold kept, for ever; how many rows are gone by it, the first time and later."""
@@ -194,7 +168,7 @@ class Lifecycle:
         is_secret: bool,
     ) -> None:
         """In pieces: a hold may be on millions of rows, and what was let go stays so if the next piece has to wait."""
-        whose, subjects = _list_of(hold_id, organization_id, is_secret=is_secret)
+        whose, subjects = entries.list_of(hold_id, organization_id, is_secret=is_secret)
         are_more = True
         while are_more:
             with self._database.transaction() as tx:
@@ -205,7 +179,7 @@ class Lifecycle:
                     tx,
                     entry(
                         "rows.released",
-                        actor=_ACTOR,
+                        actor=ACTOR,
                         at=self._clock.now(),
                         organization_id=whose,
                         subjects=subjects,
@@ -223,7 +197,7 @@ class Lifecycle:
             organizations = confidential.organizations(tx, hold_id)
             if is_new:
                 self._outbox.audit(
-                    tx, entry("rows.disclosed", actor=_ACTOR, at=self._clock.now(), subjects=[hold_id])
+                    tx, entry("rows.disclosed", actor=ACTOR, at=self._clock.now(), subjects=[hold_id])
                 )
         for organization_id in organizations:
             with self._database.transaction() as tx:
@@ -291,9 +265,7 @@ class Lifecycle:
         kind = "rows.removed" if organization_id else "partition.dropped"
         self._outbox.audit(
             tx,
-            entry(
-                kind, actor=_ACTOR, at=now, organization_id=organization_id, subjects=[run_id], facts=facts
-            ),
+            entry(kind, actor=ACTOR, at=now, organization_id=organization_id, subjects=[run_id], facts=facts),
         )
 
     def _drop_partition(self, run_id: str, day: date, what: Going) -> None:
@@ -326,7 +298,7 @@ class Lifecycle:
                         tx,
                         entry(
                             "rows.kept",
-                            actor=_ACTOR,
+                            actor=ACTOR,
                             at=self._clock.now(),
                             organization_id=organization_id,
                             subjects=[run_id],
@@ -377,7 +349,7 @@ class Lifecycle:
                     tx,
                     entry(
                         "organization.erased",
-                        actor=_ACTOR,
+                        actor=ACTOR,
                         at=now,
                         organization_id=organization_id,
                         subjects=[erasure_id],
@@ -425,12 +397,6 @@ class Lifecycle:
         """The oldest day with rows that nothing holds, and how many records exist for holds alone."""
         with self._database.transaction() as tx:
             return store.oldest_unheld_day(tx), store.held_beyond_their_day(tx)
-
-
-def _list_of(hold_id: str, organization_id: str, *, is_secret: bool) -> tuple[str, list[str]]:
-    """In whose list an entry on a hold stands, and its first subjects: of a secret one in the vendor's own, for in the organization's it
-    would tell of the hold."""
-    return ("", [hold_id, organization_id]) if is_secret else (organization_id, [hold_id])
 
 
 def _named(application: str) -> dict[str, str]:

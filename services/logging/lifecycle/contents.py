@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from services.logging.lifecycle.entries import ACTOR
 from services.logging.policies import Policies
 from services.logging.records import Row
 from services.logging.store import Tx, stripes
@@ -28,7 +29,6 @@ from shared.errors import KeptError, Reason, not_found
 from shared.ids import lowest_record_id
 from shared.outbox import Outbox
 
-_ACTOR: Final = "service:logging"
 # Rows that one transaction looks at: some 100 ms where all of them have content.
 _LOOKED_AT: Final = 5_000
 # Transactions of one call: a few seconds, well below any deadline.
@@ -137,7 +137,7 @@ class ContentErasures:
             tx,
             entry(
                 kind,
-                actor=_ACTOR,
+                actor=ACTOR,
                 at=at,
                 organization_id=organization_id,
                 subjects=[erasure_id],

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from services.logging.lifecycle import entries
+from services.logging.lifecycle.entries import ACTOR
 from services.logging.policies import Policies
 from services.logging.recording.admission import LATE_WINDOW
 from services.logging.records import Row
@@ -28,7 +30,6 @@ from shared.ids import lowest_record_id
 from shared.jobs import Job
 from shared.outbox import Outbox
 
-_ACTOR: Final = "service:logging"
 # Rows that one transaction looks at: some 50 ms.
 _LOOKED_AT: Final = 10_000
 # Transactions of one call: a few seconds, well below any deadline.
@@ -109,7 +110,7 @@ class Subjects:
                     tx,
                     entry(
                         "subject.fenced",
-                        actor=_ACTOR,
+                        actor=ACTOR,
                         at=now,
                         organization_id=organization_id,
                         subjects=[erasure_id],
@@ -138,21 +139,28 @@ class Subjects:
             if not store.is_fenced(tx, current, end_user):
                 raise KeptError(Reason.REASON_CONFLICT, "The erasure belongs to another end user.")
             now = self._clock.now()
-            moved = store.step(
-                tx,
-                current,
-                end_user,
-                _LOOKED_AT,
-                now,
-                lambda ids: standing_holds.catch(tx, standing, end_user, ids),
-            )
+
+            def catch(record_ids: Sequence[bytes]) -> None:
+                """No look will find them again that would tell of them: their rows are gone."""
+                for hold, kept in standing_holds.catch(tx, standing, end_user, record_ids):
+                    told = entries.held(
+                        hold.hold_id,
+                        hold.organization_id,
+                        kept,
+                        hold.kind,
+                        now,
+                        is_secret=hold.is_confidential,
+                    )
+                    self._outbox.audit(tx, told)
+
+            moved = store.step(tx, current, end_user, _LOOKED_AT, now, catch)
             if moved.is_done:
                 held = sum(one.held for one in store.days(tx, act.erasure_id))
                 self._outbox.audit(
                     tx,
                     entry(
                         "subject.erased",
-                        actor=_ACTOR,
+                        actor=ACTOR,
                         at=now,
                         organization_id=act.organization_id,
                         subjects=[act.erasure_id],

@@ -70,11 +70,14 @@ class _Arrival:
     is_duplicate: bool = False
     shape: int = 0
     lot: str = ""
+    _place: tuple[str, date, str] | None = None
 
     @property
     def place(self) -> tuple[str, date, str]:
         """What has a data key: organization, day, and the application whose own it is."""
-        return self.key[0], record_day(self.key[1]), self.lot
+        if self._place is None:
+            self._place = self.key[0], record_day(self.key[1]), self.lot
+        return self._place
 
     def refuse(self, reason: "reasons_pb2.Reason.ValueType") -> None:
         self.refusal, self.row, self.data_key = reason, None, None

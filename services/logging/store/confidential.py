@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Text, and_, delete, exists, insert, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, delete, exists, literal, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from services.logging.store.lots import application_of
 from services.logging.store.retention import COPIED, HeldRow, by_day, held_rows, living_copies
+from services.logging.store.stored_counts import Single, count_in
 from services.logging.store.tables import (
     confidential_rows,
     disclosed_holds,
     holds,
     interactions,
+    organization_fences,
     retained,
 )
 from shared.database import among
@@ -124,9 +127,35 @@ def note_disclosed(tx: Connection, hold_id: str) -> bool:
     return tx.execute(added.returning(disclosed_holds.c.hold_id)).first() is not None
 
 
+def _gone(
+    tx: Connection, organization_id: str, ids: Sequence[UUID], mine: ColumnElement[bool]
+) -> list[Single]:
+    """Those of a hold's copies whose rows are there no more. Of an organization that is being erased none: its counts stay what they were
+    until its receipt is written."""
+    is_closed = select(exists().where(organization_fences.c.organization_id == organization_id))
+    if tx.execute(is_closed).scalar_one():
+        return []
+    there: set[UUID] = set()
+    for table in (interactions, retained):
+        asked = select(table.c.record_id).where(
+            table.c.organization_id == organization_id, among(table.c.record_id, ids)
+        )
+        there |= set(tx.execute(asked).scalars())
+    copies = select(
+        confidential_rows.c.record_id,
+        confidential_rows.c.day,
+        application_of(confidential_rows).label("lot"),
+        confidential_rows.c.data_key_id.is_not(None).label("has_content"),
+    ).where(mine)
+    return [
+        Single(row.day, row.lot, row.has_content) for row in tx.execute(copies) if row.record_id not in there
+    ]
+
+
 def disclose(tx: Connection, hold_id: str, organization_id: str, kind: int | None, limit: int) -> bool:
     """Moves the next copies of a hold, at most so many, to where those of ordinary holds lie; whether there may be more. The caller holds
-    the organization's stripe exclusively. Where a term kept the row without its content, the content comes back with the hold."""
+    the organization's stripe exclusively. Where a term kept the row without its content, the content comes back with the hold; where an
+    erasure took the row, it is counted again."""
     ids = list(
         tx.execute(
             select(confidential_rows.c.record_id)
@@ -138,6 +167,7 @@ def disclose(tx: Connection, hold_id: str, organization_id: str, kind: int | Non
     if not ids:
         return False
     mine = and_(*_of(hold_id, organization_id), among(confidential_rows.c.record_id, ids))
+    count_in(tx, organization_id, _gone(tx, organization_id, ids, mine))
     names = (*COPIED, "day", "sealed_data_key")
     moved = upsert(retained).from_select(
         names, select(*[confidential_rows.c[name] for name in names]).where(mine)
@@ -149,16 +179,17 @@ def disclose(tx: Connection, hold_id: str, organization_id: str, kind: int | Non
             where=retained.c.content.is_(None) & moved.excluded.content.is_not(None),
         )
     )
+    written = select(
+        confidential_rows.c.hold_id,
+        confidential_rows.c.organization_id,
+        confidential_rows.c.record_id,
+        literal(kind, holds.c.kind.type),
+    ).where(mine)
+    # A look that came in between, for the hold is an ordinary one already, may have written some of them.
     tx.execute(
-        insert(holds).from_select(
-            ("hold_id", "organization_id", "record_id", "kind"),
-            select(
-                confidential_rows.c.hold_id,
-                confidential_rows.c.organization_id,
-                confidential_rows.c.record_id,
-                literal(kind, holds.c.kind.type),
-            ).where(mine),
-        )
+        upsert(holds)
+        .from_select(("hold_id", "organization_id", "record_id", "kind"), written)
+        .on_conflict_do_nothing()
     )
     tx.execute(delete(confidential_rows).where(mine))
     return len(ids) == limit

@@ -17,14 +17,14 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
 from services.logging.store.kept import IS_HELD
-from services.logging.store.lots import APPLICATION, writer_of
+from services.logging.store.lots import APPLICATION
+from services.logging.store.stored_counts import add
 from services.logging.store.tables import (
     content_erasures,
     data_keys,
     holds,
     interactions,
     retained,
-    stored_counts,
 )
 from shared.ids import record_day
 
@@ -218,24 +218,7 @@ def strip_let_go(tx: Connection, organization_id: str, record_ids: Sequence[UUID
 
 def _count_off(tx: Connection, organization_id: str, stripped: Sequence[Stripped]) -> None:
     contents = Counter((record_day(record_id.bytes), lot) for record_id, lot in stripped)
-    for day, lot in sorted(contents):
-        taken = insert(stored_counts).values(
-            day=day,
-            organization_id=organization_id,
-            writer=writer_of(WRITER, lot),
-            records=0,
-            records_with_content=-contents[day, lot],
-            application=lot,
-        )
-        tx.execute(
-            taken.on_conflict_do_update(
-                constraint="stored_counts_pkey",
-                set_={
-                    "records_with_content": stored_counts.c.records_with_content
-                    + taken.excluded.records_with_content
-                },
-            )
-        )
+    add(tx, organization_id, WRITER, {}, {place: -count for place, count in contents.items()})
 
 
 def held(tx: Connection, act: ContentAct) -> tuple[int, dict[str, int]]:

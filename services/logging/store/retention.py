@@ -31,6 +31,8 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from services.logging.store import arrivals, billing, content_erasures, locks, partitions, subjects, terms
 from services.logging.store.kept import IS_HELD
 from services.logging.store.lots import application_of, is_of
+from services.logging.store.stored_counts import WRITER as CORRECTIONS
+from services.logging.store.stored_counts import Single, count_off
 from services.logging.store.tables import (
     RECORD_COLUMNS,
     data_keys,
@@ -185,7 +187,8 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
     may be more.
 
     A copy that no hold and no term needs goes. A row that is still in its partition stays there until its day is dropped, unless the
-    erasure of its end user waits for it. The caller holds the organization's stripe exclusively.
+    erasure of its end user waits for it. The caller holds the organization's stripe exclusively. What is gone is not counted on: it is in
+    what this returns, and would be once more in what goes with its day, or with its organization.
     """
     mine = and_(holds.c.hold_id == hold_id, holds.c.organization_id == organization_id)
     released = list(
@@ -195,8 +198,9 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
     other = select(holds.c.record_id).where(
         holds.c.organization_id == organization_id, holds.c.record_id == retained.c.record_id
     )
-    freed = list(
-        tx.execute(
+    freed = {
+        row.record_id: Single(row.day, row.lot, row.has_content)
+        for row in tx.execute(
             delete(retained)
             .where(
                 retained.c.organization_id == organization_id,
@@ -204,20 +208,26 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
                 retained.c.by_term.is_(False),
                 ~exists(other),
             )
-            .returning(retained.c.record_id)
-        ).scalars()
-    )
-    place = and_(interactions.c.organization_id == organization_id, among(interactions.c.record_id, freed))
-    living = set(tx.execute(select(interactions.c.record_id).where(place)).scalars()) if freed else set()
-    if freed:
-        tx.execute(
-            delete(unscreened).where(
-                unscreened.c.organization_id == organization_id,
-                among(unscreened.c.record_id, [one for one in freed if one not in living]),
+            .returning(
+                retained.c.record_id,
+                retained.c.day,
+                application_of(retained).label("lot"),
+                retained.c.data_key_id.is_not(None).label("has_content"),
             )
         )
+    }
+    place = and_(interactions.c.organization_id == organization_id, among(interactions.c.record_id, freed))
+    living = set(tx.execute(select(interactions.c.record_id).where(place)).scalars()) if freed else set()
+    ended = {record_id: one for record_id, one in freed.items() if record_id not in living}
+    if ended:
+        tx.execute(
+            delete(unscreened).where(
+                unscreened.c.organization_id == organization_id, among(unscreened.c.record_id, list(ended))
+            )
+        )
+        count_off(tx, organization_id, list(ended.values()))
     content_erasures.strip_let_go(tx, organization_id, released)
-    gone = len(freed) - len(living) + subjects.remove_let_go(tx, organization_id, released)
+    gone = len(ended) + subjects.remove_let_go(tx, organization_id, released)
     return gone, len(released) == limit
 
 
@@ -276,8 +286,8 @@ def stored_days(
         condition &= tuple_(*_PLACE) > tuple_(
             literal(after[0], Date), literal(after[1], String), literal(after[2], String)
         )
-    by_erasures = stored_counts.c.writer == subjects.WRITER
-    by_erasures |= stored_counts.c.writer.startswith(subjects.WRITER + "/")
+    by_erasures = stored_counts.c.writer == CORRECTIONS
+    by_erasures |= stored_counts.c.writer.startswith(CORRECTIONS + "/")
     return _counts(tx, condition, limit, or_(_ANY_ROWS, func.bool_or(by_erasures)))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
@@ -16,6 +17,8 @@ from services.logging.store.retention import HeldRow
 from services.logging.store.tables import dropped_counts, standing_holds
 
 Tx = Connection
+# Records that an entry of the audit log names.
+CAUGHT_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True)
@@ -130,10 +133,18 @@ def gone_through(tx: Tx, organization_id: str, first: date, last: date) -> date 
     return newest
 
 
-def catch(tx: Tx, holds: Sequence[Standing], end_user: str, record_ids: Sequence[bytes]) -> None:
-    """Has these holds keep those of one end user's records that they are on. The caller holds the organization's stripe exclusively."""
+def catch(
+    tx: Tx, holds: Sequence[Standing], end_user: str, record_ids: Sequence[bytes]
+) -> list[tuple[Standing, list[HeldRow]]]:
+    """Has these holds keep those of one end user's records that they are on; what of it is new to which. The caller holds the
+    organization's stripe exclusively."""
+    caught: list[tuple[Standing, list[HeldRow]]] = []
     for hold in holds:
-        if hold.end_user in ("", end_user):
-            mine = [one for one in record_ids if hold.low <= one < hold.high]
-            if mine:
-                keep(tx, hold, mine)
+        if hold.end_user not in ("", end_user):
+            continue
+        mine = [one for one in record_ids if hold.low <= one < hold.high]
+        for start in range(0, len(mine), CAUGHT_AT_ONCE):
+            kept, are_new = keep(tx, hold, mine[start : start + CAUGHT_AT_ONCE])
+            if are_new:
+                caught.append((hold, kept))
+    return caught

@@ -5,8 +5,7 @@ what is looked at, for nothing but the key has an index. A row that a hold keeps
 with the others: `remove_let_go` takes it when its last hold ends.
 """
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -16,12 +15,12 @@ from sqlalchemy import Connection, Table, and_, delete, exists, func, select, te
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
-from services.logging.store.lots import APPLICATION, writer_of
+from services.logging.store.lots import APPLICATION
+from services.logging.store.stored_counts import Single, count_off
 from services.logging.store.tables import (
     holds,
     interactions,
     retained,
-    stored_counts,
     subject_erasures,
     subject_fences,
     subject_records,
@@ -33,8 +32,6 @@ ROWS: Final = "rows"
 COPIES: Final = "copies"
 DONE: Final = "done"
 FORGOTTEN: Final = "forgotten"
-# Who counts in `stored_counts` what erasures took away: below zero, so that the sum is what is there.
-WRITER: Final = "erasure"
 Tx = Connection
 Key = tuple[str, bytes]
 
@@ -313,42 +310,15 @@ def remove(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> 
     }
     # Copies first: what is left of them is held, and keeps its row.
     gone = {
-        row.record_id: (row.lot, row.has_content)
+        row.record_id: Single(record_day(row.record_id.bytes), row.lot, row.has_content)
         for statement in (_REMOVE_KEPT, _REMOVE)
         for row in tx.execute(statement, wanted)
     }
     if not gone:
         return 0, 0
-    _count_off(tx, organization_id, {record_id.bytes: what for record_id, what in gone.items()})
+    count_off(tx, organization_id, list(gone.values()))
     unseen = tx.execute(_UNEXPECT, {"organization_id": organization_id, "ids": list(gone)}).rowcount
     return len(gone), unseen
-
-
-def _count_off(tx: Connection, organization_id: str, gone: Mapping[bytes, tuple[str, bool]]) -> None:
-    """gone: of which lot each was, and whether with content."""
-    records = Counter((record_day(record_id), lot) for record_id, (lot, _) in gone.items())
-    with_content = Counter(
-        (record_day(record_id), lot) for record_id, (lot, has_content) in gone.items() if has_content
-    )
-    for day, lot in sorted(records):
-        taken = insert(stored_counts).values(
-            day=day,
-            organization_id=organization_id,
-            writer=writer_of(WRITER, lot),
-            records=-records[day, lot],
-            records_with_content=-with_content[day, lot],
-            application=lot,
-        )
-        tx.execute(
-            taken.on_conflict_do_update(
-                constraint="stored_counts_pkey",
-                set_={
-                    "records": stored_counts.c.records + taken.excluded.records,
-                    "records_with_content": stored_counts.c.records_with_content
-                    + taken.excluded.records_with_content,
-                },
-            )
-        )
 
 
 def remove_let_go(tx: Connection, organization_id: str, record_ids: Collection[UUID]) -> int:

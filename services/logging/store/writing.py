@@ -6,7 +6,7 @@ circle.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
 from operator import attrgetter
 from typing import Final
@@ -22,6 +22,7 @@ from services.logging.store.lots import APPLICATION, writer_of
 from services.logging.store.screening import expect
 from services.logging.store.tables import RECORD_COLUMNS, RECORD_TYPES, interactions, retained
 from shared.driver import Uuid, copy_binary, execute, later, listed, together
+from shared.ids import record_days
 
 _COLUMNS: Final = ", ".join(RECORD_COLUMNS)
 _COPY: Final = f"COPY {{table}} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
@@ -62,6 +63,7 @@ _COUNT_ALL: Final = f"""
     SELECT * FROM unnest(%t::date[], %t::text[], %b::text[], %t::int8[], %t::int8[], %b::text[]) {_COUNT}
 """  # noqa: S608 - constants
 _KEY: Final = attrgetter("organization_id", "record_id")
+_PLACE: Final = attrgetter("organization_id", "lot")
 
 
 def write(
@@ -167,13 +169,10 @@ def write_data_keys(tx: Connection, keys: Iterable[DataKey]) -> None:
         )
 
 
-def _count(tx: Connection, rows: Iterable[Row], writer: str) -> None:
-    records: Counter[tuple[date, str, str]] = Counter()
-    with_content: Counter[tuple[date, str, str]] = Counter()
-    for row in rows:
-        place = (row.day, row.organization_id, row.application if row.by_application else "")
-        records[place] += 1
-        with_content[place] += row.content is not None
+def _count(tx: Connection, rows: Sequence[Row], writer: str) -> None:
+    days = record_days([row.record_id for row in rows])
+    records = _counted(rows, days)
+    with_content = _counted([row for row in rows if row.content is not None], days)
     # In one order: writers that share a name would else wait for each other in a circle.
     places = sorted(records)
     if places:
@@ -189,6 +188,14 @@ def _count(tx: Connection, rows: Iterable[Row], writer: str) -> None:
                 [application for _, _, application in places],
             ),
         )
+
+
+def _counted(rows: Sequence[Row], days: Collection[date]) -> Counter[tuple[date, str, str]]:
+    """How many rows there are of each day, organization and lot. days: all that they are of; where it is one, none is asked."""
+    if len(days) == 1:
+        [day] = days
+        return Counter({(day, *place): count for place, count in Counter(map(_PLACE, rows)).items()})
+    return Counter((row.day, *_PLACE(row)) for row in rows)
 
 
 def present(tx: Connection, keys: Iterable[tuple[str, bytes]]) -> set[tuple[str, bytes]]:

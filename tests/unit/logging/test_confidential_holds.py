@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -126,6 +127,9 @@ def test_what_an_erasure_caught_is_found_again_by_the_next_look(world: World) ->
     erased = forget_subject(world)
     assert (erased.removed["interactions"], erased.held) == (1, 0)
     assert rows(world, interactions, confidential_rows) == [1, 1]
+    world.jobs["outbox"].step()
+    told = [one for one in world.peers.audited if one.kind == "rows.held"][-1]
+    assert (told.organization_id, list(told.subjects)) == ("", [HOLD, ORG, str(UUID(bytes=late.record_id))])
     assert [one.record_id for one in match(world, end_user=WHO).held] == [late.record_id]
 
 
@@ -175,6 +179,40 @@ def test_what_is_disclosed_is_held_like_any_other(world: World, monkeypatch: pyt
     world.travel(timedelta(days=30))
     assert drop(world) == (2, 2)
     assert release(world, HOLD) == 2
+
+
+def test_a_look_between_two_pieces_of_a_disclosure_stops_none_of_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.logging.lifecycle.acts._ROWS_AT_ONCE", 1)
+    world.record(world.interaction(), world.interaction())
+    match(world)
+    assert not disclose(world)
+    assert rows(world, confidential_rows, retained, holds) == [1, 1, 1]
+    assert len(match(world).held) == 2
+    while not disclose(world):
+        pass
+    assert rows(world, confidential_rows, retained, holds) == [0, 2, 2]
+
+
+@pytest.mark.parametrize("is_released", [False, True])
+def test_what_an_erasure_took_counts_again_once_it_is_disclosed(world: World, is_released: bool) -> None:
+    mine = [said(world, "one"), said(world, "two")]
+    world.record(*mine, said(world, "three", end_user="another"))
+    world.travel(timedelta(seconds=5))
+    keep(world, *(one.record_id for one in mine))
+    forget_subject(world)
+    assert stored_days(world) == [(DAY.isoformat(), ORG, 1, 1, 0)]
+    assert disclose(world)
+    assert stored_days(world) == [(DAY.isoformat(), ORG, 3, 3, 2)]
+    if is_released:
+        assert release(world, HOLD) == 2
+        assert stored_days(world) == [(DAY.isoformat(), ORG, 1, 1, 0)]
+    world.travel(timedelta(days=30))
+    assert drop(world) == ((1, 0) if is_released else (3, 2))
+    assert (
+        release(world, HOLD) == 2
+    )  # as often as it is asked for: of the same, or of what was kept beyond the day
 
 
 def test_one_that_matches_is_disclosed_for_good(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import holds_pb2
@@ -73,6 +74,10 @@ def test_an_end_users_erasure_leaves_what_came_since_the_last_look(world: World)
     asked = lifecycle_pb2.EraseSubjectRequest(organization_id=ORG, end_user="u1", erasure_id=ERASURE)
     erased = world.lifecycle.EraseSubject(asked).erasure
     assert (erased.done, erased.removed["interactions"], erased.held) == (True, 0, 1)
+    # From the audit log a restored database knows what it must not drop: no look would tell of it, for it finds nothing new.
+    world.jobs["outbox"].step()
+    told = [one for one in world.peers.audited if one.kind == "rows.held"][-1]
+    assert (told.organization_id, list(told.subjects)) == (ORG, [HOLD, str(UUID(bytes=late.record_id))])
     assert [one.record_id for one in match(world, end_user="u1").held] == [late.record_id]
     assert release(world, HOLD) == 1
     assert rows(world, interactions, retained) == [1, 0]

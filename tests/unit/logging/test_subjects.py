@@ -329,7 +329,7 @@ def test_a_crash_at_any_statement_leaves_an_erasure_that_goes_on(
 ) -> None:
     world.record(said(world, "gone"), said(world, "stays", "another"))
     seen = 0
-    names = ("begin", "step", "remove", "_count_off", "find", "is_fenced", "days")
+    names = ("begin", "step", "remove", "count_off", "find", "is_fenced", "days")
 
     class Crash(Exception):
         pass
