@@ -34,7 +34,6 @@ from services.logging.store import (
 )
 from services.retention.certificates.destructions import Destruction
 from services.retention.erasures import contents as content_erasing
-from services.retention.erasures import organizations as organization_erasing
 from services.retention.erasures.organization_states import Erasure
 from services.retention.erasures.organizations import Erasures
 from services.retention.holds import keeping as hold_keeping
@@ -255,16 +254,6 @@ SAFEGUARDS = {
         24,
         is_quick=False,
         first=5,
-    ),
-    # And before an organization's keys go.
-    "closing_look": Safeguard(
-        7,
-        organization_erasing,
-        "has_scope_holds",
-        lambda *_: False,
-        _HOLDING_ALL | {"leaves"},
-        24,
-        is_quick=False,
     ),
     # What such a hold is on is left by an end user's erasure, though nobody has looked since.
     "caught": Safeguard(7, standing_holds, "catch", lambda *_: None, _HOLDING_ALL | {"forgets"}, 10),
