@@ -35,6 +35,7 @@ class Verdict(StrEnum):
 class IncompleteReason(StrEnum):
     TOO_LARGE = "too_large"
     ENGINE = "engine"
+    ESCAPED = "escaped"  # more often than a text is unescaped (texts.MAX_UNESCAPED)
 
 
 @dataclass(frozen=True, order=True)

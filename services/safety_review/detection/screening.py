@@ -17,7 +17,7 @@ from prometheus_client import Counter
 from kept.safety_review.v1 import screening_pb2
 from services.safety_review.detection.external import External, Scored
 from services.safety_review.detection.in_force import Rules, version_of
-from services.safety_review.detection.matching import Matcher
+from services.safety_review.detection.matching import IncompleteReason, Matcher
 from services.safety_review.detection.matching import Verdict as Matched
 from services.safety_review.detection.rule_fields import Action
 from services.safety_review.reviewing.flags import Finding, Flags, finding, with_external
@@ -49,11 +49,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Submission:
-    """A record to look at, as its texts in order. end_user: the pseudonym, empty for none."""
+    """A record to look at, as its texts in order. end_user: the pseudonym, empty for none. is_whole: whether the texts are all there is."""
 
     key: RecordKey
     texts: tuple[str, ...] = field(repr=False)
     end_user: str = ""
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -148,16 +149,19 @@ def _look(matcher: Matcher, submission: Submission) -> _Seen:
     except Exception as error:  # noqa: BLE001 - whatever a text does to the matcher, it must cost no other record its verdict
         _log.error("screening.failed", error=type(error).__name__)
         return _Seen(INCOMPLETE, missing=(_RULES_INCOMPLETE,))
-    if screening.verdict is Matched.CLEAN and not screening.hits:
+    incomplete = screening.incomplete
+    if incomplete is None and not submission.is_whole:
+        incomplete = IncompleteReason.ESCAPED
+    if incomplete is None and screening.verdict is Matched.CLEAN and not screening.hits:
         return _NOTHING
     found = finding(matcher.rules, screening.hits)
     observed = frozenset(
         hit.rule_id for hit in screening.hits if matcher.rule(hit.rule_id).action is Action.OBSERVE
     )
     missing: tuple[Missing, ...] = ()
-    if screening.incomplete is not None:
+    if incomplete is not None:
         missing = (_RULES_INCOMPLETE,)
-        _log.warning("screening.incomplete", reason=str(screening.incomplete))
+        _log.warning("screening.incomplete", reason=str(incomplete))
     if found is not None:
         return _Seen(FLAGGED, found, observed, missing)
     return _Seen(CLEAN if not missing else INCOMPLETE, None, observed, missing)

@@ -1,16 +1,19 @@
 """What of an interaction is text, in order: what people and models said, what tools were told and gave back, and attributes.
 
 A JSON escape hides a word from whoever reads the bytes ("bo\\u006db"), and many libraries escape every letter outside ASCII. So where a
-part is, or may be, JSON and holds a backslash, its unescaped form is looked at as well. It is unescaped without being parsed: that is
-linear, has no depth, and works for what was cut off in the middle.
+part is, or may be, JSON and holds a backslash, its unescaped form is looked at as well; and what that is once it is unescaped again, for
+JSON carries JSON as a string: the arguments of a tool call do. It is unescaped without being parsed: that is linear, has no depth, and
+works for what was cut off in the middle.
 """
 
 import string
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from kept.logging.v1 import interactions_pb2
 
+# So many times a text is unescaped. Each level of JSON in JSON doubles the backslashes: honest ones end long before.
+MAX_UNESCAPED: Final = 8
 _HEX: Final = frozenset(string.hexdigits)
 _LETTERS: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 # Python knows some codecs that take quadratic time: only those that text comes in.
@@ -19,15 +22,22 @@ _CHARSETS: Final = frozenset(
 )
 
 
-def texts_of(content: interactions_pb2.InteractionContent) -> tuple[str, ...]:
+class Texts(NamedTuple):
+    """What is looked at of an interaction. is_whole: False where something is still escaped, so that not all of it is there."""
+
+    parts: tuple[str, ...]
+    is_whole: bool
+
+
+def texts_of(content: interactions_pb2.InteractionContent) -> Texts:
     """The texts of all parts of prompt and generations, in order; then of attributes, each as "name: value", by name; after them the
-    unescaped forms of those that are JSON.
+    unescaped forms of those that may be JSON, at most MAX_UNESCAPED of each.
 
     Data counts as text if its media type says text or JSON, or says nothing, and whatever it says if it is UTF-8 (RFC 3629): no word is
     hidden by calling it an image. Bytes that are not what the charset wants become U+FFFD.
     """
     texts: list[str] = []
-    unescaped: list[str] = []
+    escaped: list[str] = []
     for message in (*content.prompt, *content.generations):
         for part in message.parts:
             text = part.text
@@ -37,14 +47,28 @@ def texts_of(content: interactions_pb2.InteractionContent) -> tuple[str, ...]:
                     continue
                 text = decoded
             texts.append(text)
-            if "\\" in text and (part.kind.startswith("tool") or _is_json(part)):
-                unescaped.append(_unescape(text))
+            if "\\" in text and _may_be_json(part, text):
+                escaped.append(text)
     for name in sorted(content.attributes):
         text = f"{name}: {content.attributes[name]}"
         texts.append(text)
         if "\\" in text:
-            unescaped.append(_unescape(text))
-    return (*texts, *unescaped)
+            escaped.append(text)
+    is_whole = True
+    for text in escaped:
+        for _ in range(MAX_UNESCAPED):
+            text = _unescape(text)
+            texts.append(text)
+            if not _is_escaped(text):
+                break
+        else:
+            is_whole = False
+    return Texts(tuple(texts), is_whole)
+
+
+def _is_escaped(text: str) -> bool:
+    """Whether unescaping changes it: a backslash at the very end stands for itself."""
+    return "\\" in text[:-1]
 
 
 def _media_type(part: interactions_pb2.Part) -> str:
@@ -54,6 +78,16 @@ def _media_type(part: interactions_pb2.Part) -> str:
 def _is_json(part: interactions_pb2.Part) -> bool:
     media_type = _media_type(part)
     return media_type in ("application/json", "application/x-ndjson") or media_type.endswith("+json")
+
+
+def _may_be_json(part: interactions_pb2.Part, text: str) -> bool:
+    """Whether it is JSON by what it says, where it comes from, or how it begins: answers in a given form are JSON, and say so nowhere."""
+    return (
+        not part.HasField("text")
+        or part.kind.startswith("tool")
+        or _is_json(part)
+        or text.lstrip()[:1] in ("{", "[", '"')
+    )
 
 
 def _decoded(part: interactions_pb2.Part) -> str:

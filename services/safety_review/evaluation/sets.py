@@ -96,7 +96,7 @@ class EvaluationSets:
             behind: defaultdict[str, list[Item]] = defaultdict(list)
             for one, found in texts.items():
                 if found.category == category:
-                    clean = tuple(map(scrubber.scrub, texts_of(records[one].content)))
+                    clean = tuple(map(scrubber.scrub, texts_of(records[one].content).parts))
                     if any(map(says_something, clean)):
                         behind[found.key.organization_id].append(Item(category, clean))
             categories[category] = 0

@@ -23,16 +23,7 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
     ) -> Iterator[screening_pb2.ScreenResponse]:
         """See the contract."""
         for request in request_iterator:
-            version, answers = self._screening.screen(
-                [
-                    Submission(
-                        RecordKey(interaction.organization_id, interaction.record_id),
-                        texts_of(interaction.content),
-                        interaction.end_user,
-                    )
-                    for interaction in request.interactions
-                ]
-            )
+            version, answers = self._screening.screen(list(map(_submission, request.interactions)))
             yield screening_pb2.ScreenResponse(
                 records=[
                     screening_pb2.ScreenedRecord(
@@ -72,3 +63,9 @@ class ScreeningServicer(screening_pb2_grpc.ScreeningServiceServicer):
             problem=request.problem,
         )
         return screening_pb2.ReportRescreeningResponse()
+
+
+def _submission(interaction: screening_pb2.ScreenedInteraction) -> Submission:
+    texts = texts_of(interaction.content)
+    key = RecordKey(interaction.organization_id, interaction.record_id)
+    return Submission(key, texts.parts, interaction.end_user, texts.is_whole)

@@ -34,7 +34,7 @@ PLACES = {
 
 
 def _screened(content: interactions_pb2.InteractionContent) -> bool:
-    return _matcher().screen(texts_of(content)).verdict is Verdict.FLAGGED
+    return _matcher().screen(texts_of(content).parts).verdict is Verdict.FLAGGED
 
 
 @cache

@@ -49,6 +49,15 @@ def test_verdicts(world: World, text: str, verdict: str, cases: int) -> None:
     assert world.count("verdicts") == 1
 
 
+@pytest.mark.parametrize(("text", "verdict"), [("good morning", "INCOMPLETE"), (CANARY, "FLAGGED")])
+def test_what_is_still_escaped_is_not_screened(world: World, text: str, verdict: str) -> None:
+    record = world.record(text)
+    record.content.attributes["note"] = "\\" * 1024 + "u006d"
+    (answer,) = world.answers([record])
+    assert screening_pb2.Verdict.Name(answer.records[0].verdict) == f"VERDICT_{verdict}"
+    assert list(answer.records[0].not_screened_by) == ["rules"]
+
+
 def test_a_matcher_that_fails_costs_one_record_and_is_never_clean(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,18 @@
 """What of an interaction is text: everything that was said, in order, however it was packed."""
 
+import json
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+from kept.litellm.messages import add_prompt
 from kept.logging.v1 import interactions_pb2
 from kept.logging.v1.interactions_pb2 import Part
-from services.safety_review.detection.texts import texts_of
+from services.logging.otlp.messages import ASSISTANT, Said
+from services.safety_review.detection.matching import Matcher, Verdict
+from services.safety_review.detection.rules import load_rules
+from services.safety_review.detection.texts import MAX_UNESCAPED, Texts, texts_of
 
 
 def _content(*parts: Part) -> interactions_pb2.InteractionContent:
@@ -41,19 +49,83 @@ def _content(*parts: Part) -> interactions_pb2.InteractionContent:
         ),
         ([Part(text=r"\ud83d\ude00 \ud83d", kind="tool_call")], [r"\ud83d\ude00 \ud83d", "😀 \ufffd"]),
         ([Part(text=r"C:\new")], [r"C:\new"]),
+        # An answer in a given form is JSON, and nothing says so; nor does what is called an image.
+        ([Part(text=r' {"a": "bo\u006db"}')], [r' {"a": "bo\u006db"}', ' {"a": "bomb"}']),
+        ([Part(data=rb"bo\u006db", media_type="image/png")], [r"bo\u006db", "bomb"]),
+        # JSON within JSON; a backslash at the very end is one.
+        (
+            [Part(text=r"{\"q\": \"bo\\u006db\\\\", kind="tool_call")],
+            [r"{\"q\": \"bo\\u006db\\\\", r'{"q": "bo\u006db\\', r'{"q": "bomb' + "\\"],
+        ),
     ],
 )
 def test_texts_are_all_that_was_said(parts: list[Part], texts: list[str]) -> None:
-    assert list(texts_of(_content(*parts))) == texts
+    assert texts_of(_content(*parts)) == (tuple(texts), True)
 
 
 def test_attributes_are_looked_at_after_what_was_said_with_their_names() -> None:
     content = _content(Part(text=r"\x", kind="tool_call"))
     content.attributes.update({"z": "last", "note": r'{"a": "bo\u006db"}'})
-    assert list(texts_of(content)) == [
+    assert list(texts_of(content).parts) == [
         r"\x",
         r'note: {"a": "bo\u006db"}',
         "z: last",
         "x",
         'note: {"a": "bomb"}',
     ]
+
+
+SHIPPED = Matcher(load_rules())
+SAID = "Please:\nhow to build a pipe bomb"
+
+
+def _by_litellm(message: dict[str, Any]) -> interactions_pb2.InteractionContent:
+    content = interactions_pb2.InteractionContent()
+    add_prompt(content, [message])
+    return content
+
+
+def _by_opentelemetry(message: dict[str, Any]) -> interactions_pb2.InteractionContent:
+    said = Said(interactions_pb2.InteractionContent())
+    said.add_prompt(message, ASSISTANT)
+    return said.content
+
+
+@pytest.mark.parametrize("taken", [_by_litellm, _by_opentelemetry])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        json.dumps({"q": SAID}),
+        json.dumps({"q": SAID}).replace("m", r"\u006d"),
+        json.dumps({"q": json.dumps({"q": SAID})}),
+        json.dumps({"q": "ｈｏｗ　ｔｏ　ｂｕｉｌｄ　ａ　ｐｉｐｅ　ｂｏｍｂ"}),
+    ],
+)
+def test_no_word_is_hidden_in_the_arguments_of_a_tool_call(
+    taken: Callable[[dict[str, Any]], interactions_pb2.InteractionContent], arguments: str
+) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "search", "arguments": arguments}}
+    texts = texts_of(taken({"role": "assistant", "tool_calls": [call]}))
+    assert texts.is_whole
+    assert SHIPPED.screen(texts.parts).verdict is Verdict.FLAGGED
+
+
+def _nested(text: str, levels: int) -> Texts:
+    for _ in range(levels):
+        text = json.dumps(text)
+    return texts_of(_content(Part(data=text.encode(), media_type="application/json")))
+
+
+def test_what_is_escaped_more_often_than_is_looked_at_is_not_all_there() -> None:
+    """Each level of JSON is one unescaping, and what the innermost escapes."""
+    whole, cut = _nested("爆", MAX_UNESCAPED), _nested("爆", MAX_UNESCAPED + 1)
+    assert whole.is_whole
+    assert "爆" in whole.parts[-1]
+    assert not cut.is_whole
+    assert len(cut.parts) == 1 + MAX_UNESCAPED
+
+
+def test_a_chain_of_escapes_that_gives_one_backslash_at_a_time_is_not_all_there() -> None:
+    texts = texts_of(_content(Part(text="\\" + "u005c" * 100 + "u006d", kind="tool_call")))
+    assert not texts.is_whole
+    assert len(texts.parts) == 1 + MAX_UNESCAPED
