@@ -30,45 +30,53 @@ class Texts(NamedTuple):
 
 
 def texts_of(content: interactions_pb2.InteractionContent) -> Texts:
-    """The texts of all parts of prompt and generations, in order; then of attributes, each as "name: value", by name; after them the
-    unescaped forms of those that may be JSON, at most MAX_UNESCAPED of each.
+    """The texts of all parts of prompt and generations, in order; then of attributes, each as "name: value", by name; after them
+    data that claims another charset, read as UTF-8; and the unescaped forms of those that may be JSON, at most MAX_UNESCAPED of each.
 
     Data counts as text if its media type says text or JSON, or says nothing, and whatever it says if it is UTF-8 (RFC 3629): no word is
-    hidden by calling it an image. Bytes that are not what the charset wants become U+FFFD.
+    hidden by calling it an image, or by naming a charset that it is not in. Bytes that are not what the charset wants become U+FFFD.
     """
     texts: list[str] = []
+    read_again: list[str] = []
     escaped: list[str] = []
     for message in (*content.prompt, *content.generations):
         for part in message.parts:
             text = part.text
             if not text and not part.HasField("text"):
-                decoded = _decoded(part)
-                if not decoded:
+                text, *again = _readings(part)
+                read_again += again
+                escaped += again
+                if not text:
                     continue
-                text = decoded
             texts.append(text)
             if "\\" in text and _may_be_json(part, text):
                 escaped.append(text)
     for name in sorted(content.attributes):
         text = f"{name}: {content.attributes[name]}"
         texts.append(text)
-        if "\\" in text:
-            escaped.append(text)
+        escaped.append(text)
+    forms, is_whole = _unescaped(escaped)
+    return Texts((*texts, *read_again, *forms), is_whole)
+
+
+def _unescaped(texts: list[str]) -> tuple[list[str], bool]:
+    """What becomes of them one unescaping after the other; and whether nothing is left to unescape."""
+    forms: list[str] = []
     is_whole = True
-    for text in escaped:
+    for text in texts:
+        form = text
         for _ in range(MAX_UNESCAPED):
-            text = _unescape(text)
-            texts.append(text)
-            if not _is_escaped(text):
+            if not _is_escaped(form):
                 break
-        else:
-            is_whole = False
-    return Texts(tuple(texts), is_whole)
+            form = _unescape(form)
+            forms.append(form)
+        is_whole = is_whole and not _is_escaped(form)
+    return forms, is_whole
 
 
 def _is_escaped(text: str) -> bool:
     """Whether unescaping changes it: a backslash at the very end stands for itself."""
-    return "\\" in text[:-1]
+    return 0 <= text.find("\\") < len(text) - 1
 
 
 def _media_type(part: interactions_pb2.Part) -> str:
@@ -90,15 +98,21 @@ def _may_be_json(part: interactions_pb2.Part, text: str) -> bool:
     )
 
 
-def _decoded(part: interactions_pb2.Part) -> str:
-    """Data as text; empty where it is none."""
+def _readings(part: interactions_pb2.Part) -> Iterator[str]:
+    """Data as text, empty where it is none; and as UTF-8, where it claims another charset and that makes another text of it. Nearly any
+    bytes are text in some charset, so whether the claim fits is not asked."""
     media_type = _media_type(part)
     if not media_type or media_type.startswith("text/") or _is_json(part):
-        return part.data.decode(_charset(part), "replace")
+        claimed = part.data.decode(_charset(part), "replace")
+        plain = part.data.decode("utf-8", "replace")
+        yield claimed
+        if plain != claimed:
+            yield plain
+        return
     try:
-        return part.data.decode("utf-8")
+        yield part.data.decode("utf-8")
     except UnicodeDecodeError:
-        return ""
+        yield ""
 
 
 def _charset(part: interactions_pb2.Part) -> str:
