@@ -12,13 +12,10 @@ from typing import Final
 from confusable_homoglyphs.confusables import confusables_data
 
 from shared.errors import KeptError, Reason
+from shared.unseen import shows_nothing
 
 # Direction marks around right-to-left characters are an artefact of how Unicode prints the table.
 _MARKS: Final = "\u200e\u200f"
-# What is not seen: formatting and direction characters, variation selectors, fillers (Default_Ignorable_Code_Point).
-_UNSEEN: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | {
-    chr(code) for block in (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)) for code in block
-}
 
 
 @cache
@@ -57,9 +54,7 @@ def skeleton(text: str) -> str:
     """The skeleton (UTS #39, section 4): for comparison only, never for display. Compatibility forms (full width, ligatures) are decomposed
     too: the standard leaves them to the rules on identifiers, which names are not."""
     seen = "".join(
-        character
-        for character in unicodedata.normalize("NFKD", text)
-        if unicodedata.category(character) != "Cf" and character not in _UNSEEN
+        character for character in unicodedata.normalize("NFKD", text) if not shows_nothing(character)
     )
     prototypes = _prototypes()
     once = "".join(prototypes.get(character, character) for character in seen)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from shared.linear_patterns import LinearPattern
 from shared.telephone_numbers import telephone_numbers
+from shared.unseen import shows_nothing
 
 
 class Kind(NamedTuple):
@@ -129,9 +130,9 @@ class _Shadows(dict[int, str]):
 
 
 def _shadow(char: str) -> str:
-    category = unicodedata.category(char)
-    if category == "Cf" or char == "\u034f" or 0xFE00 <= ord(char) <= 0xFE0F:
+    if shows_nothing(char):
         return ""
+    category = unicodedata.category(char)
     if category == "Nd":
         return str(unicodedata.decimal(char))
     if category in ("Zs", "Zl", "Zp") or char in "\t":

@@ -5,9 +5,9 @@ without keeping a map while scanning (`original_spans` walks the text again only
 
 A character folds through, in this order: look-alikes (Cyrillic, Greek and Latin variants to the ASCII letter
 they imitate), compatibility decomposition (NFKD, Unicode Standard Annex #15: full-width, ligatures,
-mathematical letters), case folding, decomposition again, and the removal of what shows nothing: format
-characters (Unicode category Cf: zero-width, soft hyphen, tags, bidi controls), controls, default-ignorable
-fillers, surrogates, and combining marks that decorate a letter. Vowel signs of Indic scripts and the kana
+mathematical letters), case folding, decomposition again, and the removal of what shows nothing
+(`shared.unseen`: zero-width, soft hyphen, tags, bidi controls, controls, fillers, variation selectors,
+surrogates) and of combining marks that decorate a letter. Vowel signs of Indic scripts and the kana
 voicing marks *are* letters to their readers and stay. NFKC alone would leave U+200B, U+00AD and the Cyrillic
 letter where they are.
 
@@ -25,6 +25,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from shared.unseen import shows_nothing
 
 # Letter by letter, upper case apart where the two cases imitate different Latin letters (Η looks like H, η
 # like n).
@@ -51,10 +53,8 @@ _IMITATED = {
 _IMITATED |= {chr(0x1F150 + n): chr(97 + n) for n in range(26)}  # white letters in black circles
 _IMITATED |= {chr(0x1F170 + n): chr(97 + n) for n in range(26)}  # and in black squares
 
-# Default-ignorable code points outside category Cf: they show nothing either.
-_INVISIBLE = frozenset({0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0, *range(0xFFF0, 0xFFF9)})
 _STRETCH = "\u0640"  # Arabic tatweel: lengthens a word, is no letter of it
-_BLANKS = "\u2800\u1680\u2028\u2029\u0085\u180e"  # show as space, but do not decompose to one
+_BLANKS = "\u2800\u1680\u2028\u2029\u0085"  # show as space, but do not decompose to one
 
 # One character becomes at most this many: U+FDFA alone would become eighteen and let a text grow
 # eighteenfold.
@@ -68,17 +68,10 @@ OVERRIDE, _END_OF_OVERRIDE = "\u202e", "\u202c\u2029\n"
 def _decorates(char: str) -> bool:
     """Whether a mark sits on a letter without being one: not Indic nuktas (7), kana voicing (8), viramas
     (9)."""
-    if unicodedata.category(char) == "Me" or 0xFE00 <= ord(char) <= 0xFE0F or 0xE0100 <= ord(char) <= 0xE01EF:
+    if unicodedata.category(char) == "Me":
         return True
     combining = unicodedata.combining(char)
     return combining == 1 or 10 <= combining <= 36 or combining >= 200
-
-
-def _shows_nothing(char: str) -> bool:
-    if char in "\t\n\r\v\f" or char in _BLANKS:
-        return False
-    category = unicodedata.category(char)
-    return category in ("Cc", "Cf", "Cs") or ord(char) in _INVISIBLE or 0xE0000 <= ord(char) <= 0xE0FFF
 
 
 @lru_cache(maxsize=10_000)  # of characters, never of text
@@ -86,14 +79,14 @@ def fold_character(char: str) -> str:
     """What one character contributes to the folded text: nothing, one character, at most MAX_EXPANSION."""
     if char in _BLANKS or char.isspace():
         return "\n" if char in "\n\r\v\f\u2028\u2029\u0085" else " "
-    if _shows_nothing(char) or char == _STRETCH:
+    if shows_nothing(char) or char == _STRETCH:
         return ""
     folded = _IMITATED.get(char)
     if folded is not None:
         return folded
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", char).casefold())
     kept = "".join(
-        _IMITATED.get(part, part) for part in decomposed if not (_decorates(part) or _shows_nothing(part))
+        _IMITATED.get(part, part) for part in decomposed if not (_decorates(part) or shows_nothing(part))
     )
     return kept if len(kept) <= MAX_EXPANSION else char
 
