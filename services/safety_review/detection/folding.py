@@ -54,6 +54,7 @@ _IMITATED |= {chr(0x1F150 + n): chr(97 + n) for n in range(26)}  # white letters
 _IMITATED |= {chr(0x1F170 + n): chr(97 + n) for n in range(26)}  # and in black squares
 
 _STRETCH = "\u0640"  # Arabic tatweel: lengthens a word, is no letter of it
+_LOST = "\ufffd"  # stands for bytes that are no character, and half a pair: whoever sends them inside a word hides it
 _BLANKS = "\u2800\u1680\u2028\u2029\u0085"  # show as space, but do not decompose to one
 
 # One character becomes at most this many: U+FDFA alone would become eighteen and let a text grow
@@ -79,7 +80,7 @@ def fold_character(char: str) -> str:
     """What one character contributes to the folded text: nothing, one character, at most MAX_EXPANSION."""
     if char in _BLANKS or char.isspace():
         return "\n" if char in "\n\r\v\f\u2028\u2029\u0085" else " "
-    if shows_nothing(char) or char == _STRETCH:
+    if shows_nothing(char) or char in (_STRETCH, _LOST):
         return ""
     folded = _IMITATED.get(char)
     if folded is not None:
