@@ -69,7 +69,7 @@ def _groups(shadow: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield start + group_start, start + group_end
 
 
-_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz_\x01")
+_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz\x01")
 
 
 def _glued(shadow: bytes, start: int, end: int) -> bool:
@@ -229,7 +229,7 @@ _UNSPACED = (
 
 def _announced(before: str) -> bool:
     """Whether the text just before a number says that one follows; a marker before it says nothing."""
-    before = before.rpartition("]")[2].casefold().rstrip(" \t:：.=\"'(+#はが为是")
+    before = before.rpartition("]")[2].casefold().rstrip(" \t\r\n:：.=\"'(+#_*`<はが为是")
     if not before or not (before[-1].isalpha() or before[-1] in _VOWEL_SIGNS):
         return False
     if before.endswith(_UNSPACED):

@@ -4,6 +4,7 @@ through."""
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -38,6 +39,10 @@ FOUND = [
     ("4111\u200b1111\u200b1111\u200b1111", "[CARD]"),
     ("4111 1111 1111 1111 5555 5555 5555 4444", "[CARD] [CARD]"),
     ("カード4111111111111111です", "カード[CARD]です"),
+    (
+        "id\u200b4111111111111111, Ada\x004111111111111111\x00",
+        "id\u200b[CARD], Ada\x00[CARD]\x00",
+    ),
     # IBANs
     ("IBAN: DE89 3704 0044 0532 0130 00.", "IBAN: [IBAN]."),
     ("gb82west12345698765432", "[IBAN]"),
@@ -82,6 +87,35 @@ FOUND = [
     ("+31-12-2012-345", "[PHONE]"),
     ("call +49 30 1234567 01.02.2024", "call [PHONE] 01.02.2024"),
     ("on 2025-03-01 from 030 1234567", "on 2025-03-01 from [PHONE]"),
+    ("Tel: **601 234 567**", "Tel: **[PHONE]**"),
+    ("Tel:\n601 234 567", "Tel:\n[PHONE]"),
+    # emphasis, and names in programs: what has a form of its own has it there too
+    (
+        "my card is _4111 1111 1111 1111_, call _+49 30 1234567_ from _192.168.1.17_",
+        "my card is _[CARD]_, call _[PHONE]_ from _[IP]_",
+    ),
+    ("_DE89 3704 0044 0532 0130 00_ __2001:db8::1__", "_[IBAN]_ __[IP]__"),
+    ("_212-555-0100_, Tel. _601 234 567_", "_[PHONE]_, Tel. _[PHONE]_"),
+    ("order_4111111111111111 iban_DE89370400440532013000_1", "order_[CARD] iban_[IBAN]_1"),
+    ("4111_1111_1111_1111 DE89_3704_0044_0532_0130_00", "[CARD] [IBAN]"),
+    # JSON, and JSON within it
+    (
+        r'{"card":"Ada\n4111111111111111","tel":"Tel:\n030 1234567","ip":"\n192.168.1.17","iban":"x\nDE89370400440532013000"}',
+        r'{"card":"Ada\n[CARD]","tel":"Tel:\n[PHONE]","ip":"\n[IP]","iban":"x\n[IBAN]"}',
+    ),
+    (
+        r'{"arguments": "{\"card\": \"Ada\\n4111111111111111\", \"mail\": \"ada\\u0040example.org\"}"}',
+        r'{"arguments": "{\"card\": \"Ada\\n[CARD]\", \"mail\": \"[EMAIL]\"}"}',
+    ),
+    (r"ada\u0040example\u002Eorg", "[EMAIL]"),
+    (r"\u0034\u0031\u0031\u0031 1111 1111 1111", "[CARD]"),
+    (r"4111\u200b1111\u00a01111\udb40\udd001111", "[CARD]"),
+    (r"x \ud835\udfd2111 1111 1111 1111", "x [CARD]"),
+    (r"0151\/23456789, Tel:\t601 234 567", "[PHONE], Tel:\\t[PHONE]"),
+    (r"\b4111111111111111\f192.0.2.1\r030 1234567", r"\b[CARD]\f[IP]\r[PHONE]"),
+    # It may as well be no JSON, and the b Bob's.
+    (r"C:\Users\bob@example.org\4111111111111111", r"C:\Users[EMAIL]\[CARD]"),
+    (r'"\nada@example.org", "\u003cada@example.org\u003e"', r'"[EMAIL]", "\u003c[EMAIL]\u003e"'),
 ]
 
 
@@ -106,6 +140,10 @@ LEFT_ALONE = [
     "the year (2024) 150 000 visitors",
     "Anna Berg, Lindenstraße 5, 10969 Berlin",
     "x = 0123456 * 2",
+    "_01.02.2024_ order_20240115123456 img_20240115_123457 v_1_2_3 sha_1234abcd_5678 utf_8 x_12_34",
+    r"C:\new\table\report\u12 \d{3}-\d{4} \frac{1}{2} \u00e9t\u00e9 \\\\ \\",
+    r'{"at":"2024-12-31T10:15:30Z","n":"\n1.250.000\n","on":"01\/02\/2024"}',
+    "\\",
     "",
 ]
 
@@ -193,10 +231,28 @@ def test_every_value_becomes_the_same_marker_so_nothing_of_it_shows(marker: str,
     assert mask(f"請看{value}。謝謝") == f"請看{marker}。謝謝"
 
 
+@pytest.mark.parametrize("marker", VALUES)
+@given(data=st.data(), levels=st.integers(1, 4), border=st.sampled_from('\n\r\t"_'), is_ascii=st.booleans())
+def test_a_value_in_json_is_found_and_all_else_stays(
+    marker: str, data: st.DataObject, levels: int, border: str, is_ascii: bool
+) -> None:
+    value = data.draw(VALUES[marker])
+    if marker == "[PHONE]":
+        assume("0" not in value[1:2])
+    if marker == "[EMAIL]":
+        value = f" {value}"  # a letter before it may be its own
+        marker = f" {marker}"
+    text, shown = (f"{{see{border}{one}{border}é}}" for one in (value, marker))
+    for _ in range(levels):
+        text, shown = (json.dumps(one, ensure_ascii=is_ascii) for one in (text, shown))
+    assert mask(text) == shown
+
+
 pieces = st.one_of(
     st.text(max_size=8),
     st.text("0123456789 +-().:/@[]", max_size=24),
     st.text("0159afDE:. -@\u200b０٣", max_size=24),
+    st.text('019_\\\\nubt"/@.+ ', max_size=24),
     *VALUES.values(),
     st.sampled_from([*(kind.marker for kind in KINDS), "Tel. ", "01.02.2024", " "]),
 )
@@ -243,6 +299,7 @@ HOSTILE = [
         "a@b.c ",
         ":",
     ),
+    *("\\", "\\n1", "\\u0034", "\\u003", "\\ud835", "_1", "1_", "4111_", "4111_1111_1111_1112_"),
     *("1:", "de89", "de89 ", "+49 30 ", "01/02/2024 ", "(030) ", "Tel. 1", "a.", "\u200b1", "é@é."),
 ]
 
