@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -15,6 +16,7 @@ from shared import masking
 from shared.linear_patterns import LinearPattern
 from shared.masking import KINDS, NOT_FOUND, WITHHELD, iban_holds, luhn_holds, mask
 
+ROOT = Path(__file__).parents[3]
 FOUND = [
     # e-mail
     ("write to anna.berg+news@example.com, please", "write to [EMAIL], please"),
@@ -157,6 +159,9 @@ def test_the_published_list_says_what_is_found_and_what_is_not() -> None:
     assert [kind.marker for kind in KINDS] == ["[EMAIL]", "[PHONE]", "[CARD]", "[IBAN]", "[IP]"]
     assert all(kind.finds.endswith(".") for kind in KINDS)
     assert "Names" in NOT_FOUND
+    docs = (ROOT / "docs" / "grants.md").read_text(encoding="utf-8")
+    assert "\n".join(f"| `{kind.marker}` | {kind.finds} |" for kind in KINDS) in docs
+    assert NOT_FOUND in docs
 
 
 @pytest.mark.parametrize(
