@@ -2,7 +2,7 @@
 names, domains and people of the organizations behind a set, which no pattern could know.
 
 What cannot be cleaned is not kept: a text in which an identifier still stands once look-alike letters and invisible characters are folded
-away (somebody spelled it so that it would not be found) is withheld as a whole.
+away (somebody spelled it so that it would not be found), or JSON's escapes are taken for what they stand for, is withheld as a whole.
 """
 
 import re
@@ -14,6 +14,7 @@ from typing import Final
 
 from services.safety_review.detection.folding import fold
 from shared import masking
+from shared.json_escapes import unescaped
 
 CUSTOMER: Final = "[CUSTOMER]"
 PERSON: Final = "[PERSON]"
@@ -75,10 +76,11 @@ class Scrubber:
         return self._words[_folded(found[0])]
 
     def _still_names(self, text: str) -> bool:
-        """Whether somebody is named by what looks like their letters."""
+        """Whether somebody is named by what looks like their letters, or by what these stand for in JSON."""
         for marker in _MARKERS:
             text = text.replace(marker, " ")
-        return self._hidden.search(fold(text)) is not None
+        readings = (text, unescaped(text, letters=True)[0]) if "\\" in text else (text,)
+        return any(self._hidden.search(fold(reading)) for reading in readings)
 
 
 def says_something(text: str) -> bool:

@@ -27,6 +27,10 @@ IDENTIFIERS = Identifiers(
         ("the Zebraf\u200bink plan", WITHHELD),
         ("the Z\u0435brafink plan", WITHHELD),
         ("the Kruger plan", WITHHELD),
+        # So is what JSON's escapes hide; its unescaped form is a text of its own.
+        (r'{"by":"\nGrace","of":"x"}', WITHHELD),
+        (r'{"by":"\\u0047race","of":"x"}', WITHHELD),
+        (r'{"by":"Grace\n","of":"\"Zebrafink\""}', r'{"by":"[PERSON]\n","of":"\"[CUSTOMER]\""}'),
         ("call +49 30 1234567", "call [PHONE]"),
         # Other words stay, though a short name is in them.
         (
