@@ -53,9 +53,18 @@ def read_pdf(content: bytes) -> Any:
     editions (`drawn`): a true certificate under a page of somebody else's would be believed.
     """
     try:
-        attached = list(PdfReader(BytesIO(content), strict=True).attachments.get(ATTACHED, []))
         shown = drawn(content)
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OSError):
+        attached = list(PdfReader(BytesIO(content), strict=True).attachments.get(ATTACHED, []))
+    except (
+        PyPdfError,
+        NotImplementedError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OSError,
+    ):
         raise EvidenceError("The file cannot be read as a PDF.") from None
     if len(attached) != 1:
         raise EvidenceError(

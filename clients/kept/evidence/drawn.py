@@ -7,6 +7,7 @@ all), from where a page has what it inherits, and the information dictionary. A 
 the rest (ISO 32000-1 §7).
 """
 
+import re
 import zlib
 from io import BytesIO
 from typing import Final
@@ -35,6 +36,8 @@ Drawn = list[tuple[str, object]]
 # Bytes of one stream, unpacked; the attached certificate of a thousand days has a few hundred thousand.
 _LARGEST_STREAM: Final = 64 << 20
 _INHERITED: Final = ("/Resources", "/MediaBox", "/CropBox", "/Rotate")
+# What begins an object. A program that finds a file broken looks for these, and may show what the others never see.
+_OBJECT: Final = re.compile(rb"(?<![A-Za-z])obj")
 # By these a file is several things at once, and programs differ in which of them they show.
 _SEVERAL: Final = ("/Prev", "/XRefStm", "/Encrypt")
 
@@ -42,14 +45,19 @@ _SEVERAL: Final = ("/Prev", "/XRefStm", "/Encrypt")
 def drawn(content: bytes) -> Drawn:
     """What a PDF shows. Equal for two files only if every reader shows both alike.
 
-    Raises EvidenceError for one that has earlier versions of itself in it, is encrypted, or has a stream that is packed otherwise; pypdf's
-    errors, ValueError, TypeError, KeyError and AttributeError for what is no PDF.
+    Raises EvidenceError for one that has earlier versions of itself in it, or objects that nothing leads to, is encrypted, or has a stream
+    that is packed otherwise; pypdf's errors, ValueError, TypeError, KeyError, AttributeError and NotImplementedError for what is no PDF.
     """
     reader = PdfReader(BytesIO(content), strict=True)
     if content.count(b"startxref") != 1 or any(name in reader.trailer for name in _SEVERAL):
         raise EvidenceError("The PDF was changed after it was made, or is encrypted.")
     _hand_down(reader.root_object["/Pages"])
-    return _pieces(reader.root_object)
+    walk = _Walk()
+    shown = walk.pieces(reader.trailer.raw_get("/Root"))
+    walk.pieces(reader.trailer.raw_get("/Info") if "/Info" in reader.trailer else NullObject())
+    if len(_OBJECT.findall(content)) != len(walk.places) + walk.packed:
+        raise EvidenceError("The PDF has objects in it that belong to no page.")
+    return shown
 
 
 def _hand_down(tree: PdfObject) -> None:
@@ -64,39 +72,46 @@ def _hand_down(tree: PdfObject) -> None:
                 page.get_object().setdefault(NameObject(name), inherited)
 
 
-def _pieces(root: PdfObject) -> Drawn:
-    """An object and all it leads to, in the order of names. What comes again stands there as its place."""
-    pieces: Drawn = []
-    places: dict[tuple[int, int], int] = {}
-    left: list[PdfObject] = [root]
-    while left:
-        value = left.pop()
-        if isinstance(value, IndirectObject):
-            number = (value.idnum, value.generation)
-            if number in places:
-                pieces.append(("again", places[number]))
-                continue
-            places[number] = len(places)
-            found = value.get_object()
-            value = NullObject() if found is None else found
-        if isinstance(value, DictionaryObject):
-            left += reversed(_of_dictionary(value, pieces))
-        elif isinstance(value, ArrayObject):
-            pieces.append(("array", len(value)))
-            left += reversed(value)
-        else:
-            pieces.append(_single(value))
-    return pieces
+class _Walk:
+    """Through objects and all that they lead to, in the order of names. places: of those with a number, in the order they came. packed: how
+    often what begins an object stands by chance in a stream."""
 
+    def __init__(self) -> None:
+        self.places: dict[tuple[int, int], int] = {}
+        self.packed = 0
 
-def _of_dictionary(value: DictionaryObject, pieces: Drawn) -> list[PdfObject]:
-    """Adds the names of a dictionary, and the content of a stream; gives the values still to be added."""
-    names = sorted(value)
-    if isinstance(value, StreamObject):
-        names = [name for name in names if name not in ("/Length", "/Filter")]
-        pieces.append(("stream", _unpacked(value)))
-    pieces.append(("dictionary", tuple(names)))
-    return [value.raw_get(name) for name in names]
+    def pieces(self, root: PdfObject) -> Drawn:
+        """An object; what comes again stands there as its place."""
+        pieces: Drawn = []
+        left: list[PdfObject] = [root]
+        while left:
+            value = left.pop()
+            if isinstance(value, IndirectObject):
+                number = (value.idnum, value.generation)
+                if number in self.places:
+                    pieces.append(("again", self.places[number]))
+                    continue
+                self.places[number] = len(self.places)
+                found = value.get_object()
+                value = NullObject() if found is None else found
+            if isinstance(value, DictionaryObject):
+                left += reversed(self._of_dictionary(value, pieces))
+            elif isinstance(value, ArrayObject):
+                pieces.append(("array", len(value)))
+                left += reversed(value)
+            else:
+                pieces.append(_single(value))
+        return pieces
+
+    def _of_dictionary(self, value: DictionaryObject, pieces: Drawn) -> list[PdfObject]:
+        """Adds the names of a dictionary, and the content of a stream; gives the values still to be added."""
+        names = sorted(value)
+        if isinstance(value, StreamObject):
+            names = [name for name in names if name not in ("/Length", "/Filter")]
+            pieces.append(("stream", _unpacked(value)))
+            self.packed += len(_OBJECT.findall(value._data))
+        pieces.append(("dictionary", tuple(names)))
+        return [value.raw_get(name) for name in names]
 
 
 def _unpacked(stream: StreamObject) -> bytes:
