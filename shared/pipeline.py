@@ -1,8 +1,12 @@
 """What every call goes through, before and after the method itself, on every transport.
 
 In this order: the caller is identified; its kind must be declared; people and gateways are decided on by the service's authority; the
-message is parsed (a malformed one is INVALID_ARGUMENT, not a fault of ours; one that its contract finds too large is not parsed) and
-validated by its contract; the method runs; whatever goes wrong becomes a status with a reason. No exception's text leaves the process.
+message is waited for, parsed (a malformed one is INVALID_ARGUMENT, not a fault of ours; one that its contract finds too large is not
+parsed) and validated by its contract; the method runs; whatever goes wrong becomes a status with a reason. No exception's text leaves the
+process.
+
+To gRPC the requests of every method are a stream, also where the contract has one message: on the wire there is no difference, but for any
+other method it has a thread wait for the message, as long as the caller likes, before anybody has asked who calls.
 """
 
 import threading
@@ -26,6 +30,7 @@ from shared.errors import KeptError, Reason, to_status
 from shared.identity import Caller, CallerKind, RefusedToken, with_correlation
 from shared.ids import new_id
 from shared.service import CallerAuthority, Gate, Refused
+from shared.silence import Silence
 from shared.telemetry import CALLS, RPC_REFUSED
 from shared.tracing import served
 
@@ -107,7 +112,8 @@ class Pipeline(_Interceptor):
 
     identify: names the caller from certificate or token. authority: decides on people and gateways. long_streams: runs methods that
     answer with a stream, so that they never use up the threads of the others. refused, gate: see shared.service.Service. workers: run all
-    other methods; when too many calls wait for them, one more is refused before anything is asked about it.
+    other methods; when too many calls wait for them, one more is refused before anything is asked about it. silence: ends calls whose one
+    message does not come; without it they wait for ever.
     """
 
     def __init__(
@@ -118,6 +124,7 @@ class Pipeline(_Interceptor):
         refused: Refused | None = None,
         gate: Gate | None = None,
         workers: Workers | None = None,
+        silence: Silence | None = None,
     ) -> None:
         self._gate = gate
         self._identify = identify
@@ -125,6 +132,7 @@ class Pipeline(_Interceptor):
         self._long_streams = long_streams
         self._refused = refused
         self._workers = workers
+        self._silence = silence
 
     def intercept_service(
         self,
@@ -146,12 +154,7 @@ class Pipeline(_Interceptor):
                 answering.experimental_thread_pool = self._workers.health  # type: ignore[attr-defined]
             elif self._workers is not None and self._workers.are_full():
                 return _too_many(method, self._workers.refusing)
-            make = (
-                grpc.stream_unary_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
-            return make(answering, as_it_came, handler.response_serializer)
+            return grpc.stream_unary_rpc_method_handler(answering, as_it_came, handler.response_serializer)
         behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
         streaming = self._streaming(
             method, cast(Callable[[Any, Any], Iterator[Any]], behavior), handler.request_streaming
@@ -162,25 +165,20 @@ class Pipeline(_Interceptor):
                 return handler
         if self._long_streams is not None:
             streaming.experimental_thread_pool = self._long_streams.threads  # type: ignore[attr-defined]
-        make_stream = (
-            grpc.stream_stream_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_stream_rpc_method_handler
-        )
-        return make_stream(streaming, as_it_came, handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(streaming, as_it_came, handler.response_serializer)
 
     def _answering(
         self, method: str, behavior: Callable[[Any, Any], Any], request_streaming: bool
-    ) -> Callable[[Any, grpc.ServicerContext], Any]:
-        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+    ) -> Callable[[Iterator[_Unparsed], grpc.ServicerContext], Any]:
+        def answer(requests: Iterator[_Unparsed], context: grpc.ServicerContext) -> Any:
             call, correlation_id, code = CALLS.begin("unary", method), new_id("call"), "OK"
             with served(method, context) as seen:
                 try:
                     caller = self._admit(method, context, correlation_id)
                     checked = (
-                        _checked_stream(request)
+                        _checked_stream(requests)
                         if request_streaming
-                        else self._checked(caller, method, request)
+                        else self._checked(caller, method, self._only(requests, context))
                     )
                     with within(context.time_remaining()):
                         return behavior(checked, CallContext(context, caller))
@@ -196,8 +194,8 @@ class Pipeline(_Interceptor):
 
     def _streaming(
         self, method: str, behavior: Callable[[Any, Any], Iterator[Any]], request_streaming: bool
-    ) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
-        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+    ) -> Callable[[Iterator[_Unparsed], grpc.ServicerContext], Iterator[Any]]:
+        def stream(requests: Iterator[_Unparsed], context: grpc.ServicerContext) -> Iterator[Any]:
             call, correlation_id, code = CALLS.begin("stream", method), new_id("call"), "OK"
             with served(method, context) as seen:
                 try:
@@ -205,9 +203,9 @@ class Pipeline(_Interceptor):
                         caller = self._admit(method, context, correlation_id)
                         draining = None if self._long_streams is None else self._long_streams.draining
                         checked = (
-                            _checked_stream(request, draining)
+                            _checked_stream(requests, draining)
                             if request_streaming
-                            else self._checked(caller, method, request)
+                            else self._checked(caller, method, self._only(requests, context))
                         )
                         own = CallContext(context, caller, draining)
                         yield from behavior(checked, own)
@@ -228,6 +226,13 @@ class Pipeline(_Interceptor):
 
         return stream
 
+    def _only(self, requests: Iterator[_Unparsed], context: grpc.ServicerContext) -> _Unparsed:
+        """The message of a call that has one. Whatever comes after it is not read."""
+        message = next(requests, None) if self._silence is None else self._silence.next(requests, context)
+        if message is None:
+            raise KeptError(Reason.REASON_MALFORMED_MESSAGE, "No message came; this method takes one.")
+        return message
+
     def _checked(self, caller: Caller, method: str, request: _Unparsed) -> Any:
         """The request, if its contract allows it; if not, whoever wants to know of people's mistakes is told before they are."""
         try:
@@ -238,6 +243,10 @@ class Pipeline(_Interceptor):
             raise
 
     def _admit(self, method: str, context: grpc.ServicerContext, correlation_id: str) -> Caller:
+        if (
+            not context.is_active()
+        ):  # the call waited for a thread too long: nothing is decided, or written down, for nobody
+            raise _left()
         try:
             identified = self._identify(context)
         except RefusedToken as error:
@@ -256,7 +265,7 @@ class Pipeline(_Interceptor):
 
 
 def _too_many(method: str, threads: ThreadPoolExecutor) -> _Handler:
-    """Refuses a call. As if its requests were a stream: a thread would wait for the message of any other, which may never come."""
+    """Refuses a call, without waiting for a message of it."""
 
     def refuse(_: Any, context: grpc.ServicerContext) -> NoReturn:
         call, correlation_id = CALLS.begin("unary", method), new_id("call")
@@ -311,13 +320,17 @@ def _shutting_down() -> KeptError:
     )
 
 
+def _left() -> KeptError:
+    return KeptError(Reason.REASON_DEADLINE_EXCEEDED, "The caller left.")
+
+
 def _as_kept(error: Exception, method: str, correlation_id: str, context: grpc.ServicerContext) -> KeptError:
     if isinstance(error, KeptError):
         return error
     if (
         isinstance(error, grpc.RpcError) and not context.is_active()
     ):  # the caller's stream broke off while it was read
-        return KeptError(Reason.REASON_DEADLINE_EXCEEDED, "The caller left.")
+        return _left()
     trace = error.__traceback__
     places = []
     while trace is not None:
