@@ -13,17 +13,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import grpc
 import protovalidate
 import structlog
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from shared.call_threads import StreamPool, Workers, overloaded
+from shared.call_threads import CountedThreads, StreamPool, Workers, overloaded
 from shared.callers import is_public, largest_request, require_kind
 from shared.channels import within
 from shared.errors import KeptError, Reason, to_status
@@ -33,6 +32,7 @@ from shared.service import CallerAuthority, Gate, Refused
 from shared.silence import Silence
 from shared.telemetry import CALLS, RPC_REFUSED
 from shared.tracing import served
+from shared.unparsed import Unparsed
 
 _log = structlog.get_logger(__name__)
 _OURS: Final = "kept."
@@ -46,32 +46,6 @@ else:
     _Handler = grpc.RpcMethodHandler
 
 Identify = Callable[[grpc.ServicerContext], Caller]
-
-
-@dataclass(repr=False)
-class _Unparsed:
-    """A message as it came. gRPC would parse it before anybody has asked who calls, and 8 MiB of empty messages parsed are most of a
-    gigabyte. data: its bytes. parse: makes the message of them. largest: how many bytes it may have, None for what the transport takes."""
-
-    data: bytes
-    parse: Callable[[bytes], Any] | None
-    largest: int | None
-
-    def parsed(self) -> Any:
-        """The message. To be asked once: the bytes are let go. Raises TOO_LARGE, MALFORMED_MESSAGE."""
-        data, self.data = self.data, b""
-        if self.largest is not None and len(data) > self.largest:
-            raise KeptError(
-                Reason.REASON_TOO_LARGE,
-                f"The message has more than {self.largest} bytes; send less at once.",
-                metadata={"limit": str(self.largest)},
-            )
-        try:
-            return data if self.parse is None else self.parse(data)
-        except (DecodeError, UnicodeDecodeError, ValueError, RecursionError):
-            raise KeptError(
-                Reason.REASON_MALFORMED_MESSAGE, "The message cannot be parsed as its declared type."
-            ) from None
 
 
 class CallContext:
@@ -112,8 +86,8 @@ class Pipeline(_Interceptor):
 
     identify: names the caller from certificate or token. authority: decides on people and gateways. long_streams: runs methods that
     answer with a stream, so that they never use up the threads of the others. refused, gate: see shared.service.Service. workers: run all
-    other methods; when too many calls wait for them, one more is refused before anything is asked about it. silence: ends calls whose one
-    message does not come; without it they wait for ever.
+    other methods, and apart from them those that are open to strangers; when too many calls wait, one more is refused before anything is
+    asked about it. silence: ends calls whose one message does not come, and strangers' streams of requests; without it they wait for ever.
     """
 
     def __init__(
@@ -144,33 +118,43 @@ class Pipeline(_Interceptor):
         if handler is None:
             return None
         method = details.method
-        as_it_came = partial(_Unparsed, parse=handler.request_deserializer, largest=largest_request(method))
-        if not handler.response_streaming:
-            behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
-            answering = self._answering(
-                method, cast(Callable[[Any, Any], Any], behavior), handler.request_streaming
-            )
-            if self._workers is not None and method.startswith(_HEALTH):
-                answering.experimental_thread_pool = self._workers.health  # type: ignore[attr-defined]
-            elif self._workers is not None and self._workers.are_full():
-                return _too_many(method, self._workers.refusing)
-            return grpc.stream_unary_rpc_method_handler(answering, as_it_came, handler.response_serializer)
-        behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
-        streaming = self._streaming(
-            method, cast(Callable[[Any, Any], Iterator[Any]], behavior), handler.request_streaming
+        as_it_came = partial(Unparsed, parse=handler.request_deserializer, largest=largest_request(method))
+        behavior: Any = (
+            (handler.stream_stream if handler.response_streaming else handler.stream_unary)
+            if handler.request_streaming
+            else (handler.unary_stream if handler.response_streaming else handler.unary_unary)
         )
         # Health's Watch runs in a pool of its own or does not block one: a wrapper must not take that away.
         for name in ("experimental_non_blocking", "experimental_thread_pool"):
             if hasattr(behavior, name):
                 return handler
-        if self._long_streams is not None:
-            streaming.experimental_thread_pool = self._long_streams.threads  # type: ignore[attr-defined]
-        return grpc.stream_stream_rpc_method_handler(streaming, as_it_came, handler.response_serializer)
+        threads = self._threads(method, handler.response_streaming)
+        if self._workers is not None and isinstance(threads, CountedThreads) and threads.are_full():
+            return _too_many(method, self._workers.refusing)
+        wrap: Callable[[str, Any, bool], Any] = (
+            self._streaming if handler.response_streaming else self._answering
+        )
+        wrapped = wrap(method, behavior, handler.request_streaming)
+        wrapped.experimental_thread_pool = threads
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return make(wrapped, as_it_came, handler.response_serializer)
+
+    def _threads(self, method: str, streams: bool) -> ThreadPoolExecutor | None:
+        """What a method runs in, None for whatever the server has. Strangers, who may come in any number, keep only each other waiting."""
+        if self._workers is not None and is_public(method):
+            return self._workers.health if method.startswith(_HEALTH) else self._workers.public
+        if streams:
+            return None if self._long_streams is None else self._long_streams.threads
+        return self._workers
 
     def _answering(
         self, method: str, behavior: Callable[[Any, Any], Any], request_streaming: bool
-    ) -> Callable[[Iterator[_Unparsed], grpc.ServicerContext], Any]:
-        def answer(requests: Iterator[_Unparsed], context: grpc.ServicerContext) -> Any:
+    ) -> Callable[[Iterator[Unparsed], grpc.ServicerContext], Any]:
+        def answer(requests: Iterator[Unparsed], context: grpc.ServicerContext) -> Any:
             call, correlation_id, code = CALLS.begin("unary", method), new_id("call"), "OK"
             with served(method, context) as seen:
                 try:
@@ -194,14 +178,19 @@ class Pipeline(_Interceptor):
 
     def _streaming(
         self, method: str, behavior: Callable[[Any, Any], Iterator[Any]], request_streaming: bool
-    ) -> Callable[[Iterator[_Unparsed], grpc.ServicerContext], Iterator[Any]]:
-        def stream(requests: Iterator[_Unparsed], context: grpc.ServicerContext) -> Iterator[Any]:
+    ) -> Callable[[Iterator[Unparsed], grpc.ServicerContext], Iterator[Any]]:
+        streams = self._long_streams
+        is_apart = self._workers is not None and is_public(method)
+
+        def stream(requests: Iterator[Unparsed], context: grpc.ServicerContext) -> Iterator[Any]:
             call, correlation_id, code = CALLS.begin("stream", method), new_id("call"), "OK"
             with served(method, context) as seen:
                 try:
-                    with self._long_streams.place() if self._long_streams is not None else nullcontext():
+                    with nullcontext() if streams is None or is_apart else streams.place():
                         caller = self._admit(method, context, correlation_id)
-                        draining = None if self._long_streams is None else self._long_streams.draining
+                        draining = None if streams is None else streams.draining
+                        if is_apart and request_streaming and self._silence is not None:
+                            requests = self._silence.each(requests, context)
                         checked = (
                             _checked_stream(requests, draining)
                             if request_streaming
@@ -226,14 +215,14 @@ class Pipeline(_Interceptor):
 
         return stream
 
-    def _only(self, requests: Iterator[_Unparsed], context: grpc.ServicerContext) -> _Unparsed:
+    def _only(self, requests: Iterator[Unparsed], context: grpc.ServicerContext) -> Unparsed:
         """The message of a call that has one. Whatever comes after it is not read."""
         message = next(requests, None) if self._silence is None else self._silence.next(requests, context)
         if message is None:
             raise KeptError(Reason.REASON_MALFORMED_MESSAGE, "No message came; this method takes one.")
         return message
 
-    def _checked(self, caller: Caller, method: str, request: _Unparsed) -> Any:
+    def _checked(self, caller: Caller, method: str, request: Unparsed) -> Any:
         """The request, if its contract allows it; if not, whoever wants to know of people's mistakes is told before they are."""
         try:
             return _checked(request)
@@ -279,7 +268,7 @@ def _too_many(method: str, threads: ThreadPoolExecutor) -> _Handler:
     return grpc.stream_unary_rpc_method_handler(refuse)
 
 
-def _checked(arrived: _Unparsed) -> Any:
+def _checked(arrived: Unparsed) -> Any:
     """The request, if its contract allows it."""
     request = arrived.parsed()
     # Contracts that are not ours (OTLP, health) hold no rules; looking for them costs 13 µs for each span.
@@ -304,7 +293,7 @@ def field_path(violation: protovalidate.Violation) -> str:
     return path or "(message)"
 
 
-def _checked_stream(requests: Iterator[_Unparsed], draining: threading.Event | None = None) -> Iterator[Any]:
+def _checked_stream(requests: Iterator[Unparsed], draining: threading.Event | None = None) -> Iterator[Any]:
     for request in requests:
         # What was answered stays; what was not is sent again, to a process that stays.
         if draining is not None and draining.is_set():

@@ -54,6 +54,11 @@ class Silence:
             raise KeptError(Reason.REASON_DEADLINE_EXCEEDED, "No message came in time.")
         return message
 
+    def each(self, requests: Iterator[T], context: grpc.ServicerContext) -> Iterator[T]:
+        """The messages of a stream, none of which may be longer in coming. Raises as `next` does."""
+        while (message := self.next(requests, context)) is not None:
+            yield message
+
     def _look(self) -> None:
         with self._changed:
             while True:

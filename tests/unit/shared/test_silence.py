@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -11,7 +10,9 @@ from unittest import mock
 import grpc
 import pytest
 
-from shared.call_threads import StreamPool
+from kept.options.v1 import callers_pb2
+from shared import callers
+from shared.call_threads import CALLS_PER_WORKER, StreamPool, Workers
 from shared.errors import KeptError, Reason, from_rpc_error
 from shared.identity import Caller, CallerKind
 from shared.pipeline import Pipeline
@@ -19,8 +20,9 @@ from shared.silence import LONGEST_SILENCE, Silence
 
 SERVICE = "kept.logging.v1.IngestService"
 ONCE, STREAM = f"/{SERVICE}/RecordInteraction", f"/{SERVICE}/RecordInteractions"
+OPEN_ONCE, OPEN_STREAM = f"/{SERVICE}/Open", f"/{SERVICE}/OpenStream"  # to everybody
 THREADS = 2
-SHORT = timedelta(milliseconds=50)
+SHORT, LONG = timedelta(milliseconds=50), timedelta(minutes=5)
 GATEWAY = (("caller", "gateway"),)
 
 
@@ -53,11 +55,15 @@ def serving(handler: Any, longest: timedelta = LONGEST_SILENCE) -> Iterator[grpc
     """A server with `handler` for one message, and a stream of requests that is echoed."""
     authority = mock.Mock()
     authority.authorize_gateway = lambda caller, _method: caller
-    pipeline = Pipeline(identify, authority, StreamPool(THREADS), silence=Silence(longest))
-    server = grpc.server(ThreadPoolExecutor(THREADS), interceptors=[pipeline])
+    workers = Workers(THREADS)
+    pipeline = Pipeline(identify, authority, StreamPool(THREADS), workers=workers, silence=Silence(longest))
+    server = grpc.server(workers, interceptors=[pipeline])
+    echoing = grpc.stream_stream_rpc_method_handler(echo)
     handlers = {
         "RecordInteraction": handler,
-        "RecordInteractions": grpc.stream_stream_rpc_method_handler(echo),
+        "RecordInteractions": echoing,
+        "Open": handler,
+        "OpenStream": echoing,
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -69,6 +75,12 @@ def serving(handler: Any, longest: timedelta = LONGEST_SILENCE) -> Iterator[grpc
             server.stop(None)
 
 
+@pytest.fixture(autouse=True)
+def open_to_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    for method in (OPEN_ONCE, OPEN_STREAM):
+        monkeypatch.setitem(callers._cache, method, callers_pb2.Callers(public=True))
+
+
 @pytest.fixture
 def silent() -> Iterator[Callable[..., Any]]:
     """Opens a call that sends nothing."""
@@ -78,9 +90,9 @@ def silent() -> Iterator[Callable[..., Any]]:
         leave.wait(60)
         yield b""
 
-    def call(channel: grpc.Channel, metadata: Any = ()) -> Any:
+    def call(channel: grpc.Channel, metadata: Any = (), method: str = ONCE) -> Any:
         # What is a stream to this caller is none to the contract: on the wire there is no difference.
-        return channel.stream_unary(ONCE, bytes, bytes).future(nothing(), metadata=metadata)
+        return channel.stream_unary(method, bytes, bytes).future(nothing(), metadata=metadata)
 
     yield call
     leave.set()
@@ -158,6 +170,45 @@ def test_a_stream_of_requests_may_be_silent_as_long_as_it_likes(silent: Callable
         assert silent(channel, GATEWAY).exception(20).code() is grpc.StatusCode.CANCELLED
         more.set()
         assert list(answers) == [b"two"]
+
+
+@pytest.mark.parametrize("method", [OPEN_ONCE, OPEN_STREAM])
+def test_strangers_at_what_is_open_to_them_keep_nobody_else_waiting(
+    silent: Callable[..., Any], method: str
+) -> None:
+    with serving(ONE_MESSAGE["answers once"], LONG) as channel:
+        strangers = [silent(channel, method=method) for _ in range(4 * THREADS)]
+        assert ask(channel, b"well") == b"well"
+        stream: Any = channel.stream_stream(STREAM, bytes, bytes)
+        assert list(stream(iter([b"well"]), timeout=20, metadata=GATEWAY)) == [b"well"]
+        assert not any(call.done() for call in strangers), "and that while all of them are silent"
+
+
+@pytest.mark.parametrize("method", [OPEN_ONCE, OPEN_STREAM])
+def test_too_many_strangers_are_told_so(silent: Callable[..., Any], method: str) -> None:
+    most = THREADS // 2 * CALLS_PER_WORKER
+    with serving(ONE_MESSAGE["answers once"], LONG) as channel:
+        strangers = [silent(channel, method=method) for _ in range(most)]
+        refused = from_rpc_error(silent(channel, method=method).exception(20), "logging")
+        assert refused.reason == Reason.REASON_OVERLOADED
+        assert refused.retry_after is not None
+        assert not any(call.done() for call in strangers)
+
+
+def test_a_strangers_stream_of_requests_is_ended_when_it_falls_silent() -> None:
+    leave = threading.Event()
+
+    def sent() -> Iterator[bytes]:
+        yield b"one"
+        leave.wait(60)
+
+    with serving(ONE_MESSAGE["answers once"], SHORT) as channel:
+        answers: Any = channel.stream_stream(OPEN_STREAM, bytes, bytes)(sent(), timeout=20)
+        assert next(answers) == b"one"
+        with pytest.raises(grpc.RpcError) as ended:
+            next(answers)
+        leave.set()
+        assert ended.value.code() is grpc.StatusCode.CANCELLED
 
 
 def test_nothing_is_decided_for_a_caller_who_left_before_a_thread_was_free() -> None:
