@@ -34,7 +34,6 @@ from services.logging.store import (
 )
 from services.retention.certificates.destructions import Destruction
 from services.retention.erasures import contents as content_erasing
-from services.retention.erasures import organizations as organization_erasing
 from services.retention.erasures.organization_states import Erasure
 from services.retention.erasures.organizations import Erasures
 from services.retention.holds import keeping as hold_keeping
@@ -172,7 +171,7 @@ _CLEARING = frozenset({"joins", "zero_data_retention", "records"})
 _NO_END_USERS = writing._FREE[: writing._FREE.rindex("AND NOT EXISTS")]
 SAFEGUARDS = {
     # Content of zero data retention is dropped.
-    "zdr": Safeguard(1, admission, "STORE_WITHOUT_CONTENT", admission.STORE, _CHOOSING, 10),
+    "zdr": Safeguard(1, admission, "STORE_WITHOUT_CONTENT", admission.STORE, _CHOOSING, 10, first=3),
     # Without a lease nothing is decided.
     "lease": Safeguard(1, Replica, "_is_leased", lambda replica, now: True, _CHOOSING, 10, first=8),
     # What is held outlives its day.
@@ -192,7 +191,7 @@ SAFEGUARDS = {
     ),
     # What a shorter term lets go goes before its partition.
     "shorter": Safeguard(
-        3, terms, "take", lambda *_: terms.Piece(None), frozenset({"records", "sets_term"}), 12
+        3, terms, "take", lambda *_: terms.Piece(None), frozenset({"records", "sets_term"}), 12, first=10
     ),
     # What one application's term lets go goes without the rest of its organization's.
     "application_rows": Safeguard(
@@ -256,23 +255,13 @@ SAFEGUARDS = {
         is_quick=False,
         first=5,
     ),
-    # And before an organization's keys go.
-    "closing_look": Safeguard(
-        7,
-        organization_erasing,
-        "has_scope_holds",
-        lambda *_: False,
-        _HOLDING_ALL | {"leaves"},
-        24,
-        is_quick=False,
-    ),
     # What such a hold is on is left by an end user's erasure, though nobody has looked since.
-    "caught": Safeguard(7, standing_holds, "catch", lambda *_: None, _HOLDING_ALL | {"forgets"}, 10),
+    "caught": Safeguard(7, standing_holds, "catch", lambda *_: [], _HOLDING_ALL | {"forgets"}, 10, first=2),
     # Roots that were replaced are destroyed.
-    "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None, _HOLDING, 10),
+    "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None, _HOLDING, 10, first=5),
     # Usage goes with its organization.
     "usage": Safeguard(
-        12, billing, "erase", lambda tx, organization_id: {}, frozenset({"records", "leaves"}), 20
+        12, billing, "erase", lambda tx, organization_id: {}, frozenset({"records", "leaves"}), 20, first=11
     ),
     # Epochs are marked before rows go.
     "marks": Safeguard(3, Destroyer, "_mark_days", _mark_nothing, frozenset({"records"}), 33, is_quick=False),
@@ -296,6 +285,7 @@ SAFEGUARDS = {
         frozenset({"records"}),
         40,
         also=((Runs, "_check", _check_nothing),),
+        first=2,
     ),
     "receipts_first": Safeguard(10, Erasures, "_erase", _erase_nothing, frozenset({"records", "leaves"}), 20),
     # What an erased end user left before is not written any more.
@@ -316,12 +306,18 @@ SAFEGUARDS = {
     # What a customer passed on reaches retention.
     "passed_on": Safeguard(10, SubjectRequests, "_hand_over", lambda *_: None, _FORGETTING, 10),
     # What was logged before zero data retention goes, where the request says so.
-    "contents": Safeguard(10, content_erasures, "_STRIP", _STRIP_NOTHING, _CLEARING, 10),
+    "contents": Safeguard(10, content_erasures, "_STRIP", _STRIP_NOTHING, _CLEARING, 10, first=6),
     # And its keys.
     "early_keys": Safeguard(10, Destroyer, "_mark_days", _mark_nothing_early, _CLEARING, 10, is_quick=False),
     # An organization's keys go before its rows.
     "erasure_keys": Safeguard(
-        10, Erasures, "_destroy", orders.destroy_no_organization, frozenset({"records", "leaves"}), 20
+        10,
+        Erasures,
+        "_destroy",
+        orders.destroy_no_organization,
+        frozenset({"records", "leaves"}),
+        20,
+        first=5,
     ),
     # A hold protects once both services keep what it is on: access control the keys, logging the rows.
     "keeps_keys": Safeguard(
@@ -379,7 +375,7 @@ SAFEGUARDS = {
         is_quick=False,
     ),
     # A grant is over at its end.
-    "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10),
+    "expiry": Safeguard(5, grants, "load", _load_without_end, _READING, 10, first=5),
     # No audit entry, no key.
     "audit": Safeguard(4, DecisionLog, "write", _write_but_reads, _READING, 10),
 }

@@ -4,11 +4,12 @@ Instrumentations move from one form to the next and send two at a time meanwhile
 that is there counts, and the others say it again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from opentelemetry.proto.common.v1 import common_pb2
 
+from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.facts import Attributes
 from services.logging.otlp.indexed import COMPLETION, PROMPT, take_messages
 from services.logging.otlp.messages import ASSISTANT, SYSTEM, TOOL, USER, Role, Said
@@ -38,6 +39,11 @@ _FIELDS: Final = ("role", "content", "id", "name", "tool_calls", "index", "finis
 _STRUCTURES: Final = frozenset({"tool_calls", "message"})
 _ANSWERS: Final = frozenset({_CHOICE, "gen_ai.content.completion"})
 CONTENT_EVENTS: Final = frozenset({_DETAILS, _CHOICE, *_MESSAGE_EVENTS, *_OLD_EVENTS})
+# Forms: attributes of the span, and events of which each is one message. Every other event is a form by itself.
+_ATTRIBUTES: Final = "attributes"
+_MESSAGES: Final = "messages"
+# The sides, and what says each in the details.
+_SIDES: Final = ((_INSTRUCTIONS,), (_INPUT, _ARGUMENTS), (_OUTPUT, _RESULT))
 
 
 def read_attributes(attributes: Attributes, said: Said) -> int:
@@ -138,16 +144,35 @@ def read_events(events: list[tuple[str, Attributes]], said: Said) -> int:
     """Takes content out of the events of a span, in their order. Returns how many said again what its attributes had said."""
     if not events:  # as of most spans
         return 0
-    has_prompt = any(one.role != SYSTEM for one in said.content.prompt)
-    has_generations = bool(said.content.generations)
+    content = said.content
+    # The form that each side came in first; None while it is missing.
+    forms = [
+        _ATTRIBUTES if is_there else None for is_there in _sides(content.prompt, bool(content.generations))
+    ]
     again = 0
     for name, attributes in events:
+        form = _MESSAGES if name in _MESSAGE_EVENTS else name
+        known = [one not in (None, form) for one in forms]
+        before = len(content.prompt)
         if name == _DETAILS:
-            is_known = has_prompt or has_generations
-        else:
-            is_known = has_generations if name in _ANSWERS else has_prompt
-        if is_known:
+            for is_known, keys in zip(known, _SIDES, strict=True):
+                if is_known:
+                    again += sum(attributes.pop(key, None) is not None for key in keys)
+            again += read_attributes(attributes, said)
+        elif known[2 if name in _ANSWERS else 0 if _MESSAGE_EVENTS.get(name) == SYSTEM else 1]:
             again += 1
+            continue
         else:
             read_event(name, None, attributes, said)
+        # Of the prompt what is new: an event a message, and all of them looked at each time, would be a square.
+        there = _sides(content.prompt[before:], bool(content.generations))
+        forms = [
+            form if one is None and is_there else one for one, is_there in zip(forms, there, strict=True)
+        ]
     return again
+
+
+def _sides(prompt: Iterable[interactions_pb2.Message], has_generations: bool) -> tuple[bool, bool, bool]:
+    """Whether there are instructions, other messages of a prompt, and generations. Instructions alone are no prompt."""
+    roles = {one.role for one in prompt}
+    return SYSTEM in roles, bool(roles - {SYSTEM}), has_generations

@@ -7,6 +7,7 @@ last part of the kind "message_fields".
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -38,11 +39,13 @@ _JSON: Final = "application/json"
 _TEXTS: Final = {"text": ("content", "text"), "reasoning": ("content", "text")}
 # At least one of these is in every message or part; a JSON without them is somebody's text that happens to be JSON.
 _MARKS: Final = ("role", "parts", "content", "type")
+# What a generation may say of why it ended. It becomes log data, which is not sealed: what is no such token is content.
+_FINISH_REASON: Final = re.compile("[A-Za-z0-9_.:-]{0,64}")
 
 
 class Said:
-    """Reads what an interaction says into its content. finish_reasons: what the generations said of it. altered: a character that no text
-    can hold was replaced."""
+    """Reads what an interaction says into its content. finish_reasons: what the generations said of it; what a prompt says is content.
+    altered: a character that no text can hold was replaced."""
 
     def __init__(self, content: interactions_pb2.InteractionContent) -> None:
         self.content = content
@@ -51,19 +54,19 @@ class Said:
 
     def read_prompt(self, value: common_pb2.AnyValue, role: "Role.ValueType") -> None:
         """Adds the messages of an attribute to the prompt. role: whose they are where they do not say."""
-        self._read(value, role, self.content.prompt.add)
+        self._read(value, role, self.content.prompt.add, None)
 
     def read_generations(self, value: common_pb2.AnyValue) -> None:
         """Adds the messages of an attribute to the generations."""
-        self._read(value, ASSISTANT, self.content.generations.add)
+        self._read(value, ASSISTANT, self.content.generations.add, self.finish_reasons)
 
     def add_prompt(self, message: dict[str, Any], role: "Role.ValueType") -> None:
         """Adds one message, as a plain value, to the prompt."""
-        self._add(message, role, self.content.prompt.add)
+        self._add(message, role, self.content.prompt.add, None)
 
     def add_generation(self, message: dict[str, Any]) -> None:
         """Adds one message, as a plain value, to the generations."""
-        self._add(message, ASSISTANT, self.content.generations.add)
+        self._add(message, ASSISTANT, self.content.generations.add, self.finish_reasons)
 
     def parsed(self, value: common_pb2.AnyValue) -> object:
         """A structure, or the one that a text holds as JSON; the text where it holds none."""
@@ -87,7 +90,11 @@ class Said:
         )
 
     def _read(
-        self, value: common_pb2.AnyValue, role: "Role.ValueType", add: Callable[..., interactions_pb2.Message]
+        self,
+        value: common_pb2.AnyValue,
+        role: "Role.ValueType",
+        add: Callable[..., interactions_pb2.Message],
+        finish_reasons: list[str] | None,
     ) -> None:
         was_altered = self.altered
         found = self.parsed(value)
@@ -99,7 +106,7 @@ class Said:
         loose: interactions_pb2.Message | None = None
         for item in items:
             if isinstance(item, dict) and _is_message(item):
-                self._add(item, role, add)
+                self._add(item, role, add, finish_reasons)
                 loose = None
             elif item is not None:
                 loose = add(role=role) if loose is None else loose
@@ -108,13 +115,22 @@ class Said:
                 _add_rest(loose, rest)
 
     def _add(
-        self, said: dict[str, Any], role: "Role.ValueType", add: Callable[..., interactions_pb2.Message]
+        self,
+        said: dict[str, Any],
+        role: "Role.ValueType",
+        add: Callable[..., interactions_pb2.Message],
+        finish_reasons: list[str] | None,
     ) -> None:
+        """finish_reasons: where the message's goes; None where it stays with the message."""
         rest = dict(said)
         message = add(role=_role(rest, role))
         finish_reason = rest.pop("finish_reason", None)
-        if isinstance(finish_reason, str):
-            self.finish_reasons.append(finish_reason)
+        if (
+            finish_reasons is not None
+            and isinstance(finish_reason, str)
+            and _FINISH_REASON.fullmatch(finish_reason)
+        ):
+            finish_reasons.append(finish_reason)
         elif finish_reason is not None:
             rest["finish_reason"] = finish_reason
         parts = rest.pop("parts", None)

@@ -11,8 +11,9 @@ from typing import Final
 from opentelemetry.proto.common.v1 import common_pb2
 
 MAX_DEPTH: Final = 64
-# An object in memory takes some thirty times the two bytes that it may take on the wire.
-_MAX_CONTAINERS: Final = 200_000
+# Values of one text, as its "{", "[" and "," bound them: every value but the first of its container has a comma before it. A value takes
+# two bytes on the wire; in memory an object takes some thirty times that, and so does a part of a message.
+_MOST_VALUES: Final = 200_000
 _encoder: Final = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
 )
@@ -77,7 +78,7 @@ def from_json(text: str) -> tuple[object, bool]:
     """What a JSON text says, and whether it had to be altered: half a surrogate pair is a character that no text can hold, so that
     U+FFFD stands in its place. Raises NotReadable."""
     containers = text.count("{") + text.count("[")
-    if containers > _MAX_CONTAINERS:
+    if len(text) > _MOST_VALUES and containers + text.count(",") > _MOST_VALUES:
         raise NotReadable
     try:
         value = _decoder.decode(text)

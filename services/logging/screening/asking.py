@@ -1,6 +1,6 @@
 """A batch is handed to safety review, and its verdicts are written down. One record that is refused never costs the others."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -53,8 +53,8 @@ class Asking:
         self._database = database
         self._screen = screen
 
-    def screen_now(self, records: Sequence[Screenable]) -> int:
-        """Screens these, which are opened, in batches; one that screening refuses costs no other. How many have a verdict now: not what
+    def screen_now(self, records: Iterable[Screenable]) -> int:
+        """Screens these, in batches as they are opened; one that screening refuses costs no other. How many have a verdict now: not what
         is refused, nor what a detector did not screen. Raises what passes."""
         groups = grouped(records, lambda one: len(one.content), BATCH_BYTES)
         return sum(self.ask(group, last_try=False) for group in groups)
@@ -118,14 +118,15 @@ def _request(batch: Sequence[Screenable]) -> screening_pb2.ScreenRequest:
     return request
 
 
-def grouped(items: Sequence[_T], size_of: Callable[[_T], int], limit: int) -> list[list[_T]]:
-    """The items in groups of at most `limit` bytes; a group has one item at least."""
-    groups: list[list[_T]] = []
+def grouped(items: Iterable[_T], size_of: Callable[[_T], int], limit: int) -> Iterator[list[_T]]:
+    """The items in groups of at most `limit` bytes; a group has one item at least. No more are taken than the next group's first."""
+    group: list[_T] = []
     size = 0
     for item in items:
-        if not groups or size + size_of(item) > limit:
-            groups.append([])
-            size = 0
-        groups[-1].append(item)
+        if group and size + size_of(item) > limit:
+            yield group
+            group, size = [], 0
+        group.append(item)
         size += size_of(item)
-    return groups
+    if group:
+        yield group

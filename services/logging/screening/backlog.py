@@ -1,9 +1,11 @@
 """What stayed unscreened is opened again and screened: what a dying process, a full queue or an outage left.
 
-Access control allows to open it once a record, within 72 hours of its creation, and writes it down like any read.
+Access control allows to open it once a record, within 72 hours of its creation, and writes it down like any read. Only some minutes later
+it allows it again, for whoever had opened it may have died. So what is opened and cannot be screened now waits in memory, as far as there
+is room; what there is no room for is opened again later, as after a death.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -79,33 +81,44 @@ class Backlog:
         # What is gone from the tables or has lost its data key has nothing left that could be screened.
         readable = [row for row in rows if row.sealed_data_key is not None]
         self._asking.give_up(sorted(set(keys) - {row.key for row in readable}))
-        # Compressed: what is opened together is split again below by what it really measures.
-        parts = grouped(readable, lambda row: row.content_size, REOPEN_BYTES)
+        parts = list(grouped(readable, lambda row: row.content_size, REOPEN_BYTES))
         for index, part in enumerate(parts):
             try:
-                opened = self._open(organization_id, part)
+                keys_of = self._open(organization_id, part)
             except KeptError:
                 with self._database.transaction() as tx:
                     store.unclaim(tx, [row.key for later in parts[index:] for row in later])
                 raise
-            self._screen_opened(opened)
+            self._screen(self._unsealed(organization_id, part, keys_of))
         return len(keys) == REOPEN_RECORDS
 
-    def _screen_opened(self, opened: Sequence[Screenable]) -> None:
+    def _screen(self, opened: Iterable[Screenable]) -> None:
+        """Screens batch by batch, each as soon as it has come together. Raises what passes."""
         groups = grouped(opened, lambda one: len(one.content), BATCH_BYTES)
-        for index, group in enumerate(groups):
+        for group in groups:
             try:
                 self._asking.ask(group, last_try=True)
             except KeptError:
-                # They cannot be opened a second time: they wait in memory, like fresh ones, for as long as that may be.
-                self._feed.take_back([one for later in groups[index:] for one in later])
+                # They cannot be opened a second time so soon: they wait in memory, like fresh ones, for as long as that may be.
+                self._feed.take_back(group)
+                for later in groups:
+                    if not self._feed.offer(later):
+                        break
                 raise
 
-    def _open(self, organization_id: str, rows: Sequence[StoredRow]) -> list[Screenable]:
-        """The contents of rows, by the screening permission. A refusal that will not pass costs only the records that it is about: they
+    def _unsealed(
+        self, organization_id: str, rows: Sequence[StoredRow], keys: Mapping[bytes, bytes]
+    ) -> Iterator[Screenable]:
+        """The contents of rows as they are taken; once all are, those that have none or do not open are given up."""
+        closed = {row.key for row in rows}
+        for one in unsealed(self._database, organization_id, rows, keys):
+            closed.discard(one.key)
+            yield one
+        self._asking.give_up(sorted(closed))
+
+    def _open(self, organization_id: str, rows: Sequence[StoredRow]) -> dict[bytes, bytes]:
+        """The keys of rows, by record, under the screening permission. A refusal that will not pass costs only those that it is about: they
         are given up. Raises what passes."""
-        if not rows:
-            return []
         try:
             answer = self._authz.OpenRecords(question_about(organization_id, rows))
         except KeptError as error:
@@ -114,10 +127,7 @@ class Backlog:
             if len(rows) == 1:
                 _log.error("screening.reopen_refused", reason=error.name)
                 self._asking.give_up([rows[0].key])
-                return []
+                return {}
             middle = len(rows) // 2
-            return self._open(organization_id, rows[:middle]) + self._open(organization_id, rows[middle:])
-        keys = {one.record_id: one.key for one in answer.keys}
-        opened = unsealed(self._database, organization_id, rows, keys)
-        self._asking.give_up(sorted({row.key for row in rows} - {one.key for one in opened}))
-        return opened
+            return self._open(organization_id, rows[:middle]) | self._open(organization_id, rows[middle:])
+        return {one.record_id: one.key for one in answer.keys}

@@ -48,14 +48,16 @@ class ScreeningFeed:
         self._queued_bytes = 0
         self.job = Job("screening", timedelta(seconds=1), self.screen_fresh)
 
-    def offer(self, records: Sequence[Screenable]) -> None:
-        """Takes records that are committed, as far as there is room; the rest waits for the backlog."""
+    def offer(self, records: Sequence[Screenable]) -> bool:
+        """Takes records that are committed, as far as there is room; the rest waits for the backlog. False where there is a rest."""
         if not records:
-            return
+            return True
         now = self._clock.boottime()
+        has_room = True
         with self._lock:
             for one in records:
-                if self._queued_bytes + len(one.content) > self._memory:
+                has_room = self._queued_bytes + len(one.content) <= self._memory
+                if not has_room:
                     break
                 one.since = now
                 self._queue.append(one)
@@ -63,6 +65,7 @@ class ScreeningFeed:
             is_batch = self._is_batch()
         if is_batch:
             self.job.wake.set()
+        return has_room
 
     def screen_fresh(self) -> bool:
         """Screens one batch from memory. A job's step: True when another whole one waits. Raises what the calls raise; the batch is tried

@@ -1,6 +1,6 @@
 """Content opened for screening: access control says which, by the screening permission or under a grant, and writes it down."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -12,7 +12,7 @@ from services.logging.sealing import Unsealable, open_content
 from services.logging.store import reading
 from shared.database import Database
 
-# What is opened together.
+# What is asked for together; in bytes as it is sealed, of which a few can be many once they are opened.
 REOPEN_RECORDS: Final = 100
 REOPEN_BYTES: Final = 256 * 1024
 _log = structlog.get_logger(__name__)
@@ -41,11 +41,11 @@ def question_about(
 
 def unsealed(
     database: Database, organization_id: str, rows: Sequence[StoredRow], keys: Mapping[bytes, bytes]
-) -> list[Screenable]:
-    """The contents of rows, of those that open."""
+) -> Iterator[Screenable]:
+    """The contents of rows, of those that open, one after the other as they are taken: what compresses well is a thousand times larger
+    than it was, and all of it at once would be our memory."""
     with database.transaction() as tx:
         contents = reading.contents(tx, organization_id, sorted(keys))
-    opened: list[Screenable] = []
     for row in rows:
         try:
             content = open_content(
@@ -58,5 +58,4 @@ def unsealed(
         except Unsealable:
             _log.error("screening.content_does_not_open")
             continue
-        opened.append(Screenable(row.key, row.end_user, content))
-    return opened
+        yield Screenable(row.key, row.end_user, content)

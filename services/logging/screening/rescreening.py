@@ -12,7 +12,7 @@ from datetime import UTC, timedelta
 from kept.access_control.v1 import authz_pb2_grpc
 from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
 from services.logging.records import StoredRow
-from services.logging.screening.asking import PASSING, Asking, Screenable, grouped
+from services.logging.screening.asking import PASSING, Asking, grouped
 from services.logging.screening.opening import REOPEN_BYTES, REOPEN_RECORDS, question_about, unsealed
 from services.logging.store import reading
 from services.logging.store.reading import Span
@@ -55,7 +55,8 @@ class Rescreening:
         readable = [row for row in page.rows if row.sealed_data_key is not None]
         try:
             for part in grouped(readable, lambda row: row.content_size, REOPEN_BYTES):
-                screened = self._asking.screen_now(self._open(asked, part))
+                opened = unsealed(self._database, asked.organization_id, part, self._open(asked, part))
+                screened = self._asking.screen_now(opened)
                 report.screened += screened
                 report.left_out += len(part) - screened
         except KeptError as error:
@@ -67,16 +68,15 @@ class Rescreening:
 
     def _open(
         self, asked: screening_pb2.TakeRescreeningResponse, rows: Sequence[StoredRow]
-    ) -> list[Screenable]:
-        """Those of the rows that the grant opens."""
+    ) -> dict[bytes, bytes]:
+        """The keys of the rows, by record, of those that the grant opens."""
         try:
             answer = self._authz.OpenRecords(question_about(asked.organization_id, rows, asked.grant_id))
         except KeptError as error:
             if error.reason != Reason.REASON_OUTSIDE_SCOPE:
                 raise
             if len(rows) == 1:
-                return []
+                return {}
             middle = len(rows) // 2
-            return self._open(asked, rows[:middle]) + self._open(asked, rows[middle:])
-        keys = {one.record_id: one.key for one in answer.keys}
-        return unsealed(self._database, asked.organization_id, rows, keys)
+            return self._open(asked, rows[:middle]) | self._open(asked, rows[middle:])
+        return {one.record_id: one.key for one in answer.keys}

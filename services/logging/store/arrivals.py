@@ -29,7 +29,7 @@ _ADD: Final = f"""
         WITH ORDINALITY AS rows (organization_id, arrival_id, hour, application, model, i)
 """  # noqa: S608 - constants
 _WAITING: Final = "SELECT organization_id, arrival_id::text FROM usage_arrivals LIMIT %b"
-_SUMS: Final = ", ".join(f"sum(figures[{place}])::bigint" for place in range(1, len(FIGURES) + 1))
+_SUMS: Final = ", ".join(figures.summed(f"figures[{place}]") for place in range(1, len(FIGURES) + 1))
 _TAKE: Final = f"""
     WITH gone AS (
         DELETE FROM usage_arrivals WHERE organization_id = ANY(%t::text[]) AND arrival_id = ANY(%t::uuid[])

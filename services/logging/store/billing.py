@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, cast, delete, func, literal, select, tuple_
+from sqlalchemy import Connection, delete, func, literal, literal_column, select, tuple_
 from sqlalchemy import types as sql
 from sqlalchemy.dialects.postgresql import insert
 
@@ -130,7 +130,7 @@ def read(
 
 
 def _sums() -> list[Any]:
-    return [cast(func.sum(billing_usage.c[name]), sql.BigInteger).label(name) for name in FIGURES]
+    return [literal_column(figures.summed(name), sql.BigInteger).label(name) for name in FIGURES]
 
 
 def erase(tx: Connection, organization_id: str) -> dict[str, int]:

@@ -11,9 +11,20 @@ from shared.driver import listed
 COLUMNS: Final = ", ".join(FIGURES)
 # Out of the array `f`, which holds the figures of all rows one after another; `i` is the row's number, from 1.
 SELECTED: Final = ", ".join(f"f[(i - 1) * {len(FIGURES)} + {place}]" for place in range(1, len(FIGURES) + 1))
-# To what a row had.
-ADDED: Final = ", ".join(f"{name} = had.{name} + excluded.{name}" for name in FIGURES)
-SUMMED: Final = ", ".join(f"sum({name})::bigint AS {name}" for name in FIGURES)
+# The most that a figure says. What deployments report may add up to more: it stays there, and no statement fails for it.
+_MOST: Final = 2**63 - 1
+# To what a row had. No figure is negative.
+ADDED: Final = ", ".join(
+    f"{name} = had.{name} + least(excluded.{name}, {_MOST} - had.{name})" for name in FIGURES
+)
+
+
+def summed(expression: str) -> str:
+    """The sum of a figure over rows. PostgreSQL adds bigints up as numerics, which have no end."""
+    return f"least(sum({expression}), {_MOST})::bigint"
+
+
+SUMMED: Final = ", ".join(f"{summed(name)} AS {name}" for name in FIGURES)
 
 
 def figure_columns() -> list[Column[Any]]:

@@ -194,7 +194,9 @@ def _within(table: LiteralString, span: Span, low: bytes) -> tuple[LiteralString
         values["flagged"] = holds_pb2.HOLD_KIND_FLAGGED
     if table == _RETAINED or span.living_of:  # what a term keeps is due as in its partition
         living = _LIVING_OF if span.living_of else _LIVING
-        conditions.append("(" + living + " OR " + _HELD + ")" if table == _RETAINED else living)
+        # Who is not shown what only a hold keeps does not come across it either: that it is looked up would tell of it.
+        is_held_enough = table == _RETAINED and span.held_too
+        conditions.append("(" + living + " OR " + _HELD + ")" if is_held_enough else living)
         values["living"] = Uuid(span.living)
         if span.living_of:
             values["applications"] = list(span.living_of)

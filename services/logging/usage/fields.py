@@ -34,6 +34,8 @@ FIRST_DURATION: Final = len(SUMS)
 DURATION_UNKNOWN: Final = FIRST_DURATION + len(DURATIONS) - 1
 FIRST_FEATURE: Final = FIRST_DURATION + len(DURATIONS)
 
+# No call takes longer, in milliseconds: so much may a report say for each of its calls.
+LONGEST_CALL: Final = 86_400_000
 # A product analytics cell of fewer organizations is never shown, and is not kept beyond its day.
 MINIMUM_GROUP: Final = 10
 

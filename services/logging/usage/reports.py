@@ -14,11 +14,13 @@ from services.logging.store import billing, stripes
 from services.logging.usage.counting import Cells, Counting
 from services.logging.usage.fields import (
     CALLS,
+    DURATION_MILLISECONDS,
     DURATION_UNKNOWN,
     DURATIONS,
     FEATURES,
     FIRST_DURATION,
     FIRST_FEATURE,
+    LONGEST_CALL,
     SUMS,
     no_figures,
 )
@@ -141,6 +143,8 @@ def _figures_of(said: usage_pb2.UsageFigures, field: str) -> list[int]:
     calls = figures[CALLS]
     if not calls:
         raise invalid(f"{field}.calls", "must be at least 1")
+    if figures[DURATION_MILLISECONDS] > calls * LONGEST_CALL:
+        raise invalid(f"{field}.duration_milliseconds", "must be at most a day for each of calls")
     if not said.durations:
         figures[DURATION_UNKNOWN] = calls
     elif len(said.durations) != len(DURATIONS) or sum(said.durations) != calls:

@@ -19,6 +19,7 @@ from services.logging.reading.showing import masked
 from services.logging.store.tables import interactions
 from shared.errors import KeptError, Reason
 from shared.ids import new_record_id, record_time
+from shared.terms import lot_of
 from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER
 from tests.unit.logging.world import World
 
@@ -371,6 +372,33 @@ def test_a_customer_sees_what_lives_and_nothing_that_only_a_hold_keeps(world: Wo
     assert reason_of(lambda: texts(world, filter=flagged)) == "INVALID_ARGUMENT"
     world.peers.without_held = False
     assert texts(world) == ["held"]
+
+
+def test_a_customer_comes_across_nothing_that_only_a_hold_keeps_where_an_application_has_its_own_term(
+    world: World,
+) -> None:
+    """The application's term is longer: reading begins before the other records' term ends, and a held one of them lies there."""
+    world.peers.set_rule(lot_of(ORG, "desk"), days=40)
+    world.refresh()
+    own = world.interaction(text="the application's own")
+    own.application = "desk"
+    due = world.interaction(text="held", age=timedelta(minutes=1))
+    world.record(own, due)
+    world.lifecycle.HoldRecords(
+        lifecycle_pb2.HoldRecordsRequest(
+            hold_id="hold_" + "h" * 26, organization_id=ORG, record_ids=[due.record_id]
+        )
+    )
+    world.travel(timedelta(days=29, hours=10))
+    world.peers.expires_at = world.clock.now() + timedelta(days=2)
+    world.peers.without_held = True
+    assert texts(world) == ["the application's own"]
+    assert world.peers.opened == {own.record_id}
+    asked = read_pb2.RecordFilter(model=due.model)
+    assert texts(world, filter=asked) == ["the application's own"]
+    assert world.peers.opened == {own.record_id}, "not even looked up where the question is a filter's"
+    world.peers.without_held = False
+    assert texts(world) == ["held", "the application's own"]
 
 
 def test_a_term_of_a_hundred_years_hides_nothing(world: World) -> None:

@@ -13,6 +13,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from prometheus_client import REGISTRY
 
+from kept.logging.v1 import interactions_pb2
+from services.logging.otlp.messages import USER, Said
+from services.logging.otlp.values import NotReadable, from_json
 from services.logging.recording.ingest import MAX_BYTES, MAX_RECORDS, Ingest
 from shared.errors import KeptError, Reason
 from shared.identity import Caller, CallerKind
@@ -395,6 +398,21 @@ def test_deep_nesting_is_bounded(world: World) -> None:
     assert send(deep_wire(30)) == b""
     refused = reason_of(partial(send, deep_wire(60)))
     assert (refused.name, refused.status.name) == ("MALFORMED_MESSAGE", "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("many", ["0,", '"",', "{},", "[],"])
+def test_how_many_values_a_text_may_have_is_bounded(many: str) -> None:
+    """Each becomes a part in memory, of some hundred times the two bytes that it takes in the text."""
+    value = many.rstrip(",")
+    most = (200_000 - 2) // (1 + (value in ("{}", "[]")))
+    within, beyond = ("[[" + ",".join([value] * count) + "]]" for count in (most - 2, most + 3))
+    assert from_json(within) == (json.loads(within), False)
+    with pytest.raises(NotReadable):
+        from_json(beyond)
+    said = Said(interactions_pb2.InteractionContent())
+    raw = '[{"parts":' + beyond[1:-1] + "}]"
+    said.read_prompt(any_value(raw), USER)
+    assert shown(said.content.prompt) == [("user", [raw])]
 
 
 def deep_wire(depth: int) -> bytes:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import partial
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.attributes import take_finish_reason
@@ -220,6 +222,67 @@ def test_what_two_forms_say_is_kept_once(world: World) -> None:
     assert shown(record.content.generations) == [("assistant", ["only here"])]
 
 
+DETAILS = "gen_ai.client.inference.operation.details"
+SYSTEM = {"gen_ai.system_instructions": "Be brief."}
+ASKED = {"gen_ai.input.messages": [{"role": "user", "content": "Weather?"}]}
+ANSWERED = {"gen_ai.output.messages": [{"role": "assistant", "content": "Clear.", "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "events", "again"),
+    [
+        (SYSTEM | ASKED, [(DETAILS, ANSWERED)], 0),
+        (SYSTEM | ANSWERED, [(DETAILS, ASKED)], 0),
+        (SYSTEM | ASKED, [(DETAILS, SYSTEM | ASKED | ANSWERED)], 2),
+        (SYSTEM, [(DETAILS, SYSTEM | ASKED | ANSWERED)], 1),
+        (SYSTEM | ASKED | ANSWERED, [(DETAILS, SYSTEM | ASKED | ANSWERED)], 3),
+        (
+            SYSTEM,
+            [("gen_ai.user.message", {"content": "Weather?"}), (DETAILS, ASKED | ANSWERED)],
+            1,
+        ),
+        (
+            SYSTEM,
+            [(DETAILS, ANSWERED), ("gen_ai.user.message", {"content": "Weather?"}), ("gen_ai.choice", {})],
+            1,
+        ),
+    ],
+)
+def test_each_side_is_taken_from_the_first_form_that_says_it(
+    attributes: dict[str, Any], events: list[Any], again: int
+) -> None:
+    left_out = partial(REGISTRY.get_sample_value, "kept_otlp_attributes_left_out_total")
+    before = left_out() or 0
+    one = interaction_of(span(1, attributes, events=events), Facts(organizations=frozenset({ORG})), "")
+    assert shown(one.content.prompt) == [("system", ["Be brief."]), ("user", ["Weather?"])]
+    assert shown(one.content.generations) == [("assistant", ["Clear."])]
+    assert one.finish_reason == "stop"
+    assert (left_out() or 0) - before == again
+
+
+@pytest.mark.parametrize(("before", "said"), [(ASKED, 0), (SYSTEM | ASKED, 1), (SYSTEM, 1)])
+def test_instructions_of_an_event_are_kept_once(before: dict[str, Any], said: int) -> None:
+    events = [
+        ("gen_ai.system.message", {"content": "Be brief."}),
+        ("gen_ai.user.message", {"content": "Weather?"}),
+    ]
+    left_out = partial(REGISTRY.get_sample_value, "kept_otlp_attributes_left_out_total")
+    count = left_out() or 0
+    one = interaction_of(span(1, before, events=events), Facts(organizations=frozenset({ORG})), "")
+    assert sorted(shown(one.content.prompt)) == [("system", ["Be brief."]), ("user", ["Weather?"])]
+    assert (left_out() or 0) - count == said + (before is not SYSTEM)
+
+
+def test_instructions_that_only_the_details_say_and_two_events_of_one_form_are_kept() -> None:
+    more = {"gen_ai.input.messages": [{"role": "user", "content": "And tomorrow?"}]}
+    facts = Facts(organizations=frozenset({ORG}))
+    one = interaction_of(span(1, ASKED, events=[(DETAILS, SYSTEM | ANSWERED)]), facts, "")
+    assert shown(one.content.prompt) == [("user", ["Weather?"]), ("system", ["Be brief."])]
+    two = interaction_of(span(1, {}, events=[(DETAILS, ASKED), (DETAILS, more | ANSWERED)]), facts, "")
+    assert shown(two.content.prompt) == [("user", ["Weather?"]), ("user", ["And tomorrow?"])]
+    assert len(two.content.generations) == 1
+
+
 def test_a_message_keeps_what_it_says_beside_its_parts(world: World) -> None:
     said = [
         {"role": "critic", "name": "ada", "parts": [{"type": "text", "content": "no", "cite": [1]}]},
@@ -240,6 +303,12 @@ def test_a_message_keeps_what_it_says_beside_its_parts(world: World) -> None:
         ("assistant", [("tool_call", {"name": "g", "arguments": "{}"})]),
         ("user", ["a text where a list is expected"]),
     ]
+
+
+def test_of_two_equal_keys_the_last_counts() -> None:
+    raw = '[{"role":"system","content":"first","content":"last","role":"user"}]'
+    one = interaction_of(span(1, {"gen_ai.input.messages": raw}), Facts(organizations=frozenset({ORG})), "")
+    assert shown(one.content.prompt) == [("user", ["last"])]
 
 
 @pytest.mark.parametrize(
@@ -362,6 +431,51 @@ def test_several_finish_reasons_are_one_line(said: list[str], reason: str) -> No
     assert take_finish_reason({}, said) == reason
     attributes = {one.key: one.value for one in key_values({"gen_ai.response.finish_reasons": said})}
     assert take_finish_reason(attributes, ["other"] if said else []) == reason
+
+
+CARD = "my card is 4111 1111 1111 1111"
+
+
+@pytest.mark.parametrize(
+    ("more", "events"),
+    [
+        ({"gen_ai.input.messages": [{"role": "user", "content": "hi", "finish_reason": CARD}]}, []),
+        ({"gen_ai.prompt.0.content": "hi", "gen_ai.prompt.0.finish_reason": CARD}, []),
+        ({}, [("gen_ai.user.message", {"content": "hi", "finish_reason": CARD})]),
+        ({"gen_ai.output.messages": [{"content": "hi", "finish_reason": CARD}]}, []),
+        ({"gen_ai.completion.0.content": "hi", "gen_ai.completion.0.finish_reason": CARD}, []),
+        ({}, [("gen_ai.choice", {"finish_reason": CARD, "message": {"content": "hi"}})]),
+    ],
+    ids=["input", "indexed prompt", "user event", "output", "indexed completion", "choice"],
+)
+def test_a_text_is_no_finish_reason_and_stays_with_its_message(
+    world: World, more: dict[str, Any], events: list[Any]
+) -> None:
+    """Log data is not sealed, and stays under zero data retention."""
+    assert export(world, span(1, more, events=events)) == (0, "")
+    [record] = stored(world)
+    [message] = shown([*record.content.prompt, *record.content.generations])
+    assert message[1] == ["hi", ("message_fields", {"finish_reason": CARD})]
+    assert record.finish_reason == ""
+
+
+def test_a_finish_reason_of_a_prompt_is_content_and_a_generations_is_log_data() -> None:
+    said = {
+        "gen_ai.input.messages": '[{"role":"assistant","content":"hi","finish_reason":"tool_calls"}]',
+        "gen_ai.output.messages": [
+            {"content": "a", "finish_reason": "end_turn"},
+            {"content": "b", "finish_reason": "x" * 65},
+        ],
+    }
+    one = interaction_of(span(1, said), Facts(organizations=frozenset({ORG})), "")
+    assert one.finish_reason == "end_turn"
+    assert shown(one.content.prompt) == [
+        ("assistant", ["hi", ("message_fields", {"finish_reason": "tool_calls"})])
+    ]
+    assert shown(one.content.generations) == [
+        ("assistant", ["a"]),
+        ("assistant", ["b", ("message_fields", {"finish_reason": "x" * 65})]),
+    ]
 
 
 def test_which_key_it_was_and_the_country_of_the_call_go_with_it() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
 import structlog
+from sqlalchemy import text
 
 from kept.logging.v1 import ingest_pb2
 from kept.settings.v1 import organizations_pb2
+from services.logging.store import analytics, figures
 from services.logging.usage.fields import MINIMUM_GROUP
 from services.logging.usage.reports import REPORT_WINDOW
 from shared.database import Database
@@ -19,7 +21,7 @@ from shared.errors import KeptError
 from tests.unit.logging.peers import NOON, ORG, OTHER, PRIVATE
 from tests.unit.logging.test_ingest import whole_database
 from tests.unit.logging.test_lifecycle import erase
-from tests.unit.logging.usage.seen import HOUR, billed, calls, close_days, rows
+from tests.unit.logging.usage.seen import HOUR, billed, calls, cells, close_days, rows
 from tests.unit.logging.world import World
 
 THIRD_PARTY = organizations_pb2.DEPLOYMENT_THIRD_PARTY_CLOUD
@@ -181,6 +183,10 @@ def _too_many(request: ingest_pb2.ReportUsageRequest) -> None:
     request.counts[0].figures.prompt_tokens = 10**13
 
 
+def _too_long(request: ingest_pb2.ReportUsageRequest) -> None:
+    request.counts[0].figures.duration_milliseconds = 5 * 86_400_000 + 1
+
+
 def _negative(request: ingest_pb2.ReportUsageRequest) -> None:
     request.counts[0].figures.features.images = -1
 
@@ -221,6 +227,7 @@ def _nothing(request: ingest_pb2.ReportUsageRequest) -> None:
         (_feature, "counts[0].figures.features.audio"),
         (_no_calls, "counts[0].figures.calls"),
         (_too_many, "counts[0].figures.prompt_tokens"),
+        (_too_long, "counts[0].figures.duration_milliseconds"),
         (_negative, "counts[0].figures.features.images"),
         (_half_past, "counts[0].hour"),
         (_ahead, "counts[0].hour"),
@@ -240,6 +247,55 @@ def test_counts_that_cannot_be_are_refused_with_their_field(
     assert (error.name, [name for name, _ in error.fields]) == ("INVALID_ARGUMENT", [field])
     assert rows(world, "SELECT * FROM usage_reports") == []
     assert send(world, report()) is False  # the id is not used up
+
+
+def test_a_day_for_each_call_is_taken(world: World) -> None:
+    longest = report()
+    longest.counts[0].figures.duration_milliseconds = 5 * 86_400_000
+    assert send(world, longest) is False
+    assert billed(world, PRIVATE)[0].figures.duration_milliseconds == 5 * 86_400_000
+
+
+def test_figures_stop_at_the_largest_and_nothing_fails_for_it(world: World, database: Database) -> None:
+    """Many reports of the most that one may say: neither the next, nor who asks, nor the end of the day fails for everybody."""
+    members = ["org_" + "abcdefghjkmnpqrstvwx"[index] * 26 for index in range(MINIMUM_GROUP)]
+    for one in members:
+        world.peers.set_organization(one, deployment=ON_PREMISES, usage_agreed=True)
+    world.refresh()
+    most = 2**63 - 1
+    for one in members:
+        send(world, report(organization_id=one))
+    # As if there had been some 92,000 of the longest, in the row of this process…
+    with world.database.transaction() as tx:
+        for table in ("billing_usage", "analytics_usage"):
+            tx.execute(text(f"UPDATE {table} SET duration_milliseconds = {most - 10**12}"))
+    longest = report("report-0002", members[0], number=10**9)
+    longest.counts[0].figures.duration_milliseconds = 10**14
+    assert send(world, longest) is False
+    # …and in another's.
+    other = World(database)
+    other.peers = world.peers
+    other.start()
+    longest.request_id = "report-0003"
+    assert send(other, longest) is False
+    [counts] = billed(world, members[0])
+    assert (counts.figures.duration_milliseconds, counts.figures.calls) == (most, 5 + 2 * 10**9)
+    world.travel(timedelta(days=2))
+    close_days(world)
+    [cell] = cells(world)
+    assert (cell.figures.duration_milliseconds, cell.figures.calls) == (most, 5 * MINIMUM_GROUP + 2 * 10**9)
+    # What comes to a cell later, of a key that a crash took, adds to it.
+    with world.database.transaction() as tx:
+        tx.execute(
+            text(
+                "INSERT INTO analytics_usage SELECT hour, model, gen_random_uuid(), "
+                "('00000000-0000-4000-8000-' || lpad(number::text, 12, '0'))::uuid, 'writer' || number, "
+                + figures.COLUMNS
+                + " FROM analytics_cells, generate_series(1, 10) AS number"
+            )
+        )
+        analytics.fold(tx, cell.hour.ToDatetime(UTC), MINIMUM_GROUP)
+    assert cells(world)[0].figures.duration_milliseconds == most
 
 
 def test_hours_that_are_named_twice_are_added(world: World) -> None:
