@@ -270,7 +270,7 @@ def test_strangers_who_send_nothing_hold_no_thread_for_long(
             port=port,
             identify=identify,
             worker_threads=WORKERS,
-            longest_silence=timedelta(milliseconds=50) if is_public else LONGEST_SILENCE,
+            longest_silence=timedelta(milliseconds=300) if is_public else LONGEST_SILENCE,
         ) as server,
         people_channel(server) as channel,
     ):

@@ -22,7 +22,8 @@ SERVICE = "kept.logging.v1.IngestService"
 ONCE, STREAM = f"/{SERVICE}/RecordInteraction", f"/{SERVICE}/RecordInteractions"
 OPEN_ONCE, OPEN_STREAM = f"/{SERVICE}/Open", f"/{SERVICE}/OpenStream"  # to everybody
 THREADS = 2
-SHORT, LONG = timedelta(milliseconds=50), timedelta(minutes=5)
+# SHORT is long enough for a message that was sent, also on a busy machine.
+SHORT, LONG = timedelta(milliseconds=300), timedelta(minutes=5)
 GATEWAY = (("caller", "gateway"),)
 
 
@@ -100,7 +101,9 @@ def silent() -> Iterator[Callable[..., Any]]:
 
 def ask(channel: grpc.Channel, *messages: bytes) -> bytes:
     """What a gateway is answered who sends these."""
-    answered: bytes = channel.stream_unary(ONCE, bytes, bytes)(iter(messages), timeout=20, metadata=GATEWAY)
+    invoke: Any = channel.unary_unary if len(messages) == 1 else channel.stream_unary
+    sent = messages[0] if len(messages) == 1 else iter(messages)
+    answered: bytes = invoke(ONCE, bytes, bytes)(sent, timeout=20, metadata=GATEWAY)
     return answered
 
 
