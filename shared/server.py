@@ -37,6 +37,7 @@ from shared.jobs import JobRunner
 from shared.pipeline import Identify, Pipeline
 from shared.preconditions import listening, require_usable
 from shared.service import Connect, Service
+from shared.silence import LONGEST_SILENCE, Silence
 from shared.telemetry import SERVING, configure_logging, serve_metrics
 
 C = TypeVar("C", bound=ServiceConfig)
@@ -235,12 +236,23 @@ def build(
     address: str,
     *,
     client_certificates: bool,
+    longest_silence: timedelta = LONGEST_SILENCE,
 ) -> grpc.Server:
-    """A server on one port, not started. Raises ConfigError when the port is taken."""
+    """A server on one port, not started. longest_silence: how long a call's one message may be waited for. Raises ConfigError when the
+    port is taken."""
     workers = Workers(config.worker_threads)
+    pipeline = Pipeline(
+        identify,
+        service.authority,
+        streams,
+        service.refused,
+        service.gate,
+        workers,
+        Silence(longest_silence),
+    )
     server = grpc.server(
         workers,
-        interceptors=[Pipeline(identify, service.authority, streams, service.refused, service.gate, workers)],
+        interceptors=[pipeline],
         options=_SERVER_OPTIONS,
         # Only where calls come faster than they are refused: gRPC itself gives no delay to retry after.
         maximum_concurrent_rpcs=_LAST_RESORT
