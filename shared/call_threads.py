@@ -69,12 +69,15 @@ class Workers(CountedThreads):
 class StreamPool:
     """Threads for methods that answer with a stream and are not open to strangers, apart from those of the others.
 
-    At most `limit` streams are open; one more is refused at once, by one of a few threads that are kept for that. draining: set when those
-    that would go on have to end.
+    At most `limit` streams are open; one more is refused at once, by one of a few threads that are kept for that. shares: so many callers
+    it takes at least to fill them all. draining: set when those that would go on have to end.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, shares: int = 1) -> None:
         self.draining = threading.Event()
+        self._share = max(1, limit // shares)
+        # A list of names, for the same reason as the queue of places.
+        self._open: list[str] = []
         self.threads = ThreadPoolExecutor(limit + 4, thread_name_prefix="stream")
         # A queue of places, for what a finalizer gives back must wait for no lock (see CallCounts); this one's `put` does not.
         self._free: SimpleQueue[None] = SimpleQueue()
@@ -96,3 +99,14 @@ class StreamPool:
             yield
         finally:
             self._free.put(None)
+
+    @contextmanager
+    def share(self, whose: str) -> Iterator[None]:
+        """A place that is somebody's. Raises OVERLOADED when he has his share already: the others' are not his to take."""
+        if self._open.count(whose) >= self._share:
+            raise overloaded("streams of yours are open")
+        self._open.append(whose)
+        try:
+            yield
+        finally:
+            self._open.remove(whose)

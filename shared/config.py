@@ -105,7 +105,12 @@ class ServiceConfig(_Strict):
         le=200,
         description="calls served at once; half as many more of what is open to everybody",
     )
-    stream_threads: int = Field(default=16, ge=2, le=1000, description="long streams served at once")
+    stream_threads: int = Field(
+        default=16,
+        ge=2,
+        le=1000,
+        description="long streams served at once, by each of the two ports; at that of people a quarter by one customer, or person",
+    )
     drain_seconds: float = Field(
         default=0.0, ge=0, le=60, description="NOT_SERVING this long before calls are refused"
     )

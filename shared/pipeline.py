@@ -12,7 +12,7 @@ other method it has a thread wait for the message, as long as the caller likes, 
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -186,8 +186,13 @@ class Pipeline(_Interceptor):
             call, correlation_id, code = CALLS.begin("stream", method), new_id("call"), "OK"
             with served(method, context) as seen:
                 try:
-                    with nullcontext() if streams is None or is_apart else streams.place():
+                    with ExitStack() as held:
+                        if streams is not None and not is_apart:
+                            held.enter_context(streams.place())
                         caller = self._admit(method, context, correlation_id)
+                        if streams is not None and not is_apart:
+                            # All of a customer's people have one share: who fills it stops no other customer.
+                            held.enter_context(streams.share(caller.organization_id or caller.actor))
                         draining = None if streams is None else streams.draining
                         if is_apart and request_streaming and self._silence is not None:
                             requests = self._silence.each(requests, context)

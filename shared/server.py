@@ -142,14 +142,15 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
 
     bearer = BearerIdentity(TokenVerifier(config.issuers, clock), config.audience)
     certificates = CertificateIdentity(config.trust_domain)
-    streams = StreamPool(config.stream_threads)
+    # Each door has its own: people take no place of a service's. And it takes four of them to take all.
+    streams = StreamPool(config.stream_threads), StreamPool(config.stream_threads, shares=4)
     servers = [
         build(
             config,
             service,
             statuses,
             certificates.identify,
-            streams,
+            streams[0],
             config.services_address,
             client_certificates=True,
         ),
@@ -158,7 +159,7 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
             service,
             statuses,
             bearer.identify,
-            streams,
+            streams[1],
             config.people_address,
             client_certificates=False,
         ),
@@ -199,7 +200,8 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     threading.Event().wait(config.drain_seconds)  # balancers take a moment to see NOT_SERVING
     stopped = [server.stop(config.grace_seconds) for server in servers]
     # Only now: whoever is told to ask again finds that this process takes no more calls, and asks another.
-    streams.drain()
+    for pool in streams:
+        pool.drain()
     for ended in stopped:
         ended.wait()
     jobs.stop(timedelta(seconds=5))
