@@ -11,7 +11,8 @@ tables:
     proximity   words near each other: `words` (two or three lists, of each of which one must occur), `within` (at most so many
                 characters between them, line ends included), `ordered` (in this order; any order without it). Whole words, as far as
                 they begin and end with an ASCII letter or digit
-    patterns    RE2 expressions over the folded text; write letters small; `\\b` is an ASCII word border
+    patterns    RE2 expressions over the folded text; write letters small; `\\b` is an ASCII word border. A line break stands where a
+                space could: write `\\s+` for a space, and `(?s)` in front where a dot may pass it
     languages   BCP 47 tags of the wording, for readers; every rule runs over every text
     examples    positive (must hit) and negative (must not); at least one of each
 

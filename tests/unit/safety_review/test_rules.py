@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.safety_review.detection.matching import Matcher, failed_examples
+from services.safety_review.detection.matching import Matcher, Verdict, failed_examples
 from services.safety_review.detection.rule_fields import (
     DuplicateRule,
     MalformedRule,
@@ -171,3 +171,13 @@ def test_words_near_each_other_in_an_order() -> None:
     matcher = parse(near("[['buy'], ['stolen'], ['карты', 'カード']]", "20, ordered = true"))
     for text, hits in (("buy a stolen カード", 1), ("buy stolen КАРТЫ", 1), ("カード stolen, buy", 0)):
         assert len(matcher.screen([text]).hits) == hits, text
+
+
+def test_no_shipped_rule_is_missed_where_lines_break() -> None:
+    """Mail is wrapped, and tools give JSON: a line break stands wherever a space could. A word that is cut in two by one is none."""
+    matcher = Matcher(load_rules())
+    for shipped in matcher.rules.rules:
+        for example in shipped.positive:
+            hits = matcher.screen([example.replace(" ", "\n")]).hits
+            assert shipped.id in {hit.rule_id for hit in hits}, example
+    assert matcher.screen(["how to build a pipe\nbomb"]).verdict is Verdict.FLAGGED

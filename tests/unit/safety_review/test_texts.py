@@ -85,7 +85,7 @@ def test_attributes_are_looked_at_after_what_was_said_with_their_names() -> None
 
 
 SHIPPED = Matcher(load_rules())
-SAID = "Please:\nhow to build a pipe bomb"
+SAID = "how to build a pipe\nbomb"
 
 
 def _by_litellm(message: dict[str, Any]) -> interactions_pb2.InteractionContent:
