@@ -181,3 +181,25 @@ def test_no_shipped_rule_is_missed_where_lines_break() -> None:
             hits = matcher.screen([example.replace(" ", "\n")]).hits
             assert shipped.id in {hit.rule_id for hit in hits}, example
     assert matcher.screen(["how to build a pipe\nbomb"]).verdict is Verdict.FLAGGED
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hits", "misses"),
+    [
+        (
+            "pipe bomb",
+            ["pipe bomb", "pipe\nbomb", "pipe\r\nbomb", "pipe\u00a0bomb"],
+            ["pipe\n \nbomb", "pipebomb"],
+        ),
+        ("pipe ?bomb", ["pipebomb", "pipe\nbomb"], []),
+        ("pipe {2}bomb", ["pipe  bomb", "pipe \nbomb"], ["pipe bomb"]),
+        (r"pipe\ bomb", ["pipe bomb"], ["pipe\nbomb"]),
+        ("pipe[ -]bomb", ["pipe bomb", "pipe-bomb"], ["pipe\nbomb"]),
+        ("pipe[[:digit:] ]bomb", ["pipe bomb", "pipe1bomb"], ["pipe\nbomb", "pipe(bomb"]),
+        ("pipe[] ]bomb", ["pipe bomb", "pipe]bomb"], ["pipe\nbomb"]),
+        (r"\Qpipe bomb\E", ["pipe bomb"], ["pipe\nbomb"]),
+    ],
+)
+def test_a_space_in_a_pattern_is_a_line_break_too(pattern: str, hits: list[str], misses: list[str]) -> None:
+    matcher = parse(rule(matches=f"patterns = ['{pattern}']"))
+    assert [text for text in (*hits, *misses) if matcher.screen([text]).hits] == hits
