@@ -7,7 +7,7 @@ length nor a part of what stood there can be told from it; two values of a kind 
 
 Searching happens on a *shadow* of the text: one ASCII character for each character, digits of any script as
 0-9, full-width forms as their ASCII ones, all dashes and spaces as one, letters outside ASCII as one of two
-placeholders. Characters that show nothing are left out; but they can also stand between a word and a number,
+placeholders. Characters that show nothing are left out, marks on others too; but they can also stand between a word and a number,
 so a text that has some has a second shadow, in which they are borders. A text with backslashes may be JSON, and
 is looked at once more with each escape as what it stands for. All expressions run on RE2
 (shared.linear_patterns), and the checks look at a bounded number of characters behind each place, so the time
@@ -24,7 +24,7 @@ from typing import NamedTuple
 from shared.json_escapes import unescaped
 from shared.linear_patterns import LinearPattern
 from shared.telephone_numbers import telephone_numbers
-from shared.unseen import shows_nothing
+from shared.unseen import decorates, shows_nothing
 
 
 class Kind(NamedTuple):
@@ -98,13 +98,17 @@ def _mask_once(text: str) -> str:
 
 
 def _places(text: str) -> Iterator[tuple[int, int, str]]:
-    """Where something is found, and its marker. What shows nothing can stand within a number as well as before one: both are tried."""
+    """Where something is found, and its marker. What shows nothing can stand within a number as well as before one: both are tried. A mark
+    on its last letter or digit goes with it."""
     shadow = text.translate(_SHADOWS)
     if len(shadow) != len(text):
         places = [index for index, char in enumerate(text) if _SHADOWS[ord(char)]]
         seen = "".join(text[index] for index in places)
         for kind, start, end in _found(shadow.encode("ascii"), seen):
-            yield places[start], places[end - 1] + 1, kind.marker
+            last = places[end - 1] + 1
+            while last < len(text) and decorates(text[last]):  # it belongs to the letter before
+                last += 1
+            yield places[start], last, kind.marker
         shadow = "".join(_SHADOWS[ord(char)] or _OTHER for char in text)
     for kind, start, end in _found(shadow.encode("ascii"), text):
         yield start, end, kind.marker
@@ -151,7 +155,7 @@ class _Shadows(dict[int, str]):
 
 
 def _shadow(char: str) -> str:
-    if shows_nothing(char):
+    if shows_nothing(char) or decorates(char):
         return ""
     category = unicodedata.category(char)
     if category == "Nd":

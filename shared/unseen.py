@@ -1,4 +1,5 @@
-"""Characters that show nothing: who reads a text does not see them, and a program that looks for words or numbers has to see past them."""
+"""Characters that show nothing, and marks that only decorate: who reads a text sees the words and numbers that they stand in, and a program
+that looks for those has to see past them."""
 
 import unicodedata
 from itertools import chain
@@ -33,3 +34,11 @@ def shows_nothing(char: str) -> bool:
     if char.isspace():
         return False
     return char in DEFAULT_IGNORABLE or unicodedata.category(char) in _CATEGORIES
+
+
+def decorates(char: str) -> bool:
+    """Whether a mark sits on a letter or a digit without being one: not Indic nuktas (7), kana voicing (8), viramas (9)."""
+    if unicodedata.category(char) == "Me":
+        return True
+    combining = unicodedata.combining(char)
+    return combining == 1 or 10 <= combining <= 36 or combining >= 200

@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.unseen import shows_nothing
+from shared.unseen import decorates, shows_nothing
 
 # Letter by letter, upper case apart where the two cases imitate different Latin letters (Η looks like H, η
 # like n).
@@ -66,15 +66,6 @@ _TAG_TO_ASCII = {point: chr(point - 0xE0000) for point in TAGS}
 OVERRIDE, _END_OF_OVERRIDE = "\u202e", "\u202c\u2029\n"
 
 
-def _decorates(char: str) -> bool:
-    """Whether a mark sits on a letter without being one: not Indic nuktas (7), kana voicing (8), viramas
-    (9)."""
-    if unicodedata.category(char) == "Me":
-        return True
-    combining = unicodedata.combining(char)
-    return combining == 1 or 10 <= combining <= 36 or combining >= 200
-
-
 @lru_cache(maxsize=10_000)  # of characters, never of text
 def fold_character(char: str) -> str:
     """What one character contributes to the folded text: nothing, one character, at most MAX_EXPANSION."""
@@ -87,7 +78,7 @@ def fold_character(char: str) -> str:
         return folded
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", char).casefold())
     kept = "".join(
-        _IMITATED.get(part, part) for part in decomposed if not (_decorates(part) or shows_nothing(part))
+        _IMITATED.get(part, part) for part in decomposed if not (decorates(part) or shows_nothing(part))
     )
     return kept if len(kept) <= MAX_EXPANSION else char
 
