@@ -23,6 +23,7 @@ from kept.settings.v1 import (
 )
 from services.settings import replay, store
 from services.settings.accounts.email_changes import EmailChanges
+from services.settings.accounts.invitations import Invitations
 from services.settings.accounts.members import Members
 from services.settings.accounts.password_resets import PasswordResets
 from services.settings.accounts.passwords import Passwords
@@ -145,6 +146,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     api_keys = ApiKeys(database, clock, outbox, keep_for=timedelta(seconds=config.api_key_answer_seconds))
     pace = SignInPace(database, clock)
     passwords = Passwords(config.password_hashing)
+    invitations = Invitations(database, clock, outbox, tokens)
     members = Members(database, clock, outbox, passwords, tokens)
     sign_ins = SignIns(database, clock, passwords, pace, kept_days=config.sign_in_days)
     mail = Mail(config.mail, database, clock, tokens)
@@ -192,7 +194,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             ZeroDataRetentionServicer(zero_data_retention, zdr_ends), server
         )
         members_pb2_grpc.add_MemberServiceServicer_to_server(
-            MemberServicer(members, profiles, email_changes, password_resets, sign_ins), server
+            MemberServicer(members, invitations, profiles, email_changes, password_resets, sign_ins), server
         )
         account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(account_deletions), server)
         trust_pb2_grpc.add_TrustServiceServicer_to_server(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from services.settings.accounts.invitations import end_invitations
 from services.settings.accounts.members import known_of, remove, require_current, require_successor, tell
 from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import account_key
@@ -141,6 +142,7 @@ class Profiles:
             require_successor(tx, locked)
             remove(tx, self._outbox, locked)
             self._audit(tx, "member.left", caller, locked)
+            end_invitations(tx, self._outbox, locked, actor=caller.actor, now=self._clock.now())
 
     def prove(self, caller: Caller, password: Secret, source: str) -> Member:
         """The caller's account, if this is its password. Raises SIGN_IN_FAILED, paced."""

@@ -54,7 +54,10 @@ class _People:
             )
 
     def role_changed(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
-        self._follow(tx, entry, roles_pb2.CustomerRole.Value(entry.facts["role"]))
+        role = roles_pb2.CustomerRole.Value(entry.facts["role"])
+        self._follow(tx, entry, role)
+        if role != roles_pb2.CUSTOMER_ROLE_ADMIN:
+            members.remove_invitations_by(tx, _member_of(entry))
 
     def updated(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
         """The own name, which the log does not hold; others have been told of a later revision than the restored one."""
@@ -72,6 +75,7 @@ class _People:
     def removed(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
         member = members.lock(tx, _member_of(entry))
         if member is not None:
+            members.remove_invitations_by(tx, member.member_id)
             remove(tx, self._outbox, member)
 
     def email_changed(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:

@@ -231,6 +231,14 @@ def remove_invitation(tx: Connection, organization_id: str, invitation_id: str) 
     return None if row is None else Invitation(**row._mapping)
 
 
+def remove_invitations_by(tx: Connection, member_id: str) -> list[Invitation]:
+    """Takes back what a member invited, in the order of the ids."""
+    rows = tx.execute(
+        delete(invitations).where(invitations.c.invited_by == member_id).returning(*_INVITATION)
+    )
+    return sorted((Invitation(**row._mapping) for row in rows), key=lambda one: one.invitation_id)
+
+
 def find_invitation(tx: Connection, token_sha256: bytes) -> Invitation | None:
     """The invitation of a token."""
     row = tx.execute(select(*_INVITATION).where(invitations.c.token_sha256 == token_sha256)).one_or_none()

@@ -26,6 +26,8 @@ from services.settings import store
 from shared.errors import KeptError
 from shared.outbox import AUDIT
 from tests.support.postgres import FreshDatabase, database_name
+from tests.unit.settings.test_invitations import invite
+from tests.unit.settings.test_roles import remove, set_role
 from tests.unit.settings.test_zero_data_retention import ask, decide, end
 from tests.unit.settings.test_zero_data_retention_erasure import approved_with_erasure, shown
 from tests.unit.settings.world import ERASURE, PASSWORD, World, refused
@@ -298,6 +300,25 @@ def test_role_changes_are_followed_and_others_hear_of_them(
     )
     restored = restore()
     assert sign_in(restored, colleague.email).role == roles_pb2.CUSTOMER_ROLE_ADMIN
+
+
+@pytest.mark.parametrize("role", [None, roles_pb2.CUSTOMER_ROLE_MEMBER], ids=["removed", "demoted"])
+def test_what_an_admin_of_then_invited_is_not_open_again(
+    world: World, back_up: Callable[[], Restore], role: "roles_pb2.CustomerRole.ValueType | None"
+) -> None:
+    admin = world.admin()
+    gone = set_role(world, admin, world.colleague(admin), roles_pb2.CUSTOMER_ROLE_ADMIN)
+    token = invite(world, gone, "friend@mail.test")
+    restore = back_up()
+    if role is None:
+        remove(world, admin, gone)
+    else:
+        set_role(world, admin, gone, role)
+    world.run_jobs()
+    # As a log from before these had entries of their own.
+    world.peers.entries[:] = [one for one in world.peers.entries if one.kind != "member.invitation_revoked"]
+    with refused(reasons_pb2.REASON_INVITATION_INVALID):
+        restore().register(token)
 
 
 def test_an_entry_whose_delivery_was_not_noted_is_known(world: World, url: str) -> None:
