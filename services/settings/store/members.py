@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from kept.options.v1 import roles_pb2
-from services.settings.store.tables import invitations, members, password_resets
+from services.settings.store.tables import email_changes, invitations, members, password_resets
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,19 @@ def set_email(tx: Connection, member: Member) -> bool:
 
 
 def set_password(tx: Connection, member_id: str, password_hash: str, changed_at: datetime) -> None:
-    """Another password; whatever reset was open is not any more."""
+    """Another password; whatever reset, or change of the address, was open is not any more: who asked may be who had the one before."""
     tx.execute(
         update(members)
         .where(members.c.member_id == member_id)
         .values(password_hash=password_hash, password_changed_at=changed_at)
     )
     tx.execute(delete(password_resets).where(password_resets.c.member_id == member_id))
+    # What is done stays until the old address is told.
+    tx.execute(
+        delete(email_changes).where(
+            email_changes.c.member_id == member_id, email_changes.c.replaced.is_(None)
+        )
+    )
 
 
 def renew_hash(tx: Connection, member_id: str, old_hash: str, new_hash: str) -> None:
