@@ -43,7 +43,10 @@ class _People:
         self._passwords = passwords
 
     def registered(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
-        """An account that is not here is not anywhere else either: its name and password are lost, and whoever it was is invited again."""
+        """An account that is not here is not anywhere else either: its name and password are lost, and whoever it was is invited again. The
+        invitation was used, and opens nothing once more."""
+        for invitation_id in entry.subjects[1:]:
+            members.remove_invitation(tx, entry.organization_id, invitation_id)
         if members.find(tx, _member_of(entry)) is None:
             self._outbox.put(
                 tx,

@@ -321,6 +321,17 @@ def test_what_an_admin_of_then_invited_is_not_open_again(
         restore().register(token)
 
 
+def test_an_invitation_that_was_used_is_used(world: World, back_up: Callable[[], Restore]) -> None:
+    admin = world.admin()
+    token, open_still = (invite(world, admin, f"{name}@mail.test") for name in ("one", "two"))
+    restore = back_up()
+    world.register(token)
+    restored = restore()
+    with refused(reasons_pb2.REASON_INVITATION_INVALID):
+        restored.register(token)
+    assert restored.register(open_still).email == "two@mail.test"
+
+
 def test_an_entry_whose_delivery_was_not_noted_is_known(world: World, url: str) -> None:
     """A process died between the audit log's answer and its own commit: the entry is in both, and nothing is older than anything."""
     world.admin()
