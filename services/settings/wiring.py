@@ -224,6 +224,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
                 sign_ins.job,
                 password_resets.job,
                 email_changes.job,
+                invitations.job,
                 public_pace.job,
                 documents.job,
                 subprocessors.job,

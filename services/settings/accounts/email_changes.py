@@ -69,7 +69,7 @@ class EmailChanges:
         member = self._profiles.prove(caller, password, source)
         with self._database.transaction() as tx:
             active(organizations.lock(tx, member.organization_id, shared=True))
-            others = members.addresses(tx, member.organization_id)
+            others = members.addresses(tx, member.organization_id, self._clock.now())
             if any(alike(email, other) for other in others if other != member.email):
                 raise confusable("email")
             unchanged(members.lock(tx, member.member_id), member)

@@ -21,6 +21,7 @@ from shared.database import Database
 from shared.errors import KeptError, Reason, not_found
 from shared.identity import Caller
 from shared.ids import new_id
+from shared.jobs import Job
 from shared.lookalikes import confusable
 from shared.mail_addresses import alike, require_honest
 from shared.outbox import Outbox
@@ -28,6 +29,7 @@ from shared.redaction import Secret
 
 LIFETIME: Final = timedelta(days=7)
 _MOST_LISTED: Final = 1000
+_BATCH: Final = 100
 
 
 def invite(
@@ -44,7 +46,7 @@ def invite(
     """Stores an invitation in place of an earlier one to the same address; the token is in nobody's hands but the caller's. field: what the
     request calls the address. Raises DECEPTIVE_ADDRESS, and CONFUSABLE where a colleague's looks the same."""
     require_honest(email, field)
-    if any(alike(email, other) for other in store.addresses(tx, organization_id)):
+    if any(alike(email, other) for other in store.addresses(tx, organization_id, now)):
         raise confusable(field)
     token = tokens.issue(Purpose.INVITATION, new_handle(), now + LIFETIME)
     invitation = Invitation(
@@ -85,6 +87,7 @@ class Invitations:
         self._clock = clock
         self._outbox = outbox
         self._tokens = tokens
+        self.job = Job("invitations", timedelta(minutes=10), self._forget)
 
     def invite(
         self, caller: Caller, organization_id: str, email: str, role: "roles_pb2.CustomerRole.ValueType"
@@ -140,3 +143,7 @@ class Invitations:
             if invitation is None or now >= invitation.expires_at:
                 raise not_found("invitation")
             self._outbox.audit(tx, _revoked(invitation, caller.actor, now))
+
+    def _forget(self) -> bool:
+        with self._database.transaction() as tx:
+            return store.remove_expired_invitations(tx, self._clock.now(), _BATCH) == _BATCH

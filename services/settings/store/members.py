@@ -78,10 +78,12 @@ def lock(tx: Connection, member_id: str) -> Member | None:
     return None if row is None else Member(**row._mapping)
 
 
-def addresses(tx: Connection, organization_id: str) -> list[str]:
+def addresses(tx: Connection, organization_id: str, now: datetime) -> list[str]:
     """The addresses of an organization's members and of those whose invitation is open."""
     registered = select(members.c.email).where(members.c.organization_id == organization_id)
-    invited = select(invitations.c.email).where(invitations.c.organization_id == organization_id)
+    invited = select(invitations.c.email).where(
+        invitations.c.organization_id == organization_id, invitations.c.expires_at > now
+    )
     return list(tx.scalars(registered.union(invited)))
 
 
@@ -267,6 +269,17 @@ def invitations_by(tx: Connection, member_id: str, now: datetime) -> list[Invita
         .order_by(invitations.c.expires_at, invitations.c.invitation_id)
     )
     return [Invitation(**row._mapping) for row in rows]
+
+
+def remove_expired_invitations(tx: Connection, now: datetime, limit: int) -> int:
+    """Removes those that are worth nothing any more, `limit` at most. Returns how many."""
+    old = (
+        select(invitations.c.invitation_id)
+        .where(invitations.c.expires_at <= now)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return tx.execute(delete(invitations).where(invitations.c.invitation_id.in_(old))).rowcount
 
 
 def erase(tx: Connection, organization_id: str) -> tuple[int, int]:
