@@ -27,17 +27,11 @@ def overloaded(what: str) -> KeptError:
     )
 
 
-class Workers(ThreadPoolExecutor):
-    """Threads for methods that answer once, which count the calls that they have: those that wait and those that run.
+class CountedThreads(ThreadPoolExecutor):
+    """Threads that count the calls that they have: those that wait and those that run."""
 
-    refusing: a few threads that are kept for telling others that these have too many. health: the same for answering whether the
-    process serves.
-    """
-
-    def __init__(self, threads: int) -> None:
-        super().__init__(threads, thread_name_prefix="call")
-        self.refusing = ThreadPoolExecutor(2, thread_name_prefix="refuse")
-        self.health = ThreadPoolExecutor(2, thread_name_prefix="health")
+    def __init__(self, threads: int, name: str) -> None:
+        super().__init__(threads, thread_name_prefix=name)
         self._most = threads * CALLS_PER_WORKER
         self._lock = threading.Lock()
         self._calls = 0
@@ -58,15 +52,32 @@ class Workers(ThreadPoolExecutor):
             self._calls += more
 
 
-class StreamPool:
-    """Threads for methods that answer with a stream, apart from those of the others.
+class Workers(CountedThreads):
+    """Threads for methods that answer once.
 
-    At most `limit` streams are open; one more is refused at once, by one of a few threads that are kept for that. draining: set when those
-    that would go on have to end.
+    public: others, half as many, for what is open to strangers, whatever it answers with. health: a few for answering whether the process
+    serves. refusing: a few that are kept for telling callers that the others have too many.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads, "call")
+        self.public = CountedThreads(threads // 2, "public")
+        self.health = CountedThreads(2, "health")
+        self.refusing = ThreadPoolExecutor(2, thread_name_prefix="refuse")
+
+
+class StreamPool:
+    """Threads for methods that answer with a stream and are not open to strangers, apart from those of the others.
+
+    At most `limit` streams are open; one more is refused at once, by one of a few threads that are kept for that. shares: so many callers
+    it takes at least to fill them all. draining: set when those that would go on have to end.
+    """
+
+    def __init__(self, limit: int, shares: int = 1) -> None:
         self.draining = threading.Event()
+        self._share = max(1, limit // shares)
+        # A list of names, for the same reason as the queue of places.
+        self._open: list[str] = []
         self.threads = ThreadPoolExecutor(limit + 4, thread_name_prefix="stream")
         # A queue of places, for what a finalizer gives back must wait for no lock (see CallCounts); this one's `put` does not.
         self._free: SimpleQueue[None] = SimpleQueue()
@@ -88,3 +99,14 @@ class StreamPool:
             yield
         finally:
             self._free.put(None)
+
+    @contextmanager
+    def share(self, whose: str) -> Iterator[None]:
+        """A place that is somebody's. Raises OVERLOADED when he has his share already: the others' are not his to take."""
+        if self._open.count(whose) >= self._share:
+            raise overloaded("streams of yours are open")
+        self._open.append(whose)
+        try:
+            yield
+        finally:
+            self._open.remove(whose)

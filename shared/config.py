@@ -99,8 +99,18 @@ class ServiceConfig(_Strict):
     travelling_clock: Path | None = Field(
         default=None, description="an offset file for the clock; local only"
     )
-    worker_threads: int = Field(default=8, ge=2, le=200, description="calls served at once")
-    stream_threads: int = Field(default=16, ge=2, le=1000, description="long streams served at once")
+    worker_threads: int = Field(
+        default=8,
+        ge=2,
+        le=200,
+        description="calls served at once; half as many more of what is open to everybody",
+    )
+    stream_threads: int = Field(
+        default=16,
+        ge=2,
+        le=1000,
+        description="long streams served at once, by each of the two ports; at that of people a quarter by one customer, or person",
+    )
     drain_seconds: float = Field(
         default=0.0, ge=0, le=60, description="NOT_SERVING this long before calls are refused"
     )

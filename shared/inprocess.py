@@ -163,16 +163,13 @@ class _Direct(grpc.Channel):
         def invoke(request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
             handler = self._server.handler(self._pipeline, method, metadata or ())
             context = _Context(metadata or ())
-            arrived: Any
-            if request_streaming:
-                arrived = (handler.request_deserializer(serializer(item)) for item in request)
-            else:
-                arrived = handler.request_deserializer(serializer(request))
-            behavior: Any = (
-                (handler.stream_stream if streaming else handler.stream_unary)
+            arrived = (
+                (handler.request_deserializer(serializer(item)) for item in request)
                 if request_streaming
-                else (handler.unary_stream if streaming else handler.unary_unary)
+                else iter([handler.request_deserializer(serializer(request))])
             )
+            # Of the pipeline's handlers: the requests of every method are a stream to it.
+            behavior: Any = handler.stream_stream if streaming else handler.stream_unary
             if streaming:
                 return _Answers(
                     behavior(arrived, context), context, handler.response_serializer, deserializer

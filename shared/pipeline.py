@@ -1,33 +1,38 @@
 """What every call goes through, before and after the method itself, on every transport.
 
 In this order: the caller is identified; its kind must be declared; people and gateways are decided on by the service's authority; the
-message is parsed (a malformed one is INVALID_ARGUMENT, not a fault of ours; one that its contract finds too large is not parsed) and
-validated by its contract; the method runs; whatever goes wrong becomes a status with a reason. No exception's text leaves the process.
+message is waited for, parsed (a malformed one is INVALID_ARGUMENT, not a fault of ours; one that its contract finds too large is not
+parsed) and validated by its contract; the method runs; whatever goes wrong becomes a status with a reason. No exception's text leaves the
+process.
+
+To gRPC the requests of every method are a stream, also where the contract has one message: on the wire there is no difference, but for any
+other method it has a thread wait for the message, as long as the caller likes, before anybody has asked who calls.
 """
 
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import grpc
 import protovalidate
 import structlog
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from shared.call_threads import StreamPool, Workers, overloaded
+from shared.call_threads import CountedThreads, StreamPool, Workers, overloaded
 from shared.callers import is_public, largest_request, require_kind
 from shared.channels import within
 from shared.errors import KeptError, Reason, to_status
 from shared.identity import Caller, CallerKind, RefusedToken, with_correlation
 from shared.ids import new_id
 from shared.service import CallerAuthority, Gate, Refused
+from shared.silence import Silence
 from shared.telemetry import CALLS, RPC_REFUSED
 from shared.tracing import served
+from shared.unparsed import Unparsed
 
 _log = structlog.get_logger(__name__)
 _OURS: Final = "kept."
@@ -41,32 +46,6 @@ else:
     _Handler = grpc.RpcMethodHandler
 
 Identify = Callable[[grpc.ServicerContext], Caller]
-
-
-@dataclass(repr=False)
-class _Unparsed:
-    """A message as it came. gRPC would parse it before anybody has asked who calls, and 8 MiB of empty messages parsed are most of a
-    gigabyte. data: its bytes. parse: makes the message of them. largest: how many bytes it may have, None for what the transport takes."""
-
-    data: bytes
-    parse: Callable[[bytes], Any] | None
-    largest: int | None
-
-    def parsed(self) -> Any:
-        """The message. To be asked once: the bytes are let go. Raises TOO_LARGE, MALFORMED_MESSAGE."""
-        data, self.data = self.data, b""
-        if self.largest is not None and len(data) > self.largest:
-            raise KeptError(
-                Reason.REASON_TOO_LARGE,
-                f"The message has more than {self.largest} bytes; send less at once.",
-                metadata={"limit": str(self.largest)},
-            )
-        try:
-            return data if self.parse is None else self.parse(data)
-        except (DecodeError, UnicodeDecodeError, ValueError, RecursionError):
-            raise KeptError(
-                Reason.REASON_MALFORMED_MESSAGE, "The message cannot be parsed as its declared type."
-            ) from None
 
 
 class CallContext:
@@ -107,7 +86,8 @@ class Pipeline(_Interceptor):
 
     identify: names the caller from certificate or token. authority: decides on people and gateways. long_streams: runs methods that
     answer with a stream, so that they never use up the threads of the others. refused, gate: see shared.service.Service. workers: run all
-    other methods; when too many calls wait for them, one more is refused before anything is asked about it.
+    other methods, and apart from them those that are open to strangers; when too many calls wait, one more is refused before anything is
+    asked about it. silence: ends calls whose one message does not come, and strangers' streams of requests; without it they wait for ever.
     """
 
     def __init__(
@@ -118,6 +98,7 @@ class Pipeline(_Interceptor):
         refused: Refused | None = None,
         gate: Gate | None = None,
         workers: Workers | None = None,
+        silence: Silence | None = None,
     ) -> None:
         self._gate = gate
         self._identify = identify
@@ -125,6 +106,7 @@ class Pipeline(_Interceptor):
         self._long_streams = long_streams
         self._refused = refused
         self._workers = workers
+        self._silence = silence
 
     def intercept_service(
         self,
@@ -136,51 +118,51 @@ class Pipeline(_Interceptor):
         if handler is None:
             return None
         method = details.method
-        as_it_came = partial(_Unparsed, parse=handler.request_deserializer, largest=largest_request(method))
-        if not handler.response_streaming:
-            behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
-            answering = self._answering(
-                method, cast(Callable[[Any, Any], Any], behavior), handler.request_streaming
-            )
-            if self._workers is not None and method.startswith(_HEALTH):
-                answering.experimental_thread_pool = self._workers.health  # type: ignore[attr-defined]
-            elif self._workers is not None and self._workers.are_full():
-                return _too_many(method, self._workers.refusing)
-            make = (
-                grpc.stream_unary_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
-            return make(answering, as_it_came, handler.response_serializer)
-        behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
-        streaming = self._streaming(
-            method, cast(Callable[[Any, Any], Iterator[Any]], behavior), handler.request_streaming
+        as_it_came = partial(Unparsed, parse=handler.request_deserializer, largest=largest_request(method))
+        behavior: Any = (
+            (handler.stream_stream if handler.response_streaming else handler.stream_unary)
+            if handler.request_streaming
+            else (handler.unary_stream if handler.response_streaming else handler.unary_unary)
         )
         # Health's Watch runs in a pool of its own or does not block one: a wrapper must not take that away.
         for name in ("experimental_non_blocking", "experimental_thread_pool"):
             if hasattr(behavior, name):
                 return handler
-        if self._long_streams is not None:
-            streaming.experimental_thread_pool = self._long_streams.threads  # type: ignore[attr-defined]
-        make_stream = (
-            grpc.stream_stream_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_stream_rpc_method_handler
+        threads = self._threads(method, handler.response_streaming)
+        if self._workers is not None and isinstance(threads, CountedThreads) and threads.are_full():
+            return _too_many(method, self._workers.refusing)
+        wrap: Callable[[str, Any, bool], Any] = (
+            self._streaming if handler.response_streaming else self._answering
         )
-        return make_stream(streaming, as_it_came, handler.response_serializer)
+        wrapped = wrap(method, behavior, handler.request_streaming)
+        wrapped.experimental_thread_pool = threads
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return make(wrapped, as_it_came, handler.response_serializer)
+
+    def _threads(self, method: str, streams: bool) -> ThreadPoolExecutor | None:
+        """What a method runs in, None for whatever the server has. Strangers, who may come in any number, keep only each other waiting."""
+        if self._workers is not None and is_public(method):
+            return self._workers.health if method.startswith(_HEALTH) else self._workers.public
+        if streams:
+            return None if self._long_streams is None else self._long_streams.threads
+        return self._workers
 
     def _answering(
         self, method: str, behavior: Callable[[Any, Any], Any], request_streaming: bool
-    ) -> Callable[[Any, grpc.ServicerContext], Any]:
-        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+    ) -> Callable[[Iterator[Unparsed], grpc.ServicerContext], Any]:
+        def answer(requests: Iterator[Unparsed], context: grpc.ServicerContext) -> Any:
             call, correlation_id, code = CALLS.begin("unary", method), new_id("call"), "OK"
             with served(method, context) as seen:
                 try:
                     caller = self._admit(method, context, correlation_id)
                     checked = (
-                        _checked_stream(request)
+                        _checked_stream(requests)
                         if request_streaming
-                        else self._checked(caller, method, request)
+                        else self._checked(caller, method, self._only(requests, context))
                     )
                     with within(context.time_remaining()):
                         return behavior(checked, CallContext(context, caller))
@@ -196,18 +178,28 @@ class Pipeline(_Interceptor):
 
     def _streaming(
         self, method: str, behavior: Callable[[Any, Any], Iterator[Any]], request_streaming: bool
-    ) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
-        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+    ) -> Callable[[Iterator[Unparsed], grpc.ServicerContext], Iterator[Any]]:
+        streams = self._long_streams
+        is_apart = self._workers is not None and is_public(method)
+
+        def stream(requests: Iterator[Unparsed], context: grpc.ServicerContext) -> Iterator[Any]:
             call, correlation_id, code = CALLS.begin("stream", method), new_id("call"), "OK"
             with served(method, context) as seen:
                 try:
-                    with self._long_streams.place() if self._long_streams is not None else nullcontext():
+                    with ExitStack() as held:
+                        if streams is not None and not is_apart:
+                            held.enter_context(streams.place())
                         caller = self._admit(method, context, correlation_id)
-                        draining = None if self._long_streams is None else self._long_streams.draining
+                        if streams is not None and not is_apart:
+                            # All of a customer's people have one share: who fills it stops no other customer.
+                            held.enter_context(streams.share(caller.organization_id or caller.actor))
+                        draining = None if streams is None else streams.draining
+                        if is_apart and request_streaming and self._silence is not None:
+                            requests = self._silence.each(requests, context)
                         checked = (
-                            _checked_stream(request, draining)
+                            _checked_stream(requests, draining)
                             if request_streaming
-                            else self._checked(caller, method, request)
+                            else self._checked(caller, method, self._only(requests, context))
                         )
                         own = CallContext(context, caller, draining)
                         yield from behavior(checked, own)
@@ -228,7 +220,14 @@ class Pipeline(_Interceptor):
 
         return stream
 
-    def _checked(self, caller: Caller, method: str, request: _Unparsed) -> Any:
+    def _only(self, requests: Iterator[Unparsed], context: grpc.ServicerContext) -> Unparsed:
+        """The message of a call that has one. Whatever comes after it is not read."""
+        message = next(requests, None) if self._silence is None else self._silence.next(requests, context)
+        if message is None:
+            raise KeptError(Reason.REASON_MALFORMED_MESSAGE, "No message came; this method takes one.")
+        return message
+
+    def _checked(self, caller: Caller, method: str, request: Unparsed) -> Any:
         """The request, if its contract allows it; if not, whoever wants to know of people's mistakes is told before they are."""
         try:
             return _checked(request)
@@ -238,6 +237,10 @@ class Pipeline(_Interceptor):
             raise
 
     def _admit(self, method: str, context: grpc.ServicerContext, correlation_id: str) -> Caller:
+        if (
+            not context.is_active()
+        ):  # the call waited for a thread too long: nothing is decided, or written down, for nobody
+            raise _left()
         try:
             identified = self._identify(context)
         except RefusedToken as error:
@@ -256,7 +259,7 @@ class Pipeline(_Interceptor):
 
 
 def _too_many(method: str, threads: ThreadPoolExecutor) -> _Handler:
-    """Refuses a call. As if its requests were a stream: a thread would wait for the message of any other, which may never come."""
+    """Refuses a call, without waiting for a message of it."""
 
     def refuse(_: Any, context: grpc.ServicerContext) -> NoReturn:
         call, correlation_id = CALLS.begin("unary", method), new_id("call")
@@ -270,7 +273,7 @@ def _too_many(method: str, threads: ThreadPoolExecutor) -> _Handler:
     return grpc.stream_unary_rpc_method_handler(refuse)
 
 
-def _checked(arrived: _Unparsed) -> Any:
+def _checked(arrived: Unparsed) -> Any:
     """The request, if its contract allows it."""
     request = arrived.parsed()
     # Contracts that are not ours (OTLP, health) hold no rules; looking for them costs 13 µs for each span.
@@ -295,7 +298,7 @@ def field_path(violation: protovalidate.Violation) -> str:
     return path or "(message)"
 
 
-def _checked_stream(requests: Iterator[_Unparsed], draining: threading.Event | None = None) -> Iterator[Any]:
+def _checked_stream(requests: Iterator[Unparsed], draining: threading.Event | None = None) -> Iterator[Any]:
     for request in requests:
         # What was answered stays; what was not is sent again, to a process that stays.
         if draining is not None and draining.is_set():
@@ -311,13 +314,17 @@ def _shutting_down() -> KeptError:
     )
 
 
+def _left() -> KeptError:
+    return KeptError(Reason.REASON_DEADLINE_EXCEEDED, "The caller left.")
+
+
 def _as_kept(error: Exception, method: str, correlation_id: str, context: grpc.ServicerContext) -> KeptError:
     if isinstance(error, KeptError):
         return error
     if (
         isinstance(error, grpc.RpcError) and not context.is_active()
     ):  # the caller's stream broke off while it was read
-        return KeptError(Reason.REASON_DEADLINE_EXCEEDED, "The caller left.")
+        return _left()
     trace = error.__traceback__
     places = []
     while trace is not None:

@@ -37,6 +37,7 @@ from shared.jobs import JobRunner
 from shared.pipeline import Identify, Pipeline
 from shared.preconditions import listening, require_usable
 from shared.service import Connect, Service
+from shared.silence import LONGEST_SILENCE, Silence
 from shared.telemetry import SERVING, configure_logging, serve_metrics
 
 C = TypeVar("C", bound=ServiceConfig)
@@ -141,14 +142,15 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
 
     bearer = BearerIdentity(TokenVerifier(config.issuers, clock), config.audience)
     certificates = CertificateIdentity(config.trust_domain)
-    streams = StreamPool(config.stream_threads)
+    # Each door has its own: people take no place of a service's. And it takes four of them to take all.
+    streams = StreamPool(config.stream_threads), StreamPool(config.stream_threads, shares=4)
     servers = [
         build(
             config,
             service,
             statuses,
             certificates.identify,
-            streams,
+            streams[0],
             config.services_address,
             client_certificates=True,
         ),
@@ -157,7 +159,7 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
             service,
             statuses,
             bearer.identify,
-            streams,
+            streams[1],
             config.people_address,
             client_certificates=False,
         ),
@@ -198,7 +200,8 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     threading.Event().wait(config.drain_seconds)  # balancers take a moment to see NOT_SERVING
     stopped = [server.stop(config.grace_seconds) for server in servers]
     # Only now: whoever is told to ask again finds that this process takes no more calls, and asks another.
-    streams.drain()
+    for pool in streams:
+        pool.drain()
     for ended in stopped:
         ended.wait()
     jobs.stop(timedelta(seconds=5))
@@ -235,12 +238,23 @@ def build(
     address: str,
     *,
     client_certificates: bool,
+    longest_silence: timedelta = LONGEST_SILENCE,
 ) -> grpc.Server:
-    """A server on one port, not started. Raises ConfigError when the port is taken."""
+    """A server on one port, not started. longest_silence: how long a call's one message may be waited for. Raises ConfigError when the
+    port is taken."""
     workers = Workers(config.worker_threads)
+    pipeline = Pipeline(
+        identify,
+        service.authority,
+        streams,
+        service.refused,
+        service.gate,
+        workers,
+        Silence(longest_silence),
+    )
     server = grpc.server(
         workers,
-        interceptors=[Pipeline(identify, service.authority, streams, service.refused, service.gate, workers)],
+        interceptors=[pipeline],
         options=_SERVER_OPTIONS,
         # Only where calls come faster than they are refused: gRPC itself gives no delay to retry after.
         maximum_concurrent_rpcs=_LAST_RESORT

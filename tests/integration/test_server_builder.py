@@ -3,6 +3,7 @@
 import io
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from deploy.local.ports import free_ports
+from kept.options.v1 import callers_pb2
 from kept.safety_review.v1 import detectors_pb2, detectors_pb2_grpc
+from shared import callers
 from shared.call_threads import CALLS_PER_WORKER
 from shared.errors import KeptError, Reason, from_rpc_error
 from shared.identity import Caller, CallerKind, CertificateIdentity
+from shared.silence import LONGEST_SILENCE
 from tests.support.server import TRUST_DOMAIN, Running, running
 
 pytestmark = pytest.mark.integration
@@ -240,6 +244,43 @@ def test_a_call_is_refused_though_it_sends_no_message(busy: grpc.Channel, leave:
     call: Any = busy.stream_unary(METHOD, bytes, bytes)
     silences = [call.future(silent()) for _ in range(8)]
     assert {refusal(each.exception(20)).reason for each in silences} == {Reason.REASON_OVERLOADED}
+
+
+@pytest.mark.parametrize("is_public", [False, True])
+def test_strangers_who_send_nothing_hold_no_thread_for_long(
+    tmp_path: Path, leave: threading.Event, monkeypatch: pytest.MonkeyPatch, is_public: bool
+) -> None:
+    """Who may not call is refused before a thread waits for his message; who may has as long as a message may take."""
+    if is_public:
+        monkeypatch.setitem(callers._cache, METHOD, callers_pb2.Callers(public=True))
+
+    def silent() -> Iterator[bytes]:
+        leave.wait(60)
+        yield b""
+
+    def identify(context: Any) -> Caller:
+        is_named = "caller" in dict(context.invocation_metadata())
+        return staff()(context) if is_named else Caller(CallerKind.PUBLIC)
+
+    (port,) = free_ports(1)
+    with (
+        running(
+            tmp_path,
+            answer,
+            port=port,
+            identify=identify,
+            worker_threads=WORKERS,
+            longest_silence=timedelta(milliseconds=300) if is_public else LONGEST_SILENCE,
+        ) as server,
+        people_channel(server) as channel,
+    ):
+        call: Any = channel.stream_unary(METHOD, bytes, bytes)
+        silences = [call.future(silent()) for _ in range(3 * WORKERS)]
+        stub = detectors_pb2_grpc.DetectorServiceStub(channel)
+        answered = stub.ListRules(detectors_pb2.ListRulesRequest(), timeout=20, metadata=(("caller", "sam"),))
+        assert answered.rules_version == "7"
+        expected = grpc.StatusCode.CANCELLED if is_public else grpc.StatusCode.UNAUTHENTICATED
+        assert {each.exception(20).code() for each in silences} == {expected}
 
 
 def test_a_full_server_still_says_whether_it_serves(busy: grpc.Channel) -> None:

@@ -102,9 +102,10 @@ class History:
 
     def quiet_moment(self) -> None:
         """All that is due by now gets done, and is looked at."""
-        known = -1
-        # A run that ends may put a rule into force that waited for it; what became due by it goes by the next run.
-        while known != (known := self._rule_changes()):
+        known: tuple[int, ...] = ()
+        # A run that ends may put a rule into force that waited for it; what became due by it goes by the next run. And an erasure waits a
+        # moment behind its fence.
+        while known != (known := self._waited_for()):
             self.world.time.advance(_NO_RUN_YET)
             self.world.settle()
         self._customers.follow_erasures()
@@ -112,9 +113,15 @@ class History:
         check(self.scene)
         check_settled(self.scene)
 
-    def _rule_changes(self) -> int:
-        ((changes,),) = self.world.databases.looks.rows("retention", "SELECT count(*) FROM rule_changes")
-        return int(changes)
+    def _waited_for(self) -> tuple[int, ...]:
+        """How often a rule has changed, and how many erasures wait behind their fences."""
+        (found,) = self.world.databases.looks.rows(
+            "retention",
+            "SELECT (SELECT count(*) FROM rule_changes), "
+            "(SELECT count(*) FROM erasures WHERE state = 'CLOSING' AND fenced_at IS NOT NULL), "
+            "(SELECT count(*) FROM content_erasures WHERE state = 'DESTROYING_KEYS' AND fenced_at IS NOT NULL)",
+        )
+        return tuple(found)
 
     def jobs(self) -> None:
         """Processes do what they do by themselves."""

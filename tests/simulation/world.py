@@ -56,7 +56,7 @@ _HOUSEKEEPING = {
 # Jobs that ask other services how far they are.
 _FOLLOWING = {"holds", "runs", "erasures", "subject_erasures", "content_erasures", "certificates"}
 # A quiet moment is this many steps at most, and so long each.
-_ROUNDS = 24
+_ROUNDS = 48
 _STEP = timedelta(seconds=0.5)
 
 

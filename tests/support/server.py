@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from shared.identity import Caller, CertificateIdentity
 from shared.pipeline import Identify
 from shared.server import build
 from shared.service import Service
+from shared.silence import LONGEST_SILENCE
 
 TRUST_DOMAIN = "test.local"
 
@@ -73,6 +75,7 @@ def running(
     identify: Identify | None = None,
     client_certificates: bool | None = None,
     worker_threads: int = 4,
+    longest_silence: timedelta = LONGEST_SILENCE,
 ) -> Iterator[Running]:
     """A server on a loopback port, stopped at the end. Without `identify` it asks for certificates, and they name the caller."""
     certificates = Authority(directory, trust_domain=TRUST_DOMAIN, environment="local")
@@ -108,6 +111,7 @@ def running(
         StreamPool(config.stream_threads),
         address,
         client_certificates=identify is None if client_certificates is None else client_certificates,
+        longest_silence=longest_silence,
     )
     server.start()
     try:

@@ -10,7 +10,7 @@ from services.access_control.authorization.policy import (
     grant_entity,
     principal_entity,
 )
-from services.access_control.grants import extension
+from services.access_control.grants import break_glass, extension
 from services.access_control.grants.acts import Facts, GrantActs, View, scope_facts
 from services.access_control.grants.approval import POWER_APPROVERS, PURPOSE_APPROVERS, Approvals
 from services.access_control.grants.grant import (
@@ -50,7 +50,7 @@ class Granting:
     def approve(self, caller: Caller, grant_id: str, narrowing: Narrowing | None = None) -> View:
         """Adds the caller's approval of the request, or of less than that, and activates the grant if it was the last one that was missing.
         Of a grant that somebody asked to extend, it approves the extension. Raises SECOND_PERSON_REQUIRED, NOT_AUTHORIZED, NOT_FOUND,
-        WRONG_STATE, INVALID_ARGUMENT."""
+        WRONG_STATE, INVALID_ARGUMENT, BREAK_GLASS_UNREVIEWED."""
         with self._acts.deciding(caller, grant_id, "approve"), self._database.transaction() as tx:
             grant, decider = self._acts.decided_by(tx, caller, grant_id)
             now = self._clock.now()
@@ -61,6 +61,7 @@ class Granting:
                     raise wrong_state("You approved it already.", "APPROVED")
                 return self._acts.view(tx, grant)
             require_state(grant, REQUESTED, now)
+            break_glass.require_reviewed(tx, grant.requested_by, now)
             facts: dict[str, str | int | bool] = {}
             if narrowing is not None:
                 grant = self._narrowed(tx, grant, narrowing)
@@ -109,6 +110,7 @@ class Granting:
     ) -> View:
         if _has_voted(grant.next_round, caller):
             return self._acts.view(tx, grant)
+        break_glass.require_reviewed(tx, grant.requested_by, now)
         if narrowing is not None:
             grant = extension.narrowed(grant, narrowing)
             grant_changes.set_extension(tx, grant)
@@ -133,8 +135,10 @@ class Granting:
         is refused for."""
         with self._acts.deciding(caller, grant_id, "extend"), self._database.transaction() as tx:
             grant = self._acts.own(tx, caller, grant_id)
-            asked = extension.asked(grant, duration, reason, self._clock.now())
+            now = self._clock.now()
+            asked = extension.asked(grant, duration, reason, now)
             if asked != grant:
+                break_glass.require_reviewed(tx, grant.requested_by, now)
                 grant_changes.set_extension(tx, asked)
                 self._acts.write(
                     tx,

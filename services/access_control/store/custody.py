@@ -98,6 +98,8 @@ hold_keys = Table(
     Column("released_at", DateTime(timezone=True)),
     # When the secrecy of a confidential hold ended: nothing is kept for it in secret from then on.
     Column("disclosed_at", DateTime(timezone=True)),
+    # A key that was destroyed never comes back.
+    CheckConstraint("released_at IS NULL OR wrapped IS NULL", name="hold_keys_buried"),
 )
 retained_records = Table(
     "retained_records",

@@ -76,11 +76,13 @@ def holds_after(tx: Connection, after: str, limit: int) -> list[HoldRow]:
 
 
 def rewrap_holds(tx: Connection, root_id: str, wrapped: Mapping[str, bytes]) -> None:
-    """Puts holds' keys under another root."""
+    """Puts holds' keys under another root, of those that have one still: a hold may have been let go since its key was read, and a
+    destroyed key never comes back."""
     execute(
         tx,
         "UPDATE hold_keys SET wrapped = fresh.wrapped, root_id = %(root_id)s "
-        "FROM unnest(%(ids)b::text[], %(keys)b::bytea[]) AS fresh(id, wrapped) WHERE hold_keys.hold_id = fresh.id",
+        "FROM unnest(%(ids)b::text[], %(keys)b::bytea[]) AS fresh(id, wrapped) "
+        "WHERE hold_keys.hold_id = fresh.id AND hold_keys.wrapped IS NOT NULL",
         {"root_id": root_id, "ids": list(wrapped), "keys": list(wrapped.values())},
     )
 

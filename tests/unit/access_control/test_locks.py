@@ -110,6 +110,32 @@ def test_the_root_is_not_replaced_while_a_key_is_being_wrapped_under_it(vault: V
     assert vault.keys(OTHER, late)
 
 
+def test_a_key_that_is_buried_as_the_root_is_replaced_stays_buried(vault: Vault) -> None:
+    record = vault.record(ORG)
+    ended, standing = new_id("hold"), new_id("hold")
+    for hold_id in (ended, standing):
+        vault.custody.retain_records(hold_id, ORG, [record.to_retain])
+    fresh = vault.key_store.create()
+
+    def replace() -> None:
+        with vault.database.transaction() as tx:
+            custody.lock_ladder(tx, exclusive=True)
+            Ladder(vault.key_store).replace_root(tx, fresh, vault.clock.now())
+
+    with vault.database.transaction() as tx:
+        holds.lock_hold(tx, ended)
+        holds.bury_hold(tx, ended, vault.clock.now())
+        second = meanwhile(tx, vault.database.engine, replace)
+        assert second.is_waiting  # it has read the key, and is about to put it under the new root
+    second.result()
+    with vault.database.transaction() as tx:
+        buried, kept = holds.lock_hold(tx, ended), holds.lock_hold(tx, standing)
+    assert buried is not None
+    assert (buried.wrapped, buried.root_id) == (None, None)
+    assert kept is not None
+    assert kept.root_id == fresh
+
+
 def test_what_is_being_kept_for_a_hold_goes_with_it(vault: Vault) -> None:
     first, later = vault.record(ORG), vault.record(ORG)
     hold_id = new_id("hold")

@@ -22,9 +22,9 @@ def opened(pool: StreamPool | None = None) -> Any:
     pipeline = Pipeline(lambda _: Caller(CallerKind.PUBLIC), mock.Mock(), pool)
     wrapped = pipeline.intercept_service(lambda _: handler, SimpleNamespace(method=METHOD))  # type: ignore[arg-type]
     assert wrapped is not None
-    assert wrapped.unary_stream is not None
+    assert wrapped.stream_stream is not None
     assert wrapped.request_deserializer is not None
-    stream = wrapped.unary_stream(wrapped.request_deserializer(b""), mock.Mock())
+    stream = wrapped.stream_stream(iter([wrapped.request_deserializer(b"")]), mock.Mock())
     assert next(stream) == 1
     return stream
 

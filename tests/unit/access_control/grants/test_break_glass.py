@@ -140,6 +140,22 @@ def test_unreviewed_for_a_day_its_holder_is_granted_nothing_more(staff: World) -
     assert staff.request("eve").grant_id
 
 
+def test_nor_what_she_had_asked_for_before(staff: World) -> None:
+    taken = take(staff)
+    staff.advance(DAY - MINUTE)
+    asked, granted = staff.request("eve"), staff.request("eve")
+    assert staff.approve("ada", granted).state == grants_pb2.GRANT_STATE_APPROVED
+    staff.advance(MINUTE)
+
+    assert refusal(lambda: staff.approve("ada", asked)) == "BREAK_GLASS_UNREVIEWED"
+    longer = grants_pb2.ExtendGrantRequest(grant_id=granted.grant_id, reason="more time")
+    longer.duration.FromTimedelta(MINUTE)
+    assert refusal(lambda: staff.grants("eve").ExtendGrant(longer)) == "BREAK_GLASS_UNREVIEWED"
+    review(staff, "ada", taken)
+    assert staff.approve("ada", asked).state == grants_pb2.GRANT_STATE_APPROVED
+    assert staff.grants("eve").ExtendGrant(longer).grant.extension.reason == "more time"
+
+
 def test_somebody_else_reviews_who_could_have_approved_it(staff: World) -> None:
     grant = take(staff)
 
