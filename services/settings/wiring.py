@@ -68,6 +68,7 @@ from services.settings.trust.documents import TrustDocuments
 from services.settings.trust.public_pace import PublicLimits, PublicPace
 from services.settings.trust.subprocessors import Subprocessors
 from services.settings.trust.terms import Contacts, Terms
+from services.settings.voices import voices_by
 from services.settings.zero_data_retention import ZeroDataRetention, commitments
 from services.settings.zero_data_retention.announcing import Announcer
 from services.settings.zero_data_retention.ends import ZeroDataRetentionEnds
@@ -125,7 +126,9 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     gateways = Gateways(database, clock, policies, outbox)
     support = config.support_contact
     data_controls = DataControls(database, clock, policies, outbox, notifications, support=support)
-    opt_outs = AssistedOptOuts(database, clock, outbox, notifications)
+    authz = authz_pb2_grpc.AuthzServiceStub(access_control)
+    voices = voices_by(authz)
+    opt_outs = AssistedOptOuts(database, clock, outbox, notifications, voices)
     addresses = NotificationAddresses(database, clock, outbox, support=support)
     announcer = Announcer(clock, outbox, notifications)
     zero_data_retention = ZeroDataRetention(
@@ -135,12 +138,14 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         outbox,
         commitments.load(),
         announcer,
+        voices,
     )
     zdr_ends = ZeroDataRetentionEnds(
         database,
         clock,
         policies,
         announcer,
+        voices,
         notice=timedelta(days=config.zero_data_retention_notice_days),
     )
     api_keys = ApiKeys(database, clock, outbox, keep_for=timedelta(seconds=config.api_key_answer_seconds))
@@ -210,7 +215,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             IdentifierServicer(NamesOfCustomers(database)), server
         )
 
-    remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(access_control))
+    remote = RemoteAuthority(authz)
     return Service(
         register=register,
         jobs=catching_up.guarding(
