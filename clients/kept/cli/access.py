@@ -1,7 +1,7 @@
 """`kept access`: just-in-time access. Somebody asks, somebody else approves, time runs out."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,6 +19,7 @@ from kept.cli.arguments import (
     Until,
     enum_value,
     raw_ids,
+    refuse_beside,
     stamp,
     when,
 )
@@ -29,6 +30,8 @@ from kept.client.errors import KeptError
 if TYPE_CHECKING:
     from kept.access_control.v1 import grants_pb2, grants_pb2_grpc
 
+# Different records of a grant, where it is not said how many.
+_BUDGET: Final = 100
 _Grant = Annotated[
     str, typer.Argument(metavar="GRANT", help="Grant id, grant_…, as `kept access list` shows it.")
 ]
@@ -90,18 +93,19 @@ def request(
     ] = None,
     power: Annotated[Power | None, typer.Option("--power", help="Ask for a power, not for records.")] = None,
     detail: Annotated[
-        Detail, typer.Option("--detail", help="At most this much of each record.")
-    ] = Detail.METADATA,
+        Detail | None,
+        typer.Option("--detail", help="At most this much of each record; metadata without it."),
+    ] = None,
     minutes: Annotated[int, typer.Option("--minutes", min=1, max=480, help="How long, once approved.")] = 60,
     budget: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--budget",
             min=1,
             max=10_000_000,
-            help="At most this many different records; more than 100,000 for customer-export only.",
+            help=f"At most this many different records, {_BUDGET} without it; more than 100,000 for customer-export only.",
         ),
-    ] = 100,
+    ] = None,
     from_: From = None,
     until: Until = None,
     record: Records = None,
@@ -152,6 +156,21 @@ def request(
         raise typer.BadParameter(
             "ask for one of the two: records (--organization ORG), or a power (--power)."
         )
+    if power is not None:
+        refuse_beside(
+            "--power",
+            {
+                "--purpose": purpose,
+                "--detail": detail,
+                "--budget": budget,
+                "--from": from_,
+                "--until": until,
+                "--record": record,
+                "--case": case,
+                "--screening": screening,
+                "--evaluation": evaluation,
+            },
+        )
     if screening and evaluation:
         raise typer.BadParameter("ask for one of the two: --screening or --evaluation.")
     message = grants_pb2.RequestGrantRequest(
@@ -173,8 +192,8 @@ def request(
                 organization_id=organization,
                 until=stamp(until),
                 record_ids=raw_ids(record),
-                detail=enum_value(grants_pb2.Detail, "DETAIL", detail),
-                budget=budget,
+                detail=enum_value(grants_pb2.Detail, "DETAIL", detail or Detail.METADATA),
+                budget=budget or _BUDGET,
                 case_id=case,
                 permission=_permission(screening=screening, evaluation=evaluation),
                 **scope,

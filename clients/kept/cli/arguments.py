@@ -1,6 +1,7 @@
 """What people type, as values: times, record ids, days, choices. Wrong ones are usage errors that say what is right."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, NewType
@@ -46,6 +47,14 @@ def sha256(text: str) -> str:
     except ValueError:
         pass
     raise typer.BadParameter(f"{text!r} is no SHA-256: give 64 hex digits, or the document with --document.")
+
+
+def refuse_beside(option: str, others: Mapping[str, object]) -> None:
+    """A usage error for options that were given beside one with which they cannot be meant: to go by one of them would do something else
+    than was asked for. others: by name, empty where not given."""
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise typer.BadParameter(f"{option} and {', '.join(given)} exclude each other: give what you mean.")
 
 
 def stamp(instant: datetime | None) -> "Timestamp | None":

@@ -8,8 +8,8 @@ import typer
 
 from kept.cli.arguments import Limit, Reason
 from kept.cli.invocation import Invocation, group, verb
-from kept.cli.retention import write_file
 from kept.cli.verification import verify_audit
+from kept.cli.whole_files import write_private_file
 from kept.cli.witness import head, witness
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def export(
     own = organization or str(call.session.claims().get("org", ""))
     pages = [page_document(page) for page in _pages(call, own, 0, None)]
     content = {"format": "kept-audit-export/1", "organization_id": own, "pages": pages}
-    write_file(call, output, (json.dumps(content, indent=1) + "\n").encode())
+    write_private_file(call, output, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def keys(call: Invocation) -> None:

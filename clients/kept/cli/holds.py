@@ -14,6 +14,7 @@ from kept.cli.arguments import (
     RequestId,
     raw_ids,
     record_id,
+    refuse_beside,
     stamp,
     when,
 )
@@ -112,6 +113,8 @@ def place(
         raise typer.BadParameter(
             "name records (--record), or say what matches (--end-user, --from, --until, --everything)."
         )
+    if everything:
+        refuse_beside("--everything", {"--end-user": end_user, "--from": from_day, "--until": until_day})
     if bool(secret_by) is not (look_again is not None):
         raise typer.BadParameter("--confidential and --secrecy-review-at go together.")
     secrecy = None

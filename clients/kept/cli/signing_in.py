@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kept.cli.arguments import refuse_beside
 from kept.cli.invocation import Invocation, verb
 from kept.client.errors import KeptError
 
@@ -101,6 +102,8 @@ def logout(
 
     Forgets the tokens of the current identity, of --as NAME, or of all.
     """
+    if everybody:
+        refuse_beside("--all", {"--as": call.identity})
     names = call.sessions.names() if everybody else [call.session.name]
     for name in names:
         call.sessions.sign_out(name)

@@ -19,8 +19,8 @@ from kept.cli.arguments import (
     when,
 )
 from kept.cli.invocation import Invocation, group, verb
-from kept.cli.retention import write_file
 from kept.cli.verification import read_evidence, trusted, verdict
+from kept.cli.whole_files import write_private_file
 
 if TYPE_CHECKING:
     from kept.settings.v1 import subject_requests_pb2_grpc
@@ -207,7 +207,7 @@ def export(
     response = _stub(call).ExportSubjectRequest(
         subject_requests_pb2.ExportSubjectRequestRequest(subject_request_id=subject)
     )
-    write_file(call, output, to_json(to_document(response)).encode() + b"\n")
+    write_private_file(call, output, to_json(to_document(response)).encode() + b"\n")
 
 
 def verify(

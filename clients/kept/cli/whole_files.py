@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from kept.cli.invocation import Invocation
 from kept.client.errors import KeptError
 from kept.client.private_files import replaced
 
@@ -22,3 +23,11 @@ def whole_file(file: Path) -> Iterator[BinaryIO]:
             yield out
     except OSError as error:
         raise KeptError("UNREADABLE", f"{file} cannot be written: {error.strerror}.") from None
+
+
+def write_private_file(call: Invocation, file: Path, content: bytes) -> None:
+    """Writes what nobody else may read: the file is its owner's alone, mode 0600. "-" is stdout. Raises KeptError (UNREADABLE)."""
+    with whole_file(file) as out:
+        out.write(content)
+    if str(file) != "-":
+        call.note(f"Written to {file}, for you alone.")

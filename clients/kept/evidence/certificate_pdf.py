@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from fpdf import FPDF
 from fpdf.enums import WrapMode
-from pypdf import PageObject, PdfReader
+from pypdf import PdfReader
 from pypdf.errors import PyPdfError
 
 from kept.evidence.certificate_page import ATTACHED, EDITION, Room, Section, sections
+from kept.evidence.drawn import drawn
 from kept.evidence.verdicts import Evidence, EvidenceError, canonical
 
 # From a page that shows all to one that shows the figures alone; the first that fits is it.
@@ -48,14 +49,22 @@ def write_pdf(envelope: Any, edition: int = EDITION) -> bytes:
 def read_pdf(content: bytes) -> Any:
     """The certificate that is attached to a PDF, still to be verified.
 
-    Raises EvidenceError for a file that is no such PDF, or whose page says anything else than what is attached: a true certificate under a
-    page of somebody else's would be believed.
+    Raises EvidenceError for a file that is no such PDF, or that shows anything else than the page of what is attached, in one of its
+    editions (`drawn`): a true certificate under a page of somebody else's would be believed.
     """
     try:
-        reader = PdfReader(BytesIO(content), strict=True)
-        attached = list(reader.attachments.get(ATTACHED, []))
-        pages = [_shown(page) for page in reader.pages]
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OSError):
+        shown = drawn(content)
+        attached = list(PdfReader(BytesIO(content), strict=True).attachments.get(ATTACHED, []))
+    except (
+        PyPdfError,
+        NotImplementedError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OSError,
+    ):
         raise EvidenceError("The file cannot be read as a PDF.") from None
     if len(attached) != 1:
         raise EvidenceError(
@@ -65,20 +74,12 @@ def read_pdf(content: bytes) -> Any:
         envelope = json.loads(attached[0])
     except (ValueError, RecursionError):
         raise EvidenceError(f"{ATTACHED} in the PDF is no JSON.") from None
-    if not any(pages == _pages(write_pdf(envelope, edition)) for edition in range(EDITION, 0, -1)):
+    if not any(shown == drawn(write_pdf(envelope, edition)) for edition in range(EDITION, 0, -1)):
         raise EvidenceError(
-            f"The page says something else than the certificate that is attached to it; trust {ATTACHED} alone."
+            "The page says something else than the certificate that is attached to it, or something was added to the file; "
+            f"trust {ATTACHED} alone."
         )
     return envelope
-
-
-def _pages(pdf: bytes) -> list[tuple[str, int, int]]:
-    return [_shown(page) for page in PdfReader(BytesIO(pdf)).pages]
-
-
-def _shown(page: PageObject) -> tuple[str, int, int]:
-    """What a reader of a page sees: its text, and how many notes and pictures lie on it."""
-    return page.extract_text(), len(page.annotations or ()), len(page.images)
 
 
 def _page(envelope: Any, shown: list[Section]) -> FPDF:

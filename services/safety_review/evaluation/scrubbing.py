@@ -46,18 +46,18 @@ class Scrubber:
             labels = domain.split(".")
             # The domain, and what is before its ending: "acme" of "mail.acme.example".
             for word in (domain, *labels[:-1]):
-                words.setdefault(_folded(word), DOMAIN)
+                words |= dict.fromkeys(_spellings(word) - words.keys(), DOMAIN)
         for email in identifiers.emails:
-            words.setdefault(_folded(email.rpartition("@")[0]), PERSON)
+            words |= dict.fromkeys(_spellings(email.rpartition("@")[0]) - words.keys(), PERSON)
         for first, last in identifiers.people:
             for word in (f"{first} {last}", f"{last} {first}", first, last):
-                words.setdefault(_folded(word), PERSON)
+                words |= dict.fromkeys(_spellings(word) - words.keys(), PERSON)
         for name in identifiers.organizations:
             for word in _names(name):
-                words[_folded(word)] = CUSTOMER
-        self._words = {word: marker for word, marker in words.items() if len(word) >= _SHORTEST}
-        self._pattern = _any_of(self._words)
-        self._hidden = _any_of({fold(word): marker for word, marker in self._words.items()})
+                words |= dict.fromkeys(_spellings(word), CUSTOMER)
+        words = {word: marker for word, marker in words.items() if len(word) >= _SHORTEST}
+        self._pattern, self._markers = _any_of(words)
+        self._hidden, _ = _any_of({fold(word): marker for word, marker in words.items()})
         self.removed: Counter[str] = Counter()
 
     def scrub(self, text: str) -> str:
@@ -72,7 +72,9 @@ class Scrubber:
         return clean
 
     def _marker(self, found: re.Match[str]) -> str:
-        return self._words[_folded(found[0])]
+        """Of the word that matched, not of what it matched: a pattern without regard to case takes i, ı and İ for one letter."""
+        assert found.lastindex is not None
+        return self._markers[found.lastindex - 1]
 
     def _still_names(self, text: str) -> bool:
         """Whether somebody is named by what looks like their letters."""
@@ -98,13 +100,23 @@ def _folded(word: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", word).casefold().split())
 
 
-def _any_of(words: Mapping[str, str]) -> re.Pattern[str]:
-    """One of these, the longest first. Short ones and people's names stand alone; a customer's longer name is found inside words too."""
-    choices = []
+def _spellings(word: str) -> set[str]:
+    """A word without its case, and as it is given where that is longer or shorter: a pattern without regard to case takes letter for
+    letter, and finds no "Straße" by "strasse" and no "İzmir" by what that becomes."""
+    given = " ".join(unicodedata.normalize("NFKC", word).split())
+    folded = _folded(word)
+    return {folded} if len(given) == len(folded) else {folded, given}
+
+
+def _any_of(words: Mapping[str, str]) -> tuple[re.Pattern[str], list[str]]:
+    """One of these, the longest first, each in a group of its own; and the marker of each group. Short ones and people's names stand alone;
+    a customer's longer name is found inside words too."""
+    choices, markers = [], []
     for word in sorted(words, key=lambda word: (-len(word), word)):
         if not word.strip():
             continue
         spaced = r"\s+".join(re.escape(part) for part in word.split())
         inside = words[word] != PERSON and len(word) >= _FOUND_INSIDE
-        choices.append(spaced if inside else rf"(?<![^\W_]){spaced}(?![^\W_])")
-    return re.compile("|".join(choices) or r"(?!)", re.IGNORECASE)
+        choices.append(f"({spaced})" if inside else rf"(?<![^\W_])({spaced})(?![^\W_])")
+        markers.append(words[word])
+    return re.compile("|".join(choices) or r"(?!)", re.IGNORECASE), markers

@@ -61,6 +61,8 @@ class Case:
     second person. decision_reason, note, appeal_reason: a person's words; never in a log or an audit entry. flag_count: how many records
     it has. is_full: takes no more. turn: how often it was opened, round: why this time; begun_at: when, and due_at: until when it should be
     decided. opened_by: a person, or empty for what screening found. told_at: since when the customer knows of it.
+    earlier_reviewers: who does not handle it any more. took_part: whose decision was sent back in this round, and who sent it back; they
+    may go on in it, and not afterwards.
     """
 
     case_id: str
@@ -91,6 +93,7 @@ class Case:
     appeal_reason: str = ""
     told_at: datetime | None = None
     rates: tuple[Rate, ...] = ()
+    took_part: tuple[str, ...] = ()
 
     @property
     def is_closed(self) -> bool:
@@ -169,7 +172,10 @@ def confirm(case: Case, person_id: str, agreed: bool, now: datetime) -> Case:
         )
     if agreed:
         return replace(_closed(case, UPHELD, now), confirmed_by=person_id)
-    undecided = replace(case, state=CLAIMED, decision=_UNDECIDED, decided_by="", decision_reason="")
+    took_part = _together(case.took_part, case.decided_by, person_id)
+    undecided = replace(
+        case, state=CLAIMED, decision=_UNDECIDED, decided_by="", decision_reason="", took_part=took_part
+    )
     return as_of(undecided, now)
 
 
@@ -177,7 +183,8 @@ def hand_on(case: Case, person_id: str, desk: "cases_pb2.Desk.ValueType", reason
     """The case back in the queue, undecided, by who has claimed it: a severity higher for a colleague, or for legal staff. Raises
     WRONG_STATE."""
     case = _mine(case, person_id, now)
-    handed = replace(_unclaimed(case), note=reason, earlier_reviewers=_with(case, person_id))
+    earlier = _together(case.earlier_reviewers, person_id)
+    handed = replace(_unclaimed(case), note=reason, earlier_reviewers=earlier)
     if desk == cases_pb2.DESK_LEGAL:
         return replace(handed, referred=True)
     return due(handed, now, case.severity + 1)
@@ -224,7 +231,10 @@ def _again(case: Case, why: "cases_pb2.Round.ValueType", now: datetime) -> Case:
         begun_at=now,
         due_at=now + DUE[case.severity],
         referred=False,
-        earlier_reviewers=_with(case, case.decided_by, case.confirmed_by),
+        earlier_reviewers=_together(
+            case.earlier_reviewers, *case.took_part, case.decided_by, case.confirmed_by
+        ),
+        took_part=(),
     )
 
 
@@ -233,8 +243,8 @@ def _closed(case: Case, state: "cases_pb2.CaseState.ValueType", now: datetime) -
     return replace(case, state=state, claimed_by="", claimed_until=None, closed_at=now, told_at=told_at)
 
 
-def _with(case: Case, *person_ids: str) -> tuple[str, ...]:
-    return tuple(sorted({*case.earlier_reviewers, *filter(None, person_ids)}))
+def _together(people: tuple[str, ...], *more: str) -> tuple[str, ...]:
+    return tuple(sorted({*people, *filter(None, more)}))
 
 
 def _unclaimed(case: Case) -> Case:

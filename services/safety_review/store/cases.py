@@ -47,7 +47,8 @@ class Place(NamedTuple):
 
 def _made(row: Row[Any]) -> Case:
     values = dict(row._mapping)
-    values["earlier_reviewers"] = tuple(values["earlier_reviewers"])
+    for people in ("earlier_reviewers", "took_part"):
+        values[people] = tuple(values[people])
     values["rates"] = tuple(Rate(*rate) for rate in values["rates"])
     return Case(**values)
 
@@ -64,7 +65,8 @@ def _made_flag(row: Row[Any]) -> Flag:
 def _values(case: Case) -> dict[str, Any]:
     # asdict would go into the rates, which are tuples by name.
     values = {field.name: getattr(case, field.name) for field in fields(case)}
-    return values | {"earlier_reviewers": list(case.earlier_reviewers), "rates": list(map(list, case.rates))}
+    people = {"earlier_reviewers": list(case.earlier_reviewers), "took_part": list(case.took_part)}
+    return values | people | {"rates": list(map(list, case.rates))}
 
 
 def lock_joinable(tx: Connection, organization_id: str, category: str) -> Case | None:

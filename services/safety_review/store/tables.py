@@ -110,6 +110,8 @@ cases = Table(
     Column("told_at", _Instant),
     # [window in seconds, flags, whether of one end user].
     Column("rates", JSONB, nullable=False, server_default="[]"),
+    # Whose decision was sent back in this round, and who sent it back.
+    Column("took_part", ARRAY(Text), nullable=False, server_default="{}"),
     # One case at a time for an organization and a category: the next flag joins it.
     Index(
         "cases_joinable",

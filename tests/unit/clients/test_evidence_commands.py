@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import stat
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,6 +132,7 @@ def test_an_export_verifies_and_a_changed_one_does_not(services: Services, log: 
     services.answers["ListEntries"] = log.page([FIRST, SECOND])
     file = tmp_path / "export.json"
     assert main(["audit", "export", "--output", str(file)]) == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600, "what an organization did, and the salts of it"
     asked = len(services.asked)
     assert main(["audit", "verify", str(file)]) == 0
     file.write_text(file.read_text().replace('"number": "2"', '"number": "3"'))

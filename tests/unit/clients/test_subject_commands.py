@@ -4,6 +4,7 @@ import base64
 import hmac
 import json
 import shlex
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -159,6 +160,7 @@ def test_whose_erasure_a_certificate_is_of_is_verified_offline(
     exported = tmp_path / "request.json"
     assert main(["settings", "subjects", "export", SUBJECT, "--output", str(exported)]) == 0
     assert base64.b64decode(json.loads(exported.read_text())["subject_salt"]) == salt
+    assert stat.S_IMODE(exported.stat().st_mode) == 0o600, "a salt is nobody else's"
     # Made as retention makes it (services.retention.erasures.subject_states), by hand: the two must agree for ever.
     commitment = hmac.digest(salt, b"kept/subject/v1\0" + ORG.encode() + b"\0u-1", "sha256")
     certificate = tmp_path / "certificate.json"

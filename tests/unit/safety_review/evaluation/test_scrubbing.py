@@ -1,6 +1,8 @@
 """What names a customer is gone from a text, however it is written; what is left is still a text."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.safety_review.evaluation.scrubbing import Identifiers, Scrubber
 from shared.masking import WITHHELD
@@ -37,6 +39,38 @@ IDENTIFIERS = Identifiers(
 )
 def test_what_names_a_customer_goes(text: str, clean: str) -> None:
     assert Scrubber(IDENTIFIERS).scrub(text) == clean
+
+
+WITHOUT_CASE = Identifiers(
+    organizations=("Initech AG", "Straßenbau Weiß GmbH", "İzmir Işık AŞ"),
+    people=(("Can", "Yıldız"), ("İpek", "Groß")),
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "marker"),
+    [
+        ("Yıldız YILDIZ yildiz İpek ipek IPEK Groß GROSS gross GROẞ", "[PERSON]"),
+        ("Initech INITECH ınitech İNİTECH", "[CUSTOMER]"),
+        ("Straßenbau STRASSENBAU strassenbau Weiß WEISS İzmir izmir IZMIR Işık IŞIK ışık işik", "[CUSTOMER]"),
+    ],
+)
+def test_a_name_goes_in_whatever_case_it_is_written(words: str, marker: str) -> None:
+    """Cases are not pairs: i, ı and İ are one letter to a pattern without regard to case, and ß two to another rule."""
+    scrubber = Scrubber(WITHOUT_CASE)
+    for word in words.split():
+        assert scrubber.scrub(f"ask {word}, please") == f"ask {marker}, please"
+
+
+@given(
+    st.text("iıİIsßſẞσςΣkKǅǆŉ \u0307", min_size=1, max_size=9),
+    st.text("iıİIsßſẞσςΣkKǅǆŉ \u0307", max_size=30),
+)
+def test_no_name_stops_a_text_from_being_cleaned(name: str, text: str) -> None:
+    scrubber = Scrubber(Identifiers(organizations=(name,), people=((name, "Wu"),)))
+    for case in (text, f"{text} {name.upper()} {name.lower()} {name.title()}"):
+        clean = scrubber.scrub(case)
+        assert scrubber.scrub(clean) == clean
 
 
 def test_what_was_removed_is_counted_and_nothing_is_removed_twice() -> None:

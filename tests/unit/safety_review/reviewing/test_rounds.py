@@ -26,6 +26,8 @@ from services.safety_review.reviewing.cases import (
     UPHELD,
     Case,
     appeal,
+    claim,
+    confirm,
     decide,
     due,
     hand_on,
@@ -118,6 +120,27 @@ def test_a_closed_case_is_opened_again_for_others_and_needs_two_as_the_first_tim
     assert set(again.earlier_reviewers) == {case.decided_by, case.confirmed_by} - {""}
     claimed = replace(again, state=CLAIMED, claimed_by="cleo", claimed_until=NOW + 9 * HOUR)
     assert decide(claimed, "cleo", DECISION_VIOLATION, "it was", NOW + 2 * HOUR).state == DECIDED
+
+
+@pytest.mark.parametrize(
+    "again", [lambda case: appeal(case, "mia", "not us", NOW), lambda case: reopen(case, "new evidence", NOW)]
+)
+def test_whose_decision_was_sent_back_and_who_sent_it_back_go_on_in_that_round_and_not_after(
+    again: Callable[[Case], Case],
+) -> None:
+    decided = decide(MINE, "ada", DECISION_VIOLATION, "it is", NOW)
+    returned = confirm(decided, "ben", False, NOW)
+    for who in ("ada", "ben"):
+        require_fit(replace(SAFETY, person_id=who), returned)
+    # Both are through with it, and two others find the violation.
+    claimed = claim(replace(returned, claimed_until=NOW), "cleo", NOW, HOUR)
+    upheld = confirm(decide(claimed, "cleo", DECISION_VIOLATION, "it is", NOW), "dan", True, NOW)
+    case = again(upheld)
+    for who in ("ada", "ben", "cleo", "dan"):
+        person = replace(SAFETY, person_id=who)
+        assert _reason(lambda person=person: require_fit(person, case)) == (  # type: ignore[misc]
+            Reason.REASON_REVIEWER_EXCLUDED
+        )
 
 
 @pytest.mark.parametrize("case", [OPENED, MINE])

@@ -61,6 +61,26 @@ def test_a_case_walks_from_flag_to_appeal_and_lets_go_what_it_held(world: World,
     assert "security course" not in str(world.peers.entries)
 
 
+def test_whose_decision_was_sent_back_and_who_sent_it_back_do_not_decide_the_appeal(
+    world: World, case_id: str
+) -> None:
+    world.claim(case_id)
+    world.decide(case_id)
+    world.confirm(case_id, confirm=False, who=2)
+    assert world.claim(case_id, 1).claimed_by == person(1), "in this round they may go on"
+    world.clock.advance(timedelta(hours=8))
+    world.claim(case_id, 3)
+    world.decide(case_id, who=3)
+    world.confirm(case_id, who=4)
+    world.appeal(case_id)
+    for who in (1, 2, 3, 4):
+        with refused(Reason.REASON_REVIEWER_EXCLUDED):
+            world.claim(case_id, who)
+        with refused(Reason.REASON_NOT_FOUND):
+            world.reviewer(who).ClaimNextCase(cases_pb2.ClaimNextCaseRequest())
+    assert world.reviewer(5).ClaimNextCase(cases_pb2.ClaimNextCaseRequest()).case.case_id == case_id
+
+
 def test_a_dismissed_case_is_opened_again_and_held_again(world: World, case_id: str) -> None:
     world.dismiss(case_id)
     old = _released(world)
