@@ -42,9 +42,10 @@ def invite(
     field: str,
     invited_by: str,
     now: datetime,
-) -> tuple[Invitation, Secret]:
-    """Stores an invitation in place of an earlier one to the same address; the token is in nobody's hands but the caller's. field: what the
-    request calls the address. Raises DECEPTIVE_ADDRESS, and CONFUSABLE where a colleague's looks the same."""
+) -> tuple[Invitation, Secret, list[str]]:
+    """Stores an invitation in place of an earlier one to the same address; the organization's row is locked. field: what the request calls the
+    address. Returns the invitation; its token, which is in nobody's hands but the caller's; and what an entry is about: its id, and that of
+    the one replaced. Raises DECEPTIVE_ADDRESS, and CONFUSABLE where a colleague's looks the same."""
     require_honest(email, field)
     if any(alike(email, other) for other in store.addresses(tx, organization_id, now)):
         raise confusable(field)
@@ -58,8 +59,8 @@ def invite(
         expires_at=now + LIFETIME,
         token_sha256=fingerprint(token),
     )
-    store.put_invitation(tx, invitation)
-    return invitation, token
+    replaced = store.put_invitation(tx, invitation)
+    return invitation, token, [invitation.invitation_id, *([] if replaced is None else [replaced])]
 
 
 def end_invitations(tx: Tx, outbox: Outbox, member: Member, *, actor: str, now: datetime) -> None:
@@ -95,7 +96,7 @@ class Invitations:
         """Invites somebody. Raises ALREADY_EXISTS for a member of this organization, and says nothing about others: no customer
         learns here who is another's. Raises DECEPTIVE_ADDRESS, CONFUSABLE, ADMIN_REQUIRED, CLOSED, NOT_FOUND."""
         with self._database.transaction() as tx:
-            active(organizations.lock(tx, organization_id, shared=True))
+            active(organizations.lock(tx, organization_id))
             require_admin_still(tx, caller)
             known = store.find_by_email(tx, email)
             if known is not None and known.organization_id == organization_id:
@@ -105,7 +106,7 @@ class Invitations:
                     metadata={"kind": "member"},
                 )
             now = self._clock.now()
-            invitation, token = invite(
+            invitation, token, subjects = invite(
                 tx,
                 organization_id,
                 email,
@@ -122,7 +123,7 @@ class Invitations:
                     actor=caller.actor,
                     at=now,
                     organization_id=organization_id,
-                    subjects=[invitation.invitation_id],
+                    subjects=subjects,
                     facts={"role": roles_pb2.CustomerRole.Name(role)},
                 ),
             )

@@ -96,7 +96,7 @@ class Organizations:
                     "The admin's e-mail address has an account already; an address has one account only.",
                     metadata={"kind": "member"},
                 )
-            invitation, token = invite(
+            invitation, token, _ = invite(
                 tx,
                 organization.organization_id,
                 wanted.admin_email,

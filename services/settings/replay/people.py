@@ -21,6 +21,7 @@ def applies(outbox: Outbox, passwords: Passwords) -> dict[str, Apply]:
     """By kind of entry."""
     made = _People(outbox, passwords)
     return {
+        "member.invited": _invited,
         "member.registered": made.registered,
         "member.role_changed": made.role_changed,
         "member.updated": made.updated,
@@ -97,6 +98,12 @@ class _People:
         member = members.lock(tx, _member_of(entry))
         if member is not None and member.password_set_at < at(entry):
             members.set_password(tx, member.member_id, self._passwords.nobodys, at(entry))
+
+
+def _invited(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    """Its token's hash is not in the log; the one whose place it took is over."""
+    for replaced in entry.subjects[1:]:
+        members.remove_invitation(tx, entry.organization_id, replaced)
 
 
 def _invitation_revoked(tx: Tx, entry: audit_pb2.AuditEntry) -> None:

@@ -201,21 +201,28 @@ def admin_names(tx: Connection, organization_id: str, limit: int) -> list[str]:
     return [f"{row.first_name} {row.last_name}" for row in rows]
 
 
-def put_invitation(tx: Connection, invitation: Invitation) -> None:
-    """Adds an invitation in place of an earlier one for the same address and organization."""
-    values = {
-        "invitation_id": invitation.invitation_id,
-        "email": invitation.email,
-        "role": invitation.role,
-        "token_sha256": invitation.token_sha256,
-        "invited_by": invitation.invited_by,
-        "expires_at": invitation.expires_at,
-    }
+def put_invitation(tx: Connection, invitation: Invitation) -> str | None:
+    """Adds an invitation in place of an earlier one for the same address and organization, whose row is locked. Returns the earlier one's
+    id."""
+    key = email_key(invitation.email)
+    replaced: str | None = tx.execute(
+        delete(invitations)
+        .where(invitations.c.organization_id == invitation.organization_id, invitations.c.email_key == key)
+        .returning(invitations.c.invitation_id)
+    ).scalar_one_or_none()
     tx.execute(
-        insert(invitations)
-        .values(organization_id=invitation.organization_id, email_key=email_key(invitation.email), **values)
-        .on_conflict_do_update(index_elements=["organization_id", "email_key"], set_=values)
+        insert(invitations).values(
+            invitation_id=invitation.invitation_id,
+            organization_id=invitation.organization_id,
+            email=invitation.email,
+            email_key=key,
+            role=invitation.role,
+            token_sha256=invitation.token_sha256,
+            invited_by=invitation.invited_by,
+            expires_at=invitation.expires_at,
+        )
     )
+    return replaced
 
 
 def open_invitations(tx: Connection, organization_id: str, now: datetime, limit: int) -> list[Invitation]:

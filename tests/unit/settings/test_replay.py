@@ -361,14 +361,20 @@ def test_what_an_admin_of_then_invited_is_not_open_again(
         restore().register(token)
 
 
-def test_an_invitation_that_was_used_is_used(world: World, back_up: Callable[[], Restore]) -> None:
+def test_an_invitation_that_was_used_or_replaced_is_over(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
     admin = world.admin()
-    token, open_still = (invite(world, admin, f"{name}@mail.test") for name in ("one", "two"))
+    used, replaced, open_still = (
+        invite(world, admin, f"{name}@mail.test") for name in ("one", "three", "two")
+    )
     restore = back_up()
-    world.register(token)
+    world.register(used)
+    invite(world, admin, "THREE@mail.test")
     restored = restore()
-    with refused(reasons_pb2.REASON_INVITATION_INVALID):
-        restored.register(token)
+    for token in (used, replaced):
+        with refused(reasons_pb2.REASON_INVITATION_INVALID):
+            restored.register(token)
     assert restored.register(open_still).email == "two@mail.test"
 
 
