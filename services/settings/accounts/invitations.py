@@ -43,9 +43,9 @@ def invite(
     invited_by: str,
     now: datetime,
 ) -> tuple[Invitation, Secret, list[str]]:
-    """Stores an invitation in place of an earlier one to the same address; the organization's row is locked. field: what the request calls the
-    address. Returns the invitation; its token, which is in nobody's hands but the caller's; and what an entry is about: its id, and that of
-    the one replaced. Raises DECEPTIVE_ADDRESS, and CONFUSABLE where a colleague's looks the same."""
+    """Stores an invitation in place of an earlier one to the same address; the organization's row is locked. field: what the request calls
+    the address. Returns the invitation, its token, which is in nobody's hands but the caller's, and what an entry is about: its id and that
+    of the one replaced. Raises DECEPTIVE_ADDRESS, and CONFUSABLE where a colleague's looks the same."""
     require_honest(email, field)
     if any(alike(email, other) for other in store.addresses(tx, organization_id, now)):
         raise confusable(field)
