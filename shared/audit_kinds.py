@@ -201,7 +201,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "zero_data_retention.end_called_off": _kind("The customer is eligible again; it stays in force."),
     "zero_data_retention.ended": _kind("Content is logged again.", "effective_at"),
     "member.invited": _kind("A customer's person was invited.", "role"),
-    "member.invitation_revoked": _kind("An admin took an invitation back."),
+    "member.invitation_revoked": _kind(
+        "An admin took an invitation back, or its inviter is an admin no more."
+    ),
     "member.registered": _kind("A customer's person has an account.", "role"),
     "member.updated": _kind("A customer's person changed the own name."),
     "member.role_changed": _kind("A customer's person has another role.", "role role_before"),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kept.options.v1 import callers_pb2
-from services.settings.accounts.members import admin_required
+from services.settings.accounts.admins import admin_required
 from services.settings.store import gateways, members
 from shared.database import Database
 from shared.errors import KeptError, Reason

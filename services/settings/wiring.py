@@ -23,6 +23,7 @@ from kept.settings.v1 import (
 )
 from services.settings import replay, store
 from services.settings.accounts.email_changes import EmailChanges
+from services.settings.accounts.invitations import Invitations
 from services.settings.accounts.members import Members
 from services.settings.accounts.password_resets import PasswordResets
 from services.settings.accounts.passwords import Passwords
@@ -67,6 +68,7 @@ from services.settings.trust.documents import TrustDocuments
 from services.settings.trust.public_pace import PublicLimits, PublicPace
 from services.settings.trust.subprocessors import Subprocessors
 from services.settings.trust.terms import Contacts, Terms
+from services.settings.voices import voices_by
 from services.settings.zero_data_retention import ZeroDataRetention, commitments
 from services.settings.zero_data_retention.announcing import Announcer
 from services.settings.zero_data_retention.ends import ZeroDataRetentionEnds
@@ -124,7 +126,9 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     gateways = Gateways(database, clock, policies, outbox)
     support = config.support_contact
     data_controls = DataControls(database, clock, policies, outbox, notifications, support=support)
-    opt_outs = AssistedOptOuts(database, clock, outbox, notifications)
+    authz = authz_pb2_grpc.AuthzServiceStub(access_control)
+    voices = voices_by(authz)
+    opt_outs = AssistedOptOuts(database, clock, outbox, notifications, voices)
     addresses = NotificationAddresses(database, clock, outbox, support=support)
     announcer = Announcer(clock, outbox, notifications)
     zero_data_retention = ZeroDataRetention(
@@ -134,17 +138,20 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         outbox,
         commitments.load(),
         announcer,
+        voices,
     )
     zdr_ends = ZeroDataRetentionEnds(
         database,
         clock,
         policies,
         announcer,
+        voices,
         notice=timedelta(days=config.zero_data_retention_notice_days),
     )
     api_keys = ApiKeys(database, clock, outbox, keep_for=timedelta(seconds=config.api_key_answer_seconds))
     pace = SignInPace(database, clock)
     passwords = Passwords(config.password_hashing)
+    invitations = Invitations(database, clock, outbox, tokens)
     members = Members(database, clock, outbox, passwords, tokens)
     sign_ins = SignIns(database, clock, passwords, pace, kept_days=config.sign_in_days)
     mail = Mail(config.mail, database, clock, tokens)
@@ -192,7 +199,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             ZeroDataRetentionServicer(zero_data_retention, zdr_ends), server
         )
         members_pb2_grpc.add_MemberServiceServicer_to_server(
-            MemberServicer(members, profiles, email_changes, password_resets, sign_ins), server
+            MemberServicer(members, invitations, profiles, email_changes, password_resets, sign_ins), server
         )
         account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(account_deletions), server)
         trust_pb2_grpc.add_TrustServiceServicer_to_server(
@@ -208,7 +215,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             IdentifierServicer(NamesOfCustomers(database)), server
         )
 
-    remote = RemoteAuthority(authz_pb2_grpc.AuthzServiceStub(access_control))
+    remote = RemoteAuthority(authz)
     return Service(
         register=register,
         jobs=catching_up.guarding(
@@ -222,6 +229,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
                 sign_ins.job,
                 password_resets.job,
                 email_changes.job,
+                invitations.job,
                 public_pace.job,
                 documents.job,
                 subprocessors.job,

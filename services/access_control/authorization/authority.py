@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -150,6 +151,22 @@ class Authority:
                 filled, decision = self._decide(tx, caller, method, question)
                 entry_id = self._allowed(tx, filled, decision, question)
             return Checked(filled, decision, entry_id)
+
+    def voices(self, service: str, person_ids: Sequence[str], method: str) -> list[str]:
+        """Who of these people could call that method of the service now, as far as roles, agreements, powers and policies say. Raises
+        CALLER_NOT_ALLOWED for another service's method."""
+        if not method.startswith(f"/kept.{service}.v1."):
+            raise not_allowed(method)
+        with self._database.transaction() as tx:
+            known = directory.people_by_id(tx, set(person_ids))
+            return [one for one in person_ids if one in known and self._could(tx, known[one], method)]
+
+    def _could(self, tx: Connection, person: Person, method: str) -> bool:
+        try:
+            self._decide_on_person(tx, Caller(CallerKind.STAFF), person, declared(method), method)
+        except KeptError:
+            return False
+        return True
 
     def _allowed_as_known(self, caller: Caller, method: str, question: Question) -> Checked | None:
         """The answer by what is known of somebody, if that allows it and is still so as the entry is written: one round trip to the

@@ -56,6 +56,12 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
             affiliated_organization_ids=[one.organization_id for one in affiliated],
         )
 
+    def CheckVoices(
+        self, request: authz_pb2.CheckVoicesRequest, context: grpc.ServicerContext
+    ) -> authz_pb2.CheckVoicesResponse:
+        counting = self._authority.voices(caller_of(context).name, request.person_ids, request.method)
+        return authz_pb2.CheckVoicesResponse(person_ids=counting)
+
     def RequireOrganization(
         self, request: authz_pb2.RequireOrganizationRequest, context: grpc.ServicerContext
     ) -> authz_pb2.RequireOrganizationResponse:

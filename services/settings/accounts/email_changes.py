@@ -9,7 +9,7 @@ from typing import Final
 
 from services.settings.accounts.members import tell
 from services.settings.accounts.password_resets import ADDRESS
-from services.settings.accounts.profiles import Profile, Profiles, existing, profile_of
+from services.settings.accounts.profiles import Profile, Profiles, existing, profile_of, unchanged
 from services.settings.accounts.sign_in_pace import FORGOTTEN_AFTER, account_key, mail_key, source_key
 from services.settings.accounts.tokens import Purpose, Tokens, new_handle
 from services.settings.organizations.lifecycle import active
@@ -69,10 +69,10 @@ class EmailChanges:
         member = self._profiles.prove(caller, password, source)
         with self._database.transaction() as tx:
             active(organizations.lock(tx, member.organization_id, shared=True))
-            others = members.addresses(tx, member.organization_id)
+            others = members.addresses(tx, member.organization_id, self._clock.now())
             if any(alike(email, other) for other in others if other != member.email):
                 raise confusable("email")
-            existing(members.lock(tx, member.member_id))
+            unchanged(members.lock(tx, member.member_id), member)
             now, key = self._clock.now(), mail_key(email)
             known = sign_in_failures.lock(tx, [key], now)[key]
             if now - known.last_at >= FORGOTTEN_AFTER:
@@ -103,6 +103,8 @@ class EmailChanges:
             change = store.find(tx, opened.handle)
             now = self._clock.now()
             if change is None or change.member_id != member.member_id or now >= opened.expires_at:
+                raise _invalid()
+            if change.requested_at < member.password_set_at:  # by who had the password before
                 raise _invalid()
             if not store.finish(tx, change.handle, member.email, now + _OLD_ADDRESS_KEPT):
                 raise _invalid()

@@ -1,83 +1,35 @@
-"""The people of a customer: invited, registered, given roles, removed. E-mail addresses are one account each, over all organizations.
+"""The people of a customer: registered, given roles, removed. E-mail addresses are one account each, over all organizations.
 
 What decides who is an admin is done under the lock of the organization's row: of two admins who remove each other, one is refused.
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import Final
 
 from kept.access_control.v1 import directory_pb2
 from kept.options.v1 import roles_pb2
+from services.settings.accounts.admins import require_admin_still
+from services.settings.accounts.invitations import end_invitations
 from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import account_key
 from services.settings.accounts.strength import require_strong
-from services.settings.accounts.tokens import Purpose, Tokens, fingerprint, new_handle
+from services.settings.accounts.tokens import Purpose, Tokens, fingerprint
 from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, organizations, sign_ins, traces
 from services.settings.store import members as store
-from services.settings.store.members import Invitation, Member
+from services.settings.store.members import Member
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, not_found
 from shared.identity import Caller
 from shared.ids import new_id
-from shared.lookalikes import confusable
-from shared.mail_addresses import alike, require_honest
 from shared.outbox import Outbox
 from shared.redaction import Secret
 
-INVITATION_LIFETIME: Final = timedelta(days=7)
 # The outbox's kind of message that tells access control of a member.
 MEMBER: Final = "member"
 _MOST_LISTED: Final = 1000
-# What fits into one metadata value of an error.
-_LONGEST_NAMES: Final = 200
-
-
-def invite(
-    tx: Tx,
-    organization_id: str,
-    email: str,
-    role: "roles_pb2.CustomerRole.ValueType",
-    *,
-    tokens: Tokens,
-    field: str,
-    invited_by: str,
-    now: datetime,
-) -> tuple[Invitation, Secret]:
-    """Stores an invitation in place of an earlier one to the same address; the token is in nobody's hands but the caller's. field: what the
-    request calls the address. Raises DECEPTIVE_ADDRESS, and CONFUSABLE where a colleague's looks the same."""
-    require_honest(email, field)
-    if any(alike(email, other) for other in store.addresses(tx, organization_id)):
-        raise confusable(field)
-    token = tokens.issue(Purpose.INVITATION, new_handle(), now + INVITATION_LIFETIME)
-    invitation = Invitation(
-        invitation_id=new_id("invitation"),
-        organization_id=organization_id,
-        email=email,
-        role=role,
-        invited_by=invited_by,
-        expires_at=now + INVITATION_LIFETIME,
-        token_sha256=fingerprint(token),
-    )
-    store.put_invitation(tx, invitation)
-    return invitation, token
-
-
-def admin_required(tx: Tx, organization_id: str, support: str) -> KeptError:
-    """The refusal that names who may: the organization's admins, or whom to ask where there is none."""
-    names: list[str] = []
-    for name in store.admin_names(tx, organization_id, limit=50):
-        if len(", ".join([*names, name])) > _LONGEST_NAMES:
-            break
-        names.append(name)
-    return KeptError(
-        Reason.REASON_ADMIN_REQUIRED,
-        "Only an admin of your organization may do this.",
-        metadata={"admins": ", ".join(names)} if names else {"support": support},
-    )
 
 
 def etag(member: Member) -> str:
@@ -149,68 +101,6 @@ class Members:
         self._clock = clock
         self._outbox = outbox
         self._passwords = passwords
-
-    def invite(
-        self, caller: Caller, organization_id: str, email: str, role: "roles_pb2.CustomerRole.ValueType"
-    ) -> tuple[Invitation, Secret]:
-        """Invites somebody. Raises ALREADY_EXISTS for a member of this organization, and says nothing about others: no customer
-        learns here who is another's. Raises DECEPTIVE_ADDRESS, CONFUSABLE, CLOSED, NOT_FOUND."""
-        with self._database.transaction() as tx:
-            active(organizations.lock(tx, organization_id, shared=True))
-            known = store.find_by_email(tx, email)
-            if known is not None and known.organization_id == organization_id:
-                raise KeptError(
-                    Reason.REASON_ALREADY_EXISTS,
-                    "This address belongs to a member of the organization already.",
-                    metadata={"kind": "member"},
-                )
-            now = self._clock.now()
-            invitation, token = invite(
-                tx,
-                organization_id,
-                email,
-                role,
-                tokens=self._tokens,
-                field="email",
-                invited_by=caller.actor,
-                now=now,
-            )
-            self._outbox.audit(
-                tx,
-                audit.entry(
-                    "member.invited",
-                    actor=caller.actor,
-                    at=now,
-                    organization_id=organization_id,
-                    subjects=[invitation.invitation_id],
-                    facts={"role": roles_pb2.CustomerRole.Name(role)},
-                ),
-            )
-            return invitation, token
-
-    def invitations(self, organization_id: str) -> list[Invitation]:
-        """Those that can still be used, the one that ends first in front."""
-        with self._database.transaction() as tx:
-            return store.open_invitations(tx, organization_id, self._clock.now(), _MOST_LISTED)
-
-    def revoke_invitation(self, caller: Caller, invitation_id: str) -> None:
-        """Takes an invitation of the caller's organization back. Raises NOT_FOUND, CLOSED."""
-        with self._database.transaction() as tx:
-            active(organizations.lock(tx, caller.organization_id, shared=True))
-            now = self._clock.now()
-            invitation = store.remove_invitation(tx, caller.organization_id, invitation_id)
-            if invitation is None or now >= invitation.expires_at:
-                raise not_found("invitation")
-            self._outbox.audit(
-                tx,
-                audit.entry(
-                    "member.invitation_revoked",
-                    actor=caller.actor,
-                    at=now,
-                    organization_id=caller.organization_id,
-                    subjects=[invitation_id],
-                ),
-            )
 
     def register(self, token: Secret, first_name: str, last_name: str, password: Secret) -> Member:
         """Turns an invitation into an account. Raises INVITATION_INVALID; WEAK_PASSWORD; ALREADY_EXISTS when the address has an account
@@ -291,6 +181,8 @@ class Members:
                 role=roles_pb2.CustomerRole.Name(role),
                 role_before=roles_pb2.CustomerRole.Name(member.role),
             )
+            if member.role == roles_pb2.CUSTOMER_ROLE_ADMIN:
+                self._end_invitations(tx, caller, member)
             return changed
 
     def remove(self, caller: Caller, member_id: str, shown_etag: str) -> None:
@@ -301,18 +193,19 @@ class Members:
             require_successor(tx, member)
             remove(tx, self._outbox, member)
             self._audit(tx, "member.removed", caller, member, role=roles_pb2.CustomerRole.Name(member.role))
+            self._end_invitations(tx, caller, member)
 
     def _colleague(self, tx: Tx, caller: Caller, member_id: str) -> Member:
         """A member of the caller's own organization, both locked."""
         active(organizations.lock(tx, caller.organization_id))
-        # The caller may have been removed, or be an admin no more, since it was decided that this one may: by whoever had the lock.
-        own = store.find(tx, caller.member_id)
-        if own is None or own.role != roles_pb2.CUSTOMER_ROLE_ADMIN:
-            raise admin_required(tx, caller.organization_id, "")
+        require_admin_still(tx, caller)
         member = store.lock(tx, member_id)
         if member is None or member.organization_id != caller.organization_id:
             raise not_found("member")
         return member
+
+    def _end_invitations(self, tx: Tx, caller: Caller, member: Member) -> None:
+        end_invitations(tx, self._outbox, member, actor=caller.actor, now=self._clock.now())
 
     def _audit(self, tx: Tx, kind: str, caller: Caller, member: Member, **facts: str) -> None:
         self._outbox.audit(

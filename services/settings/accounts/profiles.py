@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from services.settings.accounts.invitations import end_invitations
 from services.settings.accounts.members import known_of, remove, require_current, require_successor, tell
 from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import account_key
@@ -106,7 +107,7 @@ class Profiles:
         password_hash = self._passwords.hash(wanted)
         with self._database.transaction() as tx:
             active(organizations.lock(tx, caller.organization_id, shared=True))
-            _unchanged(store.lock(tx, member.member_id), member)
+            unchanged(store.lock(tx, member.member_id), member)
             now = self._clock.now()
             store.set_password(tx, member.member_id, password_hash, now)
             self._mail.send_changed(tx, member.member_id, now)
@@ -137,10 +138,11 @@ class Profiles:
         member = self.prove(caller, password, source)
         with self._database.transaction() as tx:
             active(organizations.lock(tx, caller.organization_id))
-            locked = _unchanged(store.lock(tx, member.member_id), member)
+            locked = unchanged(store.lock(tx, member.member_id), member)
             require_successor(tx, locked)
             remove(tx, self._outbox, locked)
             self._audit(tx, "member.left", caller, locked)
+            end_invitations(tx, self._outbox, locked, actor=caller.actor, now=self._clock.now())
 
     def prove(self, caller: Caller, password: Secret, source: str) -> Member:
         """The caller's account, if this is its password. Raises SIGN_IN_FAILED, paced."""
@@ -176,8 +178,8 @@ def existing(member: Member | None) -> Member:
     return member
 
 
-def _unchanged(now: Member | None, proven: Member) -> Member:
-    """The locked member, if its password is still the one that was proven."""
+def unchanged(now: Member | None, proven: Member) -> Member:
+    """The locked member, if its password is still the one that was proven. Raises SIGN_IN_FAILED, UNAUTHENTICATED."""
     member = existing(now)
     if member.password_hash != proven.password_hash:
         raise KeptError(Reason.REASON_SIGN_IN_FAILED, "The password was changed meanwhile; sign in again.")

@@ -15,6 +15,7 @@ from services.settings.store import assisted_opt_outs as store
 from services.settings.store.assisted_opt_outs import AssistedOptOut
 from services.settings.store.controls import ControlsChange
 from services.settings.telling.notifications import Ids, Notifications
+from services.settings.voices import Voices
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
@@ -24,6 +25,7 @@ from shared.identity import Caller
 from shared.ids import new_id
 from shared.outbox import Outbox
 
+_BEGINNING: Final = "/kept.settings.v1.DataControlsService/RequestAssistedOptOut"
 _MOST_LISTED: Final = 1000
 _MOST_ADMINS: Final = 1000
 _REQUESTED = contract.ASSISTED_OPT_OUT_STATE_REQUESTED
@@ -35,8 +37,9 @@ class AssistedOptOuts:
     """The assisted opt-outs of all organizations."""
 
     def __init__(
-        self, database: Database, clock: Clock, outbox: Outbox, notifications: Notifications
+        self, database: Database, clock: Clock, outbox: Outbox, notifications: Notifications, voices: Voices
     ) -> None:
+        self._voices = voices
         self._database = database
         self._clock = clock
         self._outbox = outbox
@@ -70,12 +73,14 @@ class AssistedOptOuts:
     def decide(
         self, caller: Caller, assisted_opt_out_id: str, approve: bool, reason: str
     ) -> tuple[AssistedOptOut, ControlsChange | None]:
-        """Decides one; the change that it made, None where there was nothing to change. Raises NOT_FOUND, WRONG_STATE,
-        SECOND_PERSON_REQUIRED, CLOSED."""
+        """Decides one; the change that it made, None where there was nothing to change. Raises NOT_FOUND; WRONG_STATE, also for an approval
+        of what somebody began who could not any more; SECOND_PERSON_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
             named = store.find(tx, assisted_opt_out_id)
-            if named is None:
-                raise not_found("assisted_opt_out")
+        if named is None:
+            raise not_found("assisted_opt_out")
+        counts = not approve or bool(self._voices([named.requested_by], _BEGINNING))
+        with self._database.transaction() as tx:
             active(organizations.lock(tx, named.organization_id))
             opt_out = store.find(tx, assisted_opt_out_id)  # again: as it is under the lock
             if opt_out is None:
@@ -86,6 +91,10 @@ class AssistedOptOuts:
                 raise KeptError(
                     Reason.REASON_SECOND_PERSON_REQUIRED,
                     "You began it; the decision is another person's.",
+                )
+            if not counts:
+                raise wrong_state(
+                    "Who began it could not begin it any more: deny it, and begin another.", "VOICE_LAPSED"
                 )
             now = self._clock.now()
             opt_out = replace(

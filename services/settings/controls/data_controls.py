@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 
 from kept.options.v1 import roles_pb2
-from services.settings.accounts.members import admin_required
+from services.settings.accounts.admins import admin_required
 from services.settings.controls.consent import ConsentEntry, ConsentInterval, acceptance_instant, intervals
 from services.settings.organizations.lifecycle import active
 from services.settings.policies import Policies

@@ -126,6 +126,8 @@ class ApiKeys:
             if key is None or key.organization_id != caller.organization_id:
                 raise not_found("api_key")
             if key.revoked_at is None:
+                # Whoever was told that the key counts asked before this instant; whoever asks after it is told that it does not.
+                store.lock(tx, key.fingerprint)
                 now = self._clock.now()
                 store.revoke(tx, api_key_id, caller.actor, now)
                 self._audit(tx, "api_key.revoked", caller, key, now)
@@ -149,6 +151,7 @@ class ApiKeys:
         gateway is not registered for."""
         with self._database.transaction() as tx:
             registration = gateways.find(tx, gateway)
+            store.lock(tx, fingerprint, shared=True)
             key = store.find_by_fingerprint(tx, fingerprint)
             if (
                 key is None

@@ -9,7 +9,7 @@ from functools import partial
 
 from kept.options.v1 import roles_pb2
 from kept.settings.v1 import organizations_pb2
-from services.settings.accounts.members import invite
+from services.settings.accounts.invitations import invite
 from services.settings.accounts.tokens import Tokens
 from services.settings.organizations import changes as organization_changes
 from services.settings.organizations import usage_agreements
@@ -96,7 +96,7 @@ class Organizations:
                     "The admin's e-mail address has an account already; an address has one account only.",
                     metadata={"kind": "member"},
                 )
-            invitation, token = invite(
+            invitation, token, _ = invite(
                 tx,
                 organization.organization_id,
                 wanted.admin_email,

@@ -26,7 +26,7 @@ def applies(
         **organizations.applies(policies, lifecycle),
         **zero_data_retention.applies(policies, outbox),
         **people.applies(outbox, passwords),
-        **account_deletions.applies(),
+        **account_deletions.applies(outbox),
     }
 
 

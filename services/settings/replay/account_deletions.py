@@ -1,28 +1,39 @@
-"""Deletions of accounts, as the audit log tells of them: one that was taken back since must not be handed over. The claim that its admin
-got is not in the log; of a deletion that was confirmed since, the certificate is found by an auditor."""
+"""Deletions of accounts, as the audit log tells of them: one that was taken back since is not handed over, and one that was confirmed or
+handed over since is. The claim that its admin got is not in the log; where retention was not told of it either, the certificate is found by
+an auditor."""
 
 from dataclasses import replace
 
 from kept.access_control.v1 import audit_pb2
 from kept.settings.v1 import account_pb2
-from services.settings.organizations.account_deletion import confirmation_sentence
+from services.settings.organizations.account_deletion import ERASURE, confirmation_sentence, erasure_order
 from services.settings.replay.organizations import at, fact_time
 from services.settings.store import Tx, organizations
 from services.settings.store import account_deletions as store
 from services.settings.store.account_deletions import AccountDeletion
+from shared.outbox import Outbox
 from shared.outbox.replay import Apply
 
 _REQUESTED = account_pb2.ACCOUNT_DELETION_STATE_REQUESTED
 _CONFIRMED = account_pb2.ACCOUNT_DELETION_STATE_CONFIRMED
 
 
-def applies() -> dict[str, Apply]:
+def applies(outbox: Outbox) -> dict[str, Apply]:
     """By kind of entry."""
+
+    def handed_over(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+        """Retention is told once more, for the message may have been lost with the database. It knows an erasure by its organization, keeps
+        the first claim, and closes the organization here."""
+        known = _own(tx, entry)
+        if known is not None and known.state == _CONFIRMED:
+            store.update_to(tx, replace(known, state=account_pb2.ACCOUNT_DELETION_STATE_ERASING))
+            outbox.put(tx, ERASURE, erasure_order(known))
+
     return {
         "account_deletion.requested": _requested,
         "account_deletion.confirmed": _confirmed,
         "account_deletion.cancelled": _cancelled,
-        "account_deletion.handed_over": _handed_over,
+        "account_deletion.handed_over": handed_over,
     }
 
 
@@ -71,13 +82,6 @@ def _cancelled(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
                 cancelled_at=at(entry),
             ),
         )
-
-
-def _handed_over(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
-    """Retention has it: it knows the erasure by the organization, and closes it here."""
-    known = _own(tx, entry)
-    if known is not None and known.state == _CONFIRMED:
-        store.update_to(tx, replace(known, state=account_pb2.ACCOUNT_DELETION_STATE_ERASING))
 
 
 def _own(tx: Tx, entry: audit_pb2.AuditEntry) -> AccountDeletion | None:

@@ -21,6 +21,7 @@ def applies(outbox: Outbox, passwords: Passwords) -> dict[str, Apply]:
     """By kind of entry."""
     made = _People(outbox, passwords)
     return {
+        "member.invited": _invited,
         "member.registered": made.registered,
         "member.role_changed": made.role_changed,
         "member.updated": made.updated,
@@ -43,7 +44,10 @@ class _People:
         self._passwords = passwords
 
     def registered(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
-        """An account that is not here is not anywhere else either: its name and password are lost, and whoever it was is invited again."""
+        """An account that is not here is not anywhere else either: its name and password are lost, and whoever it was is invited again. The
+        invitation was used, and opens nothing once more."""
+        for invitation_id in entry.subjects[1:]:
+            members.remove_invitation(tx, entry.organization_id, invitation_id)
         if members.find(tx, _member_of(entry)) is None:
             self._outbox.put(
                 tx,
@@ -54,7 +58,10 @@ class _People:
             )
 
     def role_changed(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
-        self._follow(tx, entry, roles_pb2.CustomerRole.Value(entry.facts["role"]))
+        role = roles_pb2.CustomerRole.Value(entry.facts["role"])
+        self._follow(tx, entry, role)
+        if role != roles_pb2.CUSTOMER_ROLE_ADMIN:
+            members.remove_invitations_by(tx, _member_of(entry))
 
     def updated(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
         """The own name, which the log does not hold; others have been told of a later revision than the restored one."""
@@ -72,6 +79,7 @@ class _People:
     def removed(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
         member = members.lock(tx, _member_of(entry))
         if member is not None:
+            members.remove_invitations_by(tx, member.member_id)
             remove(tx, self._outbox, member)
 
     def email_changed(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
@@ -90,6 +98,12 @@ class _People:
         member = members.lock(tx, _member_of(entry))
         if member is not None and member.password_set_at < at(entry):
             members.set_password(tx, member.member_id, self._passwords.nobodys, at(entry))
+
+
+def _invited(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    """Its token's hash is not in the log; the one whose place it took is over."""
+    for replaced in entry.subjects[1:]:
+        members.remove_invitation(tx, entry.organization_id, replaced)
 
 
 def _invitation_revoked(tx: Tx, entry: audit_pb2.AuditEntry) -> None:

@@ -8,6 +8,7 @@ import grpc
 from kept.settings.v1 import members_pb2 as contract
 from kept.settings.v1 import members_pb2_grpc as contract_grpc
 from services.settings.accounts.email_changes import EmailChanges
+from services.settings.accounts.invitations import Invitations
 from services.settings.accounts.members import Members, etag
 from services.settings.accounts.password_resets import PasswordResets
 from services.settings.accounts.profiles import Exported, Profile, Profiles
@@ -92,6 +93,7 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
     def __init__(
         self,
         members: Members,
+        invitations: Invitations,
         profiles: Profiles,
         email_changes: EmailChanges,
         password_resets: PasswordResets,
@@ -99,6 +101,7 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
     ) -> None:
         self._email_changes = email_changes
         self._members = members
+        self._invitations = invitations
         self._profiles = profiles
         self._password_resets = password_resets
         self._sign_ins = sign_ins
@@ -108,7 +111,9 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
     ) -> contract.InviteMemberResponse:
         caller = caller_of(context)
         caller.require_organization(request.organization_id)
-        invitation, token = self._members.invite(caller, request.organization_id, request.email, request.role)
+        invitation, token = self._invitations.invite(
+            caller, request.organization_id, request.email, request.role
+        )
         return contract.InviteMemberResponse(
             invitation_token=token.reveal(), expires_at=timestamp(invitation.expires_at)
         )
@@ -118,13 +123,13 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
     ) -> contract.ListInvitationsResponse:
         caller_of(context).require_organization(request.organization_id)
         return contract.ListInvitationsResponse(
-            invitations=[_invitation(each) for each in self._members.invitations(request.organization_id)]
+            invitations=[_invitation(each) for each in self._invitations.list_of(request.organization_id)]
         )
 
     def RevokeInvitation(
         self, request: contract.RevokeInvitationRequest, context: grpc.ServicerContext
     ) -> contract.RevokeInvitationResponse:
-        self._members.revoke_invitation(caller_of(context), request.invitation_id)
+        self._invitations.revoke(caller_of(context), request.invitation_id)
         return contract.RevokeInvitationResponse()
 
     def RegisterMember(

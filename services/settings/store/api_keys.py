@@ -27,6 +27,13 @@ class ApiKey:
     revoked_at: datetime | None = None
 
 
+def lock(tx: Connection, fingerprint: bytes, *, shared: bool = False) -> None:
+    """Who is told whose key this is (`shared`) and who ends it do so one after the other, until this transaction ends; read after it.
+    In memory: a lock on the row would be a write, which every answer would wait for."""
+    take = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+    tx.execute(select(take(func.hashtextextended("api_key:" + fingerprint.hex(), 0))))
+
+
 def add(tx: Connection, key: ApiKey) -> ApiKey | None:
     """The key with its number, or None when its fingerprint is taken. The organization's row is locked."""
     row = tx.execute(

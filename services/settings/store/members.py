@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from kept.options.v1 import roles_pb2
-from services.settings.store.tables import invitations, members, password_resets
+from services.settings.store.tables import email_changes, invitations, members, password_resets
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,12 @@ def lock(tx: Connection, member_id: str) -> Member | None:
     return None if row is None else Member(**row._mapping)
 
 
-def addresses(tx: Connection, organization_id: str) -> list[str]:
+def addresses(tx: Connection, organization_id: str, now: datetime) -> list[str]:
     """The addresses of an organization's members and of those whose invitation is open."""
     registered = select(members.c.email).where(members.c.organization_id == organization_id)
-    invited = select(invitations.c.email).where(invitations.c.organization_id == organization_id)
+    invited = select(invitations.c.email).where(
+        invitations.c.organization_id == organization_id, invitations.c.expires_at > now
+    )
     return list(tx.scalars(registered.union(invited)))
 
 
@@ -139,13 +141,19 @@ def set_email(tx: Connection, member: Member) -> bool:
 
 
 def set_password(tx: Connection, member_id: str, password_hash: str, changed_at: datetime) -> None:
-    """Another password; whatever reset was open is not any more."""
+    """Another password; whatever reset, or change of the address, was open is not any more: who asked may be who had the one before."""
     tx.execute(
         update(members)
         .where(members.c.member_id == member_id)
         .values(password_hash=password_hash, password_changed_at=changed_at)
     )
     tx.execute(delete(password_resets).where(password_resets.c.member_id == member_id))
+    # What is done stays until the old address is told.
+    tx.execute(
+        delete(email_changes).where(
+            email_changes.c.member_id == member_id, email_changes.c.replaced.is_(None)
+        )
+    )
 
 
 def renew_hash(tx: Connection, member_id: str, old_hash: str, new_hash: str) -> None:
@@ -193,21 +201,28 @@ def admin_names(tx: Connection, organization_id: str, limit: int) -> list[str]:
     return [f"{row.first_name} {row.last_name}" for row in rows]
 
 
-def put_invitation(tx: Connection, invitation: Invitation) -> None:
-    """Adds an invitation in place of an earlier one for the same address and organization."""
-    values = {
-        "invitation_id": invitation.invitation_id,
-        "email": invitation.email,
-        "role": invitation.role,
-        "token_sha256": invitation.token_sha256,
-        "invited_by": invitation.invited_by,
-        "expires_at": invitation.expires_at,
-    }
+def put_invitation(tx: Connection, invitation: Invitation) -> str | None:
+    """Adds an invitation in place of an earlier one for the same address and organization, whose row is locked. Returns the earlier one's
+    id."""
+    key = email_key(invitation.email)
+    replaced: str | None = tx.execute(
+        delete(invitations)
+        .where(invitations.c.organization_id == invitation.organization_id, invitations.c.email_key == key)
+        .returning(invitations.c.invitation_id)
+    ).scalar_one_or_none()
     tx.execute(
-        insert(invitations)
-        .values(organization_id=invitation.organization_id, email_key=email_key(invitation.email), **values)
-        .on_conflict_do_update(index_elements=["organization_id", "email_key"], set_=values)
+        insert(invitations).values(
+            invitation_id=invitation.invitation_id,
+            organization_id=invitation.organization_id,
+            email=invitation.email,
+            email_key=key,
+            role=invitation.role,
+            token_sha256=invitation.token_sha256,
+            invited_by=invitation.invited_by,
+            expires_at=invitation.expires_at,
+        )
     )
+    return replaced
 
 
 def open_invitations(tx: Connection, organization_id: str, now: datetime, limit: int) -> list[Invitation]:
@@ -229,6 +244,14 @@ def remove_invitation(tx: Connection, organization_id: str, invitation_id: str) 
         .returning(*_INVITATION)
     ).one_or_none()
     return None if row is None else Invitation(**row._mapping)
+
+
+def remove_invitations_by(tx: Connection, member_id: str) -> list[Invitation]:
+    """Takes back what a member invited, in the order of the ids."""
+    rows = tx.execute(
+        delete(invitations).where(invitations.c.invited_by == member_id).returning(*_INVITATION)
+    )
+    return sorted((Invitation(**row._mapping) for row in rows), key=lambda one: one.invitation_id)
 
 
 def find_invitation(tx: Connection, token_sha256: bytes) -> Invitation | None:
@@ -253,6 +276,17 @@ def invitations_by(tx: Connection, member_id: str, now: datetime) -> list[Invita
         .order_by(invitations.c.expires_at, invitations.c.invitation_id)
     )
     return [Invitation(**row._mapping) for row in rows]
+
+
+def remove_expired_invitations(tx: Connection, now: datetime, limit: int) -> int:
+    """Removes those that are worth nothing any more, `limit` at most. Returns how many."""
+    old = (
+        select(invitations.c.invitation_id)
+        .where(invitations.c.expires_at <= now)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return tx.execute(delete(invitations).where(invitations.c.invitation_id.in_(old))).rowcount
 
 
 def erase(tx: Connection, organization_id: str) -> tuple[int, int]:

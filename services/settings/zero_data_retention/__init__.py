@@ -15,6 +15,7 @@ from services.settings.store import Tx, controls, organizations
 from services.settings.store import zero_data_retention as store
 from services.settings.store.organizations import Organization
 from services.settings.store.zero_data_retention import ZdrRequest
+from services.settings.voices import Voices
 from services.settings.zero_data_retention.announcing import Announcer
 from services.settings.zero_data_retention.commitments import Commitments
 from services.settings.zero_data_retention.eligibility import require_eligible
@@ -26,6 +27,7 @@ from shared.ids import new_id
 from shared.outbox import Outbox
 
 _APPROVALS_NEEDED: Final = 2
+_DECIDING: Final = "/kept.settings.v1.ZeroDataRetentionService/DecideZeroDataRetention"
 _MOST_LISTED: Final = 1000
 _REQUESTED = contract.ZERO_DATA_RETENTION_STATE_REQUESTED
 _APPROVED = contract.ZERO_DATA_RETENTION_STATE_APPROVED
@@ -99,7 +101,9 @@ class ZeroDataRetention:
         outbox: Outbox,
         commitments: Commitments,
         announcer: Announcer,
+        voices: Voices,
     ) -> None:
+        self._voices = voices
         self._database = database
         self._clock = clock
         self._policies = policies
@@ -163,11 +167,14 @@ class ZeroDataRetention:
             return request
 
     def decide(self, caller: Caller, request_id: str, approve: bool, reason: str) -> ZdrRequest:
-        """Takes one person's decision. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, NOT_ELIGIBLE, CLOSED."""
+        """Takes one person's decision. An approval by somebody who could not approve any more counts no longer, and another person's is
+        waited for. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, NOT_ELIGIBLE, CLOSED."""
         with self._database.transaction() as tx:
             named = store.find(tx, request_id)
-            if named is None:
-                raise not_found("zero_data_retention_request")
+        if named is None:
+            raise not_found("zero_data_retention_request")
+        lapsed = set(named.approved_by) - self._voices(named.approved_by, _DECIDING) if approve else set()
+        with self._database.transaction() as tx:
             organization = active(organizations.lock(tx, named.organization_id))
             request = store.find(tx, request_id)  # again: it may have been decided before the lock was ours
             if request is None:
@@ -185,14 +192,15 @@ class ZeroDataRetention:
                 return request
             require_eligible(organization)
             request = replace(request, approved_by=(*request.approved_by, caller.person_id))
+            approvals = len(set(request.approved_by) - lapsed)
             self._announcer.audit(
                 tx,
                 "zero_data_retention.approved",
                 caller.actor,
                 request,
-                {"approvals": len(request.approved_by), "needed": _APPROVALS_NEEDED},
+                {"approvals": approvals, "needed": _APPROVALS_NEEDED},
             )
-            if len(request.approved_by) == _APPROVALS_NEEDED:
+            if approvals >= _APPROVALS_NEEDED:
                 request = self._put_into_force(tx, caller, request, organization)
             return request
 

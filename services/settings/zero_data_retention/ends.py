@@ -5,6 +5,7 @@ Whatever ends it, content is never logged again without a stated instant: `ends_
 the two jobs do is decided again under the lock of the organization's row.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,6 +17,7 @@ from services.settings.store import Tx, controls, organizations
 from services.settings.store import zero_data_retention as store
 from services.settings.store.organizations import Organization
 from services.settings.store.zero_data_retention import ZdrRequest
+from services.settings.voices import Voices
 from services.settings.zero_data_retention.announcing import Announcer
 from services.settings.zero_data_retention.eligibility import is_eligible
 from shared.clock import Clock
@@ -26,6 +28,7 @@ from shared.jobs import Job
 
 _ACTOR: Final = "service:settings"
 _VOICES_NEEDED: Final = 2
+_ENDING: Final = "/kept.settings.v1.ZeroDataRetentionService/EndZeroDataRetention"
 _BATCH: Final = 50
 _REQUESTED = contract.ZERO_DATA_RETENTION_STATE_REQUESTED
 _APPROVED = contract.ZERO_DATA_RETENTION_STATE_APPROVED
@@ -52,8 +55,16 @@ class ZeroDataRetentionEnds:
     itself."""
 
     def __init__(
-        self, database: Database, clock: Clock, policies: Policies, announcer: Announcer, *, notice: timedelta
+        self,
+        database: Database,
+        clock: Clock,
+        policies: Policies,
+        announcer: Announcer,
+        voices: Voices,
+        *,
+        notice: timedelta,
     ) -> None:
+        self._voices = voices
         self._database = database
         self._clock = clock
         self._policies = policies
@@ -65,19 +76,23 @@ class ZeroDataRetentionEnds:
         )
 
     def end(self, caller: Caller, request_id: str, reason: str) -> ZdrRequest:
-        """An admin's withdrawal or end, or one of the two voices of the vendor that it takes; the same again changes nothing. Raises
-        NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, CLOSED."""
+        """An admin's withdrawal or end, or one of the two voices of the vendor that it takes; the same again changes nothing. The voice of
+        somebody who could not end it any more counts no longer. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
             named = store.find(tx, request_id)
-            if named is None or (caller.is_customer and named.organization_id != caller.organization_id):
-                raise not_found("zero_data_retention_request")
+        if named is None or (caller.is_customer and named.organization_id != caller.organization_id):
+            raise not_found("zero_data_retention_request")
+        lapsed: set[str] = set()
+        if not caller.is_customer:
+            lapsed = set(named.end_approved_by) - self._voices(named.end_approved_by, _ENDING)
+        with self._database.transaction() as tx:
             organization = active(organizations.lock(tx, named.organization_id))
             request = store.find(tx, request_id)  # again: as it is under the lock
             if request is None:
                 raise not_found("zero_data_retention_request")
             if caller.is_customer:
                 return self._end_by_admin(tx, caller, request, organization, reason)
-            return self._end_by_vendor(tx, caller, request, reason)
+            return self._end_by_vendor(tx, caller, request, reason, lapsed)
 
     def _end_by_admin(
         self, tx: Tx, caller: Caller, request: ZdrRequest, organization: Organization, reason: str
@@ -99,7 +114,9 @@ class ZeroDataRetentionEnds:
         self._announcer.tell(tx, "zero_data_retention.ended", caller.actor, request, "VENDOR")
         return request
 
-    def _end_by_vendor(self, tx: Tx, caller: Caller, request: ZdrRequest, reason: str) -> ZdrRequest:
+    def _end_by_vendor(
+        self, tx: Tx, caller: Caller, request: ZdrRequest, reason: str, lapsed: Collection[str]
+    ) -> ZdrRequest:
         # An end that loss of eligibility brings may still be called off; the vendor's own is not.
         if request.state == _ENDED or request.end_cause in (_BY_ADMIN, _BY_VENDOR):
             return request
@@ -113,11 +130,9 @@ class ZeroDataRetentionEnds:
         request = replace(
             request, end_approved_by=(*request.end_approved_by, caller.person_id), end_reason=reason
         )
-        facts: dict[str, str | int | bool] = {
-            "approvals": len(request.end_approved_by),
-            "needed": _VOICES_NEEDED,
-        }
-        if len(request.end_approved_by) == _VOICES_NEEDED:
+        voices = len(set(request.end_approved_by) - set(lapsed))
+        facts: dict[str, str | int | bool] = {"approvals": voices, "needed": _VOICES_NEEDED}
+        if voices >= _VOICES_NEEDED:
             ends_at = self._after_notice(request)
             facts["ends_at"] = ends_at.isoformat()
             request = replace(request, ends_at=ends_at, end_cause=_BY_VENDOR)

@@ -1,15 +1,18 @@
 """API keys: registered by fingerprint, resolved for gateways, and whose data fall under which terms."""
 
 import hashlib
-from datetime import timedelta
+from datetime import UTC, timedelta
+from threading import Thread
 
 import pytest
+from sqlalchemy import Connection
 
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import interactions_pb2
 from kept.settings.v1 import api_keys_pb2 as contract
 from kept.settings.v1 import gateways_pb2, lifecycle_pb2, members_pb2, organizations_pb2
 from services.settings.organizations import api_keys
+from services.settings.store import organizations
 from tests.unit.settings.world import ERASURE, World, refused
 
 PRODUCTION = interactions_pb2.API_KEY_KIND_PRODUCTION
@@ -272,3 +275,51 @@ def test_a_key_in_the_place_of_its_name_is_not_stored(world: World) -> None:
     assert "sk-secret" not in str(caught[0]) + str(caught[0].fields)
     with world.database.transaction() as tx:
         assert tx.exec_driver_sql("SELECT count(*) FROM api_keys").scalar_one() == 0
+
+
+def test_no_answer_outlives_the_end_of_a_key(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway is being told that a key counts while it is revoked: its answer counts from when it asked, so the key ends after that."""
+    admin = world.admin()
+    key = register(world, admin)
+    gateway(world)
+    ended: list[contract.RevokeApiKeyResponse] = []
+
+    def revoke() -> None:
+        request = contract.RevokeApiKeyRequest(api_key_id=key.api_key_id)
+        ended.append(world.customer(admin).keys.RevokeApiKey(request))
+
+    thread = Thread(target=revoke)
+    find = organizations.find
+
+    def late(tx: Connection, organization_id: str) -> organizations.Organization | None:
+        """The key is read; before the answer, time goes by, and an admin revokes it."""
+        monkeypatch.undo()
+        thread.start()
+        waits = False
+        while thread.is_alive() and not waits:
+            waits = bool(
+                tx.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar_one(),
+            )
+        world.clock.advance(timedelta(seconds=1))
+        return find(tx, organization_id)
+
+    monkeypatch.setattr(organizations, "find", late)
+    answer = resolve(world)
+    asked_by = world.clock.now()
+    thread.join()
+    assert not answer.revoked
+    assert ended[0].ends_at.ToDatetime(UTC) >= asked_by + answer.keep_for.ToTimedelta()
+
+
+def test_who_asks_while_a_key_is_revoked_is_told(world: World) -> None:
+    admin = world.admin()
+    key = register(world, admin)
+    gateway(world)
+    lock = f"SELECT pg_advisory_xact_lock(hashtextextended('api_key:{fingerprint('key').hex()}', 0)); "
+    answer = world.during(
+        lock
+        + f"UPDATE api_keys SET revoked_at = now(), revoked_by = 'member' WHERE api_key_id = '{key.api_key_id}'",
+        lambda: resolve(world),
+    )
+    assert isinstance(answer, contract.ResolveApiKeyResponse)
+    assert answer.revoked

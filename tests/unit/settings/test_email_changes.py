@@ -1,17 +1,24 @@
 """Another address: counted once a token is back that was sent there, for who asked and nobody else; the old one is told."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import members_pb2 as contract
 from services.settings.accounts.password_resets import ADDRESS
-from services.settings.store.tables import email_changes, known_sources, outbox, password_resets
+from services.settings.store.tables import (
+    email_changes,
+    known_sources,
+    members,
+    outbox,
+    password_resets,
+)
 from shared.errors import KeptError
 from tests.unit.settings.test_invitations import CYRILLIC
-from tests.unit.settings.test_password_resets import Mailed, mailed
+from tests.unit.settings.test_password_resets import ANOTHER, Mailed, mailed
 from tests.unit.settings.test_sign_in_pace import sign_in
 from tests.unit.settings.world import PASSWORD, refused
 
@@ -146,3 +153,54 @@ def test_nobody_is_sent_many_through_it(mailed: Mailed) -> None:
     for _ in range(2 * ADDRESS.free):
         ask(mailed, admin, "victim@elsewhere.test")
     assert len(sent(mailed)) == ADDRESS.free + 1
+
+
+def change_password(mailed: Mailed, admin: contract.Member) -> None:
+    mailed.customer(admin).members.ChangePassword(
+        contract.ChangePasswordRequest(current_password=PASSWORD, new_password=ANOTHER)
+    )
+
+
+@pytest.mark.parametrize(
+    "renew",
+    [lambda mailed, admin: mailed.reset(mailed.token(admin.email)), change_password],
+    ids=["reset", "changed"],
+)
+def test_what_was_asked_for_under_the_password_before_is_over(
+    mailed: Mailed, renew: Callable[[Mailed, contract.Member], None]
+) -> None:
+    """Somebody had the password and asked for the account to have another address; its owner sets a new one."""
+    admin = mailed.admin()
+    ask(mailed, admin, "first@lovelace.test")
+    admin = confirm(mailed, admin, sent(mailed)[-1]["change_token"]).member
+    ask(mailed, admin)
+    token = sent(mailed)[-1]["change_token"]
+    renew(mailed, admin)
+    with refused(reasons_pb2.REASON_EMAIL_CHANGE_INVALID):
+        confirm(mailed, admin, token)
+    assert sign_in(mailed, admin.email, ANOTHER) == admin
+    with mailed.database.transaction() as tx:
+        left = tx.execute(select(email_changes.c.email)).scalars().all()
+    assert left == ["first@lovelace.test"], "what is done stays until its old address is told"
+
+
+def test_what_is_older_than_the_password_changes_nothing(mailed: Mailed) -> None:
+    admin = mailed.admin()
+    ask(mailed, admin)
+    token = sent(mailed)[-1]["change_token"]
+    mailed.clock.advance(timedelta(microseconds=1))
+    with mailed.database.transaction() as tx:  # as a release set it that left changes of addresses alone
+        tx.execute(update(members).values(password_changed_at=mailed.clock.now()))
+    with refused(reasons_pb2.REASON_EMAIL_CHANGE_INVALID):
+        confirm(mailed, admin, token)
+
+
+def test_an_address_that_was_asked_for_while_the_password_changed_is_none(mailed: Mailed) -> None:
+    admin = mailed.admin()
+    outcome = mailed.during(
+        "UPDATE members SET password_hash = 'another', password_changed_at = now()",
+        lambda: ask(mailed, admin),
+    )
+    assert isinstance(outcome, KeptError)
+    assert outcome.name == "SIGN_IN_FAILED"
+    assert sent(mailed) == []

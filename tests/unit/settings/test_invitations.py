@@ -139,3 +139,17 @@ def test_an_invitation_is_no_password_reset(world: World) -> None:
         world.public().members.ResetPassword(
             contract.ResetPasswordRequest(reset_token=token, new_password=PASSWORD)
         )
+
+
+def test_what_is_over_is_forgotten_and_keeps_nobody_out(world: World) -> None:
+    admin = world.admin()
+    invite(world, admin, "sirnon@mail.test")  # a typing error, which cannot be taken back once it is over
+    world.clock.advance(timedelta(days=7) - timedelta(microseconds=1))
+    world.run_jobs()
+    with refused(reasons_pb2.REASON_CONFUSABLE):
+        invite(world, admin, "simon@mail.test")
+    assert invitations(world) == 1
+    world.clock.advance(timedelta(microseconds=1))
+    assert invite(world, admin, "simon@mail.test"), "before a job has looked"
+    world.run_jobs()
+    assert invitations(world) == 1, "the open one"

@@ -1,6 +1,7 @@
 """A settings database that was restored to an older state: what was withdrawn since is not in force, whoever was removed is not back, and
 until that is so nobody gets an answer."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -26,6 +27,10 @@ from services.settings import store
 from shared.errors import KeptError
 from shared.outbox import AUDIT
 from tests.support.postgres import FreshDatabase, database_name
+from tests.unit.settings.test_account_deletion import ask as ask_to_delete
+from tests.unit.settings.test_account_deletion import confirm
+from tests.unit.settings.test_invitations import invite
+from tests.unit.settings.test_roles import remove, set_role
 from tests.unit.settings.test_zero_data_retention import ask, decide, end
 from tests.unit.settings.test_zero_data_retention_erasure import approved_with_erasure, shown
 from tests.unit.settings.world import ERASURE, PASSWORD, World, refused
@@ -246,6 +251,43 @@ def test_a_deletion_that_was_taken_back_is_not_handed_over(
     assert world.peers.erasures == []
 
 
+@pytest.mark.parametrize("backed_up", ["requested", "confirmed"])
+@pytest.mark.parametrize("is_handed_over", [False, True], ids=["in grace", "handed over"])
+def test_a_deletion_that_was_confirmed_is_carried_out(
+    world: World, back_up: Callable[[], Restore], backed_up: str, is_handed_over: bool
+) -> None:
+    admin = world.admin()
+    deletion = ask_to_delete(world, admin)
+    restore = back_up()
+    claim = confirm(world, admin, deletion).claim
+    if backed_up == "confirmed":
+        restore = back_up()
+    if is_handed_over:
+        world.clock.advance(timedelta(days=14))
+        world.run_jobs()
+        assert len(world.peers.erasures) == 1
+    restored = restore()
+    assert restored.peers.erasures == world.peers.erasures
+    world.peers.erasures.clear()  # as if the message had been lost on its way
+    world.clock.advance(timedelta(days=14))
+    restored.run_jobs()
+    [order] = world.peers.erasures
+    assert (order.organization_id, order.account_deletion_id, order.confirmed_by) == (
+        admin.organization_id,
+        deletion.account_deletion_id,
+        admin.member_id,
+    )
+    is_claims = order.claim_sha256 == hashlib.sha256(claim.encode()).digest()
+    assert (len(order.claim_sha256), is_claims) == (32, backed_up == "confirmed")
+    shown = restored.customer(admin).account.GetAccountDeletion(
+        account_pb2.GetAccountDeletionRequest(organization_id=admin.organization_id)
+    )
+    assert (shown.deletion.state, shown.deletion.erasure_id) == (
+        account_pb2.ACCOUNT_DELETION_STATE_ERASING,
+        ERASURE,
+    )
+
+
 def test_a_customer_that_was_entered_since_is_known_by_its_id(
     world: World, back_up: Callable[[], Restore]
 ) -> None:
@@ -298,6 +340,42 @@ def test_role_changes_are_followed_and_others_hear_of_them(
     )
     restored = restore()
     assert sign_in(restored, colleague.email).role == roles_pb2.CUSTOMER_ROLE_ADMIN
+
+
+@pytest.mark.parametrize("role", [None, roles_pb2.CUSTOMER_ROLE_MEMBER], ids=["removed", "demoted"])
+def test_what_an_admin_of_then_invited_is_not_open_again(
+    world: World, back_up: Callable[[], Restore], role: "roles_pb2.CustomerRole.ValueType | None"
+) -> None:
+    admin = world.admin()
+    gone = set_role(world, admin, world.colleague(admin), roles_pb2.CUSTOMER_ROLE_ADMIN)
+    token = invite(world, gone, "friend@mail.test")
+    restore = back_up()
+    if role is None:
+        remove(world, admin, gone)
+    else:
+        set_role(world, admin, gone, role)
+    world.run_jobs()
+    # As a log from before these had entries of their own.
+    world.peers.entries[:] = [one for one in world.peers.entries if one.kind != "member.invitation_revoked"]
+    with refused(reasons_pb2.REASON_INVITATION_INVALID):
+        restore().register(token)
+
+
+def test_an_invitation_that_was_used_or_replaced_is_over(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    admin = world.admin()
+    used, replaced, open_still = (
+        invite(world, admin, f"{name}@mail.test") for name in ("one", "three", "two")
+    )
+    restore = back_up()
+    world.register(used)
+    invite(world, admin, "THREE@mail.test")
+    restored = restore()
+    for token in (used, replaced):
+        with refused(reasons_pb2.REASON_INVITATION_INVALID):
+            restored.register(token)
+    assert restored.register(open_still).email == "two@mail.test"
 
 
 def test_an_entry_whose_delivery_was_not_noted_is_known(world: World, url: str) -> None:

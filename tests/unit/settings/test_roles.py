@@ -1,6 +1,7 @@
 """Roles and removal: an organization always has an admin, whoever acts at the same time."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
@@ -10,6 +11,7 @@ from kept.options.v1 import roles_pb2
 from kept.settings.v1 import members_pb2 as contract
 from services.settings.store.tables import known_sources, password_resets
 from shared.errors import KeptError
+from tests.unit.settings.test_invitations import invitations, invite
 from tests.unit.settings.world import PASSWORD, World, refused
 
 ADMIN, MEMBER = roles_pb2.CUSTOMER_ROLE_ADMIN, roles_pb2.CUSTOMER_ROLE_MEMBER
@@ -170,3 +172,57 @@ def test_an_admin_of_another_organization_finds_nobody(world: World) -> None:
             contract.RemoveMemberRequest(member_id=member.member_id, etag=member.etag)
         )
     assert listed(world, admin) == [admin, member]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda world, admin, ended: set_role(world, admin, ended, MEMBER),
+        lambda world, admin, ended: remove(world, admin, ended),
+        lambda world, _, ended: world.customer(ended).members.DeleteMyAccount(
+            contract.DeleteMyAccountRequest(confirmation_sentence="delete my account", password=PASSWORD)
+        ),
+    ],
+    ids=["demoted", "removed", "left"],
+)
+def test_who_is_an_admin_no_more_does_not_come_back_by_an_own_invitation(
+    world: World, end: Callable[[World, contract.Member, contract.Member], object]
+) -> None:
+    admin = world.admin()
+    ended = set_role(world, admin, world.colleague(admin), ADMIN)
+    invite(world, ended, "over@acme.test")
+    world.clock.advance(timedelta(days=7))
+    own = [invite(world, ended, f"{name}@mail.test") for name in ("one", "two")]
+    anothers = invite(world, admin, "three@mail.test")
+    end(world, admin, ended)
+    for token in own:
+        with refused(reasons_pb2.REASON_INVITATION_INVALID):
+            world.register(token)
+    assert world.register(anothers).email == "three@mail.test"
+    kinds = world.kinds(admin.organization_id)
+    assert kinds[-3:] == ["member.invitation_revoked"] * 2 + ["member.registered"]
+    assert kinds.count("member.invitation_revoked") == 2, "what was over is not taken back"
+
+
+def test_what_was_invited_before_a_promotion_is_nobodys_to_end(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    invite(world, admin, "one@mail.test")
+    set_role(world, admin, member, ADMIN)
+    assert invitations(world) == 1
+
+
+@pytest.mark.parametrize(
+    "done", ["DELETE FROM members", f"UPDATE members SET role = {MEMBER}"], ids=["removed", "demoted"]
+)
+def test_an_invitation_that_was_on_its_way_when_the_admin_went_is_none(world: World, done: str) -> None:
+    admin = world.admin()
+    gone = set_role(world, admin, world.colleague(admin), ADMIN)
+    outcome = world.during(
+        f"SELECT 1 FROM organizations WHERE organization_id = '{admin.organization_id}' FOR NO KEY UPDATE; "
+        f"{done} WHERE member_id = '{gone.member_id}'",
+        lambda: invite(world, gone, "friend@mail.test"),
+    )
+    assert isinstance(outcome, KeptError)
+    assert outcome.name == "ADMIN_REQUIRED"
+    assert invitations(world) == 0

@@ -263,6 +263,32 @@ def test_the_vendor_ends_it_with_two_voices_and_after_a_notice(world: World) -> 
     assert ended.end_effective_at == policy(world).effective_at
 
 
+def test_an_approval_counts_while_its_person_could_give_it(world: World) -> None:
+    admin = world.admin()
+    request = ask(world, admin)
+    decide(world, 2, request)
+    world.peers.lapsed.add(person(2))
+    second = decide(world, 3, request)
+    assert second.state == contract.ZERO_DATA_RETENTION_STATE_REQUESTED, "one voice of two"
+    assert not policy(world).organization.zero_data_retention
+    with refused(reasons_pb2.REASON_SECOND_PERSON_REQUIRED):
+        decide(world, 3, request)
+    assert decide(world, 4, request).state == contract.ZERO_DATA_RETENTION_STATE_APPROVED
+    assert policy(world).organization.zero_data_retention
+    world.run_jobs()
+    approvals = [entry for entry in world.peers.entries if entry.kind == "zero_data_retention.approved"]
+    assert [entry.facts["approvals"] for entry in approvals] == ["1", "1", "2"]
+
+
+def test_a_voice_for_the_end_counts_while_its_person_could_give_it(world: World) -> None:
+    admin = world.admin()
+    request = approved(world, admin)
+    end(world, 4, request)
+    world.peers.lapsed.add(person(4))
+    assert not end(world, 5, request).HasField("ends_at"), "one voice of two"
+    assert end(world, 6, request).end_cause == contract.ZERO_DATA_RETENTION_END_VENDOR
+
+
 @pytest.fixture
 def hasty(url: str) -> Iterator[World]:
     """Without a notice."""

@@ -102,11 +102,20 @@ class Peers(
     failing: KeptError | None = None
     # Whether retention's answer about an end user gets lost on its way.
     losing: bool = False
+    # People who were disabled, or have a role no more.
+    lapsed: set[str] = field(default_factory=set)
     # Whether the audit log tells nobody of own entries.
     is_log_down: bool = False
 
     def Check(self, request: authz_pb2.CheckRequest, context: Any) -> authz_pb2.CheckResponse:
         return authz_pb2.CheckResponse(person_id=request.token)
+
+    def CheckVoices(
+        self, request: authz_pb2.CheckVoicesRequest, context: Any
+    ) -> authz_pb2.CheckVoicesResponse:
+        return authz_pb2.CheckVoicesResponse(
+            person_ids=[one for one in request.person_ids if one not in self.lapsed]
+        )
 
     def AppendEntries(
         self, request: audit_pb2.AppendEntriesRequest, context: Any

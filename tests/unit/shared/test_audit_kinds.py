@@ -243,6 +243,7 @@ CHANGES: Final = {
 WITHOUT: Final = {
     "settings.ApiKeyService/ResolveApiKey": "A gateway asks whose key it has seen, before each call; nothing changes.",
     "access_control.AuditService/AppendEntries": "It is how entries of other services come here.",
+    "access_control.AuthzService/CheckVoices": "A service asks before a second person's act counts; that has its entry there.",
     "access_control.AuthzService/RequireOrganization": "A service asks before it begins something; that has its entry there.",
     "access_control.DirectoryService/SyncMember": "Settings has reported what changed.",
     "logging.IngestService/RecordInteraction": "Records are stored and counted; nothing is decided about them.",

@@ -1,0 +1,54 @@
+"""Whose voice still counts: asked of the first of two people, when the second acts."""
+
+from collections.abc import Callable
+
+import pytest
+
+from kept.access_control.v1 import authz_pb2, authz_pb2_grpc
+from kept.options.v1 import roles_pb2
+from services.access_control.store import Connection
+from shared.errors import KeptError
+from shared.identity import Caller, CallerKind
+from tests.unit.access_control.authorization.test_checks import (
+    agreements_gone,
+    disabled,
+    role_ends,
+    role_lapsed,
+)
+from tests.unit.access_control.world import OPERATOR, World, migrated_vault, world
+
+__all__ = ["migrated_vault", "world"]
+
+COMPLIANCE = roles_pb2.STAFF_ROLE_COMPLIANCE
+DECIDING = "/kept.settings.v1.ZeroDataRetentionService/DecideZeroDataRetention"
+
+
+def counting(world: World, *people: str, method: str = DECIDING, service: str = "settings") -> list[str]:
+    channel = world.served.channel(Caller(CallerKind.SERVICE, service))
+    request = authz_pb2.CheckVoicesRequest(person_ids=people, method=method)
+    return list(authz_pb2_grpc.AuthzServiceStub(channel).CheckVoices(request).person_ids)
+
+
+@pytest.mark.parametrize("ends", [role_ends, role_lapsed, disabled, agreements_gone])
+def test_a_voice_counts_while_its_person_could_act(
+    world: World, ends: Callable[[World, Connection, str], None]
+) -> None:
+    one, other = world.person("one", COMPLIANCE), world.person("other", COMPLIANCE)
+    assert counting(world, other, one) == [other, one]
+    with world.database.transaction() as tx:
+        ends(world, tx, one)
+    assert counting(world, other, one) == [other]
+
+
+def test_nobody_else_has_a_voice(world: World) -> None:
+    assert counting(world, world.person("olga", OPERATOR), "person_" + "0" * 26) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "service"),
+    [("/kept.retention.v1.RunService/ListRuns", "settings"), (DECIDING, "logging")],
+)
+def test_only_settings_asks_and_about_its_own_methods(world: World, method: str, service: str) -> None:
+    with pytest.raises(KeptError) as refused:
+        counting(world, world.person("one", COMPLIANCE), method=method, service=service)
+    assert refused.value.name == "CALLER_NOT_ALLOWED"
