@@ -191,7 +191,14 @@ SAFEGUARDS = {
     ),
     # What a shorter term lets go goes before its partition.
     "shorter": Safeguard(
-        3, terms, "take", lambda *_: terms.Piece(None), frozenset({"records", "sets_term"}), 12, first=10
+        3,
+        terms,
+        "take",
+        lambda *_: terms.Piece(None),
+        frozenset({"records", "sets_term"}),
+        12,
+        is_quick=False,
+        first=10,
     ),
     # What one application's term lets go goes without the rest of its organization's.
     "application_rows": Safeguard(
@@ -261,7 +268,14 @@ SAFEGUARDS = {
     "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None, _HOLDING, 10, first=5),
     # Usage goes with its organization.
     "usage": Safeguard(
-        12, billing, "erase", lambda tx, organization_id: {}, frozenset({"records", "leaves"}), 20, first=11
+        12,
+        billing,
+        "erase",
+        lambda tx, organization_id: {},
+        frozenset({"records", "leaves"}),
+        20,
+        is_quick=False,
+        first=11,
     ),
     # Epochs are marked before rows go.
     "marks": Safeguard(3, Destroyer, "_mark_days", _mark_nothing, frozenset({"records"}), 33, is_quick=False),
@@ -285,6 +299,7 @@ SAFEGUARDS = {
         frozenset({"records"}),
         40,
         also=((Runs, "_check", _check_nothing),),
+        is_quick=False,
         first=2,
     ),
     "receipts_first": Safeguard(10, Erasures, "_erase", _erase_nothing, frozenset({"records", "leaves"}), 20),
@@ -317,6 +332,7 @@ SAFEGUARDS = {
         orders.destroy_no_organization,
         frozenset({"records", "leaves"}),
         20,
+        is_quick=False,
         first=5,
     ),
     # A hold protects once both services keep what it is on: access control the keys, logging the rows.

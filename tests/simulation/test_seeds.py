@@ -18,7 +18,7 @@ pytestmark = pytest.mark.simulation
 
 # First seed, how many, and days of each: short ones, and some that are long enough for records to become due, a run to take them, and
 # certificates to say so.
-_HISTORIES = [(1, 4, 8), (7, 4, 8), (21, 1, 36)]
+_HISTORIES = [(1, 3, 8), (7, 3, 8), (21, 1, 36)]
 # Histories that are tried until one shows what a lost safeguard leads to.
 _TRIES = 8
 
