@@ -33,7 +33,6 @@ from services.logging.store import (
     writing,
 )
 from services.retention.certificates.destructions import Destruction
-from services.retention.erasures import contents as content_erasing
 from services.retention.erasures.organization_states import Erasure
 from services.retention.erasures.organizations import Erasures
 from services.retention.holds import keeping as hold_keeping
@@ -250,17 +249,6 @@ SAFEGUARDS = {
         36,
         also=((Sweeper, "wanted", lambda *_: []),),
         is_quick=False,
-    ),
-    # And before content goes ahead of its day.
-    "content_look": Safeguard(
-        7,
-        content_erasing,
-        "is_behind",
-        lambda *_: False,
-        _HOLDING_ALL,
-        24,
-        is_quick=False,
-        first=5,
     ),
     # What such a hold is on is left by an end user's erasure, though nobody has looked since.
     "caught": Safeguard(7, standing_holds, "catch", lambda *_: [], _HOLDING_ALL | {"forgets"}, 10, first=2),

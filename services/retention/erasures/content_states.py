@@ -11,7 +11,6 @@ from services.retention.certificates.certificate import Receipt
 from services.retention.certificates.destructions import Destruction
 from services.retention.holds import hold as holds
 from services.retention.holds.hold import Hold
-from shared.clock import CLOCK_TOLERANCE
 
 _LOG_DATA: Final = (
     "Log data of these records (when, which application and model, the end user's pseudonym, numbers of tokens) stays to its term: "
@@ -65,12 +64,6 @@ class ContentErasure:
     def through_day(self) -> date:
         """The UTC day of the last record that is older than `before`: its key goes, and those of all days before."""
         return (self.before - timedelta(microseconds=1)).date()
-
-    @property
-    def settled_at(self) -> datetime | None:
-        """From when on, whatever the clocks, nothing is written any more that has to go: a look that begins then finds all that holds are
-        on. None as long as logging has raised no fence."""
-        return None if self.fenced_at is None else self.fenced_at + 2 * CLOCK_TOLERANCE
 
     @property
     def removed(self) -> Mapping[str, int]:

@@ -33,7 +33,7 @@ from services.retention.erasures.content_states import (
     kept_sentences,
     stays_sentences,
 )
-from services.retention.holds.sweeping import has_scope_holds, is_behind
+from services.retention.holds.sweeping import Gate, before_keys
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
 from services.retention.steps import Overtaken, unchanged
@@ -159,39 +159,32 @@ class ContentErasures:
                     return self._resume(erasure)
         except Overtaken:
             return True
+        except KeptError as error:
+            # The policy is not in force everywhere yet: it is a moment after the erasure began.
+            if error.reason != Reason.REASON_NOT_DUE:
+                raise
+            _log.info("content_erasure.waits", erasure_id=erasure.erasure_id, reason=error.name)
+            return False
 
     def _at(self, erasure: ContentErasure) -> AbstractContextManager[Tx]:
         """See `unchanged`."""
         return unchanged(self._database, rows.lock, erasure.erasure_id, erasure)
 
-    def _is_too_early(self, erasure: ContentErasure, error: KeptError) -> bool:
-        """Whether a refusal is that the policy is not in force everywhere yet: it is a moment after the erasure began."""
-        if error.reason != Reason.REASON_NOT_DUE:
-            return False
-        _log.info("content_erasure.waits", erasure_id=erasure.erasure_id, reason=error.name)
-        return True
-
     def _destroy(self, erasure: ContentErasure) -> bool:
-        # What a hold on all that matches is on is found first, behind the fence.
         with self._database.transaction() as tx:
-            is_held = has_scope_holds(tx, erasure.organization_id)
-            if erasure.settled_at and is_behind(tx, erasure.settled_at, erasure.organization_id):
-                return False
-        if is_held and erasure.fenced_at is None:
+            gate = before_keys(tx, erasure.organization_id, erasure.fenced_at)
+        if gate is Gate.FENCE:
             return self._fence(erasure)
-        try:
-            answer = self._peers.keys.DestroyEpochs(
-                keys_pb2.DestroyEpochsRequest(
-                    destruction_id=erasure.erasure_id,
-                    content=keys_pb2.EarlyDays(
-                        organization_id=erasure.organization_id, through_day=erasure.through_day.isoformat()
-                    ),
-                )
-            ).destruction
-        except KeptError as error:
-            if self._is_too_early(erasure, error):
-                return False
-            raise
+        if gate is Gate.WAIT:
+            return False
+        answer = self._peers.keys.DestroyEpochs(
+            keys_pb2.DestroyEpochsRequest(
+                destruction_id=erasure.erasure_id,
+                content=keys_pb2.EarlyDays(
+                    organization_id=erasure.organization_id, through_day=erasure.through_day.isoformat()
+                ),
+            )
+        ).destruction
         destruction = destructions.from_message(erasure.erasure_id, answer)
         if destruction is None:
             return False
@@ -203,35 +196,25 @@ class ContentErasures:
         return True
 
     def _fence(self, erasure: ContentErasure) -> bool:
-        before = Timestamp()
-        before.FromDatetime(erasure.before)
-        try:
-            raised = self._peers.logging.RaiseFence(
-                logging_pb2.RaiseFenceRequest(
-                    organization_id=erasure.organization_id, erasure_id=erasure.erasure_id, before=before
-                )
+        raised = self._peers.logging.RaiseFence(
+            logging_pb2.RaiseFenceRequest(
+                organization_id=erasure.organization_id,
+                erasure_id=erasure.erasure_id,
+                before=_before(erasure),
             )
-        except KeptError as error:
-            if self._is_too_early(erasure, error):
-                return False
-            raise
+        )
         with self._at(erasure) as tx:
             rows.save(tx, replace(erasure, fenced_at=raised.fenced_at.ToDatetime(tzinfo=UTC)))
         return True
 
     def _erase(self, erasure: ContentErasure) -> bool:
-        before = Timestamp()
-        before.FromDatetime(erasure.before)
-        try:
-            answer = self._peers.logging.EraseContent(
-                logging_pb2.EraseContentRequest(
-                    organization_id=erasure.organization_id, before=before, erasure_id=erasure.erasure_id
-                )
-            ).erasure
-        except KeptError as error:
-            if self._is_too_early(erasure, error):
-                return False
-            raise
+        answer = self._peers.logging.EraseContent(
+            logging_pb2.EraseContentRequest(
+                organization_id=erasure.organization_id,
+                before=_before(erasure),
+                erasure_id=erasure.erasure_id,
+            )
+        ).erasure
         fenced = replace(erasure, fenced_at=answer.fenced_at.ToDatetime(tzinfo=UTC))
         if answer.done:
             fenced = replace(
@@ -374,3 +357,9 @@ class ContentErasures:
 
 def _held_by(answer: logging_pb2.ContentErasure) -> list[tuple[str, int]]:
     return [(hold.hold_id, hold.records) for hold in answer.holds]
+
+
+def _before(erasure: ContentErasure) -> Timestamp:
+    before = Timestamp()
+    before.FromDatetime(erasure.before)
+    return before

@@ -6,7 +6,6 @@ from enum import StrEnum
 
 from services.retention.certificates.certificate import Receipt
 from services.retention.certificates.destructions import Destruction
-from shared.clock import CLOCK_TOLERANCE
 from shared.errors import wrong_state
 
 
@@ -26,8 +25,8 @@ _ORDER = tuple(ErasureState)
 @dataclass(frozen=True)
 class Erasure:
     """One erasure. closes_at: from when on the organization is closed everywhere. fenced_at: since when logging writes nothing of it, where
-    that was asked for before keys went. is_kept: something was still kept when it was
-    certified first; is_complete: nothing will happen to it any more."""
+    that was asked for before keys went. is_kept: something was still kept when it was certified first; is_complete: nothing will happen to
+    it any more."""
 
     erasure_id: str
     organization_id: str
@@ -44,11 +43,6 @@ class Erasure:
     is_kept: bool = False
     is_complete: bool = False
     receipts: tuple[Receipt, ...] = ()
-
-    @property
-    def settled_at(self) -> datetime | None:
-        """As of ContentErasure: from when on a look finds all that holds are on."""
-        return None if self.fenced_at is None else self.fenced_at + 2 * CLOCK_TOLERANCE
 
     def next(self, now: datetime | None = None) -> "Erasure":
         """The erasure in its next state; with `now` where that is DONE. Raises WRONG_STATE at the end."""

@@ -26,7 +26,7 @@ from services.retention.erasures.erasing import ERASE
 from services.retention.erasures.organization_states import Erasure, ErasureState
 from services.retention.holds import hold as holds
 from services.retention.holds.hold import Hold
-from services.retention.holds.sweeping import has_scope_holds, is_behind
+from services.retention.holds.sweeping import Gate, before_keys
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
 from services.retention.steps import Overtaken, unchanged
@@ -189,15 +189,12 @@ class Erasures:
             return True
         if self._clock.now() < erasure.closes_at:
             return False
-        # What a hold on all that matches is on is found before any key goes: behind a fence, for a batch may be in hand that was taken
-        # before the organization was closed.
         with self._at(erasure) as tx:
-            settled_at = erasure.settled_at
-            if settled_at is not None and is_behind(tx, settled_at, erasure.organization_id):
-                return False
-            if settled_at is not None or not has_scope_holds(tx, erasure.organization_id):
+            gate = before_keys(tx, erasure.organization_id, erasure.fenced_at)
+            if gate is Gate.OPEN:
                 rows.save(tx, erasure.next())
-                return True
+        if gate is not Gate.FENCE:
+            return gate is Gate.OPEN
         raised = self._peers.logging.RaiseFence(
             logging_pb2.RaiseFenceRequest(
                 organization_id=erasure.organization_id, erasure_id=erasure.erasure_id

@@ -4,6 +4,7 @@ written down. A piece that is done twice finds nothing new."""
 
 from dataclasses import replace
 from datetime import date, datetime
+from enum import Enum
 from typing import Final
 
 from kept.logging.v1 import lifecycle_pb2
@@ -17,7 +18,7 @@ from services.retention.store import contents as content_rows
 from services.retention.store import erasures as erasure_rows
 from services.retention.store import holds as rows
 from services.retention.store import runs as run_rows
-from shared.clock import Clock
+from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
 
@@ -42,9 +43,25 @@ def is_behind(tx: Tx, since: datetime, organization_id: str = "") -> bool:
     )
 
 
-def has_scope_holds(tx: Tx, organization_id: str) -> bool:
-    """Whether there are holds on all that matches of an organization."""
-    return bool(rows.with_scope(tx, organization_id))
+class Gate(Enum):
+    """What an erasure that goes ahead of its day does before it takes keys: has logging raise its fence, waits, or goes on."""
+
+    FENCE = "fence"
+    WAIT = "wait"
+    OPEN = "open"
+
+
+def before_keys(tx: Tx, organization_id: str, fenced_at: datetime | None) -> Gate:
+    """Where holds on all that matches are in force, what they are on is found first: by a look behind logging's fence, for a batch may be
+    in hand that was taken before. fenced_at: since when it stands, by logging's clock; None where it does not."""
+    if fenced_at is None:
+        return Gate.FENCE if rows.with_scope(tx, organization_id) else Gate.OPEN
+    return Gate.WAIT if is_behind(tx, _settled(fenced_at), organization_id) else Gate.OPEN
+
+
+def _settled(fenced_at: datetime) -> datetime:
+    """From when on a look is behind a fence, whatever the clocks."""
+    return fenced_at + 2 * CLOCK_TOLERANCE
 
 
 class Sweeper:
@@ -104,11 +121,11 @@ class Sweeper:
     def wanted(self, tx: Tx) -> list[Hold]:
         """Holds in force that have to be looked through for now; those that are being placed are carried on by themselves."""
         now, run = self._clock.now(), run_rows.going_on(tx)
-        ending = (erasure_rows.closing(tx), content_rows.clearing(tx))
+        fenced = (erasure_rows.closing(tx), content_rows.clearing(tx))
         found: list[Hold] = []
         for hold in rows.with_scope(tx):
             waits = [] if run is None else [run.started_at]
-            since = [one[hold.organization_id] for one in ending if hold.organization_id in one]
+            since = [_settled(one[hold.organization_id]) for one in fenced if hold.organization_id in one]
             waits += [one for one in since if one <= now]
             if hold.state is HoldState.ACTIVE and holds.needs_sweep(hold, max(waits, default=None), now):
                 found.append(hold)

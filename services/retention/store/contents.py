@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, exists, or_, select, update
+from sqlalchemy import Row, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.certificates.certificate import Receipt
@@ -118,17 +118,16 @@ def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[str]:
 
 
 def clearing(tx: Tx) -> dict[str, datetime]:
-    """Organizations whose content is fenced off and about to go, and from when on holds have to be looked through for it; the latest of
-    each."""
-    asked = select(content_erasures).where(
-        content_erasures.c.state == ContentState.DESTROYING_KEYS, content_erasures.c.fenced_at.is_not(None)
+    """Organizations whose content is fenced off and about to go, and since when the latest such fence of each stands."""
+    rows = tx.execute(
+        select(content_erasures.c.organization_id, func.max(content_erasures.c.fenced_at).label("fenced_at"))
+        .where(
+            content_erasures.c.state == ContentState.DESTROYING_KEYS,
+            content_erasures.c.fenced_at.is_not(None),
+        )
+        .group_by(content_erasures.c.organization_id)
     )
-    waiting = [made for row in tx.execute(asked).all() if (made := _made(tx, row)) is not None]
-    found: dict[str, datetime] = {}
-    for one in waiting:
-        if one.settled_at is not None:
-            found[one.organization_id] = max(one.settled_at, found.get(one.organization_id, one.settled_at))
-    return found
+    return {row.organization_id: row.fenced_at for row in rows}
 
 
 def save(tx: Tx, erasure: ContentErasure) -> None:

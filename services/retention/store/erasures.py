@@ -157,12 +157,13 @@ def add_receipt(tx: Tx, erasure_id: str, receipt: Receipt) -> None:
 
 
 def closing(tx: Tx) -> dict[str, datetime]:
-    """Organizations whose erasure is fenced and has not begun to take keys, and from when on holds have to be looked through for it."""
-    asked = select(erasures).where(
-        erasures.c.state == ErasureState.CLOSING, erasures.c.fenced_at.is_not(None)
+    """Organizations whose erasure is fenced and has not begun to take keys, and since when the fence stands."""
+    rows = tx.execute(
+        select(erasures.c.organization_id, erasures.c.fenced_at).where(
+            erasures.c.state == ErasureState.CLOSING, erasures.c.fenced_at.is_not(None)
+        )
     )
-    waiting = _made(tx, tx.execute(asked).all())
-    return {one.organization_id: one.settled_at for one in waiting if one.settled_at is not None}
+    return {row.organization_id: row.fenced_at for row in rows}
 
 
 def among(tx: Tx, organization_ids: Collection[str]) -> set[str]:
