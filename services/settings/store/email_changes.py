@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
+from services.settings.store.removal import remove_some
 from services.settings.store.tables import email_changes
 
 
@@ -63,10 +64,4 @@ def of_member(tx: Connection, member_id: str) -> list[EmailChange]:
 
 def remove_expired(tx: Connection, now: datetime, limit: int) -> int:
     """Removes those that are over, `limit` at most. Returns how many."""
-    old = (
-        select(email_changes.c.handle)
-        .where(email_changes.c.expires_at <= now)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return tx.execute(delete(email_changes).where(email_changes.c.handle.in_(old))).rowcount
+    return remove_some(tx, email_changes, email_changes.c.expires_at <= now, limit)

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from kept.options.v1 import roles_pb2
+from services.settings.store.removal import remove_some
 from services.settings.store.tables import email_changes, invitations, members, password_resets
 
 
@@ -280,13 +281,7 @@ def invitations_by(tx: Connection, member_id: str, now: datetime) -> list[Invita
 
 def remove_expired_invitations(tx: Connection, now: datetime, limit: int) -> int:
     """Removes those that are worth nothing any more, `limit` at most. Returns how many."""
-    old = (
-        select(invitations.c.invitation_id)
-        .where(invitations.c.expires_at <= now)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return tx.execute(delete(invitations).where(invitations.c.invitation_id.in_(old))).rowcount
+    return remove_some(tx, invitations, invitations.c.expires_at <= now, limit)
 
 
 def erase(tx: Connection, organization_id: str) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from services.settings.store.removal import remove_some
 from services.settings.store.tables import password_reset_requests, password_resets
 
 
@@ -91,10 +92,4 @@ def open_of(tx: Connection, member_id: str, now: datetime) -> list[PasswordReset
 
 def remove_expired(tx: Connection, now: datetime, limit: int) -> int:
     """Removes those that are worth nothing any more, `limit` at most. Returns how many."""
-    old = (
-        select(password_resets.c.handle)
-        .where(password_resets.c.expires_at <= now)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return tx.execute(delete(password_resets).where(password_resets.c.handle.in_(old))).rowcount
+    return remove_some(tx, password_resets, password_resets.c.expires_at <= now, limit)

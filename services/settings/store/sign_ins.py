@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, select, tuple_
+from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from kept.settings.v1 import members_pb2
 from services.settings.store.members import Member
+from services.settings.store.removal import remove_some
 from services.settings.store.tables import known_sources, sign_ins
 
 
@@ -120,11 +121,4 @@ def forget_sources(tx: Connection, account: bytes) -> None:
 
 def forget_sources_older(tx: Connection, before: datetime, limit: int) -> int:
     """Forgets sources from which nobody signed in since an instant, `limit` at most. Returns how many."""
-    old = (
-        select(known_sources.c.account_sha256, known_sources.c.source_sha256)
-        .where(known_sources.c.last_at < before)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    both = tuple_(known_sources.c.account_sha256, known_sources.c.source_sha256)
-    return tx.execute(delete(known_sources).where(both.in_(old))).rowcount
+    return remove_some(tx, known_sources, known_sources.c.last_at < before, limit)

@@ -4,8 +4,10 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, Connection, Table, delete, select, update
+from sqlalchemy import Column, Connection, Table, select, update
 from sqlalchemy.dialects.postgresql import insert
+
+from services.settings.store.removal import remove_some
 
 # A pair of number and instant, under names of its own.
 T = TypeVar("T", bound=tuple[int, datetime])
@@ -48,5 +50,4 @@ class Tallies(Generic[T]):
 
     def remove_older(self, tx: Connection, before: datetime, limit: int) -> int:
         """Forgets those whose instant lies before another, `limit` at most. Returns how many."""
-        old = select(self._subject).where(self._at < before).limit(limit).with_for_update(skip_locked=True)
-        return tx.execute(delete(self._table).where(self._subject.in_(old))).rowcount
+        return remove_some(tx, self._table, self._at < before, limit)

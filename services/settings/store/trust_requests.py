@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kept.settings.v1 import trust_pb2
+from services.settings.store.removal import remove_some
 from services.settings.store.trust_tables import trust_documents as documents
 from services.settings.store.trust_tables import trust_requests as requests
 
@@ -135,13 +136,8 @@ def approved_addendum(tx: Connection, organization_id: str) -> tuple[str, dateti
 
 def remove_older(tx: Connection, before: datetime, limit: int) -> int:
     """Forgets what people without an organization asked before an instant, `limit` at most. Returns how many."""
-    old = (
-        select(requests.c.trust_request_id)
-        .where(requests.c.organization_id.is_(None), requests.c.requested_at < before)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return tx.execute(delete(requests).where(requests.c.trust_request_id.in_(old))).rowcount
+    is_over = requests.c.organization_id.is_(None) & (requests.c.requested_at < before)
+    return remove_some(tx, requests, is_over, limit)
 
 
 def erase(tx: Connection, organization_id: str) -> int:
