@@ -3,6 +3,7 @@
 import statistics
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -36,9 +37,8 @@ def measure(small: bool) -> Iterator[Figure]:
         f"rows/s recorded by {_PROCESSES} processes over {_STREAMS} streams in batches of {_BATCH}, sealed, durable, over mTLS, "
         f"÷ rows/s of bare binary COPY; {rows} rows of {CONTENT_BYTES} bytes a turn"
     )
-    yield from figures(("ingest_ratio", "ingest_rows_per_s"), alone, rows, f"{how}; not screened meanwhile")
-    names = ("ingest_screened_ratio", "ingest_screened_rows_per_s")
-    yield from figures(names, screened, rows, f"{how}; screened meanwhile")
+    yield from figures(alone, "ingest_ratio", "ingest_rows_per_s", rows, how)
+    yield from figures(screened, "ingest_screened_ratio", "ingest_screened_rows_per_s", rows, how)
 
 
 class Recording(Protocol):
@@ -49,32 +49,37 @@ class Recording(Protocol):
     def __call__(self) -> None: ...
 
 
-_Turns = tuple[list[float], list[float]]
+@dataclass(frozen=True)
+class Turns:
+    """Seconds of recording and of COPY, turn by turn. said: what went on beside."""
+
+    recorded: list[float]
+    copied: list[float]
+    said: str
 
 
 def against_copy(
     there: Logging, table: BareTable, recording: Recording, rows: int, rounds: int
-) -> tuple[_Turns, _Turns]:
-    """Seconds of recording and of COPY, in turns: while nothing is screened, and while all of it is."""
+) -> tuple[Turns, Turns]:
+    """Recording and COPY in turns: while nothing is screened, and while all of it is."""
 
-    def turns(catch_up: Callable[[], None]) -> _Turns:
+    def turns(catch_up: Callable[[], None], said: str) -> Turns:
         def between() -> None:
             recording.prepare()
             catch_up()
 
-        return in_turns(recording, lambda: table.copy(rows), rounds, between)
+        return Turns(*in_turns(recording, lambda: table.copy(rows), rounds, between), said)
 
     with screening_stopped(there) as catch_up:
-        alone = turns(catch_up)
-    return alone, turns(partial(wait_for_screening, there))
+        alone = turns(catch_up, "not screened meanwhile")
+    return alone, turns(partial(wait_for_screening, there), "screened meanwhile")
 
 
-def figures(names: tuple[str, str], turns: _Turns, rows: int, how: str) -> Iterator[Figure]:
-    """What `against_copy` measured of one of both: a ratio, and rows a second. What screening costs is a figure of its own
-    (bench.screen_ingest_cost)."""
-    recorded, copied = turns
-    yield Figure(names[0], 1 / median_ratio(recorded, copied), "ratio", True, how)
-    yield Figure(names[1], rows / statistics.median(recorded), "rows/s", True, "recorded, of it")
+def figures(turns: Turns, ratio: str, rate: str, rows: int, how: str) -> Iterator[Figure]:
+    """A ratio and rows a second, under these names. What screening costs is a figure of its own (bench.screen_ingest_cost)."""
+    value = 1 / median_ratio(turns.recorded, turns.copied)
+    yield Figure(ratio, value, "ratio", True, f"{how}; {turns.said}")
+    yield Figure(rate, rows / statistics.median(turns.recorded), "rows/s", True, "recorded, of it")
 
 
 class Streams:

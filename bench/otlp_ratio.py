@@ -63,6 +63,5 @@ def measure(small: bool) -> Iterator[Figure]:
         f"spans/s exported by OTLP in requests of {BATCH} from {SENDERS} senders, sealed, durable, over mTLS, {PROCESSES} processes of "
         f"logging, ÷ rows/s of bare binary COPY; {rows} of {CONTENT_BYTES} bytes a turn"
     )
-    yield from figures(("otlp_ratio", "otlp_rows_per_s"), alone, rows, f"{how}; not screened meanwhile")
-    names = ("otlp_screened_ratio", "otlp_screened_rows_per_s")
-    yield from figures(names, screened, rows, f"{how}; screened meanwhile")
+    yield from figures(alone, "otlp_ratio", "otlp_rows_per_s", rows, how)
+    yield from figures(screened, "otlp_screened_ratio", "otlp_screened_rows_per_s", rows, how)

@@ -71,6 +71,12 @@ class Traces(_Strict):
     ratio: float = Field(default=0.01, gt=0, le=1, description="share of calls that begin a trace")
 
 
+WorkerThreads = Annotated[
+    int,
+    Field(ge=2, le=200, description="calls served at once; half as many more of what is open to everybody"),
+]
+
+
 class ServiceConfig(_Strict):
     """What every service can be told. A service's own class adds to it."""
 
@@ -99,12 +105,7 @@ class ServiceConfig(_Strict):
     travelling_clock: Path | None = Field(
         default=None, description="an offset file for the clock; local only"
     )
-    worker_threads: int = Field(
-        default=8,
-        ge=2,
-        le=200,
-        description="calls served at once; half as many more of what is open to everybody",
-    )
+    worker_threads: WorkerThreads = 8
     stream_threads: int = Field(
         default=16,
         ge=2,

@@ -181,18 +181,19 @@ class Pipeline(_Interceptor):
     ) -> Callable[[Iterator[Unparsed], grpc.ServicerContext], Iterator[Any]]:
         streams = self._long_streams
         is_apart = self._workers is not None and is_public(method)
+        places = None if is_apart else streams
 
         def stream(requests: Iterator[Unparsed], context: grpc.ServicerContext) -> Iterator[Any]:
             call, correlation_id, code = CALLS.begin("stream", method), new_id("call"), "OK"
             with served(method, context) as seen:
                 try:
                     with ExitStack() as held:
-                        if streams is not None and not is_apart:
-                            held.enter_context(streams.place())
+                        if places is not None:
+                            held.enter_context(places.place())
                         caller = self._admit(method, context, correlation_id)
-                        if streams is not None and not is_apart:
+                        if places is not None:
                             # All of a customer's people have one share: who fills it stops no other customer.
-                            held.enter_context(streams.share(caller.organization_id or caller.actor))
+                            held.enter_context(places.share(caller.organization_id or caller.actor))
                         draining = None if streams is None else streams.draining
                         if is_apart and request_streaming and self._silence is not None:
                             requests = self._silence.each(requests, context)

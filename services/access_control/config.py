@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from services.access_control.notifications import EVENTS
 from services.access_control.people.standing import ReviewTerms
-from shared.config import ServiceConfig
+from shared.config import ServiceConfig, WorkerThreads
 from shared.webhooks import Endpoint, require_usable
 
 
@@ -46,12 +46,7 @@ class AccessControlConfig(ServiceConfig):
     )
     # Threads that wait for the same interpreter and the same commit cost each other more than they do: with 32 of them a busy Check took
     # half as long again (`make bench`, check_throughput_ratio).
-    worker_threads: int = Field(
-        default=6,
-        ge=2,
-        le=200,
-        description="calls served at once; half as many more of what is open to everybody",
-    )
+    worker_threads: WorkerThreads = 6
     database_pool: int = Field(default=40, ge=2, le=200, description="connections at most")
     support_contact: str = Field(
         default="support", max_length=200, description="named to members of an organization that has no admin"
