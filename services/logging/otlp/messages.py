@@ -161,18 +161,21 @@ def _add_usual(found: object, messages: "_Messages", finish_reasons: list[str] |
     and this takes a third of the time, for such a form is not deep, and what is no text is not in it."""
     if not isinstance(found, list):
         return False
+    usual = []
     for message in found:
-        if not _is_usual(message, is_generation=finish_reasons is not None):
+        parts = _usual_parts(message, finish_reasons is not None)
+        if parts is None:
             return False
+        usual.append((_ROLES[message["role"]], parts))
     before = len(messages)
     try:
-        for message in found:
+        for role, parts in usual:
             # Fields that are set take four fifths of the time of fields that are given to add().
             added = messages.add()
-            added.role = _ROLES[message["role"]]
-            parts = added.parts
-            for part in message["parts"]:
-                parts.add().text = part["content"]
+            added.role = role
+            texts = added.parts
+            for part in parts:
+                texts.add().text = part["content"]
     except UnicodeEncodeError:  # half a surrogate pair, to be mended first
         del messages[before:]
         return False
@@ -181,29 +184,27 @@ def _add_usual(found: object, messages: "_Messages", finish_reasons: list[str] |
     return True
 
 
-def _is_usual(message: object, *, is_generation: bool) -> bool:
-    """Whether this is a message as most are: {"role": "user", "parts": [{"type": "text", "content": "…"}]}, and why it ended if it is a
-    generation."""
+def _usual_parts(message: object, is_generation: bool) -> list[dict[str, str]] | None:
+    """The parts of a message as most are: {"role": "user", "parts": [{"type": "text", "content": "…"}]}, and why it ended if it is a
+    generation. None for any other."""
     if not isinstance(message, dict):
-        return False
+        return None
     role, parts = message.get("role"), message.get("parts")
-    if not (
-        isinstance(role, str) and role in _ROLES and isinstance(parts, list) and all(map(_is_text, parts))
-    ):
-        return False
-    return len(message) == 2 or (
+    if not isinstance(role, str) or role not in _ROLES or not isinstance(parts, list):
+        return None
+    if len(message) > 2 and not (
         len(message) == 3 and is_generation and _is_finish_reason(message.get("finish_reason"))
-    )
-
-
-def _is_text(part: object) -> bool:
-    """Whether this is a part that is a text and says nothing else."""
-    return (
-        isinstance(part, dict)
-        and len(part) == 2
-        and part.get("type") == "text"
-        and isinstance(part.get("content"), str)
-    )
+    ):
+        return None
+    for part in parts:
+        if not (
+            isinstance(part, dict)
+            and len(part) == 2
+            and part.get("type") == "text"
+            and isinstance(part.get("content"), str)
+        ):
+            return None
+    return parts
 
 
 def _is_finish_reason(said: object) -> TypeGuard[str]:

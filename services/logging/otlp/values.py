@@ -65,7 +65,7 @@ def plain(value: common_pb2.AnyValue) -> object:
         case "double_value":
             return value.double_value if math.isfinite(value.double_value) else unnumbered(value.double_value)
         case "array_value":
-            return [plain(one) for one in value.array_value.values[:]]
+            return [one.string_value or plain(one) for one in value.array_value.values[:]]
         case "kvlist_value":
             return {one.key: plain(one.value) for one in value.kvlist_value.values[:]}
         case "bytes_value":
