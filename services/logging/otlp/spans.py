@@ -1,6 +1,7 @@
 """A span as an interaction: the call of a model, with its time, its tokens, and what was said."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from opentelemetry.proto.trace.v1 import trace_pb2
@@ -42,9 +43,14 @@ def is_id(value: bytes, size: int) -> bool:
     return len(value) == size and any(value)
 
 
-def interaction_of(span: trace_pb2.Span, facts: Facts, only: str) -> interactions_pb2.Interaction:
+def interaction_of(
+    span: trace_pb2.Span,
+    facts: Facts,
+    only: str,
+    add: Callable[..., interactions_pb2.Interaction] = interactions_pb2.Interaction,
+) -> interactions_pb2.Interaction:
     """The interaction of a GenAI span. facts: of its resource. only: the one organization that the gateway is bound to, or empty.
-    Raises Rejected."""
+    add: makes it, of its first fields. Raises Rejected."""
     listed = span.attributes
     attributes = by_name(listed)
     organization_id = organization_of(facts, listed, attributes, only)
@@ -58,7 +64,7 @@ def interaction_of(span: trace_pb2.Span, facts: Facts, only: str) -> interaction
     if not span.start_time_unix_nano:
         raise Rejected(Fault.NO_START_TIME)
 
-    interaction = interactions_pb2.Interaction(
+    interaction = add(
         record_id=record_id_of(span, organization_id),
         organization_id=organization_id,
         application=facts.application,
