@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
@@ -62,6 +62,7 @@ _COUNT_ALL: Final = f"""
     INSERT INTO stored_counts AS counted (day, organization_id, writer, records, records_with_content, application)
     SELECT * FROM unnest(%t::date[], %t::text[], %b::text[], %t::int8[], %t::int8[], %b::text[]) {_COUNT}
 """  # noqa: S608 - constants
+_UUIDS: Final = [place for place, name in enumerate(RECORD_TYPES) if name == "uuid"]
 _KEY: Final = attrgetter("organization_id", "record_id")
 _PLACE: Final = attrgetter("organization_id", "lot")
 
@@ -93,7 +94,7 @@ def write_one(
 ) -> Callable[[], list[tuple[object, ...]]]:
     """The same for one row by itself, in one statement: COPY, its savepoint and what follows take far longer than one row. Writes nothing
     where a fence stands before it. What is returned tells, once the statement was carried out, whether the row was written."""
-    given = (*_values(row), row.day, row.day, writer_of(writer, row.lot))
+    given = (*_parameters(row), row.day, row.day, writer_of(writer, row.lot))
     if usage is None:
         return later(tx, _WRITE_UNUSED_ONE, given)
     [cell] = usage([row])
@@ -128,10 +129,18 @@ def _copy(tx: Connection, table: str, rows: Sequence[Row]) -> None:
     copy_binary(tx, _COPY.format(table=table), RECORD_TYPES, map(_values, rows))
 
 
-def _values(row: Row) -> tuple[object, ...]:
+def _parameters(row: Row) -> list[object]:
+    """The values for a statement; a COPY knows by itself which are uuids."""
+    values = list(_values(row))
+    for place in _UUIDS:
+        values[place] = None if values[place] is None else Uuid(values[place])
+    return values
+
+
+def _values(row: Row) -> tuple[Any, ...]:
     return (
         row.organization_id,
-        Uuid(row.record_id),
+        row.record_id,
         row.received_at,
         row.gateway,
         row.application,
@@ -140,8 +149,8 @@ def _values(row: Row) -> tuple[object, ...]:
         row.prompt_tokens,
         row.generation_tokens,
         row.finish_reason,
-        None if row.latency is None else round(row.latency.total_seconds() * 1_000_000),
-        None if row.data_key_id is None else Uuid(row.data_key_id),
+        row.latency_us,
+        row.data_key_id,
         row.content,
         row.api_key_kind,
         row.by_application or None,

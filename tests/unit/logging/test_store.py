@@ -40,7 +40,7 @@ def row(organization_id: str = ORG, record_id: bytes | None = None, content: byt
         finish_reason="stop",
         api_key_id="apikey_" + "a" * 26,
         country="" if content is None else "DE",
-        latency=timedelta(microseconds=1500),
+        latency_us=1500,
         data_key_id=None if content is None else b"d" * 16,
         content=content,
     )
