@@ -254,16 +254,25 @@ class Ingest:
         waiting = [one for one in arrivals if one.row is not None]
         if not waiting:
             return
-        organization_ids = {one.key[0] for one in waiting}
-        days = record_days([one.key[1] for one in waiting])
-        self._partitions.require(days)
+        self._partitions.require(record_days([one.key[1] for one in waiting]))
         if len(waiting) == 1 and self._write_alone(waiting[0], received_at, is_usage):
             return
+        try:
+            self._write_many(waiting, received_at, is_usage, around=False)
+        except writing.AlreadyThere:
+            self._write_many(waiting, received_at, is_usage, around=True)
+
+    def _write_many(
+        self, arrivals: Sequence[_Arrival], received_at: datetime, is_usage: bool, *, around: bool
+    ) -> None:
+        """The one transaction. around: see `store.writing.write`; what a fence stopped at the first try it stops at the second."""
+        waiting = [one for one in arrivals if one.row is not None]
+        organization_ids = {one.key[0] for one in waiting}
+        days = record_days([one.key[1] for one in waiting])
         with self._database.transaction() as tx:
-            stripes.share(tx, organization_ids)
-            require_young(received_at, self._clock)
             lowest = min(one.key[1] for one in waiting)
-            closed, closed_days, are_fenced = stripes.fences(tx, organization_ids, days, lowest)
+            closed, closed_days, are_fenced = stripes.share_and_look(tx, organization_ids, days, lowest)
+            require_young(received_at, self._clock)
             if closed or closed_days or are_fenced:
                 written = [one.row for one in waiting if one.row is not None]
                 erased = behind_fences(tx, written, are_fenced)
@@ -276,7 +285,7 @@ class Ingest:
             rows = [one.row for one in waiting if one.row is not None]
             used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}
             writing.write_data_keys(tx, [key for key in used.values() if not key.stored])
-            fresh = writing.write(tx, rows, self._writer, used_by if is_usage else None)
+            fresh = writing.write(tx, rows, self._writer, used_by if is_usage else None, around=around)
         for key in used.values():
             key.stored = True
         if len(fresh) < len(rows):
