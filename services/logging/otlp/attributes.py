@@ -120,7 +120,7 @@ def _take_count(attributes: Attributes, names: tuple[str, ...]) -> int:
         value = attributes.get(name)
         if value is None:
             continue
-        number = value.int_value or plain(value)
+        number = value.int_value or plain(value)  # a whole number, as most are, at one look
         if isinstance(number, float) and number.is_integer():
             number = int(number)
         if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _MOST_TOKENS:

@@ -98,6 +98,7 @@ class Said:
         messages: "_Messages",
         finish_reasons: list[str] | None,
     ) -> None:
+        """Adds messages and loose parts, or the text that holds none; see _add."""
         text = value.string_value
         try:
             found = decoded(text) if text else plain(value)

@@ -73,8 +73,8 @@ def interaction_of(
     )
     said = Said(interaction.content)
     left_out = len(listed) - len(attributes) + read_attributes(attributes, said)
-    if span.events:  # most have none
-        happened = [event for event in span.events if event.name in CONTENT_EVENTS]
+    happened = [event for event in span.events[:] if event.name in CONTENT_EVENTS]
+    if happened:
         left_out += read_events([(event.name, by_name(event.attributes)) for event in happened], said)
     take_names(attributes, interaction)
     take_tokens(attributes, interaction)

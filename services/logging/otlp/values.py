@@ -51,9 +51,8 @@ def by_name(said: Sequence[common_pb2.KeyValue]) -> dict[str, common_pb2.AnyValu
 def plain(value: common_pb2.AnyValue) -> object:
     """The value with lists and dicts for arrays and maps, base64 text for bytes (as in OTLP's JSON), and texts for what JSON has no
     number for."""
-    if (
-        text := value.string_value
-    ):  # most are texts: one look at the message where two are needed to tell any other
+    text = value.string_value
+    if text:  # as most are: one look at the message, of which any other takes three
         return text
     match value.WhichOneof("value"):
         case "string_value":
