@@ -1,4 +1,5 @@
-"""Every metric that an alert or a dashboard asks for is exported; every alert has a runbook; every alarm of a service has an alert."""
+"""Every metric that an alert or a dashboard asks for is exported; every alert has a runbook; every alarm of a service has an alert, and so has
+its absence."""
 
 import importlib
 import json
@@ -11,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from deploy.check import findings
 from deploy.check.findings import ROOT, Finding
-from deploy.check.overlay import SERVICES, Overlay
+from deploy.check.overlay import SERVICES, Overlay, dashed
 from deploy.dashboards.__main__ import written
 
 _DOCUMENTATION: Final = ROOT / "docs" / "operations" / "metrics.md"
@@ -25,6 +26,7 @@ _TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LABELS: Final = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\([^)]*\)")
 _NAMES: Final = re.compile(r"(?<![\w.])([a-zA-Z_:][\w:]*)(?!\w)(?!\s*\()")
 _ALARM: Final = re.compile(r'kept_alert_active\{alert="([a-z_]+)"\}')
+_GONE: Final = re.compile(r'absent\(up\{job="([a-z-]+)"\}\)')
 _RAISED: Final = re.compile(r'ALERT\.labels\(\s*"([a-z_]+)"')
 # What a metric's name may end with: its unit, or what is counted.
 _UNITS: Final = (
@@ -72,6 +74,7 @@ def check(overlay: Overlay) -> Iterator[Finding]:
     if not rules:
         return
     alarms: set[str] = set()
+    missed: set[str] = set()
     runbooks: set[str] = set()
     for rule in rules:
         for group in rule.value["spec"]["groups"]:
@@ -81,6 +84,7 @@ def check(overlay: Overlay) -> Iterator[Finding]:
                     yield findings.of(rule, place, f"no service exports {name}")
                 asked = set(_ALARM.findall(alert["expr"]))
                 alarms |= asked
+                missed |= set(_GONE.findall(alert["expr"]))
                 for name in sorted(asked - raised()):
                     yield findings.of(rule, place, f"no service raises {name}")
                 runbook = alert.get("annotations", {}).get("runbook", "")
@@ -91,6 +95,8 @@ def check(overlay: Overlay) -> Iterator[Finding]:
                     yield findings.of(rule, place, "severity is page or ticket")
     for name in sorted(raised() - alarms):
         yield findings.of(rules[0], "", f"services raise {name}, and no alert tells anybody")
+    for name in sorted({dashed(service) for service in SERVICES} - missed):
+        yield findings.of(rules[0], "", f"no alert tells that {name} is gone entirely: it has no series then")
     for path in sorted(RUNBOOKS.glob("*.md")):
         if findings.relative(path) not in runbooks and path.name != "README.md":
             yield Finding(findings.relative(path), "", "no alert leads here")

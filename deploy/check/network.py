@@ -23,11 +23,13 @@ _NAMES: Final = "the cluster's names"
 _EVERYBODY: Final = "everybody"
 _HSM: Final = "an HSM"
 _EVERY_SERVICE: Final = "every service"
+_MONITORING: Final = "namespace kept.dev/monitoring"
 _COLLECTOR: Final = "namespace kept.dev/collector"
 _ALL_PORTS: Final = 0
 _NAME_SERVICE: Final = 53
 _DATABASE: Final = 5432
 _INSTANCES: Final = 8000  # CloudNativePG's instance manager
+_EXPORTER: Final = 9187  # CloudNativePG's metrics
 
 
 @dataclass(frozen=True, order=True)
@@ -76,7 +78,7 @@ def _expected(overlay: Overlay) -> Iterator[Flow]:
     yield Flow("Egress", _EVERYBODY, _NAMES, _NAME_SERVICE)
     yield from _declared(overlay)
     for service, config in overlay.configurations.items():
-        yield Flow("Ingress", "namespace kept.dev/monitoring", service, _port(config.metrics_address))
+        yield Flow("Ingress", _MONITORING, service, _port(config.metrics_address))
         yield Flow("Egress", service, _OUTSIDE, 443)
         yield from _of_database(service)
     yield from _of_hsm(overlay)
@@ -96,8 +98,8 @@ def _declared(overlay: Overlay) -> Iterator[Flow]:
 
 
 def _of_database(service: str) -> Iterator[Flow]:
-    """A database is for its service and the migrations of it, for its other instances, and for the operator that keeps it. Instances talk
-    to the cluster's API and to wherever backups go."""
+    """A database is for its service and the migrations of it, for its other instances, for the operator that keeps it, and its metrics for
+    Prometheus. Instances talk to the cluster's API and to wherever backups go."""
     database = f"{service}'s database"
     for caller in (service, f"{service}'s migration"):
         yield Flow("Egress", caller, database, _DATABASE)
@@ -106,6 +108,7 @@ def _of_database(service: str) -> Iterator[Flow]:
         yield Flow("Ingress", database, database, port)
         yield Flow("Egress", database, database, port)
         yield Flow("Ingress", "namespace kept.dev/database-operator", database, port)
+    yield Flow("Ingress", _MONITORING, database, _EXPORTER)
     for port in (443, 6443):
         yield Flow("Egress", database, _ANYWHERE, port)
 
