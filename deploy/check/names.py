@@ -13,6 +13,7 @@ from shared.channels import server_name
 
 # Brings the HSM's library to where it can be loaded: the one container that runs no service.
 _COPIES: Final = "hsm-client"
+_COMPONENT: Final = "app.kubernetes.io/component"
 _CLUSTER: Final = "kept.svc.cluster.local"
 INSTALL: Final = ROOT / "docs" / "operations" / "install.md"
 
@@ -137,6 +138,21 @@ def _migrations(overlay: Overlay) -> Iterator[Finding]:
             yield findings.of(job, "spec.template.spec.containers[migrate].command", "does not migrate")
     for job in jobs.values():
         yield findings.of(job, "metadata.name", "is no migration of this version")
+    yield from _applied_again(overlay)
+
+
+def _applied_again(overlay: Overlay) -> Iterator[Finding]:
+    """A Job's template cannot change (batch/v1, JobSpec), and a changed configuration has another name in it: people are told to delete
+    the Jobs first, and by which label."""
+    guide = INSTALL.read_text() if INSTALL.exists() else ""
+    for job in overlay.of_kind("Job"):
+        label = f"{_COMPONENT}={job.labels.get(_COMPONENT)}"
+        if f"    kubectl -n kept delete job -l {label}\n" not in guide:
+            yield findings.of(
+                job,
+                f"metadata.labels.{_COMPONENT}",
+                f"cannot be applied again once configuration has changed: {findings.relative(INSTALL)} deletes no Job with {label}",
+            )
 
 
 def _key_store(overlay: Overlay) -> Iterator[Finding]:

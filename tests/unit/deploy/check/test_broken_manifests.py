@@ -735,6 +735,14 @@ NAMES: list[Case] = [
         "does not migrate",
     ),
     (
+        f"{BASE}/migrations/logging.yaml",
+        "    app.kubernetes.io/component: migration\nspec:",
+        "    app.kubernetes.io/component: migrations\nspec:",
+        f"{BASE}/migrations/logging.yaml",
+        "metadata.labels.app.kubernetes.io/component",
+        "cannot be applied again once configuration has changed",
+    ),
+    (
         f"{PRODUCTION}/kustomization.yaml",
         "  - ../../components/key-store-hsm\n",
         "",
