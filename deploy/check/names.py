@@ -9,6 +9,7 @@ from deploy.check.findings import ROOT, Finding, at
 from deploy.check.kustomize import Resource
 from deploy.check.kustomize.transformers import containers, pod_of
 from deploy.check.overlay import SERVICES, Overlay, dashed
+from services.settings.config import SettingsConfig
 from shared.channels import server_name
 
 # Brings the HSM's library to where it can be loaded: the one container that runs no service.
@@ -27,6 +28,7 @@ def check(overlay: Overlay) -> Iterator[Finding]:
     yield from _migrations(overlay)
     yield from _key_store(overlay)
     yield from _issuers(overlay)
+    yield from _sources(overlay)
 
 
 def _workloads(overlay: Overlay) -> Iterator[Finding]:
@@ -181,4 +183,18 @@ def _issuers(overlay: Overlay) -> Iterator[Finding]:
         if deployment is not None and missing:
             yield findings.of(
                 deployment, "configuration issuers", f"nobody signs in {' and '.join(sorted(missing))}"
+            )
+
+
+def _sources(overlay: Overlay) -> Iterator[Finding]:
+    """Settings counts what strangers ask for by where they are, unless a Gateway hides it."""
+    deployment, config = overlay.deployment("settings"), overlay.configurations.get("settings")
+    if deployment is None or not isinstance(config, SettingsConfig):
+        return
+    for gateway in overlay.of_kind("Gateway"):
+        if not config.hidden_sources:
+            yield findings.of(
+                deployment,
+                "configuration hidden_sources",
+                f"has to be true: {gateway} hides who calls, and one caller would hold up all",
             )

@@ -758,6 +758,14 @@ NAMES: list[Case] = [
         "issuers",
         "nobody signs in workforce",
     ),
+    (
+        f"{COMPONENTS}/gateway/hidden-sources.yaml",
+        '"true"',
+        '"false"',
+        SETTINGS,
+        "configuration hidden_sources",
+        "hides who calls",
+    ),
 ]
 MEASURED: list[Case] = [
     (
