@@ -19,6 +19,10 @@ _CLUSTER: Final = "cnpg.io/cluster"
 _SERVICE: Final = {dashed(service): service for service in SERVICES}
 _ANYWHERE: Final = "anywhere"
 _OUTSIDE: Final = "anywhere but private networks"
+# RFC 1918, RFC 6598 (which clusters have their pods in, and clouds their metadata), RFC 3927.
+_PRIVATE: Final = frozenset(
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"]
+)
 _NAMES: Final = "the cluster's names"
 _EVERYBODY: Final = "everybody"
 _HSM: Final = "an HSM"
@@ -184,8 +188,7 @@ def _peer(peer: Object) -> str:
 def _block(block: Object) -> str:
     if block["cidr"] not in ("0.0.0.0/0", "::/0"):
         return _HSM
-    private = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"}
-    return _OUTSIDE if private <= set(block.get("except") or ()) else _ANYWHERE
+    return _OUTSIDE if _PRIVATE <= set(block.get("except") or ()) else _ANYWHERE
 
 
 def _peers(overlay: Overlay) -> Iterator[Finding]:

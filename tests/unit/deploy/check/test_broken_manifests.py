@@ -504,8 +504,8 @@ NETWORK: list[Case] = [
     ),
     (
         f"{POLICIES}/settings.yaml",
-        "except: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16]",
-        "except: []",
+        ", 100.64.0.0/10",
+        "",
         f"{POLICIES}/settings.yaml",
         "spec.egress",
         "settings → anywhere port 443",
