@@ -188,7 +188,7 @@ def _peer(peer: Object) -> str:
 def _block(block: Object) -> str:
     if block["cidr"] not in ("0.0.0.0/0", "::/0"):
         return _HSM
-    return _OUTSIDE if _PRIVATE <= set(block.get("except") or ()) else _ANYWHERE
+    return _OUTSIDE if set(block.get("except") or ()) >= _PRIVATE else _ANYWHERE
 
 
 def _peers(overlay: Overlay) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""A cluster that was restored as docs/operations/backup-and-restore.md says passes `make deploy-check`, and keeps its WAL no longer than before."""
+"""A cluster restored as docs/operations/backup-and-restore.md says passes `make deploy-check`, and archives where it did before."""
 
 import re
 from textwrap import dedent
