@@ -258,6 +258,18 @@ def test_an_addendum_is_asked_for_and_what_a_customer_got_is_among_its_documents
     )
 
 
+def test_a_document_that_was_withdrawn_since_is_given_to_nobody(world: World) -> None:
+    document = publish(world)
+    asked = ask(world.public(), document)
+    world.staff().trust.WithdrawDocument(contract.WithdrawDocumentRequest(document_id=document.document_id))
+    with refused(reasons_pb2.REASON_WRONG_STATE) as caught:
+        decide(world, asked.request)
+    assert caught[0].metadata == {"state": "WITHDRAWN"}
+    assert [each.trust_request_id for each in waiting(world)] == [asked.request.trust_request_id]
+    denied = decide(world, asked.request, approve=False)
+    assert denied.state == contract.TRUST_REQUEST_STATE_DENIED
+
+
 def test_a_repetition_is_the_same_request_without_a_claim(world: World) -> None:
     document = publish(world)
     first = ask(world.public(), document)
