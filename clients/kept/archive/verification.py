@@ -14,7 +14,7 @@ from kept.archive import tar
 from kept.archive.writing import FORMAT, MANIFEST, SIGNATURE, SIGNATURE_FORMAT, lines_of
 from kept.evidence.audit import ListCheck, check_entry, check_head
 from kept.evidence.certificates import verify_certificate
-from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict
+from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict, parse
 
 # A manifest has some 150 bytes a part, and a part is some 4 MiB: this is enough for a terabyte.
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -103,7 +103,7 @@ def _whole(file: tar.File) -> bytes:
 
 def _parsed(content: bytes, name: str) -> Any:
     try:
-        return json.loads(content)
+        return parse(content, name)
     except (ValueError, RecursionError):
         raise EvidenceError(f"{name} is no JSON.") from None
 
@@ -176,7 +176,7 @@ def _check_signature(read: _Read, organization_id: str) -> Evidence:
     entry = signature.nested("entry")
     check_entry(entry, check_head(signature.nested("head"), read.log_keys))
     try:
-        said = Evidence(json.loads(entry.binary("body")), "the audit entry")
+        said = Evidence(parse(entry.binary("body"), "The audit entry"), "the audit entry")
     except (ValueError, RecursionError):
         raise EvidenceError(
             "The audit entry's text is gone or no JSON; nothing signs the manifest."

@@ -3,7 +3,6 @@
 Nothing here trusts the network: keys are the pinned ones (or --keys FILE), and a file is verified as it lies there.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,9 +41,13 @@ def trusted(call: Invocation, file: Path | None, purpose: str) -> "PinnedKeys":
 
 
 def read_evidence(file: Path) -> Any:
-    """The JSON in a file, whatever it is. Raises KeptError (UNREADABLE)."""
+    """The JSON in a file, whatever it is. Raises KeptError (UNREADABLE; CONTRADICTORY where it says something twice)."""
+    from kept.evidence.verdicts import EvidenceError, parse
+
     try:
-        return json.loads(file.read_bytes())
+        return parse(file.read_bytes(), str(file))
+    except EvidenceError as error:
+        raise KeptError("CONTRADICTORY", str(error)) from None
     except OSError as error:
         raise KeptError("UNREADABLE", f"{file} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):

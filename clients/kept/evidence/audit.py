@@ -6,7 +6,6 @@ reordered or cut off.
 """
 
 import hmac
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +19,7 @@ from kept.evidence.verdicts import (
     canonical,
     check_signature,
     decode,
+    parse,
 )
 
 _LEAF: Final = b"kept/leaf/v1\0"
@@ -205,7 +205,7 @@ def _check_readable(entry: Evidence, body: bytes, number: int) -> None:
     if "entry" not in entry.raw:
         return
     try:
-        said = json.loads(body) if body else None
+        said = parse(body, f"The text of entry {number}") if body else None
     except (ValueError, RecursionError):
         raise EvidenceError(f"The text of entry {number} is no JSON.") from None
     if entry.raw["entry"] != said:

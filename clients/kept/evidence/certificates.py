@@ -6,11 +6,10 @@ the tree of a signed head. So it cannot have been made up later, or for one read
 
 import hashlib
 import hmac
-import json
 from typing import Any, Final
 
 from kept.evidence.audit import check_entry, check_head
-from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict, canonical, check_signature
+from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict, canonical, check_signature, parse
 
 _CERTIFICATE: Final = b"kept/certificate/v1\0"
 _SUBJECT: Final = b"kept/subject/v1\0"
@@ -52,7 +51,7 @@ def _check(envelope: Evidence, certificate_keys: PinnedKeys, log_keys: PinnedKey
     entry = envelope.nested("audit_entry")
     check_entry(entry, check_head(envelope.nested("head"), log_keys))
     try:
-        logged = Evidence(json.loads(entry.binary("body")), "the audit entry")
+        logged = Evidence(parse(entry.binary("body"), "The audit entry"), "the audit entry")
     except (ValueError, RecursionError):
         raise EvidenceError(
             "The audit entry's text is gone or no JSON; nothing ties the certificate to the log."

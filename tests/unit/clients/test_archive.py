@@ -210,6 +210,35 @@ def test_the_log_and_the_certificates_in_it_are_verified_too() -> None:
     assert problem(other, other.write())
 
 
+def written_by_another_program(made: Made, change: Callable[[str, bytes], bytes]) -> bytes:
+    """An archive whose parts and manifest are changed before they are named and signed."""
+    files = dict(taken_apart(made.write()))
+    manifest = json.loads(files.pop(MANIFEST))
+    del files[SIGNATURE]
+    files = {name: change(name, content) for name, content in files.items()}
+    manifest["parts"] = [
+        {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in files.items()
+    ]
+    files[MANIFEST] = change(MANIFEST, json.dumps(manifest).encode())
+    signature = made.sign(hashlib.sha256(files[MANIFEST]).digest())
+    files[SIGNATURE] = (
+        json.dumps({"format": "kept-export-signature/1", **signature}, indent=1).encode() + b"\n"
+    )
+    return put_together(list(files.items()))
+
+
+@pytest.mark.parametrize("part", ["access-log/000001.jsonl", "certificates/000001.jsonl", MANIFEST])
+def test_what_is_verified_in_it_says_nothing_twice(made: Made, part: str) -> None:
+    """Also where whoever wrote the archive wrote it so, and had it signed."""
+    assert problem(made, written_by_another_program(made, lambda name, content: content)) == ""
+
+    def change(name: str, content: bytes) -> bytes:
+        return content.replace(b"{", b'{"said":1,"said":2,', 1) if name == part else content
+
+    assert f"{part} says something twice" in problem(made, written_by_another_program(made, change))
+
+
 def test_only_keys_that_are_pinned_and_stand_are_trusted(made: Made, archive: bytes) -> None:
     log_keys, certificate_keys = made.keys()
     assert "not pinned" in problem(made, archive, ({}, certificate_keys))

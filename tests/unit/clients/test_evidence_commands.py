@@ -186,6 +186,42 @@ def test_heads_are_held_against_exports(
     assert "two faces" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("added", ["head", "tree_size"])
+def test_an_export_is_not_taken_for_a_head_by_what_is_added_to_it(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str], added: str
+) -> None:
+    services.answers["ListEntries"] = log.page([FIRST, SECOND])
+    file = tmp_path / "export.json"
+    assert main(["audit", "export", "--output", str(file)]) == 0
+    genuine = json.loads(file.read_text())
+    head = genuine["pages"][0]["head"]
+    for forge in (lambda export: None, lambda export: export["pages"][0]["entries"].pop(0)):
+        export = json.loads(file.read_text())
+        forge(export)
+        both = tmp_path / "both.json"
+        both.write_text(json.dumps({**export, **({"head": head} if added == "head" else head)}))
+        capsys.readouterr()
+        assert main(["audit", "verify", str(both)]) == 4
+        assert "more than one" in capsys.readouterr().out
+        assert main(["audit", "verify", str(file), str(both)]) == 4
+
+
+def test_the_head_that_is_shown_verifies_as_a_file(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services.answers["GetTreeHead"] = audit_pb2.GetTreeHeadResponse(head=log.page([FIRST]).head)
+    capsys.readouterr()
+    assert main(["audit", "head", "--json"]) == 0
+    file = tmp_path / "head.json"
+    file.write_text(capsys.readouterr().out)
+    assert main(["audit", "verify", str(file)]) == 0
+    file.write_text(file.read_text().replace('"tree_size": "1"', '"tree_size": "2"'))
+    assert main(["audit", "verify", str(file)]) == 4
+    for other in ("{}", "[]", json.dumps({"head": {}, "tree_size": 1})):
+        file.write_text(other)
+        assert main(["audit", "verify", str(file)]) == 4
+
+
 def test_what_an_export_says_in_words_is_what_was_committed_to(
     services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +266,58 @@ def test_audit_list_shows_what_happened(
     assert main(["audit", "list", "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)["entries"]
     assert [entry.get("kind") for entry in entries] == ["grant.requested", None]
+
+
+def twice(text: str, name: str) -> str:
+    """JSON in which the first object with such a name has it twice: other readers take the first of the two, which says something else."""
+    assert f'"{name}":' in text
+    return text.replace(f'"{name}":', f'"{name}": "forged", "{name}":', 1)
+
+
+@pytest.mark.parametrize("name", ["organization_id", "entry", "kind", "tree_size"])
+def test_an_export_says_nothing_twice(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    services.answers["ListEntries"] = log.page([FIRST, SECOND])
+    file = tmp_path / "export.json"
+    assert main(["audit", "export", "--output", str(file)]) == 0
+    file.write_text(twice(file.read_text(), name))
+    assert main(["audit", "verify", str(file)]) == 4
+    assert "twice" in capsys.readouterr().err
+
+
+def test_what_was_committed_to_says_nothing_twice(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever writes the log itself may not have a text that two readers read in two ways."""
+    services.answers["ListEntries"] = log.page([twice(FIRST.decode(), "actor").encode()])
+    file = tmp_path / "export.json"
+    assert main(["audit", "export", "--output", str(file)]) == 0
+    assert main(["audit", "verify", str(file)]) == 4
+    assert "twice" in capsys.readouterr().out
+
+
+def test_a_certificate_says_nothing_twice(
+    log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, envelope = tmp_path / "certificate.json", log.certificate()
+    for name in ("body", "removed", "certificate_id", "head"):
+        file.write_text(twice(json.dumps(envelope), name))
+        assert main(["certificates", "verify", str(file)]) == 4
+        assert "twice" in capsys.readouterr().err
+    logged = twice(base64.b64decode(envelope["audit_entry"]["body"]).decode(), "certificate_sha256")
+    page = to_document(log.page([logged.encode()]))
+    file.write_text(json.dumps(envelope | {"audit_entry": page["entries"][0], "head": page["head"]}))
+    assert main(["certificates", "verify", str(file)]) == 4
+    assert "twice" in capsys.readouterr().out
+
+
+def test_a_file_of_keys_says_nothing_twice(log: Log, tmp_path: Path) -> None:
+    file, keys = tmp_path / "certificate.json", tmp_path / "keys.json"
+    file.write_text(json.dumps(log.certificate()))
+    log.pin(keys)
+    keys.write_text(keys.read_text().replace('"audit_log":', '"audit_log": [], "audit_log":', 1))
+    assert main(["certificates", "verify", str(file), "--keys", str(keys)]) == 2
 
 
 @pytest.mark.parametrize("forger", ["somebody", "the audit log", "another label"])
