@@ -161,12 +161,12 @@ def forged(files: list[tuple[str, bytes]]) -> None:
         (rearranged(lambda files: files.pop(-3)), "is missing"),
         (rearranged(lambda files: files.pop(-2)), "has no manifest.json"),
         (rearranged(lambda files: files.pop(-1)), "has no signature.json"),
-        (rearranged(lambda files: files.append(("extra", b""))), "behind the manifest"),
+        (rearranged(lambda files: files.append(("extra.json", b""))), "behind the manifest"),
         (
-            rearranged(lambda files: files.insert(0, ("extra", b""))),
+            rearranged(lambda files: files.insert(0, ("extra.json", b""))),
             "is not the part that the manifest names",
         ),
-        (rearranged(lambda files: files.insert(-2, ("extra", b""))), "more parts"),
+        (rearranged(lambda files: files.insert(-2, ("extra.json", b""))), "more parts"),
         (rearranged(lambda files: files.insert(0, files[0])), "is there twice"),
         (rearranged(swap), "is not the part that the manifest names"),
         (rearranged(forged), "is not the one that was signed"),
@@ -210,17 +210,20 @@ def test_the_log_and_the_certificates_in_it_are_verified_too() -> None:
     assert problem(other, other.write())
 
 
-def written_by_another_program(made: Made, change: Callable[[str, bytes], bytes]) -> bytes:
+Change = Callable[[str, bytes], tuple[str, bytes]]
+
+
+def written_by_another_program(made: Made, change: Change) -> bytes:
     """An archive whose parts and manifest are changed before they are named and signed."""
     files = dict(taken_apart(made.write()))
     manifest = json.loads(files.pop(MANIFEST))
     del files[SIGNATURE]
-    files = {name: change(name, content) for name, content in files.items()}
+    files = dict(change(name, content) for name, content in files.items())
     manifest["parts"] = [
         {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in files.items()
     ]
-    files[MANIFEST] = change(MANIFEST, json.dumps(manifest).encode())
+    files[MANIFEST] = change(MANIFEST, json.dumps(manifest).encode())[1]
     signature = made.sign(hashlib.sha256(files[MANIFEST]).digest())
     files[SIGNATURE] = (
         json.dumps({"format": "kept-export-signature/1", **signature}, indent=1).encode() + b"\n"
@@ -231,12 +234,37 @@ def written_by_another_program(made: Made, change: Callable[[str, bytes], bytes]
 @pytest.mark.parametrize("part", ["access-log/000001.jsonl", "certificates/000001.jsonl", MANIFEST])
 def test_what_is_verified_in_it_says_nothing_twice(made: Made, part: str) -> None:
     """Also where whoever wrote the archive wrote it so, and had it signed."""
-    assert problem(made, written_by_another_program(made, lambda name, content: content)) == ""
+    assert problem(made, written_by_another_program(made, lambda *file: file)) == ""
 
-    def change(name: str, content: bytes) -> bytes:
-        return content.replace(b"{", b'{"said":1,"said":2,', 1) if name == part else content
+    def change(name: str, content: bytes) -> tuple[str, bytes]:
+        return name, content.replace(b"{", b'{"said":1,"said":2,', 1) if name == part else content
 
     assert f"{part} says something twice" in problem(made, written_by_another_program(made, change))
+
+
+NAMES = ["../../home/victim/.ssh/authorized_keys", "/etc/cron.d/job", "members/../../up.jsonl", "members/", ".json", "README.TXT"]
+NAMES += ["members/000001.jsonl\n", "-x.json", "run.sh", "a/b/000001.jsonl", "members/١٢٣٤٥٦.jsonl"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_could_land_elsewhere_does_not_verify(
+    made: Made, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It is verified to be unpacked: also where whoever wrote it wrote it so, and had it signed."""
+
+    def header(name: str, size: int, written_at: int) -> bytes:
+        info = tarfile.TarInfo(name)
+        info.size, info.mtime, info.mode = size, written_at, 0o600
+        return info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
+
+    with pytest.raises(ValueError, match="no export has"):
+        tar.header(name, 0, AT)
+    with monkeypatch.context() as patched:
+        patched.setattr(tar, "header", header)
+        archive = written_by_another_program(
+            made, lambda *file: (name, file[1]) if file[0] == "organization.json" else file
+        )
+    assert "no export writes" in problem(made, archive)
 
 
 def test_only_keys_that_are_pinned_and_stand_are_trusted(made: Made, archive: bytes) -> None:
