@@ -1,6 +1,6 @@
 """The tar of an export (POSIX.1-1988, ustar), in the one way of writing it that is taken back: a header that says a name, a size and one
-time, the bytes, zeros up to the next 512. Any tar program unpacks it; read here, not a byte may be otherwise, and no name may lead out of the
-directory that it is unpacked in.
+time, the bytes, zeros up to the next 512. Any tar program unpacks it; read here, not a byte may be otherwise, and no name may lead out
+of the directory that it is unpacked in.
 """
 
 import re

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 
 from kept.archive import tar
 from kept.archive.writing import FORMAT, MANIFEST, SIGNATURE, SIGNATURE_FORMAT, lines_of
-from kept.evidence.audit import ListCheck, check_entry, check_head
+from kept.evidence.audit import ListCheck, check_act, check_head
 from kept.evidence.certificates import verify_certificate
 from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict, parse
 
@@ -174,18 +174,11 @@ def _check_signature(read: _Read, organization_id: str) -> Evidence:
     if (json.dumps(signature.raw, indent=1) + "\n").encode() != content:
         raise EvidenceError("The signature is written otherwise than any export writes it.")
     entry = signature.nested("entry")
-    check_entry(entry, check_head(signature.nested("head"), read.log_keys))
-    try:
-        said = Evidence(parse(entry.binary("body"), "The audit entry"), "the audit entry")
-    except (ValueError, RecursionError):
-        raise EvidenceError(
-            "The audit entry's text is gone or no JSON; nothing signs the manifest."
-        ) from None
-    if said.text("kind") != "export.sealed":
-        raise EvidenceError("The audit entry is not that of an export.")
+    head = check_head(signature.nested("head"), read.log_keys)
+    said = check_act(entry, head, "export.sealed", "access_control", "an export")
     if said.nested("facts").text("manifest_sha256") != hashlib.sha256(read.whole[MANIFEST]).hexdigest():
         raise EvidenceError("The manifest is not the one that was signed: it was changed.")
-    if {said.text("organization_id"), entry.text("organization_id")} != {organization_id}:
+    if said.text("organization_id") != organization_id:
         raise EvidenceError("The signature is of another organization than the manifest.")
     if read.log is not None and entry.number("number") <= read.log.reached.last_number:
         raise EvidenceError("The access log reaches beyond the signature: it is not the one that was signed.")

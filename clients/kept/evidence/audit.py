@@ -200,6 +200,24 @@ def check_entry(entry: Evidence, head: Head) -> bytes:
     return leaf
 
 
+def check_act(entry: Evidence, head: Head, kind: str, service: str, what: str) -> Evidence:
+    """Checks an entry as `check_entry` does, and that it is of an act that no other service reports: the log takes any service's word for
+    what it did itself, so what an entry proves depends on whose it is. Returns what it says. what: for the reader, such as "a certificate".
+    Raises EvidenceError."""
+    check_entry(entry, head)
+    try:
+        said = Evidence(parse(entry.binary("body"), "The audit entry"), "the audit entry")
+    except (ValueError, RecursionError):
+        raise EvidenceError(
+            "The audit entry's text is gone or no JSON; nothing ties this to the log."
+        ) from None
+    if (said.text("kind"), said.text("reported_by")) != (kind, service):
+        raise EvidenceError(f"The audit entry is not that of {what}, reported by {service}.")
+    if said.text("organization_id") != entry.text("organization_id"):
+        raise EvidenceError("The audit entry stands in another organization's list than it says.")
+    return said
+
+
 def _check_readable(entry: Evidence, body: bytes, number: int) -> None:
     """What an export says in words beside an entry's bytes is what these bytes say."""
     if "entry" not in entry.raw:

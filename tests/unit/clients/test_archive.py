@@ -39,7 +39,12 @@ class Made:
     def __init__(self) -> None:
         self.log = Log()
         self.organization_id = ORG
-        self.said: dict[str, Any] = {"facts": {}, "kind": "export.sealed", "organization_id": ORG}
+        self.said: dict[str, Any] = {
+            "facts": {},
+            "kind": "export.sealed",
+            "organization_id": ORG,
+            "reported_by": "access_control",
+        }
         self.pages = [page_document(self.log.page([FIRST]))]
         self.certificates = [self.log.certificate()]
 
@@ -186,6 +191,8 @@ def test_what_was_taken_apart_and_put_together_otherwise(
     [
         ({"facts": {"manifest_sha256": "00" * 32}}, "is not the one that was signed"),
         ({"kind": "records.opened"}, "not that of an export"),
+        ({"reported_by": "logging"}, "not that of an export"),
+        ({"reported_by": ""}, "not that of an export"),
         ({"organization_id": OTHER}, "another organization"),
     ],
 )
@@ -242,7 +249,14 @@ def test_what_is_verified_in_it_says_nothing_twice(made: Made, part: str) -> Non
     assert f"{part} says something twice" in problem(made, written_by_another_program(made, change))
 
 
-NAMES = ["../../home/victim/.ssh/authorized_keys", "/etc/cron.d/job", "members/../../up.jsonl", "members/", ".json", "README.TXT"]
+NAMES = [
+    "../../home/victim/.ssh/authorized_keys",
+    "/etc/cron.d/job",
+    "members/../../up.jsonl",
+    "members/",
+    ".json",
+    "README.TXT",
+]
 NAMES += ["members/000001.jsonl\n", "-x.json", "run.sh", "a/b/000001.jsonl", "members/١٢٣٤٥٦.jsonl"]
 
 

@@ -5,9 +5,11 @@ import hashlib
 import hmac
 import json
 import stat
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -102,10 +104,19 @@ class Log:
         )
         return audit_pb2.ListEntriesResponse(entries=entries, head=self.head(leaves), end=end, complete=True)
 
-    def certificate(self, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def certificate(
+        self, body: dict[str, Any] | None = None, said: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Any]:
+        """said: what the log's entry says otherwise than one of a certificate does."""
         body = body or {"certificate_id": "certificate_1", "organization_id": ORG, "removed": 3}
         digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
-        logged: dict[str, Any] = {"organization_id": ORG, "facts": {"certificate_sha256": digest}}
+        logged: dict[str, Any] = {
+            "organization_id": ORG,
+            "kind": "certificate.signed",
+            "reported_by": "retention",
+            "facts": {"certificate_sha256": digest},
+            **said,
+        }
         page = to_document(self.page([rfc8785.dumps(logged)]))
         signature = self.sign(self.certificate_key, b"kept/certificate/v1\0", body)
         return {
@@ -124,7 +135,7 @@ def log(services: Services, profile_file: Path) -> Log:
     return made
 
 
-FIRST = b'{"kind":"grant.requested","actor":"person_1","subjects":["a","b","c","d"],"facts":{"k":"v"}}'
+FIRST = b'{"kind":"grant.requested","actor":"person_1","subjects":["a","b","c","d"],"facts":{"k":"v"},"reported_by":"safety_review"}'
 SECOND = b'{"kind":"grant.approved","actor":"person_2"}'
 
 
@@ -263,6 +274,7 @@ def test_audit_list_shows_what_happened(
     assert "grant.requested" in shown
     assert "a b +2" in shown
     assert "(erased)" in shown
+    assert "safety_review" in shown, "whose word it is"
     assert main(["audit", "list", "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)["entries"]
     assert [entry.get("kind") for entry in entries] == ["grant.requested", None]
@@ -310,6 +322,19 @@ def test_a_certificate_says_nothing_twice(
     file.write_text(json.dumps(envelope | {"audit_entry": page["entries"][0], "head": page["head"]}))
     assert main(["certificates", "verify", str(file)]) == 4
     assert "twice" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "said", [{"kind": "grant.denied"}, {"reported_by": "logging"}, {"kind": "Certificate.signed"}]
+)
+def test_a_certificate_is_one_that_retention_reported_as_one(
+    log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str], said: dict[str, str]
+) -> None:
+    """Whoever may write any other entry cannot have the log vouch for a certificate by it."""
+    file = tmp_path / "certificate.json"
+    file.write_text(json.dumps(log.certificate(said=said)))
+    assert main(["certificates", "verify", str(file)]) == 4
+    assert "not that of a certificate" in capsys.readouterr().out
 
 
 def test_a_file_of_keys_says_nothing_twice(log: Log, tmp_path: Path) -> None:
