@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 
 from kept.archive import tar
 from kept.archive.writing import FORMAT, MANIFEST, SIGNATURE, SIGNATURE_FORMAT, lines_of
-from kept.evidence.audit import ListCheck, check_act, check_head
+from kept.evidence.audit import ListCheck, check_act, check_head, signed_at
 from kept.evidence.certificates import verify_certificate
 from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict, parse
 
@@ -22,7 +22,12 @@ _MOST_BYTES: Final = 64 * 1024 * 1024
 
 @dataclass
 class Seen:
-    """What was found in an archive that verified. bytes: of all parts."""
+    """What was found in an archive that verified.
+
+    bytes: of all parts. access_log_as_of: RFC 3339, when the access log's end was signed; empty where there is none.
+    entries_between_log_and_seal: of the organization; what the log in the archive does not tell of. entries_without_text: numbers of those
+    in the log whose text is gone.
+    """
 
     organization_id: str = ""
     exported_by: str = ""
@@ -30,6 +35,9 @@ class Seen:
     parts: int = 0
     bytes: int = 0
     access_log_entries: int = 0
+    access_log_as_of: str = ""
+    entries_between_log_and_seal: int = 0
+    entries_without_text: list[int] = field(default_factory=list)
     certificates: int = 0
 
 
@@ -135,22 +143,27 @@ def _check(read: _Read) -> Seen:
         raise EvidenceError(_first_difference(manifest.items("parts"), read.parts))
     if read.written_at != {manifest.number("written_at")}:
         raise EvidenceError("The archive's files are of another time than its manifest.")
-    signed = _check_signature(read, organization_id)
+    sealed_as, signed = _check_signature(read, organization_id)
     if read.log is not None:
         read.log.finish()
         if read.log.organization_id != organization_id:
             raise EvidenceError("The access log is of another organization than the manifest.")
     if not read.certificates_of <= {organization_id}:
         raise EvidenceError("A certificate is of another organization than the manifest.")
-    return Seen(
+    seen = Seen(
         organization_id,
         signed.text("actor"),
         signed.text("occurred_at"),
         len(read.parts),
         sum(part["bytes"] for part in read.parts),
-        0 if read.log is None else read.log.reached.last_number,
-        read.certificates,
+        certificates=read.certificates,
     )
+    if read.log is not None and read.log.head is not None:
+        seen.access_log_entries = read.log.reached.last_number
+        seen.access_log_as_of = signed_at(read.log.head.timestamp_ms)
+        seen.entries_without_text = read.log.without_text
+    seen.entries_between_log_and_seal = sealed_as - 1 - seen.access_log_entries
+    return seen
 
 
 def _first_difference(named: list[Any], found: list[dict[str, Any]]) -> str:
@@ -164,8 +177,8 @@ def _first_difference(named: list[Any], found: list[dict[str, Any]]) -> str:
     )
 
 
-def _check_signature(read: _Read, organization_id: str) -> Evidence:
-    """What the audit log says of the manifest."""
+def _check_signature(read: _Read, organization_id: str) -> tuple[int, Evidence]:
+    """The number of the audit log's entry of the manifest, and what it says."""
     content = read.whole[SIGNATURE]
     signature = Evidence(_parsed(content, SIGNATURE), "the signature")
     if signature.text("format") != SIGNATURE_FORMAT:
@@ -182,4 +195,4 @@ def _check_signature(read: _Read, organization_id: str) -> Evidence:
         raise EvidenceError("The signature is of another organization than the manifest.")
     if read.log is not None and entry.number("number") <= read.log.reached.last_number:
         raise EvidenceError("The access log reaches beyond the signature: it is not the one that was signed.")
-    return said
+    return entry.number("number"), said

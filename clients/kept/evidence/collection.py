@@ -4,7 +4,7 @@ of one size differ. What is wrong is told with the name of the piece."""
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kept.evidence.audit import check_head, continues, verify_list
+from kept.evidence.audit import check_head, continues, signed_at, verify_list
 from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict
 
 # An export has pages, what a witness keeps has a head, a head its tree's size.
@@ -22,6 +22,21 @@ def verify_collection(pieces: Sequence[tuple[str, Any]], keys: PinnedKeys) -> Ve
         except EvidenceError as error:
             return Verdict(False, str(error) if len(pieces) == 1 else f"{name}: {error}")
     return Verdict(True)
+
+
+def about(piece: Any) -> dict[str, Any]:
+    """What a verified piece is about: of whom, how far it reaches, as of when, which texts are gone. An old export stays as good as it was,
+    so its reader has to see how old it is."""
+    is_export = _kind(piece) == "pages"
+    head = Evidence(piece["pages"][-1]["head"] if is_export else piece.get("head", piece), "the tree head")
+    found = {"tree_size": head.number("tree_size"), "as_of": signed_at(head.number("timestamp_ms"))}
+    if not is_export:
+        return found
+    last_number = int(piece["pages"][-1]["end"]["last_number"])
+    entries = (entry for page in piece["pages"] for entry in page["entries"])
+    gone = [int(entry["number"]) for entry in entries if not entry["body"]]
+    of_list = {"organization_id": piece["organization_id"], "last_number": last_number}
+    return of_list | found | {"entries_without_text": gone}
 
 
 def _check(

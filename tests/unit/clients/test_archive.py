@@ -45,6 +45,7 @@ class Made:
             "organization_id": ORG,
             "reported_by": "access_control",
         }
+        self.between: list[bytes] = []
         self.pages = [page_document(self.log.page([FIRST]))]
         self.certificates = [self.log.certificate()]
 
@@ -58,9 +59,9 @@ class Made:
         """The audit log's entry, as `GetInclusionProof` gives it."""
         facts = {"manifest_sha256": digest.hex(), **self.said["facts"]}
         body = {"actor": "member_1", "occurred_at": "2026-06-01T00:00:00Z", **self.said, "facts": facts}
-        page = self.log.page([FIRST, rfc8785.dumps(body)])
+        page = self.log.page([FIRST, *self.between, rfc8785.dumps(body)])
         document = to_document(page)
-        return {"entry": document["entries"][1], "head": document["head"]}
+        return {"entry": document["entries"][-1], "head": document["head"]}
 
     def write(self) -> bytes:
         out = io.BytesIO()
@@ -108,7 +109,18 @@ def test_what_was_written_verifies_and_any_tar_unpacks_it(made: Made, archive: b
     assert (result.ok, result.problem) == (True, "")
     parts = json.loads(dict(taken_apart(archive))[MANIFEST])["parts"]
     total = sum(part["bytes"] for part in parts)
-    assert seen == Seen(ORG, "member_1", "2026-06-01T00:00:00Z", len(parts), total, 1, 1)
+    assert seen == Seen(
+        organization_id=ORG,
+        exported_by="member_1",
+        sealed_at="2026-06-01T00:00:00Z",
+        parts=len(parts),
+        bytes=total,
+        access_log_entries=1,
+        access_log_as_of="1970-01-01T00:00:00Z",
+        entries_between_log_and_seal=0,
+        entries_without_text=[],
+        certificates=1,
+    )
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         assert opened.getnames() == [*(part["name"] for part in parts), MANIFEST, SIGNATURE]
         pieces = [opened.extractfile(f"members/{n:06}.jsonl") for n in (1, 2, 3)]
@@ -279,6 +291,19 @@ def test_a_file_that_could_land_elsewhere_does_not_verify(
             made, lambda *file: (name, file[1]) if file[0] == "organization.json" else file
         )
     assert "no export writes" in problem(made, archive)
+
+
+def test_what_is_left_out_of_a_log_that_verifies_is_said() -> None:
+    """A log that ends long before the seal is a genuine one, and texts may be taken out of any."""
+    older = Made()
+    older.between = [FIRST] * 2
+    older.pages[0]["entries"][0].update(body="", salt="", entry=None)
+    result, seen = verify_archive(io.BytesIO(older.write()), *older.keys())
+    assert result.ok, result.problem
+    assert (seen.entries_between_log_and_seal, seen.entries_without_text) == (2, [1])
+    older.pages = []
+    _, seen = verify_archive(io.BytesIO(older.write()), *older.keys())
+    assert (seen.access_log_entries, seen.access_log_as_of, seen.entries_between_log_and_seal) == (0, "", 3)
 
 
 def test_only_keys_that_are_pinned_and_stand_are_trusted(made: Made, archive: bytes) -> None:

@@ -26,8 +26,31 @@ from kept.retention.v1 import certificates_pb2
 from tests.unit.clients.conftest import ORG, Services
 
 
+def _halves(leaves: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    return leaves[:split], leaves[split:]
+
+
+def root_of(leaves: list[bytes]) -> bytes:
+    """RFC 9162 §2.1.1."""
+    if len(leaves) == 1:
+        return leaves[0]
+    left, right = _halves(leaves)
+    return hashlib.sha256(b"\x01" + root_of(left) + root_of(right)).digest()
+
+
+def path_of(index: int, leaves: list[bytes]) -> list[bytes]:
+    """RFC 9162 §2.1.3.1."""
+    if len(leaves) == 1:
+        return []
+    left, right = _halves(leaves)
+    if index < len(left):
+        return [*path_of(index, left), root_of(right)]
+    return [*path_of(index - len(left), right), root_of(left)]
+
+
 class Log:
-    """An audit log of one or two entries of ORG, and who certifies, each with a key."""
+    """An audit log of some entries of ORG, and who certifies, each with a key."""
 
     def __init__(self) -> None:
         self.log_key, self.certificate_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -48,11 +71,7 @@ class Log:
         return key.sign(label + rfc8785.dumps(fields))
 
     def head(self, leaves: list[bytes]) -> audit_pb2.TreeHead:
-        root = (
-            leaves[0]
-            if len(leaves) == 1
-            else hashlib.sha256(b"\x01" + leaves[0] + leaves[1]).digest()  # RFC 9162 §2.1.1
-        )
+        root = root_of(leaves)
         key_id = self.public(self.log_key)[0]
         fields = {"tree_size": len(leaves), "root_hash": root.hex(), "timestamp_ms": 1, "key_id": key_id}
         return audit_pb2.TreeHead(
@@ -83,9 +102,8 @@ class Log:
                     leaf_index=number - 1,
                 )
             )
-        if len(entries) == 2:
-            entries[0].inclusion_proof.append(leaves[1])
-            entries[1].inclusion_proof.append(leaves[0])
+        for index, entry in enumerate(entries):
+            entry.inclusion_proof.extend(path_of(index, leaves))
         key_id = self.public(self.log_key)[0]
         fields = {
             "organization_id": ORG,
@@ -215,6 +233,32 @@ def test_an_export_is_not_taken_for_a_head_by_what_is_added_to_it(
         assert main(["audit", "verify", str(both)]) == 4
         assert "more than one" in capsys.readouterr().out
         assert main(["audit", "verify", str(file), str(both)]) == 4
+
+
+def test_what_verified_says_as_of_when_and_which_texts_are_gone(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An old export is as good as it was, and texts may be taken out of any: neither shows by itself, so both are said."""
+    services.answers["ListEntries"] = log.page([FIRST, SECOND])
+    file, head = tmp_path / "export.json", tmp_path / "head.json"
+    assert main(["audit", "export", "--output", str(file)]) == 0
+    export = json.loads(file.read_text())
+    head.write_text(json.dumps(export["pages"][0]["head"]))
+    said = {"verified": True, "failure": None, "tree_size": 2, "as_of": "1970-01-01T00:00:00Z"}
+    of_list = {"organization_id": ORG, "last_number": 2, "entries_without_text": []}
+    capsys.readouterr()
+    for files, facts in (([head], {}), ([file], of_list), ([file, head], of_list), ([head, file], of_list)):
+        assert main(["audit", "verify", *map(str, files), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == said | facts
+    for entry in export["pages"][0]["entries"]:
+        entry.update(body="", salt="", entry=None)
+    file.write_text(json.dumps(export))
+    assert main(["audit", "verify", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == said | of_list | {"entries_without_text": [1, 2]}
+    assert main(["audit", "verify", str(file)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "entries without text 2 (1, 2)" in shown
+    assert "as of 1970-01-01T00:00:00Z" in shown
 
 
 def test_the_head_that_is_shown_verifies_as_a_file(
