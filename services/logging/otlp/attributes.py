@@ -1,12 +1,16 @@
 """Log data from a span's attributes, and whatever else they say, within the limits of InteractionContent.attributes."""
 
 import re
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
+
+from opentelemetry.proto.common.v1 import common_pb2
 
 from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.facts import Attributes
 from services.logging.otlp.figures import ATTRIBUTES_LEFT_OUT
-from services.logging.otlp.values import plain, printed
+from services.logging.otlp.messages import is_finish_reason
+from services.logging.otlp.values import NotReadable, from_json, plain, printed
 from services.logging.records import (
     MAX_ATTRIBUTES,
     MAX_ATTRIBUTES_BYTES,
@@ -30,7 +34,7 @@ _PROMPT_TOKENS: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_token
 _GENERATION_TOKENS: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 _FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 _OPERATION: Final = "gen_ai.operation.name"
-# Spans around calls of a model repeat the tokens of the calls within them.
+# Spans around calls of a model: they take the time, and repeat the tokens, of the calls within them.
 _NO_CALLS: Final = frozenset({"invoke_agent", "create_agent", "execute_tool", "invoke_workflow"})
 _LONGEST_FINISH_REASON: Final = 64
 _MOST_TOKENS: Final = 2**31 - 1
@@ -45,26 +49,29 @@ def take_names(attributes: Attributes, interaction: interactions_pb2.Interaction
         interaction.country = attributes.pop(_COUNTRY).string_value
 
 
-def take_tokens(attributes: Attributes, interaction: interactions_pb2.Interaction) -> None:
-    """Takes token counts out, of calls of a model only; a count that is none stays an attribute."""
+def is_call(attributes: Attributes) -> bool:
+    """Whether a span is of a call of a model, not of what such calls are made within."""
     operation = attributes.get(_OPERATION)
-    if operation is None or operation.string_value not in _NO_CALLS:
-        interaction.prompt_tokens = _take_count(attributes, _PROMPT_TOKENS)
-        interaction.generation_tokens = _take_count(attributes, _GENERATION_TOKENS)
+    return operation is None or operation.string_value not in _NO_CALLS
+
+
+def take_tokens(attributes: Attributes, interaction: interactions_pb2.Interaction) -> None:
+    """Takes token counts out; a count that is none stays an attribute."""
+    interaction.prompt_tokens = _take_count(attributes, _PROMPT_TOKENS)
+    interaction.generation_tokens = _take_count(attributes, _GENERATION_TOKENS)
 
 
 def take_finish_reason(attributes: Attributes, said: list[str]) -> str:
-    """The finish reason: of the attribute, or those that the generations said. Several are joined by commas, once where all are the same,
+    """The finish reason: of the attribute, which stays one where it says anything but such reasons (is_finish_reason), or those that the
+    generations said. Several are joined by commas, once where all are the same,
     and the different ones, or the first alone, where they are too long together."""
     reasons = said
     value = attributes.get(_FINISH_REASONS)
     if value is not None:
-        found = plain(value)
-        listed = found if isinstance(found, list) else [found]
-        texts = [one for one in listed if isinstance(one, str)]
-        if texts and len(texts) == len(listed):
+        listed = _listed(value)
+        if listed and all(map(is_finish_reason, listed)):
             del attributes[_FINISH_REASONS]
-            reasons = texts
+            reasons = listed
     different = list(dict.fromkeys(reasons))
     if len(different) < 2:
         return "".join(different)
@@ -104,6 +111,15 @@ def take_rest(
         left_out += 1
     if left_out:
         ATTRIBUTES_LEFT_OUT.inc(left_out)
+
+
+def _listed(value: common_pb2.AnyValue) -> list[Any]:
+    """What a value lists, also as JSON, or the one thing that it is."""
+    found = plain(value)
+    if isinstance(found, str) and found.startswith("["):
+        with suppress(NotReadable):
+            found, _ = from_json(found)
+    return found if isinstance(found, list) else [found]
 
 
 def _take_text(attributes: Attributes, names: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.facts import Attributes
 from services.logging.otlp.indexed import COMPLETION, PROMPT, take_messages
 from services.logging.otlp.messages import ASSISTANT, SYSTEM, TOOL, USER, Role, Said
-from services.logging.otlp.values import plain
+from services.logging.otlp.values import by_name, plain, to_json
 
 _INSTRUCTIONS: Final = "gen_ai.system_instructions"
 _INPUT: Final = "gen_ai.input.messages"
@@ -35,11 +35,15 @@ _OLD_EVENTS: Final[Mapping[str, str]] = {
 }
 # A span event has no body: what would be in it is one attribute as JSON, or each field an attribute.
 _EVENT_CONTENT: Final = "gen_ai.event.content"
+# Where a body stays that is no map of attributes.
+_BODY: Final = "body"
 _FIELDS: Final = ("role", "content", "id", "name", "tool_calls", "index", "finish_reason", "message")
 _STRUCTURES: Final = frozenset({"tool_calls", "message"})
 _ANSWERS: Final = frozenset({_CHOICE, "gen_ai.content.completion"})
 CONTENT_EVENTS: Final = frozenset({_DETAILS, _CHOICE, *_MESSAGE_EVENTS, *_OLD_EVENTS})
-_INDEXED: Final = (PROMPT, COMPLETION)
+# The oldest form: one attribute for all that was asked, and one for all that was answered.
+_WHOLE: Final[Mapping[str, str]] = {PROMPT: "gen_ai.prompt", COMPLETION: "gen_ai.completion"}
+_OLDER: Final = tuple(_WHOLE.values())  # what the indexed ones begin with too
 # Forms: attributes of the span, and events of which each is one message. Every other event is a form by itself.
 _ATTRIBUTES: Final = "attributes"
 _MESSAGES: Final = "messages"
@@ -58,18 +62,23 @@ def read_attributes(attributes: Attributes, said: Said) -> int:
         _read_tool(attributes, said)
     # One look, for most spans have none of them.
     for key in attributes:
-        if key.startswith(_INDEXED):
-            return _read_indexed(attributes, said)
+        if key.startswith(_OLDER):
+            return _read_older(attributes, said)
     return 0
 
 
-def _read_indexed(attributes: Attributes, said: Said) -> int:
+def _read_older(attributes: Attributes, said: Said) -> int:
     again = 0
     # Instructions alone are no prompt: whoever sends them beside indexed messages means both.
     has_prompt = any(one.role != SYSTEM for one in said.content.prompt)
     has_generations = bool(said.content.generations)
     for prefix, is_known in ((PROMPT, has_prompt), (COMPLETION, has_generations)):
         messages = take_messages(attributes, prefix)
+        whole = attributes.pop(_WHOLE[prefix], None)
+        if is_known or messages:
+            again += whole is not None
+        elif whole is not None:
+            _read_whole(prefix == PROMPT, whole, said)
         if is_known:
             again += len(messages)
             continue
@@ -79,6 +88,13 @@ def _read_indexed(attributes: Attributes, said: Said) -> int:
             else:
                 said.add_generation(message)
     return again
+
+
+def _read_whole(is_prompt: bool, value: common_pb2.AnyValue, said: Said) -> None:
+    if is_prompt:
+        said.read_prompt(value, USER)
+    else:
+        said.read_generations(value)
 
 
 def _read_tool(attributes: Attributes, said: Said) -> None:
@@ -93,16 +109,17 @@ def _read_tool(attributes: Attributes, said: Said) -> None:
 
 def read_event(name: str, body: common_pb2.AnyValue | None, attributes: Attributes, said: Said) -> None:
     """Takes content out of an event that is one of CONTENT_EVENTS. body: a log record's; None for a span event, which has none."""
+    if body is not None and not _says(body):
+        body = None
     if name == _DETAILS:
+        if body is not None:
+            _take_in(body, attributes, said)
         read_attributes(attributes, said)
         return
     if name in _OLD_EVENTS:
         value = attributes.pop(_OLD_EVENTS[name], None) or body
-        if value is not None and value.WhichOneof("value") is not None:
-            if name == "gen_ai.content.prompt":
-                said.read_prompt(value, USER)
-            else:
-                said.read_generations(value)
+        if value is not None and _says(value):
+            _read_whole(name == "gen_ai.content.prompt", value, said)
         return
     fields = _fields(body, attributes, said)
     if not fields:
@@ -120,11 +137,26 @@ def read_event(name: str, body: common_pb2.AnyValue | None, attributes: Attribut
         said.add_prompt(fields, _MESSAGE_EVENTS[name])
 
 
+def _says(value: common_pb2.AnyValue) -> bool:
+    """Whether a value says anything: it is there, and no empty map."""
+    kind = value.WhichOneof("value")
+    return kind is not None and not (kind == "kvlist_value" and not value.kvlist_value.values)
+
+
+def _take_in(body: common_pb2.AnyValue, attributes: Attributes, said: Said) -> None:
+    """Takes the fields of a body among the attributes, which come first. What is no map is one attribute by itself."""
+    found = said.parsed(body)
+    fields = by_name(body.kvlist_value.values) or {
+        name: common_pb2.AnyValue(string_value=field if isinstance(field, str) else to_json(field))
+        for name, field in (found if isinstance(found, dict) else {_BODY: plain(body)}).items()
+    }
+    for name, value in fields.items():
+        attributes.setdefault(name, value)
+
+
 def _fields(body: common_pb2.AnyValue | None, attributes: Attributes, said: Said) -> dict[str, Any]:
     """The fields of the message that an event is."""
-    whole = body if body is not None and body.WhichOneof("value") is not None else None
-    if whole is None:
-        whole = attributes.pop(_EVENT_CONTENT, None)
+    whole = attributes.pop(_EVENT_CONTENT, None) if body is None else body
     if whole is None:
         # What somebody said stays the text that it is; structures may come as JSON, for attributes of events held no structures once.
         return {

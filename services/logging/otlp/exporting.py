@@ -5,8 +5,9 @@ rejected; where a record is refused for a reason of the moment the whole Export 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
@@ -18,6 +19,10 @@ from services.logging.otlp.figures import LEFT_ASIDE, REJECTED
 from services.logging.otlp.unreadable import fault_of
 from services.logging.policies import Policies
 from services.logging.recording.ingest import MAX_BYTES, MAX_RECORDS, Ingest
+from services.logging.records import Row
+from services.logging.store.arrivals import Cell
+from services.logging.store.writing import Usage
+from services.logging.usage.counting import used_by
 from shared.enums import short_name
 from shared.errors import Reason, peer_unavailable
 
@@ -44,24 +49,25 @@ class Exporting:
         """Records the GenAI spans. Returns once everything that was not rejected is durable. Raises what Ingest.record raises, and
         PEER_UNAVAILABLE when something may be recorded later and not now."""
         maker = _Maker()
-        read = _read_spans(request, self._only(gateway), maker)
-        return self._record(read, maker, gateway, "span", is_usage=True)
+        no_calls: set[bytes] = set()
+        read = _read_spans(request, self._only(gateway), maker, no_calls)
+        return self._record(read, maker, gateway, "span", partial(_used_by_calls, no_calls))
 
     def events(self, request: logs_service_pb2.ExportLogsServiceRequest, gateway: str) -> Rejections:
         """Records the content events; see `spans`. Usage is counted on spans only."""
         read = _read_events(request, self._only(gateway))
-        return self._record(read, _Maker(), gateway, "event", is_usage=False)
+        return self._record(read, _Maker(), gateway, "event", None)
 
     def _only(self, gateway: str) -> str:
         return self._policies.only_organization_of(gateway)
 
     def _record(
-        self, read: _Read, maker: "_Maker", gateway: str, signal: str, *, is_usage: bool
+        self, read: _Read, maker: "_Maker", gateway: str, signal: str, usage: Usage | None
     ) -> Rejections:
         rejected: Counter[str] = Counter()
         is_retryable = False
         for one in _batches(read, maker, rejected):
-            for receipt in self._ingest.record(one, gateway, is_usage=is_usage):
+            for receipt in self._ingest.record(one, gateway, usage=usage):
                 if receipt.outcome == ingest_pb2.OUTCOME_REFUSED:
                     is_retryable = is_retryable or receipt.retryable
                     rejected[short_name(Reason, receipt.reason)] += 1
@@ -110,7 +116,14 @@ def _batches(
         yield batch
 
 
-def _read_spans(request: trace_service_pb2.ExportTraceServiceRequest, only: str, maker: _Maker) -> _Read:
+def _used_by_calls(no_calls: Container[bytes], rows: Sequence[Row]) -> Sequence[Cell]:
+    """What was used with those rows that are calls: others happened around them."""
+    return used_by([row for row in rows if row.record_id not in no_calls])
+
+
+def _read_spans(
+    request: trace_service_pb2.ExportTraceServiceRequest, only: str, maker: _Maker, no_calls: set[bytes]
+) -> _Read:
     for resource in request.resource_spans:
         facts = facts_of(resource.resource)
         for scope in resource.scope_spans:
@@ -119,7 +132,7 @@ def _read_spans(request: trace_service_pb2.ExportTraceServiceRequest, only: str,
                     LEFT_ASIDE.labels("span").inc()
                     continue
                 try:
-                    yield spans.interaction_of(span, facts, only, maker.add)
+                    yield spans.interaction_of(span, facts, only, maker.add, no_calls)
                 except Rejected as rejected:
                     yield fault_of(span, rejected)
 

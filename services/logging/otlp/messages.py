@@ -43,7 +43,7 @@ _JSON: Final = "application/json"
 _TEXTS: Final = {"text": ("content", "text"), "reasoning": ("content", "text")}
 # At least one of these is in every message or part; a JSON without them is somebody's text that happens to be JSON.
 _MARKS: Final = frozenset({"role", "parts", "content", "type"})
-# What a generation may say of why it ended. It becomes log data, which is not sealed: what is no such token is content.
+# What may be said of why a generation ended. It becomes log data, which is not sealed: what is no such token is content.
 _FINISH_REASON: Final = re.compile("[A-Za-z0-9_.:-]{0,64}")
 
 
@@ -134,7 +134,7 @@ class Said:
         rest = dict(said)
         message = messages.add(role=_role(rest, role))
         finish_reason = rest.pop("finish_reason", None)
-        if finish_reasons is not None and _is_finish_reason(finish_reason):
+        if finish_reasons is not None and is_finish_reason(finish_reason):
             finish_reasons.append(finish_reason)
         elif finish_reason is not None:
             rest["finish_reason"] = finish_reason
@@ -194,7 +194,7 @@ def _usual_parts(message: object, is_generation: bool) -> list[dict[str, str]] |
     if not isinstance(role, str) or role not in _ROLES or not isinstance(parts, list):
         return None
     if len(message) > 2 and not (
-        len(message) == 3 and is_generation and _is_finish_reason(message.get("finish_reason"))
+        len(message) == 3 and is_generation and is_finish_reason(message.get("finish_reason"))
     ):
         return None
     for part in parts:
@@ -208,7 +208,8 @@ def _usual_parts(message: object, is_generation: bool) -> list[dict[str, str]] |
     return parts
 
 
-def _is_finish_reason(said: object) -> TypeGuard[str]:
+def is_finish_reason(said: object) -> TypeGuard[str]:
+    """Whether this may be log data: a token of at most 64 characters."""
     return isinstance(said, str) and _FINISH_REASON.fullmatch(said) is not None
 
 

@@ -11,6 +11,7 @@ from services.logging.otlp.attributes import (
     ALTERED,
     SPAN_ID,
     TRACE_ID,
+    is_call,
     take_finish_reason,
     take_names,
     take_rest,
@@ -48,9 +49,10 @@ def interaction_of(
     facts: Facts,
     only: str,
     add: Callable[..., interactions_pb2.Interaction] = interactions_pb2.Interaction,
+    no_calls: set[bytes] | None = None,
 ) -> interactions_pb2.Interaction:
     """The interaction of a GenAI span. facts: of its resource. only: the one organization that the gateway is bound to, or empty.
-    add: makes it, of its first fields. Raises Rejected."""
+    add: makes it, of its first fields. no_calls: gets its record id where the span is not of a call of a model. Raises Rejected."""
     listed = span.attributes
     attributes = by_name(listed)
     organization_id = organization_of(facts, listed, attributes, only)
@@ -77,7 +79,10 @@ def interaction_of(
     if happened:
         left_out += read_events([(event.name, by_name(event.attributes)) for event in happened], said)
     take_names(attributes, interaction)
-    take_tokens(attributes, interaction)
+    if is_call(attributes):
+        take_tokens(attributes, interaction)
+    elif no_calls is not None:
+        no_calls.add(interaction.record_id)
     interaction.finish_reason = take_finish_reason(attributes, said.finish_reasons)
     took = span.end_time_unix_nano - span.start_time_unix_nano
     if 0 <= took <= _LONGEST:  # anything else is a clock that was set, or no end at all

@@ -136,10 +136,14 @@ class Ingest:
         return False
 
     def record(
-        self, interactions: Sequence[interactions_pb2.Interaction], gateway: str, *, is_usage: bool = True
+        self,
+        interactions: Sequence[interactions_pb2.Interaction],
+        gateway: str,
+        *,
+        usage: writing.Usage | None = used_by,
     ) -> list[ingest_pb2.Receipt]:
         """Stores what may be stored; a receipt for each, in order. The interactions are the callee's from here on: content is taken out of
-        them. is_usage: each is a call, to be counted; False for content that came apart from its call.
+        them. usage: what was used with them; None for content that came apart from its call.
 
         Raises LEASE_LAPSED when policies or rules are not known for sure, DATABASE_UNAVAILABLE when nothing was committed or nobody
         knows, OVERLOADED.
@@ -150,7 +154,7 @@ class Ingest:
         self._judge(arrivals, gateway, received_at)
         self._find_late(arrivals)
         self._seal([one for one in arrivals if one.plain is not None and one.row is not None])
-        self._write(arrivals, received_at, is_usage)
+        self._write(arrivals, received_at, usage)
         self._feed.offer(
             [
                 Screenable(one.key, one.interaction.end_user, one.plain)
@@ -249,21 +253,26 @@ class Ingest:
             else:
                 arrival.refuse(failed[place])
 
-    def _write(self, arrivals: list[_Arrival], received_at: datetime, is_usage: bool) -> None:
+    def _write(self, arrivals: list[_Arrival], received_at: datetime, usage: writing.Usage | None) -> None:
         """One transaction for the batch. Returns once it is committed."""
         waiting = [one for one in arrivals if one.row is not None]
         if not waiting:
             return
         self._partitions.require(record_days([one.key[1] for one in waiting]))
-        if len(waiting) == 1 and self._write_alone(waiting[0], received_at, is_usage):
+        if len(waiting) == 1 and self._write_alone(waiting[0], received_at, usage):
             return
         try:
-            self._write_many(waiting, received_at, is_usage, around=False)
+            self._write_many(waiting, received_at, usage, around=False)
         except writing.AlreadyThere:
-            self._write_many(waiting, received_at, is_usage, around=True)
+            self._write_many(waiting, received_at, usage, around=True)
 
     def _write_many(
-        self, arrivals: Sequence[_Arrival], received_at: datetime, is_usage: bool, *, around: bool
+        self,
+        arrivals: Sequence[_Arrival],
+        received_at: datetime,
+        usage: writing.Usage | None,
+        *,
+        around: bool,
     ) -> None:
         """The one transaction. around: see `store.writing.write`; what a fence stopped at the first try it stops at the second."""
         waiting = [one for one in arrivals if one.row is not None]
@@ -285,7 +294,7 @@ class Ingest:
             rows = [one.row for one in waiting if one.row is not None]
             used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}
             writing.write_data_keys(tx, [key for key in used.values() if not key.stored])
-            fresh = writing.write(tx, rows, self._writer, used_by if is_usage else None, around=around)
+            fresh = writing.write(tx, rows, self._writer, usage, around=around)
         for key in used.values():
             key.stored = True
         if len(fresh) < len(rows):
@@ -293,7 +302,7 @@ class Ingest:
             for one in waiting:
                 one.is_duplicate = one.row is not None and one.key not in stored
 
-    def _write_alone(self, arrival: _Arrival, received_at: datetime, is_usage: bool) -> bool:
+    def _write_alone(self, arrival: _Arrival, received_at: datetime, usage: writing.Usage | None) -> bool:
         """The same for one record, in one round trip. False where nothing was written: it is there already, a fence stands before it, its
         data key is new, or it is not known yet how to lock."""
         row, data_key = arrival.row, arrival.data_key
@@ -305,7 +314,7 @@ class Ingest:
         require_young(received_at, self._clock)
         with self._database.at_once() as tx:
             stripes.share(tx, [row.organization_id])
-            written = writing.write_one(tx, row, self._writer, used_by if is_usage else None)
+            written = writing.write_one(tx, row, self._writer, usage)
         return bool(written())
 
 

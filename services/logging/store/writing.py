@@ -67,6 +67,10 @@ _KEY: Final = attrgetter("organization_id", "record_id")
 _PLACE: Final = attrgetter("organization_id", "lot")
 
 
+# What was used with rows, to be counted.
+Usage = Callable[[Sequence[Row]], Sequence[arrivals.Cell]]
+
+
 class AlreadyThere(Exception):
     """Some of the rows are stored already: what was tried is to be tried around them, in another transaction. (To go back to a savepoint
     instead would cost every batch two round trips.)"""
@@ -76,7 +80,7 @@ def write(
     tx: Connection,
     rows: Sequence[Row],
     writer: str,
-    usage: Callable[[Sequence[Row]], Sequence[arrivals.Cell]] | None = None,
+    usage: Usage | None = None,
     *,
     around: bool = False,
 ) -> Sequence[Row]:
@@ -106,14 +110,15 @@ def write(
 
 
 def write_one(
-    tx: Connection, row: Row, writer: str, usage: Callable[[Sequence[Row]], Sequence[arrivals.Cell]] | None
+    tx: Connection, row: Row, writer: str, usage: Usage | None
 ) -> Callable[[], list[tuple[object, ...]]]:
     """The same for one row by itself, in one statement: COPY and what follows take far longer than one row. Writes nothing
     where a fence stands before it. What is returned tells, once the statement was carried out, whether the row was written."""
+    cells = [] if usage is None else usage([row])
     given = (*_parameters(row), row.day, row.day, writer_of(writer, row.lot))
-    if usage is None:
+    if not cells:
         return later(tx, _WRITE_UNUSED_ONE, given)
-    [cell] = usage([row])
+    [cell] = cells
     return later(tx, _WRITE_USED_ONE, given + arrivals.values_of(cell))
 
 

@@ -86,6 +86,43 @@ def test_an_older_sdk_names_the_event_in_an_attribute(world: World, body: Any) -
     assert dict(record.content.attributes) == {"event.name": "gen_ai.user.message"}
 
 
+SAID_IN_A_BODY = {
+    "gen_ai.input.messages": [{"role": "user", "parts": [{"type": "text", "content": "Weather?"}]}],
+    "gen_ai.output.messages": [{"role": "assistant", "parts": [{"type": "text", "content": "Clear."}]}],
+    "gen_ai.request.model": "of the body",
+    "more": "said",
+}
+
+
+@pytest.mark.parametrize("body", [SAID_IN_A_BODY, json.dumps(SAID_IN_A_BODY)], ids=["structure", "JSON"])
+def test_details_that_stand_in_the_body_are_read_where_no_attribute_says_them(
+    world: World, body: Any
+) -> None:
+    known = {
+        "gen_ai.request.model": "m-1",
+        "gen_ai.output.messages": [{"role": "assistant", "content": "Sunny."}],
+    }
+    assert export_events(world, event("gen_ai.client.inference.operation.details", body, known)) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [("user", ["Weather?"])]
+    assert shown(record.content.generations) == [("assistant", ["Sunny."])]
+    assert (record.model, record.content.attributes["more"]) == ("m-1", "said")
+
+
+def test_a_body_of_details_that_is_no_map_is_an_attribute(world: World) -> None:
+    known = {"gen_ai.input.messages": [{"role": "user", "content": "Weather?"}]}
+    assert export_events(world, event("gen_ai.client.inference.operation.details", "aside", known)) == (0, "")
+    [record] = stored(world)
+    assert record.content.attributes["body"] == "aside"
+
+
+def test_an_empty_body_hides_nothing(world: World) -> None:
+    said = {"gen_ai.event.content": '{"role":"user","content":"Weather?"}'}
+    assert export_events(world, event("gen_ai.user.message", {}, said)) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [("user", ["Weather?"])]
+
+
 def test_each_event_is_one_record_however_often_and_in_whatever_batch_it_is_sent(world: World) -> None:
     first = event("gen_ai.user.message", {"content": "one"})
     second = event("gen_ai.user.message", {"content": "two"})

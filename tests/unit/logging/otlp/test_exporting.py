@@ -65,9 +65,9 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     seen: list[tuple[int, int]] = []
     record = Ingest.record
 
-    def noted(self: Ingest, interactions: Any, gateway: str, *, is_usage: bool) -> Any:
+    def noted(self: Ingest, interactions: Any, gateway: str, *, usage: Any) -> Any:
         seen.append((len(interactions), sum(one.ByteSize() for one in interactions)))
-        return record(self, interactions, gateway, is_usage=is_usage)
+        return record(self, interactions, gateway, usage=usage)
 
     with monkeypatch.context() as patch:
         patch.setattr(Ingest, "record", noted)

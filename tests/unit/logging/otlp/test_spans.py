@@ -15,6 +15,7 @@ from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.attributes import take_finish_reason
 from services.logging.otlp.facts import Facts
 from services.logging.otlp.spans import interaction_of
+from services.logging.otlp.values import to_json
 from shared.ids import is_record_id, record_time
 from tests.unit.logging.otlp.exports import (
     STARTED,
@@ -457,6 +458,40 @@ def test_a_text_is_no_finish_reason_and_stays_with_its_message(
     [message] = shown([*record.content.prompt, *record.content.generations])
     assert message[1] == ["hi", ("message_fields", {"finish_reason": CARD})]
     assert record.finish_reason == ""
+
+
+@pytest.mark.parametrize("said", [[CARD], [CARD, "stop"], CARD, "two\nlines", [1], []])
+def test_what_the_attribute_says_is_log_data_only_where_it_is_a_reason(said: object) -> None:
+    known = {"gen_ai.response.finish_reasons": said} | ANSWERED
+    one = interaction_of(span(1, known), Facts(organizations=frozenset({ORG})), "")
+    assert one.finish_reason == "stop"  # the generation's
+    kept = said if isinstance(said, str) else to_json(said)
+    assert one.content.attributes["gen_ai.response.finish_reasons"] == kept
+
+
+def test_reasons_listed_as_json_are_reasons() -> None:
+    known = {"gen_ai.response.finish_reasons": '["stop", "length"]'}
+    one = interaction_of(span(1, known), Facts(organizations=frozenset({ORG})), "")
+    assert one.finish_reason == "stop,length"
+
+
+LONG = "asked " * 1000
+
+
+def test_one_attribute_for_all_that_was_said_is_content_of_any_length(world: World) -> None:
+    known = {"gen_ai.prompt": LONG, "gen_ai.completion": '[{"role":"assistant","content":"Clear."}]'}
+    both = {
+        "gen_ai.prompt": "again",
+        "gen_ai.prompt.0.content": "asked",
+        "gen_ai.completion": "again",
+    } | ANSWERED
+    assert export(world, span(1, known), span(2, both)) == (0, "")
+    first, second = sorted(stored(world), key=lambda one: one.content.attributes["otel.span_id"])
+    assert shown(first.content.prompt) == [("user", [LONG])]
+    assert shown(first.content.generations) == [("assistant", ["Clear."])]
+    assert shown(second.content.prompt) == [("user", ["asked"])]
+    assert shown(second.content.generations) == [("assistant", ["Clear."])]
+    assert not any(name.startswith("gen_ai") for one in (first, second) for name in one.content.attributes)
 
 
 def test_a_finish_reason_of_a_prompt_is_content_and_a_generations_is_log_data() -> None:

@@ -17,7 +17,7 @@ from services.logging.usage.counting import MOST_NAMES, OTHER, cells_of
 from services.logging.usage.fields import CALLS, DURATIONS, FIRST_DURATION, FIRST_FEATURE
 from shared.database import Database
 from shared.errors import KeptError, Reason
-from tests.unit.logging.otlp.exports import chat, event, export, export_events
+from tests.unit.logging.otlp.exports import chat, event, export, export_events, span
 from tests.unit.logging.peers import NOON, ORG, PRIVATE, ZDR
 from tests.unit.logging.peers import OTHER as OTHER_ORG
 from tests.unit.logging.test_ingest import outcomes, whole_database
@@ -152,6 +152,20 @@ def test_no_name_joins_the_two_stores(world: World) -> None:
     [named] = rows(world, "SELECT t::text FROM analytics_usage t")
     assert ORG not in named[0]
     assert "assistant" not in named[0]
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["one record", "a batch"])
+def test_what_happens_around_calls_is_no_call(world: World, alone: bool) -> None:
+    around = [
+        span(number, {"gen_ai.operation.name": name, "gen_ai.prompt": "x"})
+        for number, name in enumerate(
+            ("invoke_agent", "execute_tool", "create_agent", "invoke_workflow"), start=2
+        )
+    ]
+    for batch in [[one] for one in [chat(1), *around]] if alone else [[chat(1), *around]]:
+        assert export(world, *batch) == (0, "")
+    assert calls(billed(world)) == 1
+    assert rows(world, "SELECT count(*) FROM interactions") == [(5,)]
 
 
 def test_who_makes_up_names_makes_no_more_rows_than_others(world: World) -> None:
