@@ -162,7 +162,7 @@ def test_a_try_that_broke_off_after_it_found_nothing_to_keep_still_ends(world: W
             world.crash = die
 
     world.afterwards = about_to_write
-    with pytest.raises(KeptError):
+    with pytest.raises(Crash):
         world.holds(ALICE).PlaceHold(order)
     world.afterwards = world.crash = None
     world.wire()
