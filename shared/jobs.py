@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import structlog
 
+from shared.clock import SystemClock
 from shared.errors import KeptError
 from shared.telemetry import JOB_BEGUN, JOB_FAILING
 
@@ -91,7 +92,7 @@ class JobRunner:
         while not self._stopping.is_set():
             more = False
             job.wake.clear()
-            JOB_BEGUN.labels(job.name).set(time.time())
+            JOB_BEGUN.labels(job.name).set(SystemClock().now().timestamp())
             try:
                 more = job.step()
                 if failed:

@@ -155,7 +155,9 @@ class Outbox:
     def _deliver_kind(self, kind: str) -> bool:
         claim = self._claim(kind)
         if claim is None:
-            if self._is_failing[kind]:  # a job that waits for its next try is as little well as in the try before
+            if self._is_failing[
+                kind
+            ]:  # a job that waits for its next try is as little well as in the try before
                 raise peer_unavailable(kind)
             return False
         with within(_END_WITHIN):

@@ -151,9 +151,7 @@ class ScheduledOutbox:
     def _crashed(self, message_id: int, error: Exception) -> Undelivered:
         """What a fault of ours counts as. The type is logged; the text may hold data."""
         reason = error.name if isinstance(error, KeptError) else type(error).__name__
-        _log.error(
-            "outbox.crashed", kind=self._kind, message_id=message_id, error=reason, where=where(error)
-        )
+        _log.error("outbox.crashed", kind=self._kind, message_id=message_id, error=reason, where=where(error))
         return Undelivered(reason)
 
     def _put_off(self, message_id: int, failures: int, error: Undelivered, until: datetime) -> None:
