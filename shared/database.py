@@ -38,8 +38,8 @@ _SESSION: Final = (
     "-c timezone=UTC -c idle_in_transaction_session_timeout=60000 "
     f"-c idle_session_timeout={int(IDLE_SESSION.total_seconds() * 1000)}"
 )
-# Of a host that vanished without a word a connection knows nothing, and would wait for hours. How soon it counts as dead, in seconds, and in
-# milliseconds for bytes unanswered (PostgreSQL 18, §32.1.2). A statement takes as long as it takes: its host answers all the while.
+# Of a host that vanished without a word a connection knows nothing, and would wait for hours. How soon it counts as dead, in seconds and
+# in milliseconds, for bytes unanswered (PostgreSQL 18, §32.1.2). A statement takes as long as it takes: its host answers all the while.
 _DEAD_HOST: Final = {
     "connect_timeout": 5,
     "tcp_user_timeout": 8_000,
