@@ -87,7 +87,7 @@ def later(
 def copy_binary(
     tx: Connection, statement: LiteralString, types: Sequence[str], values: Iterable[Sequence[object]]
 ) -> None:
-    """A binary COPY. values: row by row. types: PostgreSQL's names of the columns' types; of a uuid its 16 bytes."""
+    """A binary COPY. values: row by row. types: PostgreSQL's names of the columns' types; of a uuid its 16 bytes, of any type of bytes."""
     with driver_of(tx).cursor() as cursor, cursor.copy(statement) as copy:
         copy.set_types(types)
         for row in values:

@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from deploy.check import backups, documented, hardening, measured, names, network, ports, programs, schemas
+from deploy.check import (
+    backups,
+    databases,
+    documented,
+    hardening,
+    measured,
+    names,
+    network,
+    ports,
+    programs,
+    schemas,
+)
 from deploy.check.findings import Finding
 from deploy.check.kustomize import Unsupported
 from deploy.check.kustomize.build import Read
@@ -20,6 +31,7 @@ RULES: Final[tuple[Callable[[Overlay], Iterator[Finding]], ...]] = (
     names.check,
     measured.check,
     backups.check,
+    databases.check,
 )
 # What stands for an installation's own names until somebody sets them.
 _PLACEHOLDER: Final = re.compile(

@@ -10,6 +10,8 @@ from deploy.check.overlay import Overlay
 
 # An older state of it opens nothing: a backup of it that began under a root that is gone is of use with all WAL since, and not without.
 _WHOLE: Final = "access-control-db"
+# Its WAL is log data in clear, and is kept no longer than customers are told: in a store that no other database archives to.
+_CLEAR: Final = "logging-db"
 _COMPONENT: Final = "deploy/components/backups"
 
 
@@ -26,18 +28,37 @@ def check(overlay: Overlay) -> Iterator[Finding]:
             yield Finding(_COMPONENT, "", f"{overlay.name}: no ScheduledBackup is of {name}")
         else:
             yield from _scheduled(schedule, name)
+    if _CLEAR in clusters:
+        yield from _apart(clusters)
     for name, schedule in schedules.items():
         yield findings.of(schedule, "spec.cluster.name", f"there is no Cluster {name}")
 
 
-def _archived(overlay: Overlay, cluster: Resource) -> Iterator[Finding]:
-    archivers = [one for one in at(cluster.value, "spec.plugins") or () if one.get("isWALArchiver")]
-    if len(archivers) != 1:
+def _stores(cluster: Resource) -> list[str]:
+    """Where its WAL goes, by each plugin that archives it."""
+    plugins = at(cluster.value, "spec.plugins") or ()
+    return [at(one, "parameters.barmanObjectName") or "" for one in plugins if one.get("isWALArchiver")]
+
+
+def _apart(clusters: dict[str, Resource]) -> Iterator[Finding]:
+    own = _stores(clusters[_CLEAR])
+    others = sorted(name for name, one in clusters.items() if name != _CLEAR and set(own) & set(_stores(one)))
+    if others:
         yield findings.of(
-            cluster, "spec.plugins", f"one plugin has to archive the WAL; there are {len(archivers)}"
+            clusters[_CLEAR],
+            "spec.plugins.0.parameters",
+            f"shares {own[0]} with {', '.join(others)}: log data in clear is kept for as long as they are",
+        )
+
+
+def _archived(overlay: Overlay, cluster: Resource) -> Iterator[Finding]:
+    stores = _stores(cluster)
+    if len(stores) != 1:
+        yield findings.of(
+            cluster, "spec.plugins", f"one plugin has to archive the WAL; there are {len(stores)}"
         )
         return
-    name = archivers[0].get("parameters", {}).get("barmanObjectName", "")
+    (name,) = stores
     store = overlay.find("ObjectStore", name)
     if store is None:
         yield findings.of(cluster, "spec.plugins.0.parameters", f"there is no ObjectStore {name!r}")

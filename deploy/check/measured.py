@@ -1,4 +1,5 @@
-"""Every metric that an alert or a dashboard asks for is exported; every alert has a runbook; every alarm of a service has an alert."""
+"""Every metric that an alert or a dashboard asks for is exported; every alert has a runbook; every alarm of a service has an alert,
+and so has its absence."""
 
 import importlib
 import json
@@ -11,7 +12,8 @@ from prometheus_client import REGISTRY
 
 from deploy.check import findings
 from deploy.check.findings import ROOT, Finding
-from deploy.check.overlay import SERVICES, Overlay
+from deploy.check.kustomize import Resource
+from deploy.check.overlay import SERVICES, Overlay, dashed
 from deploy.dashboards.__main__ import written
 
 _DOCUMENTATION: Final = ROOT / "docs" / "operations" / "metrics.md"
@@ -25,6 +27,7 @@ _TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LABELS: Final = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\([^)]*\)")
 _NAMES: Final = re.compile(r"(?<![\w.])([a-zA-Z_:][\w:]*)(?!\w)(?!\s*\()")
 _ALARM: Final = re.compile(r'kept_alert_active\{alert="([a-z_]+)"\}')
+_GONE: Final = re.compile(r'absent\(up\{job="([a-z-]+)"\}\)')
 _RAISED: Final = re.compile(r'ALERT\.labels\(\s*"([a-z_]+)"')
 # What a metric's name may end with: its unit, or what is counted.
 _UNITS: Final = (
@@ -91,10 +94,18 @@ def check(overlay: Overlay) -> Iterator[Finding]:
                     yield findings.of(rule, place, "severity is page or ticket")
     for name in sorted(raised() - alarms):
         yield findings.of(rules[0], "", f"services raise {name}, and no alert tells anybody")
+    yield from _gone(rules)
     for path in sorted(RUNBOOKS.glob("*.md")):
         if findings.relative(path) not in runbooks and path.name != "README.md":
             yield Finding(findings.relative(path), "", "no alert leads here")
     yield from _dashboards(overlay)
+
+
+def _gone(rules: list[Resource]) -> Iterator[Finding]:
+    """A service without a replica has no series, so that every other alert is silent about it."""
+    missed = {name for rule in rules for name in _GONE.findall(str(rule.value["spec"]))}
+    for name in sorted({dashed(service) for service in SERVICES} - missed):
+        yield findings.of(rules[0], "", f"no alert tells that {name} is gone entirely")
 
 
 def _dashboards(overlay: Overlay) -> Iterator[Finding]:

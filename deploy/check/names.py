@@ -9,10 +9,12 @@ from deploy.check.findings import ROOT, Finding, at
 from deploy.check.kustomize import Resource
 from deploy.check.kustomize.transformers import containers, pod_of
 from deploy.check.overlay import SERVICES, Overlay, dashed
+from services.settings.config import SettingsConfig
 from shared.channels import server_name
 
 # Brings the HSM's library to where it can be loaded: the one container that runs no service.
 _COPIES: Final = "hsm-client"
+_COMPONENT: Final = "app.kubernetes.io/component"
 _CLUSTER: Final = "kept.svc.cluster.local"
 INSTALL: Final = ROOT / "docs" / "operations" / "install.md"
 
@@ -26,6 +28,7 @@ def check(overlay: Overlay) -> Iterator[Finding]:
     yield from _migrations(overlay)
     yield from _key_store(overlay)
     yield from _issuers(overlay)
+    yield from _sources(overlay)
 
 
 def _workloads(overlay: Overlay) -> Iterator[Finding]:
@@ -137,6 +140,21 @@ def _migrations(overlay: Overlay) -> Iterator[Finding]:
             yield findings.of(job, "spec.template.spec.containers[migrate].command", "does not migrate")
     for job in jobs.values():
         yield findings.of(job, "metadata.name", "is no migration of this version")
+    yield from _applied_again(overlay)
+
+
+def _applied_again(overlay: Overlay) -> Iterator[Finding]:
+    """A Job's template cannot change (batch/v1, JobSpec), and a changed configuration has another name in it: people are told to delete
+    the Jobs first, and by which label."""
+    guide = INSTALL.read_text() if INSTALL.exists() else ""
+    for job in overlay.of_kind("Job"):
+        label = f"{_COMPONENT}={job.labels.get(_COMPONENT)}"
+        if f"    kubectl -n kept delete job -l {label}\n" not in guide:
+            yield findings.of(
+                job,
+                f"metadata.labels.{_COMPONENT}",
+                f"cannot be applied again once configuration has changed: {findings.relative(INSTALL)} deletes no Job with {label}",
+            )
 
 
 def _key_store(overlay: Overlay) -> Iterator[Finding]:
@@ -165,4 +183,18 @@ def _issuers(overlay: Overlay) -> Iterator[Finding]:
         if deployment is not None and missing:
             yield findings.of(
                 deployment, "configuration issuers", f"nobody signs in {' and '.join(sorted(missing))}"
+            )
+
+
+def _sources(overlay: Overlay) -> Iterator[Finding]:
+    """Settings counts what strangers ask for by where they are, unless a Gateway hides it."""
+    deployment, config = overlay.deployment("settings"), overlay.configurations.get("settings")
+    if deployment is None or not isinstance(config, SettingsConfig):
+        return
+    for gateway in overlay.of_kind("Gateway"):
+        if not config.hidden_sources:
+            yield findings.of(
+                deployment,
+                "configuration hidden_sources",
+                f"has to be true: {gateway} hides who calls, and one caller would hold up all",
             )

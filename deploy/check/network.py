@@ -19,15 +19,21 @@ _CLUSTER: Final = "cnpg.io/cluster"
 _SERVICE: Final = {dashed(service): service for service in SERVICES}
 _ANYWHERE: Final = "anywhere"
 _OUTSIDE: Final = "anywhere but private networks"
+# RFC 1918, RFC 6598 (which clusters have their pods in, and clouds their metadata), RFC 3927.
+_PRIVATE: Final = frozenset(
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"]
+)
 _NAMES: Final = "the cluster's names"
 _EVERYBODY: Final = "everybody"
 _HSM: Final = "an HSM"
 _EVERY_SERVICE: Final = "every service"
+_MONITORING: Final = "namespace kept.dev/monitoring"
 _COLLECTOR: Final = "namespace kept.dev/collector"
 _ALL_PORTS: Final = 0
 _NAME_SERVICE: Final = 53
 _DATABASE: Final = 5432
 _INSTANCES: Final = 8000  # CloudNativePG's instance manager
+_EXPORTER: Final = 9187  # CloudNativePG's metrics
 
 
 @dataclass(frozen=True, order=True)
@@ -76,7 +82,7 @@ def _expected(overlay: Overlay) -> Iterator[Flow]:
     yield Flow("Egress", _EVERYBODY, _NAMES, _NAME_SERVICE)
     yield from _declared(overlay)
     for service, config in overlay.configurations.items():
-        yield Flow("Ingress", "namespace kept.dev/monitoring", service, _port(config.metrics_address))
+        yield Flow("Ingress", _MONITORING, service, _port(config.metrics_address))
         yield Flow("Egress", service, _OUTSIDE, 443)
         yield from _of_database(service)
     yield from _of_hsm(overlay)
@@ -96,8 +102,8 @@ def _declared(overlay: Overlay) -> Iterator[Flow]:
 
 
 def _of_database(service: str) -> Iterator[Flow]:
-    """A database is for its service and the migrations of it, for its other instances, and for the operator that keeps it. Instances talk
-    to the cluster's API and to wherever backups go."""
+    """A database is for its service and the migrations of it, for its other instances, for the operator that keeps it, and its metrics for
+    Prometheus. Instances talk to the cluster's API and to wherever backups go."""
     database = f"{service}'s database"
     for caller in (service, f"{service}'s migration"):
         yield Flow("Egress", caller, database, _DATABASE)
@@ -106,6 +112,7 @@ def _of_database(service: str) -> Iterator[Flow]:
         yield Flow("Ingress", database, database, port)
         yield Flow("Egress", database, database, port)
         yield Flow("Ingress", "namespace kept.dev/database-operator", database, port)
+    yield Flow("Ingress", _MONITORING, database, _EXPORTER)
     for port in (443, 6443):
         yield Flow("Egress", database, _ANYWHERE, port)
 
@@ -181,8 +188,7 @@ def _peer(peer: Object) -> str:
 def _block(block: Object) -> str:
     if block["cidr"] not in ("0.0.0.0/0", "::/0"):
         return _HSM
-    private = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"}
-    return _OUTSIDE if private <= set(block.get("except") or ()) else _ANYWHERE
+    return _OUTSIDE if set(block.get("except") or ()) >= _PRIVATE else _ANYWHERE
 
 
 def _peers(overlay: Overlay) -> Iterator[Finding]:

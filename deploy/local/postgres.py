@@ -31,6 +31,15 @@ _MAX_CONNECTIONS = 140
 # From this version on PostgreSQL knows the letters of Unicode by itself.
 _BUILTIN_LOCALES = 17
 
+# Keeps data out of the log: no statement beside an error, no DETAIL ("Key (…)=(…) exists", "Failing row contains …"),
+# no CONTEXT (COPY quotes the line), no parameters.
+QUIET_LOG = {
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "log_statement": "none",
+}
 _SETTINGS = {
     "listen_addresses": f"'{ports.LOOPBACK}'",
     "unix_socket_directories": "''",
@@ -42,13 +51,7 @@ _SETTINGS = {
     "max_wal_senders": "4",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # What follows keeps data out of the log: no statement beside an error, no DETAIL ("Key (…)=(…) exists",
-    # "Failing row contains …"), no CONTEXT (COPY quotes the line), no parameters.
-    "log_error_verbosity": "terse",
-    "log_min_error_statement": "panic",
-    "log_parameter_max_length": "0",
-    "log_parameter_max_length_on_error": "0",
-    "log_statement": "none",
+    **QUIET_LOG,
     "log_checkpoints": "off",
 }
 _DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}

@@ -1,8 +1,10 @@
 """What a record is: log data, and sealed content unless a policy forbids it. Checks of what a gateway sends."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
+from operator import attrgetter
 from typing import Final
 
 import protovalidate
@@ -20,14 +22,29 @@ MAX_VALUE_BYTES: Final = 4096
 MAX_ATTRIBUTES_BYTES: Final = 16 * 1024
 # What is not said to be anything else is an organization's own key.
 PRODUCTION: Final[int] = interactions_pb2.API_KEY_KIND_PRODUCTION
-_MICROSECOND: Final = timedelta(microseconds=1)
+_MICROSECONDS_A_DAY: Final = 86_400_000_000
+# What an interaction says of the call, in one go: to ask for one after the other takes half as long again.
+_LOG_DATA: Final = attrgetter(
+    "application",
+    "model",
+    "end_user",
+    "prompt_tokens",
+    "generation_tokens",
+    "finish_reason",
+    "api_key_kind",
+    "api_key_id",
+    "country",
+)
+_API_KEY_KINDS: Final = frozenset(interactions_pb2.ApiKeyKind.values())
+_API_KEY_ID: Final = re.compile("apikey_[0-9a-z]{26}")
+_COUNTRY: Final = re.compile("[A-Z]{2}")
 
 
 @dataclass(slots=True)
 class Row:
-    """A record as it is stored. Nothing changes one that is made; it is not frozen because that takes three times as long.
+    """A record as it is stored. Nothing but sealing changes one that is made; it is not frozen because that takes three times as long.
 
-    record_id: 16 bytes, UUIDv7. gateway: who recorded it. latency: None where none was sent. api_key_kind: a value of
+    record_id: 16 bytes, UUIDv7. gateway: who recorded it. latency_us: microseconds, None where none was sent. api_key_kind: a value of
     kept.logging.v1.ApiKeyKind, never 0. data_key_id: 16 bytes, and content: nonce and ciphertext; both None where nothing is sealed.
     api_key_id, country: which key, and from where (ISO 3166-1 alpha-2); empty where the gateway did not say. shape: of the
     content, for usage (usage/features.py); it is not stored. by_application: whether it is of its application's own lot (shared.terms).
@@ -43,7 +60,7 @@ class Row:
     prompt_tokens: int
     generation_tokens: int
     finish_reason: str
-    latency: timedelta | None
+    latency_us: int | None
     api_key_kind: int = PRODUCTION
     data_key_id: bytes | None = None
     content: bytes | None = field(default=None, repr=False)
@@ -88,36 +105,56 @@ def row_of(
     *,
     received_at: datetime,
     gateway: str,
-    data_key_id: bytes | None = None,
-    content: bytes | None = None,
     shape: int = 0,
     by_application: bool = False,
 ) -> Row:
-    """The row of a valid interaction."""
+    """The row of an interaction, without content."""
     latency = None
     if interaction.HasField("latency"):
-        latency = (
-            timedelta(seconds=interaction.latency.seconds) + interaction.latency.nanos // 1000 * _MICROSECOND
-        )
+        latency = interaction.latency.seconds * 1_000_000 + interaction.latency.nanos // 1000
+    application, model, end_user, prompt, generation, finish, kind, api_key_id, country = _LOG_DATA(
+        interaction
+    )
     return Row(
-        organization_id=interaction.organization_id,
-        record_id=interaction.record_id,
-        received_at=received_at,
-        gateway=gateway,
-        application=interaction.application,
-        model=interaction.model,
-        end_user=interaction.end_user,
-        prompt_tokens=interaction.prompt_tokens,
-        generation_tokens=interaction.generation_tokens,
-        finish_reason=interaction.finish_reason,
-        latency=latency,
-        api_key_kind=interaction.api_key_kind or PRODUCTION,
-        data_key_id=data_key_id,
-        content=content,
-        shape=shape,
-        by_application=by_application,
-        api_key_id=interaction.api_key_id,
-        country=interaction.country,
+        interaction.organization_id,
+        interaction.record_id,
+        received_at,
+        gateway,
+        application,
+        model,
+        end_user,
+        prompt,
+        generation,
+        finish,
+        latency,
+        kind or PRODUCTION,
+        None,
+        None,
+        shape,
+        by_application,
+        api_key_id,
+        country,
+    )
+
+
+def is_plain(row: Row) -> bool:
+    """Whether the contract's rules for log data hold at a glance, of a row whose organization is known and whose record id is one. What
+    does not pass is asked of the rules themselves (`fault_of`), which takes six times as long."""
+    return (
+        len(row.application) <= 200
+        and row.application.isprintable()
+        and len(row.model) <= 200
+        and row.model.isprintable()
+        and len(row.end_user) <= 128
+        and row.end_user.isprintable()
+        and row.prompt_tokens >= 0
+        and row.generation_tokens >= 0
+        and len(row.finish_reason) <= 64
+        and row.finish_reason.isprintable()
+        and (row.latency_us is None or 0 <= row.latency_us < _MICROSECONDS_A_DAY)
+        and row.api_key_kind in _API_KEY_KINDS
+        and (not row.api_key_id or _API_KEY_ID.fullmatch(row.api_key_id) is not None)
+        and (not row.country or _COUNTRY.fullmatch(row.country) is not None)
     )
 
 

@@ -97,6 +97,10 @@ class SettingsConfig(ServiceConfig):
     )
     legal: LegalDocuments = Field(default_factory=LegalDocuments)
     public_requests: PublicRequests = Field(default_factory=PublicRequests)
+    hidden_sources: bool = Field(
+        default=False,
+        description="whether calls of people come through a proxy, which hides their networks: nothing is counted by network then",
+    )
     notifications: tuple[Endpoint, ...] = Field(
         default=(),
         description="endpoints that are told whom to write to about what; docs/settings-notifications.md, docs/trust.md",

@@ -57,6 +57,7 @@ from services.settings.servicers.policies import PolicyServicer
 from services.settings.servicers.subject_requests import SubjectRequestServicer
 from services.settings.servicers.trust import TrustServicer
 from services.settings.servicers.zero_data_retention import ZeroDataRetentionServicer
+from services.settings.sources import Sources
 from services.settings.subjects.identifiers import NamesOfCustomers
 from services.settings.subjects.requests import SubjectRequests
 from services.settings.telling.deliveries import handlers
@@ -115,6 +116,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
         Contacts(support=config.support_contact, privacy=config.privacy_contact),
     )
     notices = Notices(clock, webhooks)
+    sources = Sources(config.hidden_sources)
     public = config.public_requests
     public_pace = PublicPace(
         database, clock, PublicLimits(public.by_source, public.by_address, public.altogether)
@@ -199,11 +201,14 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
             ZeroDataRetentionServicer(zero_data_retention, zdr_ends), server
         )
         members_pb2_grpc.add_MemberServiceServicer_to_server(
-            MemberServicer(members, invitations, profiles, email_changes, password_resets, sign_ins), server
+            MemberServicer(members, invitations, profiles, email_changes, password_resets, sign_ins, sources),
+            server,
         )
         account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(account_deletions), server)
         trust_pb2_grpc.add_TrustServiceServicer_to_server(
-            TrustServicer(terms, documents, subprocessors, general_terms=config.legal.terms_of_use.link),
+            TrustServicer(
+                terms, documents, subprocessors, sources, general_terms=config.legal.terms_of_use.link
+            ),
             server,
         )
         policies_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyServicer(policies, data_controls), server)

@@ -1,6 +1,7 @@
 """The hand-written layer above the generated contracts: connections, sessions, typed errors, recording.
 
-For gateways: Recorder (waits for its receipts), BackgroundRecorder (a thread), AsyncRecorder (an event loop), and Limits of the two;
+For gateways: Recorder (waits for its receipts), BackgroundRecorder (a thread sends), AsyncRecorder (the same for event
+loops), and Limits of the two;
 ApiKeys (whose a key is). docs/clients.md says how they are used. Importing this package costs nothing: the names below are looked up when
 they are asked for, and its modules import grpc only where they call.
 """

@@ -1,19 +1,21 @@
 """What a recorder in the background decides: which records it holds, which go next, when to try again, and what became of each.
 
 No threads, no sockets, no clock: whoever drives it says what time it is (seconds of a clock that never goes back) and what was
-answered. BackgroundRecorder and AsyncRecorder are the two who do. The promise: each record that is offered ends as exactly one of
-delivered, refused or dropped, and is reported once.
+answered. kept.client.sending does. The promise: each record that is offered ends as exactly one of delivered, refused or dropped,
+and is reported once.
 
-A call can fail in three ways. Nobody answered, or the service cannot answer now: the same batch goes again after a pause. The
-service found the message itself wrong: the batch is halved until the record that is at fault stands alone, and that one is refused.
-The service failed inside: as before, but a record alone is blamed only when others were taken between its failures, for otherwise
-it is the service that is ill.
+A call can fail in four ways. Nobody answered, or the service cannot answer now: the same batch goes again after a pause. No answer
+came in time: the batch is halved, for the line may be too slow for the whole, and no record is ever blamed. The service found the
+message itself wrong: the batch is halved until the record that is at fault stands alone, and that one is refused. The service failed
+inside: as before, but a record alone is blamed only when others were taken between its failures, for otherwise it is the service
+that is ill.
 
 A RESOURCE_EXHAUSTED that says nothing else comes from gRPC itself, here, there or in between, which has the one status for a message that
 is too large and for calls that are too many. For a small message it is the second, and never a record's fault.
 """
 
 import heapq
+import sys
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -126,6 +128,7 @@ class Delivery:
         self._held: OrderedDict[int, Held] = OrderedDict()
         self._bytes = 0
         self._next = 0
+        self._abandoned_from = sys.maxsize
         # Waiting, oldest first, with the bytes of all; parts of a batch that was halved, which go as they are; and what was refused
         # for the moment, by when it goes again.
         self._ready: deque[Held] = deque()
@@ -153,6 +156,10 @@ class Delivery:
     def is_done(self, last: int) -> bool:
         """Whether no record up to this number is held any more."""
         return not self._held or next(iter(self._held)) > last
+
+    def is_answered(self, last: int) -> bool:
+        """Whether every record up to this number has its answer: none is held, and none was let go of without one."""
+        return self.is_done(last) and self._abandoned_from > last
 
     def has_room(self, size: int) -> bool:
         """Whether a record of so many bytes can be held now."""
@@ -184,6 +191,7 @@ class Delivery:
     def abandon(self) -> int:
         """Lets go of all that is held; returns how many records that dropped. Answers that come after this are not counted."""
         count = len(self._held)
+        self._abandoned_from = min((self._abandoned_from, *self._held))
         self.dropped += count
         self._unsaid_drops += count
         self._held.clear()
@@ -255,7 +263,8 @@ class Delivery:
         content = _is_of_content(error)
         if not content:
             self._pause(error, now)
-        if not content and not _is_inside(error):
+        late = error.status == "DEADLINE_EXCEEDED"
+        if not (content or late or _is_inside(error)):
             self._wait(*rest, first=True)
             return []
         if len(rest) > 1:
@@ -264,7 +273,7 @@ class Delivery:
             return []
         (alone,) = rest
         if not content:
-            if self._taken > alone.others_taken:
+            if not late and self._taken > alone.others_taken:
                 alone.others_taken = self._taken
                 alone.strikes += 1
             if alone.strikes < _STRIKES:
@@ -373,29 +382,3 @@ def _reason_name(reason: int) -> str:
     """Without its prefix; the number of one that is newer than this client."""
     found = reasons_pb2.Reason.DESCRIPTOR.values_by_number.get(reason)
     return str(reason) if found is None else found.name.removeprefix("REASON_")
-
-
-class Counted:
-    """What a recorder tells of its delivery."""
-
-    _delivery: Delivery
-
-    @property
-    def delivered(self) -> int:
-        """Records that have their receipt."""
-        return self._delivery.delivered
-
-    @property
-    def refused(self) -> int:
-        """Records that were finally refused."""
-        return self._delivery.refused
-
-    @property
-    def dropped(self) -> int:
-        """Records that are lost."""
-        return self._delivery.dropped
-
-    @property
-    def waiting(self) -> int:
-        """Records that are held: waiting or under way."""
-        return self._delivery.waiting

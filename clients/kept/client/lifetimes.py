@@ -5,9 +5,14 @@ so the child begins with nothing. At exit what is left is sent, for a bounded ti
 """
 
 import atexit
+import logging
 import os
 import weakref
-from typing import Protocol
+from collections.abc import Callable
+from multiprocessing import util
+from typing import Final, Protocol
+
+_LOG: Final = logging.getLogger("kept")
 
 
 class Living(Protocol):
@@ -17,10 +22,11 @@ class Living(Protocol):
         """Called in the child, before any other code of it runs."""
 
     def at_exit(self) -> None:
-        """Called when the interpreter is about to end; daemon threads still run."""
+        """Called when the process is about to end; daemon threads still run. May be called twice."""
 
 
 _living: "weakref.WeakSet[Living]" = weakref.WeakSet()
+_kept: set[Living] = set()
 
 
 def follow(one: Living) -> None:
@@ -28,17 +34,37 @@ def follow(one: Living) -> None:
     _living.add(one)
 
 
-def _after_fork() -> None:
+def keep(one: Living) -> None:
+    """Holds `one` to the end, for it has something to do that no thread of its own holds it for."""
+    _kept.add(one)
+
+
+def _each(tell: Callable[[Living], None]) -> None:
+    """What one raises costs no other its turn."""
     for one in list(_living):
-        one.after_fork()
+        try:
+            tell(one)
+        except Exception as error:  # noqa: BLE001 - there is nobody left to catch it
+            _LOG.warning("kept: a recorder raised %s at a fork or at the end", type(error).__name__)
+
+
+def _after_fork() -> None:
+    _each(lambda one: one.after_fork())
 
 
 def _at_exit() -> None:
-    for one in list(_living):
-        one.at_exit()
+    _each(lambda one: one.at_exit())
 
 
-# Neither can be taken back, so they are registered once for all and not once for each recorder.
+def _at_exit_of_child(_: object = None) -> None:
+    util.Finalize(None, _at_exit, exitpriority=0)
+
+
+# None can be taken back, so they are registered once for all and not once for each recorder.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 atexit.register(_at_exit)
+# A child of multiprocessing may end with os._exit, which runs nothing of atexit. It has an end of its own, and forgets at its beginning
+# what was registered for that before.
+_at_exit_of_child()
+util.register_after_fork(_living, _at_exit_of_child)

@@ -214,10 +214,10 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
     ) -> None:
         """Latency, and an id that is the same when LiteLLM tells of the same attempt twice."""
         now = self._now()
-        # LiteLLM's datetimes are of the machine's zone and say nothing of it.
+        # LiteLLM's datetimes are of the machine's zone and say nothing of it; a zone may change its clocks within a call.
         started = start.astimezone(UTC) if isinstance(start, datetime) else now
         if isinstance(start, datetime) and isinstance(end, datetime):
-            made.latency.FromTimedelta(min(max(end - start, timedelta(0)), _LONGEST))
+            made.latency.FromTimedelta(min(max(end.astimezone(UTC) - started, timedelta(0)), _LONGEST))
         made.record_id = derived(
             min(started, now),
             made.organization_id,
@@ -313,7 +313,7 @@ def _line(text: str, most: int) -> str:
 
 def _tokens(*counts: Any) -> int:
     for count in counts:
-        if isinstance(count, int) and count > 0:
+        if isinstance(count, int) and not isinstance(count, bool) and count > 0:
             return min(count, _MOST_TOKENS)
     return 0
 

@@ -1,7 +1,8 @@
 """Messages as LiteLLM has them (OpenAI's chat format, and Anthropic's content blocks within it) as messages of the contract.
 
 Nothing is left out and nothing is changed: what has no field of its own goes as JSON, either a part of its own kind or, for fields
-of a message, a part of kind "message_fields". Text that is no valid Unicode goes as bytes (WTF-8), so that the same comes back.
+of a message, a part of kind "message_fields". Text that is no valid Unicode goes as bytes (WTF-8), so that the same comes back. Bytes
+go as bytes, and within JSON as {"base64": "…"}.
 """
 
 import base64
@@ -25,6 +26,7 @@ _ROLES: Final = {
 # Items of OpenAI's Responses that other formats have too.
 _ITEM_KINDS: Final = {"function_call": "tool_call", "function_call_output": "tool_result"}
 _JSON: Final = "application/json"
+_BYTES: Final = (bytes, bytearray, memoryview)
 # The encoding of text with lone surrogates, https://simonsapin.github.io/wtf-8/.
 _WTF_8: Final = "text/plain;charset=wtf-8"
 
@@ -45,8 +47,11 @@ def add_choices(content: interactions_pb2.InteractionContent, choices: Any) -> s
     """Adds what came out, a generation for each choice; the first finish reason, empty where there is none."""
     reason = ""
     for choice in choices:
-        reason = reason or str(choice.get("finish_reason") or "")
         generation = content.generations.add(role=_Role.MESSAGE_ROLE_ASSISTANT)
+        if not isinstance(choice, Mapping):
+            _add_part(generation, choice, "")
+            continue
+        reason = reason or str(choice.get("finish_reason") or "")
         if isinstance(choice.get("message"), Mapping):
             _fill(generation, choice["message"])
         elif choice.get("text") is not None:
@@ -118,6 +123,9 @@ def _add_part(message: interactions_pb2.Message, part: Any, kind: str) -> None:
     if isinstance(part, str):
         _add_text(message, part, kind)
         return
+    if isinstance(part, _BYTES):
+        message.parts.add(data=bytes(part), media_type="application/octet-stream", kind=kind)
+        return
     if not isinstance(part, Mapping):
         _add_json(message, part, kind)
         return
@@ -169,8 +177,8 @@ def _audio(part: Mapping[str, Any]) -> tuple[bytes, str] | None:
 
 
 def _decoded(data: Any, media_type: Any) -> tuple[bytes, str] | None:
-    """None where it is no base64: then it is kept as it came."""
-    if not isinstance(data, str) or not isinstance(media_type, str):
+    """None where it is no base64 of a type that can be named: then it is kept as it came."""
+    if not isinstance(data, str) or not isinstance(media_type, str) or not _is_unicode(media_type):
         return None
     try:
         return base64.b64decode(data, validate=True), media_type
@@ -189,28 +197,33 @@ def _add_url(message: interactions_pb2.Message, url: str, kind: str) -> None:
 
 def _data_url(url: str) -> tuple[bytes, str] | None:
     head, comma, body = url.partition(",")
-    if not comma or head[:5].lower() != "data:":
+    if not comma or head[:5].lower() != "data:" or not _is_unicode(url):
         return None
     media_type = head[5:]
     if media_type.lower().endswith(";base64"):
         return _decoded(body, media_type[: -len(";base64")] or "text/plain;charset=US-ASCII")
-    try:
-        return unquote_to_bytes(body), media_type or "text/plain;charset=US-ASCII"
-    except UnicodeEncodeError:
-        return None
+    return unquote_to_bytes(body), media_type or "text/plain;charset=US-ASCII"
 
 
 def _add_text(message: interactions_pb2.Message, text: str, kind: str) -> None:
+    if _is_unicode(text):
+        message.parts.add(text=text, kind=kind)
+    else:
+        message.parts.add(data=text.encode("utf-8", "surrogatepass"), media_type=_WTF_8, kind=kind)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a field of text can have it: lone surrogates have no UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        message.parts.add(data=text.encode("utf-8", "surrogatepass"), media_type=_WTF_8, kind=kind)
-    else:
-        message.parts.add(text=text, kind=kind)
+        return False
+    return True
 
 
 def _add_json(message: interactions_pb2.Message, value: Any, kind: str) -> None:
-    message.parts.add(data=to_json(value), media_type=_JSON, kind=kind)
+    # The JSON has the word as it came.
+    message.parts.add(data=to_json(value), media_type=_JSON, kind=kind.encode("utf-8", "replace").decode())
 
 
 def to_json(value: Any) -> bytes:
@@ -222,5 +235,7 @@ def to_json(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, _BYTES):
+        return {"base64": base64.b64encode(value).decode()}
     dump = getattr(value, "model_dump", None)
     return dump(exclude_none=True) if callable(dump) else str(value)

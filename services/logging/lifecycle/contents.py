@@ -55,7 +55,7 @@ def fence(before: datetime) -> bytes:
 
 
 def content_behind_fences(tx: Tx, rows: Sequence[Row], are_any: bool) -> set[Key]:
-    """Keys of rows whose content may not be written any more. are_any: what `stripes.fences` said of fences."""
+    """Keys of rows whose content may not be written any more. are_any: what `stripes.share_and_look` said of fences."""
     return store.fenced(tx, rows) if are_any else set()
 
 

@@ -63,7 +63,7 @@ def require_young(received_at: datetime, clock: Clock) -> None:
 
 def behind_fences(tx: Tx, rows: Sequence[Row], are_any: bool) -> set[Key]:
     """Keys of rows that may not be written any more because their end user was erased after they were created. are_any: what
-    `stripes.fences` said of fences."""
+    `stripes.share_and_look` said of fences."""
     return store.fenced(tx, rows) if are_any else set()
 
 

@@ -39,8 +39,8 @@ def show_log_data(record: read_pb2.InteractionRecord, row: StoredRow) -> None:
         received.days * 86_400 + received.seconds,
         received.microseconds * 1000,
     )
-    if row.latency is not None:
-        record.latency.FromTimedelta(row.latency)
+    if row.latency_us is not None:
+        record.latency.FromMicroseconds(row.latency_us)
 
 
 def show(

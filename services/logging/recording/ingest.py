@@ -21,7 +21,7 @@ from services.logging.partitions import Partitions
 from services.logging.policies import Policies
 from services.logging.recording.admission import BatchAdmission, Decision
 from services.logging.recording.epoch_keys import EpochKeys
-from services.logging.records import RECORD_ID_BYTES, Row, fault_of, fault_of_attributes, row_of
+from services.logging.records import RECORD_ID_BYTES, Row, fault_of, fault_of_attributes, is_plain, row_of
 from services.logging.screening.asking import Screenable
 from services.logging.screening.feed import ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, Unsealed, seal_contents
@@ -54,10 +54,10 @@ _KEY_REFUSALS: Final = {Reason.REASON_KEY_DESTROYED: Reason.REASON_CLOSED}
 
 @dataclass(slots=True)
 class _Arrival:
-    """A record on its way through. key: organization and record id. refusal: why it is not stored. plain: its content, serialized; None
-    where there is none or it is not kept. data_key: what it is sealed with. first: the index of an earlier record of the batch with the
-    same key. is_duplicate: stored before. shape: of its content (usage/features.py). lot: the application whose own keys it is sealed
-    to; "" for none."""
+    """A record on its way through. key: organization and record id. refusal: why it is not stored. row: what is stored of it, if it is.
+    plain: its content, serialized; None where there is none or it is not kept. data_key: what it is sealed with. first: the index of an
+    earlier record of the batch with the same key. is_duplicate: stored before. lot: the application whose own keys it is sealed to; ""
+    for none."""
 
     interaction: interactions_pb2.Interaction = field(repr=False)
     key: tuple[str, bytes]
@@ -68,7 +68,6 @@ class _Arrival:
     data_key: DataKey | None = None
     first: int | None = None
     is_duplicate: bool = False
-    shape: int = 0
     lot: str = ""
     _place: tuple[str, date, str] | None = None
 
@@ -94,15 +93,18 @@ class _Arrival:
         self.decision, self.data_key = Decision.STORE_WITHOUT_CONTENT, None
         self.drop_content()
 
-    def take_content(self) -> "reasons_pb2.Reason.ValueType | None":
-        """Takes the content out of the interaction. Why it cannot be stored, if it cannot: of content only attributes have rules."""
+    def take_content(self) -> "tuple[int, reasons_pb2.Reason.ValueType | None]":
+        """Takes the content out of the interaction, where it is to be kept. Its shape (usage/features.py), and why it cannot be stored, if
+        it cannot: of content only attributes have rules."""
         if not self.interaction.HasField("content"):
-            return None
+            return 0, None
         content = self.interaction.content
-        self.plain = content.SerializeToString()
-        fault = fault_of_attributes(content.attributes) if content.attributes else None
+        shape, fault = shape_of(content), None
+        if self.decision is Decision.STORE:
+            self.plain = content.SerializeToString()
+            fault = fault_of_attributes(content.attributes) if content.attributes else None
         self.interaction.ClearField("content")
-        return fault
+        return shape, fault
 
 
 class Ingest:
@@ -147,7 +149,7 @@ class Ingest:
         rules = self._rules(arrivals, received_at)
         self._judge(arrivals, gateway, received_at)
         self._find_late(arrivals)
-        self._seal(arrivals, gateway, received_at)
+        self._seal([one for one in arrivals if one.plain is not None and one.row is not None])
         self._write(arrivals, received_at, is_usage)
         self._feed.offer(
             [
@@ -186,22 +188,29 @@ class Ingest:
         for index, arrival in enumerate(arrivals):
             decided = admission.decide(*arrival.key)
             arrival.decision, arrival.refusal = decided.decision, decided.reason
-            if decided.decision is not Decision.REFUSE:
-                arrival.shape = shape_of(arrival.interaction)
-            fault = None
-            if decided.decision is Decision.STORE:
-                fault = arrival.take_content()
-            else:
+            if decided.decision is Decision.REFUSE:
                 arrival.drop_content()
-            if decided.reason in _LOOKED_AT_NO_FURTHER:
+                if decided.reason not in _LOOKED_AT_NO_FURTHER:
+                    arrival.refusal = fault_of(arrival.interaction) or decided.reason
                 continue
-            fault = fault_of(arrival.interaction) or fault
+            shape, fault = arrival.take_content()
+            row = row_of(
+                arrival.interaction,
+                received_at=received_at,
+                gateway=gateway,
+                shape=shape,
+                by_application=bool(arrival.lot),
+            )
+            if not is_plain(row):
+                fault = fault_of(arrival.interaction) or fault
             if fault is not None:
                 arrival.refuse(fault)
-            elif decided.reason is None:
-                first = seen.setdefault(arrival.key, index)
-                if first != index:
-                    arrival.first = first
+                continue
+            first = seen.setdefault(arrival.key, index)
+            if first == index:
+                arrival.row = row
+            else:
+                arrival.first = first
 
     def _find_late(self, arrivals: list[_Arrival]) -> None:
         """A late record that is there already is a duplicate, however late it is."""
@@ -212,34 +221,23 @@ class Ingest:
             for one in late:
                 one.is_duplicate = one.key in present
 
-    def _seal(self, arrivals: list[_Arrival], gateway: str, received_at: datetime) -> None:
-        kept = [one for one in arrivals if one.refusal is None and one.first is None]
-        self._find_keys(kept)
-        unsealed = {
-            index: Unsealed(one.key[1], one.data_key, one.plain)
-            for index, one in enumerate(kept)
-            if one.data_key is not None and one.plain is not None
-        }
-        sealed = dict(zip(unsealed, seal_contents(list(unsealed.values())), strict=True))
-        for index, one in enumerate(kept):
-            if one.refusal is None:
-                one.row = row_of(
-                    one.interaction,
-                    received_at=received_at,
-                    gateway=gateway,
-                    data_key_id=None if one.data_key is None else one.data_key.data_key_id,
-                    content=sealed.get(index),
-                    shape=one.shape,
-                    by_application=bool(one.lot),
-                )
+    def _seal(self, arrivals: list[_Arrival]) -> None:
+        """Seals what has content and is to be stored."""
+        self._find_keys(arrivals)
+        unsealed: list[Unsealed] = []
+        rows: list[Row] = []
+        for one in arrivals:
+            if one.row is not None and one.data_key is not None and one.plain is not None:
+                unsealed.append(Unsealed(one.key[1], one.data_key, one.plain))
+                rows.append(one.row)
+        for row, what, content in zip(rows, unsealed, seal_contents(unsealed), strict=True):
+            row.data_key_id, row.content = what.data_key.data_key_id, content
 
     def _find_keys(self, arrivals: list[_Arrival]) -> None:
-        """Gives what has content the data key to seal it with; refuses what there is none for."""
+        """Gives each the data key to seal it with; refuses what there is none for."""
         failed: dict[tuple[str, date, str], reasons_pb2.Reason.ValueType] = {}
         keys: dict[tuple[str, date, str], DataKey] = {}
         for arrival in arrivals:
-            if arrival.plain is None:
-                continue
             place = arrival.place
             try:
                 if place not in failed and place not in keys:
@@ -256,16 +254,25 @@ class Ingest:
         waiting = [one for one in arrivals if one.row is not None]
         if not waiting:
             return
-        organization_ids = {one.key[0] for one in waiting}
-        days = record_days([one.key[1] for one in waiting])
-        self._partitions.require(days)
+        self._partitions.require(record_days([one.key[1] for one in waiting]))
         if len(waiting) == 1 and self._write_alone(waiting[0], received_at, is_usage):
             return
+        try:
+            self._write_many(waiting, received_at, is_usage, around=False)
+        except writing.AlreadyThere:
+            self._write_many(waiting, received_at, is_usage, around=True)
+
+    def _write_many(
+        self, arrivals: Sequence[_Arrival], received_at: datetime, is_usage: bool, *, around: bool
+    ) -> None:
+        """The one transaction. around: see `store.writing.write`; what a fence stopped at the first try it stops at the second."""
+        waiting = [one for one in arrivals if one.row is not None]
+        organization_ids = {one.key[0] for one in waiting}
+        days = record_days([one.key[1] for one in waiting])
         with self._database.transaction() as tx:
-            stripes.share(tx, organization_ids)
-            require_young(received_at, self._clock)
             lowest = min(one.key[1] for one in waiting)
-            closed, closed_days, are_fenced = stripes.fences(tx, organization_ids, days, lowest)
+            closed, closed_days, are_fenced = stripes.share_and_look(tx, organization_ids, days, lowest)
+            require_young(received_at, self._clock)
             if closed or closed_days or are_fenced:
                 written = [one.row for one in waiting if one.row is not None]
                 erased = behind_fences(tx, written, are_fenced)
@@ -278,7 +285,7 @@ class Ingest:
             rows = [one.row for one in waiting if one.row is not None]
             used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}
             writing.write_data_keys(tx, [key for key in used.values() if not key.stored])
-            fresh = writing.write(tx, rows, self._writer, used_by if is_usage else None)
+            fresh = writing.write(tx, rows, self._writer, used_by if is_usage else None, around=around)
         for key in used.values():
             key.stored = True
         if len(fresh) < len(rows):
@@ -303,7 +310,7 @@ class Ingest:
 
 
 def _receipts(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> list[ingest_pb2.Receipt]:
-    due: dict[tuple[str, date, str], Timestamp] = {}
+    due: dict[tuple[str, date, str], tuple[int, int]] = {}
     receipts: list[ingest_pb2.Receipt] = []
     for arrival in arrivals:
         first = arrivals[arrival.first] if arrival.first is not None else arrival
@@ -318,9 +325,14 @@ def _receipts(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> list[i
             outcome = _STORED
         place = arrival.place
         if place not in due:
-            due[place] = Timestamp()
-            due[place].FromDatetime(rules[lot_of(place[0], place[2])].due_at(place[1]))
-        receipts.append(ingest_pb2.Receipt(record_id=arrival.key[1], outcome=outcome, due_at=due[place]))
+            due_at = Timestamp()
+            due_at.FromDatetime(rules[lot_of(place[0], place[2])].due_at(place[1]))
+            due[place] = due_at.seconds, due_at.nanos
+        receipt = ingest_pb2.Receipt(record_id=arrival.key[1], outcome=outcome)
+        receipt.due_at.seconds, receipt.due_at.nanos = due[
+            place
+        ]  # to hand the message over takes twice as long
+        receipts.append(receipt)
     return receipts
 
 

@@ -93,7 +93,7 @@ def begin(
 
 def fenced(tx: Connection, rows: Sequence[Row]) -> set[Key]:
     """Keys of rows with content that lie behind a fence of their organization. Asked under the stripes of the organizations, the answer
-    stays true until the transaction ends. `stripes.fences` says whether there is any use in asking."""
+    stays true until the transaction ends. `stripes.share_and_look` says whether there is any use in asking."""
     asked = sorted({row.organization_id for row in rows if row.content is not None})
     bounds = {
         found.organization_id: found.below.bytes

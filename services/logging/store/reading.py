@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Final, LiteralString
 
 from sqlalchemy import Connection
@@ -216,11 +215,7 @@ def _select(
     where, values = _within(table, span, low)
     values |= {"limit": limit, "carried": carried, "production": PRODUCTION}
     found = answered(tx, _ROWS[table] + where + " ORDER BY record_id LIMIT %(limit)b", values)
-    return [StoredRow(*(*row[:10], _latency(row[10]), *row[11:])) for row in found]
-
-
-def _latency(microseconds: int | None) -> timedelta | None:
-    return None if microseconds is None else timedelta(microseconds=microseconds)
+    return [StoredRow(*row) for row in found]
 
 
 def contents(tx: Connection, organization_id: str, record_ids: Collection[bytes]) -> dict[bytes, bytes]:

@@ -12,7 +12,7 @@ a day raises the fence first and then waits, on each node, for those who may not
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, datetime
 from typing import Final, LiteralString
 
@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.store import locks
 from services.logging.store.tables import day_fences, organization_fences
-from shared.driver import Uuid, execute, listed, rows
+from shared.driver import Uuid, execute, later, listed, rows, together
 
 STRIPES: Final = 64
 _CLASS: Final = 7301  # the first half of our advisory locks' keys
@@ -105,13 +105,24 @@ def closed(
     return {one for one, _ in found if one is not None}, {day for _, day in found if day is not None}
 
 
-def fences(
-    tx: Connection, organization_ids: Iterable[str], days: Iterable[date], lowest: bytes
+def share_and_look(
+    tx: Connection, organization_ids: Collection[str], days: Iterable[date], lowest: bytes
 ) -> tuple[set[str], set[date], bool]:
-    """The same, and whether there are fences of end users, or of content, of these organizations that reach above the lowest record id (16
-    bytes): `store.subjects.fenced` and `store.content_erasures.fenced` tell which records they stop."""
+    """Takes the stripes shared (`share`) and then asks what is `closed`, in one round trip: each statement sees what was committed when it
+    began (READ COMMITTED, PostgreSQL 18 §13.2.1), so the second sees all that the first waited for.
+
+    Besides, whether there are fences of end users, or of content, of these organizations that reach above the lowest record id (16 bytes):
+    `store.subjects.fenced` and `store.content_erasures.fenced` tell which records they stop."""
     names, bound = listed(organization_ids), Uuid(lowest)
-    found = rows(tx, _FENCES, (names, listed(days), names, bound, names, bound))
+    asked = (names, listed(days), names, bound, names, bound)
+    if locks.are_on_shards(tx):
+        share(tx, organization_ids)
+        found = rows(tx, _FENCES, asked)
+    else:
+        with together(tx):
+            share(tx, organization_ids)
+            answer = later(tx, _FENCES, asked)
+        found = answer()
     return (
         {one for one, _ in found if one is not None},
         {day for _, day in found if day is not None},

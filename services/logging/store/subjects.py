@@ -163,7 +163,7 @@ _BOUNDS: Final = text(
 
 def fenced(tx: Connection, rows: Sequence[Row]) -> set[Key]:
     """Keys of rows that lie behind the fence of their end user. Asked under the stripes of the organizations, the answer stays true until
-    the transaction ends. `stripes.fences` says whether there is any use in asking."""
+    the transaction ends. `stripes.share_and_look` says whether there is any use in asking."""
     asked = sorted({(row.organization_id, row.end_user) for row in rows})
     bounds = {
         (found.organization_id, found.end_user): found.below.bytes

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
@@ -44,7 +44,7 @@ _WRITE_ONE: Final = f"""
     ){{used}} SELECT 1 FROM stored
 """  # noqa: S608 - constants
 _USED: Final = f", used AS ({arrivals.INSERT} SELECT organization_id, {arrivals.VALUES} FROM stored)"  # noqa: S608
-# No fence stands before it: see stripes.fences and subjects.fenced, which ask the same of many.
+# No fence stands before it: see stripes.share_and_look and subjects.fenced, which ask the same of many.
 _FREE: Final = """
     NOT EXISTS (SELECT FROM organization_fences WHERE organization_id = arriving.organization_id)
     AND NOT EXISTS (SELECT FROM day_fences WHERE day = %b)
@@ -62,8 +62,14 @@ _COUNT_ALL: Final = f"""
     INSERT INTO stored_counts AS counted (day, organization_id, writer, records, records_with_content, application)
     SELECT * FROM unnest(%t::date[], %t::text[], %b::text[], %t::int8[], %t::int8[], %b::text[]) {_COUNT}
 """  # noqa: S608 - constants
+_UUIDS: Final = [place for place, name in enumerate(RECORD_TYPES) if name == "uuid"]
 _KEY: Final = attrgetter("organization_id", "record_id")
 _PLACE: Final = attrgetter("organization_id", "lot")
+
+
+class AlreadyThere(Exception):
+    """Some of the rows are stored already: what was tried is to be tried around them, in another transaction. (To go back to a savepoint
+    instead would cost every batch two round trips.)"""
 
 
 def write(
@@ -71,15 +77,26 @@ def write(
     rows: Sequence[Row],
     writer: str,
     usage: Callable[[Sequence[Row]], Sequence[arrivals.Cell]] | None = None,
+    *,
+    around: bool = False,
 ) -> Sequence[Row]:
     """Stores rows whose keys all differ, and which were received at one instant; with them, that those with content wait to be screened,
     and how many there are of each organization and day. writer: whose counts. usage: what was used with rows that were not there before,
-    to be folded later; None where that is not counted. Returns those that were not there before, in the order of
-    keys."""
+    to be folded later; None where that is not counted. Returns those that were not there before, in the order of keys.
+
+    Raises AlreadyThere when some are, and then the transaction is lost; around: writes around them, which takes three times as long."""
     ordered = sorted(rows, key=_KEY)
     if len(ordered) < 2:
         return [row for row in ordered if write_one(tx, row, writer, usage)()]
-    fresh = _write_many(tx, ordered)
+    if around:
+        stored = _write_around(tx, ordered)
+        fresh = [row for row in ordered if row.key in stored]
+    else:
+        fresh = ordered
+        try:
+            _copy(tx, "interactions", ordered)
+        except psycopg.errors.UniqueViolation as error:
+            raise AlreadyThere from error
     cells = [] if usage is None else usage(fresh)
     with together(tx):
         expect(tx, fresh)
@@ -91,26 +108,16 @@ def write(
 def write_one(
     tx: Connection, row: Row, writer: str, usage: Callable[[Sequence[Row]], Sequence[arrivals.Cell]] | None
 ) -> Callable[[], list[tuple[object, ...]]]:
-    """The same for one row by itself, in one statement: COPY, its savepoint and what follows take far longer than one row. Writes nothing
+    """The same for one row by itself, in one statement: COPY and what follows take far longer than one row. Writes nothing
     where a fence stands before it. What is returned tells, once the statement was carried out, whether the row was written."""
-    given = (*_values(row), row.day, row.day, writer_of(writer, row.lot))
+    given = (*_parameters(row), row.day, row.day, writer_of(writer, row.lot))
     if usage is None:
         return later(tx, _WRITE_UNUSED_ONE, given)
     [cell] = usage([row])
     return later(tx, _WRITE_USED_ONE, given + arrivals.values_of(cell))
 
 
-def _write_many(tx: Connection, rows: Sequence[Row]) -> Sequence[Row]:
-    try:
-        with tx.begin_nested():
-            _copy(tx, "interactions", rows)
-    except psycopg.errors.UniqueViolation:
-        stored = _write_around_conflicts(tx, rows)
-        return [row for row in rows if row.key in stored]
-    return rows
-
-
-def _write_around_conflicts(tx: Connection, rows: Sequence[Row]) -> set[tuple[str, bytes]]:
+def _write_around(tx: Connection, rows: Sequence[Row]) -> set[tuple[str, bytes]]:
     tx.execute(
         text("CREATE TEMPORARY TABLE IF NOT EXISTS arriving (LIKE interactions) ON COMMIT DELETE ROWS")
     )
@@ -128,10 +135,18 @@ def _copy(tx: Connection, table: str, rows: Sequence[Row]) -> None:
     copy_binary(tx, _COPY.format(table=table), RECORD_TYPES, map(_values, rows))
 
 
-def _values(row: Row) -> tuple[object, ...]:
+def _parameters(row: Row) -> list[object]:
+    """The values for a statement; a COPY knows by itself which are uuids."""
+    values = list(_values(row))
+    for place in _UUIDS:
+        values[place] = None if values[place] is None else Uuid(values[place])
+    return values
+
+
+def _values(row: Row) -> tuple[Any, ...]:
     return (
         row.organization_id,
-        Uuid(row.record_id),
+        row.record_id,
         row.received_at,
         row.gateway,
         row.application,
@@ -140,8 +155,8 @@ def _values(row: Row) -> tuple[object, ...]:
         row.prompt_tokens,
         row.generation_tokens,
         row.finish_reason,
-        None if row.latency is None else round(row.latency.total_seconds() * 1_000_000),
-        None if row.data_key_id is None else Uuid(row.data_key_id),
+        row.latency_us,
+        row.data_key_id,
         row.content,
         row.api_key_kind,
         row.by_application or None,

@@ -6,7 +6,6 @@ So a record is counted once, whatever is retried; and what is refused, or rolled
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Final
 
 from services.logging.records import Row
@@ -34,7 +33,6 @@ MILLISECONDS_AN_HOUR: Final = 3_600_000
 # the customer's, and one that makes up a name a call would make as many rows as it makes calls.
 MOST_NAMES: Final = 64
 OTHER: Final = "(other)"
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 # What is counted where; figures as usage.fields.FIGURES.
 Cells = dict[Place, list[int]]
@@ -91,10 +89,10 @@ def cells_of(rows: Iterable[Row]) -> Cells:
         figures[CALLS] += 1
         figures[PROMPT_TOKENS] += row.prompt_tokens
         figures[GENERATION_TOKENS] += row.generation_tokens
-        if row.latency is None:
+        if row.latency_us is None:
             figures[DURATION_UNKNOWN] += 1
         else:
-            milliseconds = row.latency // _MILLISECOND
+            milliseconds = row.latency_us // 1000
             figures[DURATION_MILLISECONDS] += milliseconds
             figures[FIRST_DURATION + bisect_right(DURATION_LIMITS, milliseconds)] += 1
         for feature in PLACES[features_of(row, row.shape)]:

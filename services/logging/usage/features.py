@@ -42,9 +42,8 @@ _IN_PROMPTS: Final = ~(_TOOL_CALLS | _REASONING)  # there they are of a call bef
 _IN_GENERATIONS: Final = ~_TOOL_RESULTS
 
 
-def shape_of(interaction: interactions_pb2.Interaction) -> int:
-    """What was used, by the shape of its content, as bits in the order of fields.FEATURES."""
-    content = interaction.content
+def shape_of(content: interactions_pb2.InteractionContent) -> int:
+    """What was used, by the shape of a content, as bits in the order of fields.FEATURES."""
     found = _ATTRIBUTES if content.attributes else 0
     prompt, generations = content.prompt, content.generations
     if prompt:

@@ -44,9 +44,9 @@ class Schedule:
                     return False
                 raise
             before = None if last is None else self._runs.due(tx, last)
+            is_uncertified = rows.is_any_uncertified(tx)
             last_done = rows.newest_done(tx)
             done = None if last_done is None else self._runs.due(tx, last_done)
-        is_uncertified = last is not None and last.state is RunState.NOT_CERTIFIED
         ALERT.labels("retention_run_not_certified").set(is_uncertified)
         if last is not None and before is not None and not last.is_over:
             _alert_late(before.is_late(now, done))
@@ -56,7 +56,7 @@ class Schedule:
             and before is not None
             and not _is_another_needed(last, due.is_more_than(before), now)
         ):
-            _alert_late(False)
+            _alert_late(is_uncertified and due.is_late(now, done))
             return False
         # What is due ought to be gone by now: an alert, unless logging can say that there is nothing.
         is_late = due.is_late(now, done)

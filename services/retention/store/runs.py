@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, insert, literal, select, update
+from sqlalchemy import Row, Select, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.certificates.destructions import Destruction
@@ -110,6 +110,15 @@ def newest_done(tx: Tx) -> Run | None:
         select(runs).where(runs.c.state == RunState.DONE).order_by(runs.c.number.desc()).limit(1)
     ).one_or_none()
     return None if row is None else _made(row)
+
+
+def is_any_uncertified(tx: Tx) -> bool:
+    """Whether a run left something behind, and none since has certified for it."""
+    return tx.execute(select(_uncertified().exists())).scalar_one()
+
+
+def _uncertified() -> Select[tuple[str]]:
+    return select(runs.c.run_id).where(runs.c.state == RunState.NOT_CERTIFIED, runs.c.certified_by.is_(None))
 
 
 def going_on(tx: Tx) -> Run | None:
@@ -221,9 +230,7 @@ def save_day(tx: Tx, day: RunDay) -> None:
 def adopt(tx: Tx, run_id: str) -> None:
     """Makes the run certify its own destructions and those of runs before it that did not certify, with the days that they
     dropped."""
-    uncertified = select(runs.c.run_id).where(
-        runs.c.state == RunState.NOT_CERTIFIED, runs.c.certified_by.is_(None)
-    )
+    uncertified = _uncertified()
     tx.execute(insert(run_sources).values(run_id=run_id, source_run_id=run_id))
     tx.execute(
         insert(run_sources).from_select(

@@ -14,9 +14,9 @@ from services.settings.accounts.password_resets import PasswordResets
 from services.settings.accounts.profiles import Exported, Profile, Profiles
 from services.settings.accounts.sign_ins import SignIns
 from services.settings.servicers.instants import instant, timestamp
+from services.settings.sources import Sources
 from services.settings.store.members import Invitation, Member
 from services.settings.store.sign_ins import SignIn
-from services.settings.trust.public_pace import source_of
 from shared.pipeline import caller_of
 from shared.redaction import Secret
 
@@ -98,6 +98,7 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
         email_changes: EmailChanges,
         password_resets: PasswordResets,
         sign_ins: SignIns,
+        sources: Sources,
     ) -> None:
         self._email_changes = email_changes
         self._members = members
@@ -105,6 +106,7 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
         self._profiles = profiles
         self._password_resets = password_resets
         self._sign_ins = sign_ins
+        self._sources = sources
 
     def InviteMember(
         self, request: contract.InviteMemberRequest, context: grpc.ServicerContext
@@ -177,7 +179,7 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
         self, request: contract.RequestEmailChangeRequest, context: grpc.ServicerContext
     ) -> contract.RequestEmailChangeResponse:
         self._email_changes.ask(
-            caller_of(context), request.email, Secret(request.password), source_of(context.peer())
+            caller_of(context), request.email, Secret(request.password), self._sources.of(context.peer())
         )
         return contract.RequestEmailChangeResponse()
 
@@ -185,7 +187,7 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
         self, request: contract.ConfirmEmailChangeRequest, context: grpc.ServicerContext
     ) -> contract.ConfirmEmailChangeResponse:
         profile = self._email_changes.confirm(
-            caller_of(context), Secret(request.change_token), source_of(context.peer())
+            caller_of(context), Secret(request.change_token), self._sources.of(context.peer())
         )
         return contract.ConfirmEmailChangeResponse(profile=_profile(profile))
 
@@ -196,21 +198,21 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
             caller_of(context),
             Secret(request.current_password),
             Secret(request.new_password),
-            source_of(context.peer()),
+            self._sources.of(context.peer()),
         )
         return contract.ChangePasswordResponse(password_changed_at=timestamp(changed_at))
 
     def RequestPasswordReset(
         self, request: contract.RequestPasswordResetRequest, context: grpc.ServicerContext
     ) -> contract.RequestPasswordResetResponse:
-        self._password_resets.ask(request.email, source_of(context.peer()))
+        self._password_resets.ask(request.email, self._sources.of(context.peer()))
         return contract.RequestPasswordResetResponse()
 
     def ResetPassword(
         self, request: contract.ResetPasswordRequest, context: grpc.ServicerContext
     ) -> contract.ResetPasswordResponse:
         self._password_resets.set_password(
-            Secret(request.reset_token), Secret(request.new_password), source_of(context.peer())
+            Secret(request.reset_token), Secret(request.new_password), self._sources.of(context.peer())
         )
         return contract.ResetPasswordResponse()
 
@@ -238,7 +240,7 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
             caller_of(context),
             request.confirmation_sentence,
             Secret(request.password),
-            source_of(context.peer()),
+            self._sources.of(context.peer()),
         )
         return contract.DeleteMyAccountResponse()
 

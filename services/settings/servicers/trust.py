@@ -8,11 +8,11 @@ from kept.settings.v1 import terms_pb2
 from kept.settings.v1 import trust_pb2 as contract
 from kept.settings.v1 import trust_pb2_grpc as contract_grpc
 from services.settings.servicers.instants import timestamp
+from services.settings.sources import Sources
 from services.settings.store.subprocessors import Objection, Subprocessor
 from services.settings.store.trust_documents import Document
 from services.settings.store.trust_requests import TrustRequest
 from services.settings.trust.documents import Requester, TrustDocuments
-from services.settings.trust.public_pace import source_of
 from services.settings.trust.subprocessors import Published, Subprocessors
 from services.settings.trust.terms import Terms
 from shared.pipeline import caller_of
@@ -82,12 +82,12 @@ def _objection(objection: Objection) -> contract.SubprocessorObjection:
     )
 
 
-def _requester(requester: contract.Requester, context: grpc.ServicerContext) -> Requester:
+def _requester(requester: contract.Requester, source: str) -> Requester:
     return Requester(
         name=requester.name,
         email=requester.email,
         company=requester.company,
-        source=source_of(context.peer()),
+        source=source,
     )
 
 
@@ -95,11 +95,18 @@ class TrustServicer(contract_grpc.TrustServiceServicer):
     """See the contract. general_terms: where these can be read."""
 
     def __init__(
-        self, terms: Terms, documents: TrustDocuments, subprocessors: Subprocessors, *, general_terms: str
+        self,
+        terms: Terms,
+        documents: TrustDocuments,
+        subprocessors: Subprocessors,
+        sources: Sources,
+        *,
+        general_terms: str,
     ) -> None:
         self._terms = terms
         self._documents = documents
         self._subprocessors = subprocessors
+        self._sources = sources
         self._general_terms = general_terms
 
     def GetContacts(
@@ -148,7 +155,7 @@ class TrustServicer(contract_grpc.TrustServiceServicer):
         asked = self._documents.request(
             caller_of(context),
             request.request_id,
-            _requester(request.requester, context),
+            _requester(request.requester, self._sources.of(context.peer())),
             request.document_id,
         )
         return contract.RequestDocumentResponse(
@@ -161,7 +168,7 @@ class TrustServicer(contract_grpc.TrustServiceServicer):
         asked = self._documents.request_addendum(
             caller_of(context),
             request.request_id,
-            _requester(request.requester, context),
+            _requester(request.requester, self._sources.of(context.peer())),
             request.deployment,
         )
         if asked is None:

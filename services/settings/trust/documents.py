@@ -265,7 +265,7 @@ class TrustDocuments:
                 )
             document = self._document_of(tx, request)
             if approve:
-                _require_may_see(document, request)
+                _require_may_give(document, request)
             request = replace(
                 request,
                 state=_APPROVED if approve else _DENIED,
@@ -326,8 +326,11 @@ class TrustDocuments:
         )
 
 
-def _require_may_see(document: Document | None, request: TrustRequest) -> None:
-    """Raises CUSTOMERS_ONLY for what only customers may see, where who asked was not signed in as one."""
+def _require_may_give(document: Document | None, request: TrustRequest) -> None:
+    """Raises WRONG_STATE for what was withdrawn since; CUSTOMERS_ONLY for what only customers may see, where who asked was not signed in
+    as one."""
+    if document is not None and document.withdrawn_at is not None:
+        raise wrong_state("The document was withdrawn since; the request can be denied.", "WITHDRAWN")
     if (
         document is not None
         and document.visibility == contract.DOCUMENT_VISIBILITY_CUSTOMERS

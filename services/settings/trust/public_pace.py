@@ -8,11 +8,9 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
-from urllib.parse import unquote
 
 from prometheus_client import Counter
 
-from services.settings.accounts.sign_in_pace import network_of
 from services.settings.store import Tx
 from services.settings.store import public_requests as store
 from services.settings.store.public_requests import Window
@@ -33,15 +31,6 @@ class PublicLimits:
     by_source: int = 20
     by_address: int = 5
     altogether: int = 1_000
-
-
-def source_of(peer: str) -> str:
-    """The network in what gRPC calls a peer, such as "ipv4:192.0.2.7:51000" or "ipv6:%5B2001:db8::7%5D:51000"; "" where it names none."""
-    kind, _, rest = unquote(peer).partition(":")
-    if kind not in ("ipv4", "ipv6"):
-        return ""
-    address = rest.rpartition(":")[0].strip("[]")
-    return network_of(address)
 
 
 class PublicPace:

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from kept.client import AsyncRecorder, BackgroundRecorder, Limits
+from kept.client import AsyncRecorder, BackgroundRecorder, Limits, lifetimes
 from kept.client.errors import KeptError
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, interactions_pb2
@@ -160,15 +160,9 @@ def test_a_full_buffer_can_be_waited_for() -> None:
     assert (recorder.delivered, recorder.dropped) == (2, 0)
 
 
-def test_waiting_for_room_ends_by_the_clock_and_drops() -> None:
+def test_waiting_for_room_ends_in_time_and_drops() -> None:
     gate = Gate()
-    times = iter(range(10_000))
-    recorder = gated(
-        gate,
-        limits=Limits(records=1, batch_seconds=0.0),
-        wait_when_full=0.5,
-        clock=lambda: float(next(times)),
-    )
+    recorder = gated(gate, limits=Limits(records=1, batch_seconds=0.0), wait_when_full=0.01)
     recorder.record(saying())
     assert gate.entered.acquire(timeout=20)
     assert recorder.record(saying()) is None
@@ -242,6 +236,48 @@ def test_files_that_cannot_be_read_are_tried_again(caplog: pytest.LogCaptureFixt
     assert not recorder.close(0.2)
     assert recorder.dropped == 1
     assert "sending fails (UNREADABLE) and is tried again" in caplog.text
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+    gate.through.release(20)
+    recorder = gated(gate, limits=QUICK)
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", none_left)
+        assert recorder.record(saying())
+        assert recorder.record(saying())
+        assert not recorder.flush(0)
+        assert recorder.waiting == 2
+        gone = gated(Gate(), limits=QUICK)
+        assert gone.record(saying())
+        assert not gone.close(0)
+        assert gone.dropped == 1
+    assert recorder.flush(20)  # nothing need be recorded for that
+    assert recorder.record(saying())
+    assert recorder.close(20)
+    assert (recorder.delivered, recorder.dropped) == (3, 0)
+
+
+def test_what_waits_for_a_thread_is_held_though_nobody_holds_its_recorder(
+    server: Serving, ingest: Ingest
+) -> None:
+    script = """
+        import gc, threading
+        starts = threading.Thread.start
+        def none_left(thread):
+            raise RuntimeError("can't start new thread")
+        threading.Thread.start = none_left
+        record('early')
+        del recorder
+        gc.collect()
+        threading.Thread.start = starts
+    """
+    ended = run(script, server)
+    assert (ended.returncode, ended.stderr, models(ingest)) == (0, "", ["early"])
 
 
 class Said(logging.Handler):
@@ -330,7 +366,7 @@ def test_a_forked_child_sends_its_own_records_and_not_the_parents(server: Servin
     assert sum(ingest.batches) == 4
 
 
-# --- the same by a task ---
+# --- the same for event loops ---
 
 
 async def _both_ways(server: Serving) -> AsyncRecorder:
@@ -386,7 +422,59 @@ def test_async_a_full_buffer_drops_or_waits_and_closing_counts(
     assert MARKER not in caplog.text
 
 
-def test_async_a_loop_that_ends_loses_nothing_that_another_can_send(server: Serving, ingest: Ingest) -> None:
+SLOW = Limits(batch_seconds=3600.0, first_pause=0.001, longest_pause=0.01)
+
+
+def _closed(begin: Coroutine[Any, Any, None]) -> None:
+    """As programs do that know no asyncio.run: nobody cancels the loop's tasks."""
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin)
+    loop.close()
+
+
+def _left_open(begin: Coroutine[Any, Any, None]) -> None:
+    LOOPS.append(asyncio.new_event_loop())
+    LOOPS[-1].run_until_complete(begin)
+
+
+LOOPS: list[asyncio.AbstractEventLoop] = []
+
+
+@pytest.fixture
+def loops() -> Iterator[None]:
+    yield
+    while LOOPS:
+        LOOPS.pop().close()
+
+
+@pytest.mark.usefixtures("loops")
+@pytest.mark.parametrize("end", [AsyncRecorder.flush, AsyncRecorder.close], ids=["flush", "close"])
+@pytest.mark.parametrize("begun", [False, True], ids=["at once", "after its sender slept"])
+@pytest.mark.parametrize("ended", [asyncio.run, _closed, _left_open])
+def test_what_one_loop_recorded_another_sends(
+    server: Serving, ingest: Ingest, end: Callable[..., Any], begun: bool, ended: Callable[..., None]
+) -> None:
+    recorder = AsyncRecorder(*server.arguments, limits=SLOW)
+    failed: list[dict[str, Any]] = []
+
+    async def begin() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+        assert await recorder.record(saying())
+        if begun:
+            await asyncio.sleep(0)
+
+    ended(begin())
+    ended(begin())
+    assert asyncio.run(end(recorder, 20))
+    assert (len(ingest.stored), recorder.delivered, recorder.dropped) == (2, 2, 0)
+    assert asyncio.run(recorder.close(20))
+    gc.collect()
+    assert failed == []
+
+
+def test_a_loop_that_ends_while_its_record_is_under_way_loses_nothing(
+    server: Serving, ingest: Ingest
+) -> None:
     recorder = AsyncRecorder(*server.arguments, limits=QUICK)
 
     async def begin() -> None:
@@ -404,42 +492,99 @@ def test_async_a_loop_that_ends_loses_nothing_that_another_can_send(server: Serv
     assert (recorder.delivered, recorder.dropped, len(ingest.stored)) == (2, 0, 2)
 
 
-SLOW = Limits(batch_seconds=3600.0, first_pause=0.001, longest_pause=0.01)
+def test_whoever_waited_in_a_loop_that_was_closed_stops_no_one(server: Serving, ingest: Ingest) -> None:
+    recorder = AsyncRecorder(*server.arguments, limits=QUICK)
+    ingest.open.clear()
+
+    async def begin() -> asyncio.Task[bool]:
+        await recorder.record(saying())
+        flushing = asyncio.create_task(recorder.flush())
+        assert await asyncio.to_thread(ingest.entered.wait, 20)
+        return flushing
+
+    loop = asyncio.new_event_loop()
+    flushing = loop.run_until_complete(begin())
+    loop.close()
+    ingest.open.set()
+    assert asyncio.run(recorder.close(20))
+    assert (flushing.done(), recorder.delivered) == (False, 1)
+    flushing.get_coro().close()  # a task of no loop is nobody's to end
 
 
-@pytest.mark.parametrize("end", [AsyncRecorder.flush, AsyncRecorder.close], ids=["flush", "close"])
-@pytest.mark.parametrize("begun", [False, True], ids=["at once", "after its sender slept"])
-def test_what_one_loop_recorded_another_sends(
-    server: Serving, ingest: Ingest, end: Callable[..., Any], begun: bool
+def test_a_recorder_that_nobody_holds_sends_what_it_took(server: Serving, ingest: Ingest) -> None:
+    script = f"""
+        import asyncio, gc
+        from kept.client import AsyncRecorder
+        async def main():
+            forgotten = AsyncRecorder({server.address!r}, *map(Path, {[str(each) for each in server.arguments[1:]]!r}))
+            await forgotten.record(interactions_pb2.Interaction(model='async'))
+        asyncio.run(main())
+        gc.collect()
+        record('thread')
+        del recorder
+        gc.collect()
+    """
+    ended = run(script, server)
+    assert (ended.returncode, ended.stderr, models(ingest)) == (0, "", ["async", "thread"])
+
+
+# --- the end of the process ---
+
+
+class Ill:
+    """Cannot be told anything."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+
+    def after_fork(self) -> None:
+        self.told.append("fork")
+        raise RuntimeError(MARKER)
+
+    def at_exit(self) -> None:
+        self.told.append("exit")
+        raise RuntimeError(MARKER)
+
+
+def test_one_that_cannot_be_told_keeps_no_other_from_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recorder = AsyncRecorder(*server.arguments, limits=SLOW)
-
-    async def begin() -> None:
-        assert await recorder.record(saying())
-        if begun:
-            await asyncio.sleep(0)
-
-    asyncio.run(begin())
-    assert asyncio.run(end(recorder, 20))
-    assert (len(ingest.stored), recorder.delivered, recorder.dropped) == (1, 1, 0)
-    assert asyncio.run(recorder.close(20))
+    told: list[str] = []
+    living = [Ill(told), Ill(told)]
+    monkeypatch.setattr(lifetimes, "_living", living)
+    lifetimes._after_fork()
+    lifetimes._at_exit()
+    assert told == ["fork", "fork", "exit", "exit"]
+    assert caplog.messages == ["kept: a recorder raised RuntimeError at a fork or at the end"] * 4
 
 
-def test_a_new_loops_sender_waits_for_nothing_of_the_last(server: Serving, ingest: Ingest) -> None:
-    recorder = AsyncRecorder(*server.arguments, limits=SLOW)
-    failed: list[dict[str, Any]] = []
-
-    async def record() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
-        assert await recorder.record(saying())
-        await asyncio.sleep(0)
-
-    asyncio.run(record())
-    asyncio.run(record())
-    assert asyncio.run(recorder.close(20))
-    assert recorder.delivered == 2
-    gc.collect()
-    assert failed == []
+@pytest.mark.parametrize("start", ["fork", "forkserver"])
+def test_a_child_of_multiprocessing_sends_its_last_records(
+    server: Serving, ingest: Ingest, start: str
+) -> None:
+    """It ends with os._exit, and atexit's functions do not run."""
+    in_child = (
+        "import __main__; __main__.record('child')"
+        if start == "fork"
+        else f"""
+from pathlib import Path
+from kept.client import BackgroundRecorder
+from kept.logging.v1 import interactions_pb2
+BackgroundRecorder({server.address!r}, *map(Path, {[str(each) for each in server.arguments[1:]]!r})).record(
+    interactions_pb2.Interaction(model='child')
+)
+"""
+    )
+    script = f"""
+        import multiprocessing
+        record('parent')
+        child = multiprocessing.get_context({start!r}).Process(target=exec, args=({in_child!r},))
+        child.start()
+        child.join(30)
+        sys.exit(child.exitcode)
+    """
+    ended = run(script, server)
+    assert (ended.returncode, ended.stderr, models(ingest)) == (0, "", ["child", "parent"])
 
 
 def test_the_package_is_light_until_a_name_is_asked_for() -> None:

@@ -24,6 +24,7 @@ TOO_LARGE = KeptError("TOO_LARGE", "", status="RESOURCE_EXHAUSTED", metadata={"l
 # What gRPC itself answers when too many calls are open, and when a message is too large for it.
 BARE_EXHAUSTED = KeptError("TOO_LARGE", "", status="RESOURCE_EXHAUSTED")
 UNREADABLE = KeptError("UNREADABLE", "")
+LATE = KeptError("DEADLINE_EXCEEDED", "", status="DEADLINE_EXCEEDED")
 
 
 def interaction(number: int, size: int = 0) -> interactions_pb2.Interaction:
@@ -160,7 +161,7 @@ def test_what_the_service_asks_for_is_waited_and_hastening_ends_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [UNREADABLE, UNAVAILABLE, OVERLOADED, BARE_EXHAUSTED], ids=lambda error: error.reason
+    "error", [UNREADABLE, UNAVAILABLE, OVERLOADED, BARE_EXHAUSTED, LATE], ids=lambda error: error.reason
 )
 def test_no_outage_of_any_length_refuses_a_record(error: KeptError) -> None:
     one = delivery()
@@ -254,6 +255,25 @@ def test_a_small_batch_that_meets_grpcs_limit_of_calls_stays_whole_and_a_large_o
         one.offer(interaction(number, 1024 * 1024 - 100), 2.0)
     one.failed(sent(one, 3.0), BARE_EXHAUSTED, 3.0)
     assert numbers(sent(one, later(one, 3.0))) == [1, 2]
+
+
+def test_over_a_slow_line_a_batch_is_halved_until_it_arrives_in_time() -> None:
+    """100 kB a second and 30 seconds a call: 4 MiB never arrive, and the one record that takes longer does not stand in the others' way
+    for ever."""
+    one = Delivery(Limits(), jitter=lambda: 0.5)
+    for number in range(1, 101):
+        one.offer(interaction(number, 3_500_000 if number == 42 else 60_000), 0.0)
+    now = 1.0
+    while one.waiting > 1 and now < 1000:
+        now = later(one, now)
+        if (batch := one.next_batch(now)) is not None:
+            seconds = sum(held.size for held in batch.held) / 100_000
+            now += min(seconds, 30)
+            if seconds > 30:
+                assert one.failed(batch, LATE, now) == []
+            else:
+                one.answered(batch, stored(batch), now)
+    assert (one.delivered, one.refused, one.waiting) == (99, 0, 1)
 
 
 def test_a_refusal_of_the_moment_costs_the_others_no_wait() -> None:
@@ -363,7 +383,7 @@ def test_limits_that_cannot_work_are_refused(limits: dict[str, Any]) -> None:
 
 
 ERRORS = st.sampled_from(
-    [UNAVAILABLE, OVERLOADED, INTERNAL, MALFORMED, TOO_LARGE, BARE_EXHAUSTED, UNREADABLE]
+    [UNAVAILABLE, OVERLOADED, INTERNAL, MALFORMED, TOO_LARGE, BARE_EXHAUSTED, UNREADABLE, LATE]
 )
 RECEIPTS = st.sampled_from(
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -352,6 +353,60 @@ def test_what_cannot_be_recorded_is_counted_said_and_never_raised(
     assert MARKER not in caplog.text
 
 
+def answered(logger: KeptLogger, response: Any, start: Any = None, end: Any = None, **call: Any) -> None:
+    logger.log_success_event(
+        kwargs={"messages": "hi", **call}, response_obj=response, start_time=start, end_time=end
+    )
+
+
+@pytest.mark.parametrize(
+    ("response", "generations", "tokens"),
+    [
+        ({"choices": ["yes", None]}, [[("", "yes", "")], [("", None, "application/json")]], (0, 0)),
+        ({"choices": [], "usage": {"prompt_tokens": True, "completion_tokens": False}}, [], (0, 0)),
+        ({"choices": [], "usage": {"prompt_tokens": "5", "completion_tokens": 5}}, [], (0, 5)),
+        ({"text": "a"}, [[(f"{MARKER}?", {"text": "a"}, "application/json")]], (0, 0)),
+    ],
+)
+def test_no_shape_of_an_answer_costs_the_call(
+    recorder: WatchedRecorder, ingest: Ingest, response: Any, generations: Any, tokens: tuple[int, int]
+) -> None:
+    logger = kept.litellm.KeptLogger(recorder, ORG)
+    answered(logger, response, call_type=f"{MARKER}\ud800")
+    assert logger.failed == 0
+    recorder.wait()
+    one = only(ingest)
+    assert [parts(each) for each in one.content.generations] == generations
+    assert (one.prompt_tokens, one.generation_tokens) == tokens
+
+
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_berlin")
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (datetime(2026, 3, 29, 1, 59, 59), datetime(2026, 3, 29, 3, 0, 1)),  # noqa: DTZ001
+        (datetime(2026, 10, 25, 2, 59, 59), datetime(2026, 10, 25, 2, 0, 1, fold=1)),  # noqa: DTZ001
+        (datetime(2026, 7, 1, 12), datetime(2026, 7, 1, 10, 0, 2, tzinfo=UTC)),  # noqa: DTZ001
+    ],
+    ids=["spring", "autumn", "one with its zone"],
+)
+def test_a_call_over_a_change_of_the_clocks_took_as_long_as_it_took(
+    recorder: WatchedRecorder, ingest: Ingest, start: datetime, end: datetime
+) -> None:
+    answered(kept.litellm.KeptLogger(recorder, ORG), {"choices": []}, start, end)
+    recorder.wait()
+    assert only(ingest).latency.ToTimedelta() == timedelta(seconds=2)
+
+
 def test_names_that_the_contract_has_no_room_for_cost_no_record(
     recorder: WatchedRecorder, ingest: Ingest
 ) -> None:
@@ -415,6 +470,42 @@ def test_what_has_more_to_say_is_kept_whole_as_json(part: dict[str, Any]) -> Non
     assert prompt({"role": "user", "content": [part]}) == [[(part["type"], part, "application/json")]]
 
 
+LONE = "x\ud800"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": LONE, "y": 1},
+        {"type": "image", "source": {"type": "base64", "media_type": LONE, "data": "AAE="}},
+        {"type": "input_audio", "input_audio": {"data": "AAE=", "format": LONE}},
+    ],
+    ids=lambda part: next(iter(part["type"])),
+)
+def test_a_type_that_is_no_unicode_costs_nothing(part: dict[str, Any]) -> None:
+    ((_, value, media_type),) = prompt({"role": "user", "content": [part]})[0]
+    assert (value, media_type) == (part, "application/json")
+    assert prompt({"type": LONE, "y": 1}) == [[("x?", {"type": LONE, "y": 1}, "application/json")]]
+
+
+@pytest.mark.parametrize("url", [f"data:{LONE},abc", f"data:{LONE};base64,AAE="])
+def test_a_url_whose_type_is_no_unicode_is_kept_as_it_is(url: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    assert prompt({"role": "user", "content": [part]}) == [
+        [("image", url.encode("utf-8", "surrogatepass"), "text/plain;charset=wtf-8")]
+    ]
+
+
+@pytest.mark.parametrize("raw", [b"\x00\xff", bytearray(b"\x00\xff"), memoryview(b"\x00\xff")], ids=repr)
+def test_bytes_are_kept(raw: Any) -> None:
+    file = {"type": "file", "file": {"file_data": raw}}
+    kept_file = {"type": "file", "file": {"file_data": {"base64": "AP8="}}}
+    assert prompt({"role": "user", "content": [file, raw]}, raw) == [
+        [("file", kept_file, "application/json"), ("", b"\x00\xff", "application/octet-stream")],
+        [("", b"\x00\xff", "application/octet-stream")],
+    ]
+
+
 def test_reasoning_names_and_unknown_roles_are_kept() -> None:
     assert prompt(
         {"role": "critic", "content": "no", "name": "ada", "reasoning_content": "hm"},
@@ -430,7 +521,12 @@ def test_reasoning_names_and_unknown_roles_are_kept() -> None:
 
 
 JSON: Any = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(), max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(st.characters(exclude_categories=()), max_size=8)
+    | st.sampled_from([LONE, f"data:{LONE},a"])
+    | st.binary(max_size=4),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -443,7 +539,7 @@ JSON: Any = st.recursive(
 )
 
 
-@given(messages=JSON)
+@given(messages=st.dictionaries(st.sampled_from(["content", "type", "image_url"]), JSON) | JSON)
 def test_no_shape_of_messages_raises(messages: Any) -> None:
     content = interactions_pb2.InteractionContent()
     add_prompt(content, messages)

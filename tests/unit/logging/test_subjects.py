@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from kept.access_control.v1 import grants_pb2
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import interactions_pb2, lifecycle_pb2, lifecycle_pb2_grpc
 from services.logging.partitions import Partitions
-from services.logging.store import stripes, subjects
+from services.logging.store import subjects
 from services.logging.store.tables import (
     interactions,
     retained,
@@ -23,6 +23,7 @@ from services.logging.store.tables import (
     subject_records,
     unscreened,
 )
+from shared.clock import Clock
 from shared.errors import KeptError
 from tests.unit.logging.peers import ENGINEER, ORG, OTHER, ZDR
 from tests.unit.logging.test_ingest import outcomes, whole_database
@@ -173,17 +174,14 @@ def test_a_writer_that_slept_through_the_erasure_writes_nothing_older(
 def test_the_fence_waits_for_a_writer_and_what_it_wrote_goes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    share = stripes.share
     eraser = threading.Thread(target=lambda: erase(World(world.database)))
 
-    def hold_still(tx: Any, organization_ids: Any) -> None:
-        monkeypatch.setattr(stripes, "share", share)
-        share(tx, organization_ids)
+    def hold_still(received_at: datetime, clock: Clock) -> None:
         eraser.start()
         eraser.join(0.3)
         assert eraser.is_alive()  # it waits for us
 
-    monkeypatch.setattr(stripes, "share", hold_still)
+    monkeypatch.setattr("services.logging.recording.ingest.require_young", hold_still)
     assert outcomes(world.record(said(world, "old"))) == ["STORED"]
     eraser.join(20)
     assert status(world).removed["interactions"] == 1

@@ -244,11 +244,45 @@ def test_content_is_not_certified_as_gone_while_a_key_to_it_lives(world: World) 
     world.keys.not_due = set()
     world.clock.advance(timedelta(hours=1))
     world.settle(20, until=is_done(world))  # though logging has nothing left that is due
+    world.settle(1)
     again, _ = runs_of(world)
     assert alert("retention_run_not_certified") == 0
     one, two = sorted(bodies(world), key=lambda body: str(body["organization_id"]))
     assert [(day["records_removed"], day["destruction_ids"]) for day in one["days"]] == [(2, [again.run_id])]
     assert [(day["records_removed"], day["destruction_ids"]) for day in two["days"]] == [(1, [run.run_id])]
+
+
+def test_both_alerts_stand_from_a_run_that_leaves_something_until_one_has_certified_it(world: World) -> None:
+    fill(world)
+    world.keys.not_due = {(ONE, FIRST)}
+    travel_to_due(world, FIRST)
+    world.settle(6)
+
+    def both() -> tuple[float | None, float | None]:
+        return alert("retention_run_not_certified"), alert("retention_run_late")
+
+    assert both() == (1, 0)
+    world.clock.advance(timedelta(minutes=30))
+    world.settle(1)
+    assert (len(runs_of(world)), both()) == (1, (1, 0))  # it waits for its hour, and is not late yet
+    world.clock.advance(timedelta(minutes=35))
+    world.down = {"DestroyEpochs"}
+    world.settle(2)
+    again, _ = runs_of(world)
+    assert (again.state, both()) == (runs_pb2.RUN_STATE_DESTROYING_KEYS, (1, 0))  # while the next one tries
+    world.down = set()
+    world.clock.advance(timedelta(hours=1))
+    world.settle(6)
+    world.clock.advance(timedelta(minutes=5))
+    world.settle(1)
+    assert [run.state for run in runs_of(world)] == [runs_pb2.RUN_STATE_NOT_CERTIFIED] * 2
+    assert both() == (1, 1)  # and while it waits for the one after
+
+    world.keys.not_due = set()
+    world.clock.advance(timedelta(hours=1))
+    world.settle(20, until=is_done(world))
+    world.settle(1)
+    assert both() == (0, 0)
 
 
 def test_an_alert_stands_when_what_is_due_outlives_its_term_even_if_no_run_ever_starts(world: World) -> None:

@@ -16,7 +16,7 @@ from kept.settings.v1 import members_pb2 as contract
 from services.settings.accounts.password_resets import ADDRESS, SOURCE
 from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import ACCOUNT
-from services.settings.servicers import members as servicer
+from services.settings.sources import Sources
 from services.settings.store.tables import outbox, password_reset_requests, password_resets
 from services.settings.telling.mail import EVENTS
 from shared.errors import KeptError
@@ -143,7 +143,7 @@ def test_an_address_is_sent_five_at_once_and_then_fewer_without_a_word(mailed: M
 
 
 def test_a_source_that_asks_too_often_is_told_to_wait_a_minute_at_most(mailed: Mailed) -> None:
-    with patch.object(servicer, "source_of", return_value=HERE):
+    with patch.object(Sources, "of", return_value=HERE):
         for number in range(SOURCE.free + 1):
             mailed.forgot(f"guess{number}@acme.test")
         with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN) as caught:
@@ -155,7 +155,7 @@ def test_a_source_that_asks_too_often_is_told_to_wait_a_minute_at_most(mailed: M
         with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN) as caught:
             mailed.forgot("another@acme.test")
         assert caught[0].retry_after == SOURCE.longest
-    with patch.object(servicer, "source_of", return_value="198.51.100.1"):
+    with patch.object(Sources, "of", return_value="198.51.100.1"):
         mailed.forgot("another@acme.test")
 
 
@@ -255,7 +255,7 @@ def test_a_reset_opens_a_way_in_that_nobody_can_hold_up(mailed: Mailed) -> None:
         mailed.clock.advance(ACCOUNT.longest)
     fail(mailed, admin.email, "198.51.100.99")
     assert delay(mailed, admin.email) == ACCOUNT.longest
-    with patch.object(servicer, "source_of", return_value=HERE):
+    with patch.object(Sources, "of", return_value=HERE):
         mailed.reset(mailed.token(admin.email))
     assert sign_in(mailed, admin.email, ANOTHER).member_id == admin.member_id
 

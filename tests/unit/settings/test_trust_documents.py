@@ -1,6 +1,7 @@
 """Documents on trust: anybody may look and ask, a person decides, and what strangers write is bounded and forgotten."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import lifecycle_pb2, members_pb2, organizations_pb2, terms_pb2
 from kept.settings.v1 import trust_pb2 as contract
+from services.settings.accounts.password_resets import SOURCE
+from services.settings.sources import Sources
 from services.settings.trust import documents as trust_documents
-from services.settings.trust.public_pace import source_of
 from services.settings.trust.terms_text import load
 from tests.unit.settings.world import ERASURE, Stubs, World, person, refused
 
@@ -256,6 +258,18 @@ def test_an_addendum_is_asked_for_and_what_a_customer_got_is_among_its_documents
     )
 
 
+def test_a_document_that_was_withdrawn_since_is_given_to_nobody(world: World) -> None:
+    document = publish(world)
+    asked = ask(world.public(), document)
+    world.staff().trust.WithdrawDocument(contract.WithdrawDocumentRequest(document_id=document.document_id))
+    with refused(reasons_pb2.REASON_WRONG_STATE) as caught:
+        decide(world, asked.request)
+    assert caught[0].metadata == {"state": "WITHDRAWN"}
+    assert [each.trust_request_id for each in waiting(world)] == [asked.request.trust_request_id]
+    denied = decide(world, asked.request, approve=False)
+    assert denied.state == contract.TRUST_REQUEST_STATE_DENIED
+
+
 def test_a_repetition_is_the_same_request_without_a_claim(world: World) -> None:
     document = publish(world)
     first = ask(world.public(), document)
@@ -317,7 +331,7 @@ def test_a_network_is_bounded_whatever_address_it_comes_from(url: str) -> None:
 
     def count(peer: str, email: str) -> None:
         with world.database.transaction() as tx:
-            pace.count(tx, source_of(peer), email)
+            pace.count(tx, Sources().of(peer), email)
 
     count("ipv6:%5B2001:db8::7%5D:51000", "a@x.test")
     count("ipv6:%5B2001:db8::8%5D:51001", "b@x.test")
@@ -343,7 +357,28 @@ def test_a_network_is_bounded_whatever_address_it_comes_from(url: str) -> None:
     ],
 )
 def test_a_source_is_a_network(peer: str, source: str) -> None:
-    assert source_of(peer) == source
+    assert Sources().of(peer) == source
+    assert not Sources(are_hidden=True).of(peer)
+
+
+@pytest.mark.parametrize("are_hidden", [False, True])
+def test_behind_a_proxy_nobody_holds_up_the_others(
+    url: str, monkeypatch: pytest.MonkeyPatch, are_hidden: bool
+) -> None:
+    monkeypatch.setattr("shared.inprocess._Context.peer", lambda _: "ipv4:192.0.2.7:51000")
+    world = World(url, hidden_sources=are_hidden, public_requests={"by_source": 1})
+    document = publish(world)
+    ask(world.public(), document, 1)
+    with nullcontext() if are_hidden else refused(reasons_pb2.REASON_ASKED_TOO_OFTEN):
+        ask(world.public(), document, 2, who="somebody-else")
+    forgotten = [
+        members_pb2.RequestPasswordResetRequest(email=f"{number}@acme.test")
+        for number in range(SOURCE.free + 2)
+    ]
+    with nullcontext() if are_hidden else refused(reasons_pb2.REASON_ASKED_TOO_OFTEN):
+        for request in forgotten:
+            world.public().members.RequestPasswordReset(request)
+    world.database.close()
 
 
 def test_no_more_wait_than_anybody_can_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -408,6 +408,25 @@ BACKUPS: list[Case] = [
     ),
 ]
 
+DATABASES: list[Case] = [
+    (
+        f"{COMPONENTS}/cloudnative-pg/cluster.yaml",
+        "      log_error_verbosity: terse\n",
+        "",
+        f"{COMPONENTS}/cloudnative-pg/logging.yaml",
+        "spec.postgresql.parameters.log_error_verbosity",
+        "is None; it has to be 'terse'",
+    ),
+    (
+        f"{COMPONENTS}/cloudnative-pg/cluster.yaml",
+        "log_statement: none",
+        "log_statement: all",
+        f"{COMPONENTS}/cloudnative-pg/settings.yaml",
+        "spec.postgresql.parameters.log_statement",
+        "is 'all'; it has to be 'none'",
+    ),
+]
+
 NETWORK: list[Case] = [
     (
         f"{POLICIES}/default.yaml",
@@ -485,8 +504,8 @@ NETWORK: list[Case] = [
     ),
     (
         f"{POLICIES}/settings.yaml",
-        "except: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16]",
-        "except: []",
+        ", 100.64.0.0/10",
+        "",
         f"{POLICIES}/settings.yaml",
         "spec.egress",
         "settings → anywhere port 443",
@@ -498,6 +517,14 @@ NETWORK: list[Case] = [
         f"{POLICIES}/databases.yaml",
         "spec.ingress.0",
         "logging → settings's database",
+    ),
+    (
+        f"{POLICIES}/databases.yaml",
+        "port: 9187",
+        "port: 9188",
+        POLICIES,
+        "",
+        "no policy for namespace kept.dev/monitoring → logging's database port 9187 (Ingress)",
     ),
     (
         f"{POLICIES}/settings.yaml",
@@ -708,6 +735,14 @@ NAMES: list[Case] = [
         "does not migrate",
     ),
     (
+        f"{BASE}/migrations/logging.yaml",
+        "    app.kubernetes.io/component: migration\nspec:",
+        "    app.kubernetes.io/component: migrations\nspec:",
+        f"{BASE}/migrations/logging.yaml",
+        "metadata.labels.app.kubernetes.io/component",
+        "cannot be applied again once configuration has changed",
+    ),
+    (
         f"{PRODUCTION}/kustomization.yaml",
         "  - ../../components/key-store-hsm\n",
         "",
@@ -722,6 +757,14 @@ NAMES: list[Case] = [
         f"{BASE}/access-control.yaml",
         "issuers",
         "nobody signs in workforce",
+    ),
+    (
+        f"{COMPONENTS}/gateway/hidden-sources.yaml",
+        '"true"',
+        '"false"',
+        SETTINGS,
+        "configuration hidden_sources",
+        "hides who calls",
     ),
 ]
 MEASURED: list[Case] = [
@@ -765,6 +808,14 @@ MEASURED: list[Case] = [
         "",
         "no alert leads here",
     ),
+    (
+        ALERTS,
+        ' or absent(up{job=\\"retention\\"})',
+        "",
+        ALERTS,
+        "",
+        "no alert tells that retention is gone entirely",
+    ),
     (ALERTS, "severity: page", "severity: loud", ALERTS, "alert KeptReplicaDown", "page or ticket"),
     (
         f"{COMPONENTS}/monitoring/dashboards/kept-promises.json",
@@ -787,7 +838,7 @@ MEASURED: list[Case] = [
 
 @pytest.mark.parametrize(
     "case",
-    [*HARDENING, *BACKUPS, *NETWORK, *PORTS, *NAMES, *MEASURED],
+    [*HARDENING, *BACKUPS, *DATABASES, *NETWORK, *PORTS, *NAMES, *MEASURED],
     ids=lambda case: f"{case[4] or case[0]}: {case[5]}",
 )
 def test_what_breaks_a_rule_is_found_and_named(case: Case) -> None:

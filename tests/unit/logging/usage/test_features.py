@@ -24,7 +24,7 @@ def used(prompt: list[Message], generations: list[Message], **changes: object) -
     interaction.content.prompt.extend(prompt)
     interaction.content.generations.extend(generations)
     row = replace(row_of(interaction, received_at=NOON, gateway="edge"), **changes)  # type: ignore[arg-type]
-    return {FIGURES[place] for place in PLACES[features_of(row, shape_of(interaction))]}
+    return {FIGURES[place] for place in PLACES[features_of(row, shape_of(interaction.content))]}
 
 
 def said(*parts: Part, role: interactions_pb2.MessageRole.ValueType = USER) -> Message:
@@ -70,7 +70,7 @@ def test_several_generations_and_attributes_are_features() -> None:
     assert used([], [said(WORDS), said(WORDS)]) == {"several_generations"}
     interaction = interactions_pb2.Interaction(record_id=new_record_id(NOON))
     interaction.content.attributes["team"] = "blue"
-    assert [FIGURES[place] for place in PLACES[shape_of(interaction)]] == ["attributes"]
+    assert [FIGURES[place] for place in PLACES[shape_of(interaction.content)]] == ["attributes"]
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,5 @@ def test_log_data_tell_features_too(changes: dict[str, object], feature: str) ->
 
 def test_looking_at_what_has_no_content_gives_it_none() -> None:
     interaction = interactions_pb2.Interaction(record_id=new_record_id(NOON))
-    assert shape_of(interaction) == 0
+    assert shape_of(interaction.content) == 0
     assert not interaction.HasField("content")
