@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kept.retention.v1 import holds_pb2
-from shared.errors import KeptError, Reason, lease_lapsed, unknown_organization
+from shared.errors import Reason, lease_lapsed, unknown_organization
 from shared.identity import Caller
 from tests.unit.retention.world import ONE, SAFETY, START, TWO, Crash, World, admin, refused, staff
 
