@@ -48,7 +48,7 @@ class AccessControlConfig(ServiceConfig):
     # half as long again (`make bench`, check_throughput_ratio).
     worker_threads: WorkerThreads = 6
     database_pool: int = Field(
-        default=40, ge=2, le=200, description="connections at most, beside one of readiness's own"
+        default=39, ge=2, le=200, description="connections at most, beside one of readiness's own"
     )
     support_contact: str = Field(
         default="support", max_length=200, description="named to members of an organization that has no admin"
