@@ -75,7 +75,7 @@ class _Log:
     def append(self) -> None:
         """One more entry, of one organization or another."""
         self._next += 1
-        self._log.append_all([self._entry()], "logging")
+        self._log.append_all([self._entry()], "safety_review")
         self._log.integrate()
 
     def close(self) -> None:
@@ -84,8 +84,8 @@ class _Log:
 
     def _entry(self) -> audit_pb2.AuditEntry:
         return entry(
-            "records.screened",
-            actor="service:logging",
+            "records.flagged",
+            actor="service:safety_review",
             at=self._clock.now(),
             organization_id=_organization(self._next),
             subjects=[str(uuid.uuid4()) for _ in range(6)],

@@ -1,10 +1,11 @@
 """Audit entries: what happened, in ids and facts, never in content."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from kept.access_control.v1 import audit_pb2
-from shared.audit_kinds import require_declared
+from shared.audit_kinds import KINDS, require_declared
+from shared.errors import invalid
 from shared.ids import new_id
 
 
@@ -35,6 +36,20 @@ def entry(
     )
     made.occurred_at.FromDatetime(at)
     return made
+
+
+def require_own(entries: Sequence[audit_pb2.AuditEntry], service: str) -> None:
+    """Raises INVALID_ARGUMENT where an entry is of another service's kind, or of none that is known here.
+
+    service: who reports them. Whose kind it is decides, and nothing else: what a service says of its own acts is its own word, with facts
+    that a newer version of it may know alone.
+    """
+    for index, reported in enumerate(entries):
+        kind = KINDS.get(reported.kind)
+        if kind is None:
+            raise invalid(f"entries[{index}].kind", "is no kind of entry that is known here")
+        if kind.owner not in ("", service):
+            raise invalid(f"entries[{index}].kind", f"is {kind.owner}'s to report")
 
 
 def written_subjects(subjects: Iterable[str | bytes]) -> list[str]:

@@ -5,16 +5,18 @@ reason: never content, never a name or an address of a person. docs/audit-log.md
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
 @dataclass(frozen=True)
 class Kind:
-    """meaning: what happened, for an auditor. facts: names that may come with it; each may be absent."""
+    """meaning: what happened, for an auditor. facts: names that may come with it; each may be absent. owner: the one service whose act it
+    is, so that nobody else's word is taken for it; empty where any service does it."""
 
     meaning: str
     facts: frozenset[str]
+    owner: str = ""
 
 
 def _kind(meaning: str, facts: str = "") -> Kind:
@@ -31,8 +33,8 @@ _ORDERED: Final = "key_id reason"
 _TERM: Final = "term application reference from_day until_day"
 _EFFECT: Final = "days_let_go records_let_go days_kept_longer days_before"
 
-KINDS: Final[Mapping[str, Kind]] = {
-    # access control: decisions
+_ACCESS_CONTROL: Final = {
+    # decisions
     "method.allowed": _kind("Somebody was allowed to call a method.", "method service" + _POLICIES),
     "method.denied": _kind("Somebody was not allowed to call a method.", "method service" + _REFUSAL),
     "request.refused": _kind("Somebody sent what the contract does not allow.", "method refused fields"),
@@ -40,7 +42,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "access.denied": _kind("A read was not allowed.", "detail service permission" + _REFUSAL),
     "records.opened": _kind("Keys of records were released, or their log data.", "records" + _READ),
     "records.screened": _kind("Records were handed to screening.", "records request_id" + _POLICIES),
-    # access control: grants
+    # grants
     "grant.requested": _kind(
         "A grant was asked for.", "what requester reason ticket start_at rules" + _SCOPE + _POLICIES
     ),
@@ -82,7 +84,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "affiliation.ended": _kind("A person's affiliation with a customer was ended."),
     "evaluation_key.made": _kind("The key of an evaluation set was made, or made known again.", "ends_at"),
     "evaluation_key.opened": _kind("The key of an evaluation set was opened for somebody's evaluation."),
-    # access control: people
+    # people
     "operator.bootstrapped": _kind(
         "The first operators of an empty installation were made.", "role document_sha256 expires_at"
     ),
@@ -114,10 +116,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "review.confirmed": _kind("It was confirmed again.", "lapses_at" + _LAPSING),
     "review.lapsed": _kind("Nobody confirmed it in time; it counts no more.", "ended_grants" + _LAPSING),
     "directory.refused": _kind("An act on the directory was refused.", "act role" + _REFUSAL),
-    # access control: policies
+    # policies
     "policies.changed": _kind("Another set of policies decides.", "before after added removed altered"),
     "policies.refused": _kind("A set of policies was not taken.", "in_use problem"),
-    # access control: keys
+    # keys
     "root.created": _kind("A root key was made."),
     "epoch.created": _kind(
         "An organization's key pair of a day was made, or an application's.", "day application"
@@ -137,7 +139,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "signing_key.revoked": _kind("What a key signed proves nothing any more.", "key_id"),
     "signing_key.replacement_ordered": _kind("Somebody ordered another signing key.", _ORDERED),
     "signing_key.revocation_ordered": _kind("Somebody ordered that a key be revoked.", _ORDERED),
-    # settings
+}
+_SETTINGS: Final = {
     "organization.created": _kind(
         "A customer was entered.", "tier deployment training_allowed usage_agreed effective_at"
     ),
@@ -146,14 +149,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         "changed tier tier_before deployment deployment_before training_retention_days contracts usage_agreed effective_at",
     ),
     "organization.closed": _kind("An organization sends nothing any more.", "effective_at"),
-    "organization.erased": _kind(
-        "A service removed what it had of an organization; numbers by what it was.",
-        "subject_requests assisted_opt_outs notification_addresses "
-        "service grants members invitations sign_ins data_controls_changes zero_data_retention_requests account_deletions "
-        "usage_agreements organization_changes trust_requests subprocessor_objections terms_acceptances api_keys "
-        "interactions data_keys stored_counts dropped_counts "
-        "unscreened billing_usage usage_reports usage_arrivals cases flags verdicts kept",
-    ),
     "terms.accepted": _kind("A customer accepted what it takes on itself.", "version duties"),
     "document.published": _kind("A version of a document was published.", "document_kind version visibility"),
     "document.withdrawn": _kind("It was taken back.", "document_kind version"),
@@ -226,7 +221,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "subject_request.exported": _kind("An admin took along what is known of it."),
     "subject_request.ended": _kind("It has its answer.", "outcome late certificate_id"),
     "subject_request.completed": _kind("What holds had kept is gone too.", "certificate_id"),
-    # logging
+}
+_LOGGING: Final = {
     "partition.dropped": _kind("A day's rows were dropped.", "day dropped held"),
     "rows.removed": _kind(
         "Rows of one organization's day, or of an application's, were removed by its term.",
@@ -247,7 +243,8 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Content from before zero data retention was removed, but what holds keep.",
         "contents data_keys unscreened held",
     ),
-    # retention
+}
+_RETENTION: Final = {
     "rule.changed": _kind(
         "How long data live changed.",
         "term run_window_seconds effective_at version term_before run_window_seconds_before application",
@@ -310,12 +307,22 @@ KINDS: Final[Mapping[str, Kind]] = {
     "certificate.signed": _kind(
         "A certificate of deletion was signed.", "certificate_id certificate_sha256 key_id"
     ),
-    # any service
+}
+_ANY_SERVICE: Final = {
+    "organization.erased": _kind(
+        "A service removed what it had of an organization; numbers by what it was.",
+        "subject_requests assisted_opt_outs notification_addresses "
+        "service grants members invitations sign_ins data_controls_changes zero_data_retention_requests account_deletions "
+        "usage_agreements organization_changes trust_requests subprocessor_objections terms_acceptances api_keys "
+        "interactions data_keys stored_counts dropped_counts "
+        "unscreened billing_usage usage_reports usage_arrivals cases flags verdicts kept",
+    ),
     "database.caught_up": _kind(
         "A service found its database older than this log, and made up for it.",
         "service found_at replayed unknown",
     ),
-    # safety review
+}
+_SAFETY_REVIEW: Final = {
     "records.flagged": _kind("Rules matched records.", "category rules matches rules_version"),
     "rules.reloaded": _kind(
         "Other rules are in force.", "version sha256 previous_version previous_sha256 rules cause"
@@ -350,6 +357,18 @@ KINDS: Final[Mapping[str, Kind]] = {
         "What was known about an end user's records was removed.", "verdicts flags cases"
     ),
     "hold.refused": _kind("A hold that safety review asked for was refused.", "reason request_id"),
+}
+KINDS: Final[Mapping[str, Kind]] = {
+    name: replace(kind, owner=owner)
+    for owner, kinds in (
+        ("access_control", _ACCESS_CONTROL),
+        ("settings", _SETTINGS),
+        ("logging", _LOGGING),
+        ("retention", _RETENTION),
+        ("safety_review", _SAFETY_REVIEW),
+        ("", _ANY_SERVICE),
+    )
+    for name, kind in kinds.items()
 }
 
 

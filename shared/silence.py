@@ -37,15 +37,16 @@ class Silence:
     def next(self, requests: Iterator[T], context: grpc.ServicerContext) -> T | None:
         """The next message of this call; None when its caller has said that there are no more. Raises DEADLINE_EXCEEDED, or gRPC's own
         RpcError, when the call was ended because none came."""
-        with self._changed:
-            self._waiting[context] = time.monotonic() + self._longest
-            if self._is_idle:
-                self._is_idle = False
-                self._changed.notify()
-            elif self._watch is None:
-                self._watch = threading.Thread(target=self._look, name="silence", daemon=True)
-                self._watch.start()
         try:
+            with self._changed:
+                self._waiting[context] = time.monotonic() + self._longest
+                if self._is_idle:
+                    self._is_idle = False
+                    self._changed.notify()
+                elif self._watch is None:
+                    watch = threading.Thread(target=self._look, name="silence", daemon=True)
+                    watch.start()  # where the system has no thread left the next call tries again
+                    self._watch = watch
             message = next(requests, None)
         finally:
             with self._changed:

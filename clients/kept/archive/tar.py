@@ -1,7 +1,9 @@
 """The tar of an export (POSIX.1-1988, ustar), in the one way of writing it that is taken back: a header that says a name, a size and one
-time, the bytes, zeros up to the next 512. Any tar program unpacks it; read here, not a byte may be otherwise.
+time, the bytes, zeros up to the next 512. Any tar program unpacks it; read here, not a byte may be otherwise, and no name may lead out
+of the directory that it is unpacked in.
 """
 
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +14,15 @@ from kept.evidence.verdicts import EvidenceError
 _BLOCK: Final = 512
 _END: Final = bytes(2 * _BLOCK)
 _AT_ONCE: Final = 1024 * 1024
+# What is verified is unpacked next: a document, a piece of a list, what to read first.
+_NAME: Final = re.compile(r"[a-z][a-z-]*\.json|[a-z][a-z-]*/[0-9]{6,}\.jsonl|README\.txt")
 
 
 def header(name: str, size: int, written_at: int) -> bytes:
-    """512 bytes. name: at most 100 ASCII characters. size: of the content, in bytes, below 8 GiB. written_at: seconds since 1970."""
+    """512 bytes. name: `<part>.json`, `<part>/<number>.jsonl` or README.txt, at most 100 characters. size: of the content, in bytes, below
+    8 GiB. written_at: seconds since 1970. Raises ValueError for another name."""
+    if not _NAME.fullmatch(name):
+        raise ValueError("no export has a file of this name")
     info = tarfile.TarInfo(name)
     info.size, info.mtime, info.mode = size, written_at, 0o600
     return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")

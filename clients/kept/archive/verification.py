@@ -12,9 +12,9 @@ from typing import Any, BinaryIO, Final
 
 from kept.archive import tar
 from kept.archive.writing import FORMAT, MANIFEST, SIGNATURE, SIGNATURE_FORMAT, lines_of
-from kept.evidence.audit import ListCheck, check_entry, check_head
+from kept.evidence.audit import ListCheck, check_act, check_head, signed_at
 from kept.evidence.certificates import verify_certificate
-from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict
+from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict, parse
 
 # A manifest has some 150 bytes a part, and a part is some 4 MiB: this is enough for a terabyte.
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -22,7 +22,12 @@ _MOST_BYTES: Final = 64 * 1024 * 1024
 
 @dataclass
 class Seen:
-    """What was found in an archive that verified. bytes: of all parts."""
+    """What was found in an archive that verified.
+
+    bytes: of all parts. access_log_as_of: RFC 3339, when the access log's end was signed; empty where there is none.
+    entries_between_log_and_seal: of the organization; what the log in the archive does not tell of. entries_without_text: numbers of those
+    in the log whose text is gone.
+    """
 
     organization_id: str = ""
     exported_by: str = ""
@@ -30,6 +35,9 @@ class Seen:
     parts: int = 0
     bytes: int = 0
     access_log_entries: int = 0
+    access_log_as_of: str = ""
+    entries_between_log_and_seal: int = 0
+    entries_without_text: list[int] = field(default_factory=list)
     certificates: int = 0
 
 
@@ -103,7 +111,7 @@ def _whole(file: tar.File) -> bytes:
 
 def _parsed(content: bytes, name: str) -> Any:
     try:
-        return json.loads(content)
+        return parse(content, name)
     except (ValueError, RecursionError):
         raise EvidenceError(f"{name} is no JSON.") from None
 
@@ -135,22 +143,27 @@ def _check(read: _Read) -> Seen:
         raise EvidenceError(_first_difference(manifest.items("parts"), read.parts))
     if read.written_at != {manifest.number("written_at")}:
         raise EvidenceError("The archive's files are of another time than its manifest.")
-    signed = _check_signature(read, organization_id)
+    sealed_as, signed = _check_signature(read, organization_id)
     if read.log is not None:
         read.log.finish()
         if read.log.organization_id != organization_id:
             raise EvidenceError("The access log is of another organization than the manifest.")
     if not read.certificates_of <= {organization_id}:
         raise EvidenceError("A certificate is of another organization than the manifest.")
-    return Seen(
+    seen = Seen(
         organization_id,
         signed.text("actor"),
         signed.text("occurred_at"),
         len(read.parts),
         sum(part["bytes"] for part in read.parts),
-        0 if read.log is None else read.log.reached.last_number,
-        read.certificates,
+        certificates=read.certificates,
     )
+    if read.log is not None and read.log.head is not None:
+        seen.access_log_entries = read.log.reached.last_number
+        seen.access_log_as_of = signed_at(read.log.head.timestamp_ms)
+        seen.entries_without_text = read.log.without_text
+    seen.entries_between_log_and_seal = sealed_as - 1 - seen.access_log_entries
+    return seen
 
 
 def _first_difference(named: list[Any], found: list[dict[str, Any]]) -> str:
@@ -164,8 +177,8 @@ def _first_difference(named: list[Any], found: list[dict[str, Any]]) -> str:
     )
 
 
-def _check_signature(read: _Read, organization_id: str) -> Evidence:
-    """What the audit log says of the manifest."""
+def _check_signature(read: _Read, organization_id: str) -> tuple[int, Evidence]:
+    """The number of the audit log's entry of the manifest, and what it says."""
     content = read.whole[SIGNATURE]
     signature = Evidence(_parsed(content, SIGNATURE), "the signature")
     if signature.text("format") != SIGNATURE_FORMAT:
@@ -174,19 +187,12 @@ def _check_signature(read: _Read, organization_id: str) -> Evidence:
     if (json.dumps(signature.raw, indent=1) + "\n").encode() != content:
         raise EvidenceError("The signature is written otherwise than any export writes it.")
     entry = signature.nested("entry")
-    check_entry(entry, check_head(signature.nested("head"), read.log_keys))
-    try:
-        said = Evidence(json.loads(entry.binary("body")), "the audit entry")
-    except (ValueError, RecursionError):
-        raise EvidenceError(
-            "The audit entry's text is gone or no JSON; nothing signs the manifest."
-        ) from None
-    if said.text("kind") != "export.sealed":
-        raise EvidenceError("The audit entry is not that of an export.")
+    head = check_head(signature.nested("head"), read.log_keys)
+    said = check_act(entry, head, "export.sealed", "access_control", "an export")
     if said.nested("facts").text("manifest_sha256") != hashlib.sha256(read.whole[MANIFEST]).hexdigest():
         raise EvidenceError("The manifest is not the one that was signed: it was changed.")
-    if {said.text("organization_id"), entry.text("organization_id")} != {organization_id}:
+    if said.text("organization_id") != organization_id:
         raise EvidenceError("The signature is of another organization than the manifest.")
     if read.log is not None and entry.number("number") <= read.log.reached.last_number:
         raise EvidenceError("The access log reaches beyond the signature: it is not the one that was signed.")
-    return said
+    return entry.number("number"), said

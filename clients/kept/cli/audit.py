@@ -95,11 +95,20 @@ def _table(entries: list[dict[str, Any]]) -> "RenderableType":
     if not entries:
         return Text("There is no entry.")
     shown = Table(
-        "number", "when", "what", "who", "about", "facts", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+        "number",
+        "when",
+        "what",
+        "who",
+        "reported by",
+        "about",
+        "facts",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
     )
     for entry in entries:
         if entry.get("erased"):
-            shown.add_row(str(entry["number"]), "", "(erased)", "", "", "")
+            shown.add_row(str(entry["number"]), "", "(erased)", "", "", "", "")
             continue
         facts = entry.get("facts") or {}
         cells = [
@@ -107,6 +116,7 @@ def _table(entries: list[dict[str, Any]]) -> "RenderableType":
             str(entry.get("occurred_at", ""))[:19].replace("T", " "),
             str(entry.get("kind", "")),
             str(entry.get("actor", "")),
+            str(entry.get("reported_by", "")),
             _few(entry.get("subjects") or []),
             ", ".join(
                 f"{key}: {facts[key]}" for key in sorted(facts) if facts[key] and key not in _FOR_PROGRAMS

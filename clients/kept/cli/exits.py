@@ -23,6 +23,6 @@ def exit_of(error: KeptError) -> Exit:
     """The exit code that goes with a failure."""
     if error.reason in ("PROFILE", "UNREADABLE", "NO_KEYS"):
         return Exit.USAGE
-    if error.reason == "KEYS_CHANGED":
+    if error.reason in ("KEYS_CHANGED", "CONTRADICTORY"):
         return Exit.NOT_VERIFIED
     return Exit.NOT_REACHABLE if error.unreachable else Exit.REFUSED

@@ -3,9 +3,8 @@
 Nothing here trusts the network: keys are the pinned ones (or --keys FILE), and a file is verified as it lies there.
 """
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -23,6 +22,8 @@ _Keys = Annotated[
         "--keys", metavar="FILE", help="Signing keys to trust. Those pinned in the profile without it."
     ),
 ]
+
+_FEW: Final = 20
 
 
 def trusted(call: Invocation, file: Path | None, purpose: str) -> "PinnedKeys":
@@ -42,9 +43,13 @@ def trusted(call: Invocation, file: Path | None, purpose: str) -> "PinnedKeys":
 
 
 def read_evidence(file: Path) -> Any:
-    """The JSON in a file, whatever it is. Raises KeptError (UNREADABLE)."""
+    """The JSON in a file, whatever it is. Raises KeptError (UNREADABLE; CONTRADICTORY where it says something twice)."""
+    from kept.evidence.verdicts import EvidenceError, parse
+
     try:
-        return json.loads(file.read_bytes())
+        return parse(file.read_bytes(), str(file))
+    except EvidenceError as error:
+        raise KeptError("CONTRADICTORY", str(error)) from None
     except OSError as error:
         raise KeptError("UNREADABLE", f"{file} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):
@@ -74,9 +79,17 @@ def verdict(call: Invocation, what: str, facts: dict[str, Any], failure: str | N
 
         typer.echo(f"{what}: verified" if failure is None else f"{what}: NOT VERIFIED: {plain(failure)}")
         for name, value in facts.items():
-            typer.echo(f"  {name.replace('_', ' '):<20} {plain(str(value))}")
+            typer.echo(f"  {name.replace('_', ' '):<20} {plain(_in_words(value))}")
     if failure is not None:
         raise typer.Exit(Exit.NOT_VERIFIED)
+
+
+def _in_words(value: Any) -> str:
+    """Of a list how many, and the first of them."""
+    if not isinstance(value, list):
+        return str(value)
+    few = ", ".join(map(str, value[:_FEW])) + (", …" if len(value) > _FEW else "")
+    return f"{len(value)} ({few})" if value else "0"
 
 
 def verify_certificate(call: Invocation, file: _File, keys: _Keys = None) -> None:
@@ -122,18 +135,12 @@ def verify_audit(
     Exit code 4 when something does not verify. Nothing is asked of any service; the keys are those pinned by `kept login` or `kept trust`,
     or in --keys FILE.
     """
-    from kept.evidence.collection import verify_collection
+    from kept.evidence.collection import about, verify_collection
 
     log_keys = trusted(call, keys, "audit_log")
     pieces = [(str(file), read_evidence(file)) for file in files]
     result = verify_collection(pieces, log_keys)
-    facts: dict[str, Any] = {}
-    for _, piece in pieces if result.ok else ():
-        if "pages" in piece:
-            end = piece["pages"][-1]["end"]
-            facts = {
-                "organization_id": piece["organization_id"],
-                "last_number": int(end["last_number"]),
-                "tree_size": int(end["tree_size"]),
-            }
+    # Of the last export, where there is one: heads only show that it is the log that others see.
+    told = [piece for _, piece in pieces if result.ok and "pages" in piece] or [pieces[-1][1]]
+    facts = about(told[-1]) if result.ok else {}
     verdict(call, ", ".join(map(str, files)), facts, None if result.ok else result.problem)

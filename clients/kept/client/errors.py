@@ -2,7 +2,7 @@
 
 A service's failure carries its reason (kept.errors.v1), the fields it is about, when to retry, and a correlation id. Failures that
 never reached a service have reasons of this client's own: NOT_REACHABLE, NOT_SERVED, NOT_SIGNED_IN, SIGN_IN_REFUSED, PROFILE, UNREADABLE,
-NO_KEYS, KEYS_CHANGED.
+CONTRADICTORY, NO_KEYS, KEYS_CHANGED.
 grpc is imported only where an RpcError is there to be read.
 """
 

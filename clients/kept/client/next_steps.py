@@ -15,6 +15,7 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
     "PROFILE": "Name a profile with --profile or $KEPT_PROFILE; `kept doctor --help` tells what belongs into it.",
     "UNREADABLE": "Check the file's name and content.",
     "NO_KEYS": "Pin the keys with `kept trust`, or name a file of keys with --keys FILE.",
+    "CONTRADICTORY": "Get it anew from where it was made; whoever passed it on may have changed it.",
     "KEYS_CHANGED": "Ask the operator out of band whether the keys were changed, then pin them with `kept trust --replace`.",
     # callers
     "UNAUTHENTICATED": "What is wrong with the token: {problem}. Sign in again with `kept login`; if that does not help, `kept doctor` "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kept.client import private_files
 from kept.client.errors import KeptError
+from kept.evidence.verdicts import EvidenceError, parse
 
 if TYPE_CHECKING:
     import grpc
@@ -74,7 +75,7 @@ def _revoked_at(key: Any) -> datetime | None:
 def load(file: Path) -> list[SigningKey]:
     """The keys in a file; none when there is no file. Raises KeptError (UNREADABLE)."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse(file.read_bytes(), "The file of signing keys")
         return sorted(
             SigningKey(
                 purpose,
@@ -88,7 +89,9 @@ def load(file: Path) -> list[SigningKey]:
         )
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError):
+    except EvidenceError as error:
+        raise KeptError("UNREADABLE", f"{file}: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise KeptError("UNREADABLE", f"The file of signing keys {file} cannot be read.") from None
 
 

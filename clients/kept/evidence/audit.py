@@ -6,9 +6,9 @@ reordered or cut off.
 """
 
 import hmac
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from kept.evidence.merkle import leaf_hash, verify_consistency, verify_inclusion
@@ -20,12 +20,14 @@ from kept.evidence.verdicts import (
     canonical,
     check_signature,
     decode,
+    parse,
 )
 
 _LEAF: Final = b"kept/leaf/v1\0"
 _HEAD: Final = b"kept/tree-head/v1\0"
 _END: Final = b"kept/end-of-list/v1\0"
 NO_LEAF: Final = bytes(32)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,20 @@ def _check_list(exported: Evidence, keys: PinnedKeys, known: Known) -> None:
 
 
 class ListCheck:
-    """The same for a list that comes page by page, however long it is. Every method raises EvidenceError."""
+    """The same for a list that comes page by page, however long it is. Every method raises EvidenceError.
+
+    reached: where the list ends. head: of the last page. without_text: numbers of the entries whose text is gone. The log erases one so,
+    and so can whoever passes the list on: that they happened stays proved, what they said does not.
+    """
 
     def __init__(self, organization_id: str, keys: PinnedKeys, known: Known | None = None) -> None:
         self.organization_id = organization_id
         self.reached = known or Known()
+        self.head: Head | None = None
+        self.without_text: list[int] = []
         self._keys = keys
         self._pages = 0
-        self._unended: tuple[Evidence, Head] | None = None
+        self._unended: Evidence | None = None
 
     def add(self, value: Any) -> None:
         """Checks the next page."""
@@ -84,7 +92,9 @@ class ListCheck:
         for entry in page.items("entries"):
             named = Evidence(entry, f"entry {self.reached.last_number + 1}")
             self.reached = _check_next(named, self.organization_id, head, self.reached)
-        self._unended = page.nested("end"), head
+            if not named.text("body"):
+                self.without_text.append(self.reached.last_number)
+        self._unended, self.head = page.nested("end"), head
 
     def finish(self) -> None:
         """Checks that the last page was the last."""
@@ -94,9 +104,10 @@ class ListCheck:
 
     def _check_end(self, *, is_last: bool) -> None:
         # Pages may be of different moments: each one's end says at least that the list was not shorter then.
-        if self._unended is not None:
-            end, head = self._unended
-            _check_end(end, self.organization_id, head, self.reached, self._keys, is_last=is_last)
+        if self._unended is not None and self.head is not None:
+            _check_end(
+                self._unended, self.organization_id, self.head, self.reached, self._keys, is_last=is_last
+            )
 
 
 def continues(later: Any, earlier: Any) -> Verdict:
@@ -176,6 +187,11 @@ def check_head(head: Evidence, keys: PinnedKeys) -> Head:
     return Head(head.number("tree_size"), head.digest("root_hash"), head.number("timestamp_ms"))
 
 
+def signed_at(timestamp_ms: int) -> str:
+    """A head's instant, RFC 3339 in UTC, to the second: what came later is not in what the head vouches for."""
+    return f"{_EPOCH + timedelta(milliseconds=timestamp_ms):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def check_entry(entry: Evidence, head: Head) -> bytes:
     """Checks a logged entry's commitment and its place in the tree of `head`. Returns its leaf hash. Raises EvidenceError."""
     number = entry.number("number")
@@ -200,12 +216,30 @@ def check_entry(entry: Evidence, head: Head) -> bytes:
     return leaf
 
 
+def check_act(entry: Evidence, head: Head, kind: str, service: str, what: str) -> Evidence:
+    """Checks an entry as `check_entry` does, and that it is of an act that no other service reports: the log takes any service's word for
+    what it did itself, so what an entry proves depends on whose it is. Returns what it says. what: for the reader, such as "a certificate".
+    Raises EvidenceError."""
+    check_entry(entry, head)
+    try:
+        said = Evidence(parse(entry.binary("body"), "The audit entry"), "the audit entry")
+    except (ValueError, RecursionError):
+        raise EvidenceError(
+            "The audit entry's text is gone or no JSON; nothing ties this to the log."
+        ) from None
+    if (said.text("kind"), said.text("reported_by")) != (kind, service):
+        raise EvidenceError(f"The audit entry is not that of {what}, reported by {service}.")
+    if said.text("organization_id") != entry.text("organization_id"):
+        raise EvidenceError("The audit entry stands in another organization's list than it says.")
+    return said
+
+
 def _check_readable(entry: Evidence, body: bytes, number: int) -> None:
     """What an export says in words beside an entry's bytes is what these bytes say."""
     if "entry" not in entry.raw:
         return
     try:
-        said = json.loads(body) if body else None
+        said = parse(body, f"The text of entry {number}") if body else None
     except (ValueError, RecursionError):
         raise EvidenceError(f"The text of entry {number} is no JSON.") from None
     if entry.raw["entry"] != said:

@@ -15,7 +15,7 @@ from pypdf.errors import PyPdfError
 
 from kept.evidence.certificate_page import ATTACHED, EDITION, Room, Section, sections
 from kept.evidence.drawn import drawn
-from kept.evidence.verdicts import Evidence, EvidenceError, canonical
+from kept.evidence.verdicts import Evidence, EvidenceError, canonical, parse
 
 # From a page that shows all to one that shows the figures alone; the first that fits is it.
 _ROOMS: Final = (
@@ -71,7 +71,7 @@ def read_pdf(content: bytes) -> Any:
             f"No certificate is attached to the PDF: {ATTACHED} is missing, or there several times."
         )
     try:
-        envelope = json.loads(attached[0])
+        envelope = parse(attached[0], ATTACHED)
     except (ValueError, RecursionError):
         raise EvidenceError(f"{ATTACHED} in the PDF is no JSON.") from None
     if not any(shown == drawn(write_pdf(envelope, edition)) for edition in range(EDITION, 0, -1)):

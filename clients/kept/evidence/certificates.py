@@ -1,15 +1,14 @@
 """A deletion certificate, verified offline (format: docs/certificates.md).
 
-What is shown: a pinned key signed the body; the audit log holds an entry that names exactly this body's SHA-256; and that entry stands in
-the tree of a signed head. So it cannot have been made up later, or for one reader only.
+What is shown: a pinned key signed the body; the audit log holds retention's entry of a certificate with exactly this body's SHA-256; and
+that entry stands in the tree of a signed head. So it cannot have been made up later, or for one reader only.
 """
 
 import hashlib
 import hmac
-import json
 from typing import Any, Final
 
-from kept.evidence.audit import check_entry, check_head
+from kept.evidence.audit import check_act, check_head
 from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict, canonical, check_signature
 
 _CERTIFICATE: Final = b"kept/certificate/v1\0"
@@ -49,18 +48,12 @@ def _check(envelope: Evidence, certificate_keys: PinnedKeys, log_keys: PinnedKey
     check_signature(
         _CERTIFICATE, message, envelope.binary("signature"), key_id, certificate_keys, "the certificate"
     )
-    entry = envelope.nested("audit_entry")
-    check_entry(entry, check_head(envelope.nested("head"), log_keys))
-    try:
-        logged = Evidence(json.loads(entry.binary("body")), "the audit entry")
-    except (ValueError, RecursionError):
-        raise EvidenceError(
-            "The audit entry's text is gone or no JSON; nothing ties the certificate to the log."
-        ) from None
+    head = check_head(envelope.nested("head"), log_keys)
+    logged = check_act(
+        envelope.nested("audit_entry"), head, "certificate.signed", "retention", "a certificate"
+    )
     named = logged.nested("facts").text("certificate_sha256")
     if named != hashlib.sha256(message).hexdigest():
         raise EvidenceError("The audit entry names another certificate than this one.")
-    if logged.text("organization_id") != body.get("organization_id") or entry.text(
-        "organization_id"
-    ) != body.get("organization_id"):
+    if logged.text("organization_id") != body.get("organization_id"):
         raise EvidenceError("The audit entry and the certificate are of different organizations.")

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,6 +93,20 @@ class Evidence:
     def raw(self) -> dict[str, Any]:
         """The object itself."""
         return self._value
+
+
+def parse(content: bytes, what: str) -> Any:
+    """JSON whose objects name each thing once. RFC 8259 §4 leaves open what a name that comes twice says: readers take the first, or the
+    last, and each would be sure that it was verified. Raises ValueError or RecursionError for what is no JSON, EvidenceError for a name
+    that comes twice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise EvidenceError(f"{what} says something twice: one object has two fields of one name.")
+        return found
+
+    return json.loads(content, object_pairs_hook=once)
 
 
 def decode(text: Any, what: str) -> bytes:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import rfc8785
+import structlog
 
 from kept.access_control.v1 import audit_pb2
 from services.access_control.audit import merkle
@@ -20,7 +21,7 @@ from services.access_control.audit.signing_keys import SigningKeys
 from services.access_control.key_stores import KeyStore, RememberedHead, SigningKey
 from services.access_control.store import Connection
 from services.access_control.store import audit as store
-from shared.audit import written_facts, written_subjects
+from shared.audit import require_own, written_facts, written_subjects
 from shared.audit_kinds import require_declared
 from shared.clock import Clock
 from shared.config import ConfigError
@@ -47,6 +48,7 @@ _BATCHES_BEFORE_A_READ: Final = 10
 _LOOKED_AT: Final = 5_000
 # A page ends early rather than outgrow a gRPC message (4 MiB): entries may name thousands of records.
 _PAGE_BYTES: Final = 2 * 1024 * 1024
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,16 @@ class AuditLog:
         return store.add_entries(tx, [self.committed(entry, service=service)]) == 1
 
     def append_all(self, entries: Sequence[audit_pb2.AuditEntry], service: str) -> tuple[int, int]:
-        """Appends what another service reports; durable when it returns. How many were new, and the highest position among all."""
+        """Appends what another service reports; durable when it returns. How many were new, and the highest position among all.
+
+        Raises INVALID_ARGUMENT, and appends none, where a kind is not that service's to report, or not known to this version: the sender
+        puts the entry aside and tries again every hour, so an older version of this service loses nothing of a newer one of another.
+        """
+        try:
+            require_own(entries, service)
+        except KeptError as error:
+            _log.error("audit.not_taken", service=service, fields=error.fields)
+            raise
         committed = [self.committed(entry, service=service) for entry in entries]
         with self._database.transaction() as tx:
             appended = store.add_entries(tx, committed)

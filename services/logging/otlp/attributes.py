@@ -66,7 +66,9 @@ def take_finish_reason(attributes: Attributes, said: list[str]) -> str:
             del attributes[_FINISH_REASONS]
             reasons = texts
     different = list(dict.fromkeys(reasons))
-    for choice in (different if len(different) < 2 else reasons, different):
+    if len(different) < 2:
+        return "".join(different)
+    for choice in (reasons, different):
         joined = ",".join(choice)
         if len(joined) <= _LONGEST_FINISH_REASON:
             return joined
@@ -87,15 +89,15 @@ def take_rest(
     for name, value in attributes.items():
         if name.startswith(OUR_PREFIX):
             continue
-        if count < MAX_ATTRIBUTES and name and name not in ours and value.WhichOneof("value") is not None:
-            text = printed(value)
-            name_bytes, text_bytes = byte_length(name), byte_length(text)
+        shown = printed(value) if count < MAX_ATTRIBUTES and name and name not in ours else None
+        if shown is not None:
+            name_bytes, text_bytes = byte_length(name), byte_length(shown)
             if (
                 name_bytes <= MAX_NAME_BYTES
                 and text_bytes <= MAX_VALUE_BYTES
                 and size + name_bytes + text_bytes <= MAX_ATTRIBUTES_BYTES
             ):
-                kept[name] = text
+                kept[name] = shown
                 size += name_bytes + text_bytes
                 count += 1
                 continue
@@ -107,9 +109,9 @@ def take_rest(
 def _take_text(attributes: Attributes, names: tuple[str, ...]) -> str:
     for name in names:
         value = attributes.get(name)
-        if value is not None and value.string_value:
+        if value is not None and (text := value.string_value):
             del attributes[name]
-            return value.string_value
+            return text
     return ""
 
 
@@ -118,7 +120,7 @@ def _take_count(attributes: Attributes, names: tuple[str, ...]) -> int:
         value = attributes.get(name)
         if value is None:
             continue
-        number = plain(value)
+        number = value.int_value or plain(value)  # a whole number, as most are, at one look
         if isinstance(number, float) and number.is_integer():
             number = int(number)
         if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _MOST_TOKENS:

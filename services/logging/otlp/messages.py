@@ -8,13 +8,17 @@ last part of the kind "message_fields".
 import base64
 import binascii
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from opentelemetry.proto.common.v1 import common_pb2
 
 from kept.logging.v1 import interactions_pb2
-from services.logging.otlp.values import NotReadable, from_json, plain, to_json
+from services.logging.otlp.values import NotReadable, decoded, from_json, mended, plain, to_json
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+    _Messages = RepeatedCompositeFieldContainer[interactions_pb2.Message]
 
 Role = interactions_pb2.MessageRole
 
@@ -38,7 +42,7 @@ _JSON: Final = "application/json"
 # The one field of each kind of part that is a text.
 _TEXTS: Final = {"text": ("content", "text"), "reasoning": ("content", "text")}
 # At least one of these is in every message or part; a JSON without them is somebody's text that happens to be JSON.
-_MARKS: Final = ("role", "parts", "content", "type")
+_MARKS: Final = frozenset({"role", "parts", "content", "type"})
 # What a generation may say of why it ended. It becomes log data, which is not sealed: what is no such token is content.
 _FINISH_REASON: Final = re.compile("[A-Za-z0-9_.:-]{0,64}")
 
@@ -54,27 +58,25 @@ class Said:
 
     def read_prompt(self, value: common_pb2.AnyValue, role: "Role.ValueType") -> None:
         """Adds the messages of an attribute to the prompt. role: whose they are where they do not say."""
-        self._read(value, role, self.content.prompt.add, None)
+        self._read(value, role, self.content.prompt, None)
 
     def read_generations(self, value: common_pb2.AnyValue) -> None:
         """Adds the messages of an attribute to the generations."""
-        self._read(value, ASSISTANT, self.content.generations.add, self.finish_reasons)
+        self._read(value, ASSISTANT, self.content.generations, self.finish_reasons)
 
     def add_prompt(self, message: dict[str, Any], role: "Role.ValueType") -> None:
         """Adds one message, as a plain value, to the prompt."""
-        self._add(message, role, self.content.prompt.add, None)
+        self._add(message, role, self.content.prompt, None)
 
     def add_generation(self, message: dict[str, Any]) -> None:
         """Adds one message, as a plain value, to the generations."""
-        self._add(message, ASSISTANT, self.content.generations.add, self.finish_reasons)
+        self._add(message, ASSISTANT, self.content.generations, self.finish_reasons)
 
     def parsed(self, value: common_pb2.AnyValue) -> object:
         """A structure, or the one that a text holds as JSON; the text where it holds none."""
-        if value.WhichOneof("value") != "string_value":
-            return plain(value)
         text = value.string_value
-        if text.lstrip()[:1] not in ("[", "{"):
-            return text
+        if not text:
+            return plain(value)
         try:
             found, altered = from_json(text)
         except NotReadable:
@@ -93,23 +95,30 @@ class Said:
         self,
         value: common_pb2.AnyValue,
         role: "Role.ValueType",
-        add: Callable[..., interactions_pb2.Message],
+        messages: "_Messages",
         finish_reasons: list[str] | None,
     ) -> None:
-        was_altered = self.altered
-        found = self.parsed(value)
+        """Adds messages and loose parts, or the text that holds none; see _add."""
+        text = value.string_value
+        try:
+            found = decoded(text) if text else plain(value)
+            if _add_usual(found, messages, finish_reasons):
+                return
+            found, altered = mended(text, found)
+        except NotReadable:
+            found, altered = text, False
         items = found if isinstance(found, list) else [found]
-        if value.WhichOneof("value") == "string_value" and not all(_is_ours(one) for one in items):
-            self.altered = was_altered
-            add(role=role).parts.add(text=value.string_value)
+        if not all(map(_is_ours, items)) and value.WhichOneof("value") == "string_value":
+            messages.add(role=role).parts.add(text=text)
             return
+        self.altered = self.altered or altered
         loose: interactions_pb2.Message | None = None
         for item in items:
             if isinstance(item, dict) and _is_message(item):
-                self._add(item, role, add, finish_reasons)
+                self._add(item, role, messages, finish_reasons)
                 loose = None
             elif item is not None:
-                loose = add(role=role) if loose is None else loose
+                loose = messages.add(role=role) if loose is None else loose
                 rest: dict[str, Any] = {}
                 _add_part(loose, item, rest)
                 _add_rest(loose, rest)
@@ -118,18 +127,14 @@ class Said:
         self,
         said: dict[str, Any],
         role: "Role.ValueType",
-        add: Callable[..., interactions_pb2.Message],
+        messages: "_Messages",
         finish_reasons: list[str] | None,
     ) -> None:
         """finish_reasons: where the message's goes; None where it stays with the message."""
         rest = dict(said)
-        message = add(role=_role(rest, role))
+        message = messages.add(role=_role(rest, role))
         finish_reason = rest.pop("finish_reason", None)
-        if (
-            finish_reasons is not None
-            and isinstance(finish_reason, str)
-            and _FINISH_REASON.fullmatch(finish_reason)
-        ):
+        if finish_reasons is not None and _is_finish_reason(finish_reason):
             finish_reasons.append(finish_reason)
         elif finish_reason is not None:
             rest["finish_reason"] = finish_reason
@@ -152,8 +157,63 @@ class Said:
         _add_rest(message, rest)
 
 
+def _add_usual(found: object, messages: "_Messages", finish_reasons: list[str] | None) -> bool:
+    """Adds messages that are all of the usual form, as Said._add does them; False, and nothing added, where one of them is not. Most are,
+    and this takes a third of the time, for such a form is not deep, and what is no text is not in it."""
+    if not isinstance(found, list):
+        return False
+    usual = []
+    for message in found:
+        parts = _usual_parts(message, finish_reasons is not None)
+        if parts is None:
+            return False
+        usual.append((_ROLES[message["role"]], parts))
+    before = len(messages)
+    try:
+        for role, parts in usual:
+            # Fields that are set take four fifths of the time of fields that are given to add().
+            added = messages.add()
+            added.role = role
+            texts = added.parts
+            for part in parts:
+                texts.add().text = part["content"]
+    except UnicodeEncodeError:  # half a surrogate pair, to be mended first
+        del messages[before:]
+        return False
+    if finish_reasons is not None:
+        finish_reasons += [message["finish_reason"] for message in found if "finish_reason" in message]
+    return True
+
+
+def _usual_parts(message: object, is_generation: bool) -> list[dict[str, str]] | None:
+    """The parts of a message as most are: {"role": "user", "parts": [{"type": "text", "content": "…"}]}, and why it ended if it is a
+    generation. None for any other."""
+    if not isinstance(message, dict):
+        return None
+    role, parts = message.get("role"), message.get("parts")
+    if not isinstance(role, str) or role not in _ROLES or not isinstance(parts, list):
+        return None
+    if len(message) > 2 and not (
+        len(message) == 3 and is_generation and _is_finish_reason(message.get("finish_reason"))
+    ):
+        return None
+    for part in parts:
+        if not (
+            isinstance(part, dict)
+            and len(part) == 2
+            and part.get("type") == "text"
+            and isinstance(part.get("content"), str)
+        ):
+            return None
+    return parts
+
+
+def _is_finish_reason(said: object) -> TypeGuard[str]:
+    return isinstance(said, str) and _FINISH_REASON.fullmatch(said) is not None
+
+
 def _is_ours(item: object) -> bool:
-    return isinstance(item, dict) and any(mark in item for mark in _MARKS)
+    return isinstance(item, dict) and not _MARKS.isdisjoint(item)
 
 
 def _is_message(item: dict[str, Any]) -> bool:

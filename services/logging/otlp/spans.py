@@ -1,6 +1,7 @@
 """A span as an interaction: the call of a model, with its time, its tokens, and what was said."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from opentelemetry.proto.trace.v1 import trace_pb2
@@ -18,6 +19,7 @@ from services.logging.otlp.attributes import (
 from services.logging.otlp.contents import CONTENT_EVENTS, read_attributes, read_events
 from services.logging.otlp.facts import Facts, Fault, Rejected, key_id_of, key_kind_of, organization_of
 from services.logging.otlp.messages import Said
+from services.logging.otlp.values import by_name
 from shared.ids import derived_record_id
 
 GENAI: Final = "gen_ai."
@@ -30,9 +32,10 @@ _LONGEST: Final = 86_400 * _NANOSECONDS_A_SECOND
 
 def is_genai(span: trace_pb2.Span) -> bool:
     """Whether the span says anything under the names of the GenAI conventions."""
-    return any(one.key.startswith(GENAI) for one in span.attributes) or any(
-        event.name in CONTENT_EVENTS for event in span.events
-    )
+    for one in span.attributes:
+        if one.key.startswith(GENAI):
+            return True
+    return any(event.name in CONTENT_EVENTS for event in span.events)
 
 
 def is_id(value: bytes, size: int) -> bool:
@@ -40,21 +43,28 @@ def is_id(value: bytes, size: int) -> bool:
     return len(value) == size and any(value)
 
 
-def interaction_of(span: trace_pb2.Span, facts: Facts, only: str) -> interactions_pb2.Interaction:
+def interaction_of(
+    span: trace_pb2.Span,
+    facts: Facts,
+    only: str,
+    add: Callable[..., interactions_pb2.Interaction] = interactions_pb2.Interaction,
+) -> interactions_pb2.Interaction:
     """The interaction of a GenAI span. facts: of its resource. only: the one organization that the gateway is bound to, or empty.
-    Raises Rejected."""
-    attributes = {one.key: one.value for one in span.attributes}
-    organization_id = organization_of(facts, span.attributes, attributes, only)
-    kind = key_kind_of(facts, span.attributes, attributes)
-    key_id = key_id_of(facts, span.attributes, attributes)
-    if not is_id(span.trace_id, TRACE_ID_BYTES):
+    add: makes it, of its first fields. Raises Rejected."""
+    listed = span.attributes
+    attributes = by_name(listed)
+    organization_id = organization_of(facts, listed, attributes, only)
+    kind = key_kind_of(facts, listed, attributes)
+    key_id = key_id_of(facts, listed, attributes)
+    trace_id, span_id = span.trace_id, span.span_id
+    if not is_id(trace_id, TRACE_ID_BYTES):
         raise Rejected(Fault.INVALID_TRACE_ID)
-    if not is_id(span.span_id, SPAN_ID_BYTES):
+    if not is_id(span_id, SPAN_ID_BYTES):
         raise Rejected(Fault.INVALID_SPAN_ID)
     if not span.start_time_unix_nano:
         raise Rejected(Fault.NO_START_TIME)
 
-    interaction = interactions_pb2.Interaction(
+    interaction = add(
         record_id=record_id_of(span, organization_id),
         organization_id=organization_id,
         application=facts.application,
@@ -62,22 +72,18 @@ def interaction_of(span: trace_pb2.Span, facts: Facts, only: str) -> interaction
         api_key_id=key_id,
     )
     said = Said(interaction.content)
-    left_out = len(span.attributes) - len(attributes) + read_attributes(attributes, said)
-    left_out += read_events(
-        [
-            (event.name, {one.key: one.value for one in event.attributes})
-            for event in span.events
-            if event.name in CONTENT_EVENTS
-        ],
-        said,
-    )
+    left_out = len(listed) - len(attributes) + read_attributes(attributes, said)
+    happened = [event for event in span.events[:] if event.name in CONTENT_EVENTS]
+    if happened:
+        left_out += read_events([(event.name, by_name(event.attributes)) for event in happened], said)
     take_names(attributes, interaction)
     take_tokens(attributes, interaction)
     interaction.finish_reason = take_finish_reason(attributes, said.finish_reasons)
     took = span.end_time_unix_nano - span.start_time_unix_nano
     if 0 <= took <= _LONGEST:  # anything else is a clock that was set, or no end at all
-        interaction.latency.seconds, interaction.latency.nanos = divmod(took, _NANOSECONDS_A_SECOND)
-    take_rest(attributes, interaction, marks(span.trace_id, span.span_id, said), left_out)
+        latency = interaction.latency
+        latency.seconds, latency.nanos = divmod(took, _NANOSECONDS_A_SECOND)
+    take_rest(attributes, interaction, marks(trace_id, span_id, said), left_out)
     return interaction
 
 
@@ -90,7 +96,11 @@ def record_id_of(span: trace_pb2.Span, organization_id: str) -> bytes:
 
 def marks(trace_id: bytes, span_id: bytes, said: Said) -> dict[str, str]:
     """What we add to the attributes: where the record belongs, and whether a character of it had to be replaced."""
-    found = {TRACE_ID: trace_id.hex(), SPAN_ID: span_id.hex()}
+    found = {}
+    if trace_id:
+        found[TRACE_ID] = trace_id.hex()
+    if span_id:
+        found[SPAN_ID] = span_id.hex()
     if said.altered:
         found[ALTERED] = "U+FFFD stands for half a surrogate pair"
-    return {name: text for name, text in found.items() if text}
+    return found

@@ -39,7 +39,13 @@ class Made:
     def __init__(self) -> None:
         self.log = Log()
         self.organization_id = ORG
-        self.said: dict[str, Any] = {"facts": {}, "kind": "export.sealed", "organization_id": ORG}
+        self.said: dict[str, Any] = {
+            "facts": {},
+            "kind": "export.sealed",
+            "organization_id": ORG,
+            "reported_by": "access_control",
+        }
+        self.between: list[bytes] = []
         self.pages = [page_document(self.log.page([FIRST]))]
         self.certificates = [self.log.certificate()]
 
@@ -53,9 +59,9 @@ class Made:
         """The audit log's entry, as `GetInclusionProof` gives it."""
         facts = {"manifest_sha256": digest.hex(), **self.said["facts"]}
         body = {"actor": "member_1", "occurred_at": "2026-06-01T00:00:00Z", **self.said, "facts": facts}
-        page = self.log.page([FIRST, rfc8785.dumps(body)])
+        page = self.log.page([FIRST, *self.between, rfc8785.dumps(body)])
         document = to_document(page)
-        return {"entry": document["entries"][1], "head": document["head"]}
+        return {"entry": document["entries"][-1], "head": document["head"]}
 
     def write(self) -> bytes:
         out = io.BytesIO()
@@ -103,7 +109,18 @@ def test_what_was_written_verifies_and_any_tar_unpacks_it(made: Made, archive: b
     assert (result.ok, result.problem) == (True, "")
     parts = json.loads(dict(taken_apart(archive))[MANIFEST])["parts"]
     total = sum(part["bytes"] for part in parts)
-    assert seen == Seen(ORG, "member_1", "2026-06-01T00:00:00Z", len(parts), total, 1, 1)
+    assert seen == Seen(
+        organization_id=ORG,
+        exported_by="member_1",
+        sealed_at="2026-06-01T00:00:00Z",
+        parts=len(parts),
+        bytes=total,
+        access_log_entries=1,
+        access_log_as_of="1970-01-01T00:00:00Z",
+        entries_between_log_and_seal=0,
+        entries_without_text=[],
+        certificates=1,
+    )
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         assert opened.getnames() == [*(part["name"] for part in parts), MANIFEST, SIGNATURE]
         pieces = [opened.extractfile(f"members/{n:06}.jsonl") for n in (1, 2, 3)]
@@ -161,12 +178,12 @@ def forged(files: list[tuple[str, bytes]]) -> None:
         (rearranged(lambda files: files.pop(-3)), "is missing"),
         (rearranged(lambda files: files.pop(-2)), "has no manifest.json"),
         (rearranged(lambda files: files.pop(-1)), "has no signature.json"),
-        (rearranged(lambda files: files.append(("extra", b""))), "behind the manifest"),
+        (rearranged(lambda files: files.append(("extra.json", b""))), "behind the manifest"),
         (
-            rearranged(lambda files: files.insert(0, ("extra", b""))),
+            rearranged(lambda files: files.insert(0, ("extra.json", b""))),
             "is not the part that the manifest names",
         ),
-        (rearranged(lambda files: files.insert(-2, ("extra", b""))), "more parts"),
+        (rearranged(lambda files: files.insert(-2, ("extra.json", b""))), "more parts"),
         (rearranged(lambda files: files.insert(0, files[0])), "is there twice"),
         (rearranged(swap), "is not the part that the manifest names"),
         (rearranged(forged), "is not the one that was signed"),
@@ -186,6 +203,8 @@ def test_what_was_taken_apart_and_put_together_otherwise(
     [
         ({"facts": {"manifest_sha256": "00" * 32}}, "is not the one that was signed"),
         ({"kind": "records.opened"}, "not that of an export"),
+        ({"reported_by": "logging"}, "not that of an export"),
+        ({"reported_by": ""}, "not that of an export"),
         ({"organization_id": OTHER}, "another organization"),
     ],
 )
@@ -208,6 +227,83 @@ def test_the_log_and_the_certificates_in_it_are_verified_too() -> None:
     other = Made()
     other.certificates[0]["body"]["removed"] = 4
     assert problem(other, other.write())
+
+
+Change = Callable[[str, bytes], tuple[str, bytes]]
+
+
+def written_by_another_program(made: Made, change: Change) -> bytes:
+    """An archive whose parts and manifest are changed before they are named and signed."""
+    files = dict(taken_apart(made.write()))
+    manifest = json.loads(files.pop(MANIFEST))
+    del files[SIGNATURE]
+    files = dict(change(name, content) for name, content in files.items())
+    manifest["parts"] = [
+        {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in files.items()
+    ]
+    files[MANIFEST] = change(MANIFEST, json.dumps(manifest).encode())[1]
+    signature = made.sign(hashlib.sha256(files[MANIFEST]).digest())
+    files[SIGNATURE] = (
+        json.dumps({"format": "kept-export-signature/1", **signature}, indent=1).encode() + b"\n"
+    )
+    return put_together(list(files.items()))
+
+
+@pytest.mark.parametrize("part", ["access-log/000001.jsonl", "certificates/000001.jsonl", MANIFEST])
+def test_what_is_verified_in_it_says_nothing_twice(made: Made, part: str) -> None:
+    """Also where whoever wrote the archive wrote it so, and had it signed."""
+    assert problem(made, written_by_another_program(made, lambda *file: file)) == ""
+
+    def change(name: str, content: bytes) -> tuple[str, bytes]:
+        return name, content.replace(b"{", b'{"said":1,"said":2,', 1) if name == part else content
+
+    assert f"{part} says something twice" in problem(made, written_by_another_program(made, change))
+
+
+NAMES = [
+    "../../home/victim/.ssh/authorized_keys",
+    "/etc/cron.d/job",
+    "members/../../up.jsonl",
+    "members/",
+    ".json",
+    "README.TXT",
+]
+NAMES += ["members/000001.jsonl\n", "-x.json", "run.sh", "a/b/000001.jsonl", "members/١٢٣٤٥٦.jsonl"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_could_land_elsewhere_does_not_verify(
+    made: Made, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It is verified to be unpacked: also where whoever wrote it wrote it so, and had it signed."""
+
+    def header(name: str, size: int, written_at: int) -> bytes:
+        info = tarfile.TarInfo(name)
+        info.size, info.mtime, info.mode = size, written_at, 0o600
+        return info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
+
+    with pytest.raises(ValueError, match="no export has"):
+        tar.header(name, 0, AT)
+    with monkeypatch.context() as patched:
+        patched.setattr(tar, "header", header)
+        archive = written_by_another_program(
+            made, lambda *file: (name, file[1]) if file[0] == "organization.json" else file
+        )
+    assert "no export writes" in problem(made, archive)
+
+
+def test_what_is_left_out_of_a_log_that_verifies_is_said() -> None:
+    """A log that ends long before the seal is a genuine one, and texts may be taken out of any."""
+    older = Made()
+    older.between = [FIRST] * 2
+    older.pages[0]["entries"][0].update(body="", salt="", entry=None)
+    result, seen = verify_archive(io.BytesIO(older.write()), *older.keys())
+    assert result.ok, result.problem
+    assert (seen.entries_between_log_and_seal, seen.entries_without_text) == (2, [1])
+    older.pages = []
+    _, seen = verify_archive(io.BytesIO(older.write()), *older.keys())
+    assert (seen.access_log_entries, seen.access_log_as_of, seen.entries_between_log_and_seal) == (0, "", 3)
 
 
 def test_only_keys_that_are_pinned_and_stand_are_trusted(made: Made, archive: bytes) -> None:

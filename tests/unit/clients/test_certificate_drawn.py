@@ -267,7 +267,11 @@ def test_each_edition_draws_what_it_drew(edition: int) -> None:
     assert hashlib.sha256(repr(drawn(write_pdf(ENVELOPE, edition))).encode()).hexdigest() == DRAWN[edition]
 
 
-def test_what_is_attached_is_compared_too() -> None:
+@pytest.mark.parametrize(
+    ("begins", "said"),
+    [(b'{"body": {"records_removed": 0}, ', "says something twice"), (b"{ ", "says something else")],
+)
+def test_what_is_attached_is_compared_too(begins: bytes, said: str) -> None:
     """Two spellings of one certificate are two things to whoever reads JSON in another way."""
     pdf = PdfWriter(clone_from=BytesIO(write_pdf(ENVELOPE)))
     [attached] = [
@@ -275,8 +279,8 @@ def test_what_is_attached_is_compared_too() -> None:
         for each in pdf._objects
         if isinstance(each, StreamObject) and each.get("/Type") == "/EmbeddedFile"
     ]
-    attached.set_data(b'{"body": {"records_removed": 0}, ' + attached.get_data()[1:])
+    attached.set_data(begins + attached.get_data()[1:])
     forged = _saved(pdf)
-    assert PdfReader(BytesIO(forged)).attachments[ATTACHED][0].startswith(b'{"body": {"records_removed": 0}')
-    with pytest.raises(EvidenceError, match="says something else"):
+    assert PdfReader(BytesIO(forged)).attachments[ATTACHED][0].startswith(begins)
+    with pytest.raises(EvidenceError, match=said):
         read_pdf(forged)

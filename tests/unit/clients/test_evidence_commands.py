@@ -5,9 +5,11 @@ import hashlib
 import hmac
 import json
 import stat
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -24,8 +26,31 @@ from kept.retention.v1 import certificates_pb2
 from tests.unit.clients.conftest import ORG, Services
 
 
+def _halves(leaves: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    return leaves[:split], leaves[split:]
+
+
+def root_of(leaves: list[bytes]) -> bytes:
+    """RFC 9162 §2.1.1."""
+    if len(leaves) == 1:
+        return leaves[0]
+    left, right = _halves(leaves)
+    return hashlib.sha256(b"\x01" + root_of(left) + root_of(right)).digest()
+
+
+def path_of(index: int, leaves: list[bytes]) -> list[bytes]:
+    """RFC 9162 §2.1.3.1."""
+    if len(leaves) == 1:
+        return []
+    left, right = _halves(leaves)
+    if index < len(left):
+        return [*path_of(index, left), root_of(right)]
+    return [*path_of(index - len(left), right), root_of(left)]
+
+
 class Log:
-    """An audit log of one or two entries of ORG, and who certifies, each with a key."""
+    """An audit log of some entries of ORG, and who certifies, each with a key."""
 
     def __init__(self) -> None:
         self.log_key, self.certificate_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -46,11 +71,7 @@ class Log:
         return key.sign(label + rfc8785.dumps(fields))
 
     def head(self, leaves: list[bytes]) -> audit_pb2.TreeHead:
-        root = (
-            leaves[0]
-            if len(leaves) == 1
-            else hashlib.sha256(b"\x01" + leaves[0] + leaves[1]).digest()  # RFC 9162 §2.1.1
-        )
+        root = root_of(leaves)
         key_id = self.public(self.log_key)[0]
         fields = {"tree_size": len(leaves), "root_hash": root.hex(), "timestamp_ms": 1, "key_id": key_id}
         return audit_pb2.TreeHead(
@@ -81,9 +102,8 @@ class Log:
                     leaf_index=number - 1,
                 )
             )
-        if len(entries) == 2:
-            entries[0].inclusion_proof.append(leaves[1])
-            entries[1].inclusion_proof.append(leaves[0])
+        for index, entry in enumerate(entries):
+            entry.inclusion_proof.extend(path_of(index, leaves))
         key_id = self.public(self.log_key)[0]
         fields = {
             "organization_id": ORG,
@@ -102,10 +122,19 @@ class Log:
         )
         return audit_pb2.ListEntriesResponse(entries=entries, head=self.head(leaves), end=end, complete=True)
 
-    def certificate(self, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def certificate(
+        self, body: dict[str, Any] | None = None, said: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Any]:
+        """said: what the log's entry says otherwise than one of a certificate does."""
         body = body or {"certificate_id": "certificate_1", "organization_id": ORG, "removed": 3}
         digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
-        logged: dict[str, Any] = {"organization_id": ORG, "facts": {"certificate_sha256": digest}}
+        logged: dict[str, Any] = {
+            "organization_id": ORG,
+            "kind": "certificate.signed",
+            "reported_by": "retention",
+            "facts": {"certificate_sha256": digest},
+            **said,
+        }
         page = to_document(self.page([rfc8785.dumps(logged)]))
         signature = self.sign(self.certificate_key, b"kept/certificate/v1\0", body)
         return {
@@ -124,7 +153,7 @@ def log(services: Services, profile_file: Path) -> Log:
     return made
 
 
-FIRST = b'{"kind":"grant.requested","actor":"person_1","subjects":["a","b","c","d"],"facts":{"k":"v"}}'
+FIRST = b'{"kind":"grant.requested","actor":"person_1","subjects":["a","b","c","d"],"facts":{"k":"v"},"reported_by":"safety_review"}'
 SECOND = b'{"kind":"grant.approved","actor":"person_2"}'
 
 
@@ -186,6 +215,68 @@ def test_heads_are_held_against_exports(
     assert "two faces" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("added", ["head", "tree_size"])
+def test_an_export_is_not_taken_for_a_head_by_what_is_added_to_it(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str], added: str
+) -> None:
+    services.answers["ListEntries"] = log.page([FIRST, SECOND])
+    file = tmp_path / "export.json"
+    assert main(["audit", "export", "--output", str(file)]) == 0
+    genuine = json.loads(file.read_text())
+    head = genuine["pages"][0]["head"]
+    for forge in (lambda export: None, lambda export: export["pages"][0]["entries"].pop(0)):
+        export = json.loads(file.read_text())
+        forge(export)
+        both = tmp_path / "both.json"
+        both.write_text(json.dumps({**export, **({"head": head} if added == "head" else head)}))
+        capsys.readouterr()
+        assert main(["audit", "verify", str(both)]) == 4
+        assert "more than one" in capsys.readouterr().out
+        assert main(["audit", "verify", str(file), str(both)]) == 4
+
+
+def test_what_verified_says_as_of_when_and_which_texts_are_gone(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An old export is as good as it was, and texts may be taken out of any: neither shows by itself, so both are said."""
+    services.answers["ListEntries"] = log.page([FIRST, SECOND])
+    file, head = tmp_path / "export.json", tmp_path / "head.json"
+    assert main(["audit", "export", "--output", str(file)]) == 0
+    export = json.loads(file.read_text())
+    head.write_text(json.dumps(export["pages"][0]["head"]))
+    said = {"verified": True, "failure": None, "tree_size": 2, "as_of": "1970-01-01T00:00:00Z"}
+    of_list = {"organization_id": ORG, "last_number": 2, "entries_without_text": []}
+    capsys.readouterr()
+    for files, facts in (([head], {}), ([file], of_list), ([file, head], of_list), ([head, file], of_list)):
+        assert main(["audit", "verify", *map(str, files), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == said | facts
+    for entry in export["pages"][0]["entries"]:
+        entry.update(body="", salt="", entry=None)
+    file.write_text(json.dumps(export))
+    assert main(["audit", "verify", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == said | of_list | {"entries_without_text": [1, 2]}
+    assert main(["audit", "verify", str(file)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "entries without text 2 (1, 2)" in shown
+    assert "as of 1970-01-01T00:00:00Z" in shown
+
+
+def test_the_head_that_is_shown_verifies_as_a_file(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services.answers["GetTreeHead"] = audit_pb2.GetTreeHeadResponse(head=log.page([FIRST]).head)
+    capsys.readouterr()
+    assert main(["audit", "head", "--json"]) == 0
+    file = tmp_path / "head.json"
+    file.write_text(capsys.readouterr().out)
+    assert main(["audit", "verify", str(file)]) == 0
+    file.write_text(file.read_text().replace('"tree_size": "1"', '"tree_size": "2"'))
+    assert main(["audit", "verify", str(file)]) == 4
+    for other in ("{}", "[]", json.dumps({"head": {}, "tree_size": 1})):
+        file.write_text(other)
+        assert main(["audit", "verify", str(file)]) == 4
+
+
 def test_what_an_export_says_in_words_is_what_was_committed_to(
     services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,9 +318,75 @@ def test_audit_list_shows_what_happened(
     assert "grant.requested" in shown
     assert "a b +2" in shown
     assert "(erased)" in shown
+    assert "safety_review" in shown, "whose word it is"
     assert main(["audit", "list", "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)["entries"]
     assert [entry.get("kind") for entry in entries] == ["grant.requested", None]
+
+
+def twice(text: str, name: str) -> str:
+    """JSON in which the first object with such a name has it twice: other readers take the first of the two, which says something else."""
+    assert f'"{name}":' in text
+    return text.replace(f'"{name}":', f'"{name}": "forged", "{name}":', 1)
+
+
+@pytest.mark.parametrize("name", ["organization_id", "entry", "kind", "tree_size"])
+def test_an_export_says_nothing_twice(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    services.answers["ListEntries"] = log.page([FIRST, SECOND])
+    file = tmp_path / "export.json"
+    assert main(["audit", "export", "--output", str(file)]) == 0
+    file.write_text(twice(file.read_text(), name))
+    assert main(["audit", "verify", str(file)]) == 4
+    assert "twice" in capsys.readouterr().err
+
+
+def test_what_was_committed_to_says_nothing_twice(
+    services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever writes the log itself may not have a text that two readers read in two ways."""
+    services.answers["ListEntries"] = log.page([twice(FIRST.decode(), "actor").encode()])
+    file = tmp_path / "export.json"
+    assert main(["audit", "export", "--output", str(file)]) == 0
+    assert main(["audit", "verify", str(file)]) == 4
+    assert "twice" in capsys.readouterr().out
+
+
+def test_a_certificate_says_nothing_twice(
+    log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, envelope = tmp_path / "certificate.json", log.certificate()
+    for name in ("body", "removed", "certificate_id", "head"):
+        file.write_text(twice(json.dumps(envelope), name))
+        assert main(["certificates", "verify", str(file)]) == 4
+        assert "twice" in capsys.readouterr().err
+    logged = twice(base64.b64decode(envelope["audit_entry"]["body"]).decode(), "certificate_sha256")
+    page = to_document(log.page([logged.encode()]))
+    file.write_text(json.dumps(envelope | {"audit_entry": page["entries"][0], "head": page["head"]}))
+    assert main(["certificates", "verify", str(file)]) == 4
+    assert "twice" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "said", [{"kind": "grant.denied"}, {"reported_by": "logging"}, {"kind": "Certificate.signed"}]
+)
+def test_a_certificate_is_one_that_retention_reported_as_one(
+    log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str], said: dict[str, str]
+) -> None:
+    """Whoever may write any other entry cannot have the log vouch for a certificate by it."""
+    file = tmp_path / "certificate.json"
+    file.write_text(json.dumps(log.certificate(said=said)))
+    assert main(["certificates", "verify", str(file)]) == 4
+    assert "not that of a certificate" in capsys.readouterr().out
+
+
+def test_a_file_of_keys_says_nothing_twice(log: Log, tmp_path: Path) -> None:
+    file, keys = tmp_path / "certificate.json", tmp_path / "keys.json"
+    file.write_text(json.dumps(log.certificate()))
+    log.pin(keys)
+    keys.write_text(keys.read_text().replace('"audit_log":', '"audit_log": [], "audit_log":', 1))
+    assert main(["certificates", "verify", str(file), "--keys", str(keys)]) == 2
 
 
 @pytest.mark.parametrize("forger", ["somebody", "the audit log", "another label"])

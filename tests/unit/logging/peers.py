@@ -27,6 +27,7 @@ from kept.retention.v1 import rules_pb2, rules_pb2_grpc
 from kept.safety_review.v1 import log_rules_pb2, log_rules_pb2_grpc, screening_pb2, screening_pb2_grpc
 from kept.settings.v1 import organizations_pb2, policies_pb2, policies_pb2_grpc
 from services.logging.sealing import SUITE, data_key_info, record_keys
+from shared.audit import require_own
 from shared.errors import KeptError, Reason, peer_unavailable
 from shared.identity import Caller, CallerKind
 from shared.ids import record_day
@@ -303,6 +304,7 @@ class Peers(
         self, request: audit_pb2.AppendEntriesRequest, context: grpc.ServicerContext
     ) -> audit_pb2.AppendEntriesResponse:
         self._called("AppendEntries")
+        require_own(request.entries, "logging")
         self.audited.extend(request.entries)
         return audit_pb2.AppendEntriesResponse(position=len(self.audited))
 

@@ -27,6 +27,7 @@ from kept.safety_review.v1 import lifecycle_pb2 as safety_pb2
 from kept.safety_review.v1 import lifecycle_pb2_grpc as safety_grpc
 from kept.settings.v1 import lifecycle_pb2 as settings_pb2
 from kept.settings.v1 import lifecycle_pb2_grpc as settings_grpc
+from shared.audit import require_own
 from shared.callers import not_allowed
 from shared.clock import Clock
 from shared.errors import KeptError, Reason, not_found, unknown_organization, wrong_state
@@ -566,6 +567,7 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
     def AppendEntries(
         self, request: audit_pb2.AppendEntriesRequest, context: Any
     ) -> audit_pb2.AppendEntriesResponse:
+        require_own(request.entries, "retention")
         for entry in request.entries:
             self.entries.setdefault(entry.entry_id, entry)
         return audit_pb2.AppendEntriesResponse(position=len(self.entries))

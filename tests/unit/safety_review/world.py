@@ -36,6 +36,7 @@ from kept.scorer.v1 import scorer_pb2, scorer_pb2_grpc
 from kept.settings.v1 import identifiers_pb2, identifiers_pb2_grpc
 from services.safety_review.config import SafetyReviewConfig
 from services.safety_review.wiring import wire
+from shared.audit import require_own
 from shared.callers import not_allowed
 from shared.config import Tls
 from shared.database import Database
@@ -160,6 +161,7 @@ class Peers(
     def AppendEntries(
         self, request: audit_pb2.AppendEntriesRequest, context: Any
     ) -> audit_pb2.AppendEntriesResponse:
+        require_own(request.entries, "safety_review")
         self.entries += request.entries
         return audit_pb2.AppendEntriesResponse(appended=len(request.entries), position=len(self.entries))
 

@@ -38,6 +38,7 @@ from kept.settings.v1 import (
 )
 from services.settings.config import PasswordHashing, SettingsConfig
 from services.settings.wiring import wire
+from shared.audit import require_own
 from shared.callers import not_allowed
 from shared.config import Tls
 from shared.database import Database
@@ -120,6 +121,7 @@ class Peers(
     def AppendEntries(
         self, request: audit_pb2.AppendEntriesRequest, context: Any
     ) -> audit_pb2.AppendEntriesResponse:
+        require_own(request.entries, "settings")
         self.entries += request.entries
         return audit_pb2.AppendEntriesResponse(appended=len(request.entries), position=len(self.entries))
 

@@ -10,8 +10,9 @@ from typing import Final
 import pytest
 
 from kept.access_control.v1 import audit_pb2
-from shared.audit import entry
+from shared.audit import entry, require_own
 from shared.audit_kinds import KINDS, Kind
+from shared.errors import KeptError
 from tests.support.clocks import ManualClock
 from tests.support.contracts import methods
 
@@ -308,6 +309,34 @@ def test_every_declared_kind_is_written_somewhere() -> None:
     assert set(KINDS) - written - put_together == set()
 
 
+def test_a_kind_is_written_by_its_owner_alone() -> None:
+    for service in ("access_control", "settings", "logging", "retention", "safety_review"):
+        named = {text for text in _texts(ROOT / "services" / service) if text in KINDS}
+        assert {kind for kind in named if KINDS[kind].owner not in ("", service)} == set(), service
+        assert {kind for kind in named if KINDS[kind].owner == service}, service
+    assert {kind for kind in KINDS if not KINDS[kind].owner} == {"organization.erased", "database.caught_up"}
+    assert {KINDS["export.sealed"].owner, KINDS["certificate.signed"].owner} == {
+        "access_control",
+        "retention",
+    }
+
+
+def test_nobody_reports_what_is_another_services() -> None:
+    def made(kind: str) -> audit_pb2.AuditEntry:
+        return audit_pb2.AuditEntry(kind=kind)
+
+    for kind, declared in KINDS.items():
+        for service in ("access_control", "settings", "logging", "retention", "safety_review", "training"):
+            if declared.owner in ("", service):
+                require_own([made(kind)], service)
+                continue
+            with pytest.raises(KeptError) as caught:
+                require_own([made("database.caught_up"), made(kind)], service)
+            assert (caught.value.name, caught.value.fields[0][0]) == ("INVALID_ARGUMENT", "entries[1].kind")
+    with pytest.raises(KeptError, match="not valid"):
+        require_own([made("nonsense.invented")], "logging")
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_kinds_and_facts_fit_the_contract(kind: str) -> None:
     fields = audit_pb2.AuditEntry.DESCRIPTOR.fields_by_name
@@ -330,9 +359,10 @@ def test_what_is_not_declared_cannot_be_written() -> None:
 
 def test_auditors_are_shown_the_same_table() -> None:
     text = (ROOT / "docs" / "audit-log.md").read_text()
-    rows = re.findall(r"^\| `([a-z_.]+)` \| (.+?) \| (.*?) \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z_.]+)` \| ([a-z_]*) ?\| (.+?) \| (.*?) \|$", text, re.MULTILINE)
     shown = {
-        kind: Kind(meaning, frozenset(re.findall(r"[a-z0-9_]+", facts))) for kind, meaning, facts in rows
+        kind: Kind(meaning, frozenset(re.findall(r"[a-z0-9_]+", facts)), "" if owner == "any" else owner)
+        for kind, owner, meaning, facts in rows
     }
     assert shown == dict(KINDS)
     assert len(rows) == len(KINDS)

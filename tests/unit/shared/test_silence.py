@@ -226,3 +226,22 @@ def test_nothing_is_decided_for_a_caller_who_left_before_a_thread_was_free() -> 
     with pytest.raises(Aborted):
         wrapped.stream_unary(iter([wrapped.request_deserializer(b"well")]), context)
     assert asked.mock_calls == []
+
+
+def test_a_watcher_that_could_not_be_started_is_by_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    silence, context = Silence(SHORT), mock.Mock()
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(
+            threading.Thread, "start", mock.Mock(side_effect=RuntimeError("can't start new thread"))
+        )
+        silence.next(iter([b"first"]), context)
+    gone = threading.Event()
+    context.cancel.side_effect = gone.set
+
+    def until_ended() -> Iterator[bytes]:
+        assert gone.wait(20)
+        yield from ()
+
+    with pytest.raises(KeptError) as ended:
+        silence.next(until_ended(), context)
+    assert ended.value.reason == Reason.REASON_DEADLINE_EXCEEDED

@@ -39,7 +39,7 @@ ORG, OTHER = "org_" + "a" * 26, "org_" + "b" * 26
 
 def happened(vault: Vault, organization_id: str = ORG, **facts: str) -> audit_pb2.AuditEntry:
     return entry(
-        "certificate.signed" if "certificate_sha256" in facts else "grant.denied",
+        "certificate.signed" if "certificate_sha256" in facts else "run.not_certified",
         actor="service:test",
         at=vault.clock.now(),
         organization_id=organization_id,
@@ -48,7 +48,7 @@ def happened(vault: Vault, organization_id: str = ORG, **facts: str) -> audit_pb
 
 
 def log(vault: Vault, *entries: audit_pb2.AuditEntry) -> int:
-    return vault.audit_log.append_all(entries, "logging")[0]
+    return vault.audit_log.append_all(entries, "retention")[0]
 
 
 def export(vault: Vault, organization_id: str = ORG, after: int = 0, page_size: int = 500) -> dict[str, Any]:
@@ -83,14 +83,14 @@ def test_the_empty_log_has_a_signed_head_and_an_empty_list_that_verifies(
 
 
 def test_an_entry_is_in_the_log_once_and_first_wins(vault: Vault) -> None:
-    first = happened(vault, what="first")
+    first = happened(vault, why="first")
     assert log(vault, first, happened(vault)) == 2
     again = copy.deepcopy(first)
-    again.facts["what"] = "second"
+    again.facts["why"] = "second"
     assert log(vault, again) == 0
     bodies = [json.loads(each.body) for each in vault.audit_log.list_entries(ORG, 0, 10).entries]
-    assert [body["facts"] for body in bodies] == [{"what": "first"}, {}]
-    assert bodies[0]["reported_by"] == "logging"
+    assert [body["facts"] for body in bodies] == [{"why": "first"}, {}]
+    assert bodies[0]["reported_by"] == "retention"
 
 
 def test_an_act_that_is_rolled_back_leaves_no_entry(vault: Vault) -> None:

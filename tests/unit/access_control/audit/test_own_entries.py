@@ -1,12 +1,19 @@
 """A service reads its own entries back, and nobody else's: page by page, in the order of appending, as they were appended."""
 
+from datetime import timedelta
+
 import pytest
-from sqlalchemy import update
+from sqlalchemy import MetaData, update
 
 from kept.access_control.v1 import audit_pb2
 from services.access_control.audit import log as audit_log
 from services.access_control.store import audit as store
 from shared.audit import entry
+from shared.audit_kinds import KINDS, Kind
+from shared.database import Database
+from shared.errors import KeptError
+from shared.outbox import Outbox, outbox_table
+from tests.support.postgres import FreshDatabase
 from tests.unit.access_control.vault import Vault, make_vault, migrated_vault, vault
 
 __all__ = ["make_vault", "migrated_vault", "vault"]
@@ -16,12 +23,12 @@ ORG = "org_" + "a" * 26
 
 def made(vault: Vault, number: int, why: str = "") -> audit_pb2.AuditEntry:
     return entry(
-        "grant.denied",
+        "organization.erased",  # any service's
         actor="service:test",
         at=vault.clock.now(),
         organization_id=ORG if number % 2 else "",
-        subjects=[f"grant_{number}"],
-        facts={"why": why or f"reason {number}"},
+        subjects=[ORG],
+        facts={"service": why or f"reason {number}"},
     )
 
 
@@ -52,6 +59,51 @@ def test_each_service_gets_its_own_as_they_were_appended(
     assert all_of(vault, "logging") == mine
     assert all_of(vault, "settings") == theirs
     assert all_of(vault, "retention") == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["export.sealed", "grant.approved", "certificate.signed", "nonsense.invented"]
+)
+def test_nobody_reports_what_is_another_services_or_nobodys(vault: Vault, kind: str) -> None:
+    """Whoever takes over one service makes nothing up about the others: no archive taken along, no approval, no certificate."""
+    before, forged = vault.audit_log.head().tree_size, made(vault, 1)
+    forged.kind, forged.actor = kind, "member_whoever"
+    with pytest.raises(KeptError) as caught:
+        vault.audit_log.append_all([made(vault, 3), forged], "logging")
+    assert (caught.value.name, caught.value.fields[0][0]) == ("INVALID_ARGUMENT", "entries[1].kind")
+    assert vault.audit_log.head().tree_size == before
+    assert all_of(vault, "logging") == []
+
+
+def test_a_kind_of_a_newer_version_is_taken_once_it_is_known(
+    vault: Vault, fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that was upgraded before access control: its new kind waits in its outbox, everything else goes on, nothing is lost."""
+    database, metadata = Database(fresh_database("logging")), MetaData()
+    table = outbox_table(metadata)
+    metadata.create_all(database.engine)
+
+    def append(request: audit_pb2.AppendEntriesRequest) -> audit_pb2.AppendEntriesResponse:
+        appended, position = vault.audit_log.append_all(request.entries, "logging")
+        return audit_pb2.AppendEntriesResponse(appended=appended, position=position)
+
+    outbox = Outbox(table, database, vault.clock, append)
+    entries = [made(vault, number) for number in range(4)]
+    entries[1].kind = "rows.moved"
+    with database.transaction() as tx:
+        for one in entries:
+            outbox.audit(tx, one)
+    outbox.deliver()
+    assert all_of(vault, "logging") == [entries[0], *entries[2:]]
+    assert outbox.backlog() == 1
+    monkeypatch.setattr(
+        "shared.audit.KINDS", {**KINDS, "rows.moved": Kind("Rows were moved.", frozenset(), "logging")}
+    )
+    vault.clock.advance(timedelta(hours=1))
+    outbox.deliver()
+    assert all_of(vault, "logging") == [entries[0], *entries[2:], entries[1]]
+    assert outbox.backlog() == 0
+    database.close()
 
 
 def test_a_repetition_has_the_position_that_it_had(vault: Vault) -> None:
