@@ -93,7 +93,9 @@ class ServiceConfig(_Strict):
         default=None,
         description="file with the database role's password, read for each new connection; not with one in database_url",
     )
-    database_pool: int = Field(default=12, ge=2, le=200, description="connections at most")
+    database_pool: int = Field(
+        default=12, ge=2, le=200, description="connections at most, beside one of readiness's own"
+    )
     migrate_at_start: bool = Field(default=False, description="migrate the schema before serving")
     tls: Tls = Field(description="the identity that peers see; read again when its files change")
     peers: dict[str, Annotated[str, Field(pattern=_PEERS)]] = Field(

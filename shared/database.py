@@ -38,6 +38,16 @@ _SESSION: Final = (
     "-c timezone=UTC -c idle_in_transaction_session_timeout=60000 "
     f"-c idle_session_timeout={int(IDLE_SESSION.total_seconds() * 1000)}"
 )
+# Of a host that vanished without a word a connection knows nothing, and would wait for hours. How soon it counts as dead, in seconds and
+# in milliseconds, for bytes unanswered (PostgreSQL 18, §32.1.2). A statement takes as long as it takes: its host answers all the while.
+_DEAD_HOST: Final = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 8_000,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
 # Connections are renewed well before that.
 _RENEWED_SECONDS: Final = 600
 
@@ -80,13 +90,15 @@ class Database:
             pool_recycle=_RENEWED_SECONDS,
             hide_parameters=True,  # no parameter in an exception's text: it may be content
             connect_args={
-                "connect_timeout": 5,
+                **_DEAD_HOST,
                 "options": f"{_options(url)} {_SESSION}".strip(),
             },
         )
         event.listen(self.engine, "connect", lambda connection, _: prepare(connection))
         if password_file is not None:
             event.listen(self.engine, "do_connect", _PasswordOf(password_file))
+        self._url = url
+        self._password_file = password_file
         self._on_commit = on_commit
         self._statements: list[tuple[Connection, float]] = []
 
@@ -100,6 +112,10 @@ class Database:
             pool=pool or config.database_pool,
             password_file=config.database_password_file,
         )
+
+    def apart(self) -> "Database":
+        """The same database, by one connection beside the pool."""
+        return Database(self._url, pool=1, password_file=self._password_file)
 
     @contextmanager
     def statement(self) -> Iterator[Connection]:
@@ -272,7 +288,7 @@ def schema_is_current(database: Database, migrations: Path) -> bool:
 
 def require_schema(database: Database, migrations: Path) -> None:
     """Raises ConfigError for a database that is older than this code: nothing is done with it. One that cannot be reached may be as it
-    should; a service starts without it, and is not ready."""
+    should; a service starts without it, and is not ready. Raises RuntimeError for one that answers and does not say."""
     try:
         found, newest = _revisions(database, migrations)
     except KeptError:
@@ -296,16 +312,24 @@ def await_schema(database: Database, migrations: Path, patience: timedelta) -> N
             state = f"its schema is at revision {found or 'none'}, and {newest} is needed"
         except KeptError:
             state = "it cannot be reached"
+        except RuntimeError as error:
+            state = str(error)
         if time.monotonic() >= until:
             raise RuntimeError(f"the database is not ready: {state}")
         time.sleep(min(1.0, patience.total_seconds()))
 
 
 def _revisions(database: Database, migrations: Path) -> tuple[str, str]:
-    """The database's revision ("" before the first) and the newest that this code knows. They are numbers of four digits, in order."""
+    """The database's revision ("" before the first) and the newest that this code knows. They are numbers of four digits, in order. Raises
+    RuntimeError for a database that answers and does not say."""
     newest = _newest(migrations)
-    with database.transaction() as tx:
-        return MigrationContext.configure(tx).get_current_revision() or "", newest
+    try:
+        with database.transaction() as tx:
+            return MigrationContext.configure(tx).get_current_revision() or "", newest
+    except sql_errors.DBAPIError as error:  # a role that may not read it, say
+        raise RuntimeError(
+            f"the database does not say its schema's revision ({type(error.orig).__name__})"
+        ) from error
 
 
 @cache

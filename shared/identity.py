@@ -20,7 +20,7 @@ import grpc
 import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import JWKRegistry, Key, KeySet
 
 from kept.options.v1 import roles_pb2
 from shared.clock import Clock
@@ -174,15 +174,23 @@ class IssuerKeys:
             if not self._issuer.jwks_url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
                 raise ValueError("not https")
             with urllib.request.urlopen(self._issuer.jwks_url, timeout=_FETCH_TIMEOUT) as answer:  # noqa: S310 - scheme checked
-                listed = json.loads(answer.read(1_000_000))
-            self._listed = _Listed(
-                # One that lists none has withdrawn all.
-                KeySet.import_key_set(listed) if listed["keys"] else KeySet([]),
-                frozenset(str(key.get("kid")) for key in listed["keys"]),
-                self._clock.boottime(),
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, JoseError) as error:
+                listed = json.loads(answer.read(1_000_000))["keys"]
+            if not isinstance(listed, list):
+                raise TypeError("not a list")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             _log.warning("issuer.unreachable", issuer=self._issuer.issuer, error=type(error).__name__)
+            return
+        # One that lists none that we can use has withdrawn all.
+        keys = [key for key in map(self._imported, listed) if key is not None and key.kid is not None]
+        self._listed = _Listed(KeySet(keys), frozenset(str(key.kid) for key in keys), self._clock.boottime())
+
+    def _imported(self, listed: Any) -> Key | None:
+        """A key, unless it is of a kind, curve or size that we do not know: such are passed over (RFC 7517 §5)."""
+        try:
+            return JWKRegistry.import_key(listed)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one key is nothing to the others
+            _log.warning("issuer.key_passed_over", issuer=self._issuer.issuer, error=type(error).__name__)
+            return None
 
 
 @dataclass(frozen=True)

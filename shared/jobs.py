@@ -14,8 +14,9 @@ from typing import TypeVar
 
 import structlog
 
+from shared.clock import SystemClock
 from shared.errors import KeptError
-from shared.telemetry import JOB_FAILING
+from shared.telemetry import JOB_BEGUN, JOB_FAILING
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -33,17 +34,18 @@ class Job:
 
 
 class Attempts:
-    """Attempts of which one that fails holds up no other. What is raised, once all were made, is the first failure."""
+    """Attempts of which one that fails, for whatever reason, holds up no other. What is raised, once all were made, is the first
+    failure."""
 
     def __init__(self) -> None:
-        self._failure: KeptError | None = None
+        self._failure: Exception | None = None
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """One of them: a KeptError ends the block and is kept."""
+        """One of them: an exception ends the block and is kept."""
         try:
             yield
-        except KeptError as error:
+        except Exception as error:  # noqa: BLE001 - what one stumbles over must not stop the others for ever
             self._failure = self._failure or error
 
     def each(self, items: Iterable[T], step: Callable[[T], bool]) -> bool:
@@ -86,10 +88,11 @@ class JobRunner:
 
     def _run(self, job: Job) -> None:
         failed = False
+        JOB_FAILING.labels(job.name).set(0)
         while not self._stopping.is_set():
             more = False
             job.wake.clear()
-            JOB_FAILING.labels(job.name).set(failed)
+            JOB_BEGUN.labels(job.name).set(SystemClock().now().timestamp())
             try:
                 more = job.step()
                 if failed:
@@ -100,13 +103,15 @@ class JobRunner:
                     _log.warning("job.failed", job=job.name, reason=error.name)
                 failed = True
             except Exception as error:  # noqa: BLE001 - a job outlives its failures; the type is logged, the text may hold data
-                _log.error("job.crashed", job=job.name, error=type(error).__name__, where=_where(error))
+                _log.error("job.crashed", job=job.name, error=type(error).__name__, where=where(error))
                 failed = True
+            JOB_FAILING.labels(job.name).set(failed)
+            JOB_BEGUN.labels(job.name).set(0)
             if not more and not self._stopping.is_set():
                 job.wake.wait(job.interval.total_seconds())
 
 
-def _where(error: BaseException) -> str:
+def where(error: BaseException) -> str:
     """File and line of an exception, without its text or locals."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

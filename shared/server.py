@@ -30,12 +30,13 @@ from shared.call_threads import CALLS_PER_WORKER, StreamPool, Workers
 from shared.channels import MAX_MESSAGE_BYTES, Channels, matching_pair, version_of
 from shared.clock import Clock, SystemClock, TravellingClock
 from shared.config import ConfigError, ServiceConfig, Tls, load, render
-from shared.database import Database, await_schema, migrate, require_schema, schema_is_current
+from shared.database import Database, await_schema, migrate, require_schema
 from shared.errors import KeptError
 from shared.identity import BearerIdentity, CertificateIdentity, TokenVerifier
 from shared.jobs import JobRunner
 from shared.pipeline import Identify, Pipeline
 from shared.preconditions import listening, require_usable
+from shared.readiness import Readiness
 from shared.service import Connect, Service
 from shared.silence import LONGEST_SILENCE, Silence
 from shared.telemetry import SERVING, configure_logging, serve_metrics
@@ -45,7 +46,7 @@ Wire = Callable[[C, Clock, Database, Connect], Service]
 
 # Asked for by name, these say that the process lives; the empty name says that it can serve.
 LIVENESS: Final = "liveness"
-_READINESS_INTERVAL: Final = timedelta(seconds=1)
+_TELLING_INTERVAL: Final = timedelta(seconds=0.1)
 _PR_SET_DUMPABLE: Final = 4
 _COLLECTED_AFTER: Final = 50_000
 # gRPC's own limit of calls at once, in multiples of ours.
@@ -135,7 +136,8 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     statuses = health.HealthServicer(
         experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(2)
     )
-    parts = dict.fromkeys(("", "database", *(["leases"] if service.leases else []), *service.parts), False)
+    readiness = Readiness(service, database, migrations, SystemClock())
+    parts = dict(readiness.found())
     for part in parts:
         statuses.set(part, health_pb2.HealthCheckResponse.NOT_SERVING)
     statuses.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
@@ -180,10 +182,12 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     gc.set_threshold(_COLLECTED_AFTER)
     for server in servers:
         server.start()
+    readiness.start()
     _log.info("service.started")
 
-    while not stopping.wait(_READINESS_INTERVAL.total_seconds() if parts[""] else 0.1):
-        for part, serving in states(service, database, migrations).items():
+    # Nothing here may wait for anybody, nor fail: this thread acts on signals, and what ends it ends the process.
+    while not stopping.wait(_TELLING_INTERVAL.total_seconds()):
+        for part, serving in readiness.found().items():
             SERVING.labels(part or "readiness").set(serving)
             if serving is not parts[part]:
                 parts[part] = serving
@@ -205,28 +209,11 @@ def _serve(name: str, config: C, wire: Wire[C], database: Database, migrations: 
     for ended in stopped:
         ended.wait()
     jobs.stop(timedelta(seconds=5))
+    readiness.close()
     channels.close()
     database.close()
     tracing.close()
     _log.info("service.stopped")
-
-
-def states(service: Service, database: Database, migrations: Path) -> dict[str, bool]:
-    """Health by part, as grpc.health.v1 names it. "" is readiness: what is ours alone counts, never a peer's state; but a gate that has
-    not been opened yet lets nobody in."""
-
-    has_database = _succeeds(lambda: schema_is_current(database, migrations))
-    found = {"": has_database and (service.gate is None or service.gate.is_open()), "database": has_database}
-    if service.leases:
-        found["leases"] = all(_succeeds(require) for require in service.leases)
-    return found | {part: _succeeds(is_well) for part, is_well in service.parts.items()}
-
-
-def _succeeds(check: Callable[[], bool | None]) -> bool:
-    try:
-        return check() is not False
-    except KeptError:
-        return False
 
 
 def build(

@@ -23,6 +23,11 @@ RPC_REFUSED: Final = Counter(
 )
 RPC_ACTIVE: Final = Gauge("kept_rpc_active_calls", "Calls in progress.", ["kind"])
 JOB_FAILING: Final = Gauge("kept_job_failing", "1 while a job's last step failed, by job.", ["job"])
+JOB_BEGUN: Final = Gauge(
+    "kept_job_step_begun_timestamp_seconds",
+    "When the step that a job is in began (Unix time), by job; 0 between steps.",
+    ["job"],
+)
 SERVING: Final = Gauge(
     "kept_health_serving",
     "1 while a part is well, by the name that health has for it; readiness by 'readiness'.",

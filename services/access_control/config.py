@@ -47,7 +47,9 @@ class AccessControlConfig(ServiceConfig):
     # Threads that wait for the same interpreter and the same commit cost each other more than they do: with 32 of them a busy Check took
     # half as long again (`make bench`, check_throughput_ratio).
     worker_threads: WorkerThreads = 6
-    database_pool: int = Field(default=40, ge=2, le=200, description="connections at most")
+    database_pool: int = Field(
+        default=39, ge=2, le=200, description="connections at most, beside one of readiness's own"
+    )
     support_contact: str = Field(
         default="support", max_length=200, description="named to members of an organization that has no admin"
     )

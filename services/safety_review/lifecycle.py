@@ -15,6 +15,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.identity import Caller
 from shared.ids import lowest_record_id
+from shared.jobs import Attempts
 from shared.outbox import Outbox
 
 _SWEPT_AT_ONCE = 20
@@ -97,8 +98,9 @@ class Lifecycle:
         now = self._clock.now()
         with self._database.transaction() as tx:
             organization_ids = erasures.with_leftovers(tx, now, _SWEPT_AT_ONCE)
+        attempts = Attempts()
         for organization_id in organization_ids:
-            with self._database.transaction() as tx:
+            with attempts.attempt(), self._database.transaction() as tx:
                 erasures.close(tx, organization_id)
                 removed = erasures.remove(tx, organization_id, now)
                 if any(removed.values()):  # another replica may have been first
@@ -112,4 +114,5 @@ class Lifecycle:
                             facts=removed,
                         ),
                     )
+        attempts.raise_first()
         return len(organization_ids) == _SWEPT_AT_ONCE

@@ -1,8 +1,9 @@
 """What safety review tells other services, through the outbox: holds to retention, cases to access control, entries to the audit log.
 
 Messages of one kind arrive in the order in which they were written, so a hold is placed before it is released and a case opened before it
-is closed. Each is an `Any` around the request itself. Two refusals are answers: a hold that came too late for its records, which goes to
-the audit log, and the release of a hold that was never placed. All others are put aside by the outbox.
+is closed; what was put aside and comes later than that changes nothing. Each is an `Any` around the request itself. Two refusals are
+answers: a hold that came too late for its records, which goes to the audit log, and the release of a hold that was never placed. All others
+are put aside by the outbox.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from kept.access_control.v1 import audit_pb2, audit_pb2_grpc, authz_pb2, authz_p
 from kept.retention.v1 import holds_pb2, holds_pb2_grpc
 from services.safety_review import store
 from services.safety_review.store import cases
+from services.safety_review.store.verdicts import RecordKey
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
@@ -110,6 +112,12 @@ class Notices:
             self._release(release)
 
     def _place(self, place: holds_pb2.PlaceHoldRequest) -> None:
+        key = RecordKey(place.organization_id, place.record_ids[0])
+        with self._database.transaction() as tx:
+            # One that was put aside comes after its release, which found nothing: nobody would release it any more.
+            if not cases.is_to_hold(tx, key, place.request_id):
+                _log.info("hold.not_placed", request_id=place.request_id, case_id=place.reference)
+                return
         try:
             self._holds.PlaceHold(place)
         except KeptError as error:

@@ -5,8 +5,9 @@ exactly once. No transaction is open while a peer is called: messages are claime
 process that dies in between leaves its claim to run out, and its kind waits up to ten seconds for that: nobody can tell a process that died
 from one that is slow, and what comes after must not overtake.
 
-A peer that cannot be reached holds up its own kind alone. A message that a peer refuses for good holds up nothing: it is put aside, kept,
-reported as an error and an alert, and tried again every hour until it is taken. Nothing is ever dropped.
+A peer that cannot be reached holds up its own kind alone, however long. A message that a peer refuses for good, or that it or we stumble
+over again and again, holds up nothing: it is put aside, kept, reported as an error and an alert, and tried again every hour until it is
+taken. Nothing is ever dropped.
 """
 
 from collections import deque
@@ -24,8 +25,8 @@ from kept.access_control.v1 import audit_pb2
 from shared.channels import within
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database, after_commit
-from shared.errors import KeptError, Reason
-from shared.jobs import Attempts, Job
+from shared.errors import KeptError, Reason, peer_unavailable
+from shared.jobs import Attempts, Job, where
 from shared.outbox.table import Figures, reach
 
 AUDIT: Final = "audit"
@@ -40,6 +41,8 @@ _LONGEST_WAIT: Final = timedelta(seconds=30)
 _PUT_ASIDE_FOR: Final = timedelta(hours=1)
 # A receiver that is there and fails counts as refusing after so many tries, some ten minutes: it may stumble over this very message.
 _TRIES: Final = 20
+# As many tries as it takes until each waits the longest. Those that found nobody there count no further: they say nothing of the message.
+_TRIES_OF_NOBODY: Final = 7
 _AWAY: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -80,11 +83,13 @@ class _Claim:
 
 @dataclass
 class _Outcome:
-    """What became of a claim. refused: reasons, by message id. failure: what stopped it. position: the highest that the audit log gave."""
+    """What became of a claim. refused: reasons, by message id. failure: what stopped it, failed: at which messages. position: the highest
+    that the audit log gave."""
 
     delivered: list[int] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
     failure: KeptError | None = None
+    failed: Sequence[_Message] = ()
     position: int = 0
 
     def is_settled(self, message: _Message) -> bool:
@@ -96,8 +101,9 @@ class Outbox:
     """A service's outbox.
 
     append_entries: AuditService.AppendEntries; entries are delivered a batch a call. handlers: for each other kind, what delivers one
-    payload. Both fail with KeptError: what is refused for good (`_FOR_GOOD`) is put aside, after anything else the kind waits. positions:
-    where it is written down how far the audit log is known (shared.outbox.replay), together with what was delivered.
+    payload. Both fail with KeptError: what is refused for good (`_FOR_GOOD`) is put aside, after anything else the kind waits; any other
+    exception is a fault of ours, and counts as INTERNAL. positions: where it is written down how far the audit log is known
+    (shared.outbox.replay), together with what was delivered.
     """
 
     def __init__(
@@ -117,6 +123,7 @@ class Outbox:
         self._append_entries = append_entries
         self._handlers = dict(handlers or {})
         self._has_changed = False
+        self._is_failing = dict.fromkeys((AUDIT, *self._handlers), False)
         self._figures = Figures(table, database, clock, (AUDIT, *self._handlers))
         self.job = Job("outbox", timedelta(milliseconds=500), self.deliver)
 
@@ -134,17 +141,24 @@ class Outbox:
         self.put(tx, AUDIT, entry)
 
     def deliver(self) -> bool:
-        """Delivers one batch of each kind that is ready. True when there is more. Raises the first failure at the end."""
+        """Delivers one batch of each kind that is ready. True when there is more. Raises the first failure at the end: PEER_UNAVAILABLE for
+        a kind whose next try is still to come."""
         attempts = Attempts()
         more = attempts.each((AUDIT, *self._handlers), self._deliver_kind)
         self._figures.take(now=self._has_changed)
         self._has_changed = False
+        if more:
+            self.job.wake.set()  # also where another kind fails
         attempts.raise_first()
         return more
 
     def _deliver_kind(self, kind: str) -> bool:
         claim = self._claim(kind)
         if claim is None:
+            if self._is_failing[
+                kind
+            ]:  # a job that waits for its next try is as little well as in the try before
+                raise peer_unavailable(kind)
             return False
         with within(_END_WITHIN):
             outcome = self._send(claim)
@@ -175,6 +189,7 @@ class Outbox:
                 .order_by(table.c.message_id)
                 .limit(_BATCH)
             ).all()
+            self._is_failing[kind] = any(row.attempts and row.refused is None for row in rows)
             # A time that is further ahead than any we set was set before the clock was moved: it counts no more.
             longest_claim = now + _LEASE + CLOCK_TOLERANCE  # set by whose clock is ahead of ours
             if any(row.claimed_until and now < row.claimed_until <= longest_claim for row in rows):
@@ -205,14 +220,15 @@ class Outbox:
             messages = calls.popleft()
             try:
                 outcome.position = max(outcome.position, self._call(claim.kind, messages))
-            except KeptError as error:
-                if not _is_for_good(error, messages[0].attempts):
-                    outcome.failure = error
+            except Exception as error:  # noqa: BLE001 - a message that we stumble over must not stop those behind it for ever
+                failure = error if isinstance(error, KeptError) else _crashed(claim.kind, error)
+                if not _is_for_good(failure, messages[0].attempts):
+                    outcome.failure, outcome.failed = failure, messages
                     break
                 if len(messages) > 1:
                     calls.extend(alone)
                 else:
-                    outcome.refused[messages[0].message_id] = error.name
+                    outcome.refused[messages[0].message_id] = failure.name
             else:
                 outcome.delivered += [message.message_id for message in messages]
         return outcome
@@ -229,7 +245,7 @@ class Outbox:
         table, now = self._table, self._clock.now()
         # Where the claim has run out meanwhile, another process has the messages: what it does with them is its own.
         mine = table.c.claimed_until == claim.until
-        left = [message for message in claim.messages if not outcome.is_settled(message)]
+        left = [message.message_id for message in claim.messages if not outcome.is_settled(message)]
         with self._database.transaction() as tx:
             tx.execute(delete(table).where(table.c.message_id.in_(outcome.delivered)))
             if outcome.position and self._positions is not None:
@@ -245,12 +261,18 @@ class Outbox:
                         claimed_until=None,
                     )
                 )
-            ids = [message.message_id for message in left]
-            release = update(table).where(table.c.message_id.in_(ids), mine).values(claimed_until=None)
             if outcome.failure is not None:
-                wait = min(_LONGEST_WAIT, timedelta(seconds=0.25 * 2 ** min(left[0].attempts, 10)))
-                release = release.values(attempts=table.c.attempts + 1, not_before=now + wait)
-            tx.execute(release)
+                wait = min(_LONGEST_WAIT, timedelta(seconds=0.25 * 2 ** min(outcome.failed[0].attempts, 10)))
+                tries = table.c.attempts + 1
+                if outcome.failure.status in _AWAY:
+                    tries = func.greatest(table.c.attempts, func.least(tries, _TRIES_OF_NOBODY))
+                ids = [message.message_id for message in outcome.failed]
+                tx.execute(
+                    update(table)
+                    .where(table.c.message_id.in_(ids), mine)
+                    .values(attempts=tries, not_before=now + wait, claimed_until=None)
+                )
+            tx.execute(update(table).where(table.c.message_id.in_(left), mine).values(claimed_until=None))
         for message_id, reason in outcome.refused.items():
             _log.error("outbox.refused", kind=claim.kind, message_id=message_id, reason=reason)
 
@@ -266,6 +288,12 @@ class Outbox:
     def is_well(self) -> bool:
         """Whether no receiver refused anything, as of the last look."""
         return self._figures.is_well()
+
+
+def _crashed(kind: str, error: Exception) -> KeptError:
+    """What a fault of ours counts as. The type is logged; the text may hold data."""
+    _log.error("outbox.crashed", kind=kind, error=type(error).__name__, where=where(error))
+    return KeptError(Reason.REASON_INTERNAL, "A message could not be sent for a reason that nobody foresaw.")
 
 
 def _is_for_good(error: KeptError, attempts: int) -> bool:

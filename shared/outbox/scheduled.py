@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Row, Table, delete, func, insert, or_, select
 
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database, after_commit
-from shared.jobs import Job
+from shared.errors import KeptError
+from shared.jobs import Job, where
 from shared.outbox.table import Figures
 
 _BATCH: Final = 50
@@ -65,7 +66,7 @@ class Schedule:
 
 
 class ScheduledOutbox:
-    """The messages of one kind. send: delivers one payload or raises Undelivered."""
+    """The messages of one kind. send: delivers one payload or raises Undelivered; any other exception counts as a try that failed."""
 
     def __init__(
         self,
@@ -136,15 +137,22 @@ class ScheduledOutbox:
                 return True
             try:
                 self._send(bytes(row.payload))
-            except Undelivered as error:
-                self._put_off(row.message_id, row.attempts + 1, error, until)
-                if error.stop:
+            except Exception as error:  # noqa: BLE001 - a message that we stumble over must not stop those behind it for ever
+                failure = error if isinstance(error, Undelivered) else self._crashed(row.message_id, error)
+                self._put_off(row.message_id, row.attempts + 1, failure, until)
+                if failure.stop:
                     self._give_back([left.message_id for left in claimed[place + 1 :]], until)
                     return False
             else:
                 with self._database.transaction() as tx:
                     tx.execute(delete(self._table).where(self._table.c.message_id == row.message_id))
         return False
+
+    def _crashed(self, message_id: int, error: Exception) -> Undelivered:
+        """What a fault of ours counts as. The type is logged; the text may hold data."""
+        reason = error.name if isinstance(error, KeptError) else type(error).__name__
+        _log.error("outbox.crashed", kind=self._kind, message_id=message_id, error=reason, where=where(error))
+        return Undelivered(reason)
 
     def _put_off(self, message_id: int, failures: int, error: Undelivered, until: datetime) -> None:
         table, schedule = self._table, self._schedule

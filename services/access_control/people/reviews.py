@@ -20,7 +20,7 @@ from services.access_control.store.reviews import Reviewed
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import not_found, wrong_state
-from shared.jobs import Job
+from shared.jobs import Attempts, Job
 
 _REFUSED: Final = "directory.refused"
 _SERVICE: Final = "service:access_control"
@@ -77,9 +77,11 @@ class Reviews:
         """Notes what became due, lapsed or ran out, each once, and ends what rested on what is over. True when there may be more."""
         with self._database.transaction() as tx:
             found = store.unnoted(tx, self._clock.now(), _AT_ONCE)
+        attempts = Attempts()
         for subject, _ in found:
-            with self._database.transaction() as tx:
+            with attempts.attempt(), self._database.transaction() as tx:
                 self._note(tx, subject)
+        attempts.raise_first()
         return len(found) == _AT_ONCE
 
     def _note(self, tx: Connection, subject: Reviewed) -> None:

@@ -153,8 +153,10 @@ class HoldKeeper:
         """The job: ends what ends by itself, then carries on what is unfinished. Raises the first failure once all were tried."""
         with self._database.transaction() as tx:
             ending = rows.ending(tx, self._clock.now(), _BATCH)
+        attempts, settled = Attempts(), 0
         for hold_id in ending:
-            self._end_by_itself(hold_id)
+            with attempts.attempt():
+                self._end_by_itself(hold_id)
         with self._database.transaction() as tx:
             waiting = rows.take_unfinished(tx, self._clock.now(), _BATCH)
             unswept = self._sweeper.wanted(tx)
@@ -163,7 +165,6 @@ class HoldKeeper:
             ALERT.labels("hold_secrecy_review_overdue").set(
                 rows.is_any_secrecy_overdue(tx, self._clock.now())
             )
-        attempts, settled = Attempts(), 0
         for behind in unswept:
             with attempts.attempt():
                 self._sweeper.sweep(behind)

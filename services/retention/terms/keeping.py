@@ -19,7 +19,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, not_found
 from shared.ids import new_id
-from shared.jobs import Job
+from shared.jobs import Attempts, Job
 from shared.outbox import Outbox
 from shared.terms import Rule, Term, lot_of, parts_of, rules_behind
 
@@ -123,14 +123,17 @@ class TermKeeper:
     def step(self) -> bool:
         """The job: begins and ends what is to begin or to end now."""
         number, found = 0, True
+        attempts = Attempts()
         while found:
             with self._database.transaction() as tx:
                 page = rows.open_after(tx, number, _BATCH)
                 erased = erasure_rows.among(tx, [term.organization_id for term in page])
             for term in page:
-                self._carry(term, is_erased=term.organization_id in erased)
+                with attempts.attempt():
+                    self._carry(term, is_erased=term.organization_id in erased)
             found = len(page) == _BATCH
             number = page[-1].number if page else 0
+        attempts.raise_first()
         return False
 
     def _carry(self, seen: ContractTerm, *, is_erased: bool = False) -> None:

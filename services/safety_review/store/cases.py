@@ -232,6 +232,22 @@ def case_of(tx: Connection, key: RecordKey) -> Case | None:
     return None if row is None else _made(row)
 
 
+def is_to_hold(tx: Connection, key: RecordKey, hold_request_id: str) -> bool:
+    """Whether a record's hold is still that of a case that was not dismissed."""
+    held = select(flags.c.case_id).join(cases, cases.c.case_id == flags.c.case_id)
+    return (
+        tx.execute(
+            held.where(
+                flags.c.organization_id == key.organization_id,
+                flags.c.record_id == key.record_id,
+                flags.c.hold_request_id == hold_request_id,
+                cases.c.state != DISMISSED,
+            ).limit(1)
+        ).one_or_none()
+        is not None
+    )
+
+
 def hold_again(tx: Connection, flag: Flag) -> None:
     """A flag of a locked case has a new hold."""
     tx.execute(

@@ -24,7 +24,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
-from shared.jobs import Job
+from shared.jobs import Attempts, Job
 
 _ACTOR: Final = "service:settings"
 _VOICES_NEEDED: Final = 2
@@ -146,8 +146,9 @@ class ZeroDataRetentionEnds:
         when there may be more at once."""
         with self._database.transaction() as tx:
             found = store.list_of_changed_eligibility(tx, _BATCH)
+        attempts = Attempts()
         for request_id, organization_id in found:
-            with self._database.transaction() as tx:
+            with attempts.attempt(), self._database.transaction() as tx:
                 organization = organizations.lock(tx, organization_id)
                 request = store.find(tx, request_id)
                 if organization is None or request is None or request.state != _APPROVED:
@@ -156,6 +157,7 @@ class ZeroDataRetentionEnds:
                     self._call_off(tx, request)
                 elif not is_eligible(organization) and request.ends_at is None:
                     self._announce(tx, _ACTOR, request, self._after_notice(request), _NOT_ELIGIBLE)
+        attempts.raise_first()
         return len(found) == _BATCH
 
     def end_due(self) -> bool:
@@ -163,8 +165,9 @@ class ZeroDataRetentionEnds:
         now = self._clock.now()
         with self._database.transaction() as tx:
             due = store.list_ending(tx, now, _BATCH)
+        attempts = Attempts()
         for named in due:
-            with self._database.transaction() as tx:
+            with attempts.attempt(), self._database.transaction() as tx:
                 organization = organizations.lock(tx, named.organization_id)
                 request = store.find(tx, named.request_id)
                 if organization is None or request is None or request.state != _APPROVED:
@@ -175,6 +178,7 @@ class ZeroDataRetentionEnds:
                     self._call_off(tx, request)  # at the last moment
                 else:
                     self._put_out_of_force(tx, _ACTOR, request, organization)
+        attempts.raise_first()
         return len(due) == _BATCH
 
     def _after_notice(self, request: ZdrRequest) -> datetime:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kept.retention.v1 import holds_pb2
-from shared.errors import KeptError, Reason, lease_lapsed, unknown_organization
+from shared.errors import Reason, lease_lapsed, unknown_organization
 from shared.identity import Caller
 from tests.unit.retention.world import ONE, SAFETY, START, TWO, Crash, World, admin, refused, staff
 
@@ -162,7 +162,7 @@ def test_a_try_that_broke_off_after_it_found_nothing_to_keep_still_ends(world: W
             world.crash = die
 
     world.afterwards = about_to_write
-    with pytest.raises(KeptError):
+    with pytest.raises(Crash):
         world.holds(ALICE).PlaceHold(order)
     world.afterwards = world.crash = None
     world.wire()

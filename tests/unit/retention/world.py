@@ -79,7 +79,7 @@ class Crashes:
             raise Crash
 
 
-class Crash(Exception):
+class Crash(BaseException):
     """The process dies here."""
 
 

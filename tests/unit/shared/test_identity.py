@@ -163,6 +163,7 @@ class _Source:
     def __init__(self) -> None:
         self.asked = 0
         self.keys: list[ECKey] | None = [KEY]
+        self.others: list[Any] = []
         source = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -171,7 +172,7 @@ class _Source:
                 self.send_response(200 if source.keys is not None else 500)
                 self.end_headers()
                 listed = [key.as_dict(private=False) for key in source.keys or ()]
-                self.wfile.write(json.dumps({"keys": listed}).encode())
+                self.wfile.write(json.dumps({"keys": [*source.others, *listed]}).encode())
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -240,6 +241,33 @@ def test_an_issuer_that_lists_no_key_has_withdrawn_all(
     clock.advance(timedelta(seconds=11))
     assert outcome(header={"kid": "k2"}) == "UNKNOWN_KEY"
     assert outcome() == "UNKNOWN_KEY"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"kty": "AKP", "kid": "other", "alg": "ML-DSA-44", "pub": "AAAA"},
+        {"kty": "EC", "kid": "other", "crv": "P-999", "x": "AA", "y": "AA"},
+        {"kty": "EC", "kid": "other", "crv": "P-256", "x": "AAAA", "y": "AAAA"},
+        {"kty": "RSA", "kid": "other", "use": "enc", "n": "AQAB", "e": "AQAB"},
+        {"kty": "OKP", "kid": "other", "crv": "X999", "x": "AA"},
+        {"kty": ["EC"], "kid": "other"},
+        {name: value for name, value in NEXT.as_dict(private=False).items() if name != "kid"},
+        {},
+        "other",
+        None,
+    ],
+)
+def test_a_key_that_we_do_not_understand_is_nothing_to_the_others(
+    source: _Source, remote: tuple[Callable[..., str], ManualClock], other: Any
+) -> None:
+    outcome, clock = remote
+    source.others = [other]
+    assert outcome() == "sam"
+    for named in ("other", "None"):
+        clock.advance(timedelta(seconds=11))
+        assert outcome(header={"kid": named}) == "UNKNOWN_KEY"
+    assert outcome() == "sam"
 
 
 def test_made_up_key_ids_do_not_make_us_ask_the_issuer_again_and_again(

@@ -17,12 +17,16 @@ from tests.support.clocks import ManualClock
 from tests.support.postgres import FreshDatabase
 
 
+class Death(BaseException):
+    """The process dies here."""
+
+
 class Peer:
     """Takes messages, or is down (`error`), or refuses some. during: called while it has a message in hand."""
 
     def __init__(self) -> None:
         self.error: KeptError | None = None
-        self.refused: dict[int, KeptError] = {}
+        self.refused: dict[int, Exception] = {}
         self.seen: list[int] = []
         self.calls: list[int] = []
         self.during: Callable[[], None] | None = None
@@ -101,7 +105,8 @@ def test_a_peer_that_is_down_gets_everything_later_in_order(parts: Parts, kind: 
     assert parts.other.seen == [0, 1, 2], "another kind is not held up"
     peer.error = None
     parts.put(kind, 3)
-    parts.deliver()
+    with pytest.raises(KeptError):  # it is not well before it was delivered
+        parts.deliver()
     assert peer.seen == [], "it waits a moment before it tries again, and nothing overtakes"
     parts.clock.advance(timedelta(seconds=31))
     parts.deliver()
@@ -172,15 +177,93 @@ def test_what_a_peer_that_is_away_did_not_get_is_never_put_aside(parts: Parts) -
 
 
 @pytest.mark.parametrize("kind", ["a", AUDIT])
+def test_after_an_outage_one_fault_puts_nothing_aside(parts: Parts, kind: str) -> None:
+    peer = parts.audits if kind == AUDIT else parts.peer
+    parts.put(kind, 0, 1, 2)
+    for error in [*[peer_unavailable("peer")] * 40, KeptError(Reason.REASON_INTERNAL, "A fault.")]:
+        peer.error = error
+        with pytest.raises(KeptError):
+            parts.outbox.deliver()
+        parts.clock.advance(timedelta(seconds=31))
+    peer.error = None
+    parts.deliver()
+    assert peer.seen == [0, 1, 2], "nothing overtook what had waited for the outage to end"
+
+
+def test_what_waited_behind_a_message_that_was_put_aside_has_all_its_own_tries(parts: Parts) -> None:
+    fault = KeptError(Reason.REASON_INTERNAL, "A fault.")
+    parts.peer.refused = {0: fault}
+    parts.put("a", 0, 1, 2)
+    while parts.outbox.is_well():
+        with suppress(KeptError):
+            parts.outbox.deliver()
+        parts.peer.refused = {0: fault, 1: fault} if 1 not in parts.peer.seen else {}
+        parts.clock.advance(timedelta(seconds=31))
+    parts.peer.refused = {0: fault}
+    parts.deliver()
+    assert parts.peer.seen == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["a", AUDIT])
+def test_a_message_that_we_stumble_over_is_put_aside_in_the_end(parts: Parts, kind: str) -> None:
+    peer = parts.audits if kind == AUDIT else parts.peer
+    peer.refused = {1: LookupError("an event that this version does not know")}
+    parts.put(kind, 0, 1, 2)
+    parts.put("b", 7)
+    tries = 0
+    while 2 not in peer.seen:
+        tries += 1
+        with suppress(KeptError):
+            parts.outbox.deliver()
+        assert parts.other.seen == [7], "another kind is not held up"
+        parts.clock.advance(timedelta(seconds=31))
+    assert 20 < tries < 60
+    assert sorted(peer.seen) == [0, 2]
+    assert parts.outbox.backlog() == 1
+    assert not parts.outbox.is_well()
+
+
+def test_it_is_not_well_from_the_first_try_that_fails_until_one_does_not(parts: Parts) -> None:
+    """Its job is seen to fail as long as the receiver is away, and not only while it tries."""
+    second = parts.process()
+    parts.peer.error = peer_unavailable("peer")
+    parts.put("a", 0)
+    for _ in range(60):
+        with pytest.raises(KeptError):
+            parts.outbox.deliver()
+        with pytest.raises(KeptError):
+            second.deliver()
+        parts.clock.advance(timedelta(seconds=1))
+    parts.peer.error = None
+    parts.clock.advance(timedelta(seconds=31))
+    parts.deliver()
+    assert second.deliver() is False
+    assert parts.peer.seen == [0]
+
+
+def test_hundreds_go_out_at_once_though_another_kind_is_held_up(parts: Parts) -> None:
+    parts.peer.error = peer_unavailable("peer")
+    parts.put("a", 0)
+    parts.put(AUDIT, *range(450))
+    for _ in range(3):
+        parts.outbox.job.wake.clear()
+        with pytest.raises(KeptError):
+            parts.outbox.deliver()
+        if len(parts.audits.seen) < 450:
+            assert parts.outbox.job.wake.is_set(), "the next step is not waited for"
+    assert parts.audits.seen == list(range(450))
+
+
+@pytest.mark.parametrize("kind", ["a", AUDIT])
 def test_a_process_that_dies_after_delivery_has_it_delivered_again(parts: Parts, kind: str) -> None:
     peer = parts.audits if kind == AUDIT else parts.peer
 
     def die() -> None:
-        raise RuntimeError("crash")
+        raise Death
 
     parts.put(kind, 0, 1)
     peer.during = die
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Death):
         parts.outbox.deliver()
     peer.during = None
     successor = parts.process()

@@ -8,6 +8,7 @@ import sqlalchemy
 from prometheus_client import REGISTRY
 
 from shared.database import Database
+from shared.errors import lease_lapsed
 from shared.outbox import Schedule, ScheduledOutbox, Undelivered, outbox_table
 from tests.support.clocks import ManualClock
 from tests.support.postgres import FreshDatabase
@@ -24,7 +25,7 @@ class Parts:
         self.database, self.clock = Database(url), ManualClock()
         self.tried: list[bytes] = []
         self.taken: list[bytes] = []
-        self.fails: dict[bytes, Undelivered] = {}
+        self.fails: dict[bytes, Exception] = {}
         self.during: Callable[[], None] | None = None
         metadata = sqlalchemy.MetaData()
         self.table = outbox_table(metadata)
@@ -83,6 +84,23 @@ def test_no_message_waits_for_another(parts: Parts) -> None:
     parts.deliver()
     assert parts.taken == [b"2", b"3"]
     assert parts.waiting() == 1
+
+
+def test_a_message_that_we_stumble_over_is_as_one_that_failed(parts: Parts) -> None:
+    parts.fails = {b"1": KeyError("an event that this version does not know"), b"2": lease_lapsed()}
+    parts.put(b"1", b"2", b"3")
+    parts.deliver()
+    assert parts.taken == [b"3"]
+    for wait in SCHEDULE.waits:
+        parts.clock.advance(1.1 * wait)
+        parts.deliver()
+    assert len(parts.tried) == 9
+    with parts.database.transaction() as tx:
+        refused = sorted(tx.execute(sqlalchemy.select(parts.table.c.refused)).scalars())
+    assert refused == ["KeyError", "LEASE_LAPSED"]
+    parts.put(b"4")
+    parts.deliver()
+    assert parts.taken == [b"3", b"4"]
 
 
 def test_what_fails_is_tried_ever_more_rarely_and_put_aside_in_the_end_but_kept(parts: Parts) -> None:
@@ -151,12 +169,14 @@ def test_the_oldest_message_is_told_by_when_it_was_written(parts: Parts) -> None
 
 
 def test_a_process_that_dies_in_between_has_it_delivered_again(parts: Parts) -> None:
+    class Death(BaseException): ...
+
     def die() -> None:
-        raise RuntimeError("crash")
+        raise Death
 
     parts.put(b"1")
     parts.during = die
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Death):
         parts.outbox.deliver()
     parts.during = None
     successor = parts.process()

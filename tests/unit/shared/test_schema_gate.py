@@ -10,8 +10,9 @@ from shared.callers import not_allowed
 from shared.config import ConfigError
 from shared.database import Database, await_schema, migrate, require_schema, schema_is_current
 from shared.identity import Caller
-from shared.server import states
+from shared.readiness import Readiness
 from shared.service import Service
+from tests.support.clocks import ManualClock
 from tests.support.postgres import FreshDatabase
 
 MIGRATIONS = Path(__file__).parents[3] / "services" / "settings" / "migrations"
@@ -69,9 +70,22 @@ def test_a_replica_that_answers_nobody_yet_is_not_ready(database: Database) -> N
     migrate(database, MIGRATIONS)
     gate = _Gate()
     service = Service(register=lambda _: None, jobs=[], authority=_Nobody(), gate=gate)
-    assert states(service, database, MIGRATIONS) == {"": False, "database": True}
+    readiness = Readiness(service, database, MIGRATIONS, ManualClock())
+    assert readiness.look() == {"": False, "database": True}
     gate.open = True
-    assert states(service, database, MIGRATIONS) == {"": True, "database": True}
+    assert readiness.look() == {"": True, "database": True}
+    readiness.close()
+    database.close()
+
+
+def test_a_role_that_may_not_read_the_revision_is_told_and_waited_for(database: Database) -> None:
+    migrate(database, MIGRATIONS)
+    with database.transaction() as tx:
+        tx.execute(text("REVOKE SELECT ON alembic_version FROM CURRENT_USER"))
+    with pytest.raises(RuntimeError, match=r"does not say.*InsufficientPrivilege"):
+        require_schema(database, MIGRATIONS)
+    with pytest.raises(RuntimeError, match=r"not ready.*InsufficientPrivilege"):
+        await_schema(database, MIGRATIONS, A_MOMENT)
     database.close()
 
 

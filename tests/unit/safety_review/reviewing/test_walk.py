@@ -104,6 +104,20 @@ def test_a_dismissed_case_is_opened_again_and_held_again(world: World, case_id: 
     assert world.own_cases() == [], "nothing is told of what was never upheld"
 
 
+def test_what_was_let_go_is_not_held_by_a_message_that_was_put_aside(world: World) -> None:
+    world.peers.refuse_hold = KeptError(Reason.REASON_UNKNOWN_ORGANIZATION, "Not yet.")
+    world.screen(world.record(CANARY), world.record(PHISHING))
+    world.run_jobs()
+    dismissed, stays = world.cases()
+    world.dismiss(dismissed.case_id)
+    assert _released(world), "and retention knows of no such hold"
+    world.peers.refuse_hold = None
+    world.clock.advance(timedelta(hours=1))
+    world.run_jobs()
+    placed = [one for one in world.peers.holds if isinstance(one, holds_pb2.PlaceHoldRequest)]
+    assert [one.reference for one in placed] == [stays.case_id]
+
+
 def test_nobody_decides_on_an_organization_that_they_have_to_do_with(world: World, case_id: str) -> None:
     world.peers.affiliations[person(1)] = [ACME]
     before = world.stored()
