@@ -227,7 +227,8 @@ def _production(overlay: Overlay, service: str, deployment: Resource, strategy: 
 
 
 def _connections(overlay: Overlay, service: str, deployment: Resource) -> Iterator[Finding]:
-    """Every replica that may run at once, the one of a rollout included, has its pool, and some are for the database's own."""
+    """Every replica that may run at once, the one of a rollout included, has its pool and a connection for readiness, and some are for the
+    database's own."""
     configured = overlay.configurations.get(service)
     cluster = overlay.find("Cluster", f"{dashed(service)}-db")
     if configured is None or cluster is None:
@@ -236,7 +237,7 @@ def _connections(overlay: Overlay, service: str, deployment: Resource) -> Iterat
     replicas = (
         deployment.value["spec"].get("replicas", 1) if scaler is None else scaler.value["spec"]["maxReplicas"]
     )
-    needed = (replicas + 1) * configured.database_pool + _OWN_CONNECTIONS
+    needed = (replicas + 1) * (configured.database_pool + 1) + _OWN_CONNECTIONS
     given = int(at(cluster.value, "spec.postgresql.parameters.max_connections") or 100)
     if needed > given:
         yield findings.of(
