@@ -323,8 +323,9 @@ class Lifecycle:
         """Raises NOT_DUE unless every lot's rows of the day that would go are due by all rules that may count now, and no late
         record can come any more."""
         self._rules.require_lease()
-        last_came_by = day_start(day) + timedelta(days=1) + LATE_WINDOW + 2 * CLOCK_TOLERANCE
-        is_due = self._clock.now() > last_came_by + AT_REST and all(
+        # Counted back from now: the calendar may end with the day.
+        at_rest = self._clock.now() - AT_REST - LATE_WINDOW - 2 * CLOCK_TOLERANCE - timedelta(days=1)
+        is_due = at_rest > day_start(day) and all(
             self._rules.is_due_by_all(count.lot, day) for count in counts
         )
         if not is_due:

@@ -21,9 +21,9 @@ from shared.ids import day_start, lowest_record_id
 from shared.terms import lot_of, parts_of
 
 _PAGE: Final = 1000
-# What ids can say of days.
+# What ids can say of days. The last has one behind it, as every bound needs; no record is of a day that far ahead.
 _FIRST_DAY: Final = date(1970, 1, 1)
-_LAST_DAY: Final = date(9999, 12, 30)
+_LAST_DAY: Final = date.max - timedelta(days=1)
 
 
 class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
@@ -104,7 +104,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
             raise invalid("after", "is no record id")
         scope = request.scope
         first = _day(scope.first_day, "scope.first_day") if scope.first_day else _FIRST_DAY
-        last = _day(scope.last_day, "scope.last_day") if scope.last_day else _LAST_DAY
+        last = min(_day(scope.last_day, "scope.last_day"), _LAST_DAY) if scope.last_day else _LAST_DAY
         low, high = lowest_record_id(day_start(first)), lowest_record_id(day_start(last + timedelta(days=1)))
         kept, after, gone = self._lifecycle.hold_matching(
             Standing(
@@ -239,9 +239,12 @@ def _day(text: str, field: str) -> date:
 
 def _instant(moment: Timestamp, field: str) -> datetime:
     try:
-        return moment.ToDatetime(tzinfo=UTC)
+        instant = moment.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise invalid(field, "is not an instant of the years 1 to 9999") from error
+    if instant.date() < _FIRST_DAY:
+        raise invalid(field, "is older than any record can be")
+    return instant
 
 
 def _content_erasure(erased: ContentErased) -> lifecycle_pb2.ContentErasure:
