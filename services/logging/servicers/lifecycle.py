@@ -42,7 +42,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         if request.application and not request.organization_id:
             raise invalid("application", "is of an organization, which is not named")
         day, _, lot = pages.decode_text(request.page_token, "page_token").partition("|")
-        after = (_day(day, "page_token"), *parts_of(lot)) if request.page_token else None
+        after = (_day(day, "page_token"), *parts_of(_lot(lot))) if request.page_token else None
         asked = Days(
             _day(request.through_day, "through_day"), _days_of_lots(request.own), request.organization_id
         )
@@ -76,7 +76,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
     ) -> lifecycle_pb2.ListDroppedCountsResponse:
         """See the contract."""
         limit = request.page_size or _PAGE
-        after = pages.decode_text(request.page_token, "page_token")
+        after = _lot(pages.decode_text(request.page_token, "page_token"))
         found = self._lifecycle.dropped_counts(_day(request.day, "day"), request.run_ids, after, limit + 1)
         more = found[limit - 1].lot if len(found) > limit else ""
         return lifecycle_pb2.ListDroppedCountsResponse(
@@ -228,6 +228,13 @@ def _held(rows: Sequence[HeldRow]) -> list[lifecycle_pb2.HeldRecord]:
 def _days_of_lots(own: Iterable[rules_pb2.OrganizationDue]) -> dict[str, date]:
     """Up to which days lots (shared.terms) are meant."""
     return {lot_of(one.organization_id, one.application): _day(one.through_day, "own") for one in own}
+
+
+def _lot(text: str) -> str:
+    """A token's lot. Raises INVALID_ARGUMENT for a name that holds what no name does and no database takes, once it is decoded."""
+    if "\0" in "".join(parts_of(text)):
+        raise invalid("page_token", "is not a token that this service gave out")
+    return text
 
 
 def _day(text: str, field: str) -> date:
