@@ -236,25 +236,26 @@ class Lifecycle:
             before = store.removed(tx, run_id, day)
             if before is not None:
                 return before
-            going = [count for count in store.counts_of_day(tx, day) if what.takes(count.lot, day)]
-            self._require_due(day, going)
+            self._require_due(day, what, store.counts_of_day(tx, day))
+            # Those too whose rows all went with their end users: until that is forgotten the day is listed.
+            going = sorted(lot for lot in store.lots_of_day(tx, day) if what.takes(lot, day))
             is_whole = what.is_whole and not store.is_dropped(tx, day)
         if is_whole:
             self._drop_partition(run_id, day, what)
         else:
-            for count in going:
-                self._take(run_id, count)
+            for lot in going:
+                self._take(run_id, lot, day)
         with self._database.transaction() as tx:
             return store.note_removal(tx, run_id, day, self._clock.now())
 
-    def _take(self, run_id: str, count: DayCount) -> None:
+    def _take(self, run_id: str, lot: str, day: date) -> None:
         """Takes one lot's rows of a day away, where the partition stays or is gone already. Nothing of the day can come any more:
         a writer gives back what it has had in hand for long, looks at that under its stripe, and this holds the stripe meanwhile."""
-        lot, day = count.lot, count.day
+        organization_id, _ = parts_of(lot)
         after: UUID | None = None
         while True:
             with self._database.transaction() as tx:
-                stripes.take(tx, count.organization_id)
+                stripes.take(tx, organization_id)
                 counted = [one for one in store.counts_of_day(tx, day) if one.lot == lot]
                 after = terms.take(tx, lot, day, after, _ROWS_AT_ONCE).after
                 if after is None:
@@ -332,13 +333,13 @@ class Lifecycle:
                 return
             # Again, behind the fence: what is counted now is all there will ever be.
             counts = store.counts_of_day(tx, day)
-            self._require_due(day, [count for count in counts if what.takes(count.lot, day)])
+            self._require_due(day, what, counts)
             now = self._clock.now()
             # Those too whose rows all went with their end users: their keys are still to be destroyed.
             kept = {lot for lot in store.lots_of_day(tx, day) if not what.takes(lot, day)}
             self._audit_taken(tx, run_id, day, store.drop_day(tx, day, run_id, now, kept), now)
 
-    def _require_due(self, day: date, counts: Sequence[DayCount]) -> None:
+    def _require_due(self, day: date, what: Going, counts: Sequence[DayCount]) -> None:
         """Raises NOT_DUE unless every lot's rows of the day that would go are due by all rules that may count now, and no late
         record can come any more."""
         rules = self._policies.rules
@@ -346,7 +347,7 @@ class Lifecycle:
         # Counted back from now: the calendar may end with the day.
         at_rest = self._clock.now() - AT_REST - LATE_WINDOW - 2 * CLOCK_TOLERANCE - timedelta(days=1)
         is_due = at_rest > day_start(day) and all(
-            rules.is_due_by_all(count.lot, day) for count in counts
+            rules.is_due_by_all(count.lot, day) for count in counts if what.takes(count.lot, day)
         )
         if not is_due:
             raise KeptError(Reason.REASON_NOT_DUE, "By the rules that logging knows, this day is not due.")
