@@ -501,6 +501,8 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
         "usage_arrivals": arrivals.erase(tx, organization_id),
         **billing.erase(tx, organization_id),
     }
+    # Pseudonyms in clear. Which records erased end users' were stays until retention has told everybody and certified it: it names nobody.
+    subjects.erase_fences(tx, organization_id)
     # What holds keep lives on in `retained`, with its sealed data keys; it does not count as removed.
     tx.execute(delete(interactions).where(mine))
     tx.execute(
