@@ -16,7 +16,7 @@ from services.logging.lifecycle.entries import ACTOR
 from services.logging.lifecycle.subjects import AT_REST
 from services.logging.policies import Policies
 from services.logging.recording.admission import LATE_WINDOW
-from services.logging.store import confidential, standing_holds, stripes, terms
+from services.logging.store import confidential, partitions, standing_holds, stripes, terms
 from services.logging.store import retention as store
 from services.logging.store.retention import DayCount, Days, HeldRow
 from services.logging.store.standing_holds import Standing
@@ -329,6 +329,7 @@ class Lifecycle:
 
     def _drop_closed(self, run_id: str, day: date, what: Going) -> None:
         with self._database.transaction() as tx:
+            partitions.lock(tx, day)
             if store.is_dropped(tx, day):  # another replica, or a commit whose answer was lost
                 return
             # Again, behind the fence: what is counted now is all there will ever be.

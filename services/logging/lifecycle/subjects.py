@@ -6,7 +6,7 @@ raised while no writer of the organization writes, and each writer looks at it i
 before is either there, and goes, or is not written any more, whatever a process had in hand. A fence names the pseudonym in clear, because
 writers must find it, and is taken away when nothing older can come: after the late window, and `AT_REST` more. A writer that has had its
 batch in hand for longer than `_IN_HAND` gives it back, so none is left that judged its records not late before that and would write them
-after; the act itself stays, without the pseudonym. As long as an erasure goes on its fence stays too: by it alone the act knows whose it is.
+after; the act itself stays, without the pseudonym. As long as an erasure goes on its fence stays: by it alone the act knows whose it is.
 """
 
 from collections.abc import Sequence

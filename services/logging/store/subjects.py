@@ -197,8 +197,8 @@ _IS_NEEDED: Final = exists().where(
 
 
 def _is_past_use(instant: datetime) -> ColumnElement[bool]:
-    """Of fences: no writer comes to them any more, for they were raised before an instant, or nothing of the organization is written; and no
-    erasure needs them."""
+    """Of fences: no writer comes to them any more, for they were raised before an instant, or nothing of the organization is written; and
+    no erasure needs them."""
     is_closed = exists().where(organization_fences.c.organization_id == subject_fences.c.organization_id)
     return and_(or_(subject_fences.c.fenced_at < instant, is_closed), ~_IS_NEEDED)
 
@@ -227,9 +227,7 @@ def lower_fences(tx: Connection, organization_id: str, below: Collection[bytes],
 def erase_fences(tx: Connection, organization_id: str) -> None:
     """Takes an erased organization's fences away, but what an erasure that goes on needs: that goes when it is done. The caller holds the
     organization's stripe exclusively."""
-    tx.execute(
-        delete(subject_fences).where(subject_fences.c.organization_id == organization_id, ~_IS_NEEDED)
-    )
+    tx.execute(delete(subject_fences).where(subject_fences.c.organization_id == organization_id, ~_IS_NEEDED))
 
 
 _NOTE: Final = text(

@@ -117,7 +117,9 @@ class HoldOrder:
         if scope.first_day is not None and scope.last_day is not None and scope.last_day < scope.first_day:
             raise invalid("scope.last_day", "lies before the first day")
         if date.max in (scope.first_day, scope.last_day):
-            raise invalid("scope", "names the last day of the calendar; without a last day it holds whatever comes")
+            raise invalid(
+                "scope", "names the last day of the calendar; without a last day it holds whatever comes"
+            )
 
     def content_sha256(self) -> bytes:
         """What makes a repeated request the same request; the order of records is no part of it."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
-from sqlalchemy import text
 
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import holds_pb2
-from services.logging.store import standing_holds
+from services.logging.store import Tx, standing_holds
 from services.logging.store.standing_holds import Standing
 from services.logging.store.tables import confidential_rows, holds, interactions, retained
 from services.logging.store.tables import standing_holds as standing
-from services.logging.store import Tx
+from tests.support.meanwhile import Another, meanwhile
 from tests.unit.logging.peers import ORG
 from tests.unit.logging.test_lifecycle import HOLD, release, rows
 from tests.unit.logging.test_standing_holds import match
-from tests.unit.logging.test_subjects import WHO, erase, said, status
+from tests.unit.logging.test_subjects import WHO, ask, erase, said, status
 from tests.unit.logging.world import World
 
 
@@ -39,45 +36,30 @@ def match_in_secret(world: World) -> None:
     )
 
 
-def waits_or_is_over(world: World, over: threading.Event) -> bool:
-    """Whether somebody waits for an advisory lock, or the act is over."""
-    with world.database.transaction() as tx:
-        asked = (
-            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
-            "WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
-        )
-        return over.is_set() or bool(tx.execute(text(asked)).scalar_one())
+def erase_beside(world: World, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Erases the end user; the act begins when a piece has read the holds that stand and has caught nothing yet, and is over."""
+    read = standing_holds.of_organization
+    reads: list[Another[object] | None] = []
 
-
-def erase_beside(world: World, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> threading.Event:
-    """Erases the end user; the act begins when a piece has read the holds that stand and has caught nothing yet. Set when it is over."""
-    read, over, asked = standing_holds.of_organization, threading.Event(), 0
-
-    def carry_out() -> None:
-        act()
-        over.set()
-
-    def of_organization(tx: Tx, organization_id: str) -> Sequence[Standing]:
-        nonlocal asked
-        found, asked = read(tx, organization_id), asked + 1
-        if asked == 2:
-            threading.Thread(target=carry_out, daemon=True).start()
-            deadline = time.monotonic() + 10
-            while not waits_or_is_over(world, over):
-                assert time.monotonic() < deadline
+    def of_organization(tx: Tx, organization_id: str) -> list[Standing]:
+        found = read(tx, organization_id)
+        reads.append(meanwhile(tx, world.database.engine, act) if reads else None)
         return found
 
-    monkeypatch.setattr(standing_holds, "of_organization", of_organization)
+    with monkeypatch.context() as patched:
+        patched.setattr(standing_holds, "of_organization", of_organization)
+        patched.setattr("services.logging.lifecycle.subjects._STEPS", 1)
+        ask(world)
+    _, beside = reads
+    assert beside is not None
+    beside.result()
     erase(world)
-    return over
 
 
-def test_a_hold_that_is_let_go_meanwhile_keeps_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hold_that_is_let_go_meanwhile_keeps_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     match(world, end_user=WHO)
     world.record(said(world, "x"))
-    assert erase_beside(world, monkeypatch, lambda: release(world, HOLD)).wait(10)
+    erase_beside(world, monkeypatch, lambda: release(world, HOLD))
     assert rows(world, interactions, retained, holds, standing) == [0, 0, 0, 0]
     assert status(world).held == 0
 
@@ -87,7 +69,7 @@ def test_of_a_hold_that_is_told_of_meanwhile_nothing_stays_secret(
 ) -> None:
     match_in_secret(world)
     world.record(said(world, "x"))
-    assert erase_beside(world, monkeypatch, lambda: disclose(world)).wait(10)
+    erase_beside(world, monkeypatch, lambda: disclose(world))
     assert rows(world, confidential_rows, retained, holds, standing) == [0, 1, 1, 1]
     assert status(world).held == 1
     assert release(world, HOLD) == 1
