@@ -99,10 +99,22 @@ def _made(row: Any) -> SubjectAct:
     )
 
 
-def find(tx: Connection, erasure_id: str, *, lock: bool = False) -> SubjectAct | None:
-    """An erasure. lock: nobody else changes it before this transaction ends."""
-    asked = select(subject_erasures).where(subject_erasures.c.erasure_id == erasure_id)
-    row = tx.execute(asked.with_for_update() if lock else asked).one_or_none()
+def find(tx: Connection, erasure_id: str) -> SubjectAct | None:
+    """An erasure."""
+    row = tx.execute(
+        select(subject_erasures).where(subject_erasures.c.erasure_id == erasure_id)
+    ).one_or_none()
+    return None if row is None else _made(row)
+
+
+def lock(tx: Connection, erasure_id: str, organization_id: str) -> SubjectAct | None:
+    """An organization's erasure, which nobody else changes before this transaction ends. Citus locks rows of one shard at a time, so the
+    organization has to be said."""
+    mine = (
+        subject_erasures.c.erasure_id == erasure_id,
+        subject_erasures.c.organization_id == organization_id,
+    )
+    row = tx.execute(select(subject_erasures).where(*mine).with_for_update()).one_or_none()
     return None if row is None else _made(row)
 
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from services.logging.store import distribution, locks, stripes
 from services.logging.store.distribution import Place
 from services.logging.store.tables import metadata
 from shared.database import Database
 from tests.support.given import is_citus
+from tests.unit.logging import test_content_erasures, test_subjects
 from tests.unit.logging.peers import NOON, ORG, OTHER
 from tests.unit.logging.test_lifecycle import drop, erase, hold, readable, reason_of, release
 from tests.unit.logging.world import World
@@ -108,6 +110,24 @@ def test_a_records_life_is_the_same(world: World) -> None:
     assert erase(world).held == 1
     assert release(world, HOLD) == 1
     assert reason_of(lambda: hold(world, HOLD, kept.record_id)) == "WRONG_STATE"
+
+
+@pytest.mark.usefixtures("on_shards")
+def test_rows_are_locked_of_one_organization_at_a_time(world: World) -> None:
+    """Citus refuses to lock rows of several shards (citus #4647)."""
+    asked: list[str] = []
+
+    def note(*named: Any) -> None:
+        if "FOR UPDATE" in named[2]:
+            asked.append(named[2].partition("WHERE")[2])
+
+    world.record(test_subjects.said(world, "one"), world.interaction())
+    event.listen(world.database.engine, "before_cursor_execute", note)
+    test_subjects.erase(world)
+    test_subjects.forget(world)
+    test_content_erasures.erase(world, test_content_erasures.into_force(world), test_subjects.SECOND)
+    assert len(asked) >= 3
+    assert [one for one in asked if ".organization_id = " not in one] == []
 
 
 @pytest.mark.usefixtures("on_shards")
