@@ -32,7 +32,7 @@ from shared.service import CallerAuthority, Gate, Refused
 from shared.silence import Silence
 from shared.telemetry import CALLS, RPC_REFUSED
 from shared.tracing import served
-from shared.unparsed import Unparsed
+from shared.unparsed import Unparsed, parser_of
 
 _log = structlog.get_logger(__name__)
 _OURS: Final = "kept."
@@ -118,12 +118,13 @@ class Pipeline(_Interceptor):
         if handler is None:
             return None
         method = details.method
-        as_it_came = partial(Unparsed, parse=handler.request_deserializer, largest=largest_request(method))
         behavior: Any = (
             (handler.stream_stream if handler.response_streaming else handler.stream_unary)
             if handler.request_streaming
             else (handler.unary_stream if handler.response_streaming else handler.unary_unary)
         )
+        parse = parser_of(behavior, handler.request_deserializer)
+        as_it_came = partial(Unparsed, parse=parse, largest=largest_request(method))
         # Health's Watch runs in a pool of its own or does not block one: a wrapper must not take that away.
         for name in ("experimental_non_blocking", "experimental_thread_pool"):
             if hasattr(behavior, name):

@@ -2,11 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError
 
 from shared.errors import KeptError, Reason
+
+_PARSE: Final = "kept_parse"
+_Behavior = TypeVar("_Behavior", bound=Callable[..., Any])
+
+
+def parsed_with(parse: Callable[[bytes], Any]) -> Callable[[_Behavior], _Behavior]:
+    """For a servicer's method whose messages are to be parsed in another way than as a whole (shared/items.py)."""
+
+    def mark(behavior: _Behavior) -> _Behavior:
+        setattr(behavior, _PARSE, parse)
+        return behavior
+
+    return mark
+
+
+def parser_of(
+    behavior: Callable[..., Any], otherwise: Callable[[bytes], Any] | None
+) -> Callable[[bytes], Any] | None:
+    """How a method's messages are parsed."""
+    return getattr(behavior, _PARSE, otherwise)
 
 
 @dataclass(repr=False)

@@ -15,6 +15,7 @@ from kept.logging.v1 import ingest_pb2, interactions_pb2
 from services.logging.otlp import events, spans
 from services.logging.otlp.facts import Fault, Rejected, facts_of
 from services.logging.otlp.figures import LEFT_ASIDE, REJECTED
+from services.logging.otlp.unreadable import fault_of
 from services.logging.policies import Policies
 from services.logging.recording.ingest import MAX_BYTES, MAX_RECORDS, Ingest
 from shared.enums import short_name
@@ -101,7 +102,7 @@ def _read_spans(request: trace_service_pb2.ExportTraceServiceRequest, only: str)
                 try:
                     yield spans.interaction_of(span, facts, only)
                 except Rejected as rejected:
-                    yield rejected.fault
+                    yield fault_of(span, rejected)
 
 
 def _read_events(request: logs_service_pb2.ExportLogsServiceRequest, only: str) -> _Read:
@@ -113,7 +114,7 @@ def _read_events(request: logs_service_pb2.ExportLogsServiceRequest, only: str) 
                 try:
                     found = events.interaction_of(event, name, facts, only) if name else None
                 except Rejected as rejected:
-                    yield rejected.fault
+                    yield fault_of(event, rejected)
                     continue
                 if found is None:
                     LEFT_ASIDE.labels("event").inc()

@@ -39,6 +39,7 @@ class Fault(StrEnum):
     INVALID_SPAN_ID = "INVALID_SPAN_ID"
     NO_START_TIME = "NO_START_TIME"
     TOO_LARGE = "TOO_LARGE"
+    MALFORMED = "MALFORMED"
 
 
 class Rejected(Exception):

@@ -1,14 +1,33 @@
 """IngestService."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc
+from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
 from services.logging.recording.ingest import MAX_RECORDS, Ingest
 from services.logging.usage.reports import Reports
 from shared.errors import invalid
+from shared.items import Level, by_item, fields
 from shared.pipeline import caller_of
+from shared.unparsed import parsed_with
+
+_ITEMS: Final = [
+    Level(ingest_pb2.RecordInteractionsRequest.INTERACTIONS_FIELD_NUMBER, interactions_pb2.Interaction)
+]
+
+
+def _unreadable(data: bytes) -> interactions_pb2.Interaction:
+    """What stands for an interaction that cannot be parsed: its record id, if there is one. It is refused, for it names nobody."""
+    record_id = b""
+    with suppress(DecodeError):
+        for number, payload, _ in fields(data):
+            if number == interactions_pb2.Interaction.RECORD_ID_FIELD_NUMBER and payload is not None:
+                record_id = payload
+    return interactions_pb2.Interaction(record_id=record_id)
 
 
 class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
@@ -25,6 +44,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         [receipt] = self._ingest.record([request.interaction], caller_of(context).name)
         return ingest_pb2.RecordInteractionResponse(receipt=receipt)
 
+    @parsed_with(by_item(ingest_pb2.RecordInteractionsRequest.FromString, _ITEMS, _unreadable))
     def RecordInteractions(
         self, request_iterator: Iterator[ingest_pb2.RecordInteractionsRequest], context: grpc.ServicerContext
     ) -> Iterator[ingest_pb2.RecordInteractionsResponse]:

@@ -7,8 +7,10 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from services.logging.otlp.exporting import Exporting
+from services.logging.otlp.unreadable import events_request, spans_request
 from shared.pipeline import caller_of
 from shared.service import Registrar
+from shared.unparsed import parsed_with
 
 if TYPE_CHECKING:
     # The generated bases have no types.
@@ -25,6 +27,7 @@ class TraceServicer(_TraceService):
     def __init__(self, exporting: Exporting) -> None:
         self._exporting = exporting
 
+    @parsed_with(spans_request)
     def Export(
         self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> trace_service_pb2.ExportTraceServiceResponse:
@@ -43,6 +46,7 @@ class LogsServicer(_LogsService):
     def __init__(self, exporting: Exporting) -> None:
         self._exporting = exporting
 
+    @parsed_with(events_request)
     def Export(
         self, request: logs_service_pb2.ExportLogsServiceRequest, context: grpc.ServicerContext
     ) -> logs_service_pb2.ExportLogsServiceResponse:

@@ -21,8 +21,10 @@ from services.logging.store import stripes
 from services.logging.store.tables import data_keys, interactions, stored_counts, unscreened
 from shared.errors import KeptError, Reason
 from shared.ids import new_record_id
-from tests.unit.logging.peers import NOON, ORG, OTHER, PRIVATE, ZDR
+from tests.unit.logging.peers import GATEWAY, NOON, ORG, OTHER, PRIVATE, ZDR
 from tests.unit.logging.world import World, at
+
+RECORD = "/kept.logging.v1.IngestService/RecordInteractions"
 
 STORED = ingest_pb2.OUTCOME_STORED
 WITHOUT = ingest_pb2.OUTCOME_STORED_WITHOUT_CONTENT
@@ -104,6 +106,29 @@ def test_each_record_is_judged_by_itself_and_each_is_stored_once(world: World) -
             )
         ).all()
     assert {one[0]: tuple(one[1:]) for one in counted} == {ORG: (2, 2), ZDR: (1, 0), OTHER: (1, 1)}
+
+
+def test_what_cannot_be_parsed_is_refused_and_costs_no_other_record(world: World) -> None:
+    good, text, wire = (world.interaction(text=one) for one in ("before", "torn", "after"))
+    batch = ingest_pb2.RecordInteractionsRequest(interactions=[good, text, wire, world.interaction()])
+    data = batch.SerializeToString()
+    # A character of two bytes whose second is missing; and a field of the last interaction that ends behind it.
+    data = data.replace(b"torn", b"to\xc3n") + b"\x0a\x02\x0a\x7f"
+    channel = world._channel(GATEWAY)
+    answers = channel.stream_stream(
+        RECORD, lambda sent: sent, ingest_pb2.RecordInteractionsResponse.FromString
+    )(iter([data]))
+    [answer] = answers
+    assert outcomes(answer.receipts) == [
+        "STORED",
+        "INVALID_ARGUMENT",
+        "STORED",
+        "STORED",
+        "INVALID_RECORD_ID",
+    ]
+    assert [one.record_id for one in answer.receipts[:2]] == [good.record_id, text.record_id]
+    assert not any(one.retryable for one in answer.receipts)
+    assert count(world, "interactions") == 3
 
 
 def test_zero_data_retention_leaves_no_content_and_no_key(world: World) -> None:

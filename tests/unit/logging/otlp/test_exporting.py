@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from prometheus_client import REGISTRY
 
@@ -393,11 +395,62 @@ def test_deep_nesting_is_bounded(world: World) -> None:
     assert said[3].prompt[0].parts[0].text == parts % abyss
     assert said[4].prompt[0].parts[0].text == '{"a":' * 100_000
     assert "bottom" in said[5].generations[0].parts[0].data.decode()
-    # Deeper than protobuf itself goes, it is no message; no receiver can tell one span of it from another.
-    send = world._channel(GATEWAY).unary_unary(SPANS, lambda data: data, lambda data: data)
-    assert send(deep_wire(30)) == b""
-    refused = reason_of(partial(send, deep_wire(60)))
+    # Deeper than protobuf itself goes, a span cannot be parsed.
+    send = sending(world, SPANS)
+    assert send(deep_wire(30)) == (0, "")
+    assert send(deep_wire(60)) == (1, "rejected: MALFORMED 1")
+
+
+@pytest.mark.parametrize(
+    "named", [True, False], ids=["its resource names one", "the gateway is bound to one"]
+)
+def test_a_span_or_event_that_cannot_be_parsed_costs_no_other(world: World, named: bool) -> None:
+    if not named:
+        bind(world, ORG)
+    of = {} if not named else {"kept.organization_id": ORG}
+    spans = spans_request(chat(1, "before"), chat(2, "torn"), chat(3, "after"), resource=of)
+    assert sending(world, SPANS)(torn(spans)) == (1, "rejected: MALFORMED 1")
+    assert sorted(one.content.prompt[0].parts[0].text for one in stored(world)) == ["after", "before"]
+    events = logs_service_pb2.ExportLogsServiceRequest()
+    resource = events.resource_logs.add()
+    resource.resource.attributes.extend(key_values(of))
+    scope = resource.scope_logs.add()
+    for number, text in enumerate(("early", "torn", "late")):
+        event = scope.log_records.add(
+            time_unix_nano=nanoseconds(STARTED) + number, event_name="gen_ai.user.message"
+        )
+        event.body.CopyFrom(any_value({"content": text}))
+    assert sending(world, EVENTS)(torn(events)) == (1, "rejected: MALFORMED 1")
+    assert {one.content.prompt[0].parts[0].text for one in stored(world)} == {
+        "after",
+        "before",
+        "early",
+        "late",
+    }
+
+
+def test_a_resource_that_cannot_be_parsed_refuses_the_export(world: World) -> None:
+    refused = reason_of(partial(sending(world, SPANS), torn(spans_request(chat(1), resource={"torn": "x"}))))
     assert (refused.name, refused.status.name) == ("MALFORMED_MESSAGE", "INVALID_ARGUMENT")
+    assert not stored(world)
+
+
+def torn(request: Message) -> bytes:
+    """As bytes, with the first half of a character in the place of a letter of the word."""
+    return request.SerializeToString().replace(b"torn", b"to\xc3n")
+
+
+def sending(world: World, method: str) -> Callable[[bytes], tuple[int, str]]:
+    """Sends bytes; how many were rejected, and what is said of them. Both answers have the same fields."""
+    call = world._channel(GATEWAY).unary_unary(
+        method, lambda data: data, trace_service_pb2.ExportTraceServiceResponse.FromString
+    )
+
+    def send(data: bytes) -> tuple[int, str]:
+        partial_success = call(data).partial_success
+        return partial_success.rejected_spans, partial_success.error_message
+
+    return send
 
 
 @pytest.mark.parametrize("many", ["0,", '"",', "{},", "[],"])
