@@ -115,4 +115,6 @@ def test_a_token_of_no_name_is_refused(vault: Vault, lot: str) -> None:
     token = base64.urlsafe_b64encode(f"{lot} 2026-03-10".encode()).decode()
     asked = keys_pb2.ListDestroyedEpochsRequest(destruction_id=new_id("run"), page_token=token)
     unused: Any = None
-    assert refusal(lambda: KeyServicer(vault.custody).ListDestroyedEpochs(asked, unused)) == "INVALID_ARGUMENT"
+    assert (
+        refusal(lambda: KeyServicer(vault.custody).ListDestroyedEpochs(asked, unused)) == "INVALID_ARGUMENT"
+    )
