@@ -33,6 +33,7 @@ PROGRAMS = (
 )
 # Against programs of others, which are installed for it: `make bench-peers`.
 PEERS = ("phoenix_ratio",)
+_SCALES = ("small", "full")
 _RESULT = Path(__file__).parents[1] / "build" / "bench.json"
 
 
@@ -47,8 +48,10 @@ def main() -> int:
         choices=[[], *PROGRAMS, *PEERS],
         help="which programs; all but those against peers without",
     )
-    parser.add_argument("--scale", choices=["small", "full"], default=os.environ.get("SCALE", "full"))
+    parser.add_argument("--scale", choices=_SCALES, default=os.environ.get("SCALE", "full"))
     options = parser.parse_args()
+    if options.scale not in _SCALES:  # argparse holds no default against the choices
+        parser.error(f"SCALE is {options.scale!r}, and not one of {', '.join(_SCALES)}")
     figures = []
     for name in options.names or PROGRAMS:
         sys.stderr.write(f"bench: {name}\n")

@@ -14,6 +14,7 @@ from deploy.local.postgres import Postgres
 from kept.access_control.v1 import audit_pb2
 from services.logging import store
 from services.logging.lifecycle.acts import Lifecycle
+from services.logging.policies import Policies
 from services.logging.store import partitions
 from services.logging.usage.counting import Counting
 from shared.clock import SystemClock
@@ -53,6 +54,13 @@ class _AllDue(Rules):
         return True
 
 
+class _Policies(Policies):
+    """Those rules, and nothing else."""
+
+    def __init__(self) -> None:
+        self.rules = _AllDue()
+
+
 class Days:
     """Logging's database, and days in it that are filled and taken away."""
 
@@ -63,7 +71,7 @@ class Days:
         migrate(self._database, _MIGRATIONS)
         outbox = Outbox(store.outbox, self._database, self._clock, _nobody)
         counting = Counting(self._database, self._clock)
-        self._lifecycle = Lifecycle(self._database, self._clock, _AllDue(), outbox, counting.periods)
+        self._lifecycle = Lifecycle(self._database, self._clock, _Policies(), outbox, counting.periods)
         self._day = self._clock.now().date() - timedelta(days=40)
 
     def fill(self, rows: int) -> date:

@@ -70,6 +70,15 @@ class Policies:
         policy = self._policies.at(organization_subject(organization_id), self._clock.now())
         return isinstance(policy, OrganizationPolicy) and policy.closed
 
+    def require_closed(self, organization_id: str) -> None:
+        """Raises NOT_DUE unless the organization's policy in force now says that nothing is taken for it any more, LEASE_LAPSED where that
+        is not known."""
+        self._policies.require_lease()
+        if not self.is_closed(organization_id):
+            raise KeptError(
+                Reason.REASON_NOT_DUE, "By the policies that logging knows, this organization is not closed."
+            )
+
     def require_content_erased(self, organization_id: str, before: datetime) -> None:
         """Raises NOT_DUE unless the organization's policy in force now says that content from before this instant is to be erased,
         LEASE_LAPSED where that is not known."""

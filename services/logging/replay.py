@@ -166,7 +166,7 @@ def _content_fenced(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
 
 def _content_erased(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     stripes.take(tx, entry.organization_id)
-    act = contents.find(tx, entry.subjects[0], lock=True)
+    act = contents.lock(tx, entry.subjects[0], entry.organization_id)
     if act is None or act.is_done:
         return
     through_day = content_erasures.last_day_before(act.before)

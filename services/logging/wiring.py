@@ -91,7 +91,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
     ended = EndedGrants(authz, clock)
     reading = Reading(database, clock, policies.rules, authz, ended)
     evaluation_texts = EvaluationTexts(authz, reading)
-    lifecycle = Lifecycle(database, clock, policies.rules, outbox, counting.periods)
+    lifecycle = Lifecycle(database, clock, policies, outbox, counting.periods)
     subjects = Subjects(database, clock, policies, outbox)
     contents = ContentErasures(database, clock, policies, outbox)
 

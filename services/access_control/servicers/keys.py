@@ -199,6 +199,8 @@ def _after(token: str) -> tuple[str, date, str]:
     try:
         lot, day = base64.urlsafe_b64decode(token).decode().split(" ")
         organization_id, application = parts_of(lot)
+        if "\0" in organization_id + application:
+            raise ValueError("no name holds that, and no database takes it")
         return organization_id, date.fromisoformat(day), application
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
         raise KeptError(

@@ -1,7 +1,7 @@
 """What retention asks of logging: keep rows for holds, let them go, drop a day, erase an organization. Every act can be repeated after any
 failure; what it did is on its way to the audit log in its own transaction.
 
-logging does not take retention's word for what is due: its own replica of the rules must say so.
+logging does not take retention's word for what is due: its own replicas, of the rules and of who is closed, must say so.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,8 +14,9 @@ from kept.retention.v1.holds_pb2 import HOLD_KIND_LEGAL
 from services.logging.lifecycle import entries
 from services.logging.lifecycle.entries import ACTOR
 from services.logging.lifecycle.subjects import AT_REST
+from services.logging.policies import Policies
 from services.logging.recording.admission import LATE_WINDOW
-from services.logging.store import confidential, standing_holds, stripes, terms
+from services.logging.store import confidential, partitions, standing_holds, stripes, terms
 from services.logging.store import retention as store
 from services.logging.store.retention import DayCount, Days, HeldRow
 from services.logging.store.standing_holds import Standing
@@ -27,7 +28,6 @@ from shared.database import Database
 from shared.errors import KeptError, Reason, wrong_state
 from shared.ids import day_start
 from shared.outbox import Outbox
-from shared.rules import Rules
 from shared.terms import parts_of
 
 # Each try waits for readers 50 ms at most (store/partitions.py).
@@ -80,11 +80,11 @@ class Lifecycle:
     """Retention's acts on the tables."""
 
     def __init__(
-        self, database: Database, clock: Clock, rules: Rules, outbox: Outbox, periods: Periods
+        self, database: Database, clock: Clock, policies: Policies, outbox: Outbox, periods: Periods
     ) -> None:
         self._database = database
         self._clock = clock
-        self._rules = rules
+        self._policies = policies
         self._outbox = outbox
         self._periods = periods
 
@@ -148,10 +148,14 @@ class Lifecycle:
         """Lets go what a hold kept, for ever; how many rows are gone by it, the first time and later."""
         with self._database.transaction() as tx:
             store.lock_hold(tx, hold_id)
+            stands = self._stands(tx, hold_id)
             store.bury_hold(tx, hold_id)
             standing_holds.forget(tx, hold_id)
             organizations = store.organizations_of_hold(tx, hold_id)
             secret = confidential.organizations(tx, hold_id)
+            if stands is not None and stands.organization_id not in [*organizations, *secret]:
+                # It kept nothing, and ends all the same: a restored database must not let it stand again.
+                self._tell_released(tx, hold_id, stands.organization_id, 0, is_secret=stands.is_confidential)
         for organization_id in organizations:
             self._release_of(hold_id, organization_id, store.release, is_secret=False)
         for organization_id in secret:
@@ -168,30 +172,45 @@ class Lifecycle:
         is_secret: bool,
     ) -> None:
         """In pieces: a hold may be on millions of rows, and what was let go stays so if the next piece has to wait."""
-        whose, subjects = entries.list_of(hold_id, organization_id, is_secret=is_secret)
         are_more = True
         while are_more:
             with self._database.transaction() as tx:
                 stripes.take(tx, organization_id)
                 gone, are_more = release(tx, hold_id, organization_id, _ROWS_AT_ONCE)
                 store.note_removed(tx, hold_id, gone)
-                self._outbox.audit(
-                    tx,
-                    entry(
-                        "rows.released",
-                        actor=ACTOR,
-                        at=self._clock.now(),
-                        organization_id=whose,
-                        subjects=subjects,
-                        facts={"removed": gone},
-                    ),
-                )
+                self._tell_released(tx, hold_id, organization_id, gone, is_secret=is_secret)
+
+    def _tell_released(
+        self, tx: Tx, hold_id: str, organization_id: str, gone: int, *, is_secret: bool
+    ) -> None:
+        whose, subjects = entries.list_of(hold_id, organization_id, is_secret=is_secret)
+        self._outbox.audit(
+            tx,
+            entry(
+                "rows.released",
+                actor=ACTOR,
+                at=self._clock.now(),
+                organization_id=whose,
+                subjects=subjects,
+                facts={"removed": gone},
+            ),
+        )
+
+    @staticmethod
+    def _stands(tx: Tx, hold_id: str) -> Standing | None:
+        """A locked hold, where it is on all that matches. Until this transaction ends nothing is caught for it, and all that was is seen:
+        the erasure of an end user that has read it catches, and commits, under the organization's stripe."""
+        stands = standing_holds.find(tx, hold_id)
+        if stands is not None:
+            stripes.take(tx, stands.organization_id)
+        return stands
 
     def disclose(self, hold_id: str) -> bool:
         """Makes a confidential hold an ordinary one, in pieces; whether all is done. Idempotent; of a hold that was let go nothing is
         left."""
         with self._database.transaction() as tx:
             store.lock_hold(tx, hold_id)
+            self._stands(tx, hold_id)
             is_new = confidential.note_disclosed(tx, hold_id)
             standing_holds.disclose(tx, hold_id)
             organizations = confidential.organizations(tx, hold_id)
@@ -217,25 +236,26 @@ class Lifecycle:
             before = store.removed(tx, run_id, day)
             if before is not None:
                 return before
-            going = [count for count in store.counts_of_day(tx, day) if what.takes(count.lot, day)]
-            self._require_due(day, going)
+            self._require_due(day, what, store.counts_of_day(tx, day))
+            # Those too whose rows all went with their end users: until that is forgotten the day is listed.
+            going = sorted(lot for lot in store.lots_of_day(tx, day) if what.takes(lot, day))
             is_whole = what.is_whole and not store.is_dropped(tx, day)
         if is_whole:
             self._drop_partition(run_id, day, what)
         else:
-            for count in going:
-                self._take(run_id, count)
+            for lot in going:
+                self._take(run_id, lot, day)
         with self._database.transaction() as tx:
             return store.note_removal(tx, run_id, day, self._clock.now())
 
-    def _take(self, run_id: str, count: DayCount) -> None:
+    def _take(self, run_id: str, lot: str, day: date) -> None:
         """Takes one lot's rows of a day away, where the partition stays or is gone already. Nothing of the day can come any more:
         a writer gives back what it has had in hand for long, looks at that under its stripe, and this holds the stripe meanwhile."""
-        lot, day = count.lot, count.day
+        organization_id, _ = parts_of(lot)
         after: UUID | None = None
         while True:
             with self._database.transaction() as tx:
-                stripes.take(tx, count.organization_id)
+                stripes.take(tx, organization_id)
                 counted = [one for one in store.counts_of_day(tx, day) if one.lot == lot]
                 after = terms.take(tx, lot, day, after, _ROWS_AT_ONCE).after
                 if after is None:
@@ -309,37 +329,45 @@ class Lifecycle:
 
     def _drop_closed(self, run_id: str, day: date, what: Going) -> None:
         with self._database.transaction() as tx:
+            partitions.lock(tx, day)
             if store.is_dropped(tx, day):  # another replica, or a commit whose answer was lost
                 return
             # Again, behind the fence: what is counted now is all there will ever be.
             counts = store.counts_of_day(tx, day)
-            self._require_due(day, [count for count in counts if what.takes(count.lot, day)])
+            self._require_due(day, what, counts)
             now = self._clock.now()
             # Those too whose rows all went with their end users: their keys are still to be destroyed.
             kept = {lot for lot in store.lots_of_day(tx, day) if not what.takes(lot, day)}
             self._audit_taken(tx, run_id, day, store.drop_day(tx, day, run_id, now, kept), now)
 
-    def _require_due(self, day: date, counts: Sequence[DayCount]) -> None:
+    def _require_due(self, day: date, what: Going, counts: Sequence[DayCount]) -> None:
         """Raises NOT_DUE unless every lot's rows of the day that would go are due by all rules that may count now, and no late
         record can come any more."""
-        self._rules.require_lease()
-        last_came_by = day_start(day) + timedelta(days=1) + LATE_WINDOW + 2 * CLOCK_TOLERANCE
-        is_due = self._clock.now() > last_came_by + AT_REST and all(
-            self._rules.is_due_by_all(count.lot, day) for count in counts
+        rules = self._policies.rules
+        rules.require_lease()
+        # Counted back from now: the calendar may end with the day.
+        at_rest = self._clock.now() - AT_REST - LATE_WINDOW - 2 * CLOCK_TOLERANCE - timedelta(days=1)
+        is_due = at_rest > day_start(day) and all(
+            rules.is_due_by_all(count.lot, day) for count in counts if what.takes(count.lot, day)
         )
         if not is_due:
             raise KeptError(Reason.REASON_NOT_DUE, "By the rules that logging knows, this day is not due.")
 
     def fence(self, organization_id: str) -> datetime:
-        """Closes an organization for ever to whatever is in hand; since when it is. Nothing is removed."""
+        """Closes an organization for ever to whatever is in hand; since when it is. Nothing is removed. Raises NOT_DUE, LEASE_LAPSED."""
         with self._database.transaction() as tx:
+            if not stripes.closed(tx, [organization_id], [])[0]:
+                self._policies.require_closed(organization_id)
             return stripes.close_organization(tx, organization_id, self._clock.now())
 
     def erase(self, organization_id: str, erasure_id: str) -> Erased:
-        """Closes an organization for ever and removes its rows but what holds keep: in pieces, for others write under its stripe."""
+        """Closes an organization for ever and removes its rows but what holds keep: in pieces, for others write under its stripe. Raises
+        NOT_DUE, LEASE_LAPSED for one that was not erased before."""
         with self._database.transaction() as tx:
-            stripes.close_organization(tx, organization_id, self._clock.now())
             is_done = store.receipt(tx, organization_id, erasure_id) is not None
+            if not is_done:
+                self._policies.require_closed(organization_id)
+            stripes.close_organization(tx, organization_id, self._clock.now())
             counted = [] if is_done else store.counts_of_organization(tx, organization_id)
         for count in counted:
             self._erase_day(erasure_id, count)

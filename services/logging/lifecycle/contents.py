@@ -109,7 +109,7 @@ class ContentErasures:
         with self._database.transaction() as tx:
             # What a hold keeps is decided before or after this piece.
             stripes.share(tx, [act.organization_id])
-            current = store.find(tx, act.erasure_id, lock=True)
+            current = store.lock(tx, act.erasure_id, act.organization_id)
             assert current is not None  # acts stay
             if current.is_done:
                 return current

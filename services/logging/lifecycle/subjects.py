@@ -6,7 +6,7 @@ raised while no writer of the organization writes, and each writer looks at it i
 before is either there, and goes, or is not written any more, whatever a process had in hand. A fence names the pseudonym in clear, because
 writers must find it, and is taken away when nothing older can come: after the late window, and `AT_REST` more. A writer that has had its
 batch in hand for longer than `_IN_HAND` gives it back, so none is left that judged its records not late before that and would write them
-after; the act itself stays, without the pseudonym.
+after; the act itself stays, without the pseudonym. As long as an erasure goes on its fence stays: by it alone the act knows whose it is.
 """
 
 from collections.abc import Sequence
@@ -132,7 +132,7 @@ class Subjects:
             standing = standing_holds.of_organization(tx, act.organization_id)
             if standing and not are_any:  # it came meanwhile, and needs the stripe for itself
                 return act
-            current = store.find(tx, act.erasure_id, lock=True)
+            current = store.lock(tx, act.erasure_id, act.organization_id)
             assert current is not None  # acts stay
             if current.is_done:
                 return current
@@ -191,8 +191,10 @@ class Subjects:
     def forget(self, erasure_id: str) -> None:
         """Forgets which records it was about. Raises NOT_FOUND; WRONG_STATE as long as it goes on or a hold keeps one."""
         with self._database.transaction() as tx:
-            stripes.share(tx, [self._found(tx, erasure_id).organization_id])
-            act = self._found(tx, erasure_id, lock=True)
+            organization_id = self._found(tx, erasure_id).organization_id
+            stripes.share(tx, [organization_id])
+            act = store.lock(tx, erasure_id, organization_id)
+            assert act is not None  # acts stay
             if not act.is_done:
                 raise wrong_state("The erasure goes on.", act.stage)
             if store.held(tx, erasure_id):
@@ -200,8 +202,8 @@ class Subjects:
             store.forget(tx, erasure_id)
 
     @staticmethod
-    def _found(tx: Tx, erasure_id: str, *, lock: bool = False) -> SubjectAct:
-        act = store.find(tx, erasure_id, lock=lock)
+    def _found(tx: Tx, erasure_id: str) -> SubjectAct:
+        act = store.find(tx, erasure_id)
         if act is None:
             raise not_found("erasure")
         return act

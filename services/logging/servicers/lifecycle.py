@@ -21,9 +21,9 @@ from shared.ids import day_start, lowest_record_id
 from shared.terms import lot_of, parts_of
 
 _PAGE: Final = 1000
-# What ids can say of days.
+# What ids can say of days. The last has one behind it, as every bound needs; no record is of a day that far ahead.
 _FIRST_DAY: Final = date(1970, 1, 1)
-_LAST_DAY: Final = date(9999, 12, 30)
+_LAST_DAY: Final = date.max - timedelta(days=1)
 
 
 class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
@@ -42,7 +42,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         if request.application and not request.organization_id:
             raise invalid("application", "is of an organization, which is not named")
         day, _, lot = pages.decode_text(request.page_token, "page_token").partition("|")
-        after = (_day(day, "page_token"), *parts_of(lot)) if request.page_token else None
+        after = (_day(day, "page_token"), *parts_of(_lot(lot))) if request.page_token else None
         asked = Days(
             _day(request.through_day, "through_day"), _days_of_lots(request.own), request.organization_id
         )
@@ -76,7 +76,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
     ) -> lifecycle_pb2.ListDroppedCountsResponse:
         """See the contract."""
         limit = request.page_size or _PAGE
-        after = pages.decode_text(request.page_token, "page_token")
+        after = _lot(pages.decode_text(request.page_token, "page_token"))
         found = self._lifecycle.dropped_counts(_day(request.day, "day"), request.run_ids, after, limit + 1)
         more = found[limit - 1].lot if len(found) > limit else ""
         return lifecycle_pb2.ListDroppedCountsResponse(
@@ -104,7 +104,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
             raise invalid("after", "is no record id")
         scope = request.scope
         first = _day(scope.first_day, "scope.first_day") if scope.first_day else _FIRST_DAY
-        last = _day(scope.last_day, "scope.last_day") if scope.last_day else _LAST_DAY
+        last = min(_day(scope.last_day, "scope.last_day"), _LAST_DAY) if scope.last_day else _LAST_DAY
         low, high = lowest_record_id(day_start(first)), lowest_record_id(day_start(last + timedelta(days=1)))
         kept, after, gone = self._lifecycle.hold_matching(
             Standing(
@@ -230,6 +230,13 @@ def _days_of_lots(own: Iterable[rules_pb2.OrganizationDue]) -> dict[str, date]:
     return {lot_of(one.organization_id, one.application): _day(one.through_day, "own") for one in own}
 
 
+def _lot(text: str) -> str:
+    """A token's lot. Raises INVALID_ARGUMENT for a name that holds what no name does and no database takes, once it is decoded."""
+    if "\0" in "".join(parts_of(text)):
+        raise invalid("page_token", "is not a token that this service gave out")
+    return text
+
+
 def _day(text: str, field: str) -> date:
     try:
         return date.fromisoformat(text)
@@ -239,9 +246,12 @@ def _day(text: str, field: str) -> date:
 
 def _instant(moment: Timestamp, field: str) -> datetime:
     try:
-        return moment.ToDatetime(tzinfo=UTC)
+        instant = moment.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise invalid(field, "is not an instant of the years 1 to 9999") from error
+    if instant.date() < _FIRST_DAY:
+        raise invalid(field, "is older than any record can be")
+    return instant
 
 
 def _content_erasure(erased: ContentErased) -> lifecycle_pb2.ContentErasure:

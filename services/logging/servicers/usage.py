@@ -89,7 +89,8 @@ def _instant(timestamp: Timestamp, field: str) -> datetime:
 
 
 def _token(*place: int | str) -> str:
-    return pages.encode(json.dumps(place).encode())
+    # As they are: escaped, two names of 200 characters each may be longer than a token can.
+    return pages.encode(json.dumps(place, ensure_ascii=False).encode())
 
 
 def _place(token: str, types: tuple[type, ...]) -> Any:
@@ -99,6 +100,7 @@ def _place(token: str, types: tuple[type, ...]) -> Any:
         return None
     try:
         place = json.loads(text)
+        json.dumps(place, ensure_ascii=False).encode()  # halves of characters, which no name has
     except (ValueError, RecursionError):
         place = None
     if (

@@ -56,12 +56,26 @@ class ContentAct:
         return self.erased_at is not None
 
 
-def find(tx: Connection, erasure_id: str, *, lock: bool = False) -> ContentAct | None:
-    """An erasure. lock: nobody else changes it before this transaction ends."""
-    asked = select(content_erasures).where(content_erasures.c.erasure_id == erasure_id)
-    row = tx.execute(asked.with_for_update() if lock else asked).one_or_none()
-    if row is None:
-        return None
+def find(tx: Connection, erasure_id: str) -> ContentAct | None:
+    """An erasure."""
+    row = tx.execute(
+        select(content_erasures).where(content_erasures.c.erasure_id == erasure_id)
+    ).one_or_none()
+    return None if row is None else _made(row)
+
+
+def lock(tx: Connection, erasure_id: str, organization_id: str) -> ContentAct | None:
+    """An organization's erasure, which nobody else changes before this transaction ends. Citus locks rows of one shard at a time, so the
+    organization has to be said."""
+    mine = (
+        content_erasures.c.erasure_id == erasure_id,
+        content_erasures.c.organization_id == organization_id,
+    )
+    row = tx.execute(select(content_erasures).where(*mine).with_for_update()).one_or_none()
+    return None if row is None else _made(row)
+
+
+def _made(row: Any) -> ContentAct:
     return ContentAct(
         row.erasure_id,
         row.organization_id,

@@ -49,7 +49,7 @@ def make(tx: Connection, day: date) -> bool:
     """
     if exists(tx, day):
         return True
-    _lock_definition(tx, day)
+    lock(tx, day)
     if tx.execute(select(day_fences.c.day).where(day_fences.c.day == day)).one_or_none() is not None:
         return False
     if exists(tx, day):  # another process was quicker
@@ -69,7 +69,7 @@ def make(tx: Connection, day: date) -> bool:
 
 def drop(tx: Connection, day: date) -> bool:
     """Drops the day's partition; whether there was one. Raises DATABASE_UNAVAILABLE when a reader is in the way for 50 ms; try again."""
-    _lock_definition(tx, day)
+    lock(tx, day)
     if not exists(tx, day):
         return False
     name = partition_name(day)
@@ -81,7 +81,9 @@ def drop(tx: Connection, day: date) -> bool:
     return True
 
 
-def _lock_definition(tx: Connection, day: date) -> None:
+def lock(tx: Connection, day: date) -> None:
+    """One transaction at a time makes or drops a day's partition, and sees what the one before it did. Raises DATABASE_UNAVAILABLE (from
+    the transaction) when that takes more than 250 ms; try again."""
     _set_lock_timeout(tx, _LOCK_TIMEOUT)
     locks.take(tx, _CLASS, day.toordinal(), partition_name(day))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -50,7 +50,7 @@ from services.logging.store.tables import (
     unscreened,
 )
 from shared.database import among
-from shared.ids import record_day
+from shared.ids import lowest_record_id, record_day
 from shared.terms import lot_of, parts_of
 
 # What of a row is copied for holds.
@@ -116,11 +116,17 @@ def removed_by(tx: Connection, hold_id: str) -> int:
     return int(tx.execute(asked).scalar_one())
 
 
+# No record's id is this high: ids can say instants behind the last that a calendar has.
+_BEHIND_ALL: Final = lowest_record_id(datetime.max.replace(tzinfo=UTC))
+
+
 def by_day(record_ids: Sequence[bytes]) -> dict[date, list[UUID]]:
-    """Records by the days whose partitions they are in: a statement on one day's looks into no other."""
+    """Records by the days whose partitions they are in: a statement on one day's looks into no other. What no record's id can be is left
+    out."""
     days: dict[date, list[UUID]] = {}
     for one in sorted(record_ids):
-        days.setdefault(record_day(one), []).append(UUID(bytes=one))
+        if one < _BEHIND_ALL:
+            days.setdefault(record_day(one), []).append(UUID(bytes=one))
     return days
 
 
@@ -495,6 +501,8 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
         "usage_arrivals": arrivals.erase(tx, organization_id),
         **billing.erase(tx, organization_id),
     }
+    # Pseudonyms in clear. Which records erased end users' were stays until retention has told everybody and certified it: it names nobody.
+    subjects.erase_fences(tx, organization_id)
     # What holds keep lives on in `retained`, with its sealed data keys; it does not count as removed.
     tx.execute(delete(interactions).where(mine))
     tx.execute(

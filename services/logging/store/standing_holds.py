@@ -6,8 +6,7 @@ from datetime import date
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from services.logging.reading.scope import Selection
 from services.logging.store import confidential, reading
@@ -40,28 +39,32 @@ def stand(tx: Tx, hold: Standing) -> tuple[Standing | None, bool]:
 
     Who it is about is in no audit log, so a database that was restored to before the hold does not know it, here or at retention
     (replay.py): whichever of the two names an end user tells the other."""
-    added = tx.execute(
-        insert(standing_holds)
-        .values(
-            hold_id=hold.hold_id,
-            organization_id=hold.organization_id,
-            low=UUID(bytes=hold.low),
-            high=UUID(bytes=hold.high),
-            end_user=hold.end_user,
-            kind=hold.kind,
-            confidential=hold.is_confidential,
+    known = find(tx, hold.hold_id)
+    if known is None:
+        tx.execute(
+            insert(standing_holds).values(
+                hold_id=hold.hold_id,
+                organization_id=hold.organization_id,
+                low=UUID(bytes=hold.low),
+                high=UUID(bytes=hold.high),
+                end_user=hold.end_user,
+                kind=hold.kind,
+                confidential=hold.is_confidential,
+            )
         )
-        .on_conflict_do_nothing()
-        .returning(standing_holds.c.hold_id)
-    ).first()
-    [known] = _found(tx, standing_holds.c.hold_id == hold.hold_id)
+        return hold, True
     stands = replace(known, end_user=known.end_user or hold.end_user)
     if replace(hold, end_user=hold.end_user or stands.end_user) != stands:
         return None, False
     if stands != known:
         named = standing_holds.c.hold_id == hold.hold_id
         tx.execute(update(standing_holds).where(named).values(end_user=stands.end_user))
-    return stands, added is not None
+    return stands, False
+
+
+def find(tx: Tx, hold_id: str) -> Standing | None:
+    """A hold, of whatever organization. The caller has locked it."""
+    return next(iter(_found(tx, standing_holds.c.hold_id == hold_id)), None)
 
 
 def of_organization(tx: Tx, organization_id: str) -> list[Standing]:

@@ -11,7 +11,19 @@ from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, and_, delete, exists, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
@@ -20,6 +32,7 @@ from services.logging.store.stored_counts import Single, count_off
 from services.logging.store.tables import (
     holds,
     interactions,
+    organization_fences,
     retained,
     subject_erasures,
     subject_fences,
@@ -86,10 +99,22 @@ def _made(row: Any) -> SubjectAct:
     )
 
 
-def find(tx: Connection, erasure_id: str, *, lock: bool = False) -> SubjectAct | None:
-    """An erasure. lock: nobody else changes it before this transaction ends."""
-    asked = select(subject_erasures).where(subject_erasures.c.erasure_id == erasure_id)
-    row = tx.execute(asked.with_for_update() if lock else asked).one_or_none()
+def find(tx: Connection, erasure_id: str) -> SubjectAct | None:
+    """An erasure."""
+    row = tx.execute(
+        select(subject_erasures).where(subject_erasures.c.erasure_id == erasure_id)
+    ).one_or_none()
+    return None if row is None else _made(row)
+
+
+def lock(tx: Connection, erasure_id: str, organization_id: str) -> SubjectAct | None:
+    """An organization's erasure, which nobody else changes before this transaction ends. Citus locks rows of one shard at a time, so the
+    organization has to be said."""
+    mine = (
+        subject_erasures.c.erasure_id == erasure_id,
+        subject_erasures.c.organization_id == organization_id,
+    )
+    row = tx.execute(select(subject_erasures).where(*mine).with_for_update()).one_or_none()
     return None if row is None else _made(row)
 
 
@@ -174,29 +199,47 @@ def fenced(tx: Connection, rows: Sequence[Row]) -> set[Key]:
     return {row.key for row in rows if row.record_id < bounds.get((row.organization_id, row.end_user), b"")}
 
 
+# Whether an erasure that goes on may need the fence. By it alone an erasure knows its end user, and which of them are one end user's is
+# written nowhere: so each keeps all fences of its organization that reach as high as its own did.
+_IS_NEEDED: Final = exists().where(
+    subject_erasures.c.organization_id == subject_fences.c.organization_id,
+    subject_erasures.c.below <= subject_fences.c.below,
+    subject_erasures.c.erased_at.is_(None),
+)
+
+
+def _is_past_use(instant: datetime) -> ColumnElement[bool]:
+    """Of fences: no writer comes to them any more, for they were raised before an instant, or nothing of the organization is written; and
+    no erasure needs them."""
+    is_closed = exists().where(organization_fences.c.organization_id == subject_fences.c.organization_id)
+    return and_(or_(subject_fences.c.fenced_at < instant, is_closed), ~_IS_NEEDED)
+
+
 def fenced_before(tx: Connection, instant: datetime, limit: int) -> list[Key]:
-    """Fences of erasures that are done, raised before an instant: organization and the bound they set."""
-    finished = exists().where(
-        subject_erasures.c.erasure_id == subject_fences.c.erasure_id,
-        subject_erasures.c.erased_at.is_not(None),
-    )
+    """Fences that are past their use, where raised before an instant: organization and the bound they set."""
     rows = tx.execute(
         select(subject_fences.c.organization_id, subject_fences.c.below)
-        .where(subject_fences.c.fenced_at < instant, finished)
+        .where(_is_past_use(instant))
         .limit(limit)
     )
     return [(row.organization_id, row.below.bytes) for row in rows]
 
 
 def lower_fences(tx: Connection, organization_id: str, below: Collection[bytes], instant: datetime) -> None:
-    """Takes fences away that nothing can come to any more. The caller holds the organization's stripe exclusively."""
+    """Takes those of these fences away that are past their use. The caller holds the organization's stripe exclusively."""
     tx.execute(
         delete(subject_fences).where(
             subject_fences.c.organization_id == organization_id,
             subject_fences.c.below.in_([UUID(bytes=one) for one in below]),
-            subject_fences.c.fenced_at < instant,
+            _is_past_use(instant),
         )
     )
+
+
+def erase_fences(tx: Connection, organization_id: str) -> None:
+    """Takes an erased organization's fences away, but what an erasure that goes on needs: that goes when it is done. The caller holds the
+    organization's stripe exclusively."""
+    tx.execute(delete(subject_fences).where(subject_fences.c.organization_id == organization_id, ~_IS_NEEDED))
 
 
 _NOTE: Final = text(

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select, text, tuple_
 
 from services.logging.records import Row
 from services.logging.sealing import DataKey
-from services.logging.store import arrivals
+from services.logging.store import arrivals, locks
 from services.logging.store.lots import APPLICATION, writer_of
 from services.logging.store.screening import expect
 from services.logging.store.tables import RECORD_COLUMNS, RECORD_TYPES, interactions, retained
@@ -90,7 +90,10 @@ def write(
 
     Raises AlreadyThere when some are, and then the transaction is lost; around: writes around them, which takes three times as long."""
     ordered = sorted(rows, key=_KEY)
-    if len(ordered) < 2:
+    if not ordered:
+        return []
+    # Statements that write in several places are nothing that Citus promises to take.
+    if len(ordered) == 1 and not locks.are_on_shards(tx):
         return [row for row in ordered if write_one(tx, row, writer, usage)()]
     if around:
         stored = _write_around(tx, ordered)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -19,6 +19,8 @@ CONFIRMATION_TIME: Final = timedelta(hours=72)
 _COMES_LATE: Final = timedelta(hours=26)
 _SWEPT_EVERY: Final = timedelta(hours=1)
 LONGEST_REVIEW: Final = timedelta(days=3653)  # ten years, leap days included
+# No record's id is this high: ids can say instants behind the last that a calendar has.
+_BEHIND_ALL: Final = lowest_record_id(datetime.max.replace(tzinfo=UTC))
 
 
 class HoldKind(StrEnum):
@@ -100,8 +102,8 @@ class HoldOrder:
         if self.scope is not None:
             self._check_scope(self.scope)
         for index, record_id in enumerate(self.record_ids):
-            if not is_record_id(record_id):
-                raise invalid(f"record_ids[{index}]", "is no UUIDv7")
+            if not is_record_id(record_id) or record_id >= _BEHIND_ALL:
+                raise invalid(f"record_ids[{index}]", "is no UUIDv7 of a day of the calendar")
         if not now < self.review_at <= now + LONGEST_REVIEW:
             raise invalid("review_at", "must be in the future and at most ten years ahead")
         if self.secrecy is not None:
@@ -114,6 +116,10 @@ class HoldOrder:
             raise invalid("scope", "is for legal holds; a flagged one names its records")
         if scope.first_day is not None and scope.last_day is not None and scope.last_day < scope.first_day:
             raise invalid("scope.last_day", "lies before the first day")
+        if date.max in (scope.first_day, scope.last_day):
+            raise invalid(
+                "scope", "names the last day of the calendar; without a last day it holds whatever comes"
+            )
 
     def content_sha256(self) -> bytes:
         """What makes a repeated request the same request; the order of records is no part of it."""

@@ -1,6 +1,5 @@
 """kept.safety_review.v1.DetectorService."""
 
-from datetime import UTC
 from typing import Final
 
 import grpc
@@ -13,6 +12,7 @@ from services.safety_review.detection.rescreening import Rescreenings
 from services.safety_review.detection.rule_fields import Action
 from services.safety_review.detection.screening import RULES
 from services.safety_review.reviewing.flags import RANKS
+from services.safety_review.servicers.instants import instant
 from services.safety_review.store.rescreenings import Rescreening
 from shared.pipeline import caller_of
 
@@ -94,8 +94,8 @@ class DetectorServicer(detectors_pb2_grpc.DetectorServiceServicer):
             caller_of(context),
             request.grant_id,
             request.organization_id,
-            getattr(request, "from").ToDatetime(UTC),
-            request.until.ToDatetime(UTC),
+            instant(getattr(request, "from"), "from"),
+            instant(request.until, "until"),
         )
         return detectors_pb2.StartRescreeningResponse(rescreening=_rescreening(there))
 

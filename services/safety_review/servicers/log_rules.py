@@ -1,9 +1,6 @@
 """kept.safety_review.v1.LogRuleService."""
 
-from datetime import UTC, datetime
-
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.logging.v1 import interactions_pb2
 from kept.safety_review.v1 import log_rules_pb2, log_rules_pb2_grpc
@@ -13,7 +10,7 @@ from services.safety_review.log_data.questions import LogQuestions, Question, St
 from services.safety_review.log_data.rules import Group, KeyKind, Measure
 from services.safety_review.reviewing.flags import RANKS
 from services.safety_review.servicers.detectors import severity
-from shared.errors import invalid
+from services.safety_review.servicers.instants import instant
 
 
 class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
@@ -44,7 +41,7 @@ class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
         self._findings.answer(
             asked.rule_id,
             asked.rules_version,
-            _instant(getattr(asked, "from"), "question.from"),
+            instant(getattr(asked, "from"), "question.from"),
             [
                 Over(
                     one.organization_id,
@@ -56,7 +53,7 @@ class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
             ],
             is_last=asked.last,
             done=request.done,
-            nothing_until=_instant(request.nothing_until, "nothing_until")
+            nothing_until=instant(request.nothing_until, "nothing_until")
             if request.HasField("nothing_until")
             else None,
         )
@@ -68,13 +65,6 @@ class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
         """See the contract."""
         found, token = self._questions.page(request.page_size, request.page_token)
         return log_rules_pb2.ListLogRulesResponse(rules=map(_rule, found), next_page_token=token)
-
-
-def _instant(timestamp: Timestamp, name: str) -> datetime:
-    try:
-        return timestamp.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        raise invalid(name, "is not a time") from None
 
 
 def _measure(measure: Measure) -> "log_rules_pb2.LogMeasure.ValueType":

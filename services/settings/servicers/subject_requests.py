@@ -1,14 +1,12 @@
 """SubjectRequestService."""
 
-from datetime import UTC
-
 import grpc
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import read_pb2
 from kept.settings.v1 import subject_requests_pb2 as contract
 from kept.settings.v1 import subject_requests_pb2_grpc as contract_grpc
-from services.settings.servicers.instants import timestamp
+from services.settings.servicers.instants import instant, timestamp
 from services.settings.store.subject_requests import SubjectRequest
 from services.settings.subjects.requests import Passed, SubjectRequests
 from shared.pipeline import caller_of
@@ -34,7 +32,7 @@ class SubjectRequestServicer(contract_grpc.SubjectRequestServiceServicer):
                 end_user=request.end_user,
                 reference=request.reference,
                 received_at=(
-                    request.received_at.ToDatetime(tzinfo=UTC) if request.HasField("received_at") else None
+                    instant("received_at", request.received_at) if request.HasField("received_at") else None
                 ),
             ),
         )

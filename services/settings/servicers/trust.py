@@ -1,13 +1,11 @@
 """TrustService."""
 
-from datetime import UTC
-
 import grpc
 
 from kept.settings.v1 import terms_pb2
 from kept.settings.v1 import trust_pb2 as contract
 from kept.settings.v1 import trust_pb2_grpc as contract_grpc
-from services.settings.servicers.instants import timestamp
+from services.settings.servicers.instants import instant, timestamp
 from services.settings.sources import Sources
 from services.settings.store.subprocessors import Objection, Subprocessor
 from services.settings.store.trust_documents import Document
@@ -228,7 +226,7 @@ class TrustServicer(contract_grpc.TrustServiceServicer):
             caller_of(context),
             request.request_id,
             [Subprocessor(one.name, one.purpose, one.location, one.data) for one in request.subprocessors],
-            request.effective_at.ToDatetime(tzinfo=UTC) if request.HasField("effective_at") else None,
+            instant("effective_at", request.effective_at) if request.HasField("effective_at") else None,
         )
         return contract.PublishSubprocessorsResponse(list=_list(published))
 

@@ -1,10 +1,14 @@
 """Epochs of applications with terms of their own: each opens what was sealed to it and nothing else, and goes by itself."""
 
+import base64
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from kept.access_control.v1 import keys_pb2
 from services.access_control.custody.due_days import DueDays
+from services.access_control.servicers.keys import KeyServicer
 from shared.ids import new_id, record_day
 from shared.terms import lot_of
 from tests.unit.access_control.test_custody import ORG, OTHER, closed_to, refusal
@@ -104,3 +108,13 @@ def test_days_of_lots_are_written_down_and_read_again(vault: Vault) -> None:
     asked = (ORG, LOT, lot_of(ORG, "another"), OTHER, lot_of(OTHER, OWN), lot_of(OTHER, "another"))
     assert [days.through(lot) for lot in asked] == [late, early, late, day, late, day]
     assert days.newest == late
+
+
+@pytest.mark.parametrize("lot", [f"{ORG}/%00", f"{ORG}/a%00b", "a\0b", "one two"])
+def test_a_token_of_no_name_is_refused(vault: Vault, lot: str) -> None:
+    token = base64.urlsafe_b64encode(f"{lot} 2026-03-10".encode()).decode()
+    asked = keys_pb2.ListDestroyedEpochsRequest(destruction_id=new_id("run"), page_token=token)
+    unused: Any = None
+    assert (
+        refusal(lambda: KeyServicer(vault.custody).ListDestroyedEpochs(asked, unused)) == "INVALID_ARGUMENT"
+    )

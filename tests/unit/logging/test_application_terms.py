@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from kept.logging.v1 import interactions_pb2, lifecycle_pb2, read_pb2
 from kept.retention.v1 import rules_pb2
+from services.logging.reading import pages
 from services.logging.store.tables import (
     data_keys,
     dropped_counts,
@@ -84,6 +85,18 @@ def dropped(world: World, *runs: str) -> list[tuple[str, str, int, int]]:
         if not page.next_page_token:
             return found
         request.page_token = page.next_page_token
+
+
+@pytest.mark.parametrize("lot", [f"{ORG}/%00", f"{ORG}/a%00b", "a\0b"])
+def test_a_token_of_no_name_is_refused(world: World, lot: str) -> None:
+    days = lifecycle_pb2.ListStoredDaysRequest(
+        through_day="2026-12-31", page_token=pages.encode(f"{DAY}|{lot}".encode())
+    )
+    assert reason_of(lambda: world.lifecycle.ListStoredDays(days)) == "INVALID_ARGUMENT"
+    counts = lifecycle_pb2.ListDroppedCountsRequest(
+        day=DAY.isoformat(), page_token=pages.encode(lot.encode())
+    )
+    assert reason_of(lambda: world.lifecycle.ListDroppedCounts(counts)) == "INVALID_ARGUMENT"
 
 
 def facts(world: World, kind: str) -> list[dict[str, str]]:

@@ -6,16 +6,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
-from services.logging.store import distribution, locks, stripes
+from services.logging.store import distribution, locks, stripes, writing
 from services.logging.store.distribution import Place
 from services.logging.store.tables import metadata
 from shared.database import Database
 from tests.support.given import is_citus
+from tests.unit.logging import test_content_erasures, test_subjects
 from tests.unit.logging.peers import NOON, ORG, OTHER
+from tests.unit.logging.test_ingest import outcomes
 from tests.unit.logging.test_lifecycle import drop, erase, hold, readable, reason_of, release
 from tests.unit.logging.world import World
 
@@ -85,6 +88,14 @@ def test_a_day_is_fenced_first_and_then_all_are_waited_for_who_may_not_have_seen
 
 
 @pytest.mark.usefixtures("on_shards")
+def test_one_record_is_copied_as_many_are(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes it in one statement writes in several tables at once, which no distributed engine promises to take."""
+    monkeypatch.setattr(writing, "write_one", None)
+    assert outcomes(world.record(world.interaction())) == ["STORED"]
+    assert readable(world) == ["hello"]
+
+
+@pytest.mark.usefixtures("on_shards")
 def test_the_lock_of_a_name_is_one_for_all_and_held_until_the_end(database: Database) -> None:
     def take() -> None:
         with database.transaction() as tx:
@@ -108,6 +119,24 @@ def test_a_records_life_is_the_same(world: World) -> None:
     assert erase(world).held == 1
     assert release(world, HOLD) == 1
     assert reason_of(lambda: hold(world, HOLD, kept.record_id)) == "WRONG_STATE"
+
+
+@pytest.mark.usefixtures("on_shards")
+def test_rows_are_locked_of_one_organization_at_a_time(world: World) -> None:
+    """Citus refuses to lock rows of several shards (citus #4647)."""
+    asked: list[str] = []
+
+    def note(*named: Any) -> None:
+        if "FOR UPDATE" in named[2]:
+            asked.append(named[2].partition("WHERE")[2])
+
+    world.record(test_subjects.said(world, "one"), world.interaction())
+    event.listen(world.database.engine, "before_cursor_execute", note)
+    test_subjects.erase(world)
+    test_subjects.forget(world)
+    test_content_erasures.erase(world, test_content_erasures.into_force(world), test_subjects.SECOND)
+    assert len(asked) >= 3
+    assert [one for one in asked if ".organization_id = " not in one] == []
 
 
 @pytest.mark.usefixtures("on_shards")

@@ -59,7 +59,15 @@ def drop(world: World, day: str = DAY.isoformat()) -> tuple[int, int]:
     return answer.dropped, answer.held
 
 
+def close(world: World, organization_id: str = ORG) -> None:
+    """Nothing is taken for the organization any more, by settings' word."""
+    world.peers.set_organization(organization_id, closed=True)
+    world.refresh()
+
+
 def erase(world: World, organization_id: str = ORG) -> lifecycle_pb2.EraseOrganizationResponse:
+    """Of one that is closed."""
+    close(world, organization_id)
     answer: lifecycle_pb2.EraseOrganizationResponse = world.lifecycle.EraseOrganization(
         lifecycle_pb2.EraseOrganizationRequest(organization_id=organization_id, erasure_id=ERASURE)
     )
@@ -300,13 +308,33 @@ def test_what_a_hold_lets_go_while_its_organization_is_erased_counts_once(
 
 def test_a_fence_stops_what_is_in_hand_and_removes_nothing(world: World) -> None:
     world.record(world.interaction(text="there"))
+    close(world)
     asked = lifecycle_pb2.RaiseFenceRequest(organization_id=ORG, erasure_id=ERASURE)
     first = world.lifecycle.RaiseFence(asked).fenced_at
+    # A policy lets it record still: as that of a process does which slept since it judged the batch.
+    world.peers.set_organization(ORG)
     world.travel(timedelta(seconds=5))
     assert world.lifecycle.RaiseFence(asked).fenced_at == first
-    # Its policy lets it record still: as that of a process does which slept since it judged the batch.
     assert outcomes(world.record(world.interaction(), world.interaction(OTHER))) == ["CLOSED", "STORED"]
     assert readable(world) == ["there"]
+
+
+def test_who_is_not_closed_is_not_erased_whatever_retention_says(world: World) -> None:
+    world.record(world.interaction(text="there"))
+    fence = lifecycle_pb2.RaiseFenceRequest(organization_id=ORG, erasure_id=ERASURE)
+    order = lifecycle_pb2.EraseOrganizationRequest(organization_id=ORG, erasure_id=ERASURE)
+    for act in (lambda: world.lifecycle.RaiseFence(fence), lambda: world.lifecycle.EraseOrganization(order)):
+        assert reason_of(act) == "NOT_DUE"
+        world.clock.advance(timedelta(seconds=3))  # the lease has run out, and what is in force is not known
+        assert reason_of(act) == "LEASE_LAPSED"
+        world.refresh()
+    assert outcomes(world.record(world.interaction())) == ["STORED"]
+    assert readable(world) == ["there", "hello"]
+    # Once it is done, the answer is the same whatever is known.
+    erased = erase(world)
+    world.peers.set_organization(ORG)
+    world.refresh()
+    assert world.lifecycle.EraseOrganization(order).erased_at == erased.erased_at
 
 
 def test_a_held_record_of_an_erased_organization_outlives_its_day(world: World) -> None:

@@ -134,6 +134,18 @@ def test_what_is_held_a_moment_before_the_partition_goes_is_counted_as_held(
     assert drop(world) == (1, 1)
 
 
+def test_a_day_that_two_processes_drop_is_dropped_once(world: World) -> None:
+    world.record(world.interaction())
+    world.travel(timedelta(days=30))
+    with world.database.transaction() as tx:
+        stripes.close_day(tx, DAY, NOON)
+    with world.database.transaction() as tx:
+        store.drop_day(tx, DAY, RUN, NOON)
+        second = meanwhile(tx, world.database.engine, lambda: drop(world))
+        assert second.is_waiting
+    assert second.result() == drop(world) == (1, 0)
+
+
 def test_a_day_is_closed_after_who_writes_to_it(world: World) -> None:
     def close() -> None:
         with world.database.transaction() as tx:

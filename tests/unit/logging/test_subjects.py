@@ -39,6 +39,7 @@ from tests.unit.logging.test_lifecycle import (
     rows,
     stored_days,
 )
+from tests.unit.logging.test_lifecycle import erase as erase_organization
 from tests.unit.logging.world import World
 
 WHO = "a-pseudonym"
@@ -366,6 +367,46 @@ def test_an_erasure_again_takes_what_came_since(world: World) -> None:
     assert outcomes(world.record(said(world, "second", age=1))) == ["CLOSED"]
     with world.database.transaction() as tx:
         assert tx.execute(text("SELECT count(*) FROM subject_fences")).scalar_one() == 1
+
+
+def half_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An erasure of five records, of which the first two are done."""
+    world.record(*(said(world, f"word {number}") for number in range(5)))
+    with monkeypatch.context() as patched:
+        patched.setattr("services.logging.lifecycle.subjects._STEPS", 1)
+        patched.setattr("services.logging.lifecycle.subjects._LOOKED_AT", 2)
+        assert not ask(world).done
+
+
+def test_a_fence_stays_as_long_as_an_erasure_needs_it_whichever_moved_it_last(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_done(world, monkeypatch)
+    world.travel(timedelta(minutes=1))
+    erase(world, SECOND)
+    world.travel(timedelta(hours=26))
+    world.jobs["subject_fences"].step()
+    assert rows(world, subject_fences) == [1]
+    assert erase(world).removed["interactions"] == 2  # the other three went with the second
+    world.jobs["subject_fences"].step()
+    assert rows(world, subject_fences) == [0]
+
+
+def test_with_its_organization_goes_the_pseudonym(world: World) -> None:
+    erase(world, SECOND)
+    erase_organization(world)
+    assert rows(world, subject_fences) == [0]
+
+
+def test_an_erasure_that_goes_on_ends_although_its_organization_is_erased(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_done(world, monkeypatch)
+    erase_organization(world)
+    world.jobs["subject_fences"].step()
+    assert erase(world).removed["interactions"] == 2
+    world.jobs["subject_fences"].step()
+    assert rows(world, subject_fences) == [0]
 
 
 def test_bad_input_gets_a_named_reason_and_changes_nothing(world: World) -> None:

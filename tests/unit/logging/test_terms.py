@@ -20,6 +20,8 @@ from tests.unit.logging.test_lifecycle import (
     rows,
     stored_days,
 )
+from tests.unit.logging.test_subjects import erase as erase_subject
+from tests.unit.logging.test_subjects import said
 from tests.unit.logging.world import World
 
 DAY = NOON.date()
@@ -143,3 +145,23 @@ def test_days_are_listed_by_each_organizations_rule(world: World) -> None:
     assert listed(before, {ORG: DAY.isoformat()}) == [ORG]
     assert listed(DAY.isoformat(), {ORG: before}) == [OTHER]
     assert listed(DAY.isoformat(), {}, ORG) == [ORG]
+
+
+@pytest.mark.parametrize("days", [5, 40])
+def test_a_day_whose_rows_all_went_with_their_end_users_is_forgotten_on_its_day(
+    world: World, days: int
+) -> None:
+    world.record(said(world, "x"), world.interaction(OTHER))
+    world.peers.set_rule(ORG, days=days)
+    if days == 40:
+        world.travel(timedelta(days=30))
+        assert drop(world, RUNS[0], keep=[ORG]) == (1, 0)
+    erase_subject(world)
+    gone = (DAY.isoformat(), ORG, 0, 0, 0)
+    assert gone in stored_days(world), "copies of it open until its key is destroyed"
+    world.travel(timedelta(days=11 if days == 40 else 5))
+    assert drop(world, RUNS[1], only=[ORG] if days == 5 else None) == (0, 0)
+    assert gone not in stored_days(world)
+    world.jobs["outbox"].step()
+    told = [one for one in world.peers.audited if one.kind == "rows.removed"]
+    assert [(one.organization_id, one.facts["dropped"]) for one in told] == [(ORG, "0")]

@@ -7,7 +7,7 @@ import pytest
 from kept.retention.v1 import holds_pb2, runs_pb2
 from services.retention.holds.hold import Sweep
 from shared.errors import Reason
-from shared.ids import lowest_record_id
+from shared.ids import derived_record_id, lowest_record_id
 from tests.unit.retention.test_holds import ALICE, BOB, listed
 from tests.unit.retention.test_runs import FIRST, bodies, fill, is_done, runs_of, travel_to_due
 from tests.unit.retention.world import ONE, SAFETY, START, TWO, World, admin, refused
@@ -149,6 +149,9 @@ def test_bad_scopes_get_a_named_reason(world: World) -> None:
         kindless,
         scoped(world, first_day="2026-02-30"),
         scoped(world, first_day="2026-03-02", last_day="2026-03-01"),
+        scoped(world, last_day="9999-12-31"),
+        scoped(world, first_day="9999-12-31"),
+        world.order(derived_record_id(2**48 - 1, bytes(10))),  # of a day that no calendar has
     ):
         with refused(Reason.REASON_INVALID_ARGUMENT):
             world.holds(ALICE).PlaceHold(request)

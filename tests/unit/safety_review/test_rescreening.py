@@ -78,6 +78,10 @@ def test_what_is_refused(world: World) -> None:
         start(world, organization_id=BETA)
     with refused(Reason.REASON_INVALID_ARGUMENT):
         start(world, "grant_" + "h" * 26, days=0)
+    never = detectors_pb2.StartRescreeningRequest(grant_id="grant_" + "h" * 26, organization_id=ACME)
+    getattr(never, "from").seconds, never.until.seconds = 0, 2**62
+    with refused(Reason.REASON_INVALID_ARGUMENT):
+        world.staff().detectors.StartRescreening(never)
     world.peers.unknown_organizations = {BETA}
     with refused(Reason.REASON_UNKNOWN_ORGANIZATION):
         start(world, "grant_" + "h" * 26, organization_id=BETA)

@@ -345,6 +345,8 @@ def test_it_counts_from_when_the_customer_got_it(world: World) -> None:
     for outside in (timedelta(seconds=1), -timedelta(days=93)):
         with refused(reasons_pb2.REASON_INVALID_ARGUMENT):
             ask(world, admin, request_id="r-3", received_at=stamp(now + outside))
+    with refused(reasons_pb2.REASON_INVALID_ARGUMENT):
+        ask(world, admin, request_id="r-3", received_at=Timestamp(seconds=2**62))
 
 
 def test_two_further_months_once_and_before_the_deadline(world: World) -> None:

@@ -141,6 +141,10 @@ def test_a_later_instant_is_kept_and_an_earlier_one_is_not(world: World) -> None
     world.staff().trust.WithdrawSubprocessors(contract.WithdrawSubprocessorsRequest(version=3))
     with refused(reasons_pb2.REASON_INVALID_ARGUMENT):
         publish(world, request_id="the-fourth", at=world.clock.now() + timedelta(days=731))
+    never = contract.PublishSubprocessorsRequest(request_id="the-fourth")
+    never.effective_at.seconds = 2**62
+    with refused(reasons_pb2.REASON_INVALID_ARGUMENT):
+        world.staff().trust.PublishSubprocessors(never)
 
 
 def test_a_repeated_publication_is_the_same_list(world: World) -> None:

@@ -45,6 +45,14 @@ def test_pages_go_through_all_in_order_whatever_the_names(used: World) -> None:
     assert [one[0] for one in places] == sorted(one[0] for one in places)
 
 
+def test_pages_go_on_behind_the_longest_names(world: World) -> None:
+    for number in range(2):
+        made = world.interaction()
+        made.application = made.model = "\U0001f600" * 199 + str(number)
+        world.record(made)
+    assert billed(world, page_size=1) == billed(world) != []
+
+
 def test_days_are_sums_of_hours(used: World) -> None:
     days = billed(used, step=2, page_size=3)
     assert len(days) == 8
@@ -118,6 +126,7 @@ def test_a_time_must_be_named(world: World) -> None:
         '[1e3, "a", "b"]',
         '[99999999999999, "a", "b"]',
         '[1, "a\\u0000", "b"]',
+        '[1, "a\\ud800", "b"]',
         "[" * 2000,
         '{"a": 1}',
     ],
