@@ -18,8 +18,8 @@ from kept.client.reading import each, read_records
 
 # As much of usage as one question may be about, and of records as one answer may hold.
 _USAGE_SPAN: Final = timedelta(days=92)
-_RECORDS_AT_ONCE: Final = 100
-# An entry may name hundreds of records: a page of these is a few mebibytes at most.
+_RECORDS_AT_ONCE: Final = 2000
+# An entry may name thousands of records: a page of these is a few mebibytes at most.
 _ENTRIES_AT_ONCE: Final = 100
 _HOUR: Final = timedelta(hours=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,8 +15,6 @@ from shared.driver import rows as answered
 # How many records are looked at for one page. Nothing but the key has an index: every other would cost all that is ever recorded, for
 # questions that few ask. So a filter that matches little costs a page this much, some 20 ms, and no more.
 SCANNED: Final = 10_000
-# Sealed content up to this size comes with its row where it is asked for, in bytes: a second look-up takes longer than to carry it.
-CARRIED: Final = 16 * 1024
 
 # In the order of StoredRow's fields. Ids as the 16 bytes that they are: to make objects of them takes longer than the rest of a row.
 _FIELDS: Final[LiteralString] = (
@@ -101,9 +99,10 @@ class Page:
     after: bytes | None
 
 
-def page(tx: Connection, span: Span, after: bytes | None, limit: int, *, carry_content: bool = False) -> Page:
+def page(tx: Connection, span: Span, after: bytes | None, limit: int, *, carried: int = -1) -> Page:
     """The first records of the span after an id, at most `limit`, with their sealed data keys. Fewer, or none, when no more of `SCANNED`
-    records are wanted. carry_content: whether with sealed content of up to `CARRIED` bytes; one record may have megabytes (`contents`).
+    records are wanted. carried: sealed content of up to so many bytes comes with its row, for a second look-up takes longer than to carry
+    it; one record may have megabytes (`contents`).
 
     Partitions are read before `retained`: what is dropped between the two statements was copied before.
     """
@@ -111,14 +110,13 @@ def page(tx: Connection, span: Span, after: bytes | None, limit: int, *, carry_c
     last = _last_scanned(tx, span, low)
     if last is not None:
         span = replace(span, high=_next(last))
-    rows: dict[bytes, StoredRow] = {}
-    for table in _tables(span):
-        found = _select(tx, table, span, low, limit + 1, CARRIED if carry_content else -1)
-        rows |= {row.record_id: row for row in found}
-    chosen = [rows[record_id] for record_id in sorted(rows)[:limit]]
-    return Page(
-        _with_data_keys(tx, span.organization_id, chosen), chosen[-1].record_id if len(rows) > limit else last
-    )
+    found = [_select(tx, table, span, low, limit + 1, carried) for table in _tables(span)]
+    rows = found[0]
+    if any(found[1:]):  # seldom, and what is in both counts as `retained` has it
+        together = {row.record_id: row for of_table in found for row in of_table}
+        rows = [together[record_id] for record_id in sorted(together)]
+    chosen = _with_data_keys(tx, span.organization_id, rows[:limit])
+    return Page(chosen, chosen[-1].record_id if len(rows) > limit else last)
 
 
 def _tables(span: Span) -> tuple[LiteralString, ...]:

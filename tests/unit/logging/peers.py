@@ -28,7 +28,7 @@ from kept.safety_review.v1 import log_rules_pb2, log_rules_pb2_grpc, screening_p
 from kept.settings.v1 import organizations_pb2, policies_pb2, policies_pb2_grpc
 from services.logging.sealing import SUITE, data_key_info, record_keys
 from shared.audit import require_own
-from shared.errors import KeptError, Reason, peer_unavailable
+from shared.errors import KeptError, Reason, invalid, peer_unavailable
 from shared.identity import Caller, CallerKind
 from shared.ids import record_day
 from shared.inprocess import InProcess
@@ -97,6 +97,7 @@ class Peers(
         self.expires_at = clock.now() + timedelta(hours=1)
         self.without_held = False
         self.budget = 1000
+        self.most_opened = 2_000
         self.opened: set[bytes] = set()
         self.opened_by: list[authz_pb2.OpenRecordsRequest] = []
         self.asked_for: list[tuple[str, str]] = []
@@ -267,6 +268,8 @@ class Peers(
         covered = set(self.scope.record_ids)
         if covered and not ids <= covered:
             raise KeptError(Reason.REASON_OUTSIDE_SCOPE, "outside")
+        if len(ids) > self.most_opened:
+            raise invalid("records", "are too many")
         if len(self.opened | ids) > self.budget:
             raise KeptError(Reason.REASON_BUDGET_EXHAUSTED, "budget")
         self.opened_by.append(request)

@@ -439,7 +439,7 @@ def test_masking_reaches_every_part_and_shows_no_bytes() -> None:
 
 
 def test_batches_are_opened_together_and_hold_no_more_than_a_message_may(world: World) -> None:
-    ids = fill(world, *[str(number) for number in range(130)], *["x" * 400_000] * 4)
+    ids = fill(world, *[str(number) for number in range(130)], *["x" * 100_000] * 4)
     answers = list(world.read.ReadInteractions(request(batch_size=120)))
     # What compresses to nothing is measured as it is sent: two of the large ones and no more.
     assert [len(answer.records) for answer in answers] == [120, 12, 2]
@@ -448,7 +448,16 @@ def test_batches_are_opened_together_and_hold_no_more_than_a_message_may(world: 
     assert world.peers.calls.count("OpenRecords") == 2
     rest = list(world.read.ReadInteractions(request(batch_size=500, cursor=answers[0].cursor)))
     assert [one.record_id for answer in rest for one in answer.records] == ids[120:]
-    assert reason_of(lambda: list(world.read.ReadInteractions(request(batch_size=501)))) == "INVALID_ARGUMENT"
+    too_many = request(batch_size=2001)
+    assert reason_of(lambda: list(world.read.ReadInteractions(too_many))) == "INVALID_ARGUMENT"
+
+
+def test_an_access_control_that_takes_fewer_at_once_is_asked_for_fewer(world: World) -> None:
+    ids = fill(world, *[str(number) for number in range(10)])
+    world.peers.most_opened = 4
+    answers = list(world.read.ReadInteractions(request(batch_size=2000)))
+    assert [one.record_id for answer in answers for one in answer.records] == ids
+    assert sorted(len(asked.records) for asked in world.peers.opened_by) == [2, 2, 3, 3]
 
 
 def test_a_batch_that_waits_for_its_reader_is_looked_at_again(world: World) -> None:

@@ -262,6 +262,33 @@ def test_the_budget_counts_different_records_and_two_cannot_both_have_the_last(r
     reading.open("eve", grant_id, first)
 
 
+def test_what_was_opened_before_counts_once_wherever_it_lies_among_the_others(reading: World) -> None:
+    grant_id = granted(reading, budget=8)
+    now = reading.clock.now()
+    a, b, c, d, e, f, g = sorted(new_record_id(now) for _ in range(7))
+    for page, remaining in (
+        ([b, d, f], 5),
+        ([c, e], 3),  # between them, and none of them
+        ([a, b], 2),  # the last was there
+        ([f, g], 1),  # the first was
+        ([a, g], 1),  # both
+        ([g, f, e, d, c, b, a], 1),
+    ):
+        reading.open("eve", grant_id, *page)
+        assert reading.authorize("eve", grant_id).remaining == remaining
+
+
+def test_two_thousand_are_opened_at_once_and_not_one_more(reading: World) -> None:
+    grant_id = granted(reading, budget=2000)
+    now = reading.clock.now()
+    records = [new_record_id(now) for _ in range(2001)]
+    assert refusal(lambda: reading.open("eve", grant_id, *records)) == "INVALID_ARGUMENT"
+    reading.open("eve", grant_id, *records[:2000])
+    assert reading.authorize("eve", grant_id).remaining == 0
+    (entry,) = reading.entries("records.opened")
+    assert len(entry["subjects"]) == 2001  # the grant, and each of them
+
+
 def test_what_is_due_is_gone_whether_a_run_came_or_not(reading: World) -> None:
     record_id = new_record_id(
         reading.clock.now()
