@@ -13,6 +13,9 @@ from services.logging.sealing import Unsealable, open_content
 from shared.masking import mask
 
 _LONGEST_NAME: Final = 100
+# Content as it was recorded fits into an answer (MAX_MESSAGE_BYTES); masked it may be larger, for a note stands for each part that is no
+# text.
+_LARGEST_SHOWN: Final = 7 * 1024 * 1024
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -50,7 +53,7 @@ def show(
     key: bytes | None,
 ) -> int:
     """Writes a row at a level of detail into an empty record; the bytes that its content takes. key: its record key; where it is missing,
-    or the sealed content is or does not fit, the record is marked as unreadable."""
+    or the sealed content is or does not fit, or what is masked fits into no answer, the record is marked as unreadable."""
     show_log_data(record, row)
     if row.data_key_id is None or detail == grants_pb2.DETAIL_METADATA:
         return 0
@@ -66,7 +69,12 @@ def show(
     if detail == grants_pb2.DETAIL_FULL:
         return len(opened)
     record.content.CopyFrom(masked(record.content))
-    return record.content.ByteSize()
+    size = record.content.ByteSize()
+    if size > _LARGEST_SHOWN:
+        record.ClearField("content")
+        record.unreadable = True
+        return 0
+    return size
 
 
 def masked(content: interactions_pb2.InteractionContent) -> interactions_pb2.InteractionContent:

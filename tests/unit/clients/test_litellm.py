@@ -496,7 +496,11 @@ def test_a_url_whose_type_is_no_unicode_is_kept_as_it_is(url: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("raw", [b"\x00\xff", bytearray(b"\x00\xff"), memoryview(b"\x00\xff")], ids=repr)
+@pytest.mark.parametrize(
+    "raw",
+    [b"\x00\xff", bytearray(b"\x00\xff"), memoryview(b"\x00\xff")],
+    ids=["bytes", "bytearray", "memoryview"],
+)
 def test_bytes_are_kept(raw: Any) -> None:
     file = {"type": "file", "file": {"file_data": raw}}
     kept_file = {"type": "file", "file": {"file_data": {"base64": "AP8="}}}

@@ -21,6 +21,7 @@ from shared.errors import KeptError, Reason
 from shared.ids import new_record_id, record_time
 from shared.terms import lot_of
 from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER
+from tests.unit.logging.test_ingest import outcomes
 from tests.unit.logging.world import World
 
 FULL, MASKED, METADATA = (grants_pb2.DETAIL_FULL, grants_pb2.DETAIL_MASKED, grants_pb2.DETAIL_METADATA)
@@ -140,6 +141,21 @@ def test_what_is_covered_is_shown_oldest_first_at_the_level_asked_for(world: Wor
     assert texts(world, detail=METADATA) == ["-", "-", "-"]
     assert len(world.peers.opened) == 3
     assert len(world.peers.entries) == 9  # METADATA is written down like the others
+
+
+def test_what_masked_fits_into_no_answer_keeps_nobody_from_what_is_behind_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note of thirty bytes stands for each part that is no text, and a part may be of four bytes."""
+    large = world.interaction(text="before", age=timedelta(seconds=2))
+    large.content.prompt[0].parts.extend(interactions_pb2.Part(data=b"") for _ in range(4000))
+    monkeypatch.setattr("services.logging.reading.showing._LARGEST_SHOWN", 100_000)
+    assert outcomes(world.record(large, world.interaction(text="behind"))) == ["STORED", "STORED"]
+    first, second = [
+        record for answer in world.read.ReadInteractions(request(detail=MASKED)) for record in answer.records
+    ]
+    assert (first.unreadable, first.HasField("content")) == (True, False)
+    assert second.content.prompt[0].parts[0].text == "behind"
 
 
 def test_every_page_is_a_decision_of_its_own(world: World) -> None:
