@@ -151,9 +151,7 @@ def test_what_masked_fits_into_no_answer_keeps_nobody_from_what_is_behind_it(
     large.content.prompt[0].parts.extend(interactions_pb2.Part(data=b"") for _ in range(4000))
     monkeypatch.setattr("services.logging.reading.showing._LARGEST_SHOWN", 100_000)
     assert outcomes(world.record(large, world.interaction(text="behind"))) == ["STORED", "STORED"]
-    first, second = [
-        record for answer in world.read.ReadInteractions(request(detail=MASKED)) for record in answer.records
-    ]
+    first, second = [answer.record for answer in world.read.ReadInteractions(request(detail=MASKED))]
     assert (first.unreadable, first.HasField("content")) == (True, False)
     assert second.content.prompt[0].parts[0].text == "behind"
 
