@@ -18,7 +18,7 @@ pytestmark = pytest.mark.simulation
 
 # First seed, how many, and days of each: short ones, and some that are long enough for records to become due, a run to take them, and
 # certificates to say so.
-_HISTORIES = [(1, 3, 8), (7, 3, 8), (21, 1, 36)]
+_HISTORIES = [(1, 3, 8), (21, 1, 36)]
 # Histories that are tried until one shows what a lost safeguard leads to.
 _TRIES = 8
 
@@ -53,13 +53,13 @@ def test_a_seed_replays_exactly(stage: Stage) -> None:
 
 
 def test_the_program_names_the_invariant_the_seed_and_how_to_see_it_again() -> None:
-    program = [sys.executable, "-m", "tests.simulation", "--first", "2", "--seeds", "3", "--days", "8"]
+    program = [sys.executable, "-m", "tests.simulation", "--first", "2", "--seeds", "1", "--days", "8"]
     program += ["--workers", "1", "--break", "zdr"]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
 
     assert ended.returncode == 1
     assert "invariant 1: content of org_" in ended.stdout
-    broken = re.search(r"^seed ([2-4]): invariant 1: ", ended.stdout, re.MULTILINE)
+    broken = re.search(r"^seed (2): invariant 1: ", ended.stdout, re.MULTILINE)
     assert broken is not None
     assert f"again: make simulate SEEDS=1 FIRST={broken[1]} DAYS=8 BREAK=zdr" in ended.stdout
 
