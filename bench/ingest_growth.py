@@ -46,9 +46,12 @@ def measure(small: bool) -> Iterator[Figure]:
     """`ingest_growth`, and the rows a second that it is made of."""
     few, many, rows, rounds = (1_000, 50_000, 2_000, 3) if small else (10_000, 10_000_000, 20_000, 7)
     with logging_running() as little, logging_running() as large:
+        into_large, into_little = Streams(large, rows), Streams(little, rows)
+        for ingest in (into_large, into_little):
+            ingest()  # and with it today's partition is there
+            ingest.prepare()
         fill(little, few)
         fill(large, many)
-        into_large, into_little = Streams(large, rows), Streams(little, rows)
 
         large_seconds, little_seconds = [], []
         for number in range(rounds + 1):
