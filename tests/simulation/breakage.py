@@ -305,11 +305,15 @@ SAFEGUARDS = {
         ),
     ),
     # Copies of what went with an end user open nowhere.
-    "withheld": Safeguard(10, Custody, "withhold", _withhold_nothing, _FORGETTING, 10),
+    "withheld": Safeguard(10, Custody, "withhold", _withhold_nothing, _FORGETTING, 10, is_quick=False),
     # What a customer passed on reaches retention.
-    "passed_on": Safeguard(10, SubjectRequests, "_hand_over", lambda *_: None, _FORGETTING, 10),
+    "passed_on": Safeguard(
+        10, SubjectRequests, "_hand_over", lambda *_: None, _FORGETTING, 10, is_quick=False
+    ),
     # What was logged before zero data retention goes, where the request says so.
-    "contents": Safeguard(10, content_erasures, "_STRIP", _STRIP_NOTHING, _CLEARING, 10, first=6),
+    "contents": Safeguard(
+        10, content_erasures, "_STRIP", _STRIP_NOTHING, _CLEARING, 10, first=6, is_quick=False
+    ),
     # And its keys.
     "early_keys": Safeguard(10, Destroyer, "_mark_days", _mark_nothing_early, _CLEARING, 10, is_quick=False),
     # An organization's keys go before its rows.
@@ -332,6 +336,7 @@ SAFEGUARDS = {
         _HOLDING,
         10,
         also=((sweeping, "retain", lambda *_: frozenset()),),
+        is_quick=False,
     ),
     "keeps_rows": Safeguard(7, retention, "hold", orders.hold_no_rows, _HOLDING, 40, is_quick=False),
     "keeps_contents": Safeguard(7, retention, "hold", orders.hold_no_contents, _HOLDING, 40, is_quick=False),

@@ -14,7 +14,8 @@ from tests.simulation.faults import Broken
 from tests.simulation.stage import Stage
 from tests.support.postgres import TestServer
 
-pytestmark = pytest.mark.simulation
+# In one process, for the stage takes as long to set up as a history to play.
+pytestmark = [pytest.mark.simulation, pytest.mark.xdist_group("simulation")]
 
 # First seed, how many, and days of each: short ones, and some that are long enough for records to become due, a run to take them, and
 # certificates to say so.
