@@ -96,7 +96,8 @@ class Notices:
             database,
             clock,
             audits.AppendEntries,
-            {HOLD: self._deliver_hold, CASE: self._deliver_case},
+            # In this order: a case is known at once, and its reviewer waits for that; a hold takes longer, and nobody waits.
+            {CASE: self._deliver_case, HOLD: self._deliver_hold},
             positions=store.audit_position,
         )
 
