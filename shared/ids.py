@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Final
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -88,6 +89,10 @@ def lowest_record_id(at: datetime) -> bytes:
     """The smallest 16 bytes of any record created at or after this instant: a bound for ranges and partitions. No id is older than
     1970; an instant before it, such as where a term of a hundred years began, leaves out none."""
     return (max(0, (at - _EPOCH) // _MILLISECOND) << 80).to_bytes(16)
+
+
+# No record's id is this high: ids can say instants behind the last that a calendar has.
+BEHIND_ALL_RECORDS: Final = lowest_record_id(datetime.max.replace(tzinfo=UTC))
 
 
 def day_start(day: date) -> datetime:

@@ -38,9 +38,13 @@ def lot_prefix(organization_id: str) -> str:
 
 
 def parts_of(lot: str) -> tuple[str, str]:
-    """The organization and the application of a lot; "" for no application."""
-    organization_id, _, application = lot.partition(_OWN)
-    return organization_id, unquote(application)
+    """The organization and the application of a lot; "" for no application. Raises ValueError for what is no lot: a NUL is in no name, and
+    no database takes it."""
+    organization_id, _, quoted = lot.partition(_OWN)
+    application = unquote(quoted)
+    if "\0" in organization_id + application:
+        raise ValueError("no lot's name holds a NUL")
+    return organization_id, application
 
 
 def rules_behind(lot: str) -> tuple[str, ...]:

@@ -36,8 +36,8 @@ _LOG_DATA: Final = attrgetter(
     "country",
 )
 _API_KEY_KINDS: Final = frozenset(interactions_pb2.ApiKeyKind.values())
-_API_KEY_ID: Final = re.compile("apikey_[0-9a-z]{26}")
-_COUNTRY: Final = re.compile("[A-Z]{2}")
+API_KEY_ID_FORM: Final = re.compile("apikey_[0-9a-z]{26}")
+COUNTRY_FORM: Final = re.compile("[A-Z]{2}")
 
 
 @dataclass(slots=True)
@@ -153,8 +153,8 @@ def is_plain(row: Row) -> bool:
         and row.finish_reason.isprintable()
         and (row.latency_us is None or 0 <= row.latency_us < _MICROSECONDS_A_DAY)
         and row.api_key_kind in _API_KEY_KINDS
-        and (not row.api_key_id or _API_KEY_ID.fullmatch(row.api_key_id) is not None)
-        and (not row.country or _COUNTRY.fullmatch(row.country) is not None)
+        and (not row.api_key_id or API_KEY_ID_FORM.fullmatch(row.api_key_id) is not None)
+        and (not row.country or COUNTRY_FORM.fullmatch(row.country) is not None)
     )
 
 

@@ -15,9 +15,9 @@ from services.access_control.people.person import Member
 from services.access_control.people.providers import Providers
 from services.access_control.people.reviews import Reviews
 from services.access_control.servicers import standing
-from services.access_control.servicers.fields import instant
 from shared.clock import Clock
 from shared.errors import invalid
+from shared.fields import instant
 from shared.pages import DEFAULT_SIZE, page
 from shared.pipeline import caller_of
 

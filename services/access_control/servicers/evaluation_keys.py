@@ -4,7 +4,7 @@ import grpc
 
 from kept.access_control.v1 import evaluation_keys_pb2, evaluation_keys_pb2_grpc
 from services.access_control.custody.evaluation_keys import EvaluationKeys
-from services.access_control.servicers.fields import instant
+from shared.fields import instant
 
 
 class EvaluationKeyServicer(evaluation_keys_pb2_grpc.EvaluationKeyServiceServicer):

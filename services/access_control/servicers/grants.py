@@ -16,7 +16,7 @@ from services.access_control.grants.granting import Granting
 from services.access_control.grants.messages import asked_message, scope_message, scope_of
 from services.access_control.grants.narrowing import Narrowing
 from services.access_control.grants.scope import DataScope
-from services.access_control.servicers.fields import instant, span
+from shared.fields import instant, span
 from shared.pages import page
 from shared.pipeline import caller_of
 

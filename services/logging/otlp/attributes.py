@@ -1,6 +1,5 @@
 """Log data from a span's attributes, and whatever else they say, within the limits of InteractionContent.attributes."""
 
-import re
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from services.logging.otlp.figures import ATTRIBUTES_LEFT_OUT
 from services.logging.otlp.messages import is_finish_reason
 from services.logging.otlp.values import NotReadable, from_json, plain, printed
 from services.logging.records import (
+    COUNTRY_FORM,
     MAX_ATTRIBUTES,
     MAX_ATTRIBUTES_BYTES,
     MAX_NAME_BYTES,
@@ -29,7 +29,6 @@ ALTERED: Final = "kept.altered"
 _MODEL: Final = ("gen_ai.response.model", "gen_ai.request.model")
 _END_USER: Final = ("enduser.pseudo.id", "user.id")
 _COUNTRY: Final = "geo.country.iso_code"
-_TWO_LETTERS: Final = re.compile("[A-Z]{2}")
 _PROMPT_TOKENS: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _GENERATION_TOKENS: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 _FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
@@ -45,7 +44,7 @@ def take_names(attributes: Attributes, interaction: interactions_pb2.Interaction
     attribute; so does what is no country's code."""
     interaction.model = _take_text(attributes, _MODEL)
     interaction.end_user = _take_text(attributes, _END_USER)
-    if _COUNTRY in attributes and _TWO_LETTERS.fullmatch(attributes[_COUNTRY].string_value):
+    if _COUNTRY in attributes and COUNTRY_FORM.fullmatch(attributes[_COUNTRY].string_value):
         interaction.country = attributes.pop(_COUNTRY).string_value
 
 
@@ -63,8 +62,8 @@ def take_tokens(attributes: Attributes, interaction: interactions_pb2.Interactio
 
 def take_finish_reason(attributes: Attributes, said: list[str]) -> str:
     """The finish reason: of the attribute, which stays one where it says anything but such reasons (is_finish_reason), or those that the
-    generations said. Several are joined by commas, once where all are the same,
-    and the different ones, or the first alone, where they are too long together."""
+    generations said. Several are joined by commas, once where all are the same, and the different ones, or the first alone, where they are
+    too long together."""
     reasons = said
     value = attributes.get(_FINISH_REASONS)
     if value is not None:

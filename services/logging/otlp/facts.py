@@ -1,7 +1,6 @@
 """Whose a span is. Never a guess: what names no organization, or two, is rejected; whether the gateway may record for the one that is
 named is Ingest's to decide."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,13 +11,13 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 
 from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.values import by_name
+from services.logging.records import API_KEY_ID_FORM
 
 ORGANIZATION: Final = "kept.organization_id"
 API_KEY_KIND: Final = "kept.api_key_kind"
 API_KEY_ID: Final = "kept.api_key_id"
 _APPLICATION: Final = "service.name"
 
-_KEY_ID: Final = re.compile("apikey_[0-9a-z]{26}")
 
 Attributes = dict[str, common_pb2.AnyValue]
 
@@ -111,7 +110,7 @@ def key_id_of(facts: Facts, said: Iterable[common_pb2.KeyValue], attributes: Att
     if not named:
         return ""
     key_id = next(iter(named))
-    if len(named) > 1 or not _KEY_ID.fullmatch(key_id):
+    if len(named) > 1 or not API_KEY_ID_FORM.fullmatch(key_id):
         raise Rejected(Fault.INVALID_API_KEY_ID)
     return key_id
 

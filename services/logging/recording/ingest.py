@@ -258,17 +258,19 @@ class Ingest:
         waiting = [one for one in arrivals if one.row is not None]
         if not waiting:
             return
-        self._partitions.require(record_days([one.key[1] for one in waiting]))
+        days = record_days([one.key[1] for one in waiting])
+        self._partitions.require(days)
         if len(waiting) == 1 and self._write_alone(waiting[0], received_at, usage):
             return
         try:
-            self._write_many(waiting, received_at, usage, around=False)
+            self._write_many(waiting, days, received_at, usage, around=False)
         except writing.AlreadyThere:
-            self._write_many(waiting, received_at, usage, around=True)
+            self._write_many(waiting, days, received_at, usage, around=True)
 
     def _write_many(
         self,
         arrivals: Sequence[_Arrival],
+        days: set[date],
         received_at: datetime,
         usage: writing.Usage | None,
         *,
@@ -277,7 +279,6 @@ class Ingest:
         """The one transaction. around: see `store.writing.write`; what a fence stopped at the first try it stops at the second."""
         waiting = [one for one in arrivals if one.row is not None]
         organization_ids = {one.key[0] for one in waiting}
-        days = record_days([one.key[1] for one in waiting])
         with self._database.transaction() as tx:
             lowest = min(one.key[1] for one in waiting)
             closed, closed_days, are_fenced = stripes.share_and_look(tx, organization_ids, days, lowest)
@@ -338,9 +339,8 @@ def _receipts(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> list[i
             due_at.FromDatetime(rules[lot_of(place[0], place[2])].due_at(place[1]))
             due[place] = due_at.seconds, due_at.nanos
         receipt = ingest_pb2.Receipt(record_id=arrival.key[1], outcome=outcome)
-        receipt.due_at.seconds, receipt.due_at.nanos = due[
-            place
-        ]  # to hand the message over takes twice as long
+        # To hand the message over takes twice as long.
+        receipt.due_at.seconds, receipt.due_at.nanos = due[place]
         receipts.append(receipt)
     return receipts
 

@@ -1,7 +1,7 @@
 """LifecycleService."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 import grpc
@@ -16,6 +16,7 @@ from services.logging.reading import pages
 from services.logging.records import RECORD_ID_BYTES
 from services.logging.store.retention import DayCount, Days, HeldRow
 from services.logging.store.standing_holds import Standing
+from shared import fields
 from shared.errors import invalid
 from shared.ids import day_start, lowest_record_id
 from shared.terms import lot_of, parts_of
@@ -42,9 +43,11 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         if request.application and not request.organization_id:
             raise invalid("application", "is of an organization, which is not named")
         day, _, lot = pages.decode_text(request.page_token, "page_token").partition("|")
-        after = (_day(day, "page_token"), *parts_of(_lot(lot))) if request.page_token else None
+        after = (fields.day("page_token", day), *parts_of(_lot(lot))) if request.page_token else None
         asked = Days(
-            _day(request.through_day, "through_day"), _days_of_lots(request.own), request.organization_id
+            fields.day("through_day", request.through_day),
+            _days_of_lots(request.own),
+            request.organization_id,
         )
         found = self._lifecycle.stored_days(asked, after, limit + 1)
         more = f"{found[limit - 1].day}|{found[limit - 1].lot}" if len(found) > limit else ""
@@ -61,7 +64,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         """See the contract."""
         dropped, held = self._lifecycle.drop(
             request.run_id,
-            _day(request.day, "day"),
+            fields.day("day", request.day),
             Going(
                 frozenset(request.keep_organization_ids),
                 frozenset(request.only_organization_ids),
@@ -77,7 +80,9 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         """See the contract."""
         limit = request.page_size or _PAGE
         after = _lot(pages.decode_text(request.page_token, "page_token"))
-        found = self._lifecycle.dropped_counts(_day(request.day, "day"), request.run_ids, after, limit + 1)
+        found = self._lifecycle.dropped_counts(
+            fields.day("day", request.day), request.run_ids, after, limit + 1
+        )
         more = found[limit - 1].lot if len(found) > limit else ""
         return lifecycle_pb2.ListDroppedCountsResponse(
             days=_stored_days(found[:limit]), next_page_token=pages.encode(more.encode())
@@ -103,8 +108,8 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         if len(request.after) not in (0, RECORD_ID_BYTES):
             raise invalid("after", "is no record id")
         scope = request.scope
-        first = _day(scope.first_day, "scope.first_day") if scope.first_day else _FIRST_DAY
-        last = min(_day(scope.last_day, "scope.last_day"), _LAST_DAY) if scope.last_day else _LAST_DAY
+        first = fields.day("scope.first_day", scope.first_day) if scope.first_day else _FIRST_DAY
+        last = min(fields.day("scope.last_day", scope.last_day), _LAST_DAY) if scope.last_day else _LAST_DAY
         low, high = lowest_record_id(day_start(first)), lowest_record_id(day_start(last + timedelta(days=1)))
         kept, after, gone = self._lifecycle.hold_matching(
             Standing(
@@ -181,7 +186,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
         self, request: lifecycle_pb2.EraseContentRequest, context: grpc.ServicerContext
     ) -> lifecycle_pb2.EraseContentResponse:
         """See the contract."""
-        before = _instant(request.before, "before")
+        before = _before(request.before)
         erased = self._contents.erase(request.organization_id, before, request.erasure_id)
         return lifecycle_pb2.EraseContentResponse(erasure=_content_erasure(erased))
 
@@ -190,7 +195,7 @@ class LifecycleServicer(lifecycle_pb2_grpc.LifecycleServiceServicer):
     ) -> lifecycle_pb2.RaiseFenceResponse:
         """See the contract."""
         if request.HasField("before"):
-            before = _instant(request.before, "before")
+            before = _before(request.before)
             since = self._contents.fence(request.organization_id, before, request.erasure_id)
         else:
             since = self._lifecycle.fence(request.organization_id)
@@ -227,31 +232,23 @@ def _held(rows: Sequence[HeldRow]) -> list[lifecycle_pb2.HeldRecord]:
 
 def _days_of_lots(own: Iterable[rules_pb2.OrganizationDue]) -> dict[str, date]:
     """Up to which days lots (shared.terms) are meant."""
-    return {lot_of(one.organization_id, one.application): _day(one.through_day, "own") for one in own}
+    return {lot_of(one.organization_id, one.application): fields.day("own", one.through_day) for one in own}
 
 
 def _lot(text: str) -> str:
-    """A token's lot. Raises INVALID_ARGUMENT for a name that holds what no name does and no database takes, once it is decoded."""
-    if "\0" in "".join(parts_of(text)):
-        raise invalid("page_token", "is not a token that this service gave out")
+    """A token's lot. Raises INVALID_ARGUMENT for what is none."""
+    try:
+        parts_of(text)
+    except ValueError:
+        raise invalid("page_token", "is not a token that this service gave out") from None
     return text
 
 
-def _day(text: str, field: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:  # 2026-02-30 has the form of a day
-        raise invalid(field, "is not a day") from None
-
-
-def _instant(moment: Timestamp, field: str) -> datetime:
-    try:
-        instant = moment.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise invalid(field, "is not an instant of the years 1 to 9999") from error
-    if instant.date() < _FIRST_DAY:
-        raise invalid(field, "is older than any record can be")
-    return instant
+def _before(moment: Timestamp) -> datetime:
+    before = fields.instant("before", moment)
+    if before.date() < _FIRST_DAY:
+        raise invalid("before", "is older than any record can be")
+    return before
 
 
 def _content_erasure(erased: ContentErased) -> lifecycle_pb2.ContentErasure:

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.logging.v1 import usage_pb2, usage_pb2_grpc
 from services.logging.reading import pages
 from services.logging.usage.fields import FEATURES, FIRST_DURATION, FIRST_FEATURE, SUMS
 from services.logging.usage.queries import Queries
+from shared import fields
 from shared.errors import invalid
 from shared.pipeline import caller_of
 
@@ -32,8 +31,8 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         limit = request.page_size or _PAGE
         found = self._queries.billing(
             request.organization_id,
-            _instant(request.from_hour, "from_hour"),
-            _instant(request.until_hour, "until_hour"),
+            fields.instant("from_hour", request.from_hour),
+            fields.instant("until_hour", request.until_hour),
             by_day=request.step == usage_pb2.USAGE_STEP_DAY,
             application=request.application if request.HasField("application") else None,
             model=request.model if request.HasField("model") else None,
@@ -56,8 +55,8 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         """See the contract."""
         limit = request.page_size or _PAGE
         found = self._queries.analytics(
-            _instant(request.from_hour, "from_hour"),
-            _instant(request.until_hour, "until_hour"),
+            fields.instant("from_hour", request.from_hour),
+            fields.instant("until_hour", request.until_hour),
             model=request.model if request.HasField("model") else None,
             after=_place(request.page_token, (int, str)),
             limit=limit + 1,
@@ -79,13 +78,6 @@ def _show(figures: Sequence[int], shown: usage_pb2.UsageFigures) -> None:
     shown.durations.extend(figures[FIRST_DURATION:FIRST_FEATURE])
     for place, name in enumerate(FEATURES, FIRST_FEATURE):
         setattr(shown.features, name, figures[place])
-
-
-def _instant(timestamp: Timestamp, field: str) -> datetime:
-    try:
-        return timestamp.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise invalid(field, "is not a time") from None
 
 
 def _token(*place: int | str) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, TextClause, and_, delete, exists, func, selec
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
+from services.logging.store import locks
 from services.logging.store.kept import IS_HELD
 from services.logging.store.lots import APPLICATION
 from services.logging.store.stored_counts import add
@@ -65,13 +66,8 @@ def find(tx: Connection, erasure_id: str) -> ContentAct | None:
 
 
 def lock(tx: Connection, erasure_id: str, organization_id: str) -> ContentAct | None:
-    """An organization's erasure, which nobody else changes before this transaction ends. Citus locks rows of one shard at a time, so the
-    organization has to be said."""
-    mine = (
-        content_erasures.c.erasure_id == erasure_id,
-        content_erasures.c.organization_id == organization_id,
-    )
-    row = tx.execute(select(content_erasures).where(*mine).with_for_update()).one_or_none()
+    """An organization's erasure, which nobody else changes before this transaction ends."""
+    row = locks.row(tx, content_erasures, organization_id, erasure_id=erasure_id)
     return None if row is None else _made(row)
 
 

@@ -6,10 +6,10 @@ router queries). So a lock that is asked for beside a look at `organization_fenc
 name need not be an organization's: any text has its shard.
 """
 
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Row, Table, select, text
 
 # An aggregate gives one row, and so one lock, whether there is a row of this name or none.
 _ON_SHARD: Final = (
@@ -31,6 +31,16 @@ def are_on_shards(tx: Connection) -> bool:
     if known is None:
         known = _distributed[tx.engine] = _look(tx)
     return known
+
+
+def row(tx: Connection, table: Table, organization_id: str, **key: object) -> Row[Any] | None:
+    """An organization's row, by the rest of its key, which nobody else changes before this transaction ends. Citus locks rows of one shard
+    at a time, so the organization has to be said."""
+    mine = [
+        table.c.organization_id == organization_id,
+        *(table.c[name] == value for name, value in key.items()),
+    ]
+    return tx.execute(select(table).where(*mine).with_for_update()).one_or_none()
 
 
 def are_known_on_server(engine: Engine) -> bool:

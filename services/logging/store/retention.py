@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -50,7 +50,7 @@ from services.logging.store.tables import (
     unscreened,
 )
 from shared.database import among
-from shared.ids import lowest_record_id, record_day
+from shared.ids import BEHIND_ALL_RECORDS, record_day
 from shared.terms import lot_of, parts_of
 
 # What of a row is copied for holds.
@@ -116,16 +116,12 @@ def removed_by(tx: Connection, hold_id: str) -> int:
     return int(tx.execute(asked).scalar_one())
 
 
-# No record's id is this high: ids can say instants behind the last that a calendar has.
-_BEHIND_ALL: Final = lowest_record_id(datetime.max.replace(tzinfo=UTC))
-
-
 def by_day(record_ids: Sequence[bytes]) -> dict[date, list[UUID]]:
     """Records by the days whose partitions they are in: a statement on one day's looks into no other. What no record's id can be is left
     out."""
     days: dict[date, list[UUID]] = {}
     for one in sorted(record_ids):
-        if one < _BEHIND_ALL:
+        if one < BEHIND_ALL_RECORDS:
             days.setdefault(record_day(one), []).append(UUID(bytes=one))
     return days
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
+from services.logging.store import locks
 from services.logging.store.lots import APPLICATION
 from services.logging.store.stored_counts import Single, count_off
 from services.logging.store.tables import (
@@ -108,13 +109,8 @@ def find(tx: Connection, erasure_id: str) -> SubjectAct | None:
 
 
 def lock(tx: Connection, erasure_id: str, organization_id: str) -> SubjectAct | None:
-    """An organization's erasure, which nobody else changes before this transaction ends. Citus locks rows of one shard at a time, so the
-    organization has to be said."""
-    mine = (
-        subject_erasures.c.erasure_id == erasure_id,
-        subject_erasures.c.organization_id == organization_id,
-    )
-    row = tx.execute(select(subject_erasures).where(*mine).with_for_update()).one_or_none()
+    """An organization's erasure, which nobody else changes before this transaction ends."""
+    row = locks.row(tx, subject_erasures, organization_id, erasure_id=erasure_id)
     return None if row is None else _made(row)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -11,7 +11,7 @@ from services.retention.certificates.destructions import Destruction
 from services.retention.holds import secrecy
 from services.retention.holds.secrecy import Secrecy
 from shared.errors import KeptError, Reason, invalid, wrong_state
-from shared.ids import is_record_id, lowest_record_id
+from shared.ids import BEHIND_ALL_RECORDS, is_record_id, lowest_record_id
 
 # A legal hold that no second person has confirmed by then is over.
 CONFIRMATION_TIME: Final = timedelta(hours=72)
@@ -19,8 +19,6 @@ CONFIRMATION_TIME: Final = timedelta(hours=72)
 _COMES_LATE: Final = timedelta(hours=26)
 _SWEPT_EVERY: Final = timedelta(hours=1)
 LONGEST_REVIEW: Final = timedelta(days=3653)  # ten years, leap days included
-# No record's id is this high: ids can say instants behind the last that a calendar has.
-_BEHIND_ALL: Final = lowest_record_id(datetime.max.replace(tzinfo=UTC))
 
 
 class HoldKind(StrEnum):
@@ -102,7 +100,7 @@ class HoldOrder:
         if self.scope is not None:
             self._check_scope(self.scope)
         for index, record_id in enumerate(self.record_ids):
-            if not is_record_id(record_id) or record_id >= _BEHIND_ALL:
+            if not is_record_id(record_id) or record_id >= BEHIND_ALL_RECORDS:
                 raise invalid(f"record_ids[{index}]", "is no UUIDv7 of a day of the calendar")
         if not now < self.review_at <= now + LONGEST_REVIEW:
             raise invalid("review_at", "must be in the future and at most ten years ahead")

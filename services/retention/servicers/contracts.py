@@ -9,8 +9,8 @@ from kept.retention.v1 import contracts_pb2, contracts_pb2_grpc, rules_pb2
 from services.retention.store import terms as rows
 from services.retention.terms.contract_term import ContractTerm, Effect, TermOrder, TermState
 from services.retention.terms.keeping import TermKeeper
+from shared import fields
 from shared.database import Database
-from shared.errors import invalid
 from shared.pages import page
 from shared.pipeline import caller_of
 from shared.terms import Term, TermKind
@@ -36,8 +36,8 @@ class ContractServicer(contracts_pb2_grpc.ContractServiceServicer):
             organization_id=request.organization_id,
             term=Term(_KINDS[request.kind], request.days),
             reference=request.reference,
-            from_day=_day(request.from_day, "from_day"),
-            until_day=_day(request.until_day, "until_day"),
+            from_day=fields.day("from_day", request.from_day) if request.from_day else None,
+            until_day=fields.day("until_day", request.until_day) if request.until_day else None,
             application=request.application,
         )
         proposed = self._keeper.propose(order, caller_of(context).person_id)
@@ -70,13 +70,6 @@ class ContractServicer(contracts_pb2_grpc.ContractServiceServicer):
                 lambda one: one.number,
             )
         return contracts_pb2.ListTermsResponse(terms=[_message(one) for one in found], next_page_token=token)
-
-
-def _day(text: str, field: str) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:  # 2026-02-30 has the form of a day
-        raise invalid(field, "is not a day") from None
 
 
 def _text(day: date | None) -> str:

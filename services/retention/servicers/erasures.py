@@ -11,6 +11,7 @@ from services.retention.erasures.organizations import ErasureOrder, Erasures
 from services.retention.erasures.subject_states import SubjectOrder
 from services.retention.erasures.subjects import SubjectErasures
 from services.retention.servicers import messages
+from shared import fields
 from shared.errors import KeptError, Reason, not_found
 from shared.pipeline import caller_of
 
@@ -49,7 +50,7 @@ class ErasureServicer(erasures_pb2_grpc.ErasureServiceServicer):
         order = ContentOrder(
             request.request_id,
             request.organization_id,
-            messages.to_instant(request.before, "before"),
+            fields.instant("before", request.before),
             request.requested_by,
         )
         begun = self._contents.begin(order, caller_of(context).actor)

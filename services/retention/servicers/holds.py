@@ -12,6 +12,7 @@ from services.retention.holds.secrecy import Secrecy
 from services.retention.servicers import messages
 from services.retention.store import Tx
 from services.retention.store import holds as rows
+from shared import fields
 from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.identity import Caller, CallerKind
@@ -41,11 +42,11 @@ class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
             organization_id=request.organization_id,
             record_ids=tuple(request.record_ids),
             reference=request.reference,
-            review_at=messages.to_instant(request.review_at, "review_at"),
+            review_at=fields.instant("review_at", request.review_at),
             scope=messages.to_scope(request.scope) if request.HasField("scope") else None,
             secrecy=Secrecy(
                 request.secrecy.legal_basis,
-                messages.to_instant(request.secrecy.review_at, "secrecy.review_at"),
+                fields.instant("secrecy.review_at", request.secrecy.review_at),
             )
             if request.HasField("secrecy")
             else None,
@@ -78,14 +79,14 @@ class HoldServicer(holds_pb2_grpc.HoldServiceServicer):
             find = of_service(caller.actor, request.hold_id, request.request_id)
         else:
             find = of_person(request.hold_id, "ExtendHold")
-        review_at = messages.to_instant(request.review_at, "review_at")
+        review_at = fields.instant("review_at", request.review_at)
         extended = self._keeper.extend(find, review_at, caller.actor, request.reason)
         return holds_pb2.ExtendHoldResponse(hold=self._message(extended))
 
     def ReviewHoldSecrecy(
         self, request: holds_pb2.ReviewHoldSecrecyRequest, context: grpc.ServicerContext
     ) -> holds_pb2.ReviewHoldSecrecyResponse:
-        review_at = None if request.ends else messages.to_instant(request.review_at, "review_at")
+        review_at = None if request.ends else fields.instant("review_at", request.review_at)
         reviewed = self._keeper.discloser.review(
             request.hold_id, review_at, caller_of(context).person_id, request.reason
         )

@@ -1,10 +1,7 @@
 """Domain objects as the contract's messages, and page tokens."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
 from typing import Final
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.retention.v1 import certificates_pb2, erasures_pb2, holds_pb2, runs_pb2
 from services.retention.certificates.certificate import Certificate, Receipt
@@ -18,7 +15,7 @@ from services.retention.holds.hold import Hold, HoldKind, HoldScope, HoldState
 from services.retention.holds.sweeping import scope_message
 from services.retention.runs.plans import PlannedDay
 from services.retention.runs.states import Progress, Run, RunState
-from shared.errors import invalid
+from shared import fields
 from shared.terms import NEVER
 
 _LARGEST: Final = 2**63 - 1
@@ -68,28 +65,13 @@ _CONTENT_STATES: Final = {
 }
 
 
-def to_instant(message: Timestamp, field: str) -> datetime:
-    """An instant of a request. Raises INVALID_ARGUMENT for one outside the years 1 to 9999."""
-    try:
-        return message.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise invalid(field, "is not an instant of the years 1 to 9999") from error
-
-
 def to_scope(message: holds_pb2.HoldScope) -> HoldScope:
     """A scope of a request. Raises INVALID_ARGUMENT for what is no day."""
     return HoldScope(
-        _to_day(message.first_day, "scope.first_day"),
-        _to_day(message.last_day, "scope.last_day"),
+        fields.day("scope.first_day", message.first_day) if message.first_day else None,
+        fields.day("scope.last_day", message.last_day) if message.last_day else None,
         message.end_user,
     )
-
-
-def _to_day(text: str, field: str) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:  # 2026-02-30 has the form of a day
-        raise invalid(field, "is not a day") from None
 
 
 def hold(held: Hold, lost: Sequence[bytes] = ()) -> holds_pb2.Hold:

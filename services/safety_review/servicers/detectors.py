@@ -12,8 +12,8 @@ from services.safety_review.detection.rescreening import Rescreenings
 from services.safety_review.detection.rule_fields import Action
 from services.safety_review.detection.screening import RULES
 from services.safety_review.reviewing.flags import RANKS
-from services.safety_review.servicers.instants import instant
 from services.safety_review.store.rescreenings import Rescreening
+from shared.fields import instant
 from shared.pipeline import caller_of
 
 _MOST_MATCHES: Final = 1_000
@@ -94,8 +94,8 @@ class DetectorServicer(detectors_pb2_grpc.DetectorServiceServicer):
             caller_of(context),
             request.grant_id,
             request.organization_id,
-            instant(getattr(request, "from"), "from"),
-            instant(request.until, "until"),
+            instant("from", getattr(request, "from")),
+            instant("until", request.until),
         )
         return detectors_pb2.StartRescreeningResponse(rescreening=_rescreening(there))
 

@@ -10,7 +10,7 @@ from services.safety_review.log_data.questions import LogQuestions, Question, St
 from services.safety_review.log_data.rules import Group, KeyKind, Measure
 from services.safety_review.reviewing.flags import RANKS
 from services.safety_review.servicers.detectors import severity
-from services.safety_review.servicers.instants import instant
+from shared.fields import instant
 
 
 class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
@@ -41,7 +41,7 @@ class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
         self._findings.answer(
             asked.rule_id,
             asked.rules_version,
-            instant(getattr(asked, "from"), "question.from"),
+            instant("question.from", getattr(asked, "from")),
             [
                 Over(
                     one.organization_id,
@@ -53,7 +53,7 @@ class LogRuleServicer(log_rules_pb2_grpc.LogRuleServiceServicer):
             ],
             is_last=asked.last,
             done=request.done,
-            nothing_until=instant(request.nothing_until, "nothing_until")
+            nothing_until=instant("nothing_until", request.nothing_until)
             if request.HasField("nothing_until")
             else None,
         )

@@ -13,10 +13,11 @@ from services.settings.accounts.members import Members, etag
 from services.settings.accounts.password_resets import PasswordResets
 from services.settings.accounts.profiles import Exported, Profile, Profiles
 from services.settings.accounts.sign_ins import SignIns
-from services.settings.servicers.instants import instant, timestamp
+from services.settings.servicers.instants import timestamp
 from services.settings.sources import Sources
 from services.settings.store.members import Invitation, Member
 from services.settings.store.sign_ins import SignIn
+from shared.fields import instant
 from shared.pipeline import caller_of
 from shared.redaction import Secret
 

@@ -6,9 +6,10 @@ from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import read_pb2
 from kept.settings.v1 import subject_requests_pb2 as contract
 from kept.settings.v1 import subject_requests_pb2_grpc as contract_grpc
-from services.settings.servicers.instants import instant, timestamp
+from services.settings.servicers.instants import timestamp
 from services.settings.store.subject_requests import SubjectRequest
 from services.settings.subjects.requests import Passed, SubjectRequests
+from shared.fields import instant
 from shared.pipeline import caller_of
 
 

@@ -5,7 +5,7 @@ import grpc
 from kept.settings.v1 import terms_pb2
 from kept.settings.v1 import trust_pb2 as contract
 from kept.settings.v1 import trust_pb2_grpc as contract_grpc
-from services.settings.servicers.instants import instant, timestamp
+from services.settings.servicers.instants import timestamp
 from services.settings.sources import Sources
 from services.settings.store.subprocessors import Objection, Subprocessor
 from services.settings.store.trust_documents import Document
@@ -13,6 +13,7 @@ from services.settings.store.trust_requests import TrustRequest
 from services.settings.trust.documents import Requester, TrustDocuments
 from services.settings.trust.subprocessors import Published, Subprocessors
 from services.settings.trust.terms import Terms
+from shared.fields import instant
 from shared.pipeline import caller_of
 from shared.redaction import Secret
 

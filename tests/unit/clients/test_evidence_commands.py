@@ -157,10 +157,16 @@ FIRST = b'{"kind":"grant.requested","actor":"person_1","subjects":["a","b","c","
 SECOND = b'{"kind":"grant.approved","actor":"person_2"}'
 
 
-def test_an_export_verifies_and_a_changed_one_does_not(services: Services, log: Log, tmp_path: Path) -> None:
+def exported(services: Services, log: Log, tmp_path: Path) -> Path:
+    """A file that `kept audit export` wrote, of two entries."""
     services.answers["ListEntries"] = log.page([FIRST, SECOND])
     file = tmp_path / "export.json"
     assert main(["audit", "export", "--output", str(file)]) == 0
+    return file
+
+
+def test_an_export_verifies_and_a_changed_one_does_not(services: Services, log: Log, tmp_path: Path) -> None:
+    file = exported(services, log, tmp_path)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600, "what an organization did, and the salts of it"
     asked = len(services.asked)
     assert main(["audit", "verify", str(file)]) == 0
@@ -219,9 +225,7 @@ def test_heads_are_held_against_exports(
 def test_an_export_is_not_taken_for_a_head_by_what_is_added_to_it(
     services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str], added: str
 ) -> None:
-    services.answers["ListEntries"] = log.page([FIRST, SECOND])
-    file = tmp_path / "export.json"
-    assert main(["audit", "export", "--output", str(file)]) == 0
+    file = exported(services, log, tmp_path)
     genuine = json.loads(file.read_text())
     head = genuine["pages"][0]["head"]
     for forge in (lambda export: None, lambda export: export["pages"][0]["entries"].pop(0)):
@@ -239,9 +243,7 @@ def test_what_verified_says_as_of_when_and_which_texts_are_gone(
     services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An old export is as good as it was, and texts may be taken out of any: neither shows by itself, so both are said."""
-    services.answers["ListEntries"] = log.page([FIRST, SECOND])
-    file, head = tmp_path / "export.json", tmp_path / "head.json"
-    assert main(["audit", "export", "--output", str(file)]) == 0
+    file, head = exported(services, log, tmp_path), tmp_path / "head.json"
     export = json.loads(file.read_text())
     head.write_text(json.dumps(export["pages"][0]["head"]))
     said = {"verified": True, "failure": None, "tree_size": 2, "as_of": "1970-01-01T00:00:00Z"}
@@ -280,9 +282,7 @@ def test_the_head_that_is_shown_verifies_as_a_file(
 def test_what_an_export_says_in_words_is_what_was_committed_to(
     services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    services.answers["ListEntries"] = log.page([FIRST, SECOND])
-    file = tmp_path / "export.json"
-    assert main(["audit", "export", "--output", str(file)]) == 0
+    file = exported(services, log, tmp_path)
     export = json.loads(file.read_text())
     assert export["pages"][0]["entries"][1]["entry"] == json.loads(SECOND)
     export["pages"][0]["entries"][1]["entry"]["actor"] = "person_3"
@@ -334,9 +334,7 @@ def twice(text: str, name: str) -> str:
 def test_an_export_says_nothing_twice(
     services: Services, log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    services.answers["ListEntries"] = log.page([FIRST, SECOND])
-    file = tmp_path / "export.json"
-    assert main(["audit", "export", "--output", str(file)]) == 0
+    file = exported(services, log, tmp_path)
     file.write_text(twice(file.read_text(), name))
     assert main(["audit", "verify", str(file)]) == 4
     assert "twice" in capsys.readouterr().err

@@ -1,6 +1,6 @@
-"""Fields of messages that the contracts' rules cannot fully check: instants and spans."""
+"""Fields of requests that the contracts' rules cannot fully check: instants, spans and days."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -22,3 +22,11 @@ def span(field: str, value: Duration) -> timedelta:
         return value.ToTimedelta()
     except (ValueError, OverflowError) as error:
         raise invalid(field, "is no valid duration") from error
+
+
+def day(field: str, text: str) -> date:
+    """The day, YYYY-MM-DD. Raises INVALID_ARGUMENT: 2026-02-30 has the form of one."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise invalid(field, "is no day of the calendar") from None
