@@ -22,7 +22,8 @@ from shared.clock import SystemClock
 # Two processes of logging, for one interpreter does one thing at a time and there are two cores; two streams to each.
 _PROCESSES: Final = 2
 _STREAMS: Final = 4
-_BATCH: Final = 500
+# As many as the Python client sends at once.
+_BATCH: Final = 1000
 _METHOD: Final = "/kept.logging.v1.IngestService/RecordInteractions"
 _STORED: Final = ingest_pb2.OUTCOME_STORED
 

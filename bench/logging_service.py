@@ -31,6 +31,7 @@ from tests.support.server import TRUST_DOMAIN
 CONTENT_BYTES = 1_500
 _WAIT = 0.02
 _PATIENCE = 300.0
+_WAITING = "SELECT EXISTS (SELECT FROM unscreened) OR EXISTS (SELECT FROM unscreened_batches)"
 _PROSE = "".join(
     page.read_text(encoding="utf-8") for page in sorted((Path(__file__).parents[1] / "docs").glob("*.md"))
 )
@@ -99,7 +100,7 @@ def wait_for_screening(there: Logging) -> None:
     """Until what was recorded is screened. Raises RuntimeError when it is not within five minutes."""
     until = time.monotonic() + _PATIENCE
     with there.postgres.administration("logging") as connection:
-        while connection.execute("SELECT EXISTS (SELECT FROM unscreened)").fetchone() == (True,):
+        while connection.execute(_WAITING).fetchone() == (True,):
             if time.monotonic() > until:
                 raise RuntimeError("what was recorded is not screened")
             time.sleep(_WAIT)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -21,6 +22,7 @@ from deploy.local.stack import Stack
 from deploy.local.story.plot import Plot
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import ingest_pb2, interactions_pb2, read_pb2, read_pb2_grpc
+from services.logging import dictionaries
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("stack")]
 
@@ -39,10 +41,11 @@ def _forms(marker: str) -> list[bytes]:
 
 def _unpacked(data: bytes) -> Iterator[bytes]:
     """What of it is compressed as content is before it is sealed (zstd, RFC 8878): compressed only, it would lie there for anybody."""
+    unpacking = zstandard.ZstdDecompressor(dict_data=dictionaries.load())  # what was packed without one, too
     at = data.find(_FRAME)
     while at >= 0:
         with suppress(zstandard.ZstdError):
-            yield zstandard.ZstdDecompressor().decompressobj().decompress(data[at : at + _LONGEST_FRAME])
+            yield unpacking.decompressobj().decompress(data[at : at + _LONGEST_FRAME])
         at = data.find(_FRAME, at + 1)
 
 
@@ -80,8 +83,11 @@ def _interaction(plot: Plot, customer: str, marker: str, padding: int = 0) -> in
 
 def _screened(stack: Stack, record_id: bytes) -> bool:
     with closing(psycopg.connect(stack.database_url("logging").replace("+psycopg", ""))) as connection:
-        asked = "SELECT record_id FROM unscreened WHERE record_id = %s::uuid"
-        return connection.execute(asked, [record_id.hex()]).fetchone() is None
+        asked = (
+            "SELECT FROM unscreened WHERE record_id = %b::uuid "
+            "UNION ALL SELECT FROM unscreened_batches WHERE position(%b IN record_ids) > 0"
+        )
+        return connection.execute(asked, [UUID(bytes=record_id), record_id]).fetchone() is None
 
 
 def test_content_lies_nowhere_as_it_was_sent(plot: Plot) -> None:
@@ -130,8 +136,10 @@ def test_the_search_looks_at_every_kind_of_file_and_knows_every_form(plot: Plot)
     beside = stack.layout.directory / "beside"
     written = [b"x" * 5000 + form + b"y" for form in _forms(marker)]
     written += [base64.b64encode(b"x" * shift + b"said: " + marker.encode() + b"!") for shift in range(3)]
-    frame = zstandard.ZstdCompressor(level=3).compress(f"{marker} said {marker}".encode())
-    written.append(b"x" * 5000 + frame + b"y" * 20_000)
+    for dictionary in (None, dictionaries.load()):
+        packing = zstandard.ZstdCompressor(level=3, dict_data=dictionary)
+        frame = packing.compress(f"{marker} said {marker}".encode())
+        written.append(b"x" * 5000 + frame + b"y" * 20_000)
     try:
         for data in written:
             beside.write_bytes(data)

@@ -21,7 +21,7 @@ from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
 
 # The contract takes 6 MiB and 5,000 records a batch; smaller batches are answered sooner and cost less when they are sent again.
-BATCH_RECORDS: Final = 500
+BATCH_RECORDS: Final = 1000
 BATCH_BYTES: Final = 4 * 1024 * 1024
 LARGEST_RECORD: Final = 6 * 1024 * 1024 - 1024
 # A tag and a length before each record of a batch.

@@ -67,7 +67,7 @@ class Exporting:
         rejected: Counter[str] = Counter()
         is_retryable = False
         for one in _batches(read, maker, rejected):
-            for receipt in self._ingest.record(one, gateway, usage=usage):
+            for receipt in self._ingest.record(one, gateway, usage=usage).receipts:
                 if receipt.outcome == ingest_pb2.OUTCOME_REFUSED:
                     is_retryable = is_retryable or receipt.retryable
                     rejected[short_name(Reason, receipt.reason)] += 1

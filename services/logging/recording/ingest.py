@@ -8,26 +8,27 @@ commit, one for each record; a bad record never costs a good one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
 from typing import Final
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import ingest_pb2, interactions_pb2
+from services.logging.dictionaries import CURRENT
 from services.logging.lifecycle.contents import content_behind_fences
 from services.logging.lifecycle.subjects import behind_fences, require_young
 from services.logging.partitions import Partitions
 from services.logging.policies import Policies
+from services.logging.recording import receipts
 from services.logging.recording.admission import BatchAdmission, Decision
 from services.logging.recording.epoch_keys import EpochKeys
-from services.logging.records import RECORD_ID_BYTES, Row, fault_of, fault_of_attributes, is_plain, row_of
-from services.logging.screening.asking import Screenable
+from services.logging.records import Row, fault_of, fault_of_attributes, is_plain, row_of
+from services.logging.screening.asking import Screenable, fresh
 from services.logging.screening.feed import ScreeningFeed
 from services.logging.sealing import DataKey, DataKeys, Unsealed, seal_contents
-from services.logging.store import locks, stripes, writing
+from services.logging.store import dictionaries, locks, stripes, writing
 from services.logging.usage.counting import used_by
-from services.logging.usage.features import shape_of
+from services.logging.usage.features import ATTRIBUTES, shape_of
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
@@ -35,21 +36,24 @@ from shared.ids import record_day, record_days
 from shared.jobs import Job
 from shared.terms import Rule, lot_of
 
+_KEY: Final = attrgetter("key")
 MAX_RECORDS: Final = 5000
 MAX_BYTES: Final = 6 * 1024 * 1024
 
 _STORED: Final = ingest_pb2.OUTCOME_STORED
 _STORED_WITHOUT_CONTENT: Final = ingest_pb2.OUTCOME_STORED_WITHOUT_CONTENT
 _DUPLICATE: Final = ingest_pb2.OUTCOME_DUPLICATE
-_REFUSED: Final = ingest_pb2.OUTCOME_REFUSED
-# A record that was refused for one of these may be sent again later, as it is.
-_RETRYABLE: Final = frozenset((Reason.REASON_PEER_UNAVAILABLE, Reason.REASON_OVERLOADED))
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_TOO_LATE: Final = Reason.REASON_RECORD_TOO_LATE
 # What is refused for one of these is not looked at any further.
 _LOOKED_AT_NO_FURTHER: Final = frozenset(
     (Reason.REASON_DEPLOYMENT_SENDS_NO_CONTENT, Reason.REASON_INVALID_RECORD_ID)
 )
 # Why an epoch's public key was not handed out, as a receipt says it.
 _KEY_REFUSALS: Final = {Reason.REASON_KEY_DESTROYED: Reason.REASON_CLOSED}
+
+# Organization, day, and the application whose own lot it is; "" for none.
+Place = tuple[str, date, str]
 
 
 @dataclass(slots=True)
@@ -69,11 +73,11 @@ class _Arrival:
     first: int | None = None
     is_duplicate: bool = False
     lot: str = ""
-    _place: tuple[str, date, str] | None = None
+    _place: Place | None = None
 
     @property
-    def place(self) -> tuple[str, date, str]:
-        """What has a data key: organization, day, and the application whose own it is."""
+    def place(self) -> Place:
+        """What has a data key, and a day of deletion."""
         if self._place is None:
             self._place = self.key[0], record_day(self.key[1]), self.lot
         return self._place
@@ -102,7 +106,7 @@ class _Arrival:
         shape, fault = shape_of(content), None
         if self.decision is Decision.STORE:
             self.plain = content.SerializeToString()
-            fault = fault_of_attributes(content.attributes) if content.attributes else None
+            fault = fault_of_attributes(content.attributes) if shape & ATTRIBUTES else None
         self.interaction.ClearField("content")
         return shape, fault
 
@@ -128,6 +132,7 @@ class Ingest:
         self._feed = feed
         self._writer = writer
         self._data_keys = DataKeys(epoch_keys.public_key, clock)
+        self._dictionary_from: datetime | None = None
         self.job = Job("data_keys", timedelta(seconds=5), self.forget_keys)
 
     def forget_keys(self) -> bool:
@@ -141,7 +146,7 @@ class Ingest:
         gateway: str,
         *,
         usage: writing.Usage | None = used_by,
-    ) -> list[ingest_pb2.Receipt]:
+    ) -> ingest_pb2.RecordInteractionsResponse:
         """Stores what may be stored; a receipt for each, in order. The interactions are the callee's from here on: content is taken out of
         them. usage: what was used with them; None for content that came apart from its call.
 
@@ -153,16 +158,15 @@ class Ingest:
         rules = self._rules(arrivals, received_at)
         self._judge(arrivals, gateway, received_at)
         self._find_late(arrivals)
-        self._seal([one for one in arrivals if one.plain is not None and one.row is not None])
+        self._seal([one for one in arrivals if one.plain is not None and one.row is not None], received_at)
         self._write(arrivals, received_at, usage)
-        self._feed.offer(
-            [
-                Screenable(one.key, one.interaction.end_user, one.plain)
-                for one in arrivals
-                if one.plain is not None and one.row is not None and not one.is_duplicate
-            ]
-        )
-        return _receipts(arrivals, rules)
+        kept = [
+            Screenable(one.key, one.row.end_user, one.plain)
+            for one in arrivals
+            if one.plain is not None and one.row is not None and not one.is_duplicate
+        ]
+        self._feed.offer(fresh(sorted(kept, key=_KEY)))
+        return _answer(arrivals, rules)
 
     def _rules(self, arrivals: Sequence[_Arrival], received_at: datetime) -> dict[str, Rule]:
         """The rules that count for the arrivals, by lot. Those whose application has a term of its own now are told so: they are sealed to
@@ -218,69 +222,80 @@ class Ingest:
 
     def _find_late(self, arrivals: list[_Arrival]) -> None:
         """A late record that is there already is a duplicate, however late it is."""
-        late = [one for one in arrivals if one.refusal == Reason.REASON_RECORD_TOO_LATE]
+        late = [one for one in arrivals if one.refusal == _TOO_LATE]
         if late:
             with self._database.transaction() as tx:
                 present = writing.present(tx, [one.key for one in late])
             for one in late:
                 one.is_duplicate = one.key in present
 
-    def _seal(self, arrivals: list[_Arrival]) -> None:
+    def _seal(self, arrivals: list[_Arrival], received_at: datetime) -> None:
         """Seals what has content and is to be stored."""
         self._find_keys(arrivals)
         unsealed: list[Unsealed] = []
         rows: list[Row] = []
         for one in arrivals:
             if one.row is not None and one.data_key is not None and one.plain is not None:
-                unsealed.append(Unsealed(one.key[1], one.data_key, one.plain))
+                unsealed.append((one.key[1], one.data_key, one.plain))
                 rows.append(one.row)
-        for row, what, content in zip(rows, unsealed, seal_contents(unsealed), strict=True):
-            row.data_key_id, row.content = what.data_key.data_key_id, content
+        contents = seal_contents(unsealed, with_dictionary=self._is_dictionary_usable(received_at))
+        for row, (_, data_key, _), content in zip(rows, unsealed, contents, strict=True):
+            row.data_key_id, row.content = data_key.data_key_id, content
+
+    def _is_dictionary_usable(self, at: datetime) -> bool:
+        if self._dictionary_from is None:  # asked once: it never changes
+            with self._database.transaction() as tx:
+                found = dictionaries.usable_from(tx, CURRENT)
+            self._dictionary_from = _NEVER if found is None else found
+        return at >= self._dictionary_from
 
     def _find_keys(self, arrivals: list[_Arrival]) -> None:
         """Gives each the data key to seal it with; refuses what there is none for."""
-        failed: dict[tuple[str, date, str], reasons_pb2.Reason.ValueType] = {}
-        keys: dict[tuple[str, date, str], DataKey] = {}
+        failed: dict[Place, reasons_pb2.Reason.ValueType] = {}
+        keys: dict[Place, DataKey] = {}
         for arrival in arrivals:
             place = arrival.place
+            arrival.data_key = keys.get(place)
+            if arrival.data_key is not None:
+                continue
             try:
-                if place not in failed and place not in keys:
-                    keys[place] = self._data_keys.for_writing(*place)
+                if place not in failed:
+                    arrival.data_key = keys[place] = self._data_keys.for_writing(*place)
             except KeptError as error:
                 failed[place] = _KEY_REFUSALS.get(error.reason, Reason.REASON_PEER_UNAVAILABLE)
-            if place in keys:
-                arrival.data_key = keys[place]
-            else:
+            if place in failed:
                 arrival.refuse(failed[place])
 
     def _write(self, arrivals: list[_Arrival], received_at: datetime, usage: writing.Usage | None) -> None:
         """One transaction for the batch. Returns once it is committed."""
-        waiting = [one for one in arrivals if one.row is not None]
+        waiting = sorted((one for one in arrivals if one.row is not None), key=_KEY)
         if not waiting:
             return
-        days = record_days([one.key[1] for one in waiting])
+        record_ids = [one.key[1] for one in waiting]
+        days = record_days(record_ids)
         self._partitions.require(days)
         if len(waiting) == 1 and self._write_alone(waiting[0], received_at, usage):
             return
         try:
-            self._write_many(waiting, days, received_at, usage, around=False)
+            self._write_many(waiting, days, min(record_ids), received_at, usage, around=False)
         except writing.AlreadyThere:
-            self._write_many(waiting, days, received_at, usage, around=True)
+            self._write_many(waiting, days, min(record_ids), received_at, usage, around=True)
 
     def _write_many(
         self,
         arrivals: Sequence[_Arrival],
         days: set[date],
+        lowest: bytes,
         received_at: datetime,
         usage: writing.Usage | None,
         *,
         around: bool,
     ) -> None:
-        """The one transaction. around: see `store.writing.write`; what a fence stopped at the first try it stops at the second."""
+        """The one transaction. arrivals: in the order of their keys; lowest: of their record ids. around: see `store.writing.write`; what a
+        fence stopped at the first try it stops at the second."""
         waiting = [one for one in arrivals if one.row is not None]
         organization_ids = {one.key[0] for one in waiting}
         with self._database.transaction() as tx:
-            lowest = min(one.key[1] for one in waiting)
             closed, closed_days, are_fenced = stripes.share_and_look(tx, organization_ids, days, lowest)
             require_young(received_at, self._clock)
             if closed or closed_days or are_fenced:
@@ -293,10 +308,11 @@ class Ingest:
                     elif one.key in bare:
                         one.lose_content()
             rows = [one.row for one in waiting if one.row is not None]
-            used = {one.data_key.data_key_id: one.data_key for one in waiting if one.data_key is not None}
-            writing.write_data_keys(tx, [key for key in used.values() if not key.stored])
+            used = [one.data_key for one in waiting if one.data_key is not None and not one.data_key.stored]
+            new_keys = {key.data_key_id: key for key in used}
+            writing.write_data_keys(tx, new_keys.values())
             fresh = writing.write(tx, rows, self._writer, usage, around=around)
-        for key in used.values():
+        for key in new_keys.values():
             key.stored = True
         if len(fresh) < len(rows):
             stored = {row.key for row in fresh}
@@ -319,13 +335,13 @@ class Ingest:
         return bool(written())
 
 
-def _receipts(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> list[ingest_pb2.Receipt]:
-    due: dict[tuple[str, date, str], tuple[int, int]] = {}
-    receipts: list[ingest_pb2.Receipt] = []
+def _answer(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> ingest_pb2.RecordInteractionsResponse:
+    kinds: dict[tuple[object, Place], receipts.Around] = {}
+    parts: list[bytes] = []
     for arrival in arrivals:
-        first = arrivals[arrival.first] if arrival.first is not None else arrival
+        first = arrival if arrival.first is None else arrivals[arrival.first]
         if first.refusal is not None and not first.is_duplicate:
-            receipts.append(_refused(arrival.key[1], first.refusal))
+            parts.append(receipts.refused(arrival.key[1], first.refusal))
             continue
         if first.is_duplicate or arrival is not first:
             outcome = _DUPLICATE
@@ -334,22 +350,9 @@ def _receipts(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> list[i
         else:
             outcome = _STORED
         place = arrival.place
-        if place not in due:
-            due_at = Timestamp()
-            due_at.FromDatetime(rules[lot_of(place[0], place[2])].due_at(place[1]))
-            due[place] = due_at.seconds, due_at.nanos
-        receipt = ingest_pb2.Receipt(record_id=arrival.key[1], outcome=outcome)
-        # To hand the message over takes twice as long.
-        receipt.due_at.seconds, receipt.due_at.nanos = due[place]
-        receipts.append(receipt)
-    return receipts
-
-
-def _refused(record_id: bytes, reason: "reasons_pb2.Reason.ValueType") -> ingest_pb2.Receipt:
-    return ingest_pb2.Receipt(
-        # What is no record id is not sent back: it may be anything of any size.
-        record_id=record_id if len(record_id) == RECORD_ID_BYTES else b"",
-        outcome=_REFUSED,
-        reason=reason,
-        retryable=reason in _RETRYABLE,
-    )
+        around = kinds.get((outcome, place))
+        if around is None:
+            due_at = rules[lot_of(place[0], place[2])].due_at(place[1])
+            around = kinds[outcome, place] = receipts.around(outcome, due_at)
+        parts += (around[0], arrival.key[1], around[1])
+    return receipts.answer(parts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, TypeVar
 
 import structlog
@@ -9,12 +10,11 @@ import structlog
 from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
 from services.logging.store import screening as store
 from services.logging.store import stripes
-from services.logging.store.screening import Key, Verdict
+from services.logging.store.screening import Key, Screened, Verdict
 from shared.database import Database
 from shared.errors import KeptError, Reason, peer_unavailable
 
-# A batch of the contract: at most 500 records; bytes well below what a message may have.
-BATCH_RECORDS: Final = 500
+# Of a question; well below what a message may have.
 BATCH_BYTES: Final = 4 * 1024 * 1024
 # What a batch may take; with it, no batch from memory is in progress any more when the backlog takes its records.
 _SCREEN_SECONDS: Final = 30.0
@@ -32,18 +32,43 @@ PASSING: Final = frozenset(
 )
 _FINAL_VERDICTS: Final = frozenset((screening_pb2.VERDICT_CLEAN, screening_pb2.VERDICT_FLAGGED))
 _T = TypeVar("_T")
+
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Screenable:
-    """A stored record whose content is in memory. content: a serialized InteractionContent, which takes no more room than it has bytes.
-    since: when it came, boottime."""
+    """A stored record whose content is in memory. content: a serialized InteractionContent, which takes no more room than it has bytes."""
 
     key: Key
     end_user: str
     content: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Records that go to screening together, in the order of their keys. together: one row says that they wait (store.in_batches); else
+    each has one. size: bytes of content. since: when they came, boottime."""
+
+    records: Sequence[Screenable]
+    together: bool = False
+    size: int = field(init=False)
     since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.size = sum(len(one.content) for one in self.records)
+
+    @property
+    def key(self) -> Key:
+        """The key of the row that is theirs."""
+        return self.records[0].key
+
+
+def fresh(records: Iterable[Screenable]) -> list[Waiting]:
+    """What was stored in one transaction, in the order of its keys, as it waits now."""
+    return [
+        Waiting(batch, together=len(batch) > 1) for batch in store.in_batches(records, lambda one: one.key[0])
+    ]
 
 
 class Asking:
@@ -57,46 +82,55 @@ class Asking:
         """Screens these, in batches as they are opened; one that screening refuses costs no other. How many have a verdict now: not what
         is refused, nor what a detector did not screen. Raises what passes."""
         groups = grouped(records, lambda one: len(one.content), BATCH_BYTES)
-        return sum(self.ask(group, last_try=False) for group in groups)
+        return sum(self.ask([Waiting(group)], last_try=False) for group in groups)
 
-    def ask(self, batch: Sequence[Screenable], *, last_try: bool) -> int:
-        """Has a batch screened; one record that screening refuses never costs the others. How many have a verdict now. Raises what
-        passes."""
+    def ask(self, batches: Sequence[Waiting], *, last_try: bool) -> int:
+        """Has batches screened, at most 500 records; one that screening refuses never costs the others. How many have a verdict now.
+        last_try: what stays incomplete is left to a person; then none of them waits together. Raises what passes."""
         try:
-            return self._ask_once(batch, last_try=last_try)
+            return self._ask_once(batches, last_try=last_try)
         except KeptError as error:
             if error.reason in PASSING:
                 raise
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                return sum(self.ask(half, last_try=last_try) for half in (batch[:middle], batch[middle:]))
+            records = [one for batch in batches for one in batch.records]
+            if len(records) > 1:
+                with self._database.transaction() as tx:
+                    store.unfold_batches(tx, [batch.key for batch in batches if batch.together])
+                middle = len(records) // 2
+                halves = (records[:middle], records[middle:])
+                return sum(self.ask([Waiting(half)], last_try=last_try) for half in halves)
             _log.error("screening.refused", reason=error.name)
             if last_try:
-                self.give_up([batch[0].key])
+                self.give_up([records[0].key])
             return 0
 
-    def _ask_once(self, batch: Sequence[Screenable], *, last_try: bool) -> int:
-        """Has a batch screened and writes the verdicts down; how many are final. last_try: what stays incomplete is left to a person.
+    def _ask_once(self, batches: Sequence[Waiting], *, last_try: bool) -> int:
+        """Has batches screened and writes the verdicts down; how many are final.
 
         Raises PEER_UNAVAILABLE for an answer that does not speak of exactly these records: nothing is taken from it.
         """
-        answers = self._screen.Screen(iter([_request(batch)]), timeout=_SCREEN_SECONDS)
-        records = [record for answer in answers for record in answer.records]
-        if [record.record_id for record in records] != [one.key[1] for one in batch]:
+        records = [one for batch in batches for one in batch.records]
+        answers = self._screen.Screen(iter([_request(records)]), timeout=_SCREEN_SECONDS)
+        said = [record for answer in answers for record in answer.records]
+        if [one.record_id for one in said] != [one.key[1] for one in records]:
             raise peer_unavailable("safety_review")
         verdicts = [
             Verdict(
                 key=asked.key,
-                number=said.verdict,
-                rules_version=said.rules_version,
-                final=said.verdict in _FINAL_VERDICTS,
+                number=one.verdict,
+                rules_version=one.rules_version,
+                final=one.verdict in _FINAL_VERDICTS,
             )
-            for asked, said in zip(batch, records, strict=True)
+            for asked, one in zip(records, said, strict=True)
+        ]
+        following = iter(verdicts)
+        screened = [
+            Screened(list(islice(following, len(batch.records))), batch.together) for batch in batches
         ]
         with self._database.transaction() as tx:
             # A hold that a flag leads to copies rows under their stripe: either it sees the verdict, or we see its copy.
             stripes.share(tx, {verdict.key[0] for verdict in verdicts})
-            store.record(tx, verdicts)
+            store.record(tx, screened)
             if last_try:
                 store.give_up(tx, [verdict.key for verdict in verdicts if not verdict.final])
         return sum(verdict.final for verdict in verdicts)

@@ -14,7 +14,7 @@ import structlog
 from kept.access_control.v1 import authz_pb2_grpc
 from services.logging.recording.admission import LATE_WINDOW
 from services.logging.records import StoredRow
-from services.logging.screening.asking import BATCH_BYTES, PASSING, Asking, Screenable, grouped
+from services.logging.screening.asking import BATCH_BYTES, PASSING, Asking, Screenable, Waiting, grouped
 from services.logging.screening.feed import ScreeningFeed
 from services.logging.screening.opening import REOPEN_BYTES, REOPEN_RECORDS, question_about, unsealed
 from services.logging.store import reading
@@ -30,6 +30,8 @@ from shared.telemetry import ALERT
 # How long access control lets the screening permission open a record, from its creation.
 _REOPEN_WINDOW: Final = timedelta(hours=72)
 _CLAIM: Final = timedelta(minutes=5)
+# Batches that get rows of their own in one step. Even if each had but two records, more than a step opens.
+_UNFOLDED: Final = 50
 _log = structlog.get_logger(__name__)
 
 
@@ -61,6 +63,7 @@ class Backlog:
         now = self._clock.now()
         with self._database.transaction() as tx:
             openable = lowest_record_id(now - _REOPEN_WINDOW)
+            store.unfold_older(tx, now - 2 * self._patience, _UNFOLDED)
             store.give_up_older(tx, openable, received_before=now - _REOPEN_WINDOW + LATE_WINDOW)
             has_given_up = store.has_given_up(tx)
             keys = store.claim(
@@ -97,12 +100,12 @@ class Backlog:
         groups = grouped(opened, lambda one: len(one.content), BATCH_BYTES)
         for group in groups:
             try:
-                self._asking.ask(group, last_try=True)
+                self._asking.ask([Waiting(group)], last_try=True)
             except KeptError:
                 # They cannot be opened a second time so soon: they wait in memory, like fresh ones, for as long as that may be.
                 self._feed.take_back(group)
                 for later in groups:
-                    if not self._feed.offer(later):
+                    if not self._feed.offer([Waiting(later)]):
                         break
                 raise
 

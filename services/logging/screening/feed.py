@@ -1,6 +1,6 @@
 """Everything that is kept with content is screened once, from memory right after the commit.
 
-What was not screened stands in the table `unscreened`, written with the records themselves; only a verdict takes
+What was not screened stands in the database, written with the records themselves (store/screening.py); only a verdict takes
 it out. So a process that dies, a queue that is full and a screening service that is down cost time, never a record,
 and nothing counts as clean that was not looked at. Content waits in memory no longer than `patience`; what waits
 longer is dropped here and opened again later (backlog.py).
@@ -14,15 +14,15 @@ from datetime import timedelta
 from typing import Final
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc
-from services.logging.screening.asking import BATCH_BYTES, BATCH_RECORDS, PASSING, Asking, Screenable
-from services.logging.store.screening import Key
+from services.logging.screening.asking import BATCH_BYTES, PASSING, Asking, Screenable, Waiting
+from services.logging.store.screening import BATCH_RECORDS, Key
 from shared.clock import Clock
 from shared.errors import KeptError
 from shared.ids import derived_id
 from shared.jobs import Job
 
 # Organizations in one question to access control.
-_BATCH_ORGANIZATIONS: Final = 100
+_QUESTION_ORGANIZATIONS: Final = 100
 
 
 class ScreeningFeed:
@@ -44,89 +44,94 @@ class ScreeningFeed:
         self._memory = memory
         self._patience = patience
         self._lock = threading.Lock()
-        self._queue: deque[Screenable] = deque()
+        self._queue: deque[Waiting] = deque()
         self._queued_bytes = 0
+        self._queued_records = 0
         self.job = Job("screening", timedelta(seconds=1), self.screen_fresh)
 
-    def offer(self, records: Sequence[Screenable]) -> bool:
-        """Takes records that are committed, as far as there is room; the rest waits for the backlog. False where there is a rest."""
-        if not records:
-            return True
+    def offer(self, batches: Sequence[Waiting]) -> bool:
+        """Takes what is committed, as far as there is room; the rest waits for the backlog. False where there is a rest."""
         now = self._clock.boottime()
         has_room = True
         with self._lock:
-            for one in records:
-                has_room = self._queued_bytes + len(one.content) <= self._memory
+            for one in batches:
+                has_room = self._queued_bytes + one.size <= self._memory
                 if not has_room:
                     break
                 one.since = now
-                self._queue.append(one)
-                self._queued_bytes += len(one.content)
-            is_batch = self._is_batch()
-        if is_batch:
+                self._queued(one)
+            is_question = self._is_question()
+        if is_question:
             self.job.wake.set()
         return has_room
 
     def screen_fresh(self) -> bool:
-        """Screens one batch from memory. A job's step: True when another whole one waits. Raises what the calls raise; the batch is tried
-        again."""
-        batch = self._next_batch()
-        if not batch:
+        """Screens what makes a question from memory. A job's step: True when another whole one waits. Raises what the calls raise; what
+        was asked is asked again."""
+        batches = self._next()
+        if not batches:
             return False
         try:
-            self._authorize([one.key for one in batch])
-            self._asking.ask(batch, last_try=False)
+            self._authorize([record.key for one in batches for record in one.records])
+            self._asking.ask(batches, last_try=False)
         except KeptError as error:
             if error.reason in PASSING:
-                self._put_back(batch)
+                self._put_back(batches)
             raise
         with self._lock:
-            return self._is_batch()
+            return self._is_question()
 
     def take_back(self, records: Sequence[Screenable]) -> None:
         """Takes records, behind those that wait for longer, however little room there is: they cannot be had a second time."""
-        since = self._clock.boottime()
-        for one in records:
-            one.since = since
+        taken = Waiting(records, since=self._clock.boottime())
         with self._lock:
-            self._queue.extend(records)
-            self._queued_bytes += sum(len(one.content) for one in records)
+            self._queued(taken)
 
-    def _is_batch(self) -> bool:
-        """Whether a whole batch waits. Fewer wait a second for others to come: each batch is a decision, an entry in the audit log and a
-        call."""
-        return len(self._queue) >= BATCH_RECORDS or self._queued_bytes >= BATCH_BYTES
+    def _queued(self, one: Waiting) -> None:
+        self._queue.append(one)
+        self._queued_bytes += one.size
+        self._queued_records += len(one.records)
 
-    def _next_batch(self) -> list[Screenable]:
-        batch: list[Screenable] = []
+    def _is_question(self) -> bool:
+        """Whether as much waits as is asked at once. Less waits a second for more to come: each question is a decision, an entry in the
+        audit log and a call."""
+        return self._queued_records >= BATCH_RECORDS or self._queued_bytes >= BATCH_BYTES
+
+    def _next(self) -> list[Waiting]:
+        taken: list[Waiting] = []
         organizations: set[str] = set()
-        size = 0
+        size = records = 0
         oldest = self._clock.boottime() - self._patience.total_seconds()
         with self._lock:
-            while self._queue and len(batch) < BATCH_RECORDS:
+            while self._queue:
                 one = self._queue[0]
                 if one.since < oldest:  # waited too long as plaintext: the backlog has it
                     self._drop_first()
                     continue
-                is_new = one.key[0] not in organizations
-                if batch and (
-                    size + len(one.content) > BATCH_BYTES
-                    or (is_new and len(organizations) == _BATCH_ORGANIZATIONS)
+                of = {record.key[0] for record in one.records}
+                if taken and (
+                    records + len(one.records) > BATCH_RECORDS
+                    or size + one.size > BATCH_BYTES
+                    or len(organizations | of) > _QUESTION_ORGANIZATIONS
                 ):
                     break
                 self._drop_first()
-                batch.append(one)
-                organizations.add(one.key[0])
-                size += len(one.content)
-        return batch
+                taken.append(one)
+                organizations |= of
+                size += one.size
+                records += len(one.records)
+        return taken
 
     def _drop_first(self) -> None:
-        self._queued_bytes -= len(self._queue.popleft().content)
+        one = self._queue.popleft()
+        self._queued_bytes -= one.size
+        self._queued_records -= len(one.records)
 
-    def _put_back(self, batch: Sequence[Screenable]) -> None:
+    def _put_back(self, batches: Sequence[Waiting]) -> None:
         with self._lock:
-            self._queue.extendleft(reversed(batch))
-            self._queued_bytes += sum(len(one.content) for one in batch)
+            self._queue.extendleft(reversed(batches))
+            self._queued_bytes += sum(one.size for one in batches)
+            self._queued_records += sum(len(one.records) for one in batches)
 
     def _authorize(self, keys: Sequence[Key]) -> None:
         """Has it written down that these go to screening. The same records give the same request: however often it is sent, there is

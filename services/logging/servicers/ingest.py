@@ -41,7 +41,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         self, request: ingest_pb2.RecordInteractionRequest, context: grpc.ServicerContext
     ) -> ingest_pb2.RecordInteractionResponse:
         """See the contract."""
-        [receipt] = self._ingest.record([request.interaction], caller_of(context).name)
+        [receipt] = self._ingest.record([request.interaction], caller_of(context).name).receipts
         return ingest_pb2.RecordInteractionResponse(receipt=receipt)
 
     @parsed_with(by_item(ingest_pb2.RecordInteractionsRequest.FromString, _ITEMS, _unreadable))
@@ -53,8 +53,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         for request in request_iterator:
             if len(request.interactions) > MAX_RECORDS:
                 raise invalid("interactions", f"must have at most {MAX_RECORDS} items")
-            receipts = self._ingest.record(request.interactions, gateway)
-            yield ingest_pb2.RecordInteractionsResponse(receipts=receipts)
+            yield self._ingest.record(request.interactions, gateway)
 
     def ReportUsage(
         self, request: ingest_pb2.ReportUsageRequest, context: grpc.ServicerContext

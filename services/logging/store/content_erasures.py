@@ -16,7 +16,7 @@ from sqlalchemy import Connection, TextClause, and_, delete, exists, func, selec
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
-from services.logging.store import locks
+from services.logging.store import locks, screening
 from services.logging.store.kept import IS_HELD
 from services.logging.store.lots import APPLICATION
 from services.logging.store.stored_counts import add
@@ -90,6 +90,7 @@ def begin(
     tx: Connection, erasure_id: str, organization_id: str, before: datetime, below: bytes, now: datetime
 ) -> None:
     """Writes an erasure down, which raises its fence. The caller holds the organization's stripe exclusively."""
+    screening.unfold(tx, organization_id)
     tx.execute(
         insert(content_erasures).values(
             erasure_id=erasure_id,

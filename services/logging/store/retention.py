@@ -28,7 +28,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from services.logging.store import arrivals, billing, content_erasures, locks, partitions, subjects, terms
+from services.logging.store import (
+    arrivals,
+    billing,
+    content_erasures,
+    locks,
+    partitions,
+    screening,
+    subjects,
+    terms,
+)
 from services.logging.store.kept import IS_HELD
 from services.logging.store.lots import application_of, is_of
 from services.logging.store.stored_counts import WRITER as CORRECTIONS
@@ -222,6 +231,7 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
     living = set(tx.execute(select(interactions.c.record_id).where(place)).scalars()) if freed else set()
     ended = {record_id: one for record_id, one in freed.items() if record_id not in living}
     if ended:
+        screening.unfold(tx, organization_id)
         tx.execute(
             delete(unscreened).where(
                 unscreened.c.organization_id == organization_id, among(unscreened.c.record_id, list(ended))
@@ -374,6 +384,7 @@ def drop_day(
     tx.execute(insert(dropped_days).values(day=day, run_id=run_id, dropped_at=now, dropped=total, held=held))
     note_dropped(tx, run_id, found)
     low, high = partitions.bounds(day)
+    screening.unfold(tx, below=high)
     is_kept = tuple_(stored_counts.c.organization_id, stored_counts.c.application).in_(
         [parts_of(lot) for lot in sorted(kept)]
     )
@@ -465,6 +476,7 @@ def receipt(
 def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) -> Mapping[str, int]:
     """Removes an organization's rows, data keys, counts and usage but what holds keep, as far as they are still there, and writes the
     receipt. The caller has raised the fence and holds the organization's stripe exclusively."""
+    screening.unfold(tx, organization_id)
     terms.let_go(tx, organization_id)
     stored = counts_of_organization(tx, organization_id)
     before = tx.execute(

@@ -1,20 +1,40 @@
 """Which stored records were not screened, and what screening said."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, LiteralString
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import Final, LiteralString, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, exists, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
 from kept.safety_review.v1 import screening_pb2
-from services.logging.records import Row
-from services.logging.store.tables import unscreened
-from shared.driver import Uuid, execute, listed
+from services.logging.records import RECORD_ID_BYTES, Row
+from services.logging.store.tables import unscreened, unscreened_batches
+from shared.driver import Uuid, execute, listed, rows
 
 Key = tuple[str, bytes]
+_ORGANIZATION: Final = attrgetter("organization_id")
 _FLAGGED: Final[int] = screening_pb2.VERDICT_FLAGGED
+
+
+# Records that wait to be screened together, and are: a batch of safety review's contract has no more.
+BATCH_RECORDS: Final = 500
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -27,20 +47,122 @@ class Verdict:
     final: bool
 
 
-def expect(tx: Connection, rows: Iterable[Row]) -> None:
-    """Writes down, with the rows themselves, that these with content are to be screened. All of them were received at one instant."""
-    waiting = [row for row in rows if row.content is not None]
-    if waiting:
+@dataclass(slots=True)
+class Screened:
+    """Verdicts on records in the order of their keys. waits_together: one row says that all of them wait, and of no others."""
+
+    verdicts: Sequence[Verdict]
+    waits_together: bool
+
+    @property
+    def key(self) -> Key:
+        """The key of that row."""
+        return self.verdicts[0].key
+
+
+def in_batches(items: Iterable[_T], organization_of: Callable[[_T], str]) -> Iterator[list[_T]]:
+    """What came together, as it waits to be screened: by organization, at most BATCH_RECORDS at a time. items: in the order of their
+    keys."""
+    for _, mine in groupby(items, key=organization_of):
+        while batch := list(islice(mine, BATCH_RECORDS)):
+            yield batch
+
+
+def expect(tx: Connection, stored: Iterable[Row]) -> None:
+    """Writes down, with the rows themselves, that these with content are to be screened: those of a batch in one row (`in_batches`), what
+    is alone in its batch in one of its own. stored: in the order of their keys, all received at one instant."""
+    batches = list(in_batches((row for row in stored if row.content is not None), _ORGANIZATION))
+    if not batches:
+        return
+    received_at = batches[0][0].received_at
+    single = [batch[0] for batch in batches if len(batch) == 1]
+    several = [batch for batch in batches if len(batch) > 1]
+    if single:
+        _wait(tx, [(row.key, received_at) for row in single])
+    if several:
         execute(
             tx,
-            "INSERT INTO unscreened (organization_id, record_id, received_at) SELECT organization_id, record_id, %b "
-            "FROM unnest(%t::text[], %b::uuid[]) AS waiting(organization_id, record_id)",
+            "INSERT INTO unscreened_batches (organization_id, first_record_id, received_at, record_ids) "
+            "SELECT organization_id, first_record_id, %b, record_ids "
+            "FROM unnest(%t::text[], %b::uuid[], %b::bytea[]) AS waiting(organization_id, first_record_id, record_ids)",
             (
-                waiting[0].received_at,
-                listed(row.organization_id for row in waiting),
-                [Uuid(row.record_id) for row in waiting],
+                received_at,
+                listed(batch[0].organization_id for batch in several),
+                [Uuid(batch[0].record_id) for batch in several],
+                [b"".join([row.record_id for row in batch]) for batch in several],
             ),
         )
+
+
+def _wait(tx: Connection, records: Sequence[tuple[Key, datetime]], condition: LiteralString = "") -> None:
+    """Writes rows of `unscreened` for records, and when they were received."""
+    execute(
+        tx,
+        "INSERT INTO unscreened (organization_id, record_id, received_at) SELECT * "
+        "FROM unnest(%t::text[], %b::uuid[], %b::timestamptz[]) AS waiting(organization_id, record_id, received_at) "
+        + condition,
+        (
+            listed(organization_id for (organization_id, _), _ in records),
+            [Uuid(record_id) for (_, record_id), _ in records],
+            [received_at for _, received_at in records],
+        ),
+    )
+
+
+# What was removed meanwhile, or has lost its content, has nothing to be screened.
+_IS_THERE: Final = (
+    "WHERE EXISTS (SELECT FROM interactions AS stored WHERE stored.organization_id = waiting.organization_id "
+    "AND stored.record_id = waiting.record_id AND stored.content IS NOT NULL) "
+    "OR EXISTS (SELECT FROM retained AS stored WHERE stored.organization_id = waiting.organization_id "
+    "AND stored.record_id = waiting.record_id AND stored.content IS NOT NULL) "
+    "ON CONFLICT DO NOTHING"
+)
+
+
+def unfold(tx: Connection, organization_id: str | None = None, below: UUID | None = None) -> None:
+    """Gives a row of its own to each record that waits with others: of an organization, or of all; below: as far as the lowest of them is
+    below this. To be called before records are removed, by whoever holds their stripe: then all that waits of them stands in one table."""
+    which = [
+        *([] if organization_id is None else [unscreened_batches.c.organization_id == organization_id]),
+        *([] if below is None else [unscreened_batches.c.first_record_id < below]),
+    ]
+    _unfold(tx, and_(true(), *which))
+
+
+def unfold_older(tx: Connection, received_before: datetime, limit: int) -> None:
+    """Gives rows of their own to what waits longer than a process has it in memory; at most so many batches."""
+    old = (
+        select(unscreened_batches.c.organization_id, unscreened_batches.c.first_record_id)
+        .where(unscreened_batches.c.received_at < received_before)
+        .order_by(unscreened_batches.c.received_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    unfold_batches(tx, [(one.organization_id, one.first_record_id.bytes) for one in tx.execute(old)])
+
+
+def unfold_batches(tx: Connection, keys: Sequence[Key]) -> None:
+    """Gives rows of their own to what waits in these batches, by their first records; what was unfolded before is no batch any more."""
+    if keys:
+        place = tuple_(unscreened_batches.c.organization_id, unscreened_batches.c.first_record_id)
+        _unfold(
+            tx, place.in_([(organization_id, UUID(bytes=first)) for organization_id, first in sorted(keys)])
+        )
+
+
+def _unfold(tx: Connection, which: ColumnElement[bool]) -> None:
+    taken = tx.execute(delete(unscreened_batches).where(which).returning(unscreened_batches)).all()
+    records = sorted(
+        ((batch.organization_id, record_id), batch.received_at)
+        for batch in taken
+        for record_id in _ids_of(batch.record_ids)
+    )
+    if records:
+        _wait(tx, records, _IS_THERE)
+
+
+def _ids_of(joined: bytes) -> list[bytes]:
+    return [joined[at : at + RECORD_ID_BYTES] for at in range(0, len(joined), RECORD_ID_BYTES)]
 
 
 def claim(
@@ -134,12 +256,19 @@ _DONE: Final = (
 )
 
 
-def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:
+_DONE_BATCHES: Final = (
+    "DELETE FROM unscreened_batches AS batch USING unnest(%t::text[], %b::uuid[]) AS done(organization_id, first_record_id) "
+    "WHERE batch.organization_id = done.organization_id AND batch.first_record_id = done.first_record_id "
+    "RETURNING batch.organization_id, batch.first_record_id::text"
+)
+
+
+def record(tx: Connection, screened: Sequence[Screened]) -> None:
     """Writes verdicts down. A final one ends the waiting; what is flagged bears it on its record, wherever that lies. One that is not final
-    changes nothing: the record waits on, or is given up."""
-    final = sorted((one for one in verdicts if one.final), key=lambda one: one.key)
-    if not final:
-        return
+    changes nothing: the record waits on, by itself, or is given up."""
+    final = sorted(
+        (one for batch in screened for one in batch.verdicts if one.final), key=lambda one: one.key
+    )
     flagged = [one for one in final if one.number == _FLAGGED]
     if flagged:
         ids = [Uuid(one.key[1]) for one in flagged]
@@ -153,7 +282,22 @@ def record(tx: Connection, verdicts: Sequence[Verdict]) -> None:
         )
         for statement in _FLAG:
             execute(tx, statement, given)
-    execute(tx, _DONE, (listed(one.key[0] for one in final), [Uuid(one.key[1]) for one in final]))
+    ended = _end_batches(tx, [batch for batch in screened if batch.waits_together])
+    left = [one.key for one in final if one.key not in ended]
+    if left:
+        execute(tx, _DONE, (listed(key[0] for key in left), [Uuid(key[1]) for key in left]))
+
+
+def _end_batches(tx: Connection, screened: Sequence[Screened]) -> set[Key]:
+    """Ends the waiting of batches that are screened whole, as far as they were not unfolded meanwhile; whose it was. Unfolds the others."""
+    whole = {batch.key: batch for batch in screened if all(one.final for one in batch.verdicts)}
+    unfold_batches(tx, [batch.key for batch in screened if batch.key not in whole])
+    if not whole:
+        return set()
+    keys = sorted(whole)
+    found = rows(tx, _DONE_BATCHES, (listed(key[0] for key in keys), [Uuid(key[1]) for key in keys]))
+    ended = [whole[organization_id, UUID(first).bytes] for organization_id, first in found]
+    return {one.key for batch in ended for one in batch.verdicts}
 
 
 def backlog(tx: Connection, limit: int) -> tuple[int, datetime | None]:
@@ -165,8 +309,13 @@ def backlog(tx: Connection, limit: int) -> tuple[int, datetime | None]:
         .limit(limit)
         .subquery()
     )
-    row = tx.execute(select(func.count(), func.min(waiting.c.received_at))).one()
-    return int(row[0]), row[1]
+    single, since = tx.execute(select(func.count(), func.min(waiting.c.received_at))).one()
+    of_batches = func.sum(func.octet_length(unscreened_batches.c.record_ids)) / RECORD_ID_BYTES
+    several, of_batches_since = tx.execute(
+        select(of_batches, func.min(unscreened_batches.c.received_at))
+    ).one()
+    oldest = min((one for one in (since, of_batches_since) if one is not None), default=None)
+    return min(limit, int(single) + int(several or 0)), oldest
 
 
 def has_given_up(tx: Connection) -> bool:

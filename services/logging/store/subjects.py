@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
-from services.logging.store import locks
+from services.logging.store import locks, screening
 from services.logging.store.lots import APPLICATION
 from services.logging.store.stored_counts import Single, count_off
 from services.logging.store.tables import (
@@ -135,6 +135,7 @@ def begin(
 ) -> None:
     """Writes an erasure down and raises its fence, or moves the one that stands. The caller holds the organization's stripe exclusively."""
     bound = UUID(bytes=below)
+    screening.unfold(tx, organization_id)
     tx.execute(
         insert(subject_erasures).values(
             erasure_id=erasure_id,

@@ -350,6 +350,28 @@ unscreened = Table(
     PrimaryKeyConstraint("organization_id", "record_id", name="unscreened_pkey"),
     Index("unscreened_by_age", "given_up", "received_at"),
 )
+# Those of them that came together, of one organization, as long as the process that took them may have them screened: one row for all, for
+# a row each costs a fifth of what it costs to store the records. first_record_id: the lowest. record_ids: 16 bytes each, ascending.
+unscreened_batches = Table(
+    "unscreened_batches",
+    metadata,
+    Column("organization_id", Text, nullable=False),
+    Column("first_record_id", Uuid, nullable=False),
+    Column("received_at", _TIME, nullable=False),
+    Column("record_ids", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("organization_id", "first_record_id", name="unscreened_batches_pkey"),
+    Index("unscreened_batches_by_age", "received_at"),
+    # As of usage_arrivals.
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 5000},
+)
+
+# From when on small contents are compressed with a dictionary (services/logging/dictionaries). number: of RFC 8878.
+content_dictionaries = Table(
+    "content_dictionaries",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("usable_from", _TIME, nullable=False),
+)
 
 # --- usage: two stores that nothing joins; see services/logging/usage/. A column that both had, beside hour, model and figures, would be a
 # --- key between them: each process writes under one name here and under another there.

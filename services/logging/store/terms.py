@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, delete, select, text, update
 
-from services.logging.store import partitions
+from services.logging.store import partitions, screening
 from services.logging.store.kept import IS_HELD
 from services.logging.store.lots import application_of, is_of
 from services.logging.store.tables import (
@@ -65,6 +65,7 @@ class Piece(NamedTuple):
 def take(tx: Connection, lot: str, day: date, after: UUID | None, limit: int) -> Piece:
     """Takes the next rows of a lot's day away, at most so many: those of its partition behind an id, whose held copies stay, and then those
     that a term kept. The caller holds the organization's stripe exclusively."""
+    screening.unfold(tx, parts_of(lot)[0], partitions.bounds(day)[1])
     ids = _next(tx, interactions, lot, _bounds(day, after), limit)
     if ids:
         tx.execute(delete(interactions).where(*_within(interactions, lot, (ids[0], ids[-1]))))

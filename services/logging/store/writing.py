@@ -63,7 +63,6 @@ _COUNT_ALL: Final = f"""
     SELECT * FROM unnest(%t::date[], %t::text[], %b::text[], %t::int8[], %t::int8[], %b::text[]) {_COUNT}
 """  # noqa: S608 - constants
 _UUIDS: Final = [place for place, name in enumerate(RECORD_TYPES) if name == "uuid"]
-_KEY: Final = attrgetter("organization_id", "record_id")
 _PLACE: Final = attrgetter("organization_id", "lot")
 
 
@@ -84,24 +83,23 @@ def write(
     *,
     around: bool = False,
 ) -> Sequence[Row]:
-    """Stores rows whose keys all differ, and which were received at one instant; with them, that those with content wait to be screened,
-    and how many there are of each organization and day. writer: whose counts. usage: what was used with rows that were not there before,
-    to be folded later; None where that is not counted. Returns those that were not there before, in the order of keys.
+    """Stores rows in the order of their keys, which all differ, received at one instant; with them, that those with content wait to be
+    screened, and how many there are of each organization and day. writer: whose counts. usage: what was used with rows that were not there
+    before, to be folded later; None where that is not counted. Returns those that were not there before.
 
     Raises AlreadyThere when some are, and then the transaction is lost; around: writes around them, which takes three times as long."""
-    ordered = sorted(rows, key=_KEY)
-    if not ordered:
+    if not rows:
         return []
     # Statements that write in several places are nothing that Citus promises to take.
-    if len(ordered) == 1 and not locks.are_on_shards(tx):
-        return [row for row in ordered if write_one(tx, row, writer, usage)()]
+    if len(rows) == 1 and not locks.are_on_shards(tx):
+        return [row for row in rows if write_one(tx, row, writer, usage)()]
+    fresh = rows
     if around:
-        stored = _write_around(tx, ordered)
-        fresh = [row for row in ordered if row.key in stored]
+        stored = _write_around(tx, rows)
+        fresh = [row for row in rows if row.key in stored]
     else:
-        fresh = ordered
         try:
-            _copy(tx, "interactions", ordered)
+            _copy(tx, "interactions", rows)
         except psycopg.errors.UniqueViolation as error:
             raise AlreadyThere from error
     cells = [] if usage is None else usage(fresh)
@@ -195,7 +193,8 @@ def write_data_keys(tx: Connection, keys: Iterable[DataKey]) -> None:
 def _count(tx: Connection, rows: Sequence[Row], writer: str) -> None:
     days = record_days([row.record_id for row in rows])
     records = _counted(rows, days)
-    with_content = _counted([row for row in rows if row.content is not None], days)
+    have_content = [row for row in rows if row.content is not None]
+    with_content = records if len(have_content) == len(rows) else _counted(have_content, days)
     # In one order: writers that share a name would else wait for each other in a circle.
     places = sorted(records)
     if places:

@@ -16,7 +16,9 @@ _BIT: Final = {name: 1 << index for index, name in enumerate(FEATURES)}
 _TOOL_CALLS, _TOOL_RESULTS = _BIT["tool_calls"], _BIT["tool_results"]
 _IMAGES, _AUDIO, _OTHER_DATA = _BIT["images"], _BIT["audio"], _BIT["other_data"]
 _REASONING, _SEVERAL = _BIT["reasoning"], _BIT["several_generations"]
-_ATTRIBUTES, _END_USERS, _TRIAL_KEYS = _BIT["attributes"], _BIT["end_users"], _BIT["trial_keys"]
+_END_USERS, _TRIAL_KEYS = _BIT["end_users"], _BIT["trial_keys"]
+# In a shape: there are attributes.
+ATTRIBUTES: Final = _BIT["attributes"]
 
 # The words in use for why a model stopped (the GenAI conventions of OpenTelemetry, and the APIs that they describe).
 _FINISHED: Final = {
@@ -44,7 +46,7 @@ _IN_GENERATIONS: Final = ~_TOOL_RESULTS
 
 def shape_of(content: interactions_pb2.InteractionContent) -> int:
     """What was used, by the shape of a content, as bits in the order of fields.FEATURES."""
-    found = _ATTRIBUTES if content.attributes else 0
+    found = ATTRIBUTES if content.attributes else 0
     prompt, generations = content.prompt, content.generations
     if prompt:
         last = prompt[-1]

@@ -363,7 +363,7 @@ def recording(tmp_path: Path, servicer: Ingest, pauses: list[float]) -> Iterator
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
 def test_what_was_not_answered_is_sent_again_and_stored_once(tmp_path: Path, code: grpc.StatusCode) -> None:
     servicer = Ingest(answers=1, code=code)  # type: ignore[abstract]
-    given = [interactions_pb2.Interaction(model=str(number)) for number in range(1200)]
+    given = [interactions_pb2.Interaction(model=str(number)) for number in range(2400)]
     with recording(tmp_path, servicer, [0.1]) as recorder:
         receipts = recorder.record(given)
     assert (
@@ -371,9 +371,9 @@ def test_what_was_not_answered_is_sent_again_and_stored_once(tmp_path: Path, cod
     )
     outcomes = [receipt.outcome for receipt in receipts]
     assert outcomes == (
-        [ingest_pb2.OUTCOME_STORED] * 500
-        + [ingest_pb2.OUTCOME_DUPLICATE] * 500
-        + [ingest_pb2.OUTCOME_STORED] * 200
+        [ingest_pb2.OUTCOME_STORED] * 1000
+        + [ingest_pb2.OUTCOME_DUPLICATE] * 1000
+        + [ingest_pb2.OUTCOME_STORED] * 400
     )
     assert servicer.identities == {b"spiffe://kept.test/gateway/chat"}
 
@@ -417,7 +417,7 @@ def test_batches_are_bounded_by_count_and_size() -> None:
     mebibyte = 1024 * 1024
     sizes = [(0, 3 * mebibyte), (1, 2 * mebibyte), (2, 1), (3, 5 * mebibyte), (4, 1)]
     assert list(batches(sizes)) == [[0], [1, 2], [3], [4]]
-    assert [len(batch) for batch in batches((n, 10) for n in range(1100))] == [500, 500, 100]
+    assert [len(batch) for batch in batches((n, 10) for n in range(2200))] == [1000, 1000, 200]
 
 
 class Sets(evaluation_pb2_grpc.EvaluationServiceServicer):

@@ -107,6 +107,9 @@ class Peers(
         self.rescreening = screening_pb2.TakeRescreeningResponse()
         self.reports: list[screening_pb2.ReportRescreeningRequest] = []
         self.verdict = screening_pb2.VERDICT_CLEAN
+        # What screening says of single records, where it is another thing; and which it refuses.
+        self.verdicts: dict[bytes, screening_pb2.Verdict.ValueType] = {}
+        self.refused: set[bytes] = set()
         self.question = log_rules_pb2.TakeLogQuestionResponse()
         self.answers: list[log_rules_pb2.AnswerLogQuestionRequest] = []
         self.audited: list[audit_pb2.AuditEntry] = []
@@ -361,10 +364,14 @@ class Peers(
         self._called("Screen")
         for request in request_iterator:
             ids = [one.record_id for one in request.interactions]
+            if self.refused & set(ids):
+                raise KeptError(Reason.REASON_INVALID_ARGUMENT, "refused")
             self.screened += ids
             yield screening_pb2.ScreenResponse(
                 records=[
-                    screening_pb2.ScreenedRecord(record_id=one, verdict=self.verdict, rules_version="v1")
+                    screening_pb2.ScreenedRecord(
+                        record_id=one, verdict=self.verdicts.get(one, self.verdict), rules_version="v1"
+                    )
                     for one in ids
                 ]
             )

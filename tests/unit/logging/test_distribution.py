@@ -165,6 +165,7 @@ def test_every_table_has_its_place() -> None:
         "analytics_keys",
         "analytics_usage",
         "analytics_cells",
+        "content_dictionaries",
     }
     everywhere = {name for name, place in places.items() if place is Place.EVERYWHERE}
     assert everywhere == {"day_fences", "disclosed_holds", "dropped_days", "released_holds", "removals"}

@@ -357,13 +357,14 @@ def test_what_was_committed_is_a_duplicate_when_the_answer_was_lost(world: World
             raise KeptError(Reason.REASON_DATABASE_UNAVAILABLE, "lost")
 
     world.jobs["partitions"].step()
+    world.record(world.interaction())  # what a process asks the database but once was asked
     world.database._on_commit = crash
     with pytest.raises(KeptError):
         world.record(record)
     world.database._on_commit = None
     world.start()  # the process died, too
     assert outcomes(world.record(record)) == ["DUPLICATE"]
-    assert count(world, "interactions") == 1
+    assert count(world, "interactions") == 2
 
 
 def test_limits(world: World) -> None:

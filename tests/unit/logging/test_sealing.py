@@ -12,7 +12,6 @@ from services.logging.sealing import (
     SUITE,
     DataKeys,
     Unsealable,
-    Unsealed,
     data_key_info,
     open_content,
     seal_contents,
@@ -39,7 +38,7 @@ def test_the_holder_of_the_epoch_key_opens_what_was_sealed_and_nothing_else_does
     keys = DataKeys(lambda *_: public, ManualClock(NOON))
     data_key = keys.for_writing(ORG, DAY)
     marker = "a\0b \U0001f600 " + "marker" * 200
-    [sealed] = seal_contents([Unsealed(RECORD, data_key, content(marker).SerializeToString())])
+    [sealed] = seal_contents([(RECORD, data_key, content(marker).SerializeToString())])
     assert b"marker" not in sealed
     assert len(data_key.sealed) == 1168
 
@@ -122,9 +121,8 @@ def test_a_batch_opens_piece_by_piece_whatever_is_empty(contents: list[bytes]) -
     _, public = new_epoch_key()
     key = DataKeys(lambda *_: public, ManualClock(NOON)).for_writing(ORG, DAY)
     texts = [content("x").SerializeToString() if one else b"" for one in contents]
-    batch = [Unsealed(new_record_id(NOON), key, text) for text in texts]
+    batch = [(new_record_id(NOON), key, text) for text in texts]
     sealed = seal_contents(batch)
     assert len({one[:12] for one in sealed}) == len(sealed) == len(batch)  # no nonce twice
-    for one, closed in zip(batch, sealed, strict=True):
-        opened = open_content(closed, key.record_key(one.record_id), ORG, one.record_id, key.data_key_id)
-        assert opened == one.content
+    for (record_id, _, text), closed in zip(batch, sealed, strict=True):
+        assert open_content(closed, key.record_key(record_id), ORG, record_id, key.data_key_id) == text
