@@ -16,6 +16,7 @@ from services.logging.lifecycle.entries import ACTOR
 from services.logging.lifecycle.subjects import AT_REST
 from services.logging.policies import Policies
 from services.logging.recording.admission import LATE_WINDOW
+from services.logging.screening.unfolding import unfold_ahead
 from services.logging.store import confidential, partitions, standing_holds, stripes, terms
 from services.logging.store import retention as store
 from services.logging.store.retention import DayCount, Days, HeldRow
@@ -369,6 +370,7 @@ class Lifecycle:
                 self._policies.require_closed(organization_id)
             stripes.close_organization(tx, organization_id, self._clock.now())
             counted = [] if is_done else store.counts_of_organization(tx, organization_id)
+        unfold_ahead(self._database, organization_id, self._clock.now())
         for count in counted:
             self._erase_day(erasure_id, count)
         with self._database.transaction() as tx:

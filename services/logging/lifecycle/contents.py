@@ -19,6 +19,7 @@ from typing import Final
 from services.logging.lifecycle.entries import ACTOR
 from services.logging.policies import Policies
 from services.logging.records import Row
+from services.logging.screening.unfolding import unfold_ahead
 from services.logging.store import Tx, stripes
 from services.logging.store import content_erasures as store
 from services.logging.store.content_erasures import ContentAct, Key
@@ -94,6 +95,7 @@ class ContentErasures:
     def _begin(self, organization_id: str, before: datetime, erasure_id: str) -> ContentAct:
         # In force, so that every record that is judged from now on is judged by it, or by a later one.
         self._policies.require_content_erased(organization_id, before)
+        unfold_ahead(self._database, organization_id, self._clock.now())
         with self._database.transaction() as tx:
             stripes.take(tx, organization_id)
             act = store.find(tx, erasure_id)  # another process may have been faster

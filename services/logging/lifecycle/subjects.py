@@ -19,6 +19,7 @@ from services.logging.lifecycle.entries import ACTOR
 from services.logging.policies import Policies
 from services.logging.recording.admission import LATE_WINDOW
 from services.logging.records import Row
+from services.logging.screening.unfolding import unfold_ahead
 from services.logging.store import standing_holds, stripes
 from services.logging.store import subjects as store
 from services.logging.store.subjects import DayErased, Key, SubjectAct, Tx
@@ -97,6 +98,7 @@ class Subjects:
         instant = self._clock.now()
         if None in self._policies.organization_throughout(organization_id, instant, instant, instant):
             raise unknown_organization()
+        unfold_ahead(self._database, organization_id, self._clock.now())
         with self._database.transaction() as tx:
             stripes.take(tx, organization_id)
             act = store.find(tx, erasure_id)  # another process may have been faster

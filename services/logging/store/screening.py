@@ -129,16 +129,25 @@ def unfold(tx: Connection, organization_id: str | None = None, below: UUID | Non
     _unfold(tx, and_(true(), *which))
 
 
-def unfold_older(tx: Connection, received_before: datetime, limit: int) -> None:
-    """Gives rows of their own to what waits longer than a process has it in memory; at most so many batches."""
+def unfold_some(
+    tx: Connection, *, limit: int, organization_id: str | None = None, received_before: datetime | None = None
+) -> bool:
+    """The same of at most so many batches, oldest first: of an organization, or of what was received before an instant. Whether there may
+    be more."""
+    which = [
+        *([] if organization_id is None else [unscreened_batches.c.organization_id == organization_id]),
+        *([] if received_before is None else [unscreened_batches.c.received_at < received_before]),
+    ]
     old = (
         select(unscreened_batches.c.organization_id, unscreened_batches.c.first_record_id)
-        .where(unscreened_batches.c.received_at < received_before)
+        .where(*which)
         .order_by(unscreened_batches.c.received_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    unfold_batches(tx, [(one.organization_id, one.first_record_id.bytes) for one in tx.execute(old)])
+    keys = [(one.organization_id, one.first_record_id.bytes) for one in tx.execute(old)]
+    unfold_batches(tx, keys)
+    return len(keys) == limit
 
 
 def unfold_batches(tx: Connection, keys: Sequence[Key]) -> None:

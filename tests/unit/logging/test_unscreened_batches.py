@@ -11,6 +11,7 @@ from sqlalchemy import delete, select, text
 
 from kept.logging.v1 import interactions_pb2
 from kept.safety_review.v1 import screening_pb2
+from services.logging.screening.unfolding import unfold_ahead
 from services.logging.store import screening
 from services.logging.store.tables import interactions, unscreened, unscreened_batches
 from shared.errors import KeptError
@@ -165,6 +166,31 @@ def test_what_was_removed_by_who_does_not_know_batches_is_not_left_to_a_person(w
     step(world, "screening_backlog")
     assert waiting(world) == ([], [])
     assert sorted(world.peers.screened) == ids(left)
+
+
+def test_what_waits_of_an_organization_is_unfolded_piece_by_piece(world: World) -> None:
+    mine = [several(world, 2) for _ in range(45)]
+    for records in mine:
+        world.record(*records)
+    world.record(*several(world, 2, OTHER))
+    until = world.clock.now() + timedelta(milliseconds=1)
+    world.clock.advance(timedelta(seconds=1))
+    world.record(*several(world, 3))
+    unfold_ahead(world.database, ORG, until)
+    batches, single = waiting(world)
+    assert sorted(batches) == [2, 3]
+    assert single == sorted(one for records in mine for one in ids(records))
+
+
+def test_the_backlog_unfolds_all_that_is_old_whatever_is_down(world: World) -> None:
+    for _ in range(45):
+        world.record(*several(world, 2))
+    world.start()
+    world.travel(timedelta(minutes=3))
+    world.peers.down = {"OpenRecords"}
+    assert [world.jobs["screening_backlog"].step() for _ in range(2)] == [True, True]
+    step(world, "screening_backlog")
+    assert (waiting(world)[0], len(waiting(world)[1])) == ([], 90)
 
 
 def test_a_duplicate_in_a_batch_is_not_waited_for_again(world: World) -> None:
