@@ -43,6 +43,9 @@ MAX_BYTES: Final = 6 * 1024 * 1024
 _STORED: Final = ingest_pb2.OUTCOME_STORED
 _STORED_WITHOUT_CONTENT: Final = ingest_pb2.OUTCOME_STORED_WITHOUT_CONTENT
 _DUPLICATE: Final = ingest_pb2.OUTCOME_DUPLICATE
+_KEEP: Final = Decision.STORE
+_KEEP_BARE: Final = Decision.STORE_WITHOUT_CONTENT
+_REFUSE: Final = Decision.REFUSE
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _TOO_LATE: Final = Reason.REASON_RECORD_TOO_LATE
 # What is refused for one of these is not looked at any further.
@@ -61,11 +64,11 @@ class _Arrival:
     """A record on its way through. key: organization and record id. refusal: why it is not stored. row: what is stored of it, if it is.
     plain: its content, serialized; None where there is none or it is not kept. data_key: what it is sealed with. first: the index of an
     earlier record of the batch with the same key. is_duplicate: stored before. lot: the application whose own keys it is sealed to; ""
-    for none."""
+    for none. place: what has the data key; None where none was looked for."""
 
     interaction: interactions_pb2.Interaction = field(repr=False)
     key: tuple[str, bytes]
-    decision: Decision = Decision.REFUSE
+    decision: Decision = _REFUSE
     refusal: "reasons_pb2.Reason.ValueType | None" = None
     row: Row | None = None
     plain: bytes | None = field(default=None, repr=False)
@@ -73,14 +76,7 @@ class _Arrival:
     first: int | None = None
     is_duplicate: bool = False
     lot: str = ""
-    _place: Place | None = None
-
-    @property
-    def place(self) -> Place:
-        """What has a data key, and a day of deletion."""
-        if self._place is None:
-            self._place = self.key[0], record_day(self.key[1]), self.lot
-        return self._place
+    place: Place | None = None
 
     def refuse(self, reason: "reasons_pb2.Reason.ValueType") -> None:
         self.refusal, self.row, self.data_key = reason, None, None
@@ -94,7 +90,7 @@ class _Arrival:
         """Of a record that is about to be written: its log data stay."""
         assert self.row is not None
         self.row = replace(self.row, data_key_id=None, content=None)
-        self.decision, self.data_key = Decision.STORE_WITHOUT_CONTENT, None
+        self.decision, self.data_key = _KEEP_BARE, None
         self.drop_content()
 
     def take_content(self) -> "tuple[int, reasons_pb2.Reason.ValueType | None]":
@@ -104,7 +100,7 @@ class _Arrival:
             return 0, None
         content = self.interaction.content
         shape, fault = shape_of(content), None
-        if self.decision is Decision.STORE:
+        if self.decision is _KEEP:
             self.plain = content.SerializeToString()
             fault = fault_of_attributes(content.attributes) if shape & ATTRIBUTES else None
         self.interaction.ClearField("content")
@@ -195,9 +191,10 @@ class Ingest:
         )
         for index, arrival in enumerate(arrivals):
             decided = admission.decide(*arrival.key)
-            arrival.decision, arrival.refusal = decided.decision, decided.reason
-            if decided.decision is Decision.REFUSE:
+            arrival.decision = decided.decision
+            if decided.decision is _REFUSE:
                 arrival.drop_content()
+                arrival.refusal = decided.reason
                 if decided.reason not in _LOOKED_AT_NO_FURTHER:
                     arrival.refusal = fault_of(arrival.interaction) or decided.reason
                 continue
@@ -253,8 +250,11 @@ class Ingest:
         """Gives each the data key to seal it with; refuses what there is none for."""
         failed: dict[Place, reasons_pb2.Reason.ValueType] = {}
         keys: dict[Place, DataKey] = {}
+        days = record_days([one.key[1] for one in arrivals])
+        day = days.pop() if len(days) == 1 else None
         for arrival in arrivals:
-            place = arrival.place
+            organization_id, record_id = arrival.key
+            place = arrival.place = organization_id, day or record_day(record_id), arrival.lot
             arrival.data_key = keys.get(place)
             if arrival.data_key is not None:
                 continue
@@ -345,11 +345,11 @@ def _answer(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> ingest_p
             continue
         if first.is_duplicate or arrival is not first:
             outcome = _DUPLICATE
-        elif first.decision is Decision.STORE_WITHOUT_CONTENT:
+        elif first.decision is _KEEP_BARE:
             outcome = _STORED_WITHOUT_CONTENT
         else:
             outcome = _STORED
-        place = arrival.place
+        place = arrival.place or (arrival.key[0], record_day(arrival.key[1]), arrival.lot)
         around = kinds.get((outcome, place))
         if around is None:
             due_at = rules[lot_of(place[0], place[2])].due_at(place[1])
