@@ -218,11 +218,15 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
         started = start.astimezone(UTC) if isinstance(start, datetime) else now
         if isinstance(start, datetime) and isinstance(end, datetime):
             made.latency.FromTimedelta(min(max(end.astimezone(UTC) - started, timedelta(0)), _LONGEST))
+        # Of a text completion LiteLLM may tell twice, as of what was asked for and as of the chat that it made of it, which began a moment
+        # later; when the attempt began it says of both.
+        begun = kwargs.get("start_time")
+        attempt = begun.astimezone(UTC) if isinstance(begun, datetime) else started
         made.record_id = derived(
-            min(started, now),
+            min(attempt, now),
             made.organization_id,
             str(kwargs.get("litellm_call_id") or ""),
-            started.isoformat(),
+            attempt.isoformat(),
             "success" if succeeded else "failure",
         )
 

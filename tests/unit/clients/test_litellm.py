@@ -213,7 +213,8 @@ def test_text_completions_and_embeddings_are_calls_too(
     litellm.text_completion(model="gpt-3.5-turbo-instruct", prompt="say yes", mock_response="yes")
     recorder.wait()
     litellm.embedding(model="text-embedding-3-small", input=["one", "two"], mock_response=[0.5, 0.25])
-    recorder.wait()
+    while len(ingest.stored) < 2:  # of the first it may tell twice
+        recorder.wait()
     text, embedding = ingest.stored.values()
     assert ([parts(each) for each in text.content.prompt], text.application) == (
         [[("", "say yes", "")]],
@@ -230,6 +231,23 @@ def handed(logger: KeptLogger, kwargs: dict[str, Any]) -> None:
     logger.log_success_event(
         kwargs=kwargs, response_obj=None, start_time=start, end_time=start + timedelta(seconds=2)
     )
+
+
+def test_an_attempt_of_which_it_tells_twice_is_one_record_and_another_attempt_another(
+    logger: KeptLogger, recorder: WatchedRecorder, ingest: Ingest
+) -> None:
+    """As it does of text completions, from two threads: both with the call's id and when the attempt began."""
+    begun, end = datetime(2026, 1, 1, 12, 0, 0, 193_599), datetime(2026, 1, 1, 12, 0, 2)  # noqa: DTZ001 - LiteLLM's are like that
+    inner, again = begun + timedelta(milliseconds=36), begun + timedelta(seconds=1)
+    for attempt, start in ((begun, begun), (begun, inner), (again, again)):
+        logger.log_success_event(
+            kwargs={"messages": "hi", "litellm_call_id": "call-1", "start_time": attempt},
+            response_obj=None,
+            start_time=start,
+            end_time=end,
+        )
+        recorder.wait()
+    assert len(ingest.stored) == 2
 
 
 def test_behind_a_proxy_its_clients_choose_neither_organization_nor_key(
