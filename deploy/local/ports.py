@@ -13,10 +13,11 @@ from deploy.local.processes import command_line
 LOOPBACK = "127.0.0.1"
 
 # Below the range from which Linux takes ports for outgoing connections (32768 up): nobody gets one of these
-# by chance. Each process looks in a block of its own first, so that stacks made at the same time do not
-# meet.
+# by chance. Each process begins somewhere else, so that stacks made at the same time do not meet, also while
+# a part is started again and its port is free: at the golden section of the range for each process id, which
+# keeps processes of neighbouring ids far apart (Knuth, The Art of Computer Programming 3, 6.4).
 _FREE_RANGE = range(20_000, 32_000)
-_BLOCK = 60
+_STEP = 7_417
 _handed_out: set[int] = set()
 
 
@@ -32,9 +33,14 @@ def is_free(port: int) -> bool:
     return True
 
 
+def begin_of(pid: int) -> int:
+    """Where in the range the process of this id begins to look."""
+    return pid * _STEP % len(_FREE_RANGE)
+
+
 def free_ports(count: int) -> list[int]:
     """`count` ports that are free now, none given twice. Nothing reserves them."""
-    first = os.getpid() * _BLOCK % len(_FREE_RANGE)
+    first = begin_of(os.getpid())
     chosen: list[int] = []
     for step in range(len(_FREE_RANGE)):
         port = _FREE_RANGE[(first + step) % len(_FREE_RANGE)]

@@ -32,7 +32,6 @@ PASSING: Final = frozenset(
 )
 _FINAL_VERDICTS: Final = frozenset((screening_pb2.VERDICT_CLEAN, screening_pb2.VERDICT_FLAGGED))
 _T = TypeVar("_T")
-
 _log = structlog.get_logger(__name__)
 
 

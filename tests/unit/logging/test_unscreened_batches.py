@@ -15,6 +15,7 @@ from services.logging.screening.unfolding import unfold_ahead
 from services.logging.store import screening
 from services.logging.store.tables import interactions, unscreened, unscreened_batches
 from shared.errors import KeptError
+from tests.support.meanwhile import meanwhile
 from tests.unit.logging.peers import ORG, OTHER
 from tests.unit.logging.world import World
 
@@ -145,6 +146,26 @@ def test_a_verdict_that_comes_after_its_batch_was_unfolded_ends_the_waiting_of_e
     step(world, "screening")
     assert waiting(world) == ([], [])
     assert sorted(world.peers.screened) == ids(records)
+
+
+def test_a_verdict_waits_for_who_unfolds_its_batch_and_ends_the_waiting_of_each(world: World) -> None:
+    world.record(*several(world))
+    with world.database.transaction() as tx:
+        screening.unfold(tx, ORG)
+        verdict = meanwhile(tx, world.database.engine, world.jobs["screening"].step)
+    assert verdict.is_waiting
+    verdict.result()
+    assert waiting(world) == ([], [])
+
+
+def test_a_batch_that_is_being_screened_is_not_unfolded_beside_it(world: World) -> None:
+    world.record(*several(world))
+    later = world.clock.now() + timedelta(seconds=1)
+    with world.database.transaction() as tx:
+        tx.execute(select(unscreened_batches).with_for_update())
+        beside = meanwhile(tx, world.database.engine, lambda: unfold_ahead(world.database, ORG, later))
+    assert not beside.is_waiting
+    assert waiting(world) == ([4], [])
 
 
 def test_what_was_removed_by_who_does_not_know_batches_is_not_left_to_a_person(world: World) -> None:
