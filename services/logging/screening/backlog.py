@@ -62,7 +62,7 @@ class Backlog:
         batch is claimed again after a while."""
         now = self._clock.now()
         with self._database.transaction() as tx:
-            if store.unfold_some(tx, limit=_UNFOLDED, received_before=now - 2 * self._patience):
+            if store.unfold_some(tx, now - 2 * self._patience, _UNFOLDED):
                 return True  # first of all, whatever is down: who removes records finds little to unfold
         with self._database.transaction() as tx:
             openable = lowest_record_id(now - _REOPEN_WINDOW)

@@ -18,6 +18,4 @@ def unfold_ahead(database: Database, organization_id: str, now: datetime) -> Non
     has_more = True
     while has_more:
         with database.transaction() as tx:
-            has_more = screening.unfold_some(
-                tx, limit=_AT_ONCE, organization_id=organization_id, received_before=now
-            )
+            has_more = screening.unfold_some(tx, now, _AT_ONCE, organization_id)

@@ -130,17 +130,14 @@ def unfold(tx: Connection, organization_id: str | None = None, below: UUID | Non
 
 
 def unfold_some(
-    tx: Connection, *, limit: int, organization_id: str | None = None, received_before: datetime | None = None
+    tx: Connection, received_before: datetime, limit: int, organization_id: str | None = None
 ) -> bool:
-    """The same of at most so many batches, oldest first: of an organization, or of what was received before an instant. Whether there may
-    be more."""
-    which = [
-        *([] if organization_id is None else [unscreened_batches.c.organization_id == organization_id]),
-        *([] if received_before is None else [unscreened_batches.c.received_at < received_before]),
-    ]
+    """The same of what was received before an instant, at most so many batches, oldest first; what others hold is left to them. Whether
+    there may be more."""
+    of = [] if organization_id is None else [unscreened_batches.c.organization_id == organization_id]
     old = (
         select(unscreened_batches.c.organization_id, unscreened_batches.c.first_record_id)
-        .where(*which)
+        .where(unscreened_batches.c.received_at < received_before, *of)
         .order_by(unscreened_batches.c.received_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
