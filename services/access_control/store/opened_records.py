@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final, LiteralString
 
 from sqlalchemy import Column, Connection, DateTime, Integer, LargeBinary, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from kept.access_control.v1 import grants_pb2
 from services.access_control.store import metadata
@@ -19,6 +20,18 @@ opened_records = Table(
     # No foreign key: rows are added with the grant's own update, and to look it up for each of 500 would take longer than all the rest.
     Column("grant_id", Text, primary_key=True),
     Column("record_id", LargeBinary, primary_key=True),
+    Column("opened_at", DateTime(timezone=True), nullable=False),
+)
+# What was opened at once and lay behind all that the grant had opened in this way: so the pages of a grant are in order, and none reaches
+# into another. Whatever else it opens (who goes back, or names records) has a row each.
+opened_pages = Table(
+    "opened_pages",
+    metadata,
+    Column("grant_id", Text, primary_key=True),
+    # The first and the last that were asked for; of the ids between them only those that were new.
+    Column("first_id", LargeBinary, primary_key=True),
+    Column("last_id", LargeBinary, nullable=False),
+    Column("record_ids", ARRAY(LargeBinary), nullable=False),
     Column("opened_at", DateTime(timezone=True), nullable=False),
 )
 permission_records = Table(
@@ -35,14 +48,25 @@ OPENED_AGAIN_AFTER: Final = timedelta(minutes=5)
 OPENED_AT_MOST: Final = 3
 
 
-# Who reads on opens what nobody opened before: one look at the index tells that nothing lies between the first and the last.
+# Who reads on opens what nobody opened before: one look at each index tells that nothing lies between the first and the last. Pages are in
+# order: those that may hold a wanted one begin with the last that begins at or before the first wanted, and end with the last wanted.
 _COUNT: Final[LiteralString] = """WITH known AS MATERIALIZED
   (SELECT record_id FROM opened_records WHERE grant_id = $1 AND record_id = ANY($2::bytea[]) AND
-   (SELECT record_id FROM opened_records WHERE grant_id = $1 AND record_id >= $4 ORDER BY record_id LIMIT 1) <= $5),
-new AS
+   (SELECT record_id FROM opened_records WHERE grant_id = $1 AND record_id >= $4 ORDER BY record_id LIMIT 1) <= $5
+   UNION ALL
+   SELECT unnest(record_ids) FROM opened_pages WHERE grant_id = $1 AND last_id >= $4 AND first_id <= $5 AND first_id >= coalesce(
+     (SELECT first_id FROM opened_pages WHERE grant_id = $1 AND first_id <= $4 ORDER BY first_id DESC LIMIT 1), $4)),
+new AS MATERIALIZED
+  (SELECT id FROM unnest($2::bytea[]) AS wanted(id) WHERE id NOT IN (SELECT record_id FROM known)),
+ahead AS MATERIALIZED
+  (SELECT coalesce(
+     (SELECT last_id < $4 FROM opened_pages WHERE grant_id = $1 ORDER BY first_id DESC LIMIT 1), true) AS of_all),
+page AS
+  (INSERT INTO opened_pages (grant_id, first_id, last_id, record_ids, opened_at)
+   SELECT $1, $4, $5, array_agg(id), $3::timestamptz FROM new WHERE (SELECT of_all FROM ahead) HAVING count(*) > 0),
+singly AS
   (INSERT INTO opened_records (grant_id, record_id, opened_at)
-   SELECT $1, id, $3::timestamptz FROM unnest($2::bytea[]) AS wanted(id)
-   WHERE id NOT IN (SELECT record_id FROM known) RETURNING 1)
+   SELECT $1, id, $3::timestamptz FROM new WHERE NOT (SELECT of_all FROM ahead))
 UPDATE grants SET used = used + (SELECT count(*) FROM new) WHERE grant_id = $1 RETURNING used"""
 # An array in the server's binary form: dimensions, whether there are nulls, the type of its items (bytea), how many, from which index.
 _ARRAY: Final = struct.Struct(">iiIii")

@@ -120,10 +120,10 @@ class Shown:
         """Records counted, which is all that these questions change."""
         from sqlalchemy import func, select
 
-        from services.access_control.store import opened_records
+        from services.access_control.store import grants
 
         with self.world.database.transaction() as tx:
-            return tx.execute(select(func.count()).select_from(opened_records.opened_records)).scalar_one()
+            return tx.execute(select(func.coalesce(func.sum(grants.grants.c.used), 0))).scalar_one()
 
     def refusals(self) -> list[dict[str, Any]]:
         return [*self.world.entries("method.denied"), *self.world.entries("access.denied")]
