@@ -1,6 +1,8 @@
 """Each record counts once under a grant, however it is opened: a page in a row, which is one row, again, out of order, or by the version
 before, which had a row for each."""
 
+from itertools import pairwise
+
 import sqlalchemy
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -80,7 +82,7 @@ def test_each_record_counts_once(reading: World, steps: list[tuple[set[int], boo
     # In order, none into another: by that a look tells which of them may know a record.
     bounds = [bound for first, last, _ in pages for bound in (first, last)]
     assert bounds == sorted(bounds)
-    assert all(before[1] < after[0] for before, after in zip(pages, pages[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in pairwise(pages))
     assert all(first <= min(new) and max(new) <= last for first, last, new in pages)
     written = singles_of(reading.database, grant_id) + [record_id for *_, new in pages for record_id in new]
     assert set(written) == set(ids(seen))
