@@ -58,7 +58,9 @@ def singles_of(database: Database, grant_id: str) -> list[bytes]:
         )
 
 
-@example([({0, 1, 2, 3, 4}, False), ({2, 3, 9}, False), ({5, 6}, False)])  # back, ahead over a gap, and into the gap
+@example(
+    [({0, 1, 2, 3, 4}, False), ({2, 3, 9}, False), ({5, 6}, False)]
+)  # back, ahead over a gap, and into the gap
 @example([({0, 9}, False), ({4}, False), ({3, 4, 9, 10}, False)])  # between two of a page
 @example([({4, 5}, True), ({3, 4, 5, 6}, False), ({6, 7}, False)])  # from the version before
 @given(_STEPS)
