@@ -123,7 +123,7 @@ class Shown:
         from services.access_control.store import grants
 
         with self.world.database.transaction() as tx:
-            return tx.execute(select(func.coalesce(func.sum(grants.grants.c.used), 0))).scalar_one()
+            return int(tx.scalar(select(func.sum(grants.grants.c.used))) or 0)
 
     def refusals(self) -> list[dict[str, Any]]:
         return [*self.world.entries("method.denied"), *self.world.entries("access.denied")]
