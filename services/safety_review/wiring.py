@@ -56,6 +56,7 @@ from shared.jobs import Job
 from shared.organizations import require_by
 from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
+from shared.voices import voices_by
 
 
 def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: Connect) -> Service:
@@ -80,7 +81,8 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     log_findings = LogFindings(database, clock, outbox, rules, flags)
     detectors = Detectors(database, rules, external)
     rescreenings = Rescreenings(database, clock, outbox, rules, require_by(authz))
-    reviews = Reviews(database, clock, outbox, timedelta(hours=config.claim_hours), config.cases_a_day)
+    claim_for = timedelta(hours=config.claim_hours)
+    reviews = Reviews(database, clock, outbox, voices_by(authz), claim_for, config.cases_a_day)
     keys = evaluation_keys_pb2_grpc.EvaluationKeyServiceStub(access_control)
     sets = EvaluationSets(
         database,

@@ -69,7 +69,6 @@ from services.settings.trust.documents import TrustDocuments
 from services.settings.trust.public_pace import PublicLimits, PublicPace
 from services.settings.trust.subprocessors import Subprocessors
 from services.settings.trust.terms import Contacts, Terms
-from services.settings.voices import voices_by
 from services.settings.zero_data_retention import ZeroDataRetention, commitments
 from services.settings.zero_data_retention.announcing import Announcer
 from services.settings.zero_data_retention.ends import ZeroDataRetentionEnds
@@ -80,6 +79,7 @@ from shared.database import Database
 from shared.outbox import Outbox
 from shared.outbox.replay import Replay
 from shared.service import Connect, Registrar, Service
+from shared.voices import voices_by
 from shared.webhooks import Webhook
 
 

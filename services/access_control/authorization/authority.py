@@ -153,17 +153,24 @@ class Authority:
             return Checked(filled, decision, entry_id)
 
     def voices(self, service: str, person_ids: Sequence[str], method: str) -> list[str]:
-        """Who of these people could call that method of the service now, as far as roles, agreements, powers and policies say. Raises
-        CALLER_NOT_ALLOWED for another service's method."""
+        """Who of these people could call that method of the service now (`may`). Raises CALLER_NOT_ALLOWED for another service's method."""
         if not method.startswith(f"/kept.{service}.v1."):
             raise not_allowed(method)
         with self._database.transaction() as tx:
             known = directory.people_by_id(tx, set(person_ids))
             return [one for one in person_ids if one in known and self._could(tx, known[one], method)]
 
+    def may(self, tx: Connection, person_id: str, method: str) -> bool:
+        """Whether somebody could call a method now, as far as roles, agreements and policies say. A power that the method needs is taken
+        for held: powers are for hours, and that one ended since says nothing against what was done while it was in force."""
+        person = directory.person(tx, person_id)
+        return person is not None and self._could(tx, person, method)
+
     def _could(self, tx: Connection, person: Person, method: str) -> bool:
+        callers = declared(method)
+        powers = frozenset({callers.power} if callers.power else ())
         try:
-            self._decide_on_person(tx, Caller(CallerKind.STAFF), person, declared(method), method)
+            self._decide_on_person(tx, Caller(CallerKind.STAFF), person, callers, method, powers)
         except KeptError:
             return False
         return True
@@ -221,8 +228,15 @@ class Authority:
         return self._decide_on_person(tx, caller, who, callers, method)
 
     def _decide_on_person(
-        self, tx: Connection | None, caller: Caller, person: Person, callers: callers_pb2.Callers, method: str
+        self,
+        tx: Connection | None,
+        caller: Caller,
+        person: Person,
+        callers: callers_pb2.Callers,
+        method: str,
+        powers: frozenset["roles_pb2.Power.ValueType"] | None = None,
     ) -> tuple[Caller, Decision]:
+        """powers: that the person is taken to hold; None for those in force."""
         now = self._clock.now()
         require_standing(person, now)
         roles = person.roles_at(now)
@@ -231,7 +245,10 @@ class Authority:
         if not callers.any_staff and not roles & frozenset(callers.roles):
             names = sorted(role_name(role) for role in callers.roles)
             raise not_authorized("one of the roles " + ", ".join(names))
-        powers = powers_in_force(tx, person, self._clock) if callers.power and tx is not None else frozenset()
+        if powers is None:
+            powers = frozenset()
+            if callers.power and tx is not None:
+                powers = powers_in_force(tx, person, self._clock)
         if callers.power and callers.power not in powers:
             raise KeptError(
                 Reason.REASON_POWER_REQUIRED,

@@ -14,7 +14,13 @@ from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.grants.acts import end_grants
 from services.access_control.grants.ended_authority import end_lost
 from services.access_control.people.person import Identity, Member, Person, role_name
-from services.access_control.people.second_person import require_other, require_outside, require_second
+from services.access_control.people.second_person import (
+    Voice,
+    require_other,
+    require_outside,
+    require_second,
+    require_voice,
+)
 from services.access_control.people.standing import (
     LONGEST_AGREEMENT,
     Agreement,
@@ -81,7 +87,8 @@ def known_issuer(issuers: Sequence[str], issuer: str) -> str:
 
 
 class Directory:
-    """The acts. actor: the canonical person who acts. issuers: the workforce's, of whose tokens subjects are."""
+    """The acts. actor: the canonical person who acts. issuers: the workforce's, of whose tokens subjects are. voice: whether
+    who proposed something may still."""
 
     def __init__(
         self,
@@ -90,12 +97,14 @@ class Directory:
         decisions: DecisionLog,
         issuers: Sequence[str],
         terms: ReviewTerms,
+        voice: Voice,
     ) -> None:
         self._database = database
         self._clock = clock
         self._decisions = decisions
         self._issuers = issuers
         self._terms = terms
+        self._voice = voice
 
     def create_person(
         self,
@@ -164,6 +173,7 @@ class Directory:
                 return proposed
             if proposed.confirmed_by:
                 raise wrong_state("The role is confirmed already.", "CONFIRMED")
+            require_voice(self._voice, tx, proposed.assigned_by, "AssignRole")
             end_lost(tx, self._decisions, [proposed.person_id], actor, "it lapsed before this role", now)
             review = self._terms.confirmed(actor, now)
             store.confirm_assignment(tx, role_assignment_id, actor, review)

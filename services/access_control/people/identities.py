@@ -6,7 +6,7 @@ from dataclasses import replace
 from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.people.directory import identity_taken, known_issuer
 from services.access_control.people.person import Identity
-from services.access_control.people.second_person import require_other, require_second
+from services.access_control.people.second_person import Voice, require_other, require_second, require_voice
 from services.access_control.store import Connection
 from services.access_control.store import directory as people
 from services.access_control.store import identities as store
@@ -19,15 +19,21 @@ _REFUSED = "directory.refused"
 
 
 class Identities:
-    """The acts. actor: the canonical person who acts. issuers: the workforce's."""
+    """The acts. actor: the canonical person who acts. issuers: the workforce's. voice: as in the directory."""
 
     def __init__(
-        self, database: Database, clock: Clock, decisions: DecisionLog, issuers: Sequence[str]
+        self,
+        database: Database,
+        clock: Clock,
+        decisions: DecisionLog,
+        issuers: Sequence[str],
+        voice: Voice,
     ) -> None:
         self._database = database
         self._clock = clock
         self._decisions = decisions
         self._issuers = issuers
+        self._voice = voice
 
     def link(self, actor: str, person_id: str, issuer: str, subject: str) -> Identity:
         """Proposes an identity, or gives the one that this person has already. Raises SECOND_PERSON_REQUIRED, ALREADY_EXISTS, NOT_FOUND,
@@ -57,6 +63,7 @@ class Identities:
                 return proposed
             if proposed.confirmed_by:
                 raise wrong_state("The identity is confirmed already.", "CONFIRMED")
+            require_voice(self._voice, tx, proposed.linked_by, "LinkIdentity")
             store.confirm_identity(tx, identity_id, actor)
             self._written(tx, "identity.confirmed", actor, proposed)
         return replace(proposed, confirmed_by=actor)

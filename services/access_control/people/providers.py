@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.grants.ended_authority import end_lost
-from services.access_control.people.second_person import require_outside, require_second
+from services.access_control.people.second_person import Voice, require_outside, require_second, require_voice
 from services.access_control.people.standing import Provider, ReviewTerms
 from services.access_control.store import Connection, reviews
 from services.access_control.store import directory as people
@@ -19,13 +19,16 @@ _REFUSED = "directory.refused"
 
 
 class Providers:
-    """The acts. actor: the canonical person who acts."""
+    """The acts. actor: the canonical person who acts. voice: as in the directory."""
 
-    def __init__(self, database: Database, clock: Clock, decisions: DecisionLog, terms: ReviewTerms) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, decisions: DecisionLog, terms: ReviewTerms, voice: Voice
+    ) -> None:
         self._database = database
         self._clock = clock
         self._decisions = decisions
         self._terms = terms
+        self._voice = voice
 
     def create(self, actor: str, name: str) -> Provider:
         """Proposes a provider. Raises CONFUSABLE."""
@@ -53,6 +56,7 @@ class Providers:
                 raise wrong_state("The provider is confirmed already.", "CONFIRMED")
             if now >= proposed.review.lapses_at:
                 raise wrong_state("The proposal has lapsed; propose the provider anew.", "LAPSED")
+            require_voice(self._voice, tx, proposed.created_by, "CreateProvider")
             review = self._terms.confirmed(actor, now)
             store.confirm_provider(tx, provider_id, actor, review)
             self._decisions.write(tx, "provider.confirmed", actor, subjects=[provider_id])

@@ -3,8 +3,15 @@
 People are compared, never identities: whatever somebody signs in with, it is the same person here.
 """
 
+from collections.abc import Callable
+
 from services.access_control.grants.approval import second_person
 from services.access_control.people.person import Person
+from services.access_control.store import Connection
+from shared.voices import lapsed_voice
+
+# Whether somebody could call a method of this service now.
+Voice = Callable[[Connection, str, str], bool]
 
 
 def require_other(actor: str, person_id: str) -> None:
@@ -23,3 +30,9 @@ def require_outside(actor: Person | None, provider_id: str) -> None:
     """Raises SECOND_PERSON_REQUIRED where one of a provider's own people acts on the provider's standing."""
     if actor is not None and actor.provider is not None and actor.provider.provider_id == provider_id:
         raise second_person("Nobody does this for the provider that they come from.")
+
+
+def require_voice(voice: Voice, tx: Connection, proposed_by: str, method: str) -> None:
+    """Raises WRONG_STATE unless who proposed something by a method of the directory could still do so."""
+    if not voice(tx, proposed_by, f"/kept.access_control.v1.DirectoryService/{method}"):
+        raise lapsed_voice("Who proposed this could not propose it any more: end it, and propose it anew.")

@@ -32,8 +32,10 @@ from shared.ids import new_id
 from shared.jobs import Attempts, Job
 from shared.outbox import Outbox
 from shared.telemetry import ALERT
+from shared.voices import lapsed_voice, voices_by
 
 _ACTOR: Final = "service:retention"
+_PLACING: Final = "/kept.retention.v1.HoldService/PlaceHold"
 _BATCH: Final = 20
 # An audit entry names so many records; the hold has them all.
 _MOST_LOST: Final = 1000
@@ -54,6 +56,7 @@ class HoldKeeper:
         self._database = database
         self._clock = clock
         self._peers = peers
+        self._voices = voices_by(peers.authz)
         self._entries = HoldEntries(clock, outbox, notifications)
         self.discloser = Discloser(database, clock, peers, self._entries)
         self._sweeper = Sweeper(database, clock, peers)
@@ -105,13 +108,24 @@ class HoldKeeper:
         return known
 
     def confirm(self, hold_id: str, person_id: str) -> Hold:
-        """The second person's word. Raises NOT_FOUND, SECOND_PERSON_REQUIRED, WRONG_STATE."""
+        """The second person's word. Raises NOT_FOUND, SECOND_PERSON_REQUIRED, and WRONG_STATE, also where who placed it could not any
+        more."""
+        with self._database.transaction() as tx:
+            seen = rows.get(tx, hold_id)
+        if seen is None:
+            raise not_found("hold")
+        holds.confirm(seen, person_id, self._clock.now())
+        has_voice = bool(self._voices([seen.placed_by], _PLACING))
         with self._database.transaction() as tx:
             hold = rows.lock(tx, hold_id)
             if hold is None:
                 raise not_found("hold")
             confirmed = holds.confirm(hold, person_id, self._clock.now())
             if confirmed != hold:
+                if not has_voice:
+                    raise lapsed_voice(
+                        "Who placed the hold could not place it any more: place another, then release this one."
+                    )
                 rows.save(tx, confirmed)
                 self._entries.write(tx, confirmed, "hold.confirmed", person_id)
         return confirmed

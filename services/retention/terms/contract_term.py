@@ -213,10 +213,10 @@ def _has_lapsed(proposed_at: datetime | None, now: datetime) -> bool:
 
 
 def propose_end(
-    term: ContractTerm, person_id: str, reason: str, effect: Effect, now: datetime
+    term: ContractTerm, person_id: str, reason: str, effect: Effect, now: datetime, *, stands: bool = True
 ) -> ContractTerm:
-    """The term with its end proposed; one that nobody confirmed yet is withdrawn at once. The same proposal again changes nothing. Raises
-    WRONG_STATE."""
+    """The term with its end proposed; one that nobody confirmed yet is withdrawn at once. The same proposal again changes nothing. stands:
+    whether another's proposal of its end still counts; this one takes its place otherwise. Raises WRONG_STATE."""
     if term.state is TermState.PROPOSED:
         return replace(
             term, state=TermState.WITHDRAWN, end_proposed_by=person_id, end_reason=reason, ended_at=now
@@ -225,7 +225,7 @@ def propose_end(
         raise wrong_state("The term is over, or about to be.", term.state)
     if term.is_ending and term.end_proposed_by == person_id and not _has_lapsed(term.end_proposed_at, now):
         return term
-    if term.is_ending and not _has_lapsed(term.end_proposed_at, now):
+    if term.is_ending and stands and not _has_lapsed(term.end_proposed_at, now):
         raise wrong_state("Its end is proposed already; confirm that.", term.state)
     return replace(term, end_proposed_by=person_id, end_proposed_at=now, end_reason=reason, effect=effect)
 

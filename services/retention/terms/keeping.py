@@ -22,8 +22,11 @@ from shared.ids import new_id
 from shared.jobs import Attempts, Job
 from shared.outbox import Outbox
 from shared.terms import Rule, Term, lot_of, parts_of, rules_behind
+from shared.voices import lapsed_voice, voices_by
 
 _ACTOR: Final = "service:retention"
+_PROPOSING: Final = "/kept.retention.v1.ContractService/SetTerm"
+_ENDING: Final = "/kept.retention.v1.ContractService/EndTerm"
 _BATCH: Final = 100
 _PAGE: Final = 1000
 # Days that logging looks through in one call for the records of one application.
@@ -46,6 +49,7 @@ class TermKeeper:
         self._clock = clock
         self._outbox = outbox
         self._peers = peers
+        self._voices = voices_by(peers.authz)
         self._rules = rules
         self._notifications = notifications
         self.job = Job("terms", timedelta(seconds=1), self.step)
@@ -83,9 +87,12 @@ class TermKeeper:
 
     def confirm(self, term_id: str, person_id: str, *, validate_only: bool = False) -> ContractTerm:
         """The second person's word, for the term or for its end. validate_only: counts its effect anew and confirms nothing. Raises
-        NOT_FOUND, SECOND_PERSON_REQUIRED, WRONG_STATE, and what logging answers with: nothing is confirmed then."""
+        NOT_FOUND, SECOND_PERSON_REQUIRED, WRONG_STATE, also where who proposed it could not any more, and what access control and logging
+        answer with: nothing is confirmed then."""
         seen = self._get(term_id)
-        contract_terms.confirm(seen, person_id, self._clock.now())
+        waits = contract_terms.confirm(seen, person_id, self._clock.now()) != seen
+        if waits and not self._has_voice(seen):
+            raise lapsed_voice("Who proposed it could not propose it any more: end it, and propose anew.")
         effect = self._effect(seen.lot, None if seen.end_proposed_by else seen.term)
         if validate_only:
             return replace(seen, effect=effect)
@@ -95,6 +102,12 @@ class TermKeeper:
                 raise not_found("term")
             confirmed = contract_terms.confirm(term, person_id, self._clock.now())
             if confirmed != term:
+                if _first(term) != _first(
+                    seen
+                ):  # what was counted, and whose voice was asked about, is of what was seen
+                    raise KeptError(
+                        Reason.REASON_CONFLICT, "Something else was proposed meanwhile; look at it again."
+                    )
                 confirmed = replace(confirmed, effect=effect)
                 rows.save(tx, confirmed)
                 kind = "term.end_confirmed" if confirmed.end_confirmed_by else "term.confirmed"
@@ -104,14 +117,18 @@ class TermKeeper:
         return self._get(term_id)
 
     def end(self, term_id: str, person_id: str, reason: str) -> ContractTerm:
-        """Proposes the end of a term; one that nobody confirmed yet is withdrawn at once. Raises NOT_FOUND, WRONG_STATE."""
+        """Proposes the end of a term, also in the place of somebody who could not propose it any more; one that nobody confirmed yet is
+        withdrawn at once. Raises NOT_FOUND, WRONG_STATE."""
         seen = self._get(term_id)
         effect = self._effect(seen.lot, None)
+        stands = not (seen.is_ending and seen.end_proposed_by != person_id) or self._has_voice(seen)
         with self._database.transaction() as tx:
             term = rows.lock(tx, term_id)
             if term is None:
                 raise not_found("term")
-            changed = contract_terms.propose_end(term, person_id, reason, effect, self._clock.now())
+            stands = stands or _first(term) != _first(seen)
+            now = self._clock.now()
+            changed = contract_terms.propose_end(term, person_id, reason, effect, now, stands=stands)
             if changed != term:
                 rows.save(tx, changed)
                 is_gone = changed.state is TermState.WITHDRAWN
@@ -119,6 +136,10 @@ class TermKeeper:
                 said = {} if is_gone else _said(effect, changed.application)
                 self._audit(tx, changed, kind, person_id, reason=reason, **said)
         return changed
+
+    def _has_voice(self, term: ContractTerm) -> bool:
+        person_id, method = _first(term)
+        return bool(self._voices([person_id], method))
 
     def step(self) -> bool:
         """The job: begins and ends what is to begin or to end now."""
@@ -230,6 +251,11 @@ class TermKeeper:
                 facts=facts,
             ),
         )
+
+
+def _first(term: ContractTerm) -> tuple[str, str]:
+    """Who proposed what was proposed last, and by which method."""
+    return (term.end_proposed_by, _ENDING) if term.is_ending else (term.proposed_by, _PROPOSING)
 
 
 def _facts(term: ContractTerm) -> dict[str, str | int]:

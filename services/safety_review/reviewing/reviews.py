@@ -29,24 +29,34 @@ from shared.database import Database
 from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid, not_found
 from shared.outbox import Outbox
+from shared.voices import Voices, lapsed_voice
 
 _DEFAULT_PAGE: Final = 100
 # A page ends early rather than growing beyond what a message holds.
 _FLAGS_A_PAGE: Final = 10_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
+_DECIDING: Final = "/kept.safety_review.v1.CaseService/DecideCase"
 
 
 class Reviews(CaseActs):
     """The cases.
 
-    claim_for: how long a claim lasts. cases_a_day: how many a person takes within 24 hours at most.
+    voices: whose decision may be confirmed. claim_for: how long a claim lasts. cases_a_day: how many a person takes within 24 hours at
+    most.
     """
 
     def __init__(
-        self, database: Database, clock: Clock, outbox: Outbox, claim_for: timedelta, cases_a_day: int
+        self,
+        database: Database,
+        clock: Clock,
+        outbox: Outbox,
+        voices: Voices,
+        claim_for: timedelta,
+        cases_a_day: int,
     ) -> None:
         super().__init__(database, clock, outbox)
+        self._voices = voices
         self._claim_for = claim_for
         self._cases_a_day = cases_a_day
 
@@ -140,8 +150,16 @@ class Reviews(CaseActs):
             return self._review(tx, case)
 
     def confirm(self, reviewer: Reviewer, case_id: str, shown_etag: str, agreed: bool) -> Review:
-        """The second person's word on a violation. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, CONFLICT and what `require_fit`
-        raises, but that a referred case may be confirmed by safety staff too; REVIEW_BUDGET_EXHAUSTED, for who confirms reads as well."""
+        """The second person's word on a violation. Raises NOT_FOUND; WRONG_STATE, also for agreement with somebody who could not decide any
+        more; SECOND_PERSON_REQUIRED, CONFLICT and what `require_fit` raises, but that a referred case may be confirmed by safety staff too;
+        REVIEW_BUDGET_EXHAUSTED, for who confirms reads as well."""
+        with self._database.transaction() as tx:
+            seen = store.find(tx, case_id)
+        counting = (
+            self._voices([seen.decided_by], _DECIDING)
+            if agreed and seen is not None and seen.decided_by
+            else frozenset[str]()
+        )
         with self._database.transaction() as tx:
             history.lock_person(tx, reviewer.person_id)
             decided_by = ""
@@ -153,6 +171,8 @@ class Reviews(CaseActs):
                 return confirm(case, reviewer.person_id, agreed, now)
 
             case = self._changed(tx, case_id, shown_etag, act)
+            if agreed and decided_by not in counting:
+                raise lapsed_voice("Who decided the case could not decide it any more: send it back.")
             self._count(tx, reviewer.person_id, case)
             if case.state == UPHELD:
                 self._close(tx, case)

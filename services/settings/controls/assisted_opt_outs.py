@@ -15,7 +15,6 @@ from services.settings.store import assisted_opt_outs as store
 from services.settings.store.assisted_opt_outs import AssistedOptOut
 from services.settings.store.controls import ControlsChange
 from services.settings.telling.notifications import Ids, Notifications
-from services.settings.voices import Voices
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
@@ -24,6 +23,7 @@ from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
 from shared.ids import new_id
 from shared.outbox import Outbox
+from shared.voices import Voices, lapsed_voice
 
 _BEGINNING: Final = "/kept.settings.v1.DataControlsService/RequestAssistedOptOut"
 _MOST_LISTED: Final = 1000
@@ -93,9 +93,7 @@ class AssistedOptOuts:
                     "You began it; the decision is another person's.",
                 )
             if not counts:
-                raise wrong_state(
-                    "Who began it could not begin it any more: deny it, and begin another.", "VOICE_LAPSED"
-                )
+                raise lapsed_voice("Who began it could not begin it any more: deny it, and begin another.")
             now = self._clock.now()
             opt_out = replace(
                 opt_out,

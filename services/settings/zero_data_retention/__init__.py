@@ -15,7 +15,6 @@ from services.settings.store import Tx, controls, organizations
 from services.settings.store import zero_data_retention as store
 from services.settings.store.organizations import Organization
 from services.settings.store.zero_data_retention import ZdrRequest
-from services.settings.voices import Voices
 from services.settings.zero_data_retention.announcing import Announcer
 from services.settings.zero_data_retention.commitments import Commitments
 from services.settings.zero_data_retention.eligibility import require_eligible
@@ -25,6 +24,7 @@ from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
 from shared.ids import new_id
 from shared.outbox import Outbox
+from shared.voices import Voices
 
 _APPROVALS_NEEDED: Final = 2
 _DECIDING: Final = "/kept.settings.v1.ZeroDataRetentionService/DecideZeroDataRetention"

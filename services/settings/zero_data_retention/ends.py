@@ -17,7 +17,6 @@ from services.settings.store import Tx, controls, organizations
 from services.settings.store import zero_data_retention as store
 from services.settings.store.organizations import Organization
 from services.settings.store.zero_data_retention import ZdrRequest
-from services.settings.voices import Voices
 from services.settings.zero_data_retention.announcing import Announcer
 from services.settings.zero_data_retention.eligibility import is_eligible
 from shared.clock import Clock
@@ -25,6 +24,7 @@ from shared.database import Database
 from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
 from shared.jobs import Attempts, Job
+from shared.voices import Voices
 
 _ACTOR: Final = "service:settings"
 _VOICES_NEEDED: Final = 2

@@ -607,10 +607,19 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
 @dataclass
 class Authz(authz_pb2_grpc.AuthzServiceServicer):
     """A token "person_… LEGAL" is that person with that role; "member_… org_…" an admin of that organization. refuse: how a question for
-    an organization fails; unknown: those that there are not."""
+    an organization fails; unknown: those that there are not. lapsed: people, and what they could not do any more."""
 
     unknown: set[str] = field(default_factory=set)
     refuse: KeptError | None = None
+    lapsed: set[tuple[str, str]] = field(default_factory=set)
+
+    def CheckVoices(
+        self, request: authz_pb2.CheckVoicesRequest, context: Any
+    ) -> authz_pb2.CheckVoicesResponse:
+        if self.refuse is not None:
+            raise self.refuse
+        counting = [one for one in request.person_ids if (one, request.method) not in self.lapsed]
+        return authz_pb2.CheckVoicesResponse(person_ids=counting)
 
     def RequireOrganization(
         self, request: authz_pb2.RequireOrganizationRequest, context: Any

@@ -162,6 +162,60 @@ def test_the_end_of_a_term_takes_two_people_and_brings_the_default_back(world: W
         world.contracts(LENA).EndTerm(ending)
 
 
+def test_what_somebody_proposed_who_could_not_any_more_is_proposed_anew(world: World) -> None:
+    world.record(ONE, START)
+    lena, setting, ending = (
+        f"person_{1:026}",
+        *(f"/kept.retention.v1.ContractService/{method}" for method in ("SetTerm", "EndTerm")),
+    )
+    proposed = world.contracts(LENA).SetTerm(order(90)).term
+    world.authz.lapsed.add((lena, setting))
+    for validate_only in (True, False):
+        with refused(Reason.REASON_WRONG_STATE) as caught:
+            world.contracts(LUCA).ConfirmTerm(
+                contracts_pb2.ConfirmTermRequest(term_id=proposed.term_id, validate_only=validate_only)
+            )
+        assert caught[0].metadata == {"state": "VOICE_LAPSED"}
+    end = contracts_pb2.EndTermRequest(term_id=proposed.term_id, reason="Proposed by who left")
+    assert world.contracts(LUCA).EndTerm(end).term.state == contracts_pb2.CONTRACT_TERM_STATE_WITHDRAWN
+    world.authz.lapsed.clear()
+    term = put_in_force(world, order(90, name="request-2"))
+    # The same of its end: nobody has to wait for the proposal to lapse.
+    end = contracts_pb2.EndTermRequest(term_id=term.term_id, reason="Agreement ended")
+    world.contracts(LENA).EndTerm(end)
+    confirm = contracts_pb2.ConfirmTermRequest(term_id=term.term_id)
+    world.authz.lapsed.add((lena, ending))
+    with refused(Reason.REASON_WRONG_STATE) as caught:
+        world.contracts(LUCA).ConfirmTerm(confirm)
+    assert caught[0].metadata == {"state": "VOICE_LAPSED"}
+    assert world.contracts(LUCA).EndTerm(end).term.end_proposed_by == f"person_{2:026}"
+    with refused(Reason.REASON_SECOND_PERSON_REQUIRED):
+        world.contracts(LUCA).ConfirmTerm(confirm)
+    ended = world.contracts(staff(3, "LEGAL")).ConfirmTerm(confirm).term
+    assert ended.state == contracts_pb2.CONTRACT_TERM_STATE_ENDED
+    assert rules_of(world, ONE) == [90, 0]
+
+
+def test_what_is_proposed_while_another_proposal_is_confirmed_is_not_confirmed_with_it(world: World) -> None:
+    """What was counted, and whose voice was asked about, is of the proposal that was looked at."""
+    world.record(ONE, START)
+    term = put_in_force(world, order(90))
+    end = contracts_pb2.EndTermRequest(term_id=term.term_id, reason="Agreement ended")
+    world.contracts(LENA).EndTerm(end)
+    world.clock.advance(timedelta(hours=71))
+
+    def replaced(method: str) -> None:
+        if method.endswith("ListStoredDays"):
+            world.during = None
+            world.clock.advance(timedelta(hours=1))  # the first lapses, and another takes its place
+            world.contracts(staff(3, "LEGAL")).EndTerm(end)
+
+    world.during = replaced
+    with refused(Reason.REASON_CONFLICT):
+        world.contracts(LUCA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=term.term_id))
+    assert rules_of(world, ONE) == [90]
+
+
 def test_one_proposal_at_a_time_which_lapses_or_is_withdrawn(world: World) -> None:
     first = world.contracts(LENA).SetTerm(order(10)).term
     with refused(Reason.REASON_CONFLICT):

@@ -36,6 +36,27 @@ def test_a_legal_hold_protects_at_once_and_stays_once_a_second_person_confirms(w
     assert {entry.organization_id for entry in world.entries("hold.placed")} == {ONE}
 
 
+def test_whose_placing_counts_no_more_is_confirmed_by_nobody(world: World) -> None:
+    hold = world.holds(ALICE).PlaceHold(world.order(world.record(ONE, START))).hold
+    confirm = holds_pb2.ConfirmHoldRequest(hold_id=hold.hold_id)
+    world.authz.refuse = lease_lapsed()
+    with refused(Reason.REASON_LEASE_LAPSED):
+        world.holds(BOB).ConfirmHold(confirm)
+    world.authz.refuse = None
+    world.authz.lapsed.add((f"person_{1:026}", "/kept.retention.v1.HoldService/PlaceHold"))
+    with refused(Reason.REASON_WRONG_STATE) as caught:
+        world.holds(BOB).ConfirmHold(confirm)
+    assert caught[0].metadata == {"state": "VOICE_LAPSED"}
+    shown = listed(world, hold.hold_id)
+    assert (shown.state, shown.confirmed_by) == (holds_pb2.HOLD_STATE_ACTIVE, "")
+    assert world.entries("hold.confirmed") == []
+    # What was confirmed while it counted stays so, and is answered again.
+    world.authz.lapsed.clear()
+    confirmed = world.holds(BOB).ConfirmHold(confirm).hold
+    world.authz.lapsed.add((f"person_{1:026}", "/kept.retention.v1.HoldService/PlaceHold"))
+    assert world.holds(BOB).ConfirmHold(confirm).hold == confirmed
+
+
 def test_an_unconfirmed_legal_hold_lapses_with_its_keys_and_rows(world: World) -> None:
     record = world.record(ONE, START)
     hold = world.holds(ALICE).PlaceHold(world.order(record)).hold

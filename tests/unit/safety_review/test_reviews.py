@@ -9,7 +9,7 @@ from kept.access_control.v1 import authz_pb2
 from kept.retention.v1 import holds_pb2
 from kept.safety_review.v1 import cases_pb2
 from services.safety_review.reviewing import reviews
-from shared.errors import Reason
+from shared.errors import Reason, lease_lapsed
 from tests.unit.safety_review.world import ACME, BETA, CANARY, PHISHING, World, person, refused
 
 WORDS = "Reviewer words that stay in the case."
@@ -62,6 +62,27 @@ def test_a_violation_takes_two_and_its_holds_stay(world: World, case_id: str) ->
     assert (by["case.decided"], by["case.confirmed"]) == (person(1), person(2))
     subjects = {tuple(entry.subjects) for entry in world.peers.entries if entry.kind.startswith("case.")}
     assert subjects == {(case_id, ACME)}
+
+
+def test_who_could_not_decide_any_more_is_agreed_with_by_nobody(world: World, case_id: str) -> None:
+    world.claim(case_id)
+    decided = world.decide(case_id)
+    world.peers.refuse_voices = lease_lapsed()
+    with refused(Reason.REASON_LEASE_LAPSED):
+        world.confirm(case_id)
+    world.peers.refuse_voices = None
+    world.peers.lapsed.add((person(1), "/kept.safety_review.v1.CaseService/DecideCase"))
+    before = world.stored()
+    with refused(Reason.REASON_WRONG_STATE, "VOICE_LAPSED"):
+        world.confirm(case_id)
+    with refused(Reason.REASON_CONFLICT):  # of what was not seen nothing else is said
+        world.confirm(case_id, etag="0" * len(decided.etag))
+    assert world.stored() == before
+    assert world.confirm(case_id, confirm=False).state == cases_pb2.CASE_STATE_CLAIMED
+    world.clock.advance(timedelta(hours=8))
+    world.claim(case_id, who=3)
+    world.decide(case_id, who=3)
+    assert world.confirm(case_id).state == cases_pb2.CASE_STATE_UPHELD
 
 
 def test_what_is_sent_back_can_be_decided_again(world: World, case_id: str) -> None:

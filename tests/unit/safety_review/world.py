@@ -125,6 +125,9 @@ class Peers(
     masked: dict[str, tuple[str, list[evaluation_texts_pb2.ReadMaskedResponse]]] = field(default_factory=dict)
     keys: dict[str, bytes] = field(default_factory=dict)
     unknown_organizations: set[str] = field(default_factory=set)
+    # People, and what they could not do any more.
+    lapsed: set[tuple[str, str]] = field(default_factory=set)
+    refuse_voices: KeptError | None = None
     meanwhile: Callable[[], object] | None = None
     opened_for: list[str] = field(default_factory=list)
     named: identifiers_pb2.ListIdentifiersResponse = field(
@@ -150,6 +153,14 @@ class Peers(
             roles=[self.roles.get(request.token, roles_pb2.STAFF_ROLE_SAFETY)],
             affiliated_organization_ids=self.affiliations.get(request.token, ()),
         )
+
+    def CheckVoices(
+        self, request: authz_pb2.CheckVoicesRequest, context: Any
+    ) -> authz_pb2.CheckVoicesResponse:
+        if self.refuse_voices is not None:
+            raise self.refuse_voices
+        counting = [one for one in request.person_ids if (one, request.method) not in self.lapsed]
+        return authz_pb2.CheckVoicesResponse(person_ids=counting)
 
     def RequireOrganization(
         self, request: authz_pb2.RequireOrganizationRequest, context: Any

@@ -15,7 +15,7 @@ from tests.unit.access_control.authorization.test_checks import (
     role_ends,
     role_lapsed,
 )
-from tests.unit.access_control.world import OPERATOR, World, migrated_vault, world
+from tests.unit.access_control.world import LEGAL, OPERATOR, World, migrated_vault, world
 
 __all__ = ["migrated_vault", "world"]
 
@@ -40,15 +40,32 @@ def test_a_voice_counts_while_its_person_could_act(
     assert counting(world, other, one) == [other]
 
 
+def test_a_power_that_ended_takes_nothing_from_what_was_done_with_it(world: World) -> None:
+    """A hold is placed within hours, and confirmed within three days."""
+    placing = "/kept.retention.v1.HoldService/PlaceHold"
+    lena = world.person("lena", LEGAL)
+    assert counting(world, lena, method=placing, service="retention") == [lena]
+    with world.database.transaction() as tx:
+        role_ends(world, tx, lena)
+    assert counting(world, lena, method=placing, service="retention") == []
+
+
 def test_nobody_else_has_a_voice(world: World) -> None:
     assert counting(world, world.person("olga", OPERATOR), "person_" + "0" * 26) == []
 
 
 @pytest.mark.parametrize(
     ("method", "service"),
-    [("/kept.retention.v1.RunService/ListRuns", "settings"), (DECIDING, "logging")],
+    [
+        ("/kept.retention.v1.RunService/ListRuns", "settings"),
+        (DECIDING, "retention"),
+        (DECIDING, "safety_review"),
+        (DECIDING, "logging"),
+    ],
 )
-def test_only_settings_asks_and_about_its_own_methods(world: World, method: str, service: str) -> None:
+def test_a_service_asks_about_its_own_methods_and_logging_not_at_all(
+    world: World, method: str, service: str
+) -> None:
     with pytest.raises(KeptError) as refused:
         counting(world, world.person("one", COMPLIANCE), method=method, service=service)
     assert refused.value.name == "CALLER_NOT_ALLOWED"

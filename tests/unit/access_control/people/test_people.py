@@ -9,7 +9,7 @@ from kept.access_control.v1 import directory_pb2, grants_pb2
 from kept.options.v1 import roles_pb2
 from tests.unit.access_control.grants.test_granting import in_parallel
 from tests.unit.access_control.workforce import END, KEEP, Workforce, migrated_vault, workforce, world
-from tests.unit.access_control.world import ENGINEER, LEGAL, MINUTE, OPERATOR, World, refusal
+from tests.unit.access_control.world import DAY, ENGINEER, LEGAL, MINUTE, OPERATOR, World, refusal
 
 __all__ = ["migrated_vault", "workforce", "world"]
 
@@ -60,32 +60,44 @@ OWN: dict[str, Callable[[Workforce, str], object]] = {
         "ada", w.world.request(me, power=roles_pb2.POWER_OPERATOR)
     ),
 }
-# What takes two is done by one.
-BOTH_HALVES: dict[str, Callable[[Workforce, str], object]] = {
-    "a role": lambda w, me: w.confirm(me, w.assign("ada", "eve", LEGAL)),
-    "an identity": lambda w, me: w.world.directory(me).ConfirmIdentity(
-        directory_pb2.ConfirmIdentityRequest(
-            identity_id=w.world.directory("ada")
+# What takes two: as Ada proposes it, and as somebody confirms it.
+HALVES: dict[str, tuple[Callable[[Workforce], str], Callable[[Workforce, str, str], object]]] = {
+    "a role": (lambda w: w.assign("ada", "eve", LEGAL), lambda w, me, made: w.confirm(me, made)),
+    "an identity": (
+        lambda w: (
+            w.world.directory("ada")
             .LinkIdentity(directory_pb2.LinkIdentityRequest(person_id=w.ids["eve"], subject="eve-2"))
             .identity.identity_id
-        )
+        ),
+        lambda w, me, made: w.world.directory(me).ConfirmIdentity(
+            directory_pb2.ConfirmIdentityRequest(identity_id=made)
+        ),
     ),
-    "a provider": lambda w, me: w.world.directory(me).ConfirmProvider(
-        directory_pb2.ConfirmProviderRequest(
-            provider_id=w.world.directory("ada")
+    "a provider": (
+        lambda w: (
+            w.world.directory("ada")
             .CreateProvider(directory_pb2.CreateProviderRequest(name="Acme"))
             .provider.provider_id
-        )
+        ),
+        lambda w, me, made: w.world.directory(me).ConfirmProvider(
+            directory_pb2.ConfirmProviderRequest(provider_id=made)
+        ),
     ),
 }
 
 
+def both_halves(what: str) -> Callable[[Workforce, str], object]:
+    """What takes two is done by one."""
+    propose, confirm = HALVES[what]
+    return lambda w, me: confirm(w, me, propose(w))
+
+
 @pytest.mark.parametrize("identity", ["the first", "a second"])
-@pytest.mark.parametrize("act", [*OWN, *(f"both halves of {what}" for what in BOTH_HALVES)])
+@pytest.mark.parametrize("act", [*OWN, *(f"both halves of {what}" for what in HALVES)])
 def test_nobody_raises_themselves(workforce: Workforce, act: str, identity: str) -> None:
     me = "ada" if identity == "the first" else second_identity(workforce, "ada")
     before = workforce.person("ada")
-    attempt = OWN.get(act) or BOTH_HALVES[act.removeprefix("both halves of ")]
+    attempt = OWN.get(act) or both_halves(act.removeprefix("both halves of "))
     assert refusal(lambda: attempt(workforce, me)) == "SECOND_PERSON_REQUIRED"
     kinds = ("directory.refused", "grant.refused")
     (refused,) = (entry for kind in kinds for entry in workforce.world.entries(kind))
@@ -98,6 +110,42 @@ def test_nobody_raises_themselves(workforce: Workforce, act: str, identity: str)
         (r.role, r.review) for r in before.roles
     ]
     assert after.agreements == before.agreements
+
+
+def empowered(w: Workforce, who: str, by: str) -> None:
+    """Whoever may assign roles by the word of somebody who left may not any more; another's word it is."""
+    w.world.approve(by, w.world.request(who, power=roles_pb2.POWER_ROLE_ASSIGNMENT))
+
+
+@pytest.mark.parametrize("how", ["disabled", "no operator any more"])
+@pytest.mark.parametrize("what", HALVES)
+def test_what_somebody_proposed_who_could_not_any_more_is_confirmed_by_nobody(
+    workforce: Workforce, what: str, how: str
+) -> None:
+    """Whoever is found out leaves nothing behind that one colleague makes count."""
+    w, directory = workforce, workforce.world.directory
+    propose, confirm = HALVES[what]
+    made = propose(w)
+    if how == "disabled":
+        directory("bob").DisablePerson(directory_pb2.DisablePersonRequest(person_id=w.ids["ada"]))
+    else:
+        directory("bob").EndRole(directory_pb2.EndRoleRequest(role_assignment_id=role_of(w, "ada")))
+    empowered(w, "bob", by="cleo")
+    assert refusal(lambda: confirm(w, "bob", made)) == "WRONG_STATE"
+    (told,) = w.world.entries("directory.refused")
+    assert (told["actor"], told["facts"]["refused"]) == (w.ids["bob"], "WRONG_STATE")
+
+
+@pytest.mark.parametrize("what", HALVES)
+def test_that_the_power_to_propose_has_ended_takes_nothing_from_a_proposal(
+    workforce: Workforce, what: str
+) -> None:
+    """Powers are for hours, and colleagues come back tomorrow."""
+    propose, confirm = HALVES[what]
+    made = propose(workforce)
+    workforce.world.advance(DAY)
+    empowered(workforce, "bob", by="cleo")
+    confirm(workforce, "bob", made)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """Whose voice still counts, where an act takes two of the vendor's people: the first may have been disabled, or have lost the role, since.
 
-Access control's grants are decided anew at each use; what settings decides is decided once, when the second person acts. So it is then that
-the first is looked at again.
+Access control's grants are decided anew at each use; what other services decide is decided once, when the second person acts. So it is then
+that the first is looked at again.
 """
 
 from collections.abc import Callable, Collection
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc
+from shared.errors import KeptError, wrong_state
 
 # Who of these people can do by this method now what they did before. Raises PEER_UNAVAILABLE where that cannot be asked.
 Voices = Callable[[Collection[str], str], frozenset[str]]
@@ -22,3 +23,8 @@ def voices_by(authz: authz_pb2_grpc.AuthzServiceStub) -> Voices:
         return frozenset(authz.CheckVoices(request).person_ids)
 
     return counting
+
+
+def lapsed_voice(text: str) -> KeptError:
+    """The first of two people could not do any more what they did. text: what to do instead."""
+    return wrong_state(text, "VOICE_LAPSED")
