@@ -26,7 +26,7 @@ def working(
         param_formats=[int(binary) for _, binary in values],
     )
     while libpq.flush():
-        select.select([libpq.socket], [libpq.socket], [])
+        _wait(libpq, select.POLLIN | select.POLLOUT)
         libpq.consume_input()
     results: list[PGresult] = []
 
@@ -46,11 +46,18 @@ def _results(libpq: PGconn) -> list[PGresult]:
     results: list[PGresult] = []
     while True:
         while libpq.is_busy():
-            select.select([libpq.socket], [], [])
+            _wait(libpq, select.POLLIN)
             libpq.consume_input()
         if (result := libpq.get_result()) is None:
             return results
         results.append(result)
+
+
+def _wait(libpq: PGconn, events: int) -> None:
+    """By poll: select takes no descriptor from 1,024 on, and each connection of a caller has one."""
+    poll = select.poll()
+    poll.register(libpq.socket, events)
+    poll.poll()
 
 
 def checked(libpq: PGconn, result: PGresult) -> PGresult:
