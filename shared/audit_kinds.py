@@ -40,7 +40,7 @@ _ACCESS_CONTROL: Final = {
     "request.refused": _kind("Somebody sent what the contract does not allow.", "method refused fields"),
     "access.authorized": _kind("A read was allowed, before anything was looked up.", _READ),
     "access.denied": _kind("A read was not allowed.", "detail service permission" + _REFUSAL),
-    "records.opened": _kind("Keys of records were released, or their log data.", "records" + _READ),
+    "records.opened": _kind("Keys of records were released, or their log data.", "records left_out" + _READ),
     "records.screened": _kind("Records were handed to screening.", "records request_id" + _POLICIES),
     # grants
     "grant.requested": _kind(

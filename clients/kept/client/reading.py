@@ -1,7 +1,8 @@
 """Reading that goes on: lists page by page, and streams of records over connections that break.
 
 A server that shuts down, or a connection that has reached its age, ends a stream with UNAVAILABLE, and a token that ends meanwhile with
-UNAUTHENTICATED; the reader opens it again after the last cursor, so that nothing is read twice and nothing is left out.
+UNAUTHENTICATED; the reader opens it again after the last cursor, so that nothing is read twice and nothing is left out. A read that follows
+sends again what came shortly before: records do not come in the order of their ids.
 """
 
 import time
@@ -15,6 +16,8 @@ from kept.client.errors import KeptError
 if TYPE_CHECKING:
     from kept.logging.v1 import read_pb2, read_pb2_grpc
 
+# How far before the newest record a following read may begin again, in milliseconds: four times what the contract says.
+_SENT_AGAIN_MS: Final = 120_000
 _Response = TypeVar("_Response", bound=Message)
 # Waits between attempts, in seconds; one success begins them anew.
 PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -64,9 +67,43 @@ def read_records(
 ) -> "Iterator[read_pb2.ReadInteractionsResponse]":
     """The records of a read, one by one or in batches as the request says, with each broken stream opened again after its last cursor.
     Raises KeptError when that does not help, or the grant ends."""
+    sent = _Sent()
     for response in resumed(lambda: stub.ReadInteractions(request), pauses=pauses, wait=wait):
         request.cursor = response.cursor
-        yield response
+        rest = sent.without(response) if request.follow else response
+        if rest is not None:
+            yield rest
+
+
+class _Sent:
+    """The records that a following read brought of late, by their ids (UUIDv7, RFC 9562: milliseconds since 1970 in the first 48 bits)."""
+
+    def __init__(self) -> None:
+        self._ids: set[bytes] = set()
+        self._newest = b""
+        self._forget_at = 0
+
+    def without(
+        self, response: "read_pb2.ReadInteractionsResponse"
+    ) -> "read_pb2.ReadInteractionsResponse | None":
+        """What of a response was not brought before; None where that is nothing."""
+        if not response.records:
+            return response if self._is_new(response.record.record_id) else None
+        fresh = [record for record in response.records if self._is_new(record.record_id)]
+        if len(fresh) == len(response.records):
+            return response
+        return type(response)(records=fresh, cursor=response.cursor) if fresh else None
+
+    def _is_new(self, record_id: bytes) -> bool:
+        if record_id in self._ids:
+            return False
+        self._ids.add(record_id)
+        self._newest = max(self._newest, record_id)
+        if len(self._ids) > self._forget_at:
+            oldest = max(0, int.from_bytes(self._newest[:6]) - _SENT_AGAIN_MS).to_bytes(6)
+            self._ids = {one for one in self._ids if one >= oldest}
+            self._forget_at = 2 * len(self._ids) + 1000
+        return True
 
 
 def resumed(

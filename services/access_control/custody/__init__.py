@@ -220,14 +220,15 @@ class Custody:
         applications: Mapping[bytes, str] = MappingProxyType({}),
         *,
         held_too: bool = True,
+        all_or_none: bool = True,
     ) -> dict[bytes, bytes]:
         """The keys of records, 32 bytes each, by record id; one without content (empty data key id) is left out.
 
         records: record id and data key id. sealed: data keys as stored, by id. applications: to whose own epochs they are sealed, by id;
         each opens with the epoch that it names and no other. The organization's marks are read under its row lock, held
         until the caller's transaction ends, so that a destruction comes before all of it or after. Where the epoch is gone, a hold's
-        key serves if held_too. meanwhile: entered for the time of the cryptography, in which the transaction is not used. Raises
-        OUTSIDE_SCOPE for the whole call when one key cannot be had, whatever the cause.
+        key serves if held_too. meanwhile: entered for the time of the cryptography, in which the transaction is not used. all_or_none:
+        raises OUTSIDE_SCOPE for the whole call when one key cannot be had, whatever the cause; else it is left out.
         """
         of_keys: dict[bytes, list[bytes]] = {}
         for record_id, data_key_id in records:
@@ -242,7 +243,7 @@ class Custody:
         wanted = set(chain.from_iterable(together.values()))
         if held_too and (missing := wanted - keys.keys()):
             keys |= self._from_holds(tx, organization_id, missing)
-        if not wanted <= keys.keys():
+        if all_or_none and not wanted <= keys.keys():
             raise KeptError(
                 Reason.REASON_OUTSIDE_SCOPE,
                 "A record lies outside the scope, is gone, or never existed; none was opened.",

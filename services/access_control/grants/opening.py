@@ -2,7 +2,7 @@
 cannot be committed."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -66,7 +66,8 @@ Detail = grants_pb2.Detail
 class Wanted:
     """Records that somebody wants opened. records: (record id, data key id; empty where there is no content). sealed: data keys by id.
     applications: to whose own epochs data keys are sealed, by id. without_keys: by whose own terms records live whose data keys are not
-    here, by record id: their content is not asked for, and this much is logging's word."""
+    here, by record id: their content is not asked for, and this much is logging's word. leave_out_gone: under a grant, whether what is due
+    is left out, and that of which the key is gone opened without it; else both have all refused."""
 
     organization_id: str
     detail: "grants_pb2.Detail.ValueType"
@@ -74,6 +75,13 @@ class Wanted:
     sealed: Mapping[bytes, bytes]
     applications: Mapping[bytes, str] = field(default_factory=dict)
     without_keys: Mapping[bytes, str] = field(default_factory=dict)
+    leave_out_gone: bool = False
+
+    def without(self, record_ids: Collection[bytes]) -> "Wanted":
+        """All but these."""
+        if not record_ids:
+            return self
+        return replace(self, records=[record for record in self.records if record[0] not in record_ids])
 
     @cached_property
     def record_ids(self) -> list[bytes]:
@@ -101,10 +109,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Opened:
-    """keys: by record id, for records with content, empty for METADATA."""
+    """keys: by record id, for records with content, empty for METADATA. left_out: records that are gone."""
 
     keys: Mapping[bytes, bytes] = field(repr=False)
     audit_entry_id: str
+    left_out: Collection[bytes] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,11 @@ class Authorized:
     remaining: int
     audit_entry_id: str
     held_too: bool
+
+
+def _counts(wanted: Wanted, gone: Collection[bytes]) -> dict[str, int]:
+    """How many records were opened and, where some are, left out: as facts have it."""
+    return {"records": len(wanted.records)} | ({"left_out": len(gone)} if gone else {})
 
 
 def _named(permission: "grants_pb2.ServicePermission.ValueType") -> str:
@@ -227,7 +241,7 @@ class Opening:
         return Authorized(person_id, scope, grant.expires_at, scope.budget - grant.used, entry_id, True)
 
     def open_for_person(self, service: str, token: str, grant_id: str, wanted: Wanted) -> Opened:
-        """The keys of records under a grant, or leave to show their metadata. All or nothing."""
+        """The keys of records under a grant, or leave to show their metadata. All or nothing, unless what is gone is to be left out."""
         question = self._question(service, wanted.organization_id, grant_id, wanted.detail)
         with self._decisions.deciding(_DENIED, question):
             caller = self._tokens.verify(token, service)
@@ -241,7 +255,8 @@ class Opening:
                 scope, decision = self._decide(
                     tx, grant, holder, wanted.organization_id, wanted.detail, people
                 )
-                self._require_records(tx, scope, wanted, held_too=shows_held(grant))
+                gone = self._require_records(tx, scope, wanted, held_too=shows_held(grant))
+                wanted = wanted.without(gone)
                 counting = opened_records.counting(tx, grant.grant_id, wanted.record_ids, self._clock.now())
                 keys = self._keys(
                     tx, scope.organization_id, wanted, _within(scope, counting), held_too=shows_held(grant)
@@ -257,10 +272,10 @@ class Opening:
                         **question.facts,
                         **self._why(grant),
                         **decision.facts,
-                        "records": len(wanted.records),
+                        **_counts(wanted, gone),
                     },
                 )
-        return Opened(keys, entry_id)
+        return Opened(keys, entry_id, gone)
 
     def open_for_service(
         self,
@@ -278,9 +293,11 @@ class Opening:
             question.subjects = (*question.subjects, *wanted.record_ids)
             if permission not in _ACTIONS or (permission == _EVALUATION and not grant_id):
                 raise outside_scope()
+            gone: Collection[bytes] = ()
             with self._database.transaction() as tx:
                 if grant_id:
-                    facts = self._under_grant(tx, service, permission, wanted, grant_id)
+                    facts, gone = self._under_grant(tx, service, permission, wanted, grant_id)
+                    wanted = wanted.without(gone)
                 else:
                     facts = self._unscreened(tx, service, permission, wanted)
                 keys = self._keys(tx, wanted.organization_id, wanted)
@@ -289,10 +306,10 @@ class Opening:
                     "records.opened",
                     "service:" + service,
                     organization_id=wanted.organization_id,
-                    subjects=question.subjects,
-                    facts={**question.facts, **facts, "records": len(wanted.records)},
+                    subjects=[*([grant_id] if grant_id else []), *wanted.record_ids],
+                    facts={**question.facts, **facts, **_counts(wanted, gone)},
                 )
-        return Opened(keys, entry_id)
+        return Opened(keys, entry_id, gone)
 
     def _unscreened(
         self,
@@ -303,7 +320,8 @@ class Opening:
     ) -> Mapping[str, str | int | bool]:
         now = self._clock.now()
         oldest = min(created_at(record_id) for record_id in wanted.record_ids)
-        self._require_not_due(tx, wanted)
+        if self._due(tx, wanted):
+            raise outside_scope()
         decision = self._authorization.evaluate(
             service_entity(service),
             "OpenUnscreened",
@@ -321,17 +339,18 @@ class Opening:
         permission: "grants_pb2.ServicePermission.ValueType",
         wanted: Wanted,
         grant_id: str,
-    ) -> Mapping[str, str | int | bool]:
+    ) -> tuple[Mapping[str, str | int | bool], Collection[bytes]]:
+        """Why, and which of the records are left out."""
         grant = store.load(tx, grant_id, lock=True)
         if grant is None or grant.data is None:
             raise grant_required()
         scope = grant.data
         facts = self._approved_for(tx, service, permission, grant, wanted.organization_id, wanted.detail)
-        self._require_records(tx, scope, wanted)
-        counted = opened_records.count_records(tx, grant.grant_id, wanted.record_ids, self._clock.now())
-        if counted > scope.budget:
+        gone = self._require_records(tx, scope, wanted)
+        there = wanted.without(gone).record_ids
+        if opened_records.count_records(tx, grant.grant_id, there, self._clock.now()) > scope.budget:
             raise budget_exhausted(scope)
-        return facts
+        return facts, gone
 
     def _approved_for(
         self,
@@ -488,24 +507,33 @@ class Opening:
 
     def _require_records(
         self, tx: Connection, scope: DataScope, wanted: Wanted, *, held_too: bool = True
-    ) -> None:
+    ) -> Collection[bytes]:
+        """Which of the records are to be left out. Raises OUTSIDE_SCOPE for what is not covered, and for what is gone unless that is left
+        out."""
         require_covers(scope, wanted.record_ids)
         if scope.case_id and not set(wanted.record_ids) <= case_store.records_of_case(tx, scope.case_id):
             raise outside_scope()
-        self._require_not_due(tx, wanted, held_too=held_too)
+        gone = self._due(tx, wanted, held_too=held_too)
+        if gone and not wanted.leave_out_gone:
+            raise outside_scope()
+        return gone
 
-    def _require_not_due(self, tx: Connection, wanted: Wanted, *, held_too: bool = True) -> None:
-        """Records past their due instant are gone, whether a run came or not, unless a hold keeps them and the reader is shown such."""
+    def _due(self, tx: Connection, wanted: Wanted, *, held_too: bool = True) -> set[bytes]:
+        """Records past their due instant are gone, whether a run came or not, unless a hold keeps them and the reader is shown such. Raises
+        OUTSIDE_SCOPE for ids from after now: logging takes a gateway's ids that far ahead of its own clock, which is that far ahead of ours
+        at most."""
         now = self._clock.now()
         _, last = span_of(wanted.record_ids)
-        if last > now + CLOCK_TOLERANCE:
+        if last > now + 2 * CLOCK_TOLERANCE:
             raise outside_scope()
+        gone: set[bytes] = set()
         for lot, record_ids in wanted.lots.items():
             due = {day for day in record_days(record_ids) if now >= self._rules.due_at(lot, day)}
             if due:
-                late = [record_id for record_id in record_ids if record_day(record_id) in due]
-                if not held_too or not set(late) <= self._custody.retained(tx, wanted.organization_id, late):
-                    raise outside_scope()
+                gone.update(record_id for record_id in record_ids if record_day(record_id) in due)
+        if gone and held_too:
+            gone -= self._custody.retained(tx, wanted.organization_id, gone)
+        return gone
 
     def _keys(
         self,
@@ -518,7 +546,8 @@ class Opening:
     ) -> dict[bytes, bytes]:
         """Keys by record id; none where none are wanted. meanwhile: what the database does in the time that the cryptography takes.
         held_too: whether holds' keys serve where an epoch's are gone: for a reader who is not shown what only a hold keeps they do not,
-        whatever logging says of the record's application, and so of when it is due."""
+        whatever logging says of the record's application, and so of when it is due. Raises OUTSIDE_SCOPE where one cannot be had, unless
+        it is to be opened without."""
         meanwhile = meanwhile or nullcontext()
         if not wanted.shows_content:
             with meanwhile:
@@ -532,6 +561,7 @@ class Opening:
                 meanwhile,
                 wanted.applications,
                 held_too=held_too,
+                all_or_none=not wanted.leave_out_gone,
             )
         except KeptError as error:
             if error.reason == Reason.REASON_KEY_DESTROYED:

@@ -112,13 +112,16 @@ class AuthzServicer(authz_pb2_grpc.AuthzServiceServicer):
             {data_key.data_key_id: data_key.sealed for data_key in request.data_keys},
             {one.data_key_id: one.application for one in request.data_keys if one.application},
             {one.record_id: one.application for one in request.records if one.application},
+            request.leave_out_gone,
         )
         service = caller_of(context).name
         if request.WhichOneof("principal") == "token":
             opened = self._opening.open_for_person(service, request.token, request.grant_id, wanted)
         else:
             opened = self._opening.open_for_service(service, request.permission, wanted, request.grant_id)
-        answer = authz_pb2.OpenRecordsResponse(audit_entry_id=opened.audit_entry_id)
+        answer = authz_pb2.OpenRecordsResponse(
+            audit_entry_id=opened.audit_entry_id, left_out_record_ids=sorted(opened.left_out)
+        )
         add = answer.keys.add  # in place: half of what it takes to make 500 messages and copy them
         for record_id, key in opened.keys.items():
             add(record_id=record_id, key=key)

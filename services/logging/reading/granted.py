@@ -6,15 +6,16 @@ entry, and only then gives out the keys. The database's transaction is over befo
 reader holds nothing up.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, grants_pb2
 from kept.logging.v1 import read_pb2
+from services.logging.reading import pages
 from services.logging.reading.ended_grants import EndedGrants
-from services.logging.reading.readers import Reader
+from services.logging.reading.readers import Allowed, Reader
 from services.logging.reading.scope import (
     EVERYTHING,
     Extent,
@@ -44,6 +45,8 @@ _PART_BYTES: Final = 8 * 1024 * 1024
 # What a batch has of content at most, in bytes, unless a single record has more. Larger ones are memory that the system clears anew each
 # time: a megabyte costs a twentieth of a read.
 _BATCH_BYTES: Final = 256 * 1024
+# How old rows may be that are shown, in seconds, before it is looked whether they are still there: as long as a grant may be over.
+_READ_SECONDS: Final = 1.0
 _FOLLOW_SECONDS: Final = 0.25
 # How far back a following read looks for records that were committed after younger ones.
 _FOLLOW_BACK: Final = timedelta(seconds=30)
@@ -60,9 +63,10 @@ class Question:
     asked: read_pb2.RecordFilter
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Read:
-    """A read that access control allowed. held_too: whether what is due and only a hold keeps is shown."""
+    """A read that access control allowed. expires_at: as far as is known; a grant may be extended. held_too: whether what is due and only a
+    hold keeps is shown."""
 
     question: Question
     extent: Extent
@@ -105,10 +109,11 @@ class Reading:
         read = self._authorize(question)
         self._require_all_there(read)
         found = self._page(read, after, limit)
-        self._open(read, found.rows)
+        _, left_out = self._open(read, found.rows)
         answer = read_pb2.ListInteractionsResponse()
         for row in found.rows:
-            show_log_data(answer.records.add(), row)
+            if row.record_id not in left_out:
+                show_log_data(answer.records.add(), row)
         return answer, found.after
 
     def stream(
@@ -125,17 +130,23 @@ class Reading:
 
         A followed record that was committed more than 30 seconds after younger ones is not sent; the next read finds it. Raises as `page`
         does, and GRANT_REVOKED, GRANT_EXPIRED or PEER_UNAVAILABLE as soon as the grant does not stand any more or nobody knows.
+
+        Each answer has its cursor: after its last record; of a following read not after what may still be followed by older records.
         """
         read = self._authorize(question)
         self._require_standing(read)
         self._require_all_there(read)
         at_once = max(batch_size, _PAGE)
-        floor, recent = after, _Recent(self._clock)
+        floor, recent = after, _Recent(self._clock, after)
         while is_active():
+            read_at, now = self._clock.boottime(), self._clock.now()
             found = self._page(read, after, at_once)
-            for batch in self._shown(read, found.rows, batch_size):
+            recent.reached(found.after, now)
+            for batch in self._shown(read, found.rows, read_at, batch_size):
+                last = batch.records[-1].record_id
                 if follow:
-                    recent.add(batch.records)
+                    last = recent.add(batch.records)
+                batch.cursor = pages.encode(last)
                 yield batch
             if found.after is None:
                 break
@@ -145,18 +156,17 @@ class Reading:
             self._require_standing(read)
             fresh = self._fresh(read, floor, recent)
             for start in range(0, len(fresh), at_once):
+                read_at = self._clock.boottime()
                 rows = self._rows_of(read, fresh[start : start + at_once])
-                for batch in self._shown(read, rows, batch_size):
-                    recent.add(batch.records)
+                for batch in self._shown(read, rows, read_at, batch_size):
+                    batch.cursor = pages.encode(recent.add(batch.records))
                     yield batch
             if not fresh:
                 self._ended.wait(_FOLLOW_SECONDS)
 
     def _authorize(self, question: Question) -> _Read:
         selection = selection_of(question.asked)
-        decision = question.reader.authorize(
-            self._authz, question.grant_id, question.organization_id, question.detail
-        )
+        decision = self._allowed(question)
         if decision.scope.organization_id != question.organization_id:
             raise outside_scope()
         if decision.without_held and selection.flagged:
@@ -164,8 +174,20 @@ class Reading:
         extent = extent_of(question.asked, decision.scope)
         return _Read(question, extent, selection, decision.expires_at, not decision.without_held)
 
+    def _allowed(self, question: Question) -> Allowed:
+        return question.reader.authorize(
+            self._authz, question.grant_id, question.organization_id, question.detail
+        )
+
     def _require_standing(self, read: _Read) -> None:
-        self._ended.require(read.question.grant_id, read.expires_at)
+        try:
+            self._ended.require(read.question.grant_id, read.expires_at)
+        except KeptError as error:
+            if error.reason != Reason.REASON_GRANT_EXPIRED:
+                raise
+            # It may have been extended since. What it covers is asked at each page.
+            read.expires_at = self._allowed(read.question).expires_at
+            self._ended.require(read.question.grant_id, read.expires_at)
 
     def _require_all_there(self, read: _Read) -> None:
         """Raises OUTSIDE_SCOPE unless every record that was named is covered and there, whatever else the filter wants of it. What the
@@ -238,31 +260,33 @@ class Reading:
             return store.page(tx, named, None, len(record_ids), carried=carried).rows
 
     def _shown(
-        self, read: _Read, rows: list[StoredRow], batch_size: int
+        self, read: _Read, rows: list[StoredRow], read_at: float, batch_size: int
     ) -> Iterator[read_pb2.ReadInteractionsResponse]:
         """Opens rows and gives them out, looking before each batch whether the grant still stands. A budget that does not
-        reach for all of them is used up to its end: what is too many is asked for by halves."""
+        reach for all of them is used up to its end: what is too many is asked for by halves. read_at: boottime."""
         for part in _parts(rows):
-            yield from self._shown_part(read, part, batch_size)
+            yield from self._shown_part(read, part, read_at, batch_size)
 
     def _shown_part(
-        self, read: _Read, rows: list[StoredRow], batch_size: int
+        self, read: _Read, rows: list[StoredRow], read_at: float, batch_size: int
     ) -> Iterator[read_pb2.ReadInteractionsResponse]:
         self._require_standing(read)
         try:
-            keys = self._open(read, rows)
+            keys, left_out = self._open(read, rows)
         except KeptError as error:
             if error.reason not in _TOO_MANY or len(rows) == 1:
                 raise
             middle = len(rows) // 2
-            yield from self._shown_part(read, rows[:middle], batch_size)
-            yield from self._shown_part(read, rows[middle:], batch_size)
+            yield from self._shown_part(read, rows[:middle], read_at, batch_size)
+            yield from self._shown_part(read, rows[middle:], read_at, batch_size)
             return
+        if left_out:
+            rows = [row for row in rows if row.record_id not in left_out]
         self._load(read, [row for row in rows if row.content is None and row.record_id in keys])
         batch, size, begin = read_pb2.ReadInteractionsResponse(), 0, 0
         for index, row in enumerate(rows):
             if index - begin == batch_size:
-                yield from self._still(read, rows[begin:index], batch)
+                yield from self._still(read, rows[begin:index], read_at, batch)
                 batch, size, begin = read_pb2.ReadInteractionsResponse(), 0, index
             # As it is when it is open: what was sealed may be a thousandth of it.
             record_size = show(batch.records.add(), row, read.question.detail, keys.get(row.record_id))
@@ -270,10 +294,11 @@ class Reading:
             if size and size + record_size > _BATCH_BYTES:
                 larger = read_pb2.ReadInteractionsResponse(records=batch.records[-1:])
                 del batch.records[-1]
-                yield from self._still(read, rows[begin:index], batch)
+                yield from self._still(read, rows[begin:index], read_at, batch)
                 batch, size, begin = larger, 0, index
             size += record_size
-        yield from self._still(read, rows[begin:], batch)
+        if batch.records:
+            yield from self._still(read, rows[begin:], read_at, batch)
 
     def _load(self, read: _Read, rows: list[StoredRow]) -> None:
         """Loads the sealed contents that did not come with their rows."""
@@ -285,26 +310,46 @@ class Reading:
                 row.content = contents.get(row.record_id)
 
     def _still(
-        self, read: _Read, rows: list[StoredRow], batch: read_pb2.ReadInteractionsResponse
+        self, read: _Read, rows: list[StoredRow], read_at: float, batch: read_pb2.ReadInteractionsResponse
     ) -> Iterator[read_pb2.ReadInteractionsResponse]:
-        """What of a batch may be sent now: a reader may take her time between two answers, and what ended meanwhile, the grant or a
-        record's term, ended. rows: those that the batch shows, oldest first."""
+        """What of a batch may be sent now: a reader may take her time between two answers, and what ended meanwhile, the grant, a record's
+        term or its hold, or was erased, ended. rows: those that the batch shows, oldest first, as they were read then."""
         self._require_standing(read)
+        if self._clock.boottime() - read_at > _READ_SECONDS:
+            batch = self._as_it_is(read, batch)
         living = self._living(read)
         if rows[0].record_id < max((living.of_all, *living.of.values())):
+            of = {row.record_id: row for row in rows}
             records = [
                 record
-                for row, record in zip(rows, batch.records, strict=True)
-                if (row.is_held and read.held_too) or row.record_id >= living.of.get(row.lot, living.of_all)
+                for record in batch.records
+                if ((row := of[record.record_id]).is_held and read.held_too)
+                or row.record_id >= living.of.get(row.lot, living.of_all)
             ]
             batch = read_pb2.ReadInteractionsResponse(records=records)
         if batch.records:
             yield batch
 
-    def _open(self, read: _Read, rows: list[StoredRow]) -> dict[bytes, bytes]:
-        """The keys of rows, after access control has written down who gets them; none for METADATA."""
+    def _as_it_is(
+        self, read: _Read, batch: read_pb2.ReadInteractionsResponse
+    ) -> read_pb2.ReadInteractionsResponse:
+        """A batch without what is not there any more, be it the record or its content."""
+        shown = frozenset(record.record_id for record in batch.records)
+        span = replace(self._span(read), record_ids=shown, low=min(shown), selection=EVERYTHING)
+        with self._database.transaction() as tx:
+            have_content = store.have_content(tx, span)
+        there = [record for record in batch.records if record.record_id in have_content]
+        for record in there:
+            if record.has_content and not have_content[record.record_id]:
+                for field in ("content", "content_size", "has_content", "unreadable"):
+                    record.ClearField(field)
+        return read_pb2.ReadInteractionsResponse(records=there)
+
+    def _open(self, read: _Read, rows: list[StoredRow]) -> tuple[dict[bytes, bytes], Collection[bytes]]:
+        """The keys of rows, after access control has written down who gets them, none for METADATA; and the rows that are not to be shown,
+        for they are gone. Whoever named records is refused where one is gone, as where one never was."""
         if not rows:
-            return {}
+            return {}, ()
         with_keys = _shows_content(read)
         sealed = {
             row.data_key_id: (row.sealed_data_key, row.lot)
@@ -320,6 +365,7 @@ class Reading:
                 authz_pb2.SealedDataKey(data_key_id=data_key_id, sealed=sealed_key, application=application)
                 for data_key_id, (sealed_key, application) in sealed.items()
             ],
+            leave_out_gone=not read.question.asked.record_ids,
         )
         add = asked.records.add  # in place: half of what it takes to make 2,000 messages and copy them
         for row in rows:
@@ -328,7 +374,7 @@ class Reading:
             else:
                 add(record_id=row.record_id, application=row.lot)
         answer = self._authz.OpenRecords(asked)
-        return {one.record_id: one.key for one in answer.keys}
+        return {one.record_id: one.key for one in answer.keys}, frozenset(answer.left_out_record_ids)
 
 
 def _shows_content(read: _Read) -> bool:
@@ -358,18 +404,29 @@ class _Recent:
     """The ids that a following read sent of late. Ids and commits are not in the same order: each look reaches back
     before the last one."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, after: bytes | None) -> None:
         self._clock = clock
         self._looked_at = clock.now()
         self._ids: set[bytes] = set()
+        self._last = after or bytes(16)
 
     def __contains__(self, record_id: bytes) -> bool:
         return record_id in self._ids
 
-    def add(self, batch: Sequence[read_pb2.InteractionRecord]) -> None:
-        """Remembers records that are sent now, if a look may meet them again."""
+    def reached(self, last: bytes | None, at: datetime) -> None:
+        """A page that was read then ended with this id, None where it was the last: as long as pages are of moments long past, nothing
+        comes late to them."""
+        if last is not None and last < lowest_record_id(at - _FOLLOW_BACK):
+            self._looked_at = at
+            self._ids.clear()
+
+    def add(self, batch: Sequence[read_pb2.InteractionRecord]) -> bytes:
+        """Remembers records that are sent now, if a look may meet them again. After which id another read goes on that is to miss nothing:
+        it may meet some again."""
         low = self._low()
         self._ids.update(one.record_id for one in batch if one.record_id >= low)
+        self._last = max(self._last, min(batch[-1].record_id, low))
+        return self._last
 
     def look(self) -> bytes:
         """From which id on to look now; forgets what lies before it."""

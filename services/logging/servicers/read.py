@@ -45,12 +45,10 @@ class ReadServicer(read_pb2_grpc.ReadServiceServicer):
             is_active=context.is_active,
         )
         for batch in batches:
-            cursor = pages.encode(batch.records[-1].record_id)
             if request.batch_size:
-                batch.cursor = cursor
                 yield batch
             else:
-                yield read_pb2.ReadInteractionsResponse(record=batch.records[0], cursor=cursor)
+                yield read_pb2.ReadInteractionsResponse(record=batch.records[0], cursor=batch.cursor)
 
 
 def _question(

@@ -38,6 +38,10 @@ _IDS: Final[dict[LiteralString, LiteralString]] = {
     _PARTITIONS: "SELECT uuid_send(record_id) FROM interactions WHERE ",
     _RETAINED: "SELECT uuid_send(record_id) FROM retained WHERE ",
 }
+_HAVE_CONTENT: Final[dict[LiteralString, LiteralString]] = {
+    _PARTITIONS: "SELECT uuid_send(record_id), content IS NOT NULL FROM interactions WHERE ",
+    _RETAINED: "SELECT uuid_send(record_id), content IS NOT NULL FROM retained WHERE ",
+}
 _FLAGGED: Final[dict[LiteralString, LiteralString]] = {
     table: "EXISTS (SELECT FROM holds WHERE holds.organization_id = " + table + ".organization_id "
     "AND holds.record_id = " + table + ".record_id AND holds.kind = %(flagged)b)"
@@ -147,6 +151,17 @@ def ids(tx: Connection, span: Span, after: bytes | None) -> list[bytes]:
             where, values = _within(table, span, begin)
             found |= {one for (one,) in answered(tx, _IDS[table] + where, values)}
     return sorted(found)
+
+
+def have_content(tx: Connection, span: Span) -> dict[bytes, bool]:
+    """Of the records that a span names, those that are there, by id, and whether their content is, too."""
+    found: dict[bytes, bool] = {}
+    for table in _tables(span):
+        begin = _begin(table, span, span.low)
+        if begin < span.high:
+            where, values = _within(table, span, begin)
+            found.update(answered(tx, _HAVE_CONTENT[table] + where, values))
+    return found
 
 
 def _behind(span: Span, after: bytes | None) -> bytes:

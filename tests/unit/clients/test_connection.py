@@ -259,6 +259,46 @@ def test_a_broken_stream_is_resumed_after_its_cursor() -> None:
     assert waits == [0.25, 0.25]  # each success begins the pauses anew
 
 
+class Follows(read_pb2_grpc.ReadServiceServicer):
+    """A following read: opened again, it begins a record before the last."""
+
+    def ReadInteractions(
+        self, request: read_pb2.ReadInteractionsRequest, context: grpc.ServicerContext
+    ) -> Iterator[read_pb2.ReadInteractionsResponse]:
+        first = max(0, int(request.cursor or 0) - 1)
+        records = [read_pb2.InteractionRecord(record_id=bytes([0] * 15 + [number])) for number in range(1, 9)]
+        size = request.batch_size or 1
+        for begin in range(first, min(first + 4, 8), size):
+            batch = records[begin : begin + size]
+            answer = read_pb2.ReadInteractionsResponse(cursor=str(begin + len(batch)))
+            if request.batch_size:
+                answer.records.extend(batch)
+            else:
+                answer.record.CopyFrom(batch[0])
+            yield answer
+        if first + 4 < 8:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "connection age")
+
+
+@pytest.mark.parametrize("batch_size", [0, 1, 2])
+def test_a_following_read_that_is_opened_again_brings_nothing_twice(batch_size: int) -> None:
+    def add(server: grpc.Server) -> None:
+        read_pb2_grpc.add_ReadServiceServicer_to_server(
+            Follows(),  # type: ignore[abstract]
+            server,
+        )
+
+    with serving(add) as address, grpc.insecure_channel(address) as plain:
+        stub = read_pb2_grpc.ReadServiceStub(grpc.intercept_channel(plain, Calls("logging", None)))
+        request = read_pb2.ReadInteractionsRequest(follow=True, batch_size=batch_size)
+        read = [
+            record.record_id[-1]
+            for answer in read_records(stub, request, pauses=[0.25], wait=lambda _: None)
+            for record in (answer.records or [answer.record])
+        ]
+    assert read == list(range(1, 9))
+
+
 def test_pages_are_joined_up_to_the_limit() -> None:
     asked: list[tuple[int, str]] = []
 

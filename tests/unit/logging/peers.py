@@ -99,6 +99,7 @@ class Peers(
         self.budget = 1000
         self.most_opened = 2_000
         self.opened: set[bytes] = set()
+        self.left_out: set[bytes] = set()
         self.opened_by: list[authz_pb2.OpenRecordsRequest] = []
         self.asked_for: list[tuple[str, str]] = []
         self.entries: list[str] = []
@@ -276,11 +277,15 @@ class Peers(
         if len(self.opened | ids) > self.budget:
             raise KeptError(Reason.REASON_BUDGET_EXHAUSTED, "budget")
         self.opened_by.append(request)
+        left_out = self.left_out & ids if request.leave_out_gone else set[bytes]()
+        ids -= left_out
         self.opened |= ids
         self.entries += [str(uuid.UUID(bytes=one)) for one in sorted(ids)]
         sealed = {one.data_key_id: one for one in request.data_keys}
-        answer = authz_pb2.OpenRecordsResponse()
+        answer = authz_pb2.OpenRecordsResponse(left_out_record_ids=sorted(left_out))
         for one in request.records:
+            if one.record_id in left_out:
+                continue
             if request.detail == grants_pb2.DETAIL_METADATA or not one.data_key_id:
                 continue
             day = record_day(one.record_id)

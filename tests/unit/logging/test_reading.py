@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import interactions_pb2, lifecycle_pb2, read_pb2
@@ -319,6 +320,60 @@ def test_a_following_read_sends_what_comes_once(world: World) -> None:
     assert got == ["1", "2", "late", "3", "4"]
 
 
+def test_a_following_read_that_is_opened_again_misses_nothing(world: World) -> None:
+    """Records are committed in another order than that of their ids; what is read again is known by its id."""
+    old = world.interaction(text="old", age=timedelta(minutes=2))
+    world.record(old)
+    fill(world, "1")
+    stream = world.read.ReadInteractions(request(follow=True))
+    texts_so_far = [next(stream).record.content.prompt[0].parts[0].text for _ in range(2)]
+    assert texts_so_far == ["old", "1"]
+    late = world.interaction(text="late", age=timedelta(seconds=2))
+    world.record(world.interaction(text="2", age=timedelta(seconds=0.1)))
+    answer = next(stream)
+    assert answer.record.content.prompt[0].parts[0].text == "2"
+    stream.cancel()
+    world.record(late)
+    again = world.read.ReadInteractions(request(follow=True, cursor=answer.cursor))
+    assert [next(again).record.content.prompt[0].parts[0].text for _ in range(3)] == ["late", "1", "2"]
+    again.cancel()
+    # What lies long enough back is not read again.
+    world.travel(timedelta(minutes=1))
+    world.record(world.interaction(text="3"))
+    stream = world.read.ReadInteractions(request(follow=True, cursor=answer.cursor))
+    answers = [next(stream) for _ in range(4)]
+    stream.cancel()
+    again = world.read.ReadInteractions(request(follow=True, cursor=answers[-1].cursor))
+    assert next(again).record.content.prompt[0].parts[0].text == "3"
+    again.cancel()
+
+
+def test_a_grant_that_was_extended_carries_a_stream_on(world: World) -> None:
+    ids = fill(world, "1", "2", "3")
+    stream = world.read.ReadInteractions(request())
+    assert next(stream).record.record_id == ids[0]
+    world.peers.expires_at += timedelta(hours=1)  # a colleague approved more time
+    world.travel(timedelta(hours=1))
+    assert next(stream).record.record_id == ids[1]
+    world.travel(timedelta(hours=1))
+    assert reason_of(lambda: next(stream)) == "GRANT_EXPIRED"
+
+
+def test_what_access_control_leaves_out_is_not_shown(world: World) -> None:
+    ids = fill(world, "1", "2", "3")
+    world.peers.left_out = {ids[0], ids[2]}
+    assert texts(world) == ["2"]
+    listing = read_pb2.ListInteractionsRequest(grant_id=GRANT, organization_id=ORG)
+    assert [one.record_id for one in world.read.ListInteractions(listing).records] == [ids[1]]
+    world.peers.left_out = set(ids)
+    assert texts(world) == []
+    # Of records that somebody names, nothing is left out.
+    assert {asked.leave_out_gone for asked in world.peers.opened_by} == {True}
+    world.peers.left_out = set()
+    texts(world, filter=read_pb2.RecordFilter(record_ids=ids))
+    assert not world.peers.opened_by[-1].leave_out_gone
+
+
 def test_the_watch_begins_anew_after_a_failure(world: World) -> None:
     fill(world, "1")
     world.peers.down = {"WatchEndedGrants"}
@@ -420,6 +475,31 @@ def test_a_term_of_a_hundred_years_hides_nothing(world: World) -> None:
     world.refresh()
     fill(world, "one")
     assert texts(world) == ["one"]
+
+
+def test_what_is_erased_while_a_reader_takes_her_time_is_not_sent(world: World) -> None:
+    """The record, or the content of one that stays."""
+    ids = fill(world, "first", "erased", "without content", "last")
+    stream = world.read.ReadInteractions(request())
+    assert next(stream).record.record_id == ids[0]
+    with world.database.transaction() as tx:
+        tx.execute(delete(interactions).where(interactions.c.record_id == uuid.UUID(bytes=ids[1])))
+        tx.execute(
+            update(interactions)
+            .where(interactions.c.record_id == uuid.UUID(bytes=ids[2]))
+            .values(content=None, data_key_id=None)
+        )
+    world.travel(timedelta(seconds=1.5))
+    bare, last = stream
+    assert (bare.record.record_id, last.record.record_id) == (ids[2], ids[3])
+    shown = bare.record
+    assert (shown.HasField("content"), shown.has_content, shown.content_size, shown.unreadable) == (
+        False,
+        False,
+        0,
+        False,
+    )
+    assert last.record.content.prompt[0].parts[0].text == "last"
 
 
 def test_one_record_that_does_not_open_costs_no_other(world: World) -> None:

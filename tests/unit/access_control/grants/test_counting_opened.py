@@ -1,6 +1,8 @@
 """Each record counts once under a grant, however it is opened: a page in a row, which is one row, again, out of order, or by the version
 before, which had a row for each."""
 
+import os
+import resource
 from itertools import pairwise
 
 import sqlalchemy
@@ -105,3 +107,22 @@ def test_grants_know_nothing_of_each_other(reading: World) -> None:
     for grant_id in (one, other, one):
         with reading.database.transaction() as tx:
             assert count_records(tx, grant_id, ids({1, 2, 3}), reading.clock.now()) == 3
+
+
+def test_a_connection_has_any_descriptor(reading: World) -> None:
+    """Each of a caller's connections has one, and a database connection that is opened then one behind them all; select takes none from
+    1,024 on."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], min(limits[1], 4096)), limits[1]))
+    grant_id = granted(reading)
+    reading.database.engine.dispose()
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while taken[-1] < 1024:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+        with reading.database.transaction() as tx:
+            assert count_records(tx, grant_id, ids({1}), reading.clock.now()) == 1
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -332,6 +332,48 @@ def test_a_record_is_refused_from_the_due_instant_of_the_lot_to_whose_keys_it_is
     assert key.record_id == other.record_id
 
 
+def test_what_is_gone_is_left_out_for_who_asks_so(reading: World) -> None:
+    """The due record is not shown, counted or named; one whose key does not open is opened without it."""
+    due = sealed(reading)
+    reading.advance(datetime(2026, 3, 30, 22, tzinfo=UTC) - reading.clock.now() + MINUTE)
+    good, young = sealed(reading), sealed(reading)
+    young.sealed = bytes(1168)
+    grant_id = granted(reading, budget=2)
+    request = opening(
+        due, good, young, token=reading.token("eve"), grant_id=grant_id, detail=grants_pb2.DETAIL_MASKED
+    )
+    assert refusal(lambda: reading.authz.OpenRecords(request)) == "OUTSIDE_SCOPE"
+    request.leave_out_gone = True
+    answer = reading.authz.OpenRecords(request)
+    assert list(answer.left_out_record_ids) == [due.record_id]
+    assert [key.record_id for key in answer.keys] == [good.record_id]
+    (entry,) = reading.entries("records.opened")
+    named = {bytes.fromhex(one.replace("-", "")) for one in entry["subjects"][1:]}
+    assert named == {good.record_id, young.record_id}
+    assert (entry["facts"]["records"], entry["facts"]["left_out"]) == ("2", "1")
+    # All of it: nothing is opened, and that is written down.
+    request = opening(
+        due,
+        token=reading.token("eve"),
+        grant_id=grant_id,
+        detail=grants_pb2.DETAIL_MASKED,
+        leave_out_gone=True,
+    )
+    answer = reading.authz.OpenRecords(request)
+    assert (list(answer.left_out_record_ids), list(answer.keys)) == ([due.record_id], [])
+    # The budget is used up, and what the grant does not cover is refused as ever.
+    more = opening(
+        sealed(reading),
+        token=reading.token("eve"),
+        grant_id=grant_id,
+        detail=grants_pb2.DETAIL_MASKED,
+        leave_out_gone=True,
+    )
+    assert refusal(lambda: reading.authz.OpenRecords(more)) == "BUDGET_EXHAUSTED"
+    more.organization_id = OTHER
+    assert refusal(lambda: reading.authz.OpenRecords(more)) == "OUTSIDE_SCOPE"
+
+
 def test_what_a_hold_keeps_is_read_past_its_due_instant(reading: World) -> None:
     record = sealed(reading)
     keys = keys_pb2_grpc.KeyServiceStub(reading.served.channel(Caller(CallerKind.SERVICE, "retention")))
