@@ -233,13 +233,20 @@ def client_credentials(tls: Tls) -> grpc.ChannelCredentials:
 def matching_pair(certificate_file: Path, key_file: Path) -> tuple[bytes, bytes]:
     """Certificate and key, checked to belong together: two files are replaced one after the other. Raises ValueError, OSError."""
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
     certificate, key = certificate_file.read_bytes(), key_file.read_bytes()
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     read = x509.load_pem_x509_certificate(certificate)
     of_certificate = read.public_key().public_bytes(*form)
-    of_key = load_pem_private_key(key, None).public_key().public_bytes(*form)
+    try:
+        of_key = load_pem_private_key(key, None).public_key().public_bytes(*form)
+    except (
+        TypeError,
+        UnsupportedAlgorithm,
+    ) as error:  # it wants a pass phrase, or is of a kind that we do not know
+        raise ValueError("the key cannot be used") from error
     if of_certificate != of_key:
         raise ValueError("certificate and key do not belong together")
     CERTIFICATE_EXPIRES.set(read.not_valid_after_utc.timestamp())

@@ -127,9 +127,11 @@ class ServiceConfig(_Strict):
 
     @model_validator(mode="after")
     def _one_password(self) -> "ServiceConfig":
-        if self.database_password_file is not None and (
-            urlsplit(self.database_url.get_secret_value()).password is not None
-        ):
+        try:
+            password = urlsplit(self.database_url.get_secret_value()).password
+        except ValueError:  # its text has the password
+            raise ValueError("database_url cannot be read as a URL") from None
+        if self.database_password_file is not None and password is not None:
             raise ValueError(
                 "database_password_file is set, and database_url holds a password too: one of them counts"
             )

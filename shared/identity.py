@@ -7,6 +7,7 @@ What the person may do is not in the token; access control's directory (or setti
 
 import hashlib
 import json
+import math
 import threading
 import urllib.error
 import urllib.request
@@ -14,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
+from http.client import HTTPException
 from typing import Any, Final
 
 import grpc
 import structlog
 from joserfc import jwt
-from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry, Key, KeySet
 
 from kept.options.v1 import roles_pb2
@@ -177,7 +178,7 @@ class IssuerKeys:
                 listed = json.loads(answer.read(1_000_000))["keys"]
             if not isinstance(listed, list):
                 raise TypeError("not a list")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
             _log.warning("issuer.unreachable", issuer=self._issuer.issuer, error=type(error).__name__)
             return
         # One that lists none that we can use has withdrawn all.
@@ -255,7 +256,8 @@ class TokenVerifier:
         keys = self._keys(issuer, key_id)
         try:
             claims = jwt.decode(text, keys, algorithms=list(issuer.algorithms)).claims
-        except (JoseError, ValueError) as error:  # a key of another kind than the algorithm wants, too
+        # A key of another kind than the algorithm wants, too, and whatever else the library stumbles over in what a stranger wrote.
+        except Exception as error:
             raise _unauthenticated("The token's signature does not verify.", "SIGNATURE") from error
         return _Signed(issuer, key_id, keys, claims)
 
@@ -293,7 +295,13 @@ def _named(issuer: Issuer, claims: Mapping[str, Any], token: Secret) -> Caller:
 
 def _time(value: object) -> float | None:
     """A NumericDate (RFC 7519 §2), or None for anything else."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def _peek(text: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -16,6 +16,7 @@ import structlog
 
 from shared.clock import SystemClock
 from shared.errors import KeptError
+from shared.redaction import where
 from shared.telemetry import JOB_BEGUN, JOB_FAILING
 
 T = TypeVar("T")
@@ -109,15 +110,3 @@ class JobRunner:
             JOB_BEGUN.labels(job.name).set(0)
             if not more and not self._stopping.is_set():
                 job.wake.wait(job.interval.total_seconds())
-
-
-def where(error: BaseException) -> str:
-    """File and line of an exception, without its text or locals."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return (
-        f"{trace.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trace.tb_lineno}"
-        if trace is not None
-        else "?"
-    )

@@ -28,6 +28,7 @@ from shared.channels import within
 from shared.errors import KeptError, Reason, to_status
 from shared.identity import Caller, CallerKind, RefusedToken, with_correlation
 from shared.ids import new_id
+from shared.redaction import where
 from shared.service import CallerAuthority, Gate, Refused
 from shared.silence import Silence
 from shared.telemetry import CALLS, RPC_REFUSED
@@ -327,17 +328,12 @@ def _as_kept(error: Exception, method: str, correlation_id: str, context: grpc.S
         isinstance(error, grpc.RpcError) and not context.is_active()
     ):  # the caller's stream broke off while it was read
         return _left()
-    trace = error.__traceback__
-    places = []
-    while trace is not None:
-        places.append(f"{trace.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trace.tb_lineno}")
-        trace = trace.tb_next
     _log.error(
         "call.crashed",
         method=method,
         correlation_id=correlation_id,
         error=type(error).__name__,
-        where=" > ".join(places[-5:]),
+        where=where(error, places=5),
     )
     return KeptError(Reason.REASON_INTERNAL, "Something went wrong on our side.")
 

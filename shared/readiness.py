@@ -16,7 +16,7 @@ import structlog
 from shared.clock import Clock
 from shared.database import Database, schema_is_current
 from shared.errors import KeptError
-from shared.jobs import where
+from shared.redaction import where
 from shared.service import Service
 
 # From the end of one look to the next, and as long as it is not ready.

@@ -68,3 +68,12 @@ def _safe(value: Any) -> Any:
 def redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor: lets through short text and numbers only. An exception's text may quote a row, so it goes too."""
     return {key: _safe(value) for key, value in event.items()}
+
+
+def where(error: BaseException, places: int = 1) -> str:
+    """Files and lines of an exception, the innermost last, without its text or locals."""
+    trace, found = error.__traceback__, []
+    while trace is not None:
+        found.append(f"{trace.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return " > ".join(found[-places:]) or "?"

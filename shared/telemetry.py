@@ -1,7 +1,9 @@
 """Logs and metrics: structured, short, without content. Nothing here sends anything by itself; traces are in shared/tracing.py."""
 
+import json
 import logging
 import sys
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from typing import Final
 import structlog
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
 
-from shared.redaction import redact_event
+from shared.redaction import redact_event, where
 
 RPC_SECONDS: Final = Histogram(
     "kept_rpc_duration_seconds",
@@ -91,11 +93,31 @@ class CallCounts:
 CALLS: Final = CallCounts()
 
 
+class _WithoutText(logging.Formatter):
+    """Other libraries' records: whose and how bad, and of an exception what and where. Their texts may hold anything."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = {"logger": record.name, "level": record.levelname}
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            said |= {"error": type(error).__name__, "where": where(error)}
+        return json.dumps(said)
+
+
+def _crashed(kind: type[BaseException], error: BaseException | None) -> None:
+    place = "?" if error is None else where(error, places=5)
+    structlog.get_logger(__name__).error("crashed", error=kind.__name__, where=place)
+
+
 def configure_logging(service: str, level: str) -> None:
-    """JSON lines on stderr. Only what `redact_event` lets through is printed; other libraries' records lose their arguments."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format='{"logger":"%(name)s","level":"%(levelname)s"}'
-    )
+    """JSON lines on stderr. Only what `redact_event` lets through is printed; other libraries' records lose their arguments, and exceptions
+    that nobody catches their texts."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_WithoutText())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    threading.excepthook = lambda caught: _crashed(caught.exc_type, caught.exc_value)
+    sys.unraisablehook = lambda caught: _crashed(caught.exc_type, caught.exc_value)
+    sys.excepthook = lambda kind, error, _: _crashed(kind, error)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

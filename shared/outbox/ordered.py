@@ -26,8 +26,9 @@ from shared.channels import within
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database, after_commit
 from shared.errors import KeptError, Reason, peer_unavailable
-from shared.jobs import Attempts, Job, where
+from shared.jobs import Attempts, Job
 from shared.outbox.table import Figures, reach
+from shared.redaction import where
 
 AUDIT: Final = "audit"
 _BATCH: Final = 200

@@ -15,8 +15,9 @@ from sqlalchemy import Connection, Row, Table, delete, func, insert, or_, select
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database, after_commit
 from shared.errors import KeptError
-from shared.jobs import Job, where
+from shared.jobs import Job
 from shared.outbox.table import Figures
+from shared.redaction import where
 
 _BATCH: Final = 50
 # Seconds: tries begin this long after the claim at the latest.

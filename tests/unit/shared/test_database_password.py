@@ -81,3 +81,13 @@ def test_a_password_stands_in_one_place(tmp_path: Path, password: str, is_refuse
         load(ServiceConfig, "settings", file)
     assert "database_password_file" in str(refused.value)
     assert "in-the-url" not in str(refused.value)
+
+
+def test_a_url_that_is_none_is_not_shown(tmp_path: Path) -> None:
+    """A password may have any character; what the library says of one that looks like another has the whole of it."""
+    file = tmp_path / "config.toml"
+    file.write_text(SETTINGS.format(url="postgresql+psycopg://settings:s3cret\u2100more@db:5432/settings"))
+    with pytest.raises(ConfigError) as refused:
+        load(ServiceConfig, "settings", file)
+    assert "database_url" in str(refused.value)
+    assert "s3cret" not in str(refused.value)

@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -109,6 +110,12 @@ BAD: dict[str, tuple[str, Callable[[datetime], Secret]]] = {
     "changed after it was signed": ("SIGNATURE", lambda now: _altered(token(now))),
     "an unlisted key id": ("UNKNOWN_KEY", lambda now: token(now, header={"kid": "k2"})),
     "no key id": ("UNKNOWN_KEY", lambda now: token(now, header={"kid": ""})),
+    # What the library raises something else for than its own errors.
+    "headers that are no list of names": ("SIGNATURE", lambda now: _with_header(now, {"crit": 5})),
+    "headers that are numbers": ("SIGNATURE", lambda now: _with_header(now, {"crit": [1]})),
+    "expires after all time": ("TIMES", lambda now: token(now, exp=10**400)),
+    "expires at no number": ("TIMES", lambda now: token(now, exp=float("nan"))),
+    "expires at infinity": ("TIMES", lambda now: token(now, exp=float("inf"))),
     "nobody": ("NOBODY", lambda now: token(now, sub=None)),
     "algorithm none": ("ALGORITHM", unsigned),
     "the public key as a shared secret": ("ALGORITHM", lambda now: _by_public_key(now)),
@@ -124,6 +131,14 @@ def _altered(shown: Secret) -> Secret:
     body = json.loads(base64.urlsafe_b64decode(claims + "=="))
     changed = base64.urlsafe_b64encode(json.dumps({**body, "sub": "eve"}).encode()).decode().rstrip("=")
     return Secret(f"{header}.{changed}.{signature}")
+
+
+def _with_header(now: datetime, more: dict[str, Any]) -> Secret:
+    """With a signature of nothing."""
+    _, claims, signature = token(now).reveal().split(".")
+    whole = json.dumps({"alg": "ES256", "kid": "k1", **more}).encode()
+    header = base64.urlsafe_b64encode(whole).decode().rstrip("=")
+    return Secret(f"{header}.{claims}.{signature}")
 
 
 def _by_public_key(now: datetime) -> Secret:
@@ -285,6 +300,33 @@ def test_made_up_key_ids_do_not_make_us_ask_the_issuer_again_and_again(
         assert outcome(header={"kid": f"made-up-{number}"}) == "UNKNOWN_KEY"
     assert source.asked == 3
     assert outcome() == "sam"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n{",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"",
+    ],
+)
+def test_an_issuer_that_breaks_off_is_one_that_cannot_be_reached(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(said)
+
+        Thread(target=answer).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/jwks.json"
+        clock = ManualClock()
+        verify = TokenVerifier([Issuer(kind="workforce", issuer="https://issuer.test", jwks_url=url)], clock)
+        with pytest.raises(KeptError) as refused:
+            verify.verify(token(clock.now()), AUDIENCE)
+    assert refused.value.reason == Reason.REASON_PEER_UNAVAILABLE
 
 
 def test_who_shows_a_listed_key_does_not_wait_for_an_issuer_that_is_slow(

@@ -1,5 +1,8 @@
 """What the ground that all services stand on measures."""
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from prometheus_client import REGISTRY
 
 from deploy.local.authority import Authority
@@ -17,6 +21,8 @@ from shared.errors import lease_lapsed
 from shared.jobs import Attempts, Job, JobRunner
 from shared.replica import Replica
 from tests.support.clocks import ManualClock
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_lease_is_as_old_as_the_poll_that_brought_it() -> None:
@@ -112,3 +118,60 @@ def test_the_end_of_the_certificate_in_use_is_known(tmp_path: Path) -> None:
     end = x509.load_pem_x509_certificate(identity.certificate.read_bytes()).not_valid_after_utc
     assert end > datetime.now(UTC)
     assert REGISTRY.get_sample_value("kept_certificate_expiry_timestamp_seconds") == end.timestamp()
+
+
+def test_a_key_that_wants_a_pass_phrase_is_none_that_can_be_used(tmp_path: Path) -> None:
+    """Refused by a ValueError, so that whoever has a good pair already keeps it."""
+    identity = Authority(tmp_path, trust_domain="kept.local", environment="local").issue("x", serves=True)
+    key = serialization.load_pem_private_key(identity.key.read_bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"pass phrase"),
+    )
+    identity.key.write_bytes(locked)
+    with pytest.raises(ValueError, match="cannot be used"):
+        matching_pair(identity.certificate, identity.key)
+
+
+# Where the text of an exception that nobody catches would be shown.
+CRASHES = {
+    "another library's log": """
+try:
+    fails()
+except ValueError:
+    logging.getLogger("library").exception("failed with %s", "content", stack_info=True)
+""",
+    "a thread": """
+thread = threading.Thread(target=fails)
+thread.start()
+thread.join()
+""",
+    "a finalizer": """
+class Failing:
+    def __del__(self):
+        fails()
+Failing()
+""",
+    "the process": "fails()",
+}
+
+
+@pytest.mark.parametrize("crash", CRASHES)
+def test_no_text_of_an_exception_is_logged(crash: str) -> None:
+    """In a process of its own, which has its own ways to end."""
+    program = f"""
+import logging, threading
+from shared.telemetry import configure_logging
+configure_logging("test", "info")
+def fails():
+    raise ValueError("content")
+{CRASHES[crash]}
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    [line] = map(json.loads, ended.stderr.splitlines())
+    assert line["error"] == "ValueError"
+    assert line["where"].rpartition(" > ")[2] == "<string>:6"
+    assert "content" not in ended.stderr + ended.stdout
