@@ -19,6 +19,7 @@ from __future__ import annotations
 import ipaddress
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from shared.json_escapes import unescaped
@@ -75,19 +76,51 @@ def mask(text: str) -> str:
     return WITHHELD
 
 
-def _mask_once(text: str) -> str:
+def mask_parts(texts: Sequence[str]) -> list[str]:
+    """Each text masked, and what is found only where they are read one after the other, as the pieces of a stream are: its marker stands
+    where it begins, and nothing of it in the texts behind. Where a value touches the end of a text, the word on the other side may go with
+    it: too much is masked rather than too little."""
+    whole = "".join(texts)
+    ends = list(accumulate(map(len, texts)))
+    places: list[tuple[int, int, str]] = []  # in order, none into another
+    for start, end, marker in _found_in(whole) if len(ends) > 1 else ():
+        if places and start < places[-1][1]:
+            places[-1] = (places[-1][0], max(end, places[-1][1]), places[-1][2])
+        else:
+            places.append((start, end, marker))
+    masked, begin, at = [], 0, 0
+    for end_of_text in ends:
+        pieces = []
+        while at < len(places) and places[at][0] < end_of_text:
+            start, end, marker = places[at]
+            if start >= begin:
+                pieces += (whole[begin:start], marker)
+            begin = min(end, end_of_text)
+            if end > end_of_text:
+                break
+            at += 1
+        masked.append(mask("".join(pieces) + whole[begin:end_of_text]))
+        begin = end_of_text
+    return masked
+
+
+def _found_in(text: str) -> list[tuple[int, int, str]]:
+    """Where something is found, and its marker, in order; spans may overlap."""
     readings: list[tuple[str, Sequence[int]]] = [(text, range(len(text) + 1))]
     if "\\" in text:
         # Whether it is JSON nobody says, so what is found either way is masked: in "C:\bob@example.org" the b is Bob's.
         readings = [unescaped(text, letters=letters) for letters in (False, True)]
-    found = [
+    return sorted(
         (begins[start], begins[end], marker)
         for reading, begins in readings
         for start, end, marker in _places(reading)
-    ]
+    )
+
+
+def _mask_once(text: str) -> str:
     pieces: list[str] = []
     covered = 0  # up to where the text is masked, or in `pieces`
-    for start, end, marker in sorted(found):
+    for start, end, marker in _found_in(text):
         if start >= covered:
             pieces += (text[covered:start], marker)
             if len(pieces) >= 4 and not pieces[-2] and pieces[-3] == marker:

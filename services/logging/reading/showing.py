@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -10,7 +11,7 @@ from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import interactions_pb2, read_pb2
 from services.logging.records import StoredRow
 from services.logging.sealing import Unsealable, open_content
-from shared.masking import mask
+from shared.masking import mask, mask_parts
 
 _LONGEST_NAME: Final = 100
 # Content as it was recorded fits into an answer (MAX_MESSAGE_BYTES); masked it may be larger, for a note stands for each part that is no
@@ -108,12 +109,19 @@ def _masked_value(name: str, value: str) -> str:
 
 
 def _masked_message(message: interactions_pb2.Message) -> interactions_pb2.Message:
-    return interactions_pb2.Message(role=message.role, parts=[_masked_part(part) for part in message.parts])
+    parts: list[interactions_pb2.Part] = []
+    for is_data, run in groupby(message.parts, lambda part: part.WhichOneof("part") == "data"):
+        together = list(run)
+        texts = map(_note, together) if is_data else mask_parts([part.text for part in together])
+        parts += map(_masked_part, together, texts)
+    return interactions_pb2.Message(role=message.role, parts=parts)
 
 
-def _masked_part(part: interactions_pb2.Part) -> interactions_pb2.Part:
+def _note(part: interactions_pb2.Part) -> str:
+    return f"[not shown: {mask(part.media_type)[:_LONGEST_NAME] or 'data'}, {len(part.data)} bytes]"
+
+
+def _masked_part(part: interactions_pb2.Part, text: str) -> interactions_pb2.Part:
     kind, media_type = mask(part.kind)[:_LONGEST_NAME], mask(part.media_type)[:_LONGEST_NAME]
-    if part.WhichOneof("part") == "data":
-        note = f"[not shown: {media_type or 'data'}, {len(part.data)} bytes]"
-        return interactions_pb2.Part(text=note, kind=kind)
-    return interactions_pb2.Part(text=mask(part.text), media_type=media_type, kind=kind)
+    is_data = part.WhichOneof("part") == "data"  # of which the note says what it is
+    return interactions_pb2.Part(text=text, media_type="" if is_data else media_type, kind=kind)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from shared import masking
 from shared.linear_patterns import LinearPattern
-from shared.masking import KINDS, NOT_FOUND, WITHHELD, iban_holds, luhn_holds, mask
+from shared.masking import KINDS, NOT_FOUND, WITHHELD, iban_holds, luhn_holds, mask, mask_parts
 
 ROOT = Path(__file__).parents[3]
 FOUND = [
@@ -358,3 +359,44 @@ def test_work_grows_linearly_counted_in_matches_and_characters(
         seen.append(work)
     assert seen[1] <= 2.1 * seen[0] + 1_000
     assert seen[2] <= 2.1 * seen[1] + 1_000
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([], []),
+        (["ada@example.org"], ["[EMAIL]"]),
+        (["write to ada", "@example.org"], ["write to [EMAIL]", ""]),
+        (
+            ["write to ada@exam", "", "ple.org or pay with 4111 1111", " 1111 1111."],
+            ["write to [EMAIL]", "", " or pay with [CARD]", "."],
+        ),
+        (
+            ["4", "1", "1", "1", "1111", "1111", "1111", " and more"],
+            ["[CARD]", "", "", "", "", "", "", " and more"],
+        ),
+        # Each by itself is found as ever, also where together they are something else.
+        (["4111 1111 1111 1111", "5"], ["[CARD]", "5"]),
+        (["see ", "ada@example.org", " and ", "10.0.0.1"], ["see ", "[EMAIL]", " and ", "[IP]"]),
+        (["nothing", " of", " note"], ["nothing", " of", " note"]),
+    ],
+)
+def test_what_is_split_is_found(texts: list[str], expected: list[str]) -> None:
+    assert mask_parts(texts) == expected
+
+
+@given(st.sampled_from([text for text, _ in FOUND]), st.lists(st.integers(0, 60), max_size=4))
+def test_a_split_shows_no_more_than_the_whole(text: str, cuts: list[int]) -> None:
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    parts = [text[begin:end] for begin, end in pairwise(places)]
+    masked = mask_parts(parts)
+    assert len(masked) == len(parts)
+    left = "".join(masked)
+    for kind in KINDS:
+        left = left.replace(kind.marker, "\0")
+    # Whatever stands in the split form stands in the whole one too: pieces of it, in order.
+    whole, at = mask(text), 0
+    for piece in filter(None, left.split("\0")):
+        at = whole.find(piece, at)
+        assert at >= 0, (text, parts, masked)
+        at += len(piece)
