@@ -90,7 +90,7 @@ def mask_parts(texts: Sequence[str]) -> list[str]:
             places.append((start, end, marker))
     masked, begin, at = [], 0, 0
     for end_of_text in ends:
-        pieces = []
+        pieces: list[str] = []
         while at < len(places) and places[at][0] < end_of_text:
             start, end, marker = places[at]
             if start >= begin:

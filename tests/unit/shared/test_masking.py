@@ -378,6 +378,7 @@ def test_work_grows_linearly_counted_in_matches_and_characters(
         # Each by itself is found as ever, also where together they are something else.
         (["4111 1111 1111 1111", "5"], ["[CARD]", "5"]),
         (["see ", "ada@example.org", " and ", "10.0.0.1"], ["see ", "[EMAIL]", " and ", "[IP]"]),
+        (["T", "el.: 601 234 567"], ["T", "el.: [PHONE]"]),  # what it is says the text before
         (["nothing", " of", " note"], ["nothing", " of", " note"]),
     ],
 )
