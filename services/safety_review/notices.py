@@ -57,7 +57,8 @@ def release_hold(request_id: str, case_id: str) -> any_pb2.Any:
 
 def open_case(case_id: str, organization_id: str, turn: int = 1) -> any_pb2.Any:
     """The message (kind CASE) that makes a case known with the records that it has when this is delivered: a message that was put aside
-    and comes later takes no record away. turn: how often it was opened; one that comes late opens no case that was closed since."""
+    and comes later takes no record away. Of a case that is gone by then it has none. turn: how often it was opened; one that comes late
+    opens no case that was closed since."""
     return _packed(
         authz_pb2.OpenCaseRequest(
             case_id=case_id, organization_id=organization_id, round=turn if turn > 1 else 0

@@ -142,7 +142,7 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
                 Job("old_verdicts", timedelta(minutes=10), screening.prune),
                 Job("old_claims", timedelta(hours=6), monthly_reports.prune),
                 Job("ended_evaluation_sets", timedelta(minutes=10), sets.sweep),
-                Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
+                Job("ended_cases", timedelta(minutes=10), lifecycle.sweep),
             ]
         ),
         gate=catching_up,

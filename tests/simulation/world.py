@@ -46,7 +46,7 @@ _HOUSEKEEPING = {
     "epoch_keys",
     "data_keys",
     "old_verdicts",
-    "erased_cases",
+    "ended_cases",
     "rules",
     "subject_fences",
     "usage_periods",
