@@ -47,6 +47,7 @@ _HOUSEKEEPING = {
     "data_keys",
     "old_verdicts",
     "ended_cases",
+    "hold_extensions",
     "rules",
     "subject_fences",
     "usage_periods",
