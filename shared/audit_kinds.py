@@ -352,7 +352,9 @@ _SAFETY_REVIEW: Final = {
     "evaluation_set.built": _kind("Texts of upheld cases became a set.", "items categories withheld ends_at"),
     "evaluation_set.used": _kind("Detectors were evaluated on a set.", "rules_version candidate_version"),
     "evaluation_set.ended": _kind("A set was deleted, or its term was over.", "items"),
-    "cases.erased": _kind("Flags that a hold had kept were removed.", "cases flags verdicts"),
+    "cases.erased": _kind(
+        "Cases that nothing kept any more were removed, with their flags.", "cases flags verdicts"
+    ),
     "records.erased": _kind(
         "What was known about an end user's records was removed.", "verdicts flags cases"
     ),

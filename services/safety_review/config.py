@@ -28,7 +28,10 @@ class SafetyReviewConfig(ServiceConfig):
         default=DEFAULT_RULES, description="what screening looks for, TOML; the shipped rules by default"
     )
     flag_hold_days: int = Field(
-        default=180, ge=1, le=3650, description="days after which the hold of a flagged record ends by itself"
+        default=180,
+        ge=1,
+        le=3650,
+        description="days after which the hold of a flagged record ends by itself, once its case is decided",
     )
     claim_hours: int = Field(default=8, ge=1, le=72, description="hours for which a reviewer takes a case")
     scorers: tuple[ScorerSettings, ...] = Field(

@@ -1,13 +1,18 @@
-"""The end of an organization: its verdicts and dismissed cases go at once, what a hold keeps goes with its hold. And of single records,
-those of an end user: what logging has removed and no hold keeps goes from here too.
+"""The end of a case: it goes when nothing keeps it any more, and access control forgets its records. The end of an organization: its
+verdicts go at once, and with them what no hold keeps. And of single records, those of an end user: what logging has removed and no hold
+keeps goes from here too.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from services.safety_review import notices
 from services.safety_review.detection.screening import REPEATABLE
-from services.safety_review.store import Tx, erased_records, erasures
+from services.safety_review.reviewing.cases import DISMISSED, UPHELD
+from services.safety_review.store import Tx, ended_cases, erased_records, erasures
+from services.safety_review.store.ended_cases import Ended
 from services.safety_review.store.erased_records import RecordErasure
 from services.safety_review.store.erasures import Erasure
 from shared import audit
@@ -18,7 +23,9 @@ from shared.ids import lowest_record_id
 from shared.jobs import Attempts
 from shared.outbox import Outbox
 
-_SWEPT_AT_ONCE = 20
+_SWEPT_AT_ONCE: Final = 20
+# Of one organization: a case has up to ten thousand flags.
+_CASES_AT_ONCE: Final = 10
 
 
 def screenable_from(now: datetime) -> bytes:
@@ -35,22 +42,23 @@ class Lifecycle:
         self._outbox = outbox
 
     def erase(self, caller: Caller, organization_id: str, erasure_id: str) -> Erasure:
-        """Removes what is known about an organization but for cases that are open, or upheld and held; from then on nothing is stored
-        about it. A repetition returns the first receipt."""
+        """Removes what is known about an organization but for cases that a hold keeps; from then on nothing is stored about it. A
+        repetition removes what nothing keeps any more, and returns the first receipt with what is kept now."""
         with self._database.transaction() as tx:
             return self.erase_in(tx, caller.actor, organization_id, erasure_id)
 
     def erase_in(self, tx: Tx, actor: str, organization_id: str, erasure_id: str) -> Erasure:
         """The same, in the caller's transaction."""
         erasures.close(tx, organization_id)
+        now = self._clock.now()
+        ended = erasures.remove(tx, organization_id, now)
+        kept = erasures.count_cases(tx, organization_id)
         done = erasures.find(tx, organization_id)
         if done is not None:
-            return done
-        now = self._clock.now()
-        removed = erasures.remove(tx, organization_id, now)
-        erasure = Erasure(
-            organization_id, erasure_id, now, removed, erasures.count_cases(tx, organization_id)
-        )
+            self._tell(tx, organization_id, ended)
+            return replace(done, kept=kept)
+        self._forget(tx, ended)
+        erasure = Erasure(organization_id, erasure_id, now, ended.removed, kept)
         erasures.add(tx, erasure)
         self._outbox.audit(
             tx,
@@ -60,7 +68,7 @@ class Lifecycle:
                 at=now,
                 organization_id=organization_id,
                 subjects=[organization_id, erasure_id],
-                facts={**removed, "kept": erasure.kept},
+                facts={**ended.removed, "kept": kept},
             ),
         )
         return erasure
@@ -93,26 +101,41 @@ class Lifecycle:
             return erased_records.note(tx, erasure_id, organization_id, done)
 
     def sweep(self) -> bool:
-        """Removes cases of erased organizations that were dismissed, or whose last hold has ended, since. True when there may be
-        more."""
+        """Removes cases that nothing keeps any more (store.ended_cases). True when there may be more."""
         now = self._clock.now()
         with self._database.transaction() as tx:
-            organization_ids = erasures.with_leftovers(tx, now, _SWEPT_AT_ONCE)
-        attempts = Attempts()
+            organization_ids = ended_cases.organizations(tx, now, _SWEPT_AT_ONCE)
+        attempts, more = Attempts(), len(organization_ids) == _SWEPT_AT_ONCE
         for organization_id in organization_ids:
             with attempts.attempt(), self._database.transaction() as tx:
-                erasures.close(tx, organization_id)
-                removed = erasures.remove(tx, organization_id, now)
-                if any(removed.values()):  # another replica may have been first
-                    self._outbox.audit(
-                        tx,
-                        audit.entry(
-                            "cases.erased",
-                            actor=notices.SERVICE,
-                            at=now,
-                            subjects=[organization_id],
-                            facts=removed,
-                        ),
-                    )
+                is_erased = bool(erasures.stay_inside(tx, [organization_id]))
+                ended = ended_cases.remove(tx, organization_id, now, is_erased=is_erased, most=_CASES_AT_ONCE)
+                self._tell(tx, organization_id, ended)
+                more = more or len(ended.cases) == _CASES_AT_ONCE
         attempts.raise_first()
-        return len(organization_ids) == _SWEPT_AT_ONCE
+        return more
+
+    def _tell(self, tx: Tx, organization_id: str, ended: Ended) -> None:
+        if not ended.cases:  # another replica may have been first
+            return
+        self._forget(tx, ended)
+        self._outbox.audit(
+            tx,
+            audit.entry(
+                "cases.erased",
+                actor=notices.SERVICE,
+                at=self._clock.now(),
+                subjects=[organization_id],
+                facts=ended.removed,
+            ),
+        )
+
+    def _forget(self, tx: Tx, ended: Ended) -> None:
+        """Has access control forget which records were in the cases; one that was still open ends its grants."""
+        for case in ended.cases:
+            if case.state not in (
+                UPHELD,
+                DISMISSED,
+            ):  # before its records: a case without any never admits a grant
+                self._outbox.put(tx, notices.CASE, notices.close_case(case.case_id, upheld=False))
+            self._outbox.put(tx, notices.CASE, notices.open_case(case.case_id, case.organization_id))

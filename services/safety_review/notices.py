@@ -1,9 +1,9 @@
 """What safety review tells other services, through the outbox: holds to retention, cases to access control, entries to the audit log.
 
 Messages of one kind arrive in the order in which they were written, so a hold is placed before it is released and a case opened before it
-is closed; what was put aside and comes later than that changes nothing. Each is an `Any` around the request itself. Two refusals are
-answers: a hold that came too late for its records, which goes to the audit log, and the release of a hold that was never placed. All others
-are put aside by the outbox.
+is closed; what was put aside and comes later than that changes nothing. Each is an `Any` around the request itself. Some refusals are
+answers: a hold that came too late for its records, which goes to the audit log, the release of a hold that was never placed, and the
+extension of one that was not, is over, or ends later already. All others are put aside by the outbox.
 """
 
 import hashlib
@@ -28,7 +28,12 @@ from shared.outbox import Outbox
 
 HOLD: Final = "hold"
 CASE: Final = "case"
+# A kind of its own: the version before puts messages of HOLD aside that it does not know.
+EXTENSION: Final = "hold_extension"
 SERVICE: Final = "service:safety_review"
+
+# Of an extension: there is no such hold, it is over, or ends later already, as after this database was restored.
+_NOT_EXTENDED: Final = (Reason.REASON_NOT_FOUND, Reason.REASON_WRONG_STATE, Reason.REASON_INVALID_ARGUMENT)
 
 _log = structlog.get_logger(__name__)
 
@@ -55,9 +60,19 @@ def release_hold(request_id: str, case_id: str) -> any_pb2.Any:
     )
 
 
+def extend_hold(request_id: str, case_id: str, ends_at: datetime) -> any_pb2.Any:
+    """The message (kind EXTENSION) that puts the end of a flagged record's hold off."""
+    request = holds_pb2.ExtendHoldRequest(
+        request_id=request_id, reason=f"{case_id} is not decided yet, or may be appealed."
+    )
+    request.review_at.FromDatetime(ends_at)
+    return _packed(request)
+
+
 def open_case(case_id: str, organization_id: str, turn: int = 1) -> any_pb2.Any:
     """The message (kind CASE) that makes a case known with the records that it has when this is delivered: a message that was put aside
-    and comes later takes no record away. turn: how often it was opened; one that comes late opens no case that was closed since."""
+    and comes later takes no record away. Of a case that is gone by then it has none. turn: how often it was opened; one that comes late
+    opens no case that was closed since."""
     return _packed(
         authz_pb2.OpenCaseRequest(
             case_id=case_id, organization_id=organization_id, round=turn if turn > 1 else 0
@@ -97,7 +112,7 @@ class Notices:
             clock,
             audits.AppendEntries,
             # In this order: a case is known at once, and its reviewer waits for that; a hold takes longer, and nobody waits.
-            {CASE: self._deliver_case, HOLD: self._deliver_hold},
+            {CASE: self._deliver_case, HOLD: self._deliver_hold, EXTENSION: self._deliver_extension},
             positions=store.audit_position,
         )
 
@@ -137,6 +152,16 @@ class Notices:
             _log.info(
                 "hold.not_released", request_id=release.request_id
             )  # it was never placed: nothing is held
+
+    def _deliver_extension(self, payload: bytes) -> None:
+        extend = holds_pb2.ExtendHoldRequest()
+        any_pb2.Any.FromString(payload).Unpack(extend)
+        try:
+            self._holds.ExtendHold(extend)
+        except KeptError as error:
+            if error.reason not in _NOT_EXTENDED:
+                raise
+            _log.warning("hold.not_extended", request_id=extend.request_id, reason=error.name)
 
     def _deliver_case(self, payload: bytes) -> None:
         packed = any_pb2.Any.FromString(payload)

@@ -18,7 +18,7 @@ from services.safety_review.lifecycle import Lifecycle, screenable_from
 from services.safety_review.reviewing import cases
 from services.safety_review.reviewing.cases import Case
 from services.safety_review.reviewing.flags import Flags
-from services.safety_review.store import Tx, erased_records, erasures, evaluation, history
+from services.safety_review.store import Tx, ended_cases, erased_records, erasures, evaluation, history
 from services.safety_review.store import cases as store
 from shared.clock import Clock
 from shared.database import Database
@@ -37,8 +37,9 @@ def applies(outbox: Outbox, lifecycle: Lifecycle, flags: Flags) -> dict[str, App
         lifecycle.erase_in(tx, entry.actor, entry.organization_id, entry.subjects[1])
 
     def swept(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
-        erasures.close(tx, entry.subjects[0])
-        erasures.remove(tx, entry.subjects[0], entry.occurred_at.ToDatetime(tzinfo=UTC))
+        (organization_id, *_), at = entry.subjects, entry.occurred_at.ToDatetime(tzinfo=UTC)
+        is_erased = bool(erasures.stay_inside(tx, [organization_id]))
+        ended_cases.remove(tx, organization_id, at, is_erased=is_erased)
 
     def deciding(act: _Act) -> Apply:
         def decided(tx: Tx, entry: audit_pb2.AuditEntry) -> None:

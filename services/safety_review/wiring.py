@@ -36,6 +36,7 @@ from services.safety_review.log_data.findings import LogFindings
 from services.safety_review.log_data.questions import LogQuestions
 from services.safety_review.notices import Notices
 from services.safety_review.reviewing.appeals import Appeals
+from services.safety_review.reviewing.extensions import HoldExtensions
 from services.safety_review.reviewing.flags import Flags
 from services.safety_review.reviewing.monthly_reports import MonthlyReports
 from services.safety_review.reviewing.reopening import Reopening
@@ -75,7 +76,9 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
     outbox = notices.outbox
     rules = Rules(database, clock, outbox, config.rules_file, matcher)
     external = External(config.scorers, lambda name: scorer_pb2_grpc.ScorerServiceStub(connect(name)), clock)
-    flags = Flags(clock, outbox, timedelta(days=config.flag_hold_days))
+    hold_for = timedelta(days=config.flag_hold_days)
+    flags = Flags(clock, outbox, hold_for)
+    extensions = HoldExtensions(database, clock, outbox, hold_for)
     screening = Screening(database, clock, rules, external, flags)
     log_questions = LogQuestions(database, clock, rules)
     log_findings = LogFindings(database, clock, outbox, rules, flags)
@@ -142,7 +145,8 @@ def wire(config: SafetyReviewConfig, clock: Clock, database: Database, connect: 
                 Job("old_verdicts", timedelta(minutes=10), screening.prune),
                 Job("old_claims", timedelta(hours=6), monthly_reports.prune),
                 Job("ended_evaluation_sets", timedelta(minutes=10), sets.sweep),
-                Job("erased_cases", timedelta(minutes=10), lifecycle.sweep),
+                Job("hold_extensions", timedelta(minutes=30), extensions.step),
+                Job("ended_cases", timedelta(minutes=10), lifecycle.sweep),
             ]
         ),
         gate=catching_up,

@@ -106,6 +106,9 @@ def set_(
 def confirm(
     call: Invocation,
     term: _Term,
+    end: Annotated[
+        bool, typer.Option("--end", help="Confirm that the term ends; without this, that it counts.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would let go or keep now, and confirm nothing.")
     ] = False,
@@ -113,7 +116,8 @@ def confirm(
     """Confirm a term that somebody else proposed, or its end. What it lets go is read no more from the stated instant on."""
     from kept.retention.v1 import contracts_pb2
 
-    request = contracts_pb2.ConfirmTermRequest(term_id=term, validate_only=dry_run)
+    proposal = contracts_pb2.TERM_PROPOSAL_END if end else contracts_pb2.TERM_PROPOSAL_TERM
+    request = contracts_pb2.ConfirmTermRequest(term_id=term, validate_only=dry_run, proposal=proposal)
     _show(call, _stub(call).ConfirmTerm(request))
 
 

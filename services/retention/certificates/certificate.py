@@ -69,7 +69,7 @@ class HoldNamed:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What one service did for an erasure. kept: what stays there with its hold."""
+    """What one service did for an erasure. kept: what stays there with its hold, as it said last."""
 
     service: str
     erased_at: datetime

@@ -1,5 +1,6 @@
 """An erasure as stored, and its state machine. Pure; erasures carries it out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -50,6 +51,11 @@ class Erasure:
             raise wrong_state("The erasure is done.", self.state)
         state = _ORDER[_ORDER.index(self.state) + 1]
         return replace(self, state=state, ended_at=now if state is ErasureState.DONE else None)
+
+    def keeping(self, kept: Mapping[str, int]) -> "Erasure":
+        """The erasure whose receipts say what these services keep now."""
+        receipts = (replace(one, kept=kept.get(one.service, one.kept)) for one in self.receipts)
+        return replace(self, receipts=tuple(receipts))
 
     def receipt(self, service: str) -> Receipt | None:
         """What a service did, once it has."""

@@ -44,6 +44,8 @@ from shared.outbox import Outbox
 
 _ACTOR: Final = "service:retention"
 _BATCH: Final = 10
+# As often as safety review itself looks for what it need not keep any more.
+_ASKED_AGAIN: Final = timedelta(minutes=10)
 _PAGE: Final = 1000
 
 
@@ -253,19 +255,26 @@ class Erasures:
 
     def _complete(self, erasure: Erasure) -> bool:
         """What follows the end of the last hold: whoever kept something with it erases once more, and a further certificate says that
-        it is gone."""
+        it is gone. As long as any of them still keeps something nothing is certified, and they are asked again after a while."""
         with self._database.transaction() as tx:
             signed = certificate_rows.of_act(tx, erasure.erasure_id)
             is_held = hold_rows.any_standing(tx, erasure.organization_id)
         if not any(each.is_further for each in signed):
             if is_held:
                 return False
-            for service in ("logging", "safety_review"):
-                ERASE[service](self._peers, erasure.organization_id, erasure.erasure_id)
+            kept = {
+                service: ERASE[service](self._peers, erasure.organization_id, erasure.erasure_id).kept
+                for service in ("logging", "safety_review")
+            }
+            now_kept = erasure.keeping(kept)
             with self._at(erasure) as tx:
+                rows.save_kept(tx, now_kept)
+                if any(kept.values()):
+                    rows.put_off(tx, erasure.erasure_id, self._clock.now() + _ASKED_AGAIN)
+                    return False
                 # Its id alone, where the certificate itself was lost with a database.
-                first = self._statement(tx, erasure, completes="").certificate_id
-                self._certifier.issue(tx, self._statement(tx, erasure, completes=first))
+                first = self._statement(tx, now_kept, completes="").certificate_id
+                self._certifier.issue(tx, self._statement(tx, now_kept, completes=first))
             return False
         if signed[-1].envelope is None:
             return False
@@ -356,10 +365,10 @@ def kept_sentences(erasure: Erasure, standing: list[Hold], more: int) -> list[st
     if more:
         sentences.append(f"{more} more holds keep something.")
     reviewed = erasure.receipt("safety_review")
-    if sentences and reviewed is not None and reviewed.kept:
+    if reviewed is not None and reviewed.kept:
         sentences.append(
-            "In safety review 1 case stays as long as a hold on its records."
+            "In safety review 1 case stays until it is dismissed or the time of its hold is over."
             if reviewed.kept == 1
-            else f"In safety review {reviewed.kept} cases stay as long as holds on their records."
+            else f"In safety review {reviewed.kept} cases stay until they are dismissed or the time of their holds is over."
         )
     return sentences

@@ -128,4 +128,4 @@ def _end_proposed(term: ContractTerm, entry: audit_pb2.AuditEntry) -> ContractTe
 
 
 def _end_confirmed(term: ContractTerm, entry: audit_pb2.AuditEntry) -> ContractTerm:
-    return contract_terms.confirm(term, entry.actor, _at(entry)) if term.is_ending else term
+    return contract_terms.confirm(term, entry.actor, _at(entry), of_end=True) if term.is_ending else term

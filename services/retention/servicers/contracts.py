@@ -47,7 +47,10 @@ class ContractServicer(contracts_pb2_grpc.ContractServiceServicer):
         self, request: contracts_pb2.ConfirmTermRequest, context: grpc.ServicerContext
     ) -> contracts_pb2.ConfirmTermResponse:
         confirmed = self._keeper.confirm(
-            request.term_id, caller_of(context).person_id, validate_only=request.validate_only
+            request.term_id,
+            caller_of(context).person_id,
+            of_end=request.proposal == contracts_pb2.TERM_PROPOSAL_END,
+            validate_only=request.validate_only,
         )
         return contracts_pb2.ConfirmTermResponse(term=_message(confirmed))
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, exists, or_, select, update
+from sqlalchemy import Row, and_, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.certificates.certificate import Receipt
@@ -99,7 +99,7 @@ def lock(tx: Tx, erasure_id: str) -> Erasure | None:
 
 def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[str]:
     """Ids of erasures that can go on, those that waited longest first; they go to the end of the line. One that waits for a hold to
-    end cannot."""
+    end cannot, nor can one that was put off."""
     is_held = exists().where(
         holds.c.secrecy == "",  # what it must not know of does not decide what it sees
         holds.c.organization_id == erasures.c.organization_id,
@@ -109,7 +109,10 @@ def take_unfinished(tx: Tx, now: datetime, limit: int) -> list[str]:
         row.erasure_id
         for row in tx.execute(
             select(erasures.c.erasure_id)
-            .where(erasures.c.is_complete.is_(False), or_(erasures.c.state != ErasureState.DONE, ~is_held))
+            .where(
+                erasures.c.is_complete.is_(False),
+                or_(erasures.c.state != ErasureState.DONE, and_(~is_held, erasures.c.tried_at <= now)),
+            )
             .order_by(erasures.c.tried_at, erasures.c.erasure_id)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -154,6 +157,24 @@ def add_receipt(tx: Tx, erasure_id: str, receipt: Receipt) -> None:
         )
         .on_conflict_do_nothing()
     )
+
+
+def save_kept(tx: Tx, erasure: Erasure) -> None:
+    """Stores what the receipts of a locked erasure say is kept."""
+    for receipt in erasure.receipts:
+        tx.execute(
+            update(erasure_receipts)
+            .where(
+                erasure_receipts.c.erasure_id == erasure.erasure_id,
+                erasure_receipts.c.service == receipt.service,
+            )
+            .values(kept=receipt.kept)
+        )
+
+
+def put_off(tx: Tx, erasure_id: str, until: datetime) -> None:
+    """A locked erasure that is certified is not taken up before."""
+    tx.execute(update(erasures).where(erasures.c.erasure_id == erasure_id).values(tried_at=until))
 
 
 def closing(tx: Tx) -> dict[str, datetime]:

@@ -183,22 +183,24 @@ def propose(term_id: str, order: TermOrder, person_id: str, effect: Effect, now:
     )
 
 
-def confirm(term: ContractTerm, person_id: str, now: datetime) -> ContractTerm:
-    """The term with the second person's word for what was proposed last, the term or its end; the same word again changes nothing.
+def confirm(term: ContractTerm, person_id: str, now: datetime, *, of_end: bool = False) -> ContractTerm:
+    """The term with the second person's word for it or, where that is said, for its end; the same word again changes nothing, and never
+    counts for what was proposed since.
 
-    Raises SECOND_PERSON_REQUIRED for whoever proposed it, WRONG_STATE where nothing waits for a word.
+    Raises SECOND_PERSON_REQUIRED for whoever proposed it, WRONG_STATE where that does not wait for a word.
     """
-    if term.is_ending and not _has_lapsed(term.end_proposed_at, now):
-        _require_second(person_id, term.end_proposed_by)
-        return replace(term, end_confirmed_by=person_id)
-    if term.state is TermState.PROPOSED:
-        if _has_lapsed(term.proposed_at, now):
-            raise wrong_state("The proposal has lapsed; propose it again.", term.state)
-        _require_second(person_id, term.proposed_by)
-        return replace(term, state=TermState.CONFIRMED, confirmed_by=person_id)
-    if person_id and person_id == (term.end_confirmed_by or term.confirmed_by):
+    if person_id and person_id == (term.end_confirmed_by if of_end else term.confirmed_by):
         return term
-    raise wrong_state("Nothing waits to be confirmed.", term.state)
+    if not (term.is_ending if of_end else term.state is TermState.PROPOSED):
+        ends = term.is_ending and not of_end
+        text = "Only its end waits to be confirmed; say so." if ends else "Nothing waits to be confirmed."
+        raise wrong_state(text, term.state)
+    if _has_lapsed(term.end_proposed_at if of_end else term.proposed_at, now):
+        raise wrong_state("The proposal has lapsed; propose it again.", term.state)
+    _require_second(person_id, term.end_proposed_by if of_end else term.proposed_by)
+    if of_end:
+        return replace(term, end_confirmed_by=person_id)
+    return replace(term, state=TermState.CONFIRMED, confirmed_by=person_id)
 
 
 def _require_second(person_id: str, first: str) -> None:

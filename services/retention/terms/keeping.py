@@ -85,32 +85,33 @@ class TermKeeper:
             )
         return known
 
-    def confirm(self, term_id: str, person_id: str, *, validate_only: bool = False) -> ContractTerm:
-        """The second person's word, for the term or for its end. validate_only: counts its effect anew and confirms nothing. Raises
+    def confirm(
+        self, term_id: str, person_id: str, *, of_end: bool = False, validate_only: bool = False
+    ) -> ContractTerm:
+        """The second person's word for the term, or for its end. validate_only: counts its effect anew and confirms nothing. Raises
         NOT_FOUND, SECOND_PERSON_REQUIRED, WRONG_STATE, also where who proposed it could not any more, and what access control and logging
         answer with: nothing is confirmed then."""
         seen = self._get(term_id)
-        waits = contract_terms.confirm(seen, person_id, self._clock.now()) != seen
-        if waits and not self._has_voice(seen):
+        waits = contract_terms.confirm(seen, person_id, self._clock.now(), of_end=of_end) != seen
+        if waits and not self._has_voice(seen, of_end=of_end):
             raise lapsed_voice("Who proposed it could not propose it any more: end it, and propose anew.")
-        effect = self._effect(seen.lot, None if seen.end_proposed_by else seen.term)
+        effect = self._effect(seen.lot, None if of_end else seen.term)
         if validate_only:
             return replace(seen, effect=effect)
         with self._database.transaction() as tx:
             term = rows.lock(tx, term_id)
             if term is None:
                 raise not_found("term")
-            confirmed = contract_terms.confirm(term, person_id, self._clock.now())
+            confirmed = contract_terms.confirm(term, person_id, self._clock.now(), of_end=of_end)
             if confirmed != term:
-                if _first(term) != _first(
-                    seen
-                ):  # what was counted, and whose voice was asked about, is of what was seen
+                # What was counted, and whose voice was asked about, is of what was seen.
+                if term.end_proposed_by != seen.end_proposed_by:
                     raise KeptError(
                         Reason.REASON_CONFLICT, "Something else was proposed meanwhile; look at it again."
                     )
                 confirmed = replace(confirmed, effect=effect)
                 rows.save(tx, confirmed)
-                kind = "term.end_confirmed" if confirmed.end_confirmed_by else "term.confirmed"
+                kind = "term.end_confirmed" if of_end else "term.confirmed"
                 said = _said(effect, confirmed.application)
                 self._audit(tx, confirmed, kind, person_id, **_facts(confirmed), **said)
         self._carry(confirmed)
@@ -121,12 +122,14 @@ class TermKeeper:
         withdrawn at once. Raises NOT_FOUND, WRONG_STATE."""
         seen = self._get(term_id)
         effect = self._effect(seen.lot, None)
-        stands = not (seen.is_ending and seen.end_proposed_by != person_id) or self._has_voice(seen)
+        stands = not (seen.is_ending and seen.end_proposed_by != person_id) or self._has_voice(
+            seen, of_end=True
+        )
         with self._database.transaction() as tx:
             term = rows.lock(tx, term_id)
             if term is None:
                 raise not_found("term")
-            stands = stands or _first(term) != _first(seen)
+            stands = stands or term.end_proposed_by != seen.end_proposed_by
             now = self._clock.now()
             changed = contract_terms.propose_end(term, person_id, reason, effect, now, stands=stands)
             if changed != term:
@@ -137,8 +140,8 @@ class TermKeeper:
                 self._audit(tx, changed, kind, person_id, reason=reason, **said)
         return changed
 
-    def _has_voice(self, term: ContractTerm) -> bool:
-        person_id, method = _first(term)
+    def _has_voice(self, term: ContractTerm, *, of_end: bool) -> bool:
+        person_id, method = (term.end_proposed_by, _ENDING) if of_end else (term.proposed_by, _PROPOSING)
         return bool(self._voices([person_id], method))
 
     def step(self) -> bool:
@@ -251,11 +254,6 @@ class TermKeeper:
                 facts=facts,
             ),
         )
-
-
-def _first(term: ContractTerm) -> tuple[str, str]:
-    """Who proposed what was proposed last, and by which method."""
-    return (term.end_proposed_by, _ENDING) if term.is_ending else (term.proposed_by, _PROPOSING)
 
 
 def _facts(term: ContractTerm) -> dict[str, str | int]:

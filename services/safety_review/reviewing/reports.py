@@ -13,6 +13,7 @@ from services.safety_review.store.verdicts import RecordKey
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, invalid, not_found
+from shared.ids import BEHIND_ALL_RECORDS, is_record_id
 from shared.organizations import RequireOrganization
 from shared.outbox import Outbox
 
@@ -39,6 +40,11 @@ class Reports(CaseActs):
         answers with when it cannot say whether there is one."""
         if request.category not in set(Category):
             raise invalid("category", "is none of the usage policy's")
+        for index, record_id in enumerate(
+            request.record_ids
+        ):  # as retention will: what cannot be held is in no case
+            if not is_record_id(record_id) or record_id >= BEHIND_ALL_RECORDS:
+                raise invalid(f"record_ids[{index}]", "is no UUIDv7 of a day of the calendar")
         self._require_organization(request.organization_id)
         said = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
         keys = [RecordKey(request.organization_id, record_id) for record_id in sorted(request.record_ids)]

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kept.safety_review.v1 import cases_pb2
-from services.safety_review.reviewing.cases import CLAIMED, DISMISSED, OPEN, Case, Rate
+from services.safety_review.reviewing.cases import APPEAL_FOR, CLAIMED, DISMISSED, OPEN, UPHELD, Case, Rate
 from services.safety_review.reviewing.reviewers import Reviewer
-from services.safety_review.store.tables import cases, flags
+from services.safety_review.store.tables import cases, erasures, flags
 from services.safety_review.store.verdicts import RecordKey
 
 _JOINABLE = text("state <= 3 AND NOT is_full")  # the index's own words, so that it serves
@@ -248,8 +248,33 @@ def is_to_hold(tx: Connection, key: RecordKey, hold_request_id: str) -> bool:
     )
 
 
+def held_undecided(tx: Connection, now: datetime, until: datetime, limit: int) -> list[Flag]:
+    """Flags whose holds end by then while their case is undecided, or while the customer may appeal, those that end first; their cases are
+    locked, past those that somebody else just acts on. None of erased organizations."""
+    may_be_appealed = and_(
+        cases.c.state == UPHELD,
+        cases.c.appealed_at.is_(None),
+        cases.c.closed_at + APPEAL_FOR > flags.c.hold_ends_at,
+    )
+    rows = tx.execute(
+        select(flags)
+        .join(cases, cases.c.case_id == flags.c.case_id)
+        .where(
+            or_(cases.c.state.not_in([UPHELD, DISMISSED]), may_be_appealed),
+            flags.c.hold_request_id != "",
+            flags.c.hold_ends_at > now,
+            flags.c.hold_ends_at <= until,
+            ~exists().where(erasures.c.organization_id == cases.c.organization_id),
+        )
+        .order_by(flags.c.hold_ends_at, flags.c.case_id, flags.c.record_id)
+        .limit(limit)
+        .with_for_update(of=cases, skip_locked=True)
+    )
+    return [_made_flag(row) for row in rows]
+
+
 def hold_again(tx: Connection, flag: Flag) -> None:
-    """A flag of a locked case has a new hold."""
+    """A flag of a locked case has a new hold, or one that ends later."""
     tx.execute(
         update(flags)
         .where(

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.safety_review.reviewing.cases import DISMISSED, UPHELD
-from services.safety_review.store.tables import cases, evaluation_items, evaluation_sets, flags
+from services.safety_review.store.tables import cases, evaluation_items, evaluation_sets, flags, past_cases
 from services.safety_review.store.verdicts import RecordKey
 
 
@@ -140,7 +140,7 @@ def sealed_items(tx: Connection, set_id: str) -> list[bytes]:
 
 def decided(tx: Connection, rules_version: str) -> dict[str, tuple[int, int]]:
     """By category, of the records that a version of the rules flagged: in upheld cases, in dismissed ones."""
-    rows = tx.execute(
+    there = (
         select(
             cases.c.category,
             func.count().filter(cases.c.state == UPHELD).label("upheld"),
@@ -150,4 +150,17 @@ def decided(tx: Connection, rules_version: str) -> dict[str, tuple[int, int]]:
         .where(flags.c.rules_version == rules_version)
         .group_by(cases.c.category)
     )
-    return {row.category: (row.upheld, row.dismissed) for row in rows}
+    gone = (
+        select(
+            past_cases.c.category,
+            func.sum(past_cases.c.number).filter(past_cases.c.what == "upheld"),
+            func.sum(past_cases.c.number).filter(past_cases.c.what == "dismissed"),
+        )
+        .where(past_cases.c.rules_version == rules_version)
+        .group_by(past_cases.c.category)
+    )
+    found: dict[str, tuple[int, int]] = {}
+    for category, upheld_, dismissed in (*tx.execute(there), *tx.execute(gone)):
+        before = found.get(category, (0, 0))
+        found[category] = before[0] + int(upheld_ or 0), before[1] + int(dismissed or 0)
+    return found

@@ -50,7 +50,7 @@ class Totals(NamedTuple):
     most_cases_a_day: int
 
 
-# Verdicts that are still there, and those that were counted when they went.
+# Verdicts and cases that are still there, and those that were counted when they went.
 _DAYS: Final = text("""
     WITH days AS (
         SELECT generate_series(CAST(:first AS date), CAST(:last AS date), INTERVAL '1 day')::date AS day
@@ -69,7 +69,9 @@ _DAYS: Final = text("""
     )
     SELECT days.day,
         coalesce((SELECT sum(records) FROM screened WHERE screened.day = days.day AND verdict = 1), 0)::bigint AS clean,
-        coalesce((SELECT records FROM flagged WHERE flagged.day = days.day), 0) AS flagged,
+        coalesce((SELECT records FROM flagged WHERE flagged.day = days.day), 0)
+            + coalesce((SELECT sum(number) FROM past_cases WHERE past_cases.day = days.day AND what = 'flagged'), 0)::bigint
+            AS flagged,
         coalesce((SELECT sum(records) FROM screened WHERE screened.day = days.day AND verdict = 3), 0)::bigint AS incomplete
     FROM days
     ORDER BY days.day
@@ -83,6 +85,10 @@ _CATEGORIES: Final = text("""
         UNION ALL
         SELECT category, 0, count(*), 0, 0 FROM cases WHERE opened_at >= :since AND opened_at < :until GROUP BY 1
         UNION ALL
+        SELECT category, number * (what = 'flagged')::integer, number * (what = 'opened')::integer, 0, 0
+        FROM past_cases
+        WHERE what IN ('flagged', 'opened') AND day BETWEEN :first AND :last
+        UNION ALL
         SELECT category, 0, 0, count(*) FILTER (WHERE state = 4), count(*) FILTER (WHERE state = 5)
         FROM decisions WHERE decided_at >= :since AND decided_at < :until
         GROUP BY 1
@@ -92,17 +98,29 @@ _CATEGORIES: Final = text("""
     FROM counted GROUP BY 1 ORDER BY 2 DESC, 1
 """)
 _VERSIONS: Final = text("""
-    SELECT flags.rules_version, cases.category,
-        count(*) FILTER (WHERE cases.state = 4) AS upheld, count(*) FILTER (WHERE cases.state = 5) AS dismissed
-    FROM flags JOIN cases USING (case_id)
-    WHERE cases.closed_at >= :since AND cases.closed_at < :until AND flags.rules_version NOT LIKE 'people-%'
-        AND flags.finding_id IS NULL
-    GROUP BY 1, 2 ORDER BY 1, 2
+    WITH counted AS (
+        SELECT flags.rules_version, cases.category,
+            count(*) FILTER (WHERE cases.state = 4) AS upheld, count(*) FILTER (WHERE cases.state = 5) AS dismissed
+        FROM flags JOIN cases USING (case_id)
+        WHERE cases.closed_at >= :since AND cases.closed_at < :until AND flags.rules_version NOT LIKE 'people-%'
+            AND flags.finding_id IS NULL
+        GROUP BY 1, 2
+        UNION ALL
+        SELECT rules_version, category, number * (what = 'upheld')::integer, number * (what = 'dismissed')::integer
+        FROM past_cases
+        WHERE what IN ('upheld', 'dismissed') AND day BETWEEN :first AND :last
+    )
+    SELECT rules_version, category, sum(upheld)::bigint AS upheld, sum(dismissed)::bigint AS dismissed
+    FROM counted GROUP BY 1, 2 ORDER BY 1, 2
 """)
 _TOTALS: Final = text("""
     SELECT decided.*,
-        (SELECT count(*) FROM cases WHERE appealed_at >= :since AND appealed_at < :until) AS appeals,
-        (SELECT count(*) FROM cases WHERE opened_at >= :since AND opened_at < :until AND opened_by <> '') AS opened_by_people,
+        (SELECT count(*) FROM cases WHERE appealed_at >= :since AND appealed_at < :until)
+            + (SELECT coalesce(sum(number), 0) FROM past_cases WHERE what = 'appealed' AND day BETWEEN :first AND :last)::bigint
+            AS appeals,
+        (SELECT count(*) FROM cases WHERE opened_at >= :since AND opened_at < :until AND opened_by <> '')
+            + (SELECT coalesce(sum(number), 0) FROM past_cases WHERE what = 'reported' AND day BETWEEN :first AND :last)::bigint
+            AS opened_by_people,
         (SELECT count(*) FROM cases WHERE state <= 3 AND coalesce(begun_at, opened_at) < :until)
             + (SELECT count(*) FROM decisions WHERE begun_at < :until AND decided_at >= :until) AS waiting,
         (SELECT count(DISTINCT person_id) FROM claims WHERE claimed_at >= :since AND claimed_at < :until) AS reviewers,
@@ -124,9 +142,7 @@ _TOTALS: Final = text("""
 
 def days(tx: Connection, since: datetime, until: datetime, lowest: bytes, beyond: bytes) -> list[Day]:
     """Every day that begins in the time; lowest, beyond: record ids of its ends."""
-    last = date.fromordinal(until.date().toordinal() - (1 if until.time() == until.time().min else 0))
-    given = {"first": since.date(), "last": last, "since": since, "until": until}
-    return [Day(*row) for row in tx.execute(_DAYS, {**given, "lowest": lowest, "beyond": beyond})]
+    return [Day(*row) for row in _rows(tx, _DAYS, since, until, lowest=lowest, beyond=beyond)]
 
 
 def categories(tx: Connection, since: datetime, until: datetime) -> list[Category]:
@@ -145,5 +161,7 @@ def totals(tx: Connection, since: datetime, until: datetime) -> Totals:
     return Totals(*row)
 
 
-def _rows(tx: Connection, query: Any, since: datetime, until: datetime) -> Iterator[Any]:
-    return iter(tx.execute(query, {"since": since, "until": until}))
+def _rows(tx: Connection, query: Any, since: datetime, until: datetime, **more: bytes) -> Iterator[Any]:
+    last = date.fromordinal(until.date().toordinal() - (1 if until.time() == until.time().min else 0))
+    given = {"first": since.date(), "last": last, "since": since, "until": until}
+    return iter(tx.execute(query, given | more))

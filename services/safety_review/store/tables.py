@@ -218,6 +218,18 @@ screened_days = Table(
     Column("records", BigInteger, nullable=False),
 )
 
+# What was counted of cases that are gone, by day: what is one of flagged, opened, reported, appealed, upheld and dismissed (the last two
+# are records, by the rules that flagged them).
+past_cases = Table(
+    "past_cases",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("what", Text, primary_key=True),
+    Column("category", Text, primary_key=True),
+    Column("rules_version", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+
 evaluation_sets = Table(
     "evaluation_sets",
     metadata,

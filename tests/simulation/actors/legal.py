@@ -218,7 +218,9 @@ class Legal:
                 chosen = self._seed.choice(open_)
                 request = contracts_pb2.EndTermRequest(term_id=chosen.term_id, reason="over")
                 if self._contracts("lena").EndTerm(request).term.state in _OPEN:
-                    asked = contracts_pb2.ConfirmTermRequest(term_id=chosen.term_id)
+                    asked = contracts_pb2.ConfirmTermRequest(
+                        term_id=chosen.term_id, proposal=contracts_pb2.TERM_PROPOSAL_END
+                    )
                     self._contracts("luca").ConfirmTerm(asked)
 
         self._scene.world.attempt(ended)

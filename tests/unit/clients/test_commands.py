@@ -480,7 +480,13 @@ REQUESTS: list[tuple[str, Message]] = [
     ),
     (
         "retention terms confirm term_1 --dry-run",
-        contracts_pb2.ConfirmTermRequest(term_id="term_1", validate_only=True),
+        contracts_pb2.ConfirmTermRequest(
+            term_id="term_1", validate_only=True, proposal=contracts_pb2.TERM_PROPOSAL_TERM
+        ),
+    ),
+    (
+        "retention terms confirm term_1 --end",
+        contracts_pb2.ConfirmTermRequest(term_id="term_1", proposal=contracts_pb2.TERM_PROPOSAL_END),
     ),
     ("retention terms end term_1 -r over", contracts_pb2.EndTermRequest(term_id="term_1", reason="over")),
     ("retention terms list", contracts_pb2.ListTermsRequest(organization_id=ORG, page_size=100)),

@@ -12,6 +12,7 @@ from tests.unit.retention.test_contract_terms import (
     AT_LEAST,
     LENA,
     LUCA,
+    end_of,
     listed,
     order,
     put_in_force,
@@ -55,8 +56,8 @@ def test_an_applications_term_counts_beside_its_organizations(world: World) -> N
     )
     assert (ending.term.effect.before.days, ending.term.effect.after.days) == (40, 20)
     with refused(Reason.REASON_SECOND_PERSON_REQUIRED):
-        world.contracts(LENA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=longer.term_id))
-    world.contracts(LUCA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=longer.term_id))
+        world.contracts(LENA).ConfirmTerm(end_of(longer))
+    world.contracts(LUCA).ConfirmTerm(end_of(longer))
     assert rules_of(world, LOT) == [10, 40, 0]
     with refused(Reason.REASON_WRONG_STATE):
         world.contracts(LENA).EndTerm(contracts_pb2.EndTermRequest(term_id=longer.term_id, reason="over"))

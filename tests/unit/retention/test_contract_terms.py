@@ -29,6 +29,11 @@ def put_in_force(world: World, request: contracts_pb2.SetTermRequest) -> contrac
     return world.contracts(LUCA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=proposed.term_id)).term
 
 
+def end_of(term: contracts_pb2.ContractTerm) -> contracts_pb2.ConfirmTermRequest:
+    """The second person's word for the end of a term."""
+    return contracts_pb2.ConfirmTermRequest(term_id=term.term_id, proposal=contracts_pb2.TERM_PROPOSAL_END)
+
+
 def listed(world: World, term_id: str) -> contracts_pb2.ContractTerm:
     found = world.contracts(LENA).ListTerms(contracts_pb2.ListTermsRequest()).terms
     return next(each for each in found if each.term_id == term_id)
@@ -146,7 +151,7 @@ def test_the_end_of_a_term_takes_two_people_and_brings_the_default_back(world: W
     ending = contracts_pb2.EndTermRequest(term_id=term.term_id, reason="Agreement ended")
     said = world.contracts(LENA).EndTerm(ending).term.effect
     assert (said.before.days, said.after.days, said.days_let_go) == (90, 30, 1)
-    asked = contracts_pb2.ConfirmTermRequest(term_id=term.term_id)
+    asked = end_of(term)
     with refused(Reason.REASON_SECOND_PERSON_REQUIRED):
         world.contracts(LENA).ConfirmTerm(asked)
     with refused(Reason.REASON_WRONG_STATE):
@@ -183,7 +188,7 @@ def test_what_somebody_proposed_who_could_not_any_more_is_proposed_anew(world: W
     # The same of its end: nobody has to wait for the proposal to lapse.
     end = contracts_pb2.EndTermRequest(term_id=term.term_id, reason="Agreement ended")
     world.contracts(LENA).EndTerm(end)
-    confirm = contracts_pb2.ConfirmTermRequest(term_id=term.term_id)
+    confirm = end_of(term)
     world.authz.lapsed.add((lena, ending))
     with refused(Reason.REASON_WRONG_STATE) as caught:
         world.contracts(LUCA).ConfirmTerm(confirm)
@@ -212,8 +217,34 @@ def test_what_is_proposed_while_another_proposal_is_confirmed_is_not_confirmed_w
 
     world.during = replaced
     with refused(Reason.REASON_CONFLICT):
-        world.contracts(LUCA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=term.term_id))
+        world.contracts(LUCA).ConfirmTerm(end_of(term))
     assert rules_of(world, ONE) == [90]
+
+
+@pytest.mark.parametrize(
+    "proposal", [contracts_pb2.TERM_PROPOSAL_UNSPECIFIED, contracts_pb2.TERM_PROPOSAL_TERM]
+)
+def test_a_word_for_a_term_said_again_is_not_one_for_its_end(
+    world: World, proposal: "contracts_pb2.TermProposal.ValueType"
+) -> None:
+    world.record(ONE, START)
+    proposed = world.contracts(LENA).SetTerm(order(90)).term
+    asked = contracts_pb2.ConfirmTermRequest(term_id=proposed.term_id, proposal=proposal)
+    with refused(Reason.REASON_WRONG_STATE):
+        world.contracts(LUCA).ConfirmTerm(end_of(proposed))  # of which nobody spoke yet
+    term = world.contracts(LUCA).ConfirmTerm(asked).term
+    end = contracts_pb2.EndTermRequest(term_id=term.term_id, reason="Agreement ended")
+    waits = world.contracts(LENA).EndTerm(end).term
+    assert world.contracts(LUCA).ConfirmTerm(asked).term == waits
+    with refused(Reason.REASON_WRONG_STATE) as caught:
+        world.contracts(staff(3, "LEGAL")).ConfirmTerm(asked)
+    assert "end waits" in str(caught[0])
+    assert (waits.state, rules_of(world, ONE)) == (contracts_pb2.CONTRACT_TERM_STATE_IN_FORCE, [90])
+    ended = world.contracts(LUCA).ConfirmTerm(end_of(term)).term
+    assert ended.state == contracts_pb2.CONTRACT_TERM_STATE_ENDED
+    # Either word again is answered with the term as it is.
+    assert [world.contracts(LUCA).ConfirmTerm(again).term for again in (asked, end_of(term))] == [ended] * 2
+    assert rules_of(world, ONE) == [90, 0]
 
 
 def test_one_proposal_at_a_time_which_lapses_or_is_withdrawn(world: World) -> None:

@@ -172,6 +172,7 @@ def test_what_a_hold_keeps_is_said_and_completed_when_the_hold_ends(world: World
     world.settle(5)
     assert len(world.entries("certificate.signed")) == 1  # not as long as the hold stands
 
+    world.safety.kept = 0  # its case was dismissed, and goes as it is asked again
     world.holds(SAFETY).ReleaseHold(
         holds_pb2.ReleaseHoldRequest(request_id=flagged.request_id, reason="No violation")
     )
@@ -191,6 +192,46 @@ def test_what_a_hold_keeps_is_said_and_completed_when_the_hold_ends(world: World
     world.settle(5)
     assert len(world.entries("certificate.signed")) == 2
     assert len(world.entries("erasure.completed")) == 1
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_nothing_is_completed_while_safety_review_keeps_something(world: World, held: bool) -> None:
+    """Whether a hold stood on it or not: what it keeps is said, and asked for again now and then."""
+    record = fill(world)
+    world.safety.kept = 2
+    flagged = world.order(record, kind=holds_pb2.HOLD_KIND_FLAGGED)
+    if held:
+        world.holds(SAFETY).PlaceHold(flagged)
+    begin(world)
+    world.settle(60, until=is_done(world))
+    if held:
+        world.holds(SAFETY).ReleaseHold(
+            holds_pb2.ReleaseHoldRequest(request_id=flagged.request_id, reason="No violation")
+        )
+    world.settle(60)
+    first = shown(world)
+    assert [sentence.split(" stay")[0] for sentence in first.erasure.kept] == ["In safety review 2 cases"]
+    assert len(json.loads(first.certificate)["body"]["kept"]) == 1 + held
+    assert (world.safety.erased[ONE], len(world.entries("certificate.signed"))) == (2, 1)
+    world.safety.kept = 1
+    world.clock.advance(timedelta(minutes=10))
+    world.settle(20)
+    assert (world.safety.erased[ONE], len(world.entries("certificate.signed"))) == (3, 1)
+    assert shown(world).erasure.kept[0].startswith("In safety review 1 case")
+    assert not shown(world).erasure.complete
+    world.safety.kept = 0
+    world.clock.advance(timedelta(minutes=10))
+    world.settle(20, until=lambda: bool(world.entries("erasure.completed")))
+    assert shown(world).erasure.complete
+    assert not shown(world).erasure.kept
+    further = json.loads(shown(world).certificate)["body"]
+    assert (further["further"], further["kept"], [one["kept"] for one in further["receipts"]]) == (
+        True,
+        [],
+        [0] * 4,
+    )
+    world.settle(10)
+    assert (world.safety.erased[ONE], len(world.entries("certificate.signed"))) == (4, 2)
 
 
 def test_a_claim_opens_its_own_erasure_and_no_other(world: World) -> None:

@@ -12,7 +12,7 @@ import pytest
 from kept.retention.v1 import contracts_pb2, holds_pb2
 from services.retention.notifications import EVENTS, Ids
 from tests.unit.retention.test_confidential_holds import ALICE, BOB, FLAGGED, review, secret
-from tests.unit.retention.test_contract_terms import LENA, LUCA, order, put_in_force
+from tests.unit.retention.test_contract_terms import LENA, LUCA, end_of, order, put_in_force
 from tests.unit.retention.world import ONE, SAFETY, START, World
 
 GUIDE = Path("docs/retention-notifications.md").read_text()
@@ -78,7 +78,7 @@ def test_a_term_is_told_of_when_it_counts_and_when_no_more(told: World) -> None:
     second = put_in_force(told, order(20, name="request-2"))
     told.settle(30)
     told.contracts(LENA).EndTerm(contracts_pb2.EndTermRequest(term_id=second.term_id, reason="over"))
-    told.contracts(LUCA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=second.term_id))
+    told.contracts(LUCA).ConfirmTerm(end_of(second))
     told.settle(30)
     sent = messages(told)
     assert [(kind, data["subject_id"]) for kind, data in sent] == [

@@ -12,7 +12,7 @@ from shared.terms import lot_of
 from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.retention import test_content_erasures as contents
 from tests.unit.retention.conftest import migrated, world
-from tests.unit.retention.test_contract_terms import LENA, LUCA, order, put_in_force, rules_of
+from tests.unit.retention.test_contract_terms import LENA, LUCA, end_of, order, put_in_force, rules_of
 from tests.unit.retention.test_hold_scopes import place
 from tests.unit.retention.test_holds import ALICE, listed
 from tests.unit.retention.world import ONE, START, TWO, World, admin, refused
@@ -60,7 +60,7 @@ def test_contract_terms_are_as_they_were_and_since_when(world: World, back_up: C
     put_in_force(world, order(8, name="request-4", application="night shift"))  # stands beside it
     end = contracts_pb2.EndTermRequest(term_id=ended.term_id, reason="replaced by nothing")
     world.contracts(LENA).EndTerm(end)
-    world.contracts(LUCA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=ended.term_id))
+    world.contracts(LUCA).ConfirmTerm(end_of(ended))
     proposed = world.contracts(LENA).SetTerm(order(5, name="request-3")).term
     world.clock.advance(timedelta(minutes=1))
     before = terms(world)

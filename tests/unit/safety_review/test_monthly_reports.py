@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from kept.safety_review.v1 import cases_pb2, reports_pb2
+from services.safety_review.store import evaluation
 from shared.errors import Reason
 from tests.unit.safety_review.world import ACME, BETA, CANARY, PHISHING, World, refused
 
@@ -81,6 +82,45 @@ def test_what_waited_at_the_end_of_a_month_is_counted_whatever_became_of_it(worl
         world.claim(case.case_id, 3)
         world.decide(case.case_id, cases_pb2.DECISION_NO_VIOLATION, who=3)
     assert (_report(world).waiting, _report(world, "2026-04").waiting) == (2, 0)
+
+
+def test_what_is_counted_of_cases_stays_when_they_go(world: World) -> None:
+    for organization_id in (ACME, BETA):
+        world.screen(world.record(CANARY, organization_id), world.record(PHISHING, organization_id))
+    by_category = {(case.organization_id, case.category): case.case_id for case in world.cases()}
+    world.dismiss(by_category[ACME, "test"])
+    world.uphold(by_category[ACME, "fraud"])
+    world.uphold(by_category[BETA, "fraud"])
+    world.appeal(by_category[ACME, "fraud"])
+    reported = world.reviewer().OpenCase(
+        cases_pb2.OpenCaseRequest(
+            request_id="request-1",
+            organization_id=BETA,
+            category="weapons",
+            severity=cases_pb2.SEVERITY_LOW,
+            record_ids=[world.record().record_id],
+            reason="Seen by chance.",
+        )
+    )
+    world.dismiss(reported.case.case_id)
+    world.clock.advance(timedelta(days=1))
+    world.claim(by_category[ACME, "fraud"], 3)
+    world.decide(by_category[ACME, "fraud"], cases_pb2.DECISION_NO_VIOLATION, who=3)
+    world.clock.advance(timedelta(days=60))
+
+    def counted() -> tuple[reports_pb2.GetSafetyReportResponse, dict[str, tuple[int, int]]]:
+        (version,) = {one.rules_version for one in _report(world).versions}
+        with world.database.transaction() as tx:
+            return _report(world), evaluation.decided(tx, version)
+
+    before = counted()
+    assert (before[0].appeals, before[0].opened_by_people, before[0].waiting) == (1, 1, 1)
+    assert before[1] == {"fraud": (1, 1), "test": (0, 1)}
+    for days in (0, 120):
+        world.clock.advance(timedelta(days=days))
+        world.run_jobs()
+        assert counted() == before
+    assert world.count("cases") == world.count("flags") == 1, "the one that nobody has decided"
 
 
 def test_a_month_that_has_not_begun_is_refused(world: World) -> None:

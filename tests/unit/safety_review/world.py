@@ -115,7 +115,9 @@ class Peers(
     `masked`: by grant, who asked for it and what logging gives under it. `meanwhile`: happens before a set's key is made."""
 
     entries: list[audit_pb2.AuditEntry] = field(default_factory=list)
-    holds: list[holds_pb2.PlaceHoldRequest | holds_pb2.ReleaseHoldRequest] = field(default_factory=list)
+    holds: list[holds_pb2.PlaceHoldRequest | holds_pb2.ReleaseHoldRequest | holds_pb2.ExtendHoldRequest] = (
+        field(default_factory=list)
+    )
     cases: list[authz_pb2.OpenCaseRequest | authz_pb2.CloseCaseRequest] = field(default_factory=list)
     refuse: KeptError | None = None
     refuse_hold: KeptError | None = None
@@ -194,6 +196,12 @@ class Peers(
             raise self.refuse_hold
         self._take(self.holds, request)
         return holds_pb2.PlaceHoldResponse()
+
+    def ExtendHold(self, request: holds_pb2.ExtendHoldRequest, context: Any) -> holds_pb2.ExtendHoldResponse:
+        if self.refuse_hold is not None:
+            raise self.refuse_hold
+        self._take(self.holds, request)
+        return holds_pb2.ExtendHoldResponse()
 
     def ReleaseHold(
         self, request: holds_pb2.ReleaseHoldRequest, context: Any

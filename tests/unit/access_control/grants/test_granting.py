@@ -11,6 +11,7 @@ import pytest
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, directory_pb2, grants_pb2, grants_pb2_grpc
 from kept.options.v1 import roles_pb2
 from services.access_control.people.person import Identity
+from services.access_control.store import cases as case_store
 from services.access_control.store import identities
 from shared.errors import KeptError
 from shared.identity import Caller, CallerKind
@@ -368,6 +369,32 @@ def test_an_upheld_case_admits_nothing_once_no_hold_keeps_it(world: World) -> No
     world.approve("sue", grant)
     review.CloseCase(authz_pb2.CloseCaseRequest(case_id=case_id, upheld=True))
     assert refusal(lambda: world.open("sam", grant.grant_id, mine)) == "CASE_NOT_OPEN"
+
+
+@pytest.mark.parametrize("upheld", [True, False])
+def test_of_a_case_that_is_gone_no_record_is_known_and_nothing_is_admitted(
+    world: World, upheld: bool
+) -> None:
+    world.person("sam", SAFETY)
+    world.person("sue", SAFETY)
+    review = authz_pb2_grpc.AuthzServiceStub(
+        world.served.channel(Caller(CallerKind.SERVICE, "safety_review"))
+    )
+    case_id, mine = new_id("case"), new_record_id(world.clock.now())
+    review.OpenCase(authz_pb2.OpenCaseRequest(case_id=case_id, organization_id=ORG, record_ids=[mine]))
+    grant = world.request("sam", purpose=grants_pb2.PURPOSE_SAFETY_AND_SECURITY, case_id=case_id)
+    world.approve("sue", grant)
+    review.CloseCase(authz_pb2.CloseCaseRequest(case_id=case_id, upheld=upheld))
+    review.OpenCase(authz_pb2.OpenCaseRequest(case_id=case_id, organization_id=ORG))
+    with world.database.transaction() as tx:
+        assert not case_store.records_of_case(tx, case_id)
+        found = case_store.case(tx, case_id)
+    assert found is not None
+    assert found.state == ("upheld" if upheld else "closed")
+    wanted = "CASE_NOT_OPEN" if upheld else "GRANT_REVOKED"
+    assert refusal(lambda: world.authorize("sam", grant.grant_id)) == wanted
+    asked = {"purpose": grants_pb2.PURPOSE_SAFETY_AND_SECURITY, "case_id": case_id}
+    assert refusal(lambda: world.request("sam", **asked)) == "CASE_NOT_OPEN"
 
 
 def test_streams_tell_of_what_ended(world: World) -> None:

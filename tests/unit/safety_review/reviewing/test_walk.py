@@ -246,6 +246,27 @@ def test_staff_opens_a_case_that_no_detector_found(world: World) -> None:
     assert "support case" not in str(world.peers.entries)
 
 
+@pytest.mark.parametrize(
+    "record_id",
+    [
+        pytest.param(bytes(16), id="no-version"),
+        pytest.param(bytes(6) + b"\x40" + bytes(1) + b"\x80" + bytes(7), id="version-4"),
+        pytest.param(bytes(6) + b"\x70" + bytes(1) + b"\x40" + bytes(7), id="another-variant"),
+        pytest.param(b"\xff" * 6 + b"\x70" + bytes(1) + b"\x80" + bytes(7), id="no-day-of-the-calendar"),
+    ],
+)
+def test_a_report_of_what_is_no_record_makes_no_case(world: World, record_id: bytes) -> None:
+    """Retention would refuse its hold for ever."""
+    before = world.stored()
+    request = _report(world, record_ids=[record_id])  # beside one that is
+    with pytest.raises(KeptError) as caught:
+        world.reviewer().OpenCase(request)
+    assert caught.value.reason == Reason.REASON_INVALID_ARGUMENT
+    assert [path for path, _ in caught.value.fields] == ["record_ids[1]"]
+    world.run_jobs()
+    assert (world.stored(), world.peers.holds) == (before, [])
+
+
 def test_a_report_in_no_category_or_of_an_erased_organization_is_refused(world: World) -> None:
     before = world.stored()
     with refused(Reason.REASON_INVALID_ARGUMENT):
