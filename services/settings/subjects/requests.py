@@ -337,6 +337,9 @@ class SubjectRequests:
         now, name = self._clock.now(), request.subject_request_id
         certificate_id = erasure.certificate_id or None
         store.change(tx, name, certificate_id=certificate_id, kept=tuple(erasure.kept))
+        if erasure.state == erasures_pb2.ERASURE_STATE_FAILED:
+            self._end(tx, request, _FAILED, _ACTOR, certificate_id or "")
+            return
         if erasure.state != erasures_pb2.ERASURE_STATE_DONE:
             store.change(tx, name, look_at=now + (_LOOK_AT_HELD if request.state == _HELD else _LOOK_AGAIN))
             return
@@ -358,24 +361,39 @@ class SubjectRequests:
         actor: str,
         certificate_id: str = "",
     ) -> None:
-        """It has its answer; what is held goes on."""
+        """It has its answer, or has failed, which its customer is told of; what is held goes on."""
         now = self._clock.now()
+        # The first certificate was the answer, whatever comes of what holds kept.
+        ended_at = request.ended_at or now
         store.change(
             tx,
             request.subject_request_id,
             state=state,
             end_user=None,
-            ended_at=now,
+            ended_at=ended_at,
             remind_at=None,
             look_at=now + _LOOK_AT_HELD if state == _HELD else None,
         )
         facts: dict[str, str | int | bool] = {
             "outcome": short_name(contract.SubjectRequestState, state),
-            "late": now >= request.due_at,
+            "late": ended_at >= request.due_at,
         }
         if certificate_id:
             facts["certificate_id"] = certificate_id
         self._audit(tx, "subject_request.ended", actor, request, **facts)
+        if state == _FAILED:
+            self._notifications.emit(
+                tx,
+                "subject_request.failed",
+                Ids(
+                    organization_id=request.organization_id,
+                    subject_id=request.subject_request_id,
+                    actor=actor,
+                    tell="CUSTOMER",
+                    state=short_name(contract.SubjectRequestState, state),
+                    due_at=request.due_at,
+                ),
+            )
 
     def _report(self) -> None:
         with self._database.transaction() as tx:
