@@ -9,10 +9,9 @@ from typing import Final
 
 from kept.access_control.v1 import audit_pb2
 from kept.options.v1 import roles_pb2
-from services.settings.accounts.admins import require_admin_still
+from services.settings.accounts.admins import lock_for_act
 from services.settings.accounts.tokens import Purpose, Tokens, fingerprint, new_handle
-from services.settings.organizations.lifecycle import active
-from services.settings.store import Tx, organizations
+from services.settings.store import Tx
 from services.settings.store import members as store
 from services.settings.store.members import Invitation, Member
 from shared import audit
@@ -96,8 +95,7 @@ class Invitations:
         """Invites somebody. Raises ALREADY_EXISTS for a member of this organization, and says nothing about others: no customer
         learns here who is another's. Raises DECEPTIVE_ADDRESS, CONFUSABLE, ADMIN_REQUIRED, CLOSED, NOT_FOUND."""
         with self._database.transaction() as tx:
-            active(organizations.lock(tx, organization_id))
-            require_admin_still(tx, caller)
+            lock_for_act(tx, caller, organization_id)
             known = store.find_by_email(tx, email)
             if known is not None and known.organization_id == organization_id:
                 raise KeptError(
@@ -137,8 +135,7 @@ class Invitations:
     def revoke(self, caller: Caller, invitation_id: str) -> None:
         """Takes an invitation of the caller's organization back. Raises NOT_FOUND, ADMIN_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
-            active(organizations.lock(tx, caller.organization_id, shared=True))
-            require_admin_still(tx, caller)
+            lock_for_act(tx, caller, caller.organization_id, shared=True)
             now = self._clock.now()
             invitation = store.remove_invitation(tx, caller.organization_id, invitation_id)
             if invitation is None or now >= invitation.expires_at:

@@ -8,7 +8,7 @@ from typing import Final
 
 from kept.access_control.v1 import directory_pb2
 from kept.options.v1 import roles_pb2
-from services.settings.accounts.admins import require_admin_still
+from services.settings.accounts.admins import lock_for_act
 from services.settings.accounts.invitations import end_invitations
 from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import account_key
@@ -163,7 +163,7 @@ class Members:
         self, caller: Caller, member_id: str, role: "roles_pb2.CustomerRole.ValueType", shown_etag: str
     ) -> Member:
         """Gives a member of the caller's organization a role; the one it has already changes nothing. Raises NOT_FOUND, CONFLICT,
-        LAST_ADMIN, CLOSED."""
+        LAST_ADMIN, ADMIN_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
             member = self._colleague(tx, caller, member_id)
             require_current(member, shown_etag)
@@ -186,7 +186,7 @@ class Members:
             return changed
 
     def remove(self, caller: Caller, member_id: str, shown_etag: str) -> None:
-        """Removes a member of the caller's organization. Raises NOT_FOUND, CONFLICT, LAST_ADMIN, CLOSED."""
+        """Removes a member of the caller's organization. Raises NOT_FOUND, CONFLICT, LAST_ADMIN, ADMIN_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
             member = self._colleague(tx, caller, member_id)
             require_current(member, shown_etag)
@@ -197,8 +197,7 @@ class Members:
 
     def _colleague(self, tx: Tx, caller: Caller, member_id: str) -> Member:
         """A member of the caller's own organization, both locked."""
-        active(organizations.lock(tx, caller.organization_id))
-        require_admin_still(tx, caller)
+        lock_for_act(tx, caller, caller.organization_id)
         member = store.lock(tx, member_id)
         if member is None or member.organization_id != caller.organization_id:
             raise not_found("member")

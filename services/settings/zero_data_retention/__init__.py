@@ -9,6 +9,7 @@ from typing import Final
 
 from kept.retention.v1 import erasures_pb2
 from kept.settings.v1 import zero_data_retention_pb2 as contract
+from services.settings.accounts.admins import lock_for_act
 from services.settings.organizations.lifecycle import active
 from services.settings.policies import Policies
 from services.settings.store import Tx, controls, organizations
@@ -121,10 +122,10 @@ class ZeroDataRetention:
         erase_logged_before: bool = False,
     ) -> ZdrRequest:
         """Asks for it. erase_logged_before: what was logged before goes as soon as it counts. Raises NOT_ELIGIBLE,
-        COMMITMENTS_NOT_ACCEPTED, ALREADY_EXISTS while another request waits, WRONG_STATE where it is approved already, CLOSED,
-        NOT_FOUND."""
+        COMMITMENTS_NOT_ACCEPTED, ALREADY_EXISTS while another request waits, WRONG_STATE where it is approved already,
+        ADMIN_REQUIRED, CLOSED, NOT_FOUND."""
         with self._database.transaction() as tx:
-            organization = active(organizations.lock(tx, organization_id))
+            organization = lock_for_act(tx, caller, organization_id)
             require_eligible(organization)
             self.commitments.require_accepted(version, accepted)
             if organization.zero_data_retention:

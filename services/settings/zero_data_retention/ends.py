@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kept.settings.v1 import zero_data_retention_pb2 as contract
-from services.settings.organizations.lifecycle import active
+from services.settings.accounts.admins import lock_for_act
 from services.settings.policies import Policies
 from services.settings.store import Tx, controls, organizations
 from services.settings.store import zero_data_retention as store
@@ -77,7 +77,8 @@ class ZeroDataRetentionEnds:
 
     def end(self, caller: Caller, request_id: str, reason: str) -> ZdrRequest:
         """An admin's withdrawal or end, or one of the two voices of the vendor that it takes; the same again changes nothing. The voice of
-        somebody who could not end it any more counts no longer. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, CLOSED."""
+        somebody who could not end it any more counts no longer. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED,
+        ADMIN_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
             named = store.find(tx, request_id)
         if named is None or (caller.is_customer and named.organization_id != caller.organization_id):
@@ -86,7 +87,7 @@ class ZeroDataRetentionEnds:
         if not caller.is_customer:
             lapsed = set(named.end_approved_by) - self._voices(named.end_approved_by, _ENDING)
         with self._database.transaction() as tx:
-            organization = active(organizations.lock(tx, named.organization_id))
+            organization = lock_for_act(tx, caller, named.organization_id)
             request = store.find(tx, request_id)  # again: as it is under the lock
             if request is None:
                 raise not_found("zero_data_retention_request")
