@@ -1,9 +1,10 @@
-"""Invitations: by an admin, to one address, worth something once and for seven days.
+"""Invitations: by an admin, or, where there is none, by an operator; to one address, worth something once and for seven days.
 
 Whoever invites has the token. So who is an admin no more does not come back by what she did as one: her open invitations end with her role,
 under the lock of the organization's row, under which others are made.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,7 +18,7 @@ from services.settings.store.members import Invitation, Member
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
 from shared.ids import new_id
 from shared.jobs import Job
@@ -64,7 +65,12 @@ def invite(
 
 def end_invitations(tx: Tx, outbox: Outbox, member: Member, *, actor: str, now: datetime) -> None:
     """Takes back what a member invited and nobody used; the organization's row is locked. actor: who ends the member's authority."""
-    for invitation in store.remove_invitations_by(tx, member.member_id):
+    _audit_ended(tx, outbox, store.remove_invitations_by(tx, member.member_id), actor, now)
+
+
+def _audit_ended(tx: Tx, outbox: Outbox, ended: Iterable[Invitation], actor: str, now: datetime) -> None:
+    """Writes down those that could still be used."""
+    for invitation in ended:
         if now < invitation.expires_at:
             outbox.audit(tx, _revoked(invitation, actor, now))
 
@@ -103,29 +109,62 @@ class Invitations:
                     "This address belongs to a member of the organization already.",
                     metadata={"kind": "member"},
                 )
-            now = self._clock.now()
-            invitation, token, subjects = invite(
-                tx,
-                organization_id,
-                email,
-                role,
-                tokens=self._tokens,
-                field="email",
-                invited_by=caller.actor,
-                now=now,
+            return self._invite(tx, caller, organization_id, email, role, "email")
+
+    def invite_first_admin(
+        self, caller: Caller, organization_id: str, email: str
+    ) -> tuple[Invitation, Secret]:
+        """Invites an admin into an organization that has none, in place of whoever was invited as one before. Raises WRONG_STATE where
+        there is one; ALREADY_EXISTS when the address has an account; DECEPTIVE_ADDRESS, CONFUSABLE, CLOSED, NOT_FOUND."""
+        with self._database.transaction() as tx:
+            lock_for_act(tx, caller, organization_id)
+            if store.count_admins(tx, organization_id):
+                raise wrong_state("The organization has an admin, who invites others.", "HAS_ADMIN")
+            if store.find_by_email(tx, email) is not None:
+                raise KeptError(
+                    Reason.REASON_ALREADY_EXISTS,
+                    "The admin's e-mail address has an account already; an address has one account only.",
+                    metadata={"kind": "member"},
+                )
+            ended = store.remove_invitations_to(tx, organization_id, roles_pb2.CUSTOMER_ROLE_ADMIN)
+            _audit_ended(tx, self._outbox, ended, caller.actor, self._clock.now())
+            return self._invite(
+                tx, caller, organization_id, email, roles_pb2.CUSTOMER_ROLE_ADMIN, "admin_email"
             )
-            self._outbox.audit(
-                tx,
-                audit.entry(
-                    "member.invited",
-                    actor=caller.actor,
-                    at=now,
-                    organization_id=organization_id,
-                    subjects=subjects,
-                    facts={"role": roles_pb2.CustomerRole.Name(role)},
-                ),
-            )
-            return invitation, token
+
+    def _invite(
+        self,
+        tx: Tx,
+        caller: Caller,
+        organization_id: str,
+        email: str,
+        role: "roles_pb2.CustomerRole.ValueType",
+        field: str,
+    ) -> tuple[Invitation, Secret]:
+        """See `invite`; written down."""
+        now = self._clock.now()
+        invitation, token, subjects = invite(
+            tx,
+            organization_id,
+            email,
+            role,
+            tokens=self._tokens,
+            field=field,
+            invited_by=caller.actor,
+            now=now,
+        )
+        self._outbox.audit(
+            tx,
+            audit.entry(
+                "member.invited",
+                actor=caller.actor,
+                at=now,
+                organization_id=organization_id,
+                subjects=subjects,
+                facts={"role": roles_pb2.CustomerRole.Name(role)},
+            ),
+        )
+        return invitation, token
 
     def list_of(self, organization_id: str) -> list[Invitation]:
         """Those that can still be used, the one that ends first in front."""

@@ -255,6 +255,18 @@ def remove_invitations_by(tx: Connection, member_id: str) -> list[Invitation]:
     return sorted((Invitation(**row._mapping) for row in rows), key=lambda one: one.invitation_id)
 
 
+def remove_invitations_to(
+    tx: Connection, organization_id: str, role: "roles_pb2.CustomerRole.ValueType"
+) -> list[Invitation]:
+    """Takes back an organization's invitations to a role, in the order of the ids."""
+    rows = tx.execute(
+        delete(invitations)
+        .where(invitations.c.organization_id == organization_id, invitations.c.role == role)
+        .returning(*_INVITATION)
+    )
+    return sorted((Invitation(**row._mapping) for row in rows), key=lambda one: one.invitation_id)
+
+
 def find_invitation(tx: Connection, token_sha256: bytes) -> Invitation | None:
     """The invitation of a token."""
     row = tx.execute(select(*_INVITATION).where(invitations.c.token_sha256 == token_sha256)).one_or_none()

@@ -210,6 +210,10 @@ REQUESTS: list[tuple[str, Message]] = [
             from_hour=at(2027, 1, 1), until_hour=at(2027, 1, 8), model="m-1", page_size=500
         ),
     ),
+    (
+        f"settings organizations invite-admin {ORG} a@acme.example",
+        organizations_pb2.InviteFirstAdminRequest(organization_id=ORG, admin_email="a@acme.example"),
+    ),
     ("settings organizations list", organizations_pb2.ListOrganizationsRequest(page_size=100)),
     ("settings organizations show", organizations_pb2.GetOrganizationRequest(organization_id=ORG)),
     (
