@@ -22,6 +22,7 @@ from kept.settings.v1 import (
     members_pb2,
     organizations_pb2,
     policies_pb2,
+    zero_data_retention_pb2,
 )
 from services.settings import store
 from shared.errors import KeptError
@@ -33,7 +34,7 @@ from tests.unit.settings.test_invitations import invite
 from tests.unit.settings.test_roles import remove, set_role
 from tests.unit.settings.test_zero_data_retention import ask, decide, end
 from tests.unit.settings.test_zero_data_retention_erasure import approved_with_erasure, shown
-from tests.unit.settings.world import ERASURE, PASSWORD, World, refused
+from tests.unit.settings.world import ERASURE, PASSWORD, World, person, refused
 
 Restore = Callable[[], World]
 
@@ -138,6 +139,25 @@ def test_what_was_logged_before_goes_and_the_end_is_where_it_was(
     restored.run_jobs()
     ended = policies_of(restored)[admin.organization_id]
     assert (ended.zero_data_retention, ended.content_erased_before) == (False, before.effective_at)
+
+
+def test_voices_count_as_long_as_they_did(world: World, back_up: Callable[[], Restore]) -> None:
+    admin, other = world.admin("acme"), world.admin("other")
+    waiting, in_force = ask(world, admin), ask(world, other)
+    decide(world, 2, in_force)
+    decide(world, 3, in_force)
+    decide(world, 2, waiting)
+    end(world, 2, in_force)
+    world.clock.advance(timedelta(hours=72))
+    restore = back_up()
+    decide(world, 2, waiting)  # again: the first time counts no more
+    end(world, 4, in_force)
+    world.clock.advance(timedelta(hours=71))
+    restored = restore()
+    assert list(shown(restored, other).end_approved_by) == [person(4)]
+    assert decide(restored, 3, waiting).state == zero_data_retention_pb2.ZERO_DATA_RETENTION_STATE_APPROVED
+    restored.clock.advance(timedelta(hours=1))
+    assert not end(restored, 5, in_force).HasField("ends_at"), "one voice of two"
 
 
 def test_receivers_get_the_whole_table_again(world: World, back_up: Callable[[], Restore]) -> None:
