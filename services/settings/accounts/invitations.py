@@ -4,8 +4,9 @@ Whoever invites has the token. So who is an admin no more does not come back by 
 under the lock of the organization's row, under which others are made.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from kept.access_control.v1 import audit_pb2
@@ -25,9 +26,12 @@ from shared.jobs import Job
 from shared.lookalikes import confusable
 from shared.mail_addresses import alike, require_honest
 from shared.outbox import Outbox
+from shared.pages import Place, page_by_place
 from shared.redaction import Secret
 
 LIFETIME: Final = timedelta(days=7)
+_LIST: Final = "invitations"
+# On a page, and where nobody says how many: whoever knows of no pages gets as many as ever.
 _MOST_LISTED: Final = 1000
 _BATCH: Final = 100
 
@@ -73,6 +77,10 @@ def _audit_ended(tx: Tx, outbox: Outbox, ended: Iterable[Invitation], actor: str
     for invitation in ended:
         if now < invitation.expires_at:
             outbox.audit(tx, _revoked(invitation, actor, now))
+
+
+def _place(invitation: Invitation) -> Place:
+    return invitation.expires_at, invitation.invitation_id
 
 
 def _revoked(invitation: Invitation, actor: str, now: datetime) -> audit_pb2.AuditEntry:
@@ -166,10 +174,11 @@ class Invitations:
         )
         return invitation, token
 
-    def list_of(self, organization_id: str) -> list[Invitation]:
-        """Those that can still be used, the one that ends first in front."""
+    def page(self, organization_id: str, page_size: int, page_token: str) -> tuple[Sequence[Invitation], str]:
+        """A page of those that can still be used, the one that ends first in front, and the token of the next; "" on the last."""
         with self._database.transaction() as tx:
-            return store.open_invitations(tx, organization_id, self._clock.now(), _MOST_LISTED)
+            read = partial(store.open_invitations, tx, organization_id, self._clock.now())
+            return page_by_place(_LIST, page_size or _MOST_LISTED, page_token, read, _place)
 
     def revoke(self, caller: Caller, invitation_id: str) -> None:
         """Takes an invitation of the caller's organization back. Raises NOT_FOUND, ADMIN_REQUIRED, CLOSED."""

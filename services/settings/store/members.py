@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Column, ColumnElement, Connection, delete, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from kept.options.v1 import roles_pb2
 from services.settings.store.removal import remove_some
 from services.settings.store.tables import email_changes, invitations, members, password_resets
+from shared.pages import Place
 
 
 @dataclass(frozen=True)
@@ -180,11 +181,14 @@ def count_admins(tx: Connection, organization_id: str) -> int:
     ).scalar_one()
 
 
-def list_of(tx: Connection, organization_id: str, limit: int) -> list[Member]:
-    """By registration."""
+def list_after(tx: Connection, organization_id: str, after: Place | None, limit: int) -> list[Member]:
+    """By registration, after the one of that place (instant of registration, id)."""
     rows = tx.execute(
         select(*_MEMBER)
-        .where(members.c.organization_id == organization_id)
+        .where(
+            members.c.organization_id == organization_id,
+            _after(after, members.c.registered_at, members.c.member_id),
+        )
         .order_by(members.c.registered_at, members.c.member_id)
         .limit(limit)
     )
@@ -226,11 +230,21 @@ def put_invitation(tx: Connection, invitation: Invitation) -> str | None:
     return replaced
 
 
-def open_invitations(tx: Connection, organization_id: str, now: datetime, limit: int) -> list[Invitation]:
-    """Those that can still be used, the one that ends first in front."""
+def _after(place: Place | None, at: Column[datetime], item_id: Column[str]) -> ColumnElement[bool]:
+    return true() if place is None else tuple_(at, item_id) > tuple_(*place)
+
+
+def open_invitations(
+    tx: Connection, organization_id: str, now: datetime, after: Place | None, limit: int
+) -> list[Invitation]:
+    """Those that can still be used, the one that ends first in front, after the one of that place (end, id)."""
     rows = tx.execute(
         select(*_INVITATION)
-        .where(invitations.c.organization_id == organization_id, invitations.c.expires_at > now)
+        .where(
+            invitations.c.organization_id == organization_id,
+            invitations.c.expires_at > now,
+            _after(after, invitations.c.expires_at, invitations.c.invitation_id),
+        )
         .order_by(invitations.c.expires_at, invitations.c.invitation_id)
         .limit(limit)
     )

@@ -294,7 +294,7 @@ REQUESTS: list[tuple[str, Message]] = [
             invitation_token="invitation", first_name="Bo", last_name="Li", password="a long password"
         ),
     ),
-    ("settings members list", members_pb2.ListMembersRequest(organization_id=ORG)),
+    ("settings members list", members_pb2.ListMembersRequest(organization_id=ORG, page_size=500)),
     ("settings account delete", account_pb2.RequestAccountDeletionRequest(organization_id=ORG)),
     (
         "settings account confirm deletion_1 --sentence 'delete it'",
