@@ -122,11 +122,11 @@ class Invitations:
     def invite_first_admin(
         self, caller: Caller, organization_id: str, email: str
     ) -> tuple[Invitation, Secret]:
-        """Invites an admin into an organization that has none, in place of whoever was invited as one before. Raises WRONG_STATE where
-        there is one; ALREADY_EXISTS when the address has an account; DECEPTIVE_ADDRESS, CONFUSABLE, CLOSED, NOT_FOUND."""
+        """Invites an admin into an organization that has none who can get in, in place of whoever was invited as one before. Raises
+        WRONG_STATE where there is one; ALREADY_EXISTS when the address has an account; DECEPTIVE_ADDRESS, CONFUSABLE, CLOSED, NOT_FOUND."""
         with self._database.transaction() as tx:
             lock_for_act(tx, caller, organization_id)
-            if store.count_admins(tx, organization_id):
+            if store.has_admin(tx, organization_id):
                 raise wrong_state("The organization has an admin, who invites others.", "HAS_ADMIN")
             if store.find_by_email(tx, email) is not None:
                 raise KeptError(

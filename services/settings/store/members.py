@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Column, ColumnElement, Connection, delete, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
@@ -55,6 +56,10 @@ class Invitation:
 
 _MEMBER = [column for column in members.c if column.name != "email_key"]
 _INVITATION = [column for column in invitations.c if column.name != "email_key"]
+
+
+# Of a member whose address is lost with a backup (services.settings.replay.people); .invalid is nobody's (RFC 2606 §2).
+LOST_ADDRESS: Final = "@changed.invalid"
 
 
 def email_key(email: str) -> str:
@@ -179,6 +184,16 @@ def count_admins(tx: Connection, organization_id: str) -> int:
         .select_from(members)
         .where(members.c.organization_id == organization_id, members.c.role == roles_pb2.CUSTOMER_ROLE_ADMIN)
     ).scalar_one()
+
+
+def has_admin(tx: Connection, organization_id: str) -> bool:
+    """Whether an organization has an admin who can sign in, or has another password sent."""
+    admins = select(members.c.member_id).where(
+        members.c.organization_id == organization_id,
+        members.c.role == roles_pb2.CUSTOMER_ROLE_ADMIN,
+        ~members.c.email_key.endswith(LOST_ADDRESS, autoescape=True),
+    )
+    return tx.execute(admins.limit(1)).first() is not None
 
 
 def list_after(tx: Connection, organization_id: str, after: Place | None, limit: int) -> list[Member]:

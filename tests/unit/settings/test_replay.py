@@ -25,12 +25,13 @@ from kept.settings.v1 import (
     zero_data_retention_pb2,
 )
 from services.settings import store
+from shared import audit
 from shared.errors import KeptError
 from shared.outbox import AUDIT
 from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.settings.test_account_deletion import ask as ask_to_delete
 from tests.unit.settings.test_account_deletion import confirm
-from tests.unit.settings.test_invitations import invite
+from tests.unit.settings.test_invitations import invite, invite_first_admin
 from tests.unit.settings.test_roles import remove, set_role
 from tests.unit.settings.test_zero_data_retention import ask, decide, end
 from tests.unit.settings.test_zero_data_retention_erasure import approved_with_erasure, shown
@@ -222,6 +223,33 @@ def test_people_keys_and_gateways_that_were_ended_are_not_back(
     assert not restored.staff().gateways.ListGateways(gateways_pb2.ListGatewaysRequest()).gateways
     restored.run_jobs()
     assert [each.member_id for each in world.peers.members][-1] == colleague.member_id
+
+
+def test_an_operator_invites_an_admin_where_none_can_get_in_any_more(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    lost = world.admin("acme")
+    restore = back_up()
+    since = world.admin("other")
+    world.peers.entries.append(  # her address is another one since
+        audit.entry(
+            "email.changed",
+            actor=lost.member_id,
+            at=world.clock.now(),
+            organization_id=lost.organization_id,
+            subjects=[lost.member_id],
+        )
+    )
+    restored = restore()
+    for gone, email in ((lost, "ada@acme.test"), (since, "ada@other.test")):
+        invited = invite_first_admin(restored, gone.organization_id, email)
+        admin = restored.register(invited.invitation_token)
+        assert (admin.organization_id, admin.role) == (
+            gone.organization_id,
+            roles_pb2.CUSTOMER_ROLE_ADMIN,
+        )
+        with refused(reasons_pb2.REASON_WRONG_STATE):
+            invite_first_admin(restored, gone.organization_id, "another@mail.test")
 
 
 def test_an_organization_that_was_erased_is_erased_again(
