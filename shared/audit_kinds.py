@@ -197,7 +197,7 @@ _SETTINGS: Final = {
     "zero_data_retention.ended": _kind("Content is logged again.", "effective_at"),
     "member.invited": _kind("A customer's person was invited.", "role"),
     "member.invitation_revoked": _kind(
-        "An admin took an invitation back, or its inviter is an admin no more."
+        "An admin took an invitation back, its inviter is an admin no more, or an operator invited another first admin."
     ),
     "member.registered": _kind("A customer's person has an account.", "role"),
     "member.updated": _kind("A customer's person changed the own name."),

@@ -75,7 +75,10 @@ class PublicRequests(BaseModel):
     by_address: int = Field(default=5, ge=1, le=100_000, description="in an hour, for one e-mail address")
     altogether: int = Field(default=1_000, ge=1, le=1_000_000, description="in an hour, over all")
     kept_days: int = Field(
-        default=180, ge=1, le=3650, description="requests of nobody's organization are forgotten after this"
+        default=180,
+        ge=1,
+        le=3650,
+        description="requests for documents are forgotten after this, and who asked for an addendum",
     )
 
 

@@ -189,7 +189,7 @@ def wire(config: SettingsConfig, clock: Clock, database: Database, connect: Conn
     def register(registrar: Registrar) -> None:
         server = cast(grpc.Server, registrar)
         organizations_pb2_grpc.add_OrganizationServiceServicer_to_server(
-            OrganizationServicer(organizations, changes, usage_agreements, terms), server
+            OrganizationServicer(organizations, changes, usage_agreements, terms, invitations), server
         )
         gateways_pb2_grpc.add_GatewayServiceServicer_to_server(GatewayServicer(gateways), server)
         api_keys_pb2_grpc.add_ApiKeyServiceServicer_to_server(ApiKeyServicer(api_keys), server)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kept.cli.arguments import CustomerRole, OwnOrganization, enum_value
+from kept.cli.arguments import CustomerRole, Limit, OwnOrganization, enum_value
 from kept.cli.invocation import Invocation, group, verb
 from kept.cli.signing_in import secret
 
@@ -69,14 +69,14 @@ def invite(
     call.show(response, lambda: sheet(response))
 
 
-def invitations(call: Invocation, organization: OwnOrganization = "") -> None:
+def invitations(call: Invocation, organization: OwnOrganization = "", limit: Limit = 1000) -> None:
     """Invitations into your organization that can still be used."""
     from kept.cli.output import table
+    from kept.client.reading import pages
     from kept.settings.v1 import members_pb2
 
-    response = _members(call).ListInvitations(
-        members_pb2.ListInvitationsRequest(organization_id=call.own_organization(organization))
-    )
+    wanted = members_pb2.ListInvitationsRequest(organization_id=call.own_organization(organization))
+    response = pages(_members(call).ListInvitations, wanted, limit)
     columns = ["invitation_id", "email", "role", "expires_at"]
     call.show(response, lambda: table(response.invitations, columns, "There is none."))
 
@@ -117,29 +117,28 @@ def register(
     call.note("Sign in with `kept login --customer EMAIL`.")
 
 
-def list_(call: Invocation, organization: OwnOrganization = "") -> None:
-    """The members of your organization."""
+def list_(call: Invocation, organization: OwnOrganization = "", limit: Limit = 1000) -> None:
+    """The members of your organization, by registration."""
     from kept.cli.output import table
+    from kept.client.reading import pages
     from kept.settings.v1 import members_pb2
 
-    response = _members(call).ListMembers(
-        members_pb2.ListMembersRequest(organization_id=call.own_organization(organization))
-    )
+    wanted = members_pb2.ListMembersRequest(organization_id=call.own_organization(organization))
+    response = pages(_members(call).ListMembers, wanted, limit)
     columns = ["member_id", "first_name", "last_name", "email", "role", "registered_at"]
     call.show(response, lambda: table(response.members, columns, "There is no member."))
 
 
 def _current(call: Invocation, member: str) -> str:
     from kept.client.errors import KeptError
+    from kept.client.reading import each
     from kept.settings.v1 import members_pb2
 
-    listed = _members(call).ListMembers(
-        members_pb2.ListMembersRequest(organization_id=call.own_organization(""))
-    )
-    found = [each.etag for each in listed.members if each.member_id == member]
-    if not found:
-        raise KeptError("NOT_FOUND", "There is no such member of your organization.", status="NOT_FOUND")
-    return found[0]
+    wanted = members_pb2.ListMembersRequest(organization_id=call.own_organization(""))
+    for found in each(_members(call).ListMembers, wanted, "members"):
+        if found.member_id == member:
+            return str(found.etag)
+    raise KeptError("NOT_FOUND", "There is no such member of your organization.", status="NOT_FOUND")
 
 
 def role(

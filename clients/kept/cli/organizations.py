@@ -16,6 +16,7 @@ def add_to(settings: typer.Typer) -> None:
     """Adds both groups."""
     organizations = group(settings, "organizations", "Customers. Needs the operator's power.")
     verb(organizations, "create")(create)
+    verb(organizations, "invite-admin")(invite_admin)
     verb(organizations, "list")(list_)
     verb(organizations, "show")(show)
     verb(organizations, "update")(update)
@@ -79,6 +80,26 @@ def create(
     )
     call.show(response, lambda: sheet(response))
     _say_terms(call, response.organization.tier)
+
+
+def invite_admin(
+    call: Invocation,
+    organization: Annotated[str, typer.Argument(metavar="ORG", help="Organization id, org_….")],
+    admin_email: Annotated[str, typer.Argument(metavar="EMAIL", help="Who is invited as first admin.")],
+) -> None:
+    """Invite an admin into an organization that has none: its first invitation was lost or is over.
+
+    The answer holds the invitation token, this once: pass it to the admin, who registers with `kept settings members register`. Earlier
+    invitations of admins end.
+    """
+    from kept.cli.output import sheet
+    from kept.settings.v1 import organizations_pb2, organizations_pb2_grpc
+
+    stub = organizations_pb2_grpc.OrganizationServiceStub(call.channel("settings"))
+    response = stub.InviteFirstAdmin(
+        organizations_pb2.InviteFirstAdminRequest(organization_id=organization, admin_email=admin_email)
+    )
+    call.show(response, lambda: sheet(response))
 
 
 def list_(call: Invocation, limit: Limit = 100) -> None:

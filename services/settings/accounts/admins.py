@@ -1,10 +1,16 @@
-"""Who is an admin of an organization, where that decides whether somebody may act."""
+"""Who is an admin of an organization, where that decides whether somebody may act.
+
+Whatever a customer's admin changes takes the lock of the organization's row by `lock_for_act`, and so does the removal of an admin: what
+was decided before the removal, and comes to the lock after it, is refused.
+"""
 
 from typing import Final
 
 from kept.options.v1 import roles_pb2
-from services.settings.store import Tx
+from services.settings.organizations.lifecycle import active
+from services.settings.store import Tx, organizations
 from services.settings.store import members as store
+from services.settings.store.organizations import Organization
 from shared.errors import KeptError, Reason
 from shared.identity import Caller
 
@@ -26,9 +32,13 @@ def admin_required(tx: Tx, organization_id: str, support: str) -> KeptError:
     )
 
 
-def require_admin_still(tx: Tx, caller: Caller) -> None:
-    """The organization's row is locked. Raises ADMIN_REQUIRED for a caller who was removed, or is an admin no more, since it was decided
-    that this one may: by whoever had the lock."""
-    own = store.find(tx, caller.member_id)
-    if own is None or own.role != roles_pb2.CUSTOMER_ROLE_ADMIN:
-        raise admin_required(tx, caller.organization_id, "")
+def lock_for_act(tx: Tx, caller: Caller, organization_id: str, *, shared: bool = False) -> Organization:
+    """The organization, locked for a change by one of its admins, or by one of the vendor's people where they may make it too. shared: see
+    `organizations.lock`. Raises NOT_FOUND, CLOSED; ADMIN_REQUIRED for a customer's person who was removed, or is an admin no more, since it
+    was decided that this one may: by whoever had the lock."""
+    organization = active(organizations.lock(tx, organization_id, shared=shared))
+    if caller.is_customer:
+        own = store.find(tx, caller.member_id)
+        if own is None or own.organization_id != organization_id or own.role != roles_pb2.CUSTOMER_ROLE_ADMIN:
+            raise admin_required(tx, organization_id, "")
+    return organization

@@ -3,12 +3,14 @@
 What decides who is an admin is done under the lock of the organization's row: of two admins who remove each other, one is refused.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from kept.access_control.v1 import directory_pb2
 from kept.options.v1 import roles_pb2
-from services.settings.accounts.admins import require_admin_still
+from services.settings.accounts.admins import lock_for_act
 from services.settings.accounts.invitations import end_invitations
 from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import account_key
@@ -25,10 +27,13 @@ from shared.errors import KeptError, Reason, not_found
 from shared.identity import Caller
 from shared.ids import new_id
 from shared.outbox import Outbox
+from shared.pages import Place, page_by_place
 from shared.redaction import Secret
 
 # The outbox's kind of message that tells access control of a member.
 MEMBER: Final = "member"
+_LIST: Final = "members"
+# On a page, and where nobody says how many: whoever knows of no pages gets as many as ever.
 _MOST_LISTED: Final = 1000
 
 
@@ -154,16 +159,17 @@ class Members:
             )
             return member
 
-    def list_of(self, organization_id: str) -> list[Member]:
-        """The members of an organization, by registration."""
+    def page(self, organization_id: str, page_size: int, page_token: str) -> tuple[Sequence[Member], str]:
+        """A page of an organization's members, by registration, and the token of the next; "" on the last."""
         with self._database.transaction() as tx:
-            return store.list_of(tx, organization_id, _MOST_LISTED)
+            read = partial(store.list_after, tx, organization_id)
+            return page_by_place(_LIST, page_size or _MOST_LISTED, page_token, read, _place)
 
     def set_role(
         self, caller: Caller, member_id: str, role: "roles_pb2.CustomerRole.ValueType", shown_etag: str
     ) -> Member:
         """Gives a member of the caller's organization a role; the one it has already changes nothing. Raises NOT_FOUND, CONFLICT,
-        LAST_ADMIN, CLOSED."""
+        LAST_ADMIN, ADMIN_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
             member = self._colleague(tx, caller, member_id)
             require_current(member, shown_etag)
@@ -186,7 +192,7 @@ class Members:
             return changed
 
     def remove(self, caller: Caller, member_id: str, shown_etag: str) -> None:
-        """Removes a member of the caller's organization. Raises NOT_FOUND, CONFLICT, LAST_ADMIN, CLOSED."""
+        """Removes a member of the caller's organization. Raises NOT_FOUND, CONFLICT, LAST_ADMIN, ADMIN_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
             member = self._colleague(tx, caller, member_id)
             require_current(member, shown_etag)
@@ -197,8 +203,7 @@ class Members:
 
     def _colleague(self, tx: Tx, caller: Caller, member_id: str) -> Member:
         """A member of the caller's own organization, both locked."""
-        active(organizations.lock(tx, caller.organization_id))
-        require_admin_still(tx, caller)
+        lock_for_act(tx, caller, caller.organization_id)
         member = store.lock(tx, member_id)
         if member is None or member.organization_id != caller.organization_id:
             raise not_found("member")
@@ -219,6 +224,10 @@ class Members:
                 facts=facts,
             ),
         )
+
+
+def _place(member: Member) -> Place:
+    return member.registered_at, member.member_id
 
 
 def _as_synced(member: Member) -> directory_pb2.SyncMemberRequest:

@@ -23,7 +23,7 @@ from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
 from shared.ids import new_id
 from shared.outbox import Outbox
-from shared.voices import Voices, lapsed_voice
+from shared.voices import Voice, Voices, lapsed_voice
 
 _BEGINNING: Final = "/kept.settings.v1.DataControlsService/RequestAssistedOptOut"
 _MOST_LISTED: Final = 1000
@@ -74,7 +74,7 @@ class AssistedOptOuts:
         self, caller: Caller, assisted_opt_out_id: str, approve: bool, reason: str
     ) -> tuple[AssistedOptOut, ControlsChange | None]:
         """Decides one; the change that it made, None where there was nothing to change. Raises NOT_FOUND; WRONG_STATE, also for an approval
-        of what somebody began who could not any more; SECOND_PERSON_REQUIRED, CLOSED."""
+        of what somebody began who could not any more, or 72 hours ago; SECOND_PERSON_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
             named = store.find(tx, assisted_opt_out_id)
         if named is None:
@@ -95,6 +95,8 @@ class AssistedOptOuts:
             if not counts:
                 raise lapsed_voice("Who began it could not begin it any more: deny it, and begin another.")
             now = self._clock.now()
+            if approve and not Voice(opt_out.requested_by, opt_out.requested_at).counts(now):
+                raise lapsed_voice("It was begun 72 hours ago or more: deny it, and begin another.")
             opt_out = replace(
                 opt_out,
                 state=_APPROVED if approve else _DENIED,

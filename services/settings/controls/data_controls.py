@@ -10,11 +10,10 @@ from datetime import datetime
 from functools import partial
 
 from kept.options.v1 import roles_pb2
-from services.settings.accounts.admins import admin_required
+from services.settings.accounts.admins import admin_required, lock_for_act
 from services.settings.controls.consent import ConsentEntry, ConsentInterval, acceptance_instant, intervals
-from services.settings.organizations.lifecycle import active
 from services.settings.policies import Policies
-from services.settings.store import Tx, organizations
+from services.settings.store import Tx
 from services.settings.store import controls as store
 from services.settings.store.controls import ControlsChange
 from services.settings.telling.notifications import Ids, Notifications
@@ -103,7 +102,7 @@ class DataControls:
         with self._database.transaction() as tx:
             if caller.customer_role != roles_pb2.CUSTOMER_ROLE_ADMIN:
                 raise admin_required(tx, organization_id, self._support)
-            organization = active(organizations.lock(tx, organization_id))
+            organization = lock_for_act(tx, caller, organization_id)
             current = _newest(tx, organization_id)
             if shown_etag != etag(current):
                 raise KeptError(

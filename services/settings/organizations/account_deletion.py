@@ -12,9 +12,9 @@ from typing import Final
 
 from kept.retention.v1 import erasures_pb2
 from kept.settings.v1 import account_pb2
+from services.settings.accounts.admins import lock_for_act
 from services.settings.accounts.tokens import fingerprint, new_token
-from services.settings.organizations.lifecycle import active
-from services.settings.store import Tx, organizations
+from services.settings.store import Tx
 from services.settings.store import account_deletions as store
 from services.settings.store.account_deletions import AccountDeletion
 from services.settings.telling.notifications import Ids, Notifications
@@ -96,10 +96,10 @@ class AccountDeletions:
         self.job = Job("account_deletions", timedelta(seconds=5), self.hand_over_due)
 
     def request(self, caller: Caller, organization_id: str) -> AccountDeletion:
-        """Begins a deletion, or finds the one that waits for its confirmation. Raises WRONG_STATE once one is confirmed, CLOSED,
-        NOT_FOUND."""
+        """Begins a deletion, or finds the one that waits for its confirmation. Raises WRONG_STATE once one is confirmed,
+        ADMIN_REQUIRED, CLOSED, NOT_FOUND."""
         with self._database.transaction() as tx:
-            organization = active(organizations.lock(tx, organization_id))
+            organization = lock_for_act(tx, caller, organization_id)
             known = store.newest(tx, organization_id)
             if known is not None and known.state == _REQUESTED:
                 return known
@@ -118,9 +118,10 @@ class AccountDeletions:
             return deletion
 
     def confirm(self, caller: Caller, deletion_id: str, typed: str) -> tuple[AccountDeletion, Secret]:
-        """Confirms; the claim is shown to nobody again. Raises NOT_FOUND, WRONG_STATE, CONFIRMATION_MISMATCH, CLOSED."""
+        """Confirms; the claim is shown to nobody again. Raises NOT_FOUND, WRONG_STATE, CONFIRMATION_MISMATCH,
+        ADMIN_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
-            active(organizations.lock(tx, caller.organization_id))
+            lock_for_act(tx, caller, caller.organization_id)
             deletion = self._own(tx, caller, deletion_id)
             if deletion.state != _REQUESTED:
                 raise _wrong(deletion, "Only a deletion that waits for its confirmation can be confirmed.")
@@ -143,9 +144,10 @@ class AccountDeletions:
             return deletion, claim
 
     def cancel(self, caller: Caller, deletion_id: str) -> AccountDeletion:
-        """Takes a deletion back; one that was taken back already stays so. Raises NOT_FOUND, WRONG_STATE, CLOSED."""
+        """Takes a deletion back; one that was taken back already stays so. Raises NOT_FOUND, WRONG_STATE, ADMIN_REQUIRED,
+        CLOSED."""
         with self._database.transaction() as tx:
-            active(organizations.lock(tx, caller.organization_id))
+            lock_for_act(tx, caller, caller.organization_id)
             deletion = self._own(tx, caller, deletion_id)
             if deletion.state == _CANCELLED:
                 return deletion

@@ -13,7 +13,7 @@ from typing import Final
 
 from kept.logging.v1 import interactions_pb2
 from kept.settings.v1 import api_keys_pb2, organizations_pb2
-from services.settings.organizations.lifecycle import active
+from services.settings.accounts.admins import lock_for_act
 from services.settings.store import Tx, gateways, organizations
 from services.settings.store import api_keys as store
 from services.settings.store.api_keys import ApiKey
@@ -74,11 +74,11 @@ class ApiKeys:
         self, caller: Caller, organization_id: str, wanted: Registration
     ) -> tuple[ApiKey, Organization]:
         """Registers a key, or finds the one that this request registered. Raises REQUEST_ID_REUSED, ALREADY_EXISTS, LIMIT_REACHED,
-        CLOSED, NOT_FOUND; INVALID_ARGUMENT for a name that is the key."""
+        ADMIN_REQUIRED, CLOSED, NOT_FOUND; INVALID_ARGUMENT for a name that is the key."""
         if hashlib.sha256(wanted.name.encode()).digest() == wanted.fingerprint:
             raise invalid("name", "is the key itself, which belongs nowhere but in your own hands")
         with self._database.transaction() as tx:
-            organization = active(organizations.lock(tx, organization_id))
+            organization = lock_for_act(tx, caller, organization_id)
             known = store.find_by_request(tx, organization_id, wanted.request_id)
             if known is not None:
                 if (known.name, known.kind, known.fingerprint) != (
@@ -119,9 +119,9 @@ class ApiKeys:
 
     def revoke(self, caller: Caller, api_key_id: str) -> tuple[ApiKey, Organization, datetime]:
         """Ends a key of the caller's organization; from when no gateway answers by what it kept. Revoking again changes nothing. Raises
-        NOT_FOUND, CLOSED."""
+        NOT_FOUND, ADMIN_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
-            organization = active(organizations.lock(tx, caller.organization_id))
+            organization = lock_for_act(tx, caller, caller.organization_id)
             key = store.find(tx, api_key_id)
             if key is None or key.organization_id != caller.organization_id:
                 raise not_found("api_key")

@@ -116,7 +116,7 @@ class Lifecycle:
                 "The organization has to be closed before it is erased.",
                 organizations_pb2.OrganizationState.Name(organization.state),
             )
-        for person in members.list_of(tx, organization_id, _EVERYBODY):
+        for person in members.list_after(tx, organization_id, None, _EVERYBODY):
             sign_ins.forget_sources(tx, account_key(person.email))
         people, invitations = members.erase(tx, organization_id)
         removed = {

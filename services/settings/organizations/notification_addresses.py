@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kept.settings.v1 import organizations_pb2
-from services.settings.organizations.lifecycle import active
+from services.settings.accounts.admins import lock_for_act
 from services.settings.store import Tx, members, organizations
 from services.settings.store import notification_addresses as store
 from services.settings.store.notification_addresses import NotificationAddress
@@ -61,9 +61,9 @@ class NotificationAddresses:
         shown_etag: str,
         wanted: Sequence[NotificationAddress],
     ) -> Addresses:
-        """Replaces the list. Raises CONFLICT, CLOSED, NOT_FOUND."""
+        """Replaces the list. Raises CONFLICT, ADMIN_REQUIRED, CLOSED, NOT_FOUND."""
         with self._database.transaction() as tx:
-            active(organizations.lock(tx, organization_id))
+            lock_for_act(tx, caller, organization_id)
             before = self._read(tx, organization_id)
             if shown_etag != before.etag:
                 raise KeptError(

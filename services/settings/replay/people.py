@@ -84,11 +84,11 @@ class _People:
 
     def email_changed(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
         """The address before may be somebody else's by now: nothing is sent there, and nobody signs in with it. An admin invites the person
-        again. The name .invalid is nobody's (RFC 2606 §2)."""
+        again, or an operator does where there is no other admin."""
         member = members.lock(tx, _member_of(entry))
         if member is None:
             return
-        changed = replace(member, email=f"{member.member_id}@changed.invalid", revision=member.revision + 1)
+        changed = replace(member, email=member.member_id + members.LOST_ADDRESS, revision=member.revision + 1)
         members.set_email(tx, changed)
         members.set_password(tx, member.member_id, self._passwords.nobodys, at(entry))
         tell(tx, self._outbox, changed)

@@ -1,5 +1,6 @@
 """Requests for zero data retention, as the audit log tells of them. What people wrote as their reasons is not in it."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from services.settings.store.zero_data_retention import ZdrRequest
 from services.settings.zero_data_retention import CONTENT_ERASURE, content_order
 from shared.outbox import Outbox
 from shared.outbox.replay import Apply
+from shared.voices import Voice, counting, people
 
 _REQUESTED = contract.ZERO_DATA_RETENTION_STATE_REQUESTED
 _APPROVED = contract.ZERO_DATA_RETENTION_STATE_APPROVED
@@ -55,7 +57,7 @@ def _requested(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
 
 def _approved(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     request = _open(tx, entry)
-    if request is not None and entry.actor not in request.approved_by:
+    if request is not None and not _is_known(request.approvals, entry):
         store.add_decision(tx, request, entry.actor, True, "", at(entry))
 
 
@@ -67,13 +69,22 @@ def _withdrawn(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
 
 def _end_approved(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     request = _in_force(tx, entry)
-    if request is None or entry.actor in request.end_approved_by:
+    if request is None or _is_known(request.end_approvals, entry):
         return
-    changed = replace(request, end_approved_by=(*request.end_approved_by, entry.actor))
+    before = counting(request.end_approvals, at(entry))
+    changed = replace(request, end_approvals=(*before, Voice(entry.actor, at(entry))))
     if "ends_at" in entry.facts:
         by_vendor = contract.ZERO_DATA_RETENTION_END_VENDOR
         changed = replace(changed, ends_at=fact_time(entry, "ends_at"), end_cause=by_vendor)
     store.change(tx, changed)
+
+
+def _is_known(voices: Iterable[Voice], entry: audit_pb2.AuditEntry) -> bool:
+    """Nobody speaks again as long as what she said counts; and who spoke before somebody else is in no newer state missing."""
+    then = at(entry)
+    return entry.actor in people(counting(voices, then)) or any(
+        voice.given_at is not None and voice.given_at > then for voice in voices
+    )
 
 
 def _end_announced(tx: Tx, entry: audit_pb2.AuditEntry) -> None:

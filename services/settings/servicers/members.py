@@ -125,8 +125,11 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
         self, request: contract.ListInvitationsRequest, context: grpc.ServicerContext
     ) -> contract.ListInvitationsResponse:
         caller_of(context).require_organization(request.organization_id)
+        found, next_page = self._invitations.page(
+            request.organization_id, request.page_size, request.page_token
+        )
         return contract.ListInvitationsResponse(
-            invitations=[_invitation(each) for each in self._invitations.list_of(request.organization_id)]
+            invitations=[_invitation(each) for each in found], next_page_token=next_page
         )
 
     def RevokeInvitation(
@@ -147,8 +150,9 @@ class MemberServicer(contract_grpc.MemberServiceServicer):
         self, request: contract.ListMembersRequest, context: grpc.ServicerContext
     ) -> contract.ListMembersResponse:
         caller_of(context).require_organization(request.organization_id)
+        found, next_page = self._members.page(request.organization_id, request.page_size, request.page_token)
         return contract.ListMembersResponse(
-            members=[_message(member) for member in self._members.list_of(request.organization_id)]
+            members=[_message(member) for member in found], next_page_token=next_page
         )
 
     def SetMemberRole(

@@ -5,6 +5,7 @@ import grpc
 from kept.settings.v1 import organizations_pb2 as contract
 from kept.settings.v1 import organizations_pb2_grpc as contract_grpc
 from kept.settings.v1 import terms_pb2
+from services.settings.accounts.invitations import Invitations
 from services.settings.organizations.changes import OrganizationChanges, Wanted, etag
 from services.settings.organizations.organization import Creation, Organizations
 from services.settings.organizations.usage_agreements import UsageAgreements
@@ -64,7 +65,9 @@ class OrganizationServicer(contract_grpc.OrganizationServiceServicer):
         changes: OrganizationChanges,
         usage_agreements: UsageAgreements,
         terms: Terms,
+        invitations: Invitations,
     ) -> None:
+        self._invitations = invitations
         self._terms = terms
         self._organizations = organizations
         self._changes = changes
@@ -90,6 +93,16 @@ class OrganizationServicer(contract_grpc.OrganizationServiceServicer):
             organization=organization_message(created.organization),
             effective_at=timestamp(created.effective_at),
             invitation_token=created.invitation_token.reveal(),
+        )
+
+    def InviteFirstAdmin(
+        self, request: contract.InviteFirstAdminRequest, context: grpc.ServicerContext
+    ) -> contract.InviteFirstAdminResponse:
+        invitation, token = self._invitations.invite_first_admin(
+            caller_of(context), request.organization_id, request.admin_email
+        )
+        return contract.InviteFirstAdminResponse(
+            invitation_token=token.reveal(), expires_at=timestamp(invitation.expires_at)
         )
 
     def GetOrganization(

@@ -13,6 +13,7 @@ from services.settings.zero_data_retention.commitments import Commitment
 from services.settings.zero_data_retention.ends import ZeroDataRetentionEnds
 from shared.errors import invalid
 from shared.pipeline import caller_of
+from shared.voices import people
 
 
 def _message(request: ZdrRequest) -> contract.ZeroDataRetentionRequest:
@@ -23,10 +24,10 @@ def _message(request: ZdrRequest) -> contract.ZeroDataRetentionRequest:
         commitments_version=request.commitments_version,
         requested_by=request.requested_by,
         requested_at=timestamp(request.requested_at),
-        approved_by=request.approved_by,
+        approved_by=people(request.approvals),
         effective_at=timestamp(request.effective_at),
         copied_to=request.copied_to,
-        end_approved_by=request.end_approved_by,
+        end_approved_by=people(request.end_approvals),
         ends_at=timestamp(request.ends_at),
         end_reason=request.end_reason,
         end_effective_at=timestamp(request.end_effective_at),

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Column, ColumnElement, Connection, delete, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from kept.options.v1 import roles_pb2
 from services.settings.store.removal import remove_some
 from services.settings.store.tables import email_changes, invitations, members, password_resets
+from shared.pages import Place
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class Invitation:
 
 _MEMBER = [column for column in members.c if column.name != "email_key"]
 _INVITATION = [column for column in invitations.c if column.name != "email_key"]
+
+
+# Of a member whose address is lost with a backup (services.settings.replay.people); .invalid is nobody's (RFC 2606 §2).
+LOST_ADDRESS: Final = "@changed.invalid"
 
 
 def email_key(email: str) -> str:
@@ -180,11 +186,24 @@ def count_admins(tx: Connection, organization_id: str) -> int:
     ).scalar_one()
 
 
-def list_of(tx: Connection, organization_id: str, limit: int) -> list[Member]:
-    """By registration."""
+def has_admin(tx: Connection, organization_id: str) -> bool:
+    """Whether an organization has an admin who can sign in, or has another password sent."""
+    admins = select(members.c.member_id).where(
+        members.c.organization_id == organization_id,
+        members.c.role == roles_pb2.CUSTOMER_ROLE_ADMIN,
+        ~members.c.email_key.endswith(LOST_ADDRESS, autoescape=True),
+    )
+    return tx.execute(admins.limit(1)).first() is not None
+
+
+def list_after(tx: Connection, organization_id: str, after: Place | None, limit: int) -> list[Member]:
+    """By registration, after the one of that place (instant of registration, id)."""
     rows = tx.execute(
         select(*_MEMBER)
-        .where(members.c.organization_id == organization_id)
+        .where(
+            members.c.organization_id == organization_id,
+            _after(after, members.c.registered_at, members.c.member_id),
+        )
         .order_by(members.c.registered_at, members.c.member_id)
         .limit(limit)
     )
@@ -226,11 +245,21 @@ def put_invitation(tx: Connection, invitation: Invitation) -> str | None:
     return replaced
 
 
-def open_invitations(tx: Connection, organization_id: str, now: datetime, limit: int) -> list[Invitation]:
-    """Those that can still be used, the one that ends first in front."""
+def _after(place: Place | None, at: Column[datetime], item_id: Column[str]) -> ColumnElement[bool]:
+    return true() if place is None else tuple_(at, item_id) > tuple_(*place)
+
+
+def open_invitations(
+    tx: Connection, organization_id: str, now: datetime, after: Place | None, limit: int
+) -> list[Invitation]:
+    """Those that can still be used, the one that ends first in front, after the one of that place (end, id)."""
     rows = tx.execute(
         select(*_INVITATION)
-        .where(invitations.c.organization_id == organization_id, invitations.c.expires_at > now)
+        .where(
+            invitations.c.organization_id == organization_id,
+            invitations.c.expires_at > now,
+            _after(after, invitations.c.expires_at, invitations.c.invitation_id),
+        )
         .order_by(invitations.c.expires_at, invitations.c.invitation_id)
         .limit(limit)
     )
@@ -251,6 +280,18 @@ def remove_invitations_by(tx: Connection, member_id: str) -> list[Invitation]:
     """Takes back what a member invited, in the order of the ids."""
     rows = tx.execute(
         delete(invitations).where(invitations.c.invited_by == member_id).returning(*_INVITATION)
+    )
+    return sorted((Invitation(**row._mapping) for row in rows), key=lambda one: one.invitation_id)
+
+
+def remove_invitations_to(
+    tx: Connection, organization_id: str, role: "roles_pb2.CustomerRole.ValueType"
+) -> list[Invitation]:
+    """Takes back an organization's invitations to a role, in the order of the ids."""
+    rows = tx.execute(
+        delete(invitations)
+        .where(invitations.c.organization_id == organization_id, invitations.c.role == role)
+        .returning(*_INVITATION)
     )
     return sorted((Invitation(**row._mapping) for row in rows), key=lambda one: one.invitation_id)
 

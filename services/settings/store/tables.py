@@ -294,6 +294,8 @@ zero_data_retention_requests = Table(
     # What was logged before is erased, and retention's erasure of it.
     Column("erase_logged_before", Boolean, nullable=False, server_default="false"),
     Column("erasure_id", Text, nullable=False, server_default=""),
+    # When those people said so, in the same order; nothing for who said so to a process of the version before.
+    Column("end_approved_at", ARRAY(_Instant), nullable=False, server_default="{}"),
     # kept.settings.v1.ZeroDataRetentionEnd: why there is an `ends_at`.
     Column("end_cause", SmallInteger, nullable=False, server_default="0"),
     Index("zero_data_retention_requests_ending", "ends_at", postgresql_where=text("state = 2")),

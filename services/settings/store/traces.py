@@ -49,6 +49,12 @@ _ACTS = (
         account_deletions.c.requested_by,
     ),
     (
+        "account_deletion.confirmed",
+        account_deletions.c.account_deletion_id,
+        account_deletions.c.confirmed_at,
+        account_deletions.c.confirmed_by,
+    ),
+    (
         "account_deletion.cancelled",
         account_deletions.c.account_deletion_id,
         account_deletions.c.cancelled_at,

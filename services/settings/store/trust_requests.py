@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kept.settings.v1 import trust_pb2
@@ -134,10 +135,33 @@ def approved_addendum(tx: Connection, organization_id: str) -> tuple[str, dateti
     return None if row is None else (row.version, row.decided_at)
 
 
+# What an organization's terms name for as long as it is there: the addendum that it got.
+_IS_ITS_ADDENDUM: Final = and_(
+    requests.c.organization_id.is_not(None),
+    requests.c.kind == trust_pb2.DOCUMENT_KIND_DATA_PROCESSING_ADDENDUM,
+    requests.c.state == trust_pb2.TRUST_REQUEST_STATE_APPROVED,
+)
+
+
 def remove_older(tx: Connection, before: datetime, limit: int) -> int:
-    """Forgets what people without an organization asked before an instant, `limit` at most. Returns how many."""
-    is_over = requests.c.organization_id.is_(None) & (requests.c.requested_at < before)
-    return remove_some(tx, requests, is_over, limit)
+    """Forgets what was asked before an instant, but addenda that organizations got, `limit` at most. Returns how many."""
+    return remove_some(tx, requests, (requests.c.requested_at < before) & ~_IS_ITS_ADDENDUM, limit)
+
+
+def blank_older(tx: Connection, before: datetime, limit: int) -> int:
+    """Forgets who asked, before an instant, for the addenda that organizations got, `limit` at most. Returns how many."""
+    old = (
+        select(requests.c.trust_request_id)
+        .where(requests.c.requested_at < before, _IS_ITS_ADDENDUM, requests.c.content_sha256 != b"")
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return tx.execute(
+        update(requests)
+        .where(requests.c.trust_request_id.in_(old))
+        # The digest is of a name and an address, which can be guessed.
+        .values(name="", email="", company="", reason="", content_sha256=b"")
+    ).rowcount
 
 
 def erase(tx: Connection, organization_id: str) -> int:

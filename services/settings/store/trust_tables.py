@@ -52,7 +52,7 @@ trust_requests = Table(
     Column("name", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("company", Text, nullable=False),
-    # Of a customer who was signed in. What nobody's organization asked for is forgotten after a time.
+    # Of a customer who was signed in. What was asked is forgotten after a time, but that an organization got an addendum.
     Column("organization_id", Text, ForeignKey("organizations.organization_id")),
     Column("state", SmallInteger, nullable=False),
     Column("requested_at", _Instant, nullable=False),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, insert, or_, select, update
@@ -11,11 +12,12 @@ from kept.settings.v1 import organizations_pb2, zero_data_retention_pb2
 from services.settings.store.tables import organizations
 from services.settings.store.tables import zero_data_retention_decisions as decisions
 from services.settings.store.tables import zero_data_retention_requests as requests
+from shared.voices import Voice
 
 
 @dataclass(frozen=True)
 class ZdrRequest:
-    """One request. approved_by, end_approved_by: people in the order in which they approved it, and its end. ends_at: when it ends, for
+    """One request. approvals, end_approvals: voices for it, all there were, and for its end, in their order. ends_at: when it ends, for
     end_cause. erasure_id: of what was logged before, once retention has taken it over."""
 
     request_id: str
@@ -25,9 +27,9 @@ class ZdrRequest:
     requested_by: str
     requested_at: datetime
     effective_at: datetime | None = None
-    approved_by: tuple[str, ...] = ()
+    approvals: tuple[Voice, ...] = ()
     copied_to: str = ""
-    end_approved_by: tuple[str, ...] = ()
+    end_approvals: tuple[Voice, ...] = ()
     ends_at: datetime | None = None
     end_reason: str = ""
     end_effective_at: datetime | None = None
@@ -100,24 +102,24 @@ def _newest(tx: Connection, condition: Any, limit: int) -> list[ZdrRequest]:
 
 def _with_approvals(tx: Connection, rows: Iterable[Row[Any]]) -> list[ZdrRequest]:
     found = list(rows)
-    approvals: dict[str, list[str]] = {row.request_id: [] for row in found}
+    approvals: dict[str, list[Voice]] = {row.request_id: [] for row in found}
     if found:
         for row in tx.execute(
-            select(decisions.c.request_id, decisions.c.decided_by)
+            select(decisions.c.request_id, decisions.c.decided_by, decisions.c.decided_at)
             .where(decisions.c.request_id.in_(approvals), decisions.c.approve)
             .order_by(decisions.c.request_id, decisions.c.number)
         ):
-            approvals[row.request_id].append(row.decided_by)
-    return [
-        ZdrRequest(
-            **dict(row._mapping)
-            | {
-                "approved_by": tuple(approvals[row.request_id]),
-                "end_approved_by": tuple(row.end_approved_by),
-            }
-        )
-        for row in found
-    ]
+            approvals[row.request_id].append(Voice(row.decided_by, row.decided_at))
+    return [_made(row, approvals[row.request_id]) for row in found]
+
+
+def _made(row: Row[Any], approvals: Iterable[Voice]) -> ZdrRequest:
+    values = dict(row._mapping)
+    # A process of the version before writes down who, and not when.
+    given = zip_longest(values.pop("end_approved_by"), values.pop("end_approved_at"))
+    return ZdrRequest(
+        **values, approvals=tuple(approvals), end_approvals=tuple(Voice(who, at) for who, at in given)
+    )
 
 
 def add_decision(
@@ -127,7 +129,7 @@ def add_decision(
     tx.execute(
         insert(decisions).values(
             request_id=request.request_id,
-            number=len(request.approved_by) + 1,
+            number=len(request.approvals) + 1,
             decided_by=decided_by,
             approve=approve,
             reason=reason,
@@ -157,7 +159,9 @@ def change(tx: Connection, request: ZdrRequest) -> None:
         .where(requests.c.request_id == request.request_id)
         .values(
             state=request.state,
-            end_approved_by=list(request.end_approved_by),
+            end_approved_by=[voice.person_id for voice in request.end_approvals],
+            # Those without an instant come last, for what is written anew holds none of them.
+            end_approved_at=[voice.given_at for voice in request.end_approvals if voice.given_at],
             ends_at=request.ends_at,
             end_cause=request.end_cause,
             end_reason=request.end_reason,

@@ -17,8 +17,8 @@ from prometheus_client import Gauge
 
 from kept.retention.v1 import erasures_pb2
 from kept.settings.v1 import subject_requests_pb2 as contract
-from services.settings.organizations.lifecycle import active
-from services.settings.store import Tx, organizations
+from services.settings.accounts.admins import lock_for_act
+from services.settings.store import Tx
 from services.settings.store import subject_requests as store
 from services.settings.store.subject_requests import SubjectRequest
 from services.settings.subjects.deadlines import due_at, next_reminder
@@ -112,7 +112,8 @@ class SubjectRequests:
         self.job = Job("subject_requests", timedelta(seconds=5), self.step)
 
     def create(self, caller: Caller, request_id: str, passed: Passed) -> SubjectRequest:
-        """Passes a request on, or finds the one that the id made. Raises INVALID_ARGUMENT, REQUEST_ID_REUSED, CLOSED, NOT_FOUND."""
+        """Passes a request on, or finds the one that the id made. Raises INVALID_ARGUMENT, REQUEST_ID_REUSED,
+        ADMIN_REQUIRED, CLOSED, NOT_FOUND."""
         now = self._clock.now()
         received_at = passed.received_at or now
         if not now - _LONGEST_AGO <= received_at <= now:
@@ -139,7 +140,7 @@ class SubjectRequests:
             look_at=now if is_erasure else None,
         )
         with self._database.transaction() as tx:
-            organization = active(organizations.lock(tx, passed.organization_id, shared=True))
+            organization = lock_for_act(tx, caller, passed.organization_id, shared=True)
             if is_erasure and organization.known_from is not None:
                 # Before, whoever is asked to erase may not know the organization, and refuses for good.
                 made = replace(made, look_at=max(now, organization.known_from + CLOCK_TOLERANCE))
@@ -191,8 +192,10 @@ class SubjectRequests:
             return page(_LIST, page_size, page_token, read, lambda request: request.number)
 
     def complete(self, caller: Caller, subject_request_id: str, is_withdrawn: bool) -> SubjectRequest:
-        """The admin has answered, or it came to nothing; the same again changes nothing. Raises NOT_FOUND, WRONG_STATE."""
+        """The admin has answered, or it came to nothing; the same again changes nothing. Raises NOT_FOUND, WRONG_STATE, ADMIN_REQUIRED,
+        CLOSED."""
         with self._database.transaction() as tx:
+            lock_for_act(tx, caller, caller.organization_id, shared=True)
             request = _own(store.find(tx, subject_request_id, lock=True), caller)
             wanted = _WITHDRAWN if is_withdrawn else _DONE
             if request.kind == _ERASE or request.state not in (_OPEN, wanted):
@@ -207,8 +210,9 @@ class SubjectRequests:
         subject_request_id: str,
         extension: "contract.SubjectRequestExtension.ValueType",
     ) -> SubjectRequest:
-        """Two further months; the same again changes nothing. Raises NOT_FOUND, WRONG_STATE."""
+        """Two further months; the same again changes nothing. Raises NOT_FOUND, WRONG_STATE, ADMIN_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
+            lock_for_act(tx, caller, caller.organization_id, shared=True)
             request = _own(store.find(tx, subject_request_id, lock=True), caller)
             if request.extension == extension:
                 return request
@@ -337,6 +341,9 @@ class SubjectRequests:
         now, name = self._clock.now(), request.subject_request_id
         certificate_id = erasure.certificate_id or None
         store.change(tx, name, certificate_id=certificate_id, kept=tuple(erasure.kept))
+        if erasure.state == erasures_pb2.ERASURE_STATE_FAILED:
+            self._end(tx, request, _FAILED, _ACTOR, certificate_id or "")
+            return
         if erasure.state != erasures_pb2.ERASURE_STATE_DONE:
             store.change(tx, name, look_at=now + (_LOOK_AT_HELD if request.state == _HELD else _LOOK_AGAIN))
             return
@@ -358,24 +365,39 @@ class SubjectRequests:
         actor: str,
         certificate_id: str = "",
     ) -> None:
-        """It has its answer; what is held goes on."""
+        """It has its answer, or has failed, which its customer is told of; what is held goes on."""
         now = self._clock.now()
+        # The first certificate was the answer, whatever comes of what holds kept.
+        ended_at = request.ended_at or now
         store.change(
             tx,
             request.subject_request_id,
             state=state,
             end_user=None,
-            ended_at=now,
+            ended_at=ended_at,
             remind_at=None,
             look_at=now + _LOOK_AT_HELD if state == _HELD else None,
         )
         facts: dict[str, str | int | bool] = {
             "outcome": short_name(contract.SubjectRequestState, state),
-            "late": now >= request.due_at,
+            "late": ended_at >= request.due_at,
         }
         if certificate_id:
             facts["certificate_id"] = certificate_id
         self._audit(tx, "subject_request.ended", actor, request, **facts)
+        if state == _FAILED:
+            self._notifications.emit(
+                tx,
+                "subject_request.failed",
+                Ids(
+                    organization_id=request.organization_id,
+                    subject_id=request.subject_request_id,
+                    actor=actor,
+                    tell="CUSTOMER",
+                    state=short_name(contract.SubjectRequestState, state),
+                    due_at=request.due_at,
+                ),
+            )
 
     def _report(self) -> None:
         with self._database.transaction() as tx:

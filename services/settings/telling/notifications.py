@@ -18,6 +18,7 @@ from shared.webhooks import Events, Told, Webhook
 EVENTS: Final[Mapping[str, str]] = {
     "subject_request.due_soon": "a data subject's request has no answer yet, and its deadline comes near",
     "subject_request.overdue": "a data subject's request has no answer, and its deadline is past",
+    "subject_request.failed": "a data subject's erasure could not be begun, or cannot go on; its customer passes it on again, by `due_at`",
     "zero_data_retention.requested": "an admin asked for zero data retention; the sales representative gets a copy, where there is one",
     "zero_data_retention.decided": "it was approved by two people, or denied by one: `state`; `effective_at` is since when it counts",
     "zero_data_retention.ending": "it has a last instant, `due_at`: two of the vendor's people gave notice, the organization is not "

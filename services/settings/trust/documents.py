@@ -287,8 +287,11 @@ class TrustDocuments:
         return documents_store.newest_of(tx, request.kind)
 
     def _forget(self) -> bool:
+        before = self._clock.now() - self._kept_for
         with self._database.transaction() as tx:
-            return requests_store.remove_older(tx, self._clock.now() - self._kept_for, _BATCH) == _BATCH
+            removed = requests_store.remove_older(tx, before, _BATCH)
+            blanked = requests_store.blank_older(tx, before, _BATCH)
+        return _BATCH in (removed, blanked)
 
     def _audit_document(self, tx: Tx, kind: str, caller: Caller, document: Document) -> None:
         facts: dict[str, str | int | bool] = {

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.settings.organizations.lifecycle import active
-from services.settings.store import Tx, organizations
+from services.settings.accounts.admins import lock_for_act
+from services.settings.store import Tx
 from services.settings.store import subprocessors as store
 from services.settings.store.subprocessors import Objection, Subprocessor, SubprocessorList
 from services.settings.telling.notices import Notices
@@ -193,9 +193,9 @@ class Subprocessors:
 
     def object_to(self, caller: Caller, organization_id: str, version: int, reason: str) -> Objection:
         """Objects to a list that is to come; the same objection again is the one there is. Raises NOT_FOUND, WRONG_STATE, ALREADY_EXISTS,
-        CLOSED."""
+        ADMIN_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
-            active(organizations.lock(tx, organization_id))
+            lock_for_act(tx, caller, organization_id)
             now = self._clock.now()
             self._to_come(tx, version, now)
             known = store.find_objection(tx, organization_id, version)

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Final
 
 from kept.settings.v1 import organizations_pb2, terms_pb2, zero_data_retention_pb2
+from services.settings.accounts.admins import lock_for_act
 from services.settings.config import LegalDocuments
-from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, controls, members, organizations, trust_requests, zero_data_retention
 from services.settings.store import terms_acceptances as store
 from services.settings.store.controls import ControlsChange
@@ -146,9 +146,10 @@ class Terms:
     def accept(
         self, caller: Caller, organization_id: str, version: str, names: Collection[str]
     ) -> Sequence[DutyState]:
-        """Takes the acceptance of all duties; one that is there already stays. Raises TERMS_NOT_ACCEPTED, CLOSED, NOT_FOUND."""
+        """Takes the acceptance of all duties; one that is there already stays. Raises TERMS_NOT_ACCEPTED, ADMIN_REQUIRED, CLOSED,
+        NOT_FOUND."""
         with self._database.transaction() as tx:
-            active(organizations.lock(tx, organization_id))
+            lock_for_act(tx, caller, organization_id)
             self.text.require_accepted(version, names)
             there = {one.duty for one in store.list_of(tx, organization_id) if one.version == version}
             new = [duty.name for duty in self.text.duties if duty.name not in there]

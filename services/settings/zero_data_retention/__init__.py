@@ -9,6 +9,7 @@ from typing import Final
 
 from kept.retention.v1 import erasures_pb2
 from kept.settings.v1 import zero_data_retention_pb2 as contract
+from services.settings.accounts.admins import lock_for_act
 from services.settings.organizations.lifecycle import active
 from services.settings.policies import Policies
 from services.settings.store import Tx, controls, organizations
@@ -24,7 +25,7 @@ from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
 from shared.ids import new_id
 from shared.outbox import Outbox
-from shared.voices import Voices
+from shared.voices import Voice, Voices, counting, people
 
 _APPROVALS_NEEDED: Final = 2
 _DECIDING: Final = "/kept.settings.v1.ZeroDataRetentionService/DecideZeroDataRetention"
@@ -49,14 +50,14 @@ def content_order(request: ZdrRequest, before: datetime) -> erasures_pb2.EraseCo
     return order
 
 
-def require_undecided(request: ZdrRequest, person_id: str, approve: bool) -> None:
-    """Raises WRONG_STATE for a request that is decided, SECOND_PERSON_REQUIRED for a second approval by the same person. Who has
-    approved may still deny: a denial only ends the request."""
+def require_undecided(request: ZdrRequest, person_id: str, approve: bool, now: datetime) -> None:
+    """Raises WRONG_STATE for a request that is decided, SECOND_PERSON_REQUIRED for a second approval by the same person while the first
+    counts. Who has approved may still deny: a denial only ends the request."""
     if request.state != _REQUESTED:
         raise wrong_state(
             "The request is decided already.", contract.ZeroDataRetentionState.Name(request.state)
         )
-    if approve and person_id in request.approved_by:
+    if approve and person_id in people(counting(request.approvals, now)):
         raise KeptError(
             Reason.REASON_SECOND_PERSON_REQUIRED,
             "You have approved already; the second approval is another person's.",
@@ -121,10 +122,10 @@ class ZeroDataRetention:
         erase_logged_before: bool = False,
     ) -> ZdrRequest:
         """Asks for it. erase_logged_before: what was logged before goes as soon as it counts. Raises NOT_ELIGIBLE,
-        COMMITMENTS_NOT_ACCEPTED, ALREADY_EXISTS while another request waits, WRONG_STATE where it is approved already, CLOSED,
-        NOT_FOUND."""
+        COMMITMENTS_NOT_ACCEPTED, ALREADY_EXISTS while another request waits, WRONG_STATE where it is approved already,
+        ADMIN_REQUIRED, CLOSED, NOT_FOUND."""
         with self._database.transaction() as tx:
-            organization = active(organizations.lock(tx, organization_id))
+            organization = lock_for_act(tx, caller, organization_id)
             require_eligible(organization)
             self.commitments.require_accepted(version, accepted)
             if organization.zero_data_retention:
@@ -167,20 +168,22 @@ class ZeroDataRetention:
             return request
 
     def decide(self, caller: Caller, request_id: str, approve: bool, reason: str) -> ZdrRequest:
-        """Takes one person's decision. An approval by somebody who could not approve any more counts no longer, and another person's is
-        waited for. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, NOT_ELIGIBLE, CLOSED."""
+        """Takes one person's decision. An approval by somebody who could not approve any more, or of 72 hours ago, counts no longer, and
+        another person's is waited for. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, NOT_ELIGIBLE, CLOSED."""
         with self._database.transaction() as tx:
             named = store.find(tx, request_id)
         if named is None:
             raise not_found("zero_data_retention_request")
-        lapsed = set(named.approved_by) - self._voices(named.approved_by, _DECIDING) if approve else set()
+        named_people = people(named.approvals)
+        lapsed = set(named_people) - self._voices(named_people, _DECIDING) if approve else set()
         with self._database.transaction() as tx:
             organization = active(organizations.lock(tx, named.organization_id))
             request = store.find(tx, request_id)  # again: it may have been decided before the lock was ours
             if request is None:
                 raise not_found("zero_data_retention_request")
-            require_undecided(request, caller.person_id, approve)
-            store.add_decision(tx, request, caller.person_id, approve, reason, self._clock.now())
+            now = self._clock.now()
+            require_undecided(request, caller.person_id, approve, now)
+            store.add_decision(tx, request, caller.person_id, approve, reason, now)
             if not approve:
                 store.end(tx, request_id, _DENIED, None)
                 request = replace(request, state=_DENIED)
@@ -191,8 +194,8 @@ class ZeroDataRetention:
                 self._announcer.tell(tx, "zero_data_retention.decided", caller.actor, request, "CUSTOMER")
                 return request
             require_eligible(organization)
-            request = replace(request, approved_by=(*request.approved_by, caller.person_id))
-            approvals = len(set(request.approved_by) - lapsed)
+            request = replace(request, approvals=(*request.approvals, Voice(caller.person_id, now)))
+            approvals = len(set(people(counting(request.approvals, now))) - lapsed)
             self._announcer.audit(
                 tx,
                 "zero_data_retention.approved",

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kept.settings.v1 import zero_data_retention_pb2 as contract
-from services.settings.organizations.lifecycle import active
+from services.settings.accounts.admins import lock_for_act
 from services.settings.policies import Policies
 from services.settings.store import Tx, controls, organizations
 from services.settings.store import zero_data_retention as store
@@ -24,7 +24,7 @@ from shared.database import Database
 from shared.errors import KeptError, Reason, not_found, wrong_state
 from shared.identity import Caller
 from shared.jobs import Attempts, Job
-from shared.voices import Voices
+from shared.voices import Voice, Voices, counting, people
 
 _ACTOR: Final = "service:settings"
 _VOICES_NEEDED: Final = 2
@@ -77,16 +77,18 @@ class ZeroDataRetentionEnds:
 
     def end(self, caller: Caller, request_id: str, reason: str) -> ZdrRequest:
         """An admin's withdrawal or end, or one of the two voices of the vendor that it takes; the same again changes nothing. The voice of
-        somebody who could not end it any more counts no longer. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED, CLOSED."""
+        somebody who could not end it any more, or of 72 hours ago, counts no longer. Raises NOT_FOUND, WRONG_STATE, SECOND_PERSON_REQUIRED,
+        ADMIN_REQUIRED, CLOSED."""
         with self._database.transaction() as tx:
             named = store.find(tx, request_id)
         if named is None or (caller.is_customer and named.organization_id != caller.organization_id):
             raise not_found("zero_data_retention_request")
         lapsed: set[str] = set()
         if not caller.is_customer:
-            lapsed = set(named.end_approved_by) - self._voices(named.end_approved_by, _ENDING)
+            named_people = people(named.end_approvals)
+            lapsed = set(named_people) - self._voices(named_people, _ENDING)
         with self._database.transaction() as tx:
-            organization = active(organizations.lock(tx, named.organization_id))
+            organization = lock_for_act(tx, caller, named.organization_id)
             request = store.find(tx, request_id)  # again: as it is under the lock
             if request is None:
                 raise not_found("zero_data_retention_request")
@@ -122,15 +124,15 @@ class ZeroDataRetentionEnds:
             return request
         if request.state != _APPROVED:
             raise _wrong(request, "Only what is in force can be ended.")
-        if caller.person_id in request.end_approved_by:
+        now = self._clock.now()
+        before = counting(request.end_approvals, now)
+        if caller.person_id in people(before):
             raise KeptError(
                 Reason.REASON_SECOND_PERSON_REQUIRED,
                 "You have asked for the end already; the second voice is another person's.",
             )
-        request = replace(
-            request, end_approved_by=(*request.end_approved_by, caller.person_id), end_reason=reason
-        )
-        voices = len(set(request.end_approved_by) - set(lapsed))
+        request = replace(request, end_approvals=(*before, Voice(caller.person_id, now)), end_reason=reason)
+        voices = len(set(people(request.end_approvals)) - set(lapsed))
         facts: dict[str, str | int | bool] = {"approvals": voices, "needed": _VOICES_NEEDED}
         if voices >= _VOICES_NEEDED:
             ends_at = self._after_notice(request)

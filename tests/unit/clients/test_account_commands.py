@@ -66,7 +66,7 @@ REQUESTS: list[tuple[str, Message]] = [
             confirmation_sentence="delete my account", password="the current one"
         ),
     ),
-    ("settings members invitations", members_pb2.ListInvitationsRequest(organization_id=ORG)),
+    ("settings members invitations", members_pb2.ListInvitationsRequest(organization_id=ORG, page_size=500)),
     (
         "settings members uninvite invitation_1",
         members_pb2.RevokeInvitationRequest(invitation_id="invitation_1"),
@@ -109,7 +109,9 @@ def test_wrong_command_line_asks_no_service(line: str, services: Services) -> No
 
 def test_a_member_of_nobodys_is_not_found_before_anything_is_changed(services: Services) -> None:
     assert main(["settings", "members", "remove", "member_2"]) == 1
-    assert services.asked == [("ListMembers", members_pb2.ListMembersRequest(organization_id=ORG))]
+    assert services.asked == [
+        ("ListMembers", members_pb2.ListMembersRequest(organization_id=ORG, page_size=500))
+    ]
 
 
 def test_an_export_is_for_its_owner_alone(services: Services, tmp_path: Path) -> None:

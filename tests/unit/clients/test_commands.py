@@ -210,6 +210,10 @@ REQUESTS: list[tuple[str, Message]] = [
             from_hour=at(2027, 1, 1), until_hour=at(2027, 1, 8), model="m-1", page_size=500
         ),
     ),
+    (
+        f"settings organizations invite-admin {ORG} a@acme.example",
+        organizations_pb2.InviteFirstAdminRequest(organization_id=ORG, admin_email="a@acme.example"),
+    ),
     ("settings organizations list", organizations_pb2.ListOrganizationsRequest(page_size=100)),
     ("settings organizations show", organizations_pb2.GetOrganizationRequest(organization_id=ORG)),
     (
@@ -290,7 +294,7 @@ REQUESTS: list[tuple[str, Message]] = [
             invitation_token="invitation", first_name="Bo", last_name="Li", password="a long password"
         ),
     ),
-    ("settings members list", members_pb2.ListMembersRequest(organization_id=ORG)),
+    ("settings members list", members_pb2.ListMembersRequest(organization_id=ORG, page_size=500)),
     ("settings account delete", account_pb2.RequestAccountDeletionRequest(organization_id=ORG)),
     (
         "settings account confirm deletion_1 --sentence 'delete it'",

@@ -164,3 +164,17 @@ def test_what_was_begun_by_who_could_not_any_more_is_denied_and_begun_anew(world
     again = begin(world, admin.organization_id, by=3)
     assert decide(world, again, by=4).opt_out.state == contract.ASSISTED_OPT_OUT_STATE_APPROVED
     assert not current(world, admin).training_allowed
+
+
+def test_what_was_begun_three_days_ago_is_denied_and_begun_anew(world: World) -> None:
+    admin = world.admin()
+    opt_out = begin(world, admin.organization_id)
+    world.clock.advance(timedelta(hours=72))
+    with refused(reasons_pb2.REASON_WRONG_STATE) as caught:
+        decide(world, opt_out)
+    assert caught[0].metadata == {"state": "VOICE_LAPSED"}
+    assert current(world, admin).training_allowed
+    decide(world, opt_out, approve=False)
+    again = begin(world, admin.organization_id)
+    world.clock.advance(timedelta(hours=72) - timedelta(microseconds=1))
+    assert not decide(world, again).change.controls.training_allowed

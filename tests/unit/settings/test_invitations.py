@@ -1,14 +1,15 @@
 """Invitations: signed, for honest addresses, and for nobody who looks like a colleague."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 
 from kept.errors.v1 import reasons_pb2
 from kept.options.v1 import roles_pb2
+from kept.settings.v1 import lifecycle_pb2, organizations_pb2
 from kept.settings.v1 import members_pb2 as contract
-from kept.settings.v1 import organizations_pb2
-from tests.unit.settings.world import PASSWORD, World, refused
+from shared.errors import KeptError
+from tests.unit.settings.world import ERASURE, PASSWORD, World, person, refused
 
 CYRILLIC = "xn--" + "\u0430cme".encode("punycode").decode() + ".test"
 
@@ -153,3 +154,79 @@ def test_what_is_over_is_forgotten_and_keeps_nobody_out(world: World) -> None:
     assert invite(world, admin, "simon@mail.test"), "before a job has looked"
     world.run_jobs()
     assert invitations(world) == 1, "the open one"
+
+
+def invite_first_admin(
+    world: World, organization_id: str, email: str = "admin@acme.test"
+) -> organizations_pb2.InviteFirstAdminResponse:
+    return world.staff(2).organizations.InviteFirstAdmin(
+        organizations_pb2.InviteFirstAdminRequest(organization_id=organization_id, admin_email=email)
+    )
+
+
+@pytest.mark.parametrize("days", [0, 8])
+def test_an_organization_whose_first_invitation_was_lost_or_is_over_gets_another(
+    world: World, days: int
+) -> None:
+    made = world.organization()
+    organization_id = made.organization.organization_id
+    world.clock.advance(timedelta(days=days))
+    world.run_jobs()
+    lost = invite_first_admin(world, organization_id)
+    again = invite_first_admin(world, organization_id, "admin@acme.test" if days else "cio@acme.test")
+    assert again.expires_at.ToDatetime(UTC) == world.clock.now() + timedelta(days=7)
+    for over in (made.invitation_token, lost.invitation_token):
+        with refused(reasons_pb2.REASON_INVITATION_INVALID):
+            world.register(over)
+    admin = world.register(again.invitation_token)
+    assert (admin.organization_id, admin.role) == (organization_id, roles_pb2.CUSTOMER_ROLE_ADMIN)
+    ended = ["member.invitation_revoked", "member.invited"]
+    assert world.kinds(organization_id) == [
+        "organization.created",
+        *(["member.invited"] if days else ended),
+        *ended,
+        "member.registered",
+    ]
+    told = [entry for entry in world.peers.entries if entry.kind in ended]
+    assert {entry.actor for entry in told} == {person(2)}
+    assert "acme.test" not in str(told)
+
+
+def test_where_there_is_an_admin_she_invites(world: World) -> None:
+    admin = world.admin()
+    before = world.kinds(admin.organization_id)
+    with refused(reasons_pb2.REASON_WRONG_STATE):
+        invite_first_admin(world, admin.organization_id, "other@acme.test")
+    assert world.kinds(admin.organization_id) == before
+    assert invitations(world) == 0
+
+
+def test_an_admin_who_registers_meanwhile_is_the_first(world: World) -> None:
+    """Under the organization's lock, as registering is."""
+    made = world.organization()
+    organization_id = made.organization.organization_id
+    outcome = world.during(
+        f"SELECT 1 FROM organizations WHERE organization_id = '{organization_id}' FOR SHARE; "
+        "INSERT INTO members (member_id, organization_id, first_name, last_name, email, email_key, role, "
+        f"password_hash, registered_at, revision) VALUES ('member_1', '{organization_id}', 'A', 'B', 'a@b.test', "
+        "'a@b.test', 2, 'x', now(), 1)",
+        lambda: invite_first_admin(world, organization_id),
+    )
+    assert isinstance(outcome, KeptError)
+    assert outcome.name == "WRONG_STATE"
+
+
+def test_a_first_admin_has_an_address_of_her_own_and_an_organization_in_use(world: World) -> None:
+    world.admin("other")
+    made = world.organization()
+    organization_id = made.organization.organization_id
+    with refused(reasons_pb2.REASON_ALREADY_EXISTS):
+        invite_first_admin(world, organization_id, "ADMIN@other.test")
+    with refused(reasons_pb2.REASON_NOT_FOUND):
+        invite_first_admin(world, "org_" + "q" * 26)
+    world.peer("retention").lifecycle.CloseOrganization(
+        lifecycle_pb2.CloseOrganizationRequest(organization_id=organization_id, erasure_id=ERASURE)
+    )
+    with refused(reasons_pb2.REASON_CLOSED):
+        invite_first_admin(world, organization_id)
+    assert invitations(world) == 1, "what was refused ended nothing"

@@ -1,6 +1,8 @@
 """Invitations that work once, accounts that are one an address, and sign-ins that tell nothing."""
 
+from base64 import urlsafe_b64encode
 from datetime import timedelta
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -170,3 +172,71 @@ def test_a_token_for_another_organization_or_of_nobody_opens_nothing(world: Worl
     gone = contract.Member(member_id="member_" + "0" * 26, organization_id=other.organization_id)
     with refused(reasons_pb2.REASON_UNAUTHENTICATED):
         world.customer(gone).members.ListMembers(request)
+
+
+def _many(world: World, admin: contract.Member, count: int) -> None:
+    """So many members, several of an instant, and as many invitations. The ids fall as the instants rise."""
+    with world.database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO members (member_id, organization_id, first_name, last_name, email, email_key, role, "
+            "password_hash, registered_at, revision) SELECT 'member_' || lpad((100000 - n)::text, 26, '0'), %s, 'F', 'L', "
+            "'u' || n || '@a.test', 'u' || n || '@a.test', 1, 'x', '2026-03-02'::timestamptz + n / 3 * interval '1 us', 1 "
+            "FROM generate_series(1, %s) n",
+            (admin.organization_id, count),
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO invitations (invitation_id, organization_id, email, email_key, role, token_sha256, invited_by, "
+            "expires_at) SELECT 'invitation_' || lpad((100000 - n)::text, 26, '0'), %s, 'i' || n || '@a.test', "
+            "'i' || n || '@a.test', 1, decode(md5(n::text), 'hex'), %s, "
+            "'2026-03-05'::timestamptz + n / 3 * interval '1 us' FROM generate_series(1, %s) n",
+            (admin.organization_id, admin.member_id, count),
+        )
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 1000])
+@pytest.mark.parametrize("what", ["Members", "Invitations"])
+def test_a_list_is_read_to_its_end_page_by_page(world: World, what: str, size: int) -> None:
+    admin = world.admin()
+    _many(world, admin, count := 20 if size in (1, 7) else 1003)
+    stub = world.customer(admin).members
+    request = getattr(contract, f"List{what}Request")(organization_id=admin.organization_id, page_size=size)
+    seen: list[Any] = []
+    while True:
+        answer = getattr(stub, f"List{what}")(request)
+        found = getattr(answer, what.lower())
+        assert len(found) <= (size or 1000)
+        seen += found
+        if not answer.next_page_token:
+            break
+        request.page_token = answer.next_page_token
+    addresses = [one.email for one in seen]
+    own = [admin.email] if what == "Members" else []
+    assert len(addresses) == len(set(addresses)) == count + len(own)
+    if what == "Members":
+        assert addresses[0] == admin.email
+        places = [(one.registered_at.ToNanoseconds(), one.member_id) for one in seen]
+    else:
+        places = [(one.expires_at.ToNanoseconds(), one.invitation_id) for one in seen]
+    assert places == sorted(places)
+
+
+def test_a_page_token_is_its_lists_own(world: World) -> None:
+    admin = world.admin()
+    _many(world, admin, 3)
+    stub = world.customer(admin).members
+    wanted = contract.ListMembersRequest(organization_id=admin.organization_id, page_size=1)
+    token = stub.ListMembers(wanted).next_page_token
+    with refused(reasons_pb2.REASON_INVALID_ARGUMENT):
+        stub.ListInvitations(
+            contract.ListInvitationsRequest(organization_id=admin.organization_id, page_token=token)
+        )
+    forged = b"members:%s:member_%s" % (b"9" * 18, b"1" * 26)
+    for bad in (
+        "AAAA",
+        token[:-4],
+        urlsafe_b64encode(forged).decode(),
+        urlsafe_b64encode(b"members:3").decode(),
+    ):
+        wanted.page_token = bad
+        with refused(reasons_pb2.REASON_INVALID_ARGUMENT):
+            stub.ListMembers(wanted)

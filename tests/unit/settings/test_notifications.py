@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from kept.retention.v1 import erasures_pb2
 from services.settings.telling.notifications import EVENTS, Ids, Notifications
 from tests.unit.settings.test_account_deletion import ask as ask_for_deletion
 from tests.unit.settings.test_account_deletion import cancel, confirm
-from tests.unit.settings.test_subject_requests import ERASE, ask
+from tests.unit.settings.test_subject_requests import ERASE, ask, known_admin
 from tests.unit.settings.test_zero_data_retention import approved, end
 from tests.unit.settings.world import World
 
@@ -64,6 +65,24 @@ def test_deadlines_are_told_with_ids_alone(told: World) -> None:
         "due_at": "2026-04-01T12:00:00.000000Z",
     }
     assert sent[0]["data"]["tell"] == "CUSTOMER"
+
+
+def test_a_customer_is_told_of_an_erasure_that_failed(told: World) -> None:
+    admin = known_admin(told)
+    asked = ask(told, admin, ERASE).request
+    told.peers.subject_erasure.state = erasures_pb2.ERASURE_STATE_FAILED
+    [job] = [job for job in told.service.jobs if job.name == "subject_requests"]
+    job.step()
+    [message] = messages(told)
+    assert message["type"] == "subject_request.failed"
+    assert message["data"] == {
+        "organization_id": admin.organization_id,
+        "subject_id": asked.subject_request_id,
+        "actor": "service:settings",
+        "tell": "CUSTOMER",
+        "state": "FAILED",
+        "due_at": asked.due_at.ToDatetime().isoformat(timespec="microseconds") + "Z",
+    }
 
 
 def test_a_request_for_zero_data_retention_is_told_as_it_goes(told: World) -> None:

@@ -14,6 +14,7 @@ from services.settings.accounts.sign_in_pace import ACCOUNT
 from services.settings.store.tables import members, sign_ins
 from services.settings.store.trust_tables import trust_requests
 from shared.errors import KeptError
+from tests.unit.settings.test_admins_still import ACTS
 from tests.unit.settings.test_roles import listed, set_role
 from tests.unit.settings.test_sign_in_pace import fail, sign_in
 from tests.unit.settings.world import PASSWORD, World, refused
@@ -187,6 +188,30 @@ def test_an_export_holds_everything_and_no_secret(world: World) -> None:
     assert world.peers.entries[-1].actor == admin.member_id
 
 
+@pytest.mark.parametrize("method", ACTS)
+def test_an_export_names_each_cell_that_holds_the_persons_id(world: World, method: str) -> None:
+    """After each change that an admin can make, whatever column the id went into."""
+    ada = world.admin()
+    admin = set_role(world, ada, world.colleague(ada), roles_pb2.CUSTOMER_ROLE_ADMIN)
+    ACTS[method](world, ada)(admin)
+    with world.database.engine.connect() as connection:
+        columns = connection.exec_driver_sql(
+            "SELECT table_name, column_name, data_type = 'ARRAY' FROM information_schema.columns "
+            "WHERE table_schema = 'public' AND (data_type = 'text' OR udt_name = '_text')"
+        ).all()
+        cells = {
+            f"{table}.{column}": connection.exec_driver_sql(
+                f"SELECT count(*) FROM {table} WHERE %s = {f'ANY({column})' if is_array else column}",
+                (admin.member_id,),
+            ).scalar_one()
+            for table, column, is_array in columns
+        }
+    assert cells.pop("members.member_id") == 1
+    exported = world.customer(admin).members.ExportProfile(contract.ExportProfileRequest())
+    assert len(exported.invitations) == cells.pop("invitations.invited_by")
+    assert len(exported.acts) == sum(cells.values()), {name for name, count in cells.items() if count}
+
+
 def test_an_export_covers_every_table_that_names_a_person(world: World) -> None:
     """A new column that holds a member's id, or an address, is either exported or said here to be something else."""
     with world.database.engine.connect() as connection:
@@ -214,6 +239,7 @@ def test_an_export_covers_every_table_that_names_a_person(world: World) -> None:
         "zero_data_retention_requests.requested_by",
         "account_deletions.requested_by",
         "account_deletions.cancelled_by",
+        "account_deletions.confirmed_by",
         "subject_requests.requested_by",
         "terms_acceptances.accepted_by",
         "api_keys.registered_by",
@@ -222,7 +248,6 @@ def test_an_export_covers_every_table_that_names_a_person(world: World) -> None:
         "trust_requests.email",
     }
     of_somebody_else = {
-        "account_deletions.confirmed_by",  # the request names who began it; its confirmation is the same act's end
         "account_deletions.claim_sha256",
         "assisted_opt_outs.decided_by",  # the vendor's staff
         "assisted_opt_outs.requested_by",  # the vendor's staff

@@ -22,18 +22,20 @@ from kept.settings.v1 import (
     members_pb2,
     organizations_pb2,
     policies_pb2,
+    zero_data_retention_pb2,
 )
 from services.settings import store
+from shared import audit
 from shared.errors import KeptError
 from shared.outbox import AUDIT
 from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.settings.test_account_deletion import ask as ask_to_delete
 from tests.unit.settings.test_account_deletion import confirm
-from tests.unit.settings.test_invitations import invite
+from tests.unit.settings.test_invitations import invite, invite_first_admin
 from tests.unit.settings.test_roles import remove, set_role
 from tests.unit.settings.test_zero_data_retention import ask, decide, end
 from tests.unit.settings.test_zero_data_retention_erasure import approved_with_erasure, shown
-from tests.unit.settings.world import ERASURE, PASSWORD, World, refused
+from tests.unit.settings.world import ERASURE, PASSWORD, World, person, refused
 
 Restore = Callable[[], World]
 
@@ -140,6 +142,25 @@ def test_what_was_logged_before_goes_and_the_end_is_where_it_was(
     assert (ended.zero_data_retention, ended.content_erased_before) == (False, before.effective_at)
 
 
+def test_voices_count_as_long_as_they_did(world: World, back_up: Callable[[], Restore]) -> None:
+    admin, other = world.admin("acme"), world.admin("other")
+    waiting, in_force = ask(world, admin), ask(world, other)
+    decide(world, 2, in_force)
+    decide(world, 3, in_force)
+    decide(world, 2, waiting)
+    end(world, 2, in_force)
+    world.clock.advance(timedelta(hours=72))
+    restore = back_up()
+    decide(world, 2, waiting)  # again: the first time counts no more
+    end(world, 4, in_force)
+    world.clock.advance(timedelta(hours=71))
+    restored = restore()
+    assert list(shown(restored, other).end_approved_by) == [person(4)]
+    assert decide(restored, 3, waiting).state == zero_data_retention_pb2.ZERO_DATA_RETENTION_STATE_APPROVED
+    restored.clock.advance(timedelta(hours=1))
+    assert not end(restored, 5, in_force).HasField("ends_at"), "one voice of two"
+
+
 def test_receivers_get_the_whole_table_again(world: World, back_up: Callable[[], Restore]) -> None:
     admin = world.admin()
     restore = back_up()
@@ -202,6 +223,33 @@ def test_people_keys_and_gateways_that_were_ended_are_not_back(
     assert not restored.staff().gateways.ListGateways(gateways_pb2.ListGatewaysRequest()).gateways
     restored.run_jobs()
     assert [each.member_id for each in world.peers.members][-1] == colleague.member_id
+
+
+def test_an_operator_invites_an_admin_where_none_can_get_in_any_more(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    lost = world.admin("acme")
+    restore = back_up()
+    since = world.admin("other")
+    world.peers.entries.append(  # her address is another one since
+        audit.entry(
+            "email.changed",
+            actor=lost.member_id,
+            at=world.clock.now(),
+            organization_id=lost.organization_id,
+            subjects=[lost.member_id],
+        )
+    )
+    restored = restore()
+    for gone, email in ((lost, "ada@acme.test"), (since, "ada@other.test")):
+        invited = invite_first_admin(restored, gone.organization_id, email)
+        admin = restored.register(invited.invitation_token)
+        assert (admin.organization_id, admin.role) == (
+            gone.organization_id,
+            roles_pb2.CUSTOMER_ROLE_ADMIN,
+        )
+        with refused(reasons_pb2.REASON_WRONG_STATE):
+            invite_first_admin(restored, gone.organization_id, "another@mail.test")
 
 
 def test_an_organization_that_was_erased_is_erased_again(

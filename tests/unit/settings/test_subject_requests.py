@@ -258,6 +258,31 @@ def test_retention_that_is_away_is_asked_again_and_one_that_refuses_ends_it(worl
     assert world.peers.subjects == []
 
 
+@pytest.mark.parametrize("before", ["ERASURE_STATE_ERASING", "ERASURE_STATE_DONE"])
+def test_an_erasure_that_cannot_go_on_ends_as_failed_also_what_a_hold_kept(world: World, before: str) -> None:
+    """Retention or logging was restored to before it."""
+    admin = known_admin(world)
+    asked = ask(world, admin, ERASE)
+    world.peers.subject_erasure.state = erasures_pb2.ErasureState.Value(before)
+    world.run_jobs()
+    first = look(world, admin, asked).request
+    world.peers.subject_erasure.state = erasures_pb2.ERASURE_STATE_FAILED
+    world.peers.subject_erasure.complete = True
+    world.clock.advance(timedelta(days=40))
+    world.run_jobs()
+    failed = look(world, admin, asked).request
+    assert failed.state == contract.SUBJECT_REQUEST_STATE_FAILED
+    was_held = first.state == contract.SUBJECT_REQUEST_STATE_HELD
+    assert was_held == (before == "ERASURE_STATE_DONE")
+    ended = [entry for entry in world.peers.entries if entry.kind == "subject_request.ended"]
+    assert dict(ended[-1].facts) == {"outcome": "FAILED", "late": "false" if was_held else "true"}
+    if was_held:
+        assert failed.ended_at == first.ended_at, "the deadline was met by the first certificate"
+    world.peers.subject_erasure = erasures_pb2.Erasure(erasure_id="erasure_" + "9" * 26)
+    world.clock.advance(timedelta(days=1))
+    world.run_jobs()  # nobody asks retention any more: the played one would not know which
+
+
 def test_an_answer_that_was_lost_is_asked_for_again_with_the_same_id(world: World) -> None:
     admin = known_admin(world)
     asked = ask(world, admin, ERASE)

@@ -391,18 +391,52 @@ def test_no_more_wait_than_anybody_can_read(world: World, monkeypatch: pytest.Mo
     ask(world.public(), document, 2)
 
 
-def test_what_strangers_asked_is_forgotten_and_what_customers_asked_goes_with_them(world: World) -> None:
+def test_what_was_asked_is_forgotten_after_its_time_whoever_asked(world: World) -> None:
     document = publish(world)
-    stranger = ask(world.public(), document, 1)
     admin = world.admin()
-    ask(world.customer(admin), document, 2)
+    asked = [ask(world.public(), document, 1), ask(world.customer(admin), document, 2)]
+    decide(world, asked[1].request)
     world.clock.advance(timedelta(days=180))
     world.run_jobs()
-    assert by_claim(world, stranger.claim).state == contract.TRUST_REQUEST_STATE_REQUESTED
+    assert [by_claim(world, one.claim).state for one in asked] == [
+        contract.TRUST_REQUEST_STATE_REQUESTED,
+        contract.TRUST_REQUEST_STATE_APPROVED,
+    ]
     world.clock.advance(timedelta(seconds=1))
     world.run_jobs()
-    with refused(reasons_pb2.REASON_NOT_FOUND):
-        by_claim(world, stranger.claim)
+    for one in asked:
+        with refused(reasons_pb2.REASON_NOT_FOUND):
+            by_claim(world, one.claim)
+
+
+def test_of_an_addendum_that_an_organization_got_who_asked_is_forgotten_and_not_that_it_got_it(
+    world: World,
+) -> None:
+    admin = world.admin()
+    publish(world, ADDENDUM, version="2026-03")
+    asked = ask_addendum(world.customer(admin))
+    decide(world, asked.request, reason="for Pia")
+    wanted = terms_pb2.GetEffectiveTermsRequest(organization_id=admin.organization_id)
+    before = world.customer(admin).organizations.GetEffectiveTerms(wanted).documents
+    assert "2026-03" in [one.version for one in before]
+    world.clock.advance(timedelta(days=180))
+    world.run_jobs()
+    [kept] = waiting(world, decided_too=True)
+    assert kept.requester == requester()
+    world.clock.advance(timedelta(seconds=1))
+    world.run_jobs()
+    [blanked] = waiting(world, decided_too=True)
+    assert (blanked.requester, blanked.reason) == (contract.Requester(), "")
+    with world.database.engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT * FROM trust_requests").all()
+    assert "pia" not in str(rows).lower()
+    assert b"" in rows[0], "nor a digest by which a name is guessed"
+    assert world.customer(admin).organizations.GetEffectiveTerms(wanted).documents == before
+
+
+def test_what_customers_asked_goes_with_them(world: World) -> None:
+    admin = world.admin()
+    ask(world.customer(admin), publish(world), 1)
     assert [one.organization_id for one in waiting(world)] == [admin.organization_id]
     retention = world.peer("retention").lifecycle
     retention.CloseOrganization(

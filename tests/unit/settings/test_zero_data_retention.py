@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import UTC, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import lifecycle_pb2, members_pb2, organizations_pb2, policies_pb2
@@ -15,6 +18,7 @@ from tests.unit.settings.test_subject_requests import ask as ask_for_subject
 from tests.unit.settings.world import ERASURE, World, person, refused
 
 CURRENT = load()
+VOICE, MOMENT = timedelta(hours=72), timedelta(microseconds=1)
 NAMES = [commitment.name for commitment in CURRENT.commitments]
 
 
@@ -287,6 +291,75 @@ def test_a_voice_for_the_end_counts_while_its_person_could_give_it(world: World)
     world.peers.lapsed.add(person(4))
     assert not end(world, 5, request).HasField("ends_at"), "one voice of two"
     assert end(world, 6, request).end_cause == contract.ZERO_DATA_RETENTION_END_VENDOR
+
+
+def test_an_approval_counts_for_72_hours(world: World) -> None:
+    admin = world.admin()
+    request = ask(world, admin)
+    decide(world, 2, request)
+    world.clock.advance(VOICE - MOMENT)
+    with refused(reasons_pb2.REASON_SECOND_PERSON_REQUIRED):
+        decide(world, 2, request)
+    world.clock.advance(MOMENT)
+    waiting = decide(world, 3, request)
+    assert waiting.state == contract.ZERO_DATA_RETENTION_STATE_REQUESTED, "one voice of two"
+    assert not policy(world).organization.zero_data_retention
+    world.clock.advance(VOICE - MOMENT)
+    done = decide(world, 2, request)  # again: the first time counts no more
+    assert done.state == contract.ZERO_DATA_RETENTION_STATE_APPROVED
+    assert list(done.approved_by) == [person(2), person(3)]
+    world.run_jobs()
+    approvals = [entry for entry in world.peers.entries if entry.kind == "zero_data_retention.approved"]
+    assert [entry.facts["approvals"] for entry in approvals] == ["1", "1", "2"]
+
+
+def test_a_voice_for_the_end_counts_for_72_hours(world: World) -> None:
+    admin = world.admin()
+    request = approved(world, admin)
+    end(world, 4, request)
+    world.clock.advance(VOICE)
+    second = end(world, 5, request)
+    assert not second.HasField("ends_at"), "one voice of two"
+    assert list(second.end_approved_by) == [person(5)]
+    world.clock.advance(VOICE - MOMENT)
+    with refused(reasons_pb2.REASON_SECOND_PERSON_REQUIRED):
+        end(world, 5, request)
+    done = end(world, 4, request)  # again
+    assert list(done.end_approved_by) == [person(5), person(4)]
+    assert done.end_cause == contract.ZERO_DATA_RETENTION_END_VENDOR
+
+
+def test_a_voice_for_the_end_without_its_instant_counts_for_nothing(world: World) -> None:
+    """As a process of the version before writes it down, beside one that does not."""
+    admin = world.admin()
+    request = approved(world, admin)
+    end(world, 4, request)
+    with world.database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE zero_data_retention_requests SET end_approved_by = end_approved_by || %s::text",
+            (person(5),),
+        )
+    world.clock.advance(VOICE - MOMENT)
+    world.peers.lapsed.add(person(4))
+    assert not end(world, 6, request).HasField("ends_at"), "one voice of two"
+    assert end(world, 5, request).HasField("ends_at"), "who had spoken to it speaks again"
+
+
+@pytest.mark.parametrize("hours", [71, 73])
+def test_a_voice_from_before_its_instant_was_kept_counts_from_the_migration_on(
+    world: World, hours: int
+) -> None:
+    admin = world.admin()
+    request = approved(world, admin)
+    end(world, 4, request)
+    migration = import_module("services.settings.migrations.versions.0019_zero_data_retention_voices")
+    with world.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE zero_data_retention_requests DROP COLUMN end_approved_at")
+        with Operations.context(MigrationContext.configure(connection)):
+            migration.upgrade()
+        migrated_at = connection.exec_driver_sql("SELECT now()").scalar_one()
+    world.clock.advance(migrated_at + timedelta(hours=hours) - world.clock.now())
+    assert end(world, 5, request).HasField("ends_at") is (hours < 72)
 
 
 @pytest.fixture

@@ -133,6 +133,7 @@ CHANGES: Final = {
         "settings.MemberService/DeleteMyAccount": "member.left",
         "settings.OrganizationService/AcceptTerms": "terms.accepted",
         "settings.OrganizationService/CreateOrganization": "organization.created member.invited",
+        "settings.OrganizationService/InviteFirstAdmin": "member.invited member.invitation_revoked",
         "settings.OrganizationService/UpdateOrganization": "organization.updated",
         "settings.SubjectRequestService/CreateSubjectRequest": "subject_request.created",
         "settings.SubjectRequestService/ExportSubjectRequest": "subject_request.exported",
