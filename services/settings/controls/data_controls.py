@@ -6,8 +6,9 @@ live in one history, to which rows are only ever added, under the lock of the or
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
+from typing import Final
 
 from kept.options.v1 import roles_pb2
 from services.settings.accounts.admins import admin_required, lock_for_act
@@ -37,6 +38,10 @@ def etag(change: ControlsChange) -> str:
 def number_of(shown_etag: str) -> int:
     """The number of the change that gave the controls an etag of the form that `etag` makes."""
     return int(shown_etag.rpartition("-")[2])
+
+
+# Changes of an organization's controls within 24 hours.
+_MOST_A_DAY: Final = 100
 
 
 class DataControls:
@@ -98,7 +103,7 @@ class DataControls:
         require_customer_approval: bool | None,
     ) -> ControlsChange:
         """Changes what is not None; where nothing would change, the newest change is the answer. Raises ADMIN_REQUIRED, CONFLICT,
-        CLOSED, NOT_FOUND."""
+        CLOSED, NOT_FOUND; ASKED_TOO_OFTEN for what every process would have to be told, after a hundred changes within 24 hours."""
         with self._database.transaction() as tx:
             if caller.customer_role != roles_pb2.CUSTOMER_ROLE_ADMIN:
                 raise admin_required(tx, organization_id, self._support)
@@ -124,6 +129,7 @@ class DataControls:
             wanted = following(wanted, current, self._clock.now(), caller.actor)
             # Training needs no other process; the instant from which the rest counts is then what it was.
             if wanted.require_customer_approval != current.require_customer_approval:
+                self._require_pace(tx, wanted)
                 wanted = replace(
                     wanted,
                     effective_at=self._policies.publish_organization(
@@ -132,6 +138,20 @@ class DataControls:
                 )
             record(tx, self._outbox, self._notifications, wanted)
             return wanted
+
+    @staticmethod
+    def _require_pace(tx: Tx, change: ControlsChange) -> None:
+        """Policies stay in the feed for good, and whoever begins to follow it reads all of them."""
+        if change.number <= _MOST_A_DAY:
+            return
+        (first,) = store.history(tx, change.organization_id, change.number - _MOST_A_DAY - 1, 1)
+        wait = first.accepted_at + timedelta(days=1) - change.accepted_at
+        if wait > timedelta(0):
+            raise KeptError(
+                Reason.REASON_ASKED_TOO_OFTEN,
+                "The controls were changed too often within 24 hours.",
+                retry_after=wait,
+            )
 
     def notes(self, organization_id: str) -> list[str]:
         """What has to be known to read the controls."""

@@ -89,6 +89,27 @@ def test_customer_approval_counts_from_an_instant_that_the_feed_gives(world: Wor
     assert off.controls.require_customer_approval
 
 
+def test_the_feed_grows_by_a_hundred_changes_a_day_and_training_is_turned_off_all_the_same(
+    world: World,
+) -> None:
+    admin = world.admin()
+    world.clock.advance(timedelta(days=1))  # the controls that it began with count as one
+    is_required, etag = False, current(world, admin).etag
+    for _ in range(100):
+        is_required = not is_required
+        etag = update(world, admin, etag, require_customer_approval=is_required).controls.etag
+        world.clock.advance(timedelta(minutes=1))
+    before = versions(world)
+    with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN) as caught:
+        update(world, admin, etag, require_customer_approval=not is_required)
+    assert caught[0].retry_after == timedelta(days=1) - 100 * timedelta(minutes=1)
+    assert versions(world) == before
+    etag = update(world, admin, etag, training_allowed=False).controls.etag
+    world.clock.advance(timedelta(days=1) - 98 * timedelta(minutes=1))
+    changed = update(world, admin, etag, require_customer_approval=not is_required)
+    assert changed.controls.require_customer_approval is not is_required
+
+
 def test_an_old_etag_changes_nothing_and_learns_the_current_one(world: World) -> None:
     admin = world.admin()
     old = current(world, admin).etag
