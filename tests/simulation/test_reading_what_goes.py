@@ -189,14 +189,15 @@ def test_an_end_user_who_is_erased_while_a_reader_takes_her_time(
     sent = [gateway.sends_one(organization) for _ in range(3)]
     settle(scene, MINUTE)
     answers = Reader(scene, organization).stream()
-    assert next(answers).record.record_id == sent[0].record_id
+    shown_first = next(answers).record.record_id
     customers = Customers(scene)
     customers.passes_erasure_on(organization, sent[0].end_user)
     settle(scene, *[MINUTE] * 4)
     customers.follow_subjects()
     [subject] = scene.model.subjects
     assert subject.done
-    erased = {one.record_id for one in sent if one.end_user == sent[0].end_user}
+    erased = {one.record_id for one in sent if one.end_user == sent[0].end_user} - {shown_first}
+    assert erased
     assert not shown(answers).keys() & erased
 
 
@@ -207,7 +208,7 @@ def test_a_hold_that_ends_while_a_reader_takes_her_time(scene: Scene, organizati
     hold_id = held(scene, organization, record_ids)
     settle(scene, MINUTE, 31 * DAY, MINUTE)
     answers = Reader(scene, organization).stream()
-    assert next(answers).record.record_id == record_ids[0]
+    assert next(answers).record.record_id in record_ids
     released(scene, hold_id)
     settle(scene, MINUTE, MINUTE)
     assert shown(answers) == {}

@@ -8,7 +8,7 @@ from opentelemetry.proto.common.v1 import common_pb2
 from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.facts import Attributes
 from services.logging.otlp.figures import ATTRIBUTES_LEFT_OUT
-from services.logging.otlp.messages import is_finish_reason
+from services.logging.otlp.messages import add_json, is_finish_reason
 from services.logging.otlp.values import NotReadable, from_json, plain, printed
 from services.logging.records import (
     COUNTRY_FORM,
@@ -31,10 +31,11 @@ _END_USER: Final = ("enduser.pseudo.id", "user.id")
 _COUNTRY: Final = "geo.country.iso_code"
 _PROMPT_TOKENS: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _GENERATION_TOKENS: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
+_TOKENS: Final = (*_PROMPT_TOKENS, *_GENERATION_TOKENS)
 _FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 _OPERATION: Final = "gen_ai.operation.name"
 # Spans around calls of a model: they take the time, and repeat the tokens, of the calls within them.
-_NO_CALLS: Final = frozenset({"invoke_agent", "create_agent", "execute_tool", "invoke_workflow"})
+_NO_CALLS: Final = frozenset({"invoke_agent", "create_agent", "execute_tool", "invoke_workflow", "retrieval"})
 _LONGEST_FINISH_REASON: Final = 64
 _MOST_TOKENS: Final = 2**31 - 1
 
@@ -43,15 +44,18 @@ def take_names(attributes: Attributes, interaction: interactions_pb2.Interaction
     """Takes model, end user and country out. The model that answered comes before the one that was asked for, which then stays an
     attribute; so does what is no country's code."""
     interaction.model = _take_text(attributes, _MODEL)
-    interaction.end_user = _take_text(attributes, _END_USER)
+    interaction.end_user = _take_text(attributes, _END_USER, numbers=True)
     if _COUNTRY in attributes and COUNTRY_FORM.fullmatch(attributes[_COUNTRY].string_value):
         interaction.country = attributes.pop(_COUNTRY).string_value
 
 
-def is_call(attributes: Attributes) -> bool:
-    """Whether a span is of a call of a model, not of what such calls are made within."""
+def is_call(attributes: Attributes, interaction: interactions_pb2.Interaction) -> bool:
+    """Whether a span is of a call of a model, not of what such calls are made within. One that does not say is if it names a model or
+    counts tokens. interaction: with its names."""
     operation = attributes.get(_OPERATION)
-    return operation is None or operation.string_value not in _NO_CALLS
+    if operation is None:
+        return bool(interaction.model) or any(name in attributes for name in _TOKENS)
+    return operation.string_value not in _NO_CALLS
 
 
 def take_tokens(attributes: Attributes, interaction: interactions_pb2.Interaction) -> None:
@@ -84,14 +88,15 @@ def take_finish_reason(attributes: Attributes, said: list[str]) -> str:
 def take_rest(
     attributes: Attributes, interaction: interactions_pb2.Interaction, ours: dict[str, str], left_out: int
 ) -> None:
-    """What else is said, in the order it came in, as far as it fits; what does not is counted. ours: what comes first. left_out: what is to
-    be counted beside."""
+    """What else is said, in the order it came in, as far as it fits; what does not is a last part of the prompt, of the kind "attributes".
+    ours: what comes first. left_out: how many were said before; they are counted, as are those that say nothing."""
     kept = interaction.content.attributes
     size = 0
     for name, text in ours.items():
         kept[name] = text
         size += len(name) + len(text)
     count = len(ours)
+    over: dict[str, Any] = {}
     for name, value in attributes.items():
         if name.startswith(OUR_PREFIX):
             continue
@@ -107,7 +112,12 @@ def take_rest(
                 size += name_bytes + text_bytes
                 count += 1
                 continue
-        left_out += 1
+        if value.WhichOneof("value") is None:
+            left_out += 1
+        else:
+            over[name] = plain(value)
+    if over:
+        add_json(interaction.content.prompt.add(), over, "attributes")
     if left_out:
         ATTRIBUTES_LEFT_OUT.inc(left_out)
 
@@ -121,10 +131,15 @@ def _listed(value: common_pb2.AnyValue) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
-def _take_text(attributes: Attributes, names: tuple[str, ...]) -> str:
+def _take_text(attributes: Attributes, names: tuple[str, ...], *, numbers: bool = False) -> str:
     for name in names:
         value = attributes.get(name)
-        if value is not None and (text := value.string_value):
+        if value is None:
+            continue
+        text = value.string_value
+        if numbers and value.WhichOneof("value") == "int_value":
+            text = str(value.int_value)
+        if text:
             del attributes[name]
             return text
     return ""

@@ -10,9 +10,10 @@ from typing import Any, Final
 from opentelemetry.proto.common.v1 import common_pb2
 
 from kept.logging.v1 import interactions_pb2
+from services.logging.otlp.attributes import OUR_PREFIX
 from services.logging.otlp.facts import Attributes
 from services.logging.otlp.indexed import COMPLETION, PROMPT, take_messages
-from services.logging.otlp.messages import ASSISTANT, SYSTEM, TOOL, USER, Role, Said
+from services.logging.otlp.messages import ASSISTANT, SYSTEM, TOOL, USER, Role, Said, add_rest, says
 from services.logging.otlp.values import by_name, plain, to_json
 
 _INSTRUCTIONS: Final = "gen_ai.system_instructions"
@@ -35,10 +36,8 @@ _OLD_EVENTS: Final[Mapping[str, str]] = {
 }
 # A span event has no body: what would be in it is one attribute as JSON, or each field an attribute.
 _EVENT_CONTENT: Final = "gen_ai.event.content"
-# Where a body stays that is no map of attributes.
-_BODY: Final = "body"
-_FIELDS: Final = ("role", "content", "id", "name", "tool_calls", "index", "finish_reason", "message")
-_STRUCTURES: Final = frozenset({"tool_calls", "message"})
+_FIELDS: Final = ("role", "content", "parts", "id", "name", "tool_calls", "index", "finish_reason", "message")
+_STRUCTURES: Final = frozenset({"parts", "tool_calls", "message"})
 _ANSWERS: Final = frozenset({_CHOICE, "gen_ai.content.completion"})
 CONTENT_EVENTS: Final = frozenset({_DETAILS, _CHOICE, *_MESSAGE_EVENTS, *_OLD_EVENTS})
 # The oldest form: one attribute for all that was asked, and one for all that was answered.
@@ -70,23 +69,26 @@ def read_attributes(attributes: Attributes, said: Said) -> int:
 def _read_older(attributes: Attributes, said: Said) -> int:
     again = 0
     # Instructions alone are no prompt: whoever sends them beside indexed messages means both.
-    has_prompt = any(one.role != SYSTEM for one in said.content.prompt)
-    has_generations = bool(said.content.generations)
+    has_prompt = any(one.role != SYSTEM and says(one) for one in said.content.prompt)
+    has_generations = any(map(says, said.content.generations))
     for prefix, is_known in ((PROMPT, has_prompt), (COMPLETION, has_generations)):
         messages = take_messages(attributes, prefix)
         whole = attributes.pop(_WHOLE[prefix], None)
-        if is_known or messages:
-            again += whole is not None
-        elif whole is not None:
-            _read_whole(prefix == PROMPT, whole, said)
         if is_known:
-            again += len(messages)
+            again += len(messages) + (whole is not None)
             continue
+        added = said.content.prompt if prefix == PROMPT else said.content.generations
+        before = len(added)
         for message in messages:
             if prefix == PROMPT:
                 said.add_prompt(message, USER)
             else:
                 said.add_generation(message)
+        if whole is not None:
+            if any(map(says, added[before:])):
+                again += 1
+            else:
+                _read_whole(prefix == PROMPT, whole, said)
     return again
 
 
@@ -112,8 +114,8 @@ def read_event(name: str, body: common_pb2.AnyValue | None, attributes: Attribut
     if body is not None and not _says(body):
         body = None
     if name == _DETAILS:
-        if body is not None:
-            _take_in(body, attributes, said)
+        if body is not None and not _take_in(body, attributes, said):
+            said.read_prompt(body, USER)
         read_attributes(attributes, said)
         return
     if name in _OLD_EVENTS:
@@ -143,15 +145,22 @@ def _says(value: common_pb2.AnyValue) -> bool:
     return kind is not None and not (kind == "kvlist_value" and not value.kvlist_value.values)
 
 
-def _take_in(body: common_pb2.AnyValue, attributes: Attributes, said: Said) -> None:
-    """Takes the fields of a body among the attributes, which come first. What is no map is one attribute by itself."""
-    found = said.parsed(body)
-    fields = by_name(body.kvlist_value.values) or {
-        name: common_pb2.AnyValue(string_value=field if isinstance(field, str) else to_json(field))
-        for name, field in (found if isinstance(found, dict) else {_BODY: plain(body)}).items()
-    }
+def _take_in(body: common_pb2.AnyValue, attributes: Attributes, said: Said) -> bool:
+    """Takes the fields of a body among the attributes, which come first. False where it is no map."""
+    fields = by_name(body.kvlist_value.values)
+    if not fields:
+        was_altered = said.altered
+        found = said.parsed(body)
+        if not isinstance(found, dict):
+            said.altered = was_altered
+            return False
+        fields = {
+            name: common_pb2.AnyValue(string_value=field if isinstance(field, str) else to_json(field))
+            for name, field in found.items()
+        }
     for name, value in fields.items():
         attributes.setdefault(name, value)
+    return True
 
 
 def _fields(body: common_pb2.AnyValue | None, attributes: Attributes, said: Said) -> dict[str, Any]:
@@ -174,37 +183,68 @@ def _fields(body: common_pb2.AnyValue | None, attributes: Attributes, said: Said
     return {"content": found} if found else {}
 
 
-def read_events(events: list[tuple[str, Attributes]], said: Said) -> int:
-    """Takes content out of the events of a span, in their order. Returns how many said again what its attributes had said."""
+def read_events(events: list[tuple[str, Attributes]], span: Attributes, said: Said) -> int:
+    """Takes content out of the events of a span, in their order. Returns how many said again what its attributes had said. span: the
+    attributes that are left of it, among which goes what else the details say; what another one says beside its message stays with that."""
     content = said.content
     # The form that each side came in first; None while it is missing.
-    forms = [
-        _ATTRIBUTES if is_there else None for is_there in _sides(content.prompt, bool(content.generations))
-    ]
+    forms = [_ATTRIBUTES if is_there else None for is_there in _sides(content.prompt, content.generations)]
     again = 0
     for name, attributes in events:
         form = _MESSAGES if name in _MESSAGE_EVENTS else name
         known = [one not in (None, form) for one in forms]
-        before = len(content.prompt)
+        before, answered = len(content.prompt), len(content.generations)
         if name == _DETAILS:
             for is_known, keys in zip(known, _SIDES, strict=True):
                 if is_known:
                     again += sum(attributes.pop(key, None) is not None for key in keys)
             again += read_attributes(attributes, said)
+            for key, value in attributes.items():
+                span.setdefault(key if span.get(key, value) == value else f"{name}.{key}", value)
         elif known[2 if name in _ANSWERS else 0 if _MESSAGE_EVENTS.get(name) == SYSTEM else 1]:
             again += 1
             continue
         else:
             read_event(name, None, attributes, said)
-        # Of the prompt what is new: an event a message, and all of them looked at each time, would be a square.
-        there = _sides(content.prompt[before:], bool(content.generations))
+            _add_beside(name, _beside(attributes, span), before, answered, said)
+        # What is new: an event a message, and all of them looked at each time, would be a square.
+        there = _sides(content.prompt[before:], content.generations[answered:])
         forms = [
             form if one is None and is_there else one for one, is_there in zip(forms, there, strict=True)
         ]
     return again
 
 
-def _sides(prompt: Iterable[interactions_pb2.Message], has_generations: bool) -> tuple[bool, bool, bool]:
-    """Whether there are instructions, other messages of a prompt, and generations. Instructions alone are no prompt."""
-    roles = {one.role for one in prompt}
-    return SYSTEM in roles, bool(roles - {SYSTEM}), has_generations
+def _beside(attributes: Attributes, span: Attributes) -> dict[str, Any]:
+    """What an event says beside its message. Names of the conventions are as good as the span's own, where that does not say otherwise."""
+    rest: dict[str, Any] = {}
+    for key, value in attributes.items():
+        if key.startswith("gen_ai."):
+            span.setdefault(key, value)
+        if span.get(key) != value and not key.startswith(OUR_PREFIX):
+            rest[key] = plain(value)
+    return rest
+
+
+def _add_beside(name: str, rest: dict[str, Any], before: int, answered: int, said: Said) -> None:
+    """Adds what an event says beside its message: to that, or as one where it made none. before, answered: how many messages there were
+    until then."""
+    messages, count = (
+        (said.content.generations, answered) if name in _ANSWERS else (said.content.prompt, before)
+    )
+    if not rest:
+        return
+    if len(messages) > count:
+        add_rest(messages[-1], rest)
+    elif name in _ANSWERS:
+        said.add_generation(rest)
+    else:
+        said.add_prompt(rest, _MESSAGE_EVENTS.get(name, USER))
+
+
+def _sides(
+    prompt: Iterable[interactions_pb2.Message], generations: Iterable[interactions_pb2.Message]
+) -> tuple[bool, bool, bool]:
+    """Whether instructions, other messages of a prompt, and generations say anything. Instructions alone are no prompt."""
+    roles = {one.role for one in prompt if says(one)}
+    return SYSTEM in roles, bool(roles - {SYSTEM}), any(map(says, generations))

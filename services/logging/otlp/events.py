@@ -49,10 +49,11 @@ def interaction_of(
     organization_id = organization_of(facts, event.attributes, attributes, only)
     kind = key_kind_of(facts, event.attributes, attributes)
     key_id = key_id_of(facts, event.attributes, attributes)
-    if event.trace_id and not is_id(event.trace_id, TRACE_ID_BYTES):
-        raise Rejected(Fault.INVALID_TRACE_ID)
-    if event.span_id and not is_id(event.span_id, SPAN_ID_BYTES):
-        raise Rejected(Fault.INVALID_SPAN_ID)
+    # An id that is none is as if it were not there, and a span is one of a trace (OTLP, logs.proto).
+    if not is_id(event.trace_id, TRACE_ID_BYTES):
+        event.ClearField("trace_id")
+    if not event.trace_id or not is_id(event.span_id, SPAN_ID_BYTES):
+        event.ClearField("span_id")
     at = event.time_unix_nano or event.observed_time_unix_nano
     if not at:
         raise Rejected(Fault.NO_START_TIME)

@@ -16,5 +16,5 @@ REJECTED: Final = Counter(
 )
 ATTRIBUTES_LEFT_OUT: Final = Counter(
     "kept_otlp_attributes_left_out_total",
-    "Attributes of recorded spans and events that were beyond the limits, and messages that said again what another form had said.",
+    "Attributes of recorded spans and events that came twice or said nothing, and messages that said again what another form had said.",
 )

@@ -33,7 +33,7 @@ def take_messages(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
             if isinstance(call, dict):
                 call[rest] = value
                 continue
-        message[field] = value
+        message[field + "." if field in message else field] = value  # what said it field by field stays
     messages = [message for _, message in sorted(found.items())]
     for message in messages:
         calls = message.get(_NESTED)

@@ -121,7 +121,7 @@ class Said:
                 loose = messages.add(role=role) if loose is None else loose
                 rest: dict[str, Any] = {}
                 _add_part(loose, item, rest)
-                _add_rest(loose, rest)
+                add_rest(loose, rest)
 
     def _add(
         self,
@@ -146,15 +146,15 @@ class Said:
             _add_part(message, parts, rest)
         if message.role == TOOL and rest.get("content") is not None:
             result = {key: rest.pop(key) for key in ("id", "tool_call_id", "name", "content") if key in rest}
-            _add_json(message, result, "tool_result")
+            add_json(message, result, "tool_result")
         else:
             content = rest.pop("content", None)
             for part in content if isinstance(content, list) else [content]:
                 if part is not None:
                     _add_part(message, part, rest)
         for call in _calls(rest):
-            _add_json(message, call, "tool_call")
-        _add_rest(message, rest)
+            add_json(message, call, "tool_call")
+        add_rest(message, rest)
 
 
 def _add_usual(found: object, messages: "_Messages", finish_reasons: list[str] | None) -> bool:
@@ -208,6 +208,11 @@ def _usual_parts(message: object, is_generation: bool) -> list[dict[str, str]] |
     return parts
 
 
+def says(message: interactions_pb2.Message) -> bool:
+    """Whether a message says anything: it has a part that is not empty."""
+    return any(part.text or part.data for part in message.parts)
+
+
 def is_finish_reason(said: object) -> TypeGuard[str]:
     """Whether this may be log data: a token of at most 64 characters."""
     return isinstance(said, str) and _FINISH_REASON.fullmatch(said) is not None
@@ -248,7 +253,7 @@ def _add_part(message: interactions_pb2.Message, part: object, rest: dict[str, A
         return
     kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(part, dict) or not isinstance(kind, str):
-        _add_json(message, part, "")
+        add_json(message, part, "")
         return
     for field in _TEXTS.get(kind, ()):
         text = part.get(field)
@@ -262,7 +267,7 @@ def _add_part(message: interactions_pb2.Message, part: object, rest: dict[str, A
     if blob is not None:
         message.parts.add(data=blob, media_type=part["mime_type"], kind=part.get("modality", kind))
         return
-    _add_json(message, part, _KINDS.get(kind, kind))
+    add_json(message, part, _KINDS.get(kind, kind))
 
 
 def _blob(part: dict[str, Any]) -> bytes | None:
@@ -282,10 +287,12 @@ def _blob(part: dict[str, Any]) -> bytes | None:
     return data if base64.b64encode(data) == content.encode() else None
 
 
-def _add_json(message: interactions_pb2.Message, value: object, kind: str) -> None:
+def add_json(message: interactions_pb2.Message, value: object, kind: str) -> None:
+    """Adds a part that is JSON."""
     message.parts.add(data=to_json(value).encode(), media_type=_JSON, kind=kind)
 
 
-def _add_rest(message: interactions_pb2.Message, rest: dict[str, Any]) -> None:
+def add_rest(message: interactions_pb2.Message, rest: dict[str, Any]) -> None:
+    """Adds what a message says beside role and parts, if that is anything."""
     if rest:
-        _add_json(message, rest, "message_fields")
+        add_json(message, rest, "message_fields")

@@ -77,9 +77,10 @@ def interaction_of(
     left_out = len(listed) - len(attributes) + read_attributes(attributes, said)
     happened = [event for event in span.events[:] if event.name in CONTENT_EVENTS]
     if happened:
-        left_out += read_events([(event.name, by_name(event.attributes)) for event in happened], said)
+        told = [(event.name, by_name(event.attributes)) for event in happened]
+        left_out += read_events(told, attributes, said)
     take_names(attributes, interaction)
-    if is_call(attributes):
+    if is_call(attributes, interaction):
         take_tokens(attributes, interaction)
     elif no_calls is not None:
         no_calls.add(interaction.record_id)

@@ -109,11 +109,16 @@ def test_details_that_stand_in_the_body_are_read_where_no_attribute_says_them(
     assert (record.model, record.content.attributes["more"]) == ("m-1", "said")
 
 
-def test_a_body_of_details_that_is_no_map_is_an_attribute(world: World) -> None:
-    known = {"gen_ai.input.messages": [{"role": "user", "content": "Weather?"}]}
-    assert export_events(world, event("gen_ai.client.inference.operation.details", "aside", known)) == (0, "")
+@pytest.mark.parametrize("body", ["aside", [{"role": "user", "content": "aside"}], '[{"content":"aside"}]'])
+@pytest.mark.parametrize(
+    "known", [{}, {"gen_ai.output.messages": [{"role": "assistant", "content": "Sunny."}]}]
+)
+def test_a_body_of_details_that_is_no_map_is_of_the_prompt(
+    world: World, body: Any, known: dict[str, Any]
+) -> None:
+    assert export_events(world, event("gen_ai.client.inference.operation.details", body, known)) == (0, "")
     [record] = stored(world)
-    assert record.content.attributes["body"] == "aside"
+    assert shown(record.content.prompt) == [("user", ["aside"])]
 
 
 def test_an_empty_body_hides_nothing(world: World) -> None:
@@ -172,14 +177,32 @@ def test_an_event_without_a_time_of_its_own_has_the_one_when_it_was_seen(world: 
 def test_bad_events_never_cost_a_good_one(world: World) -> None:
     rejected = export_events(
         world,
-        event("gen_ai.user.message", {"content": MARKER}, trace_id=b"short"),
-        event("gen_ai.user.message", {"content": MARKER}, span_id=b"\0" * 8),
         event("gen_ai.user.message", {"content": MARKER}, time_unix_nano=2**63),
+        event("gen_ai.user.message", {"content": MARKER}, {"user.id": "u" * 129}),
         event("gen_ai.user.message", {"content": "good\0"}),
     )
-    assert rejected == (3, "rejected: INVALID_SPAN_ID 1, INVALID_TRACE_ID 1, RECORD_FROM_FUTURE 1")
+    assert rejected == (2, "rejected: INVALID_ARGUMENT 1, RECORD_FROM_FUTURE 1")
     [record] = stored(world)
     assert shown(record.content.prompt) == [("user", ["good\0"])]
+
+
+def test_ids_that_are_none_are_as_if_they_were_not_there(world: World) -> None:
+    """OTLP, logs.proto: receivers should assume that the record belongs to no trace."""
+    said = {"content": "Weather?"}
+    exported = export_events(
+        world,
+        event("gen_ai.user.message", said, trace_id=b"short"),
+        event("gen_ai.user.message", said, trace_id=bytes(16), span_id=bytes(8)),  # the same once more
+        event("gen_ai.user.message", said, span_id=b"\0" * 8),
+    )
+    assert exported == (0, "")
+    records = stored(world)
+    assert [shown(one.content.prompt) for one in records] == [[("user", ["Weather?"])]] * len(records)
+    assert {"otel.trace_id" in one.content.attributes for one in records} == {True, False}
+    assert not any(
+        "otel.span_id" in one.content.attributes and "otel.trace_id" not in one.content.attributes
+        for one in records
+    )
 
 
 def test_what_zero_data_retention_forbids_is_not_stored_of_an_event_either(world: World) -> None:

@@ -9,15 +9,17 @@ from functools import partial
 from typing import Any
 
 import pytest
+from opentelemetry.proto.resource.v1 import resource_pb2
 from prometheus_client import REGISTRY
 
 from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.attributes import take_finish_reason
-from services.logging.otlp.facts import Facts
+from services.logging.otlp.facts import Facts, facts_of
 from services.logging.otlp.spans import interaction_of
 from services.logging.otlp.values import to_json
 from shared.ids import is_record_id, record_time
 from tests.unit.logging.otlp.exports import (
+    RESOURCE,
     STARTED,
     any_value,
     chat,
@@ -534,3 +536,78 @@ def test_the_kind_of_key_goes_with_it() -> None:
         interactions_pb2.API_KEY_KIND_PRODUCTION,
         interactions_pb2.API_KEY_KIND_UNSPECIFIED,
     ]
+
+
+CANARY = "said in one form only"
+EMPTY_PARTS = '[{"role":"user","parts":[]}]'
+
+
+@pytest.mark.parametrize(
+    ("attributes", "events"),
+    [
+        # A form that says nothing hides none that does.
+        ({"gen_ai.input.messages": ""}, [("gen_ai.user.message", {"content": CANARY})]),
+        ({"gen_ai.input.messages": EMPTY_PARTS}, [("gen_ai.user.message", {"content": CANARY})]),
+        ({"gen_ai.input.messages": "", "gen_ai.prompt.0.content": CANARY}, []),
+        ({"gen_ai.prompt.0.role": "user", "gen_ai.prompt": CANARY}, []),
+        (
+            {"gen_ai.completion.0.finish_reason": "stop", "gen_ai.completion.0.role": "assistant"},
+            [("gen_ai.choice", {"message": json.dumps({"content": CANARY})})],
+        ),
+        ({"gen_ai.output.messages": "[]"}, [("gen_ai.choice", {"message": CANARY})]),
+        # What an event says beside its message.
+        ({}, [("gen_ai.choice", {"message": "[]", "tool.result": CANARY})]),
+        ({}, [("gen_ai.choice", {"tool.result": CANARY})]),
+        ({}, [("gen_ai.user.message", {"role": "user", "parts": [CANARY]})]),
+        ({}, [("gen_ai.user.message", {"gen_ai.event.content": '{"role":"user"}', "content": CANARY})]),
+        ({}, [("gen_ai.client.inference.operation.details", {"gen_ai.tool.definitions": CANARY})]),
+        (
+            {"gen_ai.tool.definitions": "others"},
+            [("gen_ai.client.inference.operation.details", {"gen_ai.tool.definitions": CANARY})],
+        ),
+        (
+            {"gen_ai.agent.name": "one"},
+            [("gen_ai.user.message", {"content": "x", "gen_ai.agent.name": CANARY})],
+        ),
+        # Of one field in two forms, both.
+        ({"gen_ai.prompt.0.tool_calls.0.name": CANARY, "gen_ai.prompt.0.tool_calls": "x"}, []),
+        ({"gen_ai.prompt.0.tool_calls": CANARY, "gen_ai.prompt.0.tool_calls.0.name": "x"}, []),
+    ],
+)
+def test_nothing_that_is_said_once_is_lost(
+    world: World, attributes: dict[str, Any], events: list[Any]
+) -> None:
+    sent = {"gen_ai.operation.name": "chat"} | attributes
+    assert export(world, span(1, sent, events=events)) == (0, "")
+    [record] = stored(world)
+    assert CANARY.encode() in record.content.SerializeToString()
+
+
+def test_what_a_spans_events_say_as_it_does_is_said_once(world: World) -> None:
+    events = [("gen_ai.user.message", {"gen_ai.system": "x", "content": "Weather?"})]
+    assert export(world, span(1, {"gen_ai.system": "x"}, events=events)) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [("user", ["Weather?"])]
+    assert record.content.attributes["gen_ai.system"] == "x"
+
+
+def test_an_end_user_may_be_a_number(world: World) -> None:
+    assert export(world, chat(1, "x", {"user.id": 12345}), chat(2, "y", {"user.id": 0})) == (0, "")
+    assert {record.end_user for record in stored(world)} == {"12345", "0"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "is_a_call"),
+    [
+        ({"gen_ai.operation.name": "chat"}, True),
+        ({"gen_ai.operation.name": "retrieval", "gen_ai.request.model": "m"}, False),
+        ({"gen_ai.system": "strands-agents"}, False),
+        ({"gen_ai.request.model": "m"}, True),
+        ({"gen_ai.usage.input_tokens": 3}, True),
+    ],
+)
+def test_what_is_a_call(attributes: dict[str, Any], is_a_call: bool) -> None:
+    no_calls: set[bytes] = set()
+    facts = facts_of(resource_pb2.Resource(attributes=key_values(RESOURCE)))
+    interaction = interaction_of(span(1, attributes), facts, "", no_calls=no_calls)
+    assert (interaction.record_id not in no_calls) is is_a_call
