@@ -25,13 +25,14 @@ class Living(Protocol):
         """Called when the process is about to end; daemon threads still run. May be called twice."""
 
 
-_living: "weakref.WeakSet[Living]" = weakref.WeakSet()
+# In the order in which they began.
+_living: "weakref.WeakKeyDictionary[Living, None]" = weakref.WeakKeyDictionary()
 _kept: set[Living] = set()
 
 
 def follow(one: Living) -> None:
     """Tells `one` of forks and of the end, until it is no longer referenced."""
-    _living.add(one)
+    _living[one] = None
 
 
 def keep(one: Living) -> None:
@@ -40,8 +41,8 @@ def keep(one: Living) -> None:
 
 
 def _each(tell: Callable[[Living], None]) -> None:
-    """What one raises costs no other its turn."""
-    for one in list(_living):
+    """The youngest first: who was made later may stand on who was there. What one raises costs no other its turn."""
+    for one in reversed(list(_living)):
         try:
             tell(one)
         except Exception as error:  # noqa: BLE001 - there is nobody left to catch it
