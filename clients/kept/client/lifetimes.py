@@ -5,14 +5,13 @@ so the child begins with nothing. At exit what is left is sent, for a bounded ti
 """
 
 import atexit
-import logging
 import os
 import weakref
 from collections.abc import Callable
 from multiprocessing import util
-from typing import Final, Protocol
+from typing import Protocol
 
-_LOG: Final = logging.getLogger("kept")
+from kept.client.reports import warn
 
 
 class Living(Protocol):
@@ -45,8 +44,8 @@ def _each(tell: Callable[[Living], None]) -> None:
     for one in reversed(list(_living)):
         try:
             tell(one)
-        except Exception as error:  # noqa: BLE001 - there is nobody left to catch it
-            _LOG.warning("kept: a recorder raised %s at a fork or at the end", type(error).__name__)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - there is nobody left to catch it
+            warn("kept: a recorder raised %s at a fork or at the end", type(error).__name__)
 
 
 def _after_fork() -> None:

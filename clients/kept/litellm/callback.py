@@ -8,7 +8,6 @@ gateway itself sets; metadata that the gateway's own clients can send must not c
 """
 
 import hashlib
-import logging
 import os
 import re
 import threading
@@ -25,11 +24,11 @@ from kept.client import lifetimes
 from kept.client.background import BackgroundRecorder
 from kept.client.clock import system_now
 from kept.client.record_ids import derived
+from kept.client.reports import warn
 from kept.litellm import messages
 from kept.litellm.open_calls import OpenCalls
 from kept.logging.v1 import interactions_pb2
 
-_LOG: Final = logging.getLogger("kept")
 _KINDS: Final = {
     "production": interactions_pb2.API_KEY_KIND_PRODUCTION,
     "trial": interactions_pb2.API_KEY_KIND_TRIAL,
@@ -224,7 +223,7 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
             made.organization_id = organization_id
             self._set_times(made, kwargs, start, end, outcome)
             self.recorder.record(made)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a record, the gateway's call is not
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever is wrong with a record, the gateway's call is not
             self._complain(failed=1, what=type(error).__name__)
 
     def _interaction(
@@ -314,7 +313,7 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
             if now - self._said_at < 1.0:
                 return
             self._said_at = now
-        _LOG.warning(
+        warn(
             "kept: calls NOT recorded so far: %d that nothing says whose they are, %d that could not be made into a record%s",
             self.unattributed,
             self.failed,
