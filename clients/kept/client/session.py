@@ -26,6 +26,8 @@ from kept.client.profile import Profile
 
 _TIMEOUT_SECONDS: Final = 15
 _LARGEST_ANSWER: Final = 64 * 1024
+# As long as a token is kept, whatever the issuer says of it.
+_LONGEST_SECONDS: Final = 366 * 86_400
 # A token that ends within this time is not begun to be used.
 _MARGIN: Final = timedelta(seconds=30)
 _NAME: Final = re.compile(r"[0-9A-Za-z_@+-][0-9A-Za-z_.@+-]{0,127}")
@@ -38,6 +40,12 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def opener(issuer: str, *handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
+    """What asks an issuer. No proxy for what may be loopback in clear: proxies come from the environment."""
+    direct = [urllib.request.ProxyHandler({})] if issuer.startswith("http:") else []
+    return urllib.request.build_opener(*handlers, *direct)
+
+
 def _answer(issuer: str, form: Mapping[str, str]) -> dict[str, Any]:
     """What the issuer's token endpoint answers. Raises KeptError; neither the form nor a token is ever in it."""
     request = urllib.request.Request(  # noqa: S310 - the profile admits https, and http on loopback
@@ -45,10 +53,8 @@ def _answer(issuer: str, form: Mapping[str, str]) -> dict[str, Any]:
         data=urlencode(form).encode("ascii"),
         headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
     )
-    # No proxy for what may be loopback in clear: proxies come from the environment.
-    handlers = [_NoRedirects()] + ([urllib.request.ProxyHandler({})] if issuer.startswith("http:") else [])
     try:
-        with urllib.request.build_opener(*handlers).open(request, timeout=_TIMEOUT_SECONDS) as reply:
+        with opener(issuer, _NoRedirects()).open(request, timeout=_TIMEOUT_SECONDS) as reply:
             content = json.loads(reply.read(_LARGEST_ANSWER))
     except urllib.error.HTTPError as refused:
         raise _refused(refused) from None
@@ -147,7 +153,7 @@ class Session:
         return claims if isinstance(claims, dict) else {}
 
     def _take(self, audience: str, answer: Mapping[str, Any]) -> None:
-        until = self._now() + timedelta(seconds=answer["expires_in"])
+        until = self._now() + timedelta(seconds=min(max(0, answer["expires_in"]), _LONGEST_SECONDS))
         self._content["tokens"][audience] = {
             "token": answer["access_token"],
             "until": until.astimezone(UTC).isoformat(),
