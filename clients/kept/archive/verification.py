@@ -8,16 +8,13 @@ signed. The access log and the certificates in it are verified by themselves bes
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 from kept.archive import tar
-from kept.archive.writing import FORMAT, MANIFEST, SIGNATURE, SIGNATURE_FORMAT, lines_of
+from kept.archive.writing import FORMAT, MANIFEST, MOST_BYTES, SIGNATURE, SIGNATURE_FORMAT, lines_of
 from kept.evidence.audit import ListCheck, check_act, check_head, signed_at
 from kept.evidence.certificates import verify_certificate
 from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict, parse
-
-# A manifest has some 150 bytes a part, and a part is some 4 MiB: this is enough for a terabyte.
-_MOST_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass
@@ -104,7 +101,7 @@ def _whole(file: tar.File) -> bytes:
     content = b""
     for piece in file.content:
         content += piece
-        if len(content) > _MOST_BYTES:
+        if len(content) > MOST_BYTES:
             raise EvidenceError(f"{file.name} is larger than any that an export writes.")
     return content
 

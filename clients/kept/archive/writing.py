@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, Final
 
 from kept.archive import tar
+from kept.evidence.verdicts import EvidenceError
 
 FORMAT: Final = "kept-export/1"
 SIGNATURE_FORMAT: Final = "kept-export-signature/1"
@@ -13,6 +14,9 @@ MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "signature.json"
 # A list is written in pieces of about this many bytes, so that no more of it than one is in memory.
 PIECE_BYTES: Final = 4 * 1024 * 1024
+# Of one document or one line, as a reader takes it. A manifest has some 150 bytes a part, and a part is some 4 MiB: this is enough for a
+# terabyte.
+MOST_BYTES: Final = 64 * 1024 * 1024
 
 
 class Writer:
@@ -77,10 +81,18 @@ class Writer:
 
 
 def lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines that come in pieces, without their ends."""
-    rest = b""
+    """The lines that come in pieces, without their ends. Raises EvidenceError for one that is longer than MOST_BYTES."""
+    begun: list[bytes] = []
+    size = 0
     for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
+        first, *more = piece.split(b"\n")
+        begun.append(first)
+        size += len(first)
+        if size > MOST_BYTES:
+            raise EvidenceError("There is a line in it that is longer than any that an export writes.")
+        if more:
+            yield b"".join(begun)
+            yield from more[:-1]
+            begun, size = more[-1:], len(more[-1])
+    if size:
+        yield b"".join(begun)

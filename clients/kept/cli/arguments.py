@@ -20,11 +20,11 @@ def when(text: str) -> datetime:
     """An instant: a date, or a date and a time (ISO 8601); UTC where no zone is given."""
     try:
         instant = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):  # OverflowError: in UTC it is before year 1 or after 9999
         raise typer.BadParameter(
             f"{text!r} is no time: give one like 2026-01-31 or 2026-01-31T16:00:00Z (UTC without a zone)."
         ) from None
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def record_id(text: str) -> uuid.UUID:

@@ -49,10 +49,15 @@ def _stub(call: Invocation) -> "usage_pb2_grpc.UsageServiceStub":
 
 def _span(begins: datetime | None, ends: datetime | None, step: timedelta) -> tuple[datetime, datetime]:
     """Whole hours, or days, that cover what was asked for."""
-    until = ends or system_now()
-    until += -(until - _EPOCH) % step
-    since = begins or until - 7 * _DAY
-    return since - (since - _EPOCH) % step, until
+    try:
+        until = ends or system_now()
+        until += -(until - _EPOCH) % step
+        since = begins or until - 7 * _DAY
+        return since - (since - _EPOCH) % step, until
+    except OverflowError:
+        raise typer.BadParameter(
+            "there are no whole hours or days there: give times between the years 2 and 9998."
+        ) from None
 
 
 def show(

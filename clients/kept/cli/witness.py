@@ -68,7 +68,7 @@ def witness(
 
 
 def _look(call: Invocation, file: Path, stale_after: int, every: bool) -> None:
-    seen = read_evidence(file)["head"] if file.exists() else None
+    seen = _recalled(file, "head")
     shown, problem = _newest(call, seen, stale_after)
     if problem is not None:
         _cry(f"{_now():%Y-%m-%d %H:%M:%S} THE AUDIT LOG DOES NOT VERIFY: {problem}")
@@ -94,14 +94,14 @@ def head(call: Invocation) -> None:
     continue the remembered one.
     """
     file = call.profile.file.parent / "tree-head.json"
-    seen = read_evidence(file) if file.exists() else None
+    seen = _recalled(file)
     newest, problem = _newest(call, seen, None)
     if problem is None:
         _remember(file, newest)
-    before = int((seen or newest)["tree_size"])
+    before = (newest if seen is None else seen)["tree_size"]
     # Programs get all of it, the signature too: such a file verifies.
     shown = newest if call.as_json else {name: newest[name] for name in _SHOWN}
-    verdict(call, "tree head", shown | {"seen_before": before}, problem)
+    verdict(call, "tree head", shown | {"seen_before": int(before) if problem is None else before}, problem)
 
 
 def _newest(call: Invocation, seen: Any | None, stale_after: int | None) -> tuple[dict[str, Any], str | None]:
@@ -133,6 +133,18 @@ def _newest(call: Invocation, seen: Any | None, stale_after: int | None) -> tupl
         stale_after_ms=None if stale_after is None else stale_after * 1000,
     )
     return newest, None if result.ok else result.problem
+
+
+def _recalled(file: Path, name: str | None = None) -> dict[str, Any] | None:
+    """The head that a file remembers, in a field of this name or alone; None where there is no file. Raises KeptError UNREADABLE: to begin
+    anew would be to forget what was seen."""
+    if not file.exists():
+        return None
+    content = read_evidence(file)
+    head = content.get(name) if name is not None and isinstance(content, dict) else content
+    if not isinstance(head, dict) or "tree_size" not in head:
+        raise KeptError("UNREADABLE", f"{file} does not have the head that was seen before.")
+    return head
 
 
 def _remember(file: Path, content: dict[str, Any]) -> None:

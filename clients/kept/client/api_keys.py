@@ -60,7 +60,10 @@ class ApiKeys:
     def holder(self, api_key: str) -> KeyHolder | None:
         """Whose this key is; None: refuse the call, for the key is nobody's that this gateway may record for, or is revoked. Raises
         KeptError where settings cannot be asked and no answer counts any more: refuse the call then too."""
-        fingerprint = hashlib.sha256(api_key.encode()).digest()
+        try:
+            fingerprint = hashlib.sha256(api_key.encode()).digest()
+        except UnicodeEncodeError:  # half of a surrogate pair, as JSON may spell it: in no key
+            return None
         kept = self._kept.get(fingerprint)
         if kept is not None and self._now() < kept[1]:
             return kept[0]

@@ -24,11 +24,13 @@ class GatewayFiles:
             raise _unreadable(error) from None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """By the files as they are now. Raises KeptError UNREADABLE, also for a certificate and a key that do not belong together: they
-        are replaced one after the other."""
+        """By the files as they are now. Raises KeptError UNREADABLE, also for a key that is encrypted, and for a certificate and a key that
+        do not belong together: they are replaced one after the other."""
         try:
             authority, key, certificate = (file.read_bytes() for file in self._files)
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(self._files[2], self._files[1])
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
+                self._files[2], self._files[1], password=self._refuse_to_ask
+            )
         except ssl.SSLError:
             raise KeptError(
                 "UNREADABLE", f"{self._files[2]} and {self._files[1]} do not belong together."
@@ -36,6 +38,13 @@ class GatewayFiles:
         except OSError as error:
             raise _unreadable(error) from None
         return grpc.ssl_channel_credentials(authority, key, certificate)
+
+    def _refuse_to_ask(self) -> str:
+        """Instead of OpenSSL, which asks for a pass phrase on the terminal and waits."""
+        raise KeptError(
+            "UNREADABLE",
+            f"{self._files[1]} is encrypted with a pass phrase, which nobody is here to give: store the key without one.",
+        )
 
 
 def _unreadable(error: OSError) -> KeptError:

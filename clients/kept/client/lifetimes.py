@@ -5,14 +5,13 @@ so the child begins with nothing. At exit what is left is sent, for a bounded ti
 """
 
 import atexit
-import logging
 import os
 import weakref
 from collections.abc import Callable
 from multiprocessing import util
-from typing import Final, Protocol
+from typing import Protocol
 
-_LOG: Final = logging.getLogger("kept")
+from kept.client.reports import warn
 
 
 class Living(Protocol):
@@ -25,13 +24,14 @@ class Living(Protocol):
         """Called when the process is about to end; daemon threads still run. May be called twice."""
 
 
-_living: "weakref.WeakSet[Living]" = weakref.WeakSet()
+# In the order in which they began.
+_living: "weakref.WeakKeyDictionary[Living, None]" = weakref.WeakKeyDictionary()
 _kept: set[Living] = set()
 
 
 def follow(one: Living) -> None:
     """Tells `one` of forks and of the end, until it is no longer referenced."""
-    _living.add(one)
+    _living[one] = None
 
 
 def keep(one: Living) -> None:
@@ -40,12 +40,12 @@ def keep(one: Living) -> None:
 
 
 def _each(tell: Callable[[Living], None]) -> None:
-    """What one raises costs no other its turn."""
-    for one in list(_living):
+    """The youngest first: who was made later may stand on who was there. What one raises costs no other its turn."""
+    for one in reversed(list(_living)):
         try:
             tell(one)
-        except Exception as error:  # noqa: BLE001 - there is nobody left to catch it
-            _LOG.warning("kept: a recorder raised %s at a fork or at the end", type(error).__name__)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - there is nobody left to catch it
+            warn("kept: a recorder raised %s at a fork or at the end", type(error).__name__)
 
 
 def _after_fork() -> None:

@@ -2,10 +2,14 @@
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+if sys.platform != "win32":
+    import fcntl
 
 
 def directory(path: Path) -> None:
@@ -18,6 +22,22 @@ def write(path: Path, text: str) -> None:
     directory(path.parent)
     with replaced(path) as file:
         file.write(text.encode())
+
+
+@contextmanager
+def alone_in(path: Path) -> Iterator[None]:
+    """Waits until nobody else is in this block for the directory, of any process or thread. Where there are no such locks, it does not."""
+    directory(path)
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system that has none
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

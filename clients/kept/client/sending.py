@@ -225,7 +225,8 @@ class Sending:
     # --- the thread ---
 
     def _start(self) -> None:
-        if self._thread is not None or self._closed:
+        # A thread may have been ended by what no code expects, such as a lack of memory.
+        if self._closed or (self._thread is not None and self._thread.is_alive()):
             return
         thread = threading.Thread(target=self._run, name="kept-recorder", daemon=True)
         try:
@@ -269,7 +270,7 @@ class Sending:
             receipts = self._send(batch.interactions)
         except KeptError as error:
             failure = error
-        except Exception as error:  # noqa: BLE001 - the thread must not end while records wait; grpc raises what it likes
+        except BaseException as error:  # noqa: BLE001 - the thread must not end while records wait; grpc raises what it likes
             failure = KeptError("INTERNAL", f"Sending raised {type(error).__name__}.")
         with self._changed:
             now = self._clock()

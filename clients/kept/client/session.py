@@ -3,6 +3,9 @@
 Sign-in is OpenID's token endpoint (RFC 6749 §4.3 and §6): a password once, a refresh token from then on, access tokens for one
 audience each, kept until shortly before they end. A service that refuses a token makes the client ask for a fresh one, once:
 clocks differ, and the file's idea of "not expired yet" is only this machine's.
+
+An issuer may give a new refresh token each time and take the old one no more (RFC 9700 §4.14.2). Several commands run side by side, so one
+refreshes at a time, with the token that the file has by then.
 """
 
 import base64
@@ -23,6 +26,8 @@ from kept.client.profile import Profile
 
 _TIMEOUT_SECONDS: Final = 15
 _LARGEST_ANSWER: Final = 64 * 1024
+# As long as a token is kept, whatever the issuer says of it.
+_LONGEST_SECONDS: Final = 366 * 86_400
 # A token that ends within this time is not begun to be used.
 _MARGIN: Final = timedelta(seconds=30)
 _NAME: Final = re.compile(r"[0-9A-Za-z_@+-][0-9A-Za-z_.@+-]{0,127}")
@@ -35,6 +40,12 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def opener(issuer: str, *handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
+    """What asks an issuer. No proxy for what may be loopback in clear: proxies come from the environment."""
+    direct = [urllib.request.ProxyHandler({})] if issuer.startswith("http:") else []
+    return urllib.request.build_opener(*handlers, *direct)
+
+
 def _answer(issuer: str, form: Mapping[str, str]) -> dict[str, Any]:
     """What the issuer's token endpoint answers. Raises KeptError; neither the form nor a token is ever in it."""
     request = urllib.request.Request(  # noqa: S310 - the profile admits https, and http on loopback
@@ -42,10 +53,8 @@ def _answer(issuer: str, form: Mapping[str, str]) -> dict[str, Any]:
         data=urlencode(form).encode("ascii"),
         headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
     )
-    # No proxy for what may be loopback in clear: proxies come from the environment.
-    handlers = [_NoRedirects()] + ([urllib.request.ProxyHandler({})] if issuer.startswith("http:") else [])
     try:
-        with urllib.request.build_opener(*handlers).open(request, timeout=_TIMEOUT_SECONDS) as reply:
+        with opener(issuer, _NoRedirects()).open(request, timeout=_TIMEOUT_SECONDS) as reply:
             content = json.loads(reply.read(_LARGEST_ANSWER))
     except urllib.error.HTTPError as refused:
         raise _refused(refused) from None
@@ -82,9 +91,12 @@ class Session:
         self, profile: Profile, name: str, content: dict[str, Any], now: Callable[[], datetime]
     ) -> None:
         self._profile = profile
-        self._content = content
         self._now = now
         self.name = name
+        self._use(content)
+
+    def _use(self, content: dict[str, Any]) -> None:
+        self._content = content
         self.kind = str(content["kind"])
         self.username = str(content["username"])
 
@@ -94,29 +106,37 @@ class Session:
     def access_token(self, audience: str, *, fresh: bool = False) -> str:
         """A token for one audience, such as "kept:settings"; `fresh` asks for a new one whatever is kept. Raises KeptError:
         NOT_SIGNED_IN when the session has ended, NOT_REACHABLE when the issuer does not answer."""
-        kept = self._content["tokens"].get(audience)
-        if kept is not None and not fresh and datetime.fromisoformat(kept["until"]) - _MARGIN > self._now():
-            return str(kept["token"])
-        try:
-            answer = _answer(
-                self._profile.issuers[self.kind],
-                {
-                    "grant_type": "refresh_token",
-                    "refresh_token": self._content["refresh_token"],
-                    "audience": audience,
-                },
-            )
-        except KeptError as error:
-            if error.reason != "SIGN_IN_REFUSED":
-                raise
-            again = (
-                f"kept login --as {self.name}" if self.kind == "workforce" else "kept login --customer EMAIL"
-            )
-            raise KeptError(
-                "NOT_SIGNED_IN", f"The session of {self.name} has ended: sign in again ({again})."
-            ) from None
-        self._take(audience, answer)
+        if not fresh and (kept := self._kept(audience)) is not None:
+            return kept
+        with private_files.alone_in(self._profile.sessions):
+            self._use(_read(self._profile, self.name))
+            if not fresh and (kept := self._kept(audience)) is not None:
+                return kept  # another command was quicker
+            answer = self._refreshed(audience)
+            self._take(audience, answer)
         return str(answer["access_token"])
+
+    def _kept(self, audience: str) -> str | None:
+        kept = self._content["tokens"].get(audience)
+        if kept is None or datetime.fromisoformat(kept["until"]) - _MARGIN <= self._now():
+            return None
+        return str(kept["token"])
+
+    def _refreshed(self, audience: str) -> dict[str, Any]:
+        """The issuer's answer to the refresh token of the file; to another one, if another is there once it has refused: whoever put it
+        there knows of no locks. Raises KeptError as `access_token` does."""
+        refused: set[str] = set()
+        while (token := str(self._content["refresh_token"])) not in refused:
+            form = {"grant_type": "refresh_token", "refresh_token": token, "audience": audience}
+            try:
+                return _answer(self._profile.issuers[self.kind], form)
+            except KeptError as error:
+                if error.reason != "SIGN_IN_REFUSED":
+                    raise
+            refused.add(token)
+            self._use(_read(self._profile, self.name))
+        again = f"kept login --as {self.name}" if self.kind == "workforce" else "kept login --customer EMAIL"
+        raise KeptError("NOT_SIGNED_IN", f"The session of {self.name} has ended: sign in again ({again}).")
 
     def claims(self) -> dict[str, Any]:
         """What the newest kept token says of its holder: sub, name, email, org… Not verified: for display, and for naming one's
@@ -133,7 +153,7 @@ class Session:
         return claims if isinstance(claims, dict) else {}
 
     def _take(self, audience: str, answer: Mapping[str, Any]) -> None:
-        until = self._now() + timedelta(seconds=answer["expires_in"])
+        until = self._now() + timedelta(seconds=min(max(0, answer["expires_in"]), _LONGEST_SECONDS))
         self._content["tokens"][audience] = {
             "token": answer["access_token"],
             "until": until.astimezone(UTC).isoformat(),
@@ -161,7 +181,8 @@ class Sessions:
             raise KeptError("SIGN_IN_REFUSED", "The issuer gave no refresh token.")
         content = {"kind": kind, "username": username, "refresh_token": answer["refresh_token"], "tokens": {}}
         session = Session(self._profile, name, content, self._now)
-        session._take(audience, answer)
+        with private_files.alone_in(self._profile.sessions):
+            session._take(audience, answer)
         private_files.write(self._profile.sessions / "current", name + "\n")
         return session
 
@@ -171,15 +192,7 @@ class Sessions:
         if chosen is None:
             raise KeptError("NOT_SIGNED_IN", "Nobody is signed in.")
         _check_name(chosen)
-        try:
-            content = json.loads((self._profile.sessions / f"{chosen}.json").read_text(encoding="utf-8"))
-            if not {"tokens", "refresh_token"} <= content.keys():
-                raise ValueError
-            return Session(self._profile, chosen, content, self._now)
-        except FileNotFoundError:
-            raise KeptError("NOT_SIGNED_IN", f"{chosen} is not signed in.") from None
-        except (OSError, ValueError, KeyError, AttributeError):
-            raise KeptError("NOT_SIGNED_IN", f"The session file of {chosen} cannot be read.") from None
+        return Session(self._profile, chosen, _read(self._profile, chosen), self._now)
 
     def names(self) -> list[str]:
         """Every identity, sorted."""
@@ -195,9 +208,30 @@ class Sessions:
     def sign_out(self, name: str) -> None:
         """Forgets an identity's tokens. Raises KeptError (NOT_SIGNED_IN) if there is none of this name."""
         session = self.find(name)
-        (self._profile.sessions / f"{session.name}.json").unlink(missing_ok=True)
+        with private_files.alone_in(self._profile.sessions):
+            (self._profile.sessions / f"{session.name}.json").unlink(missing_ok=True)
         if self.current() == session.name:
             (self._profile.sessions / "current").unlink(missing_ok=True)
+
+
+def _read(profile: Profile, name: str) -> dict[str, Any]:
+    """The file of an identity. Raises KeptError (NOT_SIGNED_IN) where there is none, or none that can be used."""
+    try:
+        content = json.loads((profile.sessions / f"{name}.json").read_text(encoding="utf-8"))
+        tokens = content["tokens"]
+        if (
+            not {"kind", "username", "refresh_token"} <= content.keys()
+            or content["kind"] not in profile.issuers
+        ):
+            raise ValueError
+        for kept in tokens.values():
+            if not isinstance(kept["token"], str) or datetime.fromisoformat(kept["until"]).tzinfo is None:
+                raise ValueError
+    except FileNotFoundError:
+        raise KeptError("NOT_SIGNED_IN", f"{name} is not signed in.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise KeptError("NOT_SIGNED_IN", f"The session file of {name} cannot be read.") from None
+    return dict(content)
 
 
 def _check_name(name: str) -> None:

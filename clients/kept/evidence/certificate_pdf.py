@@ -1,20 +1,17 @@
 """A deletion certificate as a PDF of one page with the signed JSON attached (ISO 32000-1 §7.11.4), and such a PDF read back.
 
-Written by fpdf2, read by pypdf. The same certificate gives the same page wherever it is made, so a page can be held against it.
+Written by fpdf2. The same certificate gives the same file wherever it is made, so a file is held against the one made anew (`own_pdf`).
 """
 
 import json
 from datetime import datetime
-from io import BytesIO
 from typing import Any, Final
 
 from fpdf import FPDF
 from fpdf.enums import WrapMode
-from pypdf import PdfReader
-from pypdf.errors import PyPdfError
 
+from kept.evidence import own_pdf
 from kept.evidence.certificate_page import ATTACHED, EDITION, Room, Section, sections
-from kept.evidence.drawn import drawn
 from kept.evidence.verdicts import Evidence, EvidenceError, canonical, parse
 
 # From a page that shows all to one that shows the figures alone; the first that fits is it.
@@ -49,23 +46,11 @@ def write_pdf(envelope: Any, edition: int = EDITION) -> bytes:
 def read_pdf(content: bytes) -> Any:
     """The certificate that is attached to a PDF, still to be verified.
 
-    Raises EvidenceError for a file that is no such PDF, or that shows anything else than the page of what is attached, in one of its
-    editions (`drawn`): a true certificate under a page of somebody else's would be believed.
+    Raises EvidenceError for a file that is no such PDF, or is any other than the one that we write for what is attached, in one of its
+    editions: a true certificate under a page of somebody else's would be believed.
     """
-    try:
-        shown = drawn(content)
-        attached = list(PdfReader(BytesIO(content), strict=True).attachments.get(ATTACHED, []))
-    except (
-        PyPdfError,
-        NotImplementedError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OSError,
-    ):
-        raise EvidenceError("The file cannot be read as a PDF.") from None
+    shown = own_pdf.read(content)
+    attached = shown.attached()
     if len(attached) != 1:
         raise EvidenceError(
             f"No certificate is attached to the PDF: {ATTACHED} is missing, or there several times."
@@ -74,7 +59,9 @@ def read_pdf(content: bytes) -> Any:
         envelope = parse(attached[0], ATTACHED)
     except (ValueError, RecursionError):
         raise EvidenceError(f"{ATTACHED} in the PDF is no JSON.") from None
-    if not any(shown == drawn(write_pdf(envelope, edition)) for edition in range(EDITION, 0, -1)):
+    if not any(
+        shown.is_like(own_pdf.read(write_pdf(envelope, edition))) for edition in range(EDITION, 0, -1)
+    ):
         raise EvidenceError(
             "The page says something else than the certificate that is attached to it, or something was added to the file; "
             f"trust {ATTACHED} alone."

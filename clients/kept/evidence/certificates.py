@@ -9,7 +9,15 @@ import hmac
 from typing import Any, Final
 
 from kept.evidence.audit import check_act, check_head
-from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict, canonical, check_signature
+from kept.evidence.verdicts import (
+    HASH_BYTES,
+    Evidence,
+    EvidenceError,
+    PinnedKeys,
+    Verdict,
+    canonical,
+    check_signature,
+)
 
 _CERTIFICATE: Final = b"kept/certificate/v1\0"
 _SUBJECT: Final = b"kept/subject/v1\0"
@@ -34,7 +42,8 @@ def verify_subject(envelope: Any, salt: bytes, end_user: str) -> Verdict:
         message = _SUBJECT + body.text("organization_id").encode() + b"\0" + end_user.encode()
     except EvidenceError as error:
         return Verdict(False, str(error))
-    if not hmac.compare_digest(committed, hmac.digest(salt, message, "sha256")):
+    # HMAC takes a shorter key for the same with zeros at its end (RFC 2104 §2).
+    if len(salt) != HASH_BYTES or not hmac.compare_digest(committed, hmac.digest(salt, message, "sha256")):
         return Verdict(
             False, "The certificate is of another end user's erasure, or the salt is another one's."
         )

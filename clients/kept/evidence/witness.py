@@ -1,11 +1,11 @@
 """What a witness makes of the head that it is shown, given the last one that it saw. It needs no trust in the log, only its own memory.
 
 A log that rewrites its past, or shows different people different logs, shows a head that does not continue the one remembered; a log that
-is held back shows an old one.
+is held back shows an old one, or one that was dated ahead so that it does not seem old.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from kept.evidence.audit import Head, check_head
 from kept.evidence.merkle import verify_consistency
@@ -13,6 +13,8 @@ from kept.evidence.verdicts import Evidence, EvidenceError, PinnedKeys, Verdict,
 
 # Hashes in base64, as GetConsistencyProof gives them, between two tree sizes.
 Proof = Callable[[int, int], Sequence[str]]
+# How far clocks may be apart.
+_TOLERANCE_MS: Final = 5_000
 
 
 def look(
@@ -25,7 +27,7 @@ def look(
     stale_after_ms: int | None = None,
 ) -> Verdict:
     """The verdict on the head `shown`. seen: the one remembered, None the first time. proof: asks the log. stale_after_ms: how old the
-    newest head may be by the witness's clock; None for any age."""
+    newest head may be by the witness's clock; None for any age. No head may be dated ahead of that clock."""
     try:
         _look(seen, check_head(Evidence(shown, "the head shown now"), keys), proof, keys)
         _require_fresh(shown, now_ms, stale_after_ms)
@@ -65,6 +67,11 @@ def _remembered(head: Evidence) -> Head:
 
 def _require_fresh(shown: Any, now_ms: int, stale_after_ms: int | None) -> None:
     age_ms = now_ms - Evidence(shown, "the head shown now").number("timestamp_ms")
+    if age_ms < -_TOLERANCE_MS:
+        raise EvidenceError(
+            f"The newest head is dated {-age_ms // 1000} seconds ahead of this machine's clock: one of the two is wrong, and a head dated "
+            "ahead would hide that the log is held back. `kept doctor` compares the clocks."
+        )
     if stale_after_ms is not None and age_ms > stale_after_ms:
         raise EvidenceError(
             f"The newest head was signed {age_ms // 60_000} minutes ago: an old one is shown, or the log signs none any more."

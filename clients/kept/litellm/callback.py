@@ -1,4 +1,4 @@
-"""The callback that LiteLLM calls after each call of a model: success or failure, with or without an event loop, streamed or not.
+"""The callback that LiteLLM calls before and after each call of a model: success or failure, in an event loop or not, streamed or not.
 
 It never raises into the gateway and never makes it wait: an interaction is made and handed to a BackgroundRecorder. What it cannot
 record it counts and warns of, at most once a second and without content.
@@ -8,25 +8,27 @@ gateway itself sets; metadata that the gateway's own clients can send must not c
 """
 
 import hashlib
-import logging
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
 from litellm.integrations.custom_logger import CustomLogger
 
+from kept.client import lifetimes
 from kept.client.background import BackgroundRecorder
 from kept.client.clock import system_now
 from kept.client.record_ids import derived
+from kept.client.reports import warn
 from kept.litellm import messages
+from kept.litellm.open_calls import OpenCalls
 from kept.logging.v1 import interactions_pb2
 
-_LOG: Final = logging.getLogger("kept")
 _KINDS: Final = {
     "production": interactions_pb2.API_KEY_KIND_PRODUCTION,
     "trial": interactions_pb2.API_KEY_KIND_TRIAL,
@@ -37,6 +39,8 @@ _MOST_TOKENS: Final = 2**31 - 1
 _LONGEST: Final = timedelta(hours=24)
 # Bounds of the contract (interactions.proto), in characters.
 _NAME, _END_USER, _FINISH_REASON, _ATTRIBUTE = 200, 128, 64, 1000
+# Calls that are remembered while they are open. Each holds what LiteLLM holds of it.
+_MOST_OPEN: Final = 10_000
 _EMBEDDINGS: Final = frozenset(("embedding", "aembedding"))
 _OF_PROXY: Final = "user_api_key"
 _JSON_TYPES: Final = (str, int, float, dict, list, type(None))
@@ -45,6 +49,14 @@ _KEY_METADATA: Final = ("user_api_key_metadata", "user_api_key_auth_metadata", "
 
 # Metadata of a call in, the organization's id out; None where it has none.
 Resolver = Callable[[Mapping[str, Any]], str | None]
+
+
+class _Outcome(StrEnum):
+    """How a call ended; part of what its record's id is made from."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    PARTIAL = "partial"
 
 
 class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not read
@@ -56,8 +68,12 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
     else from the call's own. Without a proxy the call's metadata are the gateway's, and all are taken from there. What is no id and no
     country is left out.
 
+    Of some calls LiteLLM never says how they ended: a stream that its reader let go of, a task that was cancelled. end_within: how long it
+    may take to say; then, or when 10,000 newer ones are open, or when the process ends, what went in is recorded, with the finish reason
+    "partial".
+
     unattributed: calls that were not recorded because nothing said whose they are. failed: calls that could not be made into a record.
-    What became of the rest the recorder counts.
+    partial: calls of which no end was told. What became of the rest the recorder counts.
     """
 
     def __init__(
@@ -66,6 +82,7 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
         organization: str | Resolver,
         *,
         application: str = "",
+        end_within: timedelta = timedelta(minutes=10),
         now: Callable[[], datetime] = system_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,12 +90,17 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
         self.recorder = recorder
         self.unattributed = 0
         self.failed = 0
+        self.partial = 0
         self._organization = organization
         self._application = application
         self._now = now
         self._clock = clock
         self._lock = threading.Lock()
         self._said_at = float("-inf")
+        self._end_within = end_within.total_seconds()
+        self._open = OpenCalls(_MOST_OPEN, self._end_within, clock)
+        self._looking: threading.Timer | None = None
+        lifetimes.follow(self)
 
     @classmethod
     def connect(
@@ -120,29 +142,76 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
             application=environment.get("KEPT_APPLICATION", ""),
         )
 
+    def after_fork(self) -> None:
+        """What the parent waits for is the parent's."""
+        self._lock = threading.Lock()
+        self._open.forget()
+        self._looking = None
+
+    def at_exit(self) -> None:
+        """Records what went in of the calls that are still open. The recorder, which is older, ends after this."""
+        self._give_up(all_of_them=True)
+
     # LiteLLM calls these by the names of their parameters.
+
+    def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:
+        """A call goes out, of whatever kind."""
+        if isinstance(kwargs, Mapping):
+            self._open.begin(_attempt(kwargs), kwargs)
+            self._give_up()
+            self._look_again()
 
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """A call without an event loop; a stream once it is whole."""
-        self._take(kwargs, response_obj, start_time, end_time, succeeded=True)
+        self._ended(kwargs, response_obj, start_time, end_time, _Outcome.SUCCESS)
 
     def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """A call that failed: what went in is recorded, and that nothing came out."""
-        self._take(kwargs, None, start_time, end_time, succeeded=False)
+        self._ended(kwargs, None, start_time, end_time, _Outcome.FAILURE)
 
     async def async_log_success_event(
         self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
         """A call of an event loop; a stream once it is whole."""
-        self._take(kwargs, response_obj, start_time, end_time, succeeded=True)
+        self._ended(kwargs, response_obj, start_time, end_time, _Outcome.SUCCESS)
 
     async def async_log_failure_event(
         self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
         """A call that failed."""
-        self._take(kwargs, None, start_time, end_time, succeeded=False)
+        self._ended(kwargs, None, start_time, end_time, _Outcome.FAILURE)
 
-    def _take(self, kwargs: Any, response: Any, start: Any, end: Any, *, succeeded: bool) -> None:
+    def _ended(self, kwargs: Any, response: Any, start: Any, end: Any, outcome: "_Outcome") -> None:
+        self._open.end(_attempt(kwargs))
+        self._take(kwargs, response, start, end, outcome)
+        self._give_up()
+
+    def _give_up(self, *, all_of_them: bool = False) -> None:
+        for call in self._open.given_up(all_of_them=all_of_them):
+            with self._lock:
+                self.partial += 1
+            self._take(call, None, call.get("start_time"), None, _Outcome.PARTIAL)
+
+    def _look_again(self) -> None:
+        """Once no call begins or ends any more, nobody else gives up those that are open."""
+        with self._lock:
+            if self._looking is not None:
+                return
+            self._looking = threading.Timer(self._end_within, self._look)
+            self._looking.daemon = True
+            try:
+                self._looking.start()
+            except RuntimeError:  # no thread to be had: the next call tries again
+                self._looking = None
+
+    def _look(self) -> None:
+        self._give_up()
+        with self._lock:
+            self._looking = None
+        if len(self._open):
+            self._look_again()
+
+    def _take(self, kwargs: Any, response: Any, start: Any, end: Any, outcome: "_Outcome") -> None:
         try:
             metadata = _metadata(kwargs)
             organization = self._organization
@@ -150,15 +219,15 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
             if not organization_id:
                 self._complain(unattributed=1)
                 return
-            made = self._interaction(kwargs, metadata, response, succeeded=succeeded)
+            made = self._interaction(kwargs, metadata, response, outcome)
             made.organization_id = organization_id
-            self._set_times(made, kwargs, start, end, succeeded=succeeded)
+            self._set_times(made, kwargs, start, end, outcome)
             self.recorder.record(made)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a record, the gateway's call is not
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever is wrong with a record, the gateway's call is not
             self._complain(failed=1, what=type(error).__name__)
 
     def _interaction(
-        self, kwargs: Mapping[str, Any], metadata: Mapping[str, Any], response: Any, *, succeeded: bool
+        self, kwargs: Mapping[str, Any], metadata: Mapping[str, Any], response: Any, outcome: "_Outcome"
     ) -> interactions_pb2.Interaction:
         summary = kwargs.get("standard_logging_object") or {}
         made = interactions_pb2.Interaction(
@@ -173,9 +242,13 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
         )
         call_type = str(kwargs.get("call_type") or "")
         prompt = kwargs.get("messages")
-        messages.add_prompt(made.content, kwargs.get("input") if prompt is None else prompt)
-        if not succeeded:
-            made.finish_reason = "error"
+        messages.add_request(
+            made.content,
+            kwargs.get("input") if prompt is None else prompt,
+            [place for place in (kwargs, kwargs.get("optional_params")) if isinstance(place, Mapping)],
+        )
+        if outcome is not _Outcome.SUCCESS:
+            made.finish_reason = "error" if outcome is _Outcome.FAILURE else "partial"
         else:
             answer = _dumped(response)
             choices = answer.get("choices") if isinstance(answer, Mapping) else None
@@ -184,6 +257,9 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
             elif isinstance(answer, Mapping) and isinstance(answer.get("output"), list):
                 made.finish_reason = _line(str(answer.get("status") or ""), _FINISH_REASON)
                 messages.add_output(made.content, answer["output"])
+            elif isinstance(raw := getattr(answer, "content", None), bytes):
+                headers = getattr(getattr(answer, "response", None), "headers", {})
+                messages.add_bytes(made.content, raw, str(headers.get("content-type", "")))
             elif answer is not None and call_type not in _EMBEDDINGS:
                 messages.add_response(made.content, answer, call_type)
             usage = answer.get("usage") if isinstance(answer, Mapping) else None
@@ -191,7 +267,7 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
             made.prompt_tokens = _tokens(summary.get("prompt_tokens"), usage.get("prompt_tokens"))
             made.generation_tokens = _tokens(summary.get("completion_tokens"), usage.get("completion_tokens"))
         # The text of an error is left out: providers repeat keys in theirs.
-        error = (summary.get("error_information") or {}) if not succeeded else {}
+        error = (summary.get("error_information") or {}) if outcome is _Outcome.FAILURE else {}
         for name, value in (
             ("litellm.call_id", kwargs.get("litellm_call_id")),
             ("litellm.call_type", call_type),
@@ -209,8 +285,7 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
         kwargs: Mapping[str, Any],
         start: Any,
         end: Any,
-        *,
-        succeeded: bool,
+        outcome: "_Outcome",
     ) -> None:
         """Latency, and an id that is the same when LiteLLM tells of the same attempt twice."""
         now = self._now()
@@ -227,7 +302,7 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
             made.organization_id,
             str(kwargs.get("litellm_call_id") or ""),
             attempt.isoformat(),
-            "success" if succeeded else "failure",
+            outcome,
         )
 
     def _complain(self, *, unattributed: int = 0, failed: int = 0, what: str = "") -> None:
@@ -238,12 +313,19 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
             if now - self._said_at < 1.0:
                 return
             self._said_at = now
-        _LOG.warning(
+        warn(
             "kept: calls NOT recorded so far: %d that nothing says whose they are, %d that could not be made into a record%s",
             self.unattributed,
             self.failed,
             f" (last: {what})" if what else "",
         )
+
+
+def _attempt(kwargs: Any) -> tuple[str, str]:
+    """What one attempt of one call is known by, before it and after."""
+    if not isinstance(kwargs, Mapping):
+        return "", ""
+    return str(kwargs.get("litellm_call_id")), str(kwargs.get("start_time"))
 
 
 def _field(name: str) -> Resolver:

@@ -8,7 +8,8 @@ go as bytes, and within JSON as {"base64": "…"}.
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -27,6 +28,18 @@ _ROLES: Final = {
 _ITEM_KINDS: Final = {"function_call": "tool_call", "function_call_output": "tool_result"}
 _JSON: Final = "application/json"
 _BYTES: Final = (bytes, bytearray, memoryview)
+# What a request says to a model beside its messages, by the names that the formats of OpenAI, Anthropic and Google have for it: before the
+# messages as a message of the system's, or after them as JSON parts of one kind.
+_INSTRUCTIONS: Final = ("instructions", "system", "systemInstruction", "system_instruction")
+_BESIDE: Final = (
+    ("tools", "tool_definition", _Role.MESSAGE_ROLE_SYSTEM),
+    ("functions", "tool_definition", _Role.MESSAGE_ROLE_SYSTEM),
+    ("response_format", "response_format", _Role.MESSAGE_ROLE_SYSTEM),
+    ("documents", "document", _Role.MESSAGE_ROLE_USER),
+    ("prompt", "prompt", _Role.MESSAGE_ROLE_USER),
+    ("prediction", "prediction", _Role.MESSAGE_ROLE_USER),
+)
+_MEDIA_TYPE: Final = re.compile("[a-z]+/[a-z0-9.+-]{1,100}")
 # The encoding of text with lone surrogates, https://simonsapin.github.io/wtf-8/.
 _WTF_8: Final = "text/plain;charset=wtf-8"
 
@@ -41,6 +54,36 @@ def add_prompt(content: interactions_pb2.InteractionContent, messages: Any) -> N
         else:
             message = content.prompt.add(role=_Role.MESSAGE_ROLE_USER)
             _add_part(message, one, "")
+
+
+def add_request(
+    content: interactions_pb2.InteractionContent, messages: Any, places: Sequence[Mapping[str, Any]]
+) -> None:
+    """Adds all that went into the model: the messages, and what the request says beside them. places: where LiteLLM has the fields of the
+    request, the caller's own words first."""
+
+    def said(name: str) -> Any:
+        return next((place[name] for place in places if place.get(name)), None)
+
+    among = interactions_pb2.InteractionContent()
+    add_prompt(among, messages)
+    for name in _INSTRUCTIONS:
+        instructions = said(name)
+        message = interactions_pb2.Message(role=_Role.MESSAGE_ROLE_SYSTEM)
+        for part in instructions if isinstance(instructions, list) else [instructions]:
+            if part is not None:
+                _add_part(message, part, "")
+        # LiteLLM may have made them of a message, or a message of them.
+        if message.parts and message not in (*among.prompt, *content.prompt):
+            content.prompt.append(message)
+    content.prompt.extend(among.prompt)
+    for name, kind, role in _BESIDE:
+        value = said(name)
+        # A prompt that is no template is among the messages; a type of Python's, in another place, as JSON.
+        if isinstance(value, Mapping) or (isinstance(value, list) and name != "prompt"):
+            message = content.prompt.add(role=role)
+            for one in value if isinstance(value, list) else [value]:
+                _add_json(message, one, kind)
 
 
 def add_choices(content: interactions_pb2.InteractionContent, choices: Any) -> str:
@@ -67,6 +110,14 @@ def add_output(content: interactions_pb2.InteractionContent, output: Any) -> Non
             _add_item(generation, item)
         else:
             _add_part(generation, item, "")
+
+
+def add_bytes(content: interactions_pb2.InteractionContent, data: bytes, media_type: str) -> None:
+    """Adds an answer that is no text, such as speech. media_type: as its sender calls it."""
+    generation = content.generations.add(role=_Role.MESSAGE_ROLE_ASSISTANT)
+    named = media_type.partition(";")[0].strip().lower()
+    known = named if _MEDIA_TYPE.fullmatch(named) else "application/octet-stream"
+    generation.parts.add(data=data, media_type=known, kind=known.partition("/")[0])
 
 
 def add_response(content: interactions_pb2.InteractionContent, response: Any, kind: str) -> None:

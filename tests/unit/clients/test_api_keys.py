@@ -8,6 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from deploy.local.authority import Authority
 from kept.client import ApiKeys
@@ -102,6 +108,29 @@ def test_an_answer_is_kept_as_long_as_it_may_be_and_no_longer(gateway: Gateway) 
     gateway.at += 0.1
     assert gateway.keys.holder("sk-1") is None
     assert gateway.settings.asked == [hashlib.sha256(b"sk-1").digest()] * 2
+
+
+def test_what_is_no_text_is_nobodys(gateway: Gateway) -> None:
+    """As JSON may spell it: half of a surrogate pair."""
+    assert gateway.keys.holder("sk-\ud800") is None
+    assert gateway.settings.asked == []
+
+
+def test_a_key_with_a_pass_phrase_is_refused_and_not_asked_for(
+    served: tuple[Settings, str, tuple[Path, Path, Path]], tmp_path: Path
+) -> None:
+    _, address, (certificate, key, authority) = served
+    plain = load_pem_private_key(key.read_bytes(), None)
+    encrypted = tmp_path / "encrypted.key"
+    encrypted.write_bytes(
+        plain.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"phrase"))
+    )
+    with (
+        ApiKeys(address, certificate, encrypted, authority) as keys,
+        pytest.raises(KeptError, match=f"{encrypted.name} is encrypted with a pass phrase") as caught,
+    ):
+        keys.holder("sk-1")
+    assert caught.value.reason == "UNREADABLE"
 
 
 def test_what_is_nobodys_is_asked_for_again_soon(gateway: Gateway) -> None:

@@ -16,7 +16,7 @@ from kept.archive import tar
 from kept.archive.access_log import page_document
 from kept.archive.contents import MEANINGS, PARTS
 from kept.archive.verification import Seen, verify_archive
-from kept.archive.writing import MANIFEST, SIGNATURE, Writer, lines_of
+from kept.archive.writing import MANIFEST, MOST_BYTES, SIGNATURE, Writer, lines_of
 from kept.cli import main
 from kept.cli.export import patiently
 from kept.client.documents import to_document
@@ -336,6 +336,21 @@ def test_lines_are_the_same_however_they_come() -> None:
     for size in range(1, len(text) + 1):
         pieces = [text[place : place + size] for place in range(0, len(text), size)]
         assert list(lines_of(pieces)) == [b"one", b"two", b"", b"three"]
+
+
+def test_a_line_is_no_longer_than_any_that_is_written() -> None:
+    """What a stranger hands in must not fill the memory of whoever verifies it."""
+    taken = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield bytes(1 << 20)
+
+    with pytest.raises(EvidenceError, match="longer than any"):
+        next(lines_of(pieces()))
+    assert taken == (MOST_BYTES >> 20) + 1
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -208,17 +208,20 @@ def test_flush_waits_for_what_was_taken_before_it_alone() -> None:
     assert recorder.close(20)
 
 
-def test_callbacks_and_a_connection_that_raise_end_nothing(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("raised", [RuntimeError, SystemExit])
+def test_callbacks_and_a_connection_that_raise_end_nothing(
+    caplog: pytest.LogCaptureFixture, raised: type[BaseException]
+) -> None:
     calls: list[int] = []
 
     def send(interactions: Sequence[interactions_pb2.Interaction]) -> list[ingest_pb2.Receipt]:
         calls.append(len(interactions))
         if len(calls) == 1:
-            raise ValueError(MARKER)
+            raise raised(MARKER)
         return [ingest_pb2.Receipt(outcome=ingest_pb2.OUTCOME_REFUSED, reason=reasons_pb2.REASON_CLOSED)]
 
     def on_refusal(_: ingest_pb2.Receipt) -> None:
-        raise RuntimeError(MARKER)
+        raise raised(MARKER)
 
     recorder = BackgroundRecorder(
         *NOWHERE, limits=QUICK, on_refusal=on_refusal, connect=lambda: (send, lambda: None)
@@ -226,8 +229,87 @@ def test_callbacks_and_a_connection_that_raise_end_nothing(caplog: pytest.LogCap
     recorder.record(saying())
     assert recorder.close(20)
     assert (calls, recorder.refused) == ([1, 1], 1)
-    assert "on_refusal raised RuntimeError" in caplog.text
+    assert f"on_refusal raised {raised.__name__}" in caplog.text
     assert MARKER not in caplog.text
+
+
+class Broken(logging.Filter):
+    """One that wants what is not there outside of a request, as on a logger or on a handler of the program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Semaphore(0)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self.asked.release()
+        raise RuntimeError(MARKER)
+
+
+@pytest.fixture(params=["logger", "handler"])
+def broken(request: pytest.FixtureRequest) -> Iterator[Broken]:
+    made, log, handler = Broken(), logging.getLogger("kept"), logging.StreamHandler()
+    where = log if request.param == "logger" else handler
+    where.addFilter(made)
+    log.addHandler(handler)
+    yield made
+    log.removeHandler(handler)
+    where.removeFilter(made)
+
+
+def test_a_log_that_raises_ends_nothing(broken: Broken) -> None:
+    """Neither the thread, nor a call of the gateway's, nor the end of the process for other recorders."""
+    gate, failing = Gate(), threading.Event()
+
+    def send(interactions: Sequence[interactions_pb2.Interaction]) -> list[ingest_pb2.Receipt]:
+        if not failing.is_set():
+            failing.set()
+            raise KeptError("NOT_REACHABLE", "", status="UNAVAILABLE")
+        return gate.send(interactions)
+
+    recorder = BackgroundRecorder(
+        *NOWHERE,
+        limits=Limits(records=1, batch_seconds=0.0, first_pause=0.001, longest_pause=0.01),
+        connect=lambda: (send, gate.connect()[1]),
+    )
+    recorder.record(saying())
+    assert broken.asked.acquire(timeout=20)  # by the thread, of the failure
+    assert gate.entered.acquire(timeout=20)  # which goes on
+    assert recorder.record(saying()) is None  # there is no room, which is said from here, now or soon
+    gate.through.release()
+    assert recorder.close(20)
+    assert (recorder.delivered, recorder.dropped) == (1, 1)
+
+
+def test_one_whose_end_cannot_be_logged_keeps_no_other_from_it(
+    monkeypatch: pytest.MonkeyPatch, broken: Broken
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(lifetimes, "_living", [Ill(told), Ill(told)])
+    lifetimes._at_exit()
+    assert told == ["exit", "exit"]
+    assert broken.asked.acquire(timeout=0)
+
+
+def test_a_thread_that_ended_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: ended.set())
+    gate = Gate()
+    recorder = gated(gate, limits=QUICK)
+    with monkeypatch.context() as meanwhile:
+
+        def lacking(*_: Any, **__: Any) -> None:
+            raise MemoryError
+
+        meanwhile.setattr(recorder._delivery, "next_batch", lacking)
+        recorder.record(saying())
+        assert ended.wait(20)
+        assert recorder._thread is not None
+        recorder._thread.join(20)
+    recorder.record(saying())
+    assert gate.entered.acquire(timeout=20)
+    gate.through.release(2)
+    assert recorder.close(20)
+    assert recorder.delivered == 2
 
 
 def test_files_that_cannot_be_read_are_tried_again(caplog: pytest.LogCaptureFixture) -> None:

@@ -215,7 +215,7 @@ def test_a_page_that_says_something_else_than_its_attachment_is_refused(
         pdf = tmp_path / "forged.pdf"
         made.write(pdf)
         assert main(["certificates", "verify", str(pdf)]) == 4
-        assert "says something else" in capsys.readouterr().out
+        assert "not as `kept certificates pdf` writes it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

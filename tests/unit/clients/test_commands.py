@@ -858,3 +858,21 @@ def test_retention_run_waits_for_its_end(services: Services, monkeypatch: pytest
     )
     assert main(["retention", "run", "--wait"]) == 1
     assert services.asked[-1][1].run_id == "run_1"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"logs list -o {ORG} --from 0001-01-01T00:00+05:00",
+        f"logs list -o {ORG} --until 9999-12-31T23:30-05:00",
+        f"usage show -o {ORG} --until 9999-12-31T23:30",
+        f"usage show -o {ORG} --until 0001-01-02",
+        f"usage show -o {ORG} --days --until 9999-12-31T00:00:01",
+    ],
+)
+def test_times_at_the_ends_of_the_calendar_are_understood_or_refused(
+    services: Services, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command.split()) == 2
+    assert "give" in capsys.readouterr().err
+    assert services.asked == []

@@ -22,6 +22,9 @@ from kept.client import signing_keys
 from kept.client.documents import to_document
 from kept.client.errors import KeptError
 from kept.client.signing_keys import SigningKey, key_id_of
+from kept.evidence.audit import check_entry, check_head
+from kept.evidence.certificates import verify_subject
+from kept.evidence.verdicts import Evidence, EvidenceError
 from kept.retention.v1 import certificates_pb2
 from tests.unit.clients.conftest import ORG, Services
 
@@ -289,6 +292,27 @@ def test_what_an_export_says_in_words_is_what_was_committed_to(
     file.write_text(json.dumps(export))
     assert main(["audit", "verify", str(file)]) == 4
     assert "Entry 2 reads otherwise" in capsys.readouterr().out
+
+
+def test_an_entry_is_written_in_one_way(log: Log) -> None:
+    """HMAC takes a key with zeros behind it for the same key, and Python takes true for 1."""
+    page = to_document(log.page([b'{"a":1}']))
+    head = check_head(Evidence(page["head"], "the head"), dict([log.public(log.log_key)]))
+    entry = page["entries"][0]
+    assert check_entry(Evidence(entry | {"entry": {"a": 1}}, "the entry"), head)
+    with pytest.raises(EvidenceError, match="reads otherwise"):
+        check_entry(Evidence(entry | {"entry": {"a": True}}, "the entry"), head)
+    longer = base64.b64encode(base64.b64decode(entry["salt"]) + bytes(5)).decode()
+    with pytest.raises(EvidenceError, match="not the one that was committed to"):
+        check_entry(Evidence(entry | {"salt": longer}, "the entry"), head)
+
+
+def test_a_salt_of_an_end_user_is_written_in_one_way() -> None:
+    salt, message = bytes(range(32)), b"kept/subject/v1\0" + ORG.encode() + b"\0user"
+    committed = base64.b64encode(hmac.digest(salt, message, "sha256")).decode()
+    envelope = {"body": {"organization_id": ORG, "subject": {"commitment": committed}}}
+    assert verify_subject(envelope, salt, "user").ok
+    assert not verify_subject(envelope, salt + bytes(1), "user").ok
 
 
 def test_what_a_revoked_key_signed_does_not_verify(

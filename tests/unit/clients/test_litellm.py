@@ -371,6 +371,18 @@ def test_what_cannot_be_recorded_is_counted_said_and_never_raised(
     assert MARKER not in caplog.text
 
 
+def test_a_log_that_raises_costs_the_gateway_nothing(
+    recorder: WatchedRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(record: logging.LogRecord) -> bool:
+        raise RuntimeError(MARKER)
+
+    monkeypatch.setattr(logging.getLogger("kept"), "filters", [broken])
+    logger = kept.litellm.KeptLogger(recorder, lambda _: None)
+    handed(logger, {"messages": MARKER})
+    assert (logger.unattributed, logger.failed) == (1, 0)
+
+
 def answered(logger: KeptLogger, response: Any, start: Any = None, end: Any = None, **call: Any) -> None:
     logger.log_success_event(
         kwargs={"messages": "hi", **call}, response_obj=response, start_time=start, end_time=end

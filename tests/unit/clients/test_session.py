@@ -3,7 +3,8 @@
 import json
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +28,9 @@ class Issuer(ThreadingHTTPServer):
         self.forms: list[dict[str, str]] = []
         self.expires_in = 900
         self.refusal: tuple[int, dict[str, object]] | None = None
+        # Refresh tokens that it takes, once each; None: any, for ever. before: called before each answer.
+        self.valid: set[str] | None = None
+        self.before: Callable[[], object] = lambda: None
         super().__init__(("127.0.0.1", 0), _Handler)
 
 
@@ -45,6 +49,15 @@ class _Handler(BaseHTTPRequestHandler):
                 "refresh_token": "refresh",
             },
         )
+        self.server.before()
+        if self.server.valid is not None:
+            token_used = form.get("refresh_token")
+            if token_used is not None and token_used not in self.server.valid:
+                status, answer = 400, {"error": "invalid_grant"}
+            else:
+                self.server.valid.discard(token_used or "")
+                answer["refresh_token"] = f"refresh {len(self.server.forms)}"
+                self.server.valid.add(f"refresh {len(self.server.forms)}")
         if form.get("password") == "wrong":
             status, answer = 400, {"error": "invalid_grant", "error_description": "The password is wrong."}
         self.send_response(status)
@@ -107,6 +120,79 @@ def test_a_token_is_replaced_before_it_ends_or_when_refused(profile: Profile, is
     second = session.access_token(AUDIENCE)
     assert second != first
     assert session.access_token(AUDIENCE, fresh=True) not in (first, second)
+
+
+@pytest.fixture
+def rotating(issuer: Issuer) -> Issuer:
+    issuer.valid = set()
+    return issuer
+
+
+def test_a_command_goes_on_after_another_has_used_up_its_refresh_token(
+    profile: Profile, rotating: Issuer
+) -> None:
+    sessions = Sessions(profile)
+    sessions.sign_in("workforce", "anna", "secret", "anna", AUDIENCE)
+    watch, command = sessions.find(), sessions.find()
+    token_of_command = command.access_token("kept:logging")
+    assert watch.access_token("kept:retention")
+    assert watch.access_token("kept:logging") == token_of_command  # which is in the file by now
+    assert command.access_token("kept:logging", fresh=True)
+    assert len(rotating.valid or ()) == 1
+
+
+def test_commands_that_refresh_at_the_same_time_use_no_token_twice(
+    profile: Profile, rotating: Issuer
+) -> None:
+    Sessions(profile).sign_in("workforce", "anna", "secret", "anna", AUDIENCE)
+    found = [Sessions(profile).find() for _ in range(8)]
+    with ThreadPoolExecutor(len(found)) as pool:
+        got = list(pool.map(lambda session: session.access_token(AUDIENCE, fresh=True), found))
+    assert len(set(got)) == len(found)
+
+
+def test_a_token_that_came_while_the_old_one_was_refused_is_tried(profile: Profile, rotating: Issuer) -> None:
+    """Whoever put it there may know of no locks: an older version, or a file system that has none."""
+    session = Sessions(profile).sign_in("workforce", "anna", "secret", "anna", AUDIENCE)
+    file = profile.sessions / "anna.json"
+    content = json.loads(file.read_text())
+    rotating.valid = {"another"}
+    rotating.before = lambda: file.write_text(json.dumps(content | {"refresh_token": "another"}))
+    assert session.access_token("kept:logging")
+    rotating.valid = set()
+    with pytest.raises(KeptError, match="has ended") as caught:
+        session.access_token("kept:logging", fresh=True)
+    assert caught.value.reason == "NOT_SIGNED_IN"
+    assert "another" not in str(caught.value)
+
+
+def test_who_signed_out_elsewhere_is_signed_out_here(profile: Profile, issuer: Issuer) -> None:
+    watch = Sessions(profile).sign_in("workforce", "anna", "secret", "anna", AUDIENCE)
+    Sessions(profile).sign_out("anna")
+    with pytest.raises(KeptError, match="not signed in"):
+        watch.access_token("kept:logging")
+    assert Sessions(profile).names() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tokens": []},
+        {"tokens": {"kept:logging": []}},
+        {"tokens": {"kept:logging": {"token": "t", "until": "soon"}}},
+        {"tokens": {"kept:logging": {"token": "t", "until": "2026-01-01T00:00"}}},
+        {"tokens": {"kept:logging": {"token": 5, "until": "2026-01-01T00:00Z"}}},
+        {"kind": "nobody"},
+    ],
+)
+def test_a_session_file_that_is_none_says_so(
+    profile: Profile, issuer: Issuer, wrong: dict[str, object]
+) -> None:
+    Sessions(profile).sign_in("workforce", "anna", "secret", "anna", AUDIENCE)
+    file = profile.sessions / "anna.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | wrong))
+    with pytest.raises(KeptError, match="session file of anna cannot be read"):
+        Sessions(profile).find()
 
 
 def test_files_are_their_owners_alone(profile: Profile, issuer: Issuer) -> None:

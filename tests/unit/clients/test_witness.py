@@ -116,6 +116,25 @@ def test_a_log_that_grows_passes(log: FakeLog, profile_file: Path) -> None:
         before = size
 
 
+def test_clocks_may_differ_a_little(log: FakeLog, profile_file: Path) -> None:
+    log.show(leaves(3), at=NOW + timedelta(seconds=5))
+    assert main(["audit", "witness"]) == 0
+    assert remembered(profile_file) == "3"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "5", '{"head": 5}', '{"head": {}}'])
+def test_a_memory_that_is_none_says_so(
+    log: FakeLog, profile_file: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The profile's own, and one of the command for heads."""
+    log.show(leaves(3))
+    for command, name in (("witness", "witness.json"), ("head", "tree-head.json")):
+        (profile_file.parent / name).write_text(content)
+        assert main(["audit", command]) == 2
+        assert f"{name} does not have the head" in capsys.readouterr().err
+        assert (profile_file.parent / name).read_text() == content
+
+
 def test_it_keeps_its_memory_where_it_is_told_to(log: FakeLog, profile_file: Path, tmp_path: Path) -> None:
     log.show(leaves(3))
     assert main(["audit", "witness", "--memory", str(tmp_path / "seen.json")]) == 0
@@ -143,6 +162,14 @@ FORGED: dict[str, tuple[Callable[[FakeLog], None], str]] = {
     "stale": (
         lambda log: log.show(leaves(9), since=7, at=NOW + timedelta(seconds=1)),
         "signed 61 minutes ago",
+    ),
+    "dated ahead": (
+        lambda log: log.show(leaves(9), since=7, at=NOW + timedelta(days=3650)),
+        "dated 315360000 seconds ahead of this machine's clock",
+    ),
+    "dated a little ahead": (
+        lambda log: log.show(leaves(9), since=7, at=NOW + timedelta(seconds=6)),
+        "dated 6 seconds ahead of this machine's clock",
     ),
 }
 
@@ -199,6 +226,8 @@ def test_a_memory_that_cannot_be_read_is_not_begun_anew(log: FakeLog, profile_fi
     assert main(["audit", "witness"]) == 2
     (profile_file.parent / "witness.json").write_text('{"head": {"tree_size": "many"}}')
     assert main(["audit", "witness"]) == 4
+    (profile_file.parent / "tree-head.json").write_text('{"tree_size": "many"}')
+    assert main(["audit", "head"]) == 4
 
 
 def test_it_looks_again_and_again_until_something_is_wrong(

@@ -1,0 +1,197 @@
+"""Calls of which LiteLLM never says how they ended: what went in is recorded all the same. The real LiteLLM, except where it is said."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import kept.litellm
+from kept.client.record_ids import created_at
+from kept.litellm.open_calls import OpenCalls
+from tests.support.offline_litellm import WatchedRecorder, callbacks, litellm
+from tests.unit.clients.ingest import Ingest, Serving, serving
+from tests.unit.clients.test_litellm import ORG, only, parts
+
+if TYPE_CHECKING:
+    from kept.litellm import KeptLogger
+
+pytestmark = pytest.mark.xdist_group("litellm")  # one process is enough to import it
+
+CALL: dict[str, Any] = {
+    "model": "gpt-4o",
+    "messages": [{"role": "user", "content": "hi"}],
+    "mock_response": "a long answer of many words " * 20,
+    "stream": True,
+}
+MINUTES = 60.0
+
+
+@pytest.fixture
+def ingest() -> Ingest:
+    return Ingest()  # type: ignore[abstract]
+
+
+@pytest.fixture
+def server(tmp_path: Path, ingest: Ingest) -> Iterator[Serving]:
+    with serving(tmp_path, ingest) as made:
+        yield made
+
+
+@pytest.fixture
+def recorder(server: Serving) -> Iterator[WatchedRecorder]:
+    with WatchedRecorder(*server.arguments) as made:
+        yield made
+
+
+@pytest.fixture
+def clock() -> list[float]:
+    return [0.0]
+
+
+@pytest.fixture
+def logger(recorder: WatchedRecorder, clock: list[float]) -> Iterator[KeptLogger]:
+    made = kept.litellm.KeptLogger(recorder, ORG, clock=lambda: clock[0])
+    with callbacks(made):
+        yield made
+    made.at_exit()
+
+
+async def breaks() -> None:
+    async for _ in await litellm.acompletion(**CALL):
+        break
+
+
+async def closes() -> None:
+    stream = await litellm.acompletion(**CALL)
+    await anext(aiter(stream))
+    await stream.aclose()
+
+
+async def is_cancelled() -> None:
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        async for _ in await litellm.acompletion(**CALL):
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(read())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def is_dropped_without_a_loop() -> None:
+    next(iter(litellm.completion(**CALL)))
+
+
+@pytest.mark.parametrize("abandon", [breaks, closes, is_cancelled, is_dropped_without_a_loop])
+def test_a_stream_that_is_abandoned_leaves_what_went_in(
+    logger: KeptLogger,
+    recorder: WatchedRecorder,
+    ingest: Ingest,
+    clock: list[float],
+    abandon: Callable[[], Coroutine[Any, Any, None]],
+) -> None:
+    asyncio.run(abandon())
+    gc.collect()
+    assert (logger.partial, recorder.waiting, ingest.stored) == (0, 0, {})
+    clock[0] = 10 * MINUTES
+    litellm.completion(**CALL | {"stream": False})  # any call gives up those that are overdue
+    recorder.wait(2)
+    [one] = [each for each in ingest.stored.values() if each.finish_reason == "partial"]
+    assert [parts(message) for message in one.content.prompt] == [[("", "hi", "")]]
+    assert (one.organization_id, one.model, len(one.content.generations)) == (ORG, "gpt-4o", 0)
+    assert one.content.attributes["litellm.call_id"]
+    assert datetime.now(UTC) - created_at(one.record_id) < timedelta(minutes=1)
+    assert (logger.partial, logger.failed) == (1, 0)
+
+
+def test_nobody_has_to_call_for_it(recorder: WatchedRecorder, ingest: Ingest) -> None:
+    logger = kept.litellm.KeptLogger(recorder, ORG, end_within=timedelta(milliseconds=1))
+    with callbacks(logger):
+        asyncio.run(breaks())
+        recorder.wait()
+    assert only(ingest).finish_reason == "partial"
+
+
+def test_at_the_end_of_the_process_it_is_recorded_before_the_recorder_ends(
+    logger: KeptLogger, recorder: WatchedRecorder, ingest: Ingest
+) -> None:
+    from kept.client import lifetimes
+
+    asyncio.run(breaks())
+    lifetimes._at_exit()
+    assert only(ingest).finish_reason == "partial"
+    assert (logger.partial, recorder.dropped) == (1, 0)
+
+
+def test_a_call_whose_end_is_told_is_recorded_once(
+    logger: KeptLogger, recorder: WatchedRecorder, ingest: Ingest, clock: list[float]
+) -> None:
+    for _ in litellm.completion(**CALL):
+        pass
+    with pytest.raises(litellm.APIError):
+        litellm.completion(**CALL | {"stream": False, "mock_response": litellm.APIError(500, "x", "y", "z")})
+    litellm.text_completion(model="gpt-3.5-turbo-instruct", prompt="hi", mock_response="yo")
+    recorder.wait(3)
+    clock[0] = 60 * MINUTES
+    logger.at_exit()
+    assert recorder.flush(30)
+    assert sorted(one.finish_reason for one in ingest.stored.values()) == ["error", "stop", "stop"]
+    assert logger.partial == 0
+
+
+def test_an_end_that_comes_late_is_recorded_too(
+    logger: KeptLogger, recorder: WatchedRecorder, ingest: Ingest, clock: list[float]
+) -> None:
+    stream = litellm.completion(**CALL)
+    clock[0] = 10 * MINUTES
+    litellm.completion(**CALL | {"stream": False})
+    for _ in stream:
+        pass
+    recorder.wait(3)
+    assert sorted(one.finish_reason for one in ingest.stored.values()) == ["partial", "stop", "stop"]
+
+
+@pytest.mark.parametrize("call", [None, 5, {}, {"litellm_call_id": "\ud800"}, {"start_time": object()}])
+def test_no_shape_of_a_call_raises(logger: KeptLogger, call: Any) -> None:
+    logger.log_pre_api_call(model=None, messages=None, kwargs=call)
+    logger.at_exit()
+    logger.log_failure_event(kwargs=call, response_obj=None, start_time=None, end_time=None)
+
+
+def test_those_that_are_too_many_or_overdue_are_given_up_oldest_first() -> None:
+    now = [0.0]
+    calls = OpenCalls(2, 5.0, lambda: now[0])
+    for number in range(3):
+        calls.begin(number, {"number": number})
+        now[0] += 1
+    assert calls.given_up() == [{"number": 0}]
+    calls.begin(1, {"number": 1})  # goes out again
+    calls.end(0)  # given up before
+    now[0] = 7
+    assert calls.given_up() == [{"number": 2}]
+    calls.end(1)
+    assert (len(calls), calls.given_up(all_of_them=True)) == (0, [])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_forked_child_leaves_the_parents_calls_to_the_parent(
+    logger: KeptLogger, recorder: WatchedRecorder
+) -> None:
+    asyncio.run(breaks())
+    assert len(logger._open) == 1
+    child = os.fork()
+    if child == 0:
+        os._exit(len(logger._open))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(logger._open) == 1
