@@ -18,7 +18,7 @@ from shared.errors import KeptError, Reason, peer_unavailable
 BATCH_BYTES: Final = 4 * 1024 * 1024
 # What a batch may take; with it, no batch from memory is in progress any more when the backlog takes its records.
 _SCREEN_SECONDS: Final = 30.0
-# Refusals that pass by themselves; any other means that asking again gives the same answer.
+# Failures that pass by themselves, whatever was asked about. Any other is about these records, and narrowed down to the one that it is of.
 PASSING: Final = frozenset(
     (
         Reason.REASON_PEER_UNAVAILABLE,
@@ -27,7 +27,6 @@ PASSING: Final = frozenset(
         Reason.REASON_OVERLOADED,
         Reason.REASON_SHUTTING_DOWN,
         Reason.REASON_DEADLINE_EXCEEDED,
-        Reason.REASON_INTERNAL,
     )
 )
 _FINAL_VERDICTS: Final = frozenset((screening_pb2.VERDICT_CLEAN, screening_pb2.VERDICT_FLAGGED))
@@ -95,12 +94,10 @@ class Asking:
             if len(records) > 1:
                 with self._database.transaction() as tx:
                     store.unfold_batches(tx, [batch.key for batch in batches if batch.together])
-                middle = len(records) // 2
-                halves = (records[:middle], records[middle:])
-                return sum(self.ask([Waiting(half)], last_try=last_try) for half in halves)
+                return sum(self.ask([Waiting(half)], last_try=last_try) for half in halves(records))
             _log.error("screening.refused", reason=error.name)
             if last_try:
-                self.give_up([records[0].key])
+                self.refused(records[0].key, error)
             return 0
 
     def _ask_once(self, batches: Sequence[Waiting], *, last_try: bool) -> int:
@@ -134,6 +131,12 @@ class Asking:
                 store.give_up(tx, [verdict.key for verdict in verdicts if not verdict.final])
         return sum(verdict.final for verdict in verdicts)
 
+    def refused(self, key: Key, error: KeptError) -> None:
+        """Leaves a claimed record that is refused to a person. One that another service stumbles over (INTERNAL) stays claimed and is
+        tried again when its claim ends: that fault may be mended by then, and meanwhile others have their turn."""
+        if error.reason != Reason.REASON_INTERNAL:
+            self.give_up([key])
+
     def give_up(self, keys: Sequence[Key]) -> None:
         """Leaves these to a person."""
         if keys:
@@ -149,6 +152,12 @@ def _request(batch: Sequence[Screenable]) -> screening_pb2.ScreenRequest:
         )
         added.content.MergeFromString(one.content)
     return request
+
+
+def halves(items: Sequence[_T]) -> tuple[Sequence[_T], Sequence[_T]]:
+    """What is asked about next where one of several is refused."""
+    middle = len(items) // 2
+    return items[:middle], items[middle:]
 
 
 def grouped(items: Iterable[_T], size_of: Callable[[_T], int], limit: int) -> Iterator[list[_T]]:
