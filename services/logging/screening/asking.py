@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from sys import getsizeof
 from typing import Final, TypeVar
 
 import structlog
@@ -14,6 +15,9 @@ from services.logging.store.screening import Key, Screened, Verdict
 from shared.database import Database
 from shared.errors import KeptError, Reason, peer_unavailable
 
+# What a record takes in memory besides its end user and content: itself, its key and, where it waits alone, its batch. Measured with
+# CPython 3.11 (tracemalloc): 460 bytes alone, 280 among 500; the rest is what allocations are rounded up to.
+_RECORD_BYTES: Final = 512
 # Of a question; well below what a message may have.
 BATCH_BYTES: Final = 4 * 1024 * 1024
 # What a batch may take; with it, no batch from memory is in progress any more when the backlog takes its records.
@@ -46,7 +50,7 @@ class Screenable:
 @dataclass(slots=True)
 class Waiting:
     """Records that go to screening together, in the order of their keys. together: one row says that they wait (store.in_batches); else
-    each has one. size: bytes of content. since: when they came, boottime."""
+    each has one. size: bytes of memory that they take. since: when they came, boottime."""
 
     records: Sequence[Screenable]
     together: bool = False
@@ -54,7 +58,7 @@ class Waiting:
     since: float = 0.0
 
     def __post_init__(self) -> None:
-        self.size = sum(len(one.content) for one in self.records)
+        self.size = sum(_RECORD_BYTES + getsizeof(one.end_user) + len(one.content) for one in self.records)
 
     @property
     def key(self) -> Key:

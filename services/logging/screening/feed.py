@@ -29,8 +29,8 @@ _log = structlog.get_logger(__name__)
 
 
 class ScreeningFeed:
-    """Hands records to screening. memory: bytes of content that may wait. patience: how long content waits in memory; a record that was
-    received twice as long ago and is still unscreened is opened again."""
+    """Hands records to screening. memory: bytes that may wait, of content and of what each record takes besides. patience: how long content
+    waits in memory; a record that was received twice as long ago and is still unscreened is opened again."""
 
     def __init__(
         self,
