@@ -28,6 +28,8 @@ PASSING: Final = frozenset(
         Reason.REASON_PEER_UNAVAILABLE,
         Reason.REASON_LEASE_LAPSED,
         Reason.REASON_DATABASE_UNAVAILABLE,
+        Reason.REASON_KEY_STORE_UNAVAILABLE,
+        Reason.REASON_CATCHING_UP,
         Reason.REASON_OVERLOADED,
         Reason.REASON_SHUTTING_DOWN,
         Reason.REASON_DEADLINE_EXCEEDED,

@@ -143,6 +143,30 @@ def test_what_nobody_could_open_is_given_up_in_the_end(world: World) -> None:
     assert left(world) == [(one, True) for one in ids(bad)]
 
 
+@pytest.mark.parametrize("method", ["OpenRecords", "Screen"])
+@pytest.mark.parametrize(
+    "reason", [Reason.REASON_KEY_STORE_UNAVAILABLE, Reason.REASON_CATCHING_UP, Reason.REASON_OVERLOADED]
+)
+def test_what_passes_by_itself_gives_nothing_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, reason: Reason.ValueType, method: str
+) -> None:
+    records = some(world, 2)
+    left_by_a_process(world, records)
+
+    def passing(*_: object) -> None:
+        raise KeptError(reason, "for a moment")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Peers, method, passing)
+        world.start()
+        step(world, "screening_backlog")
+    world.start()
+    assert left(world) == [(one, False) for one in ids(records)]
+    world.travel(_CLAIM)
+    world.jobs["screening_backlog"].step()
+    assert sorted(world.peers.screened) == ids(records)
+
+
 def test_what_was_opened_before_an_outage_is_not_opened_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
