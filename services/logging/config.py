@@ -12,7 +12,7 @@ class LoggingConfig(ServiceConfig):
         default=3, ge=1, le=30, description="days beyond today whose partitions are made ahead"
     )
     screening_memory_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=1024 * 1024, description="content that may wait in memory for screening"
+        default=64 * 1024 * 1024, ge=1024 * 1024, description="bytes that may wait in memory for screening"
     )
     screening_patience_seconds: float = Field(
         default=60.0,

@@ -5,6 +5,7 @@ it allows it again, for whoever had opened it may have died. So what is opened a
 is room; what there is no room for is opened again later, as after a death.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
@@ -14,7 +15,15 @@ import structlog
 from kept.access_control.v1 import authz_pb2_grpc
 from services.logging.recording.admission import LATE_WINDOW
 from services.logging.records import StoredRow
-from services.logging.screening.asking import BATCH_BYTES, PASSING, Asking, Screenable, Waiting, grouped
+from services.logging.screening.asking import (
+    BATCH_BYTES,
+    PASSING,
+    Asking,
+    Screenable,
+    Waiting,
+    grouped,
+    halves,
+)
 from services.logging.screening.feed import ScreeningFeed
 from services.logging.screening.opening import REOPEN_BYTES, REOPEN_RECORDS, question_about, unsealed
 from services.logging.store import reading
@@ -86,14 +95,7 @@ class Backlog:
         # What is gone from the tables or has lost its data key has nothing left that could be screened.
         readable = [row for row in rows if row.sealed_data_key is not None]
         self._asking.give_up(sorted(set(keys) - {row.key for row in readable}))
-        parts = list(grouped(readable, lambda row: row.content_size, REOPEN_BYTES))
-        for index, part in enumerate(parts):
-            try:
-                keys_of = self._open(organization_id, part)
-            except KeptError:
-                with self._database.transaction() as tx:
-                    store.unclaim(tx, [row.key for later in parts[index:] for row in later])
-                raise
+        for part, keys_of in self._opened(organization_id, readable):
             self._screen(self._unsealed(organization_id, part, keys_of))
         return len(keys) == REOPEN_RECORDS
 
@@ -121,18 +123,25 @@ class Backlog:
             yield one
         self._asking.give_up(sorted(closed))
 
-    def _open(self, organization_id: str, rows: Sequence[StoredRow]) -> dict[bytes, bytes]:
-        """The keys of rows, by record, under the screening permission. A refusal that will not pass costs only those that it is about: they
-        are given up. Raises what passes."""
-        try:
-            answer = self._authz.OpenRecords(question_about(organization_id, rows))
-        except KeptError as error:
-            if error.reason in PASSING:
-                raise
-            if len(rows) == 1:
+    def _opened(
+        self, organization_id: str, rows: Sequence[StoredRow]
+    ) -> Iterator[tuple[Sequence[StoredRow], dict[bytes, bytes]]]:
+        """Rows, part by part as they are taken, with their keys by record under the screening permission. A refusal that will not pass
+        costs only the record that it is about. Raises what passes; others may take then what was not opened yet."""
+        parts = deque[Sequence[StoredRow]](grouped(rows, lambda row: row.content_size, REOPEN_BYTES))
+        while parts:
+            part = parts.popleft()
+            try:
+                answer = self._authz.OpenRecords(question_about(organization_id, part))
+            except KeptError as error:
+                if error.reason in PASSING:
+                    with self._database.transaction() as tx:
+                        store.unclaim(tx, [row.key for later in (part, *parts) for row in later])
+                    raise
+                if len(part) > 1:
+                    parts.extendleft(reversed(halves(part)))
+                    continue
                 _log.error("screening.reopen_refused", reason=error.name)
-                self._asking.give_up([rows[0].key])
-                return {}
-            middle = len(rows) // 2
-            return self._open(organization_id, rows[:middle]) | self._open(organization_id, rows[middle:])
-        return {one.record_id: one.key for one in answer.keys}
+                self._asking.refused(part[0].key, error)
+                continue
+            yield part, {one.record_id: one.key for one in answer.keys}

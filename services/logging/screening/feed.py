@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+import structlog
+
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc
-from services.logging.screening.asking import BATCH_BYTES, PASSING, Asking, Screenable, Waiting
+from services.logging.screening.asking import BATCH_BYTES, PASSING, Asking, Screenable, Waiting, halves
 from services.logging.store.screening import BATCH_RECORDS, Key
 from shared.clock import Clock
 from shared.errors import KeptError
@@ -23,11 +25,12 @@ from shared.jobs import Job
 
 # Organizations in one question to access control.
 _QUESTION_ORGANIZATIONS: Final = 100
+_log = structlog.get_logger(__name__)
 
 
 class ScreeningFeed:
-    """Hands records to screening. memory: bytes of content that may wait. patience: how long content waits in memory; a record that was
-    received twice as long ago and is still unscreened is opened again."""
+    """Hands records to screening. memory: bytes that may wait, of content and of what each record takes besides. patience: how long content
+    waits in memory; a record that was received twice as long ago and is still unscreened is opened again."""
 
     def __init__(
         self,
@@ -66,18 +69,25 @@ class ScreeningFeed:
         return has_room
 
     def screen_fresh(self) -> bool:
-        """Screens what makes a question from memory. A job's step: True when another whole one waits. Raises what the calls raise; what
-        was asked is asked again."""
+        """Screens what makes a question from memory. A job's step: True when another whole one waits. Raises what passes; what was asked
+        is asked again. What is refused costs no other, and is the backlog's."""
         batches = self._next()
         if not batches:
             return False
-        try:
-            self._authorize([record.key for one in batches for record in one.records])
-            self._asking.ask(batches, last_try=False)
-        except KeptError as error:
-            if error.reason in PASSING:
-                self._put_back(batches)
-            raise
+        questions = deque[Sequence[Waiting]]([batches])
+        while questions:
+            asked = questions.popleft()
+            try:
+                self._authorize([record.key for one in asked for record in one.records])
+                self._asking.ask(asked, last_try=False)
+            except KeptError as error:
+                if error.reason in PASSING:
+                    self._put_back([one for question in (asked, *questions) for one in question])
+                    raise
+                if len(asked) > 1:
+                    questions.extendleft(reversed(halves(asked)))
+                else:
+                    _log.error("screening.refused", reason=error.name)
         with self._lock:
             return self._is_question()
 

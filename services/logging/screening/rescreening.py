@@ -3,16 +3,18 @@
 Safety review says what, under which grant, and remembers how far it is; a process that dies is followed by another from the last report
 on. Access control opens records under the grant or refuses them: what lies outside its scope, or is due to be deleted, is left out and
 counted; from the grant's end on, or above its budget, nothing is opened, and that ends the re-screening with the reason, for whoever asked
-for it to see. What a detector did not screen is left out too, and not counted as screened.
+for it to see. What a detector did not screen is left out too, and not counted as screened; so is a record that access control or safety
+review stumbles over.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, timedelta
+from typing import Final
 
 from kept.access_control.v1 import authz_pb2_grpc
 from kept.safety_review.v1 import screening_pb2, screening_pb2_grpc
 from services.logging.records import StoredRow
-from services.logging.screening.asking import PASSING, Asking, grouped
+from services.logging.screening.asking import PASSING, Asking, grouped, halves
 from services.logging.screening.opening import REOPEN_BYTES, REOPEN_RECORDS, question_about, unsealed
 from services.logging.store import reading
 from services.logging.store.reading import Span
@@ -20,6 +22,9 @@ from shared.database import Database
 from shared.errors import KeptError, Reason
 from shared.ids import lowest_record_id
 from shared.jobs import Job
+
+# Refusals that are about single records: these are left out, and the others opened.
+_LEFT_OUT: Final = frozenset((Reason.REASON_OUTSIDE_SCOPE, Reason.REASON_INTERNAL))
 
 
 class Rescreening:
@@ -73,10 +78,10 @@ class Rescreening:
         try:
             answer = self._authz.OpenRecords(question_about(asked.organization_id, rows, asked.grant_id))
         except KeptError as error:
-            if error.reason != Reason.REASON_OUTSIDE_SCOPE:
+            if error.reason not in _LEFT_OUT:
                 raise
             if len(rows) == 1:
                 return {}
-            middle = len(rows) // 2
-            return self._open(asked, rows[:middle]) | self._open(asked, rows[middle:])
+            first, second = halves(rows)
+            return self._open(asked, first) | self._open(asked, second)
         return {one.record_id: one.key for one in answer.keys}

@@ -126,10 +126,11 @@ _STRIP: Final = text(
     "UPDATE interactions SET data_key_id = NULL, content = NULL WHERE organization_id = :organization_id "  # noqa: S608 - constants
     f"AND record_id > :after AND record_id <= :last AND content IS NOT NULL RETURNING record_id, {APPLICATION} AS lot"
 )
-# What a hold keeps is still to be screened, from the hold's copy.
+# What a hold keeps with its content is still to be screened, from the hold's copy.
 _UNEXPECT: Final = text(
     "DELETE FROM unscreened WHERE organization_id = :organization_id AND record_id = ANY(CAST(:ids AS uuid[])) AND NOT EXISTS "
-    "(SELECT FROM retained WHERE retained.organization_id = unscreened.organization_id AND retained.record_id = unscreened.record_id)"
+    "(SELECT FROM retained WHERE retained.organization_id = unscreened.organization_id AND retained.record_id = unscreened.record_id "
+    "AND retained.content IS NOT NULL)"
 )
 # A term keeps the row, not what was erased of it; a hold keeps both until it ends.
 _STRIP_KEPT: Final = text(
@@ -156,25 +157,19 @@ def step(tx: Connection, act: ContentAct, looked_at: int, through_day: date, now
     )
     ids = select(interactions.c.record_id).where(place).order_by(interactions.c.record_id).limit(looked_at)
     looked = list(tx.execute(ids).scalars())
-    kept: list[Stripped] = []
-    values: dict[str, Any] = {}
     if looked:
-        stripped = _stripped(
-            tx, _STRIP, {"organization_id": act.organization_id, "after": after, "last": looked[-1]}
-        )
-        _count_off(tx, act.organization_id, stripped)
-        ids_stripped = [record_id for record_id, _ in stripped]
-        unseen = tx.execute(_UNEXPECT, {"organization_id": act.organization_id, "ids": ids_stripped}).rowcount
-        values = {
-            "after": looked[-1],
-            "contents": act.contents + len(stripped),
-            "unscreened": act.unscreened + unseen,
-        }
+        within = {"organization_id": act.organization_id, "after": after, "last": looked[-1]}
+        stripped, unseen = _stripped(tx, _STRIP, within)
     else:
-        kept = _kept_by_term(tx, act, looked_at)
-        _count_off(tx, act.organization_id, kept)
-        values["contents"] = act.contents + len(kept)
-    if not looked and len(kept) < looked_at:
+        stripped, unseen = _kept_by_term(tx, act, looked_at)
+    _count_off(tx, act.organization_id, stripped)
+    values: dict[str, Any] = {
+        "contents": act.contents + len(stripped),
+        "unscreened": act.unscreened + unseen,
+    }
+    if looked:
+        values["after"] = looked[-1]
+    elif len(stripped) < looked_at:
         values["data_keys"] = tx.execute(
             delete(data_keys).where(
                 data_keys.c.organization_id == act.organization_id, data_keys.c.day <= through_day
@@ -198,12 +193,18 @@ def correct(tx: Connection, erasure_id: str, contents: int, data_keys: int, unsc
     )
 
 
-def _stripped(tx: Connection, statement: TextClause, given: Mapping[str, object]) -> list[Stripped]:
-    return [(row.record_id, row.lot) for row in tx.execute(statement, given)]
+def _stripped(
+    tx: Connection, statement: TextClause, given: Mapping[str, object]
+) -> tuple[list[Stripped], int]:
+    """Which records lost their content by a statement, and how many of them waited to be screened: with no content left, none does."""
+    stripped = [(row.record_id, row.lot) for row in tx.execute(statement, given)]
+    ids = [record_id for record_id, _ in stripped]
+    unseen = tx.execute(_UNEXPECT, {"organization_id": given["organization_id"], "ids": ids}).rowcount
+    return stripped, unseen
 
 
-def _kept_by_term(tx: Connection, act: ContentAct, limit: int) -> list[Stripped]:
-    """Strips the next rows that a term keeps beyond their partition and no hold does; which."""
+def _kept_by_term(tx: Connection, act: ContentAct, limit: int) -> tuple[list[Stripped], int]:
+    """Strips the next rows that a term keeps beyond their partition and no hold does; see `_stripped`."""
     asked = (
         select(retained.c.record_id)
         .where(
@@ -218,11 +219,13 @@ def _kept_by_term(tx: Connection, act: ContentAct, limit: int) -> list[Stripped]
     return strip_let_go(tx, act.organization_id, list(tx.execute(asked).scalars()))
 
 
-def strip_let_go(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> list[Stripped]:
-    """Takes erased contents from those of the rows that a term keeps and no hold does any more; from which. The caller holds the
+def strip_let_go(
+    tx: Connection, organization_id: str, record_ids: Sequence[UUID]
+) -> tuple[list[Stripped], int]:
+    """Takes erased contents from those of the rows that a term keeps and no hold does any more; see `_stripped`. The caller holds the
     organization's stripe."""
     if not record_ids:
-        return []
+        return [], 0
     asked = {"organization_id": organization_id, "ids": list(record_ids)}
     return _stripped(tx, _STRIP_KEPT, asked)
 

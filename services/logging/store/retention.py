@@ -198,8 +198,9 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
     may be more.
 
     A copy that no hold and no term needs goes. A row that is still in its partition stays there until its day is dropped, unless the
-    erasure of its end user waits for it. The caller holds the organization's stripe exclusively. What is gone is not counted on: it is in
-    what this returns, and would be once more in what goes with its day, or with its organization.
+    erasure of its end user waits for it; where its content was erased, nothing of it waits to be screened any more. The caller holds the
+    organization's stripe exclusively. What is gone is not counted on: it is in what this returns, and would be once more in what goes with
+    its day, or with its organization.
     """
     mine = and_(holds.c.hold_id == hold_id, holds.c.organization_id == organization_id)
     released = list(
@@ -228,16 +229,22 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
         )
     }
     place = and_(interactions.c.organization_id == organization_id, among(interactions.c.record_id, freed))
-    living = set(tx.execute(select(interactions.c.record_id).where(place)).scalars()) if freed else set()
+    asked = select(interactions.c.record_id, interactions.c.content.is_not(None).label("has_content"))
+    found = tx.execute(asked.where(place)) if freed else ()
+    living = {row.record_id: row.has_content for row in found}
     ended = {record_id: one for record_id, one in freed.items() if record_id not in living}
+    unseen = [record_id for record_id in freed if not living.get(record_id)]
     if ended:
-        screening.unfold(tx, organization_id)
+        screening.unfold(
+            tx, organization_id
+        )  # of the others nothing waits with others since their content was erased
+        count_off(tx, organization_id, list(ended.values()))
+    if unseen:
         tx.execute(
             delete(unscreened).where(
-                unscreened.c.organization_id == organization_id, among(unscreened.c.record_id, list(ended))
+                unscreened.c.organization_id == organization_id, among(unscreened.c.record_id, unseen)
             )
         )
-        count_off(tx, organization_id, list(ended.values()))
     content_erasures.strip_let_go(tx, organization_id, released)
     gone = len(ended) + subjects.remove_let_go(tx, organization_id, released)
     return gone, len(released) == limit

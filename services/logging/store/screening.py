@@ -180,8 +180,9 @@ def claim(
     lease: timedelta,
     limit: int,
 ) -> list[Key]:
-    """Takes up to `limit` records that wait, of one organization, for as long as `lease`. A claim longer than that was made before the
-    clock was moved and counts no more."""
+    """Takes up to `limit` records that wait, of one organization, for as long as `lease`. Those that were never taken come first: however
+    many there are that others stumble over, they hold up nobody. A claim longer than `lease` was made before the clock was moved and
+    counts no more."""
     free = or_(
         unscreened.c.claimed_until.is_(None),
         unscreened.c.claimed_until <= now,
@@ -193,14 +194,16 @@ def claim(
         unscreened.c.record_id >= UUID(bytes=created_from),
         free,
     )
-    first = tx.execute(
-        select(unscreened.c.organization_id).where(*waiting).order_by(unscreened.c.received_at).limit(1)
-    ).scalar_one_or_none()
-    if first is None:
+    oldest = select(unscreened.c.organization_id).order_by(unscreened.c.received_at).limit(1)
+    for turn in (unscreened.c.claimed_until.is_(None), unscreened.c.claimed_until.is_not(None)):
+        first = tx.execute(oldest.where(*waiting, turn)).scalar_one_or_none()
+        if first is not None:
+            break
+    else:
         return []
     keys = tx.execute(
         select(unscreened.c.organization_id, unscreened.c.record_id)
-        .where(*waiting, unscreened.c.organization_id == first)
+        .where(*waiting, turn, unscreened.c.organization_id == first)
         .order_by(unscreened.c.received_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

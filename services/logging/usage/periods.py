@@ -6,7 +6,8 @@ clocks' tolerance after its end. Then its key is destroyed, and hour by hour its
 goes with the pseudonyms.
 
 Keys lie in an unlogged table: in no WAL, no base backup and no standby. A crash of the database may take the key of a day that still goes
-on, and it gets another one: organizations are counted under each key by itself, so that none is taken for two.
+on, and it gets another one: organizations are counted under each key by itself, so that none is taken for two. What counts is the table:
+a process asks it for the key each time, and remembers a lost one for a minute at most.
 """
 
 import hmac
@@ -54,7 +55,7 @@ class Periods:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._keys: dict[date, PeriodKey] = {}
+        self._keys: dict[date, PeriodKey] = {}  # those that the last counts were made with
 
     def keys(self, tx: Tx, days: Iterable[date]) -> dict[date, PeriodKey]:
         """The keys of these days, those left out that are over: a key that is destroyed is never made again. tx: what is counted in it;
@@ -66,29 +67,32 @@ class Periods:
         ):  # in order, so that no two transactions wait for each other's new keys in a circle
             if day < oldest:
                 continue
-            known = self._keys.get(day)
-            if known is None:
-                proposed = (UUID(bytes=ids.entropy(16)), ids.entropy(_KEY_BYTES))
-                known = PeriodKey(*analytics.key_of(tx, day, proposed))
-                after_commit(tx, partial(self._keys.__setitem__, day, known))
-            found[day] = known
+            proposed = (UUID(bytes=ids.entropy(16)), ids.entropy(_KEY_BYTES))
+            found[day] = PeriodKey(*analytics.key_of(tx, day, proposed))
+        after_commit(tx, partial(self._keys.update, found))
         return found
 
     def forget_organization(self, tx: Tx, organization_id: str) -> None:
-        """Gives an organization's rows, as long as a key could tell whose they are, pseudonyms that are no function of anything. The
-        caller holds its stripe exclusively and has closed it: nothing of it is counted any more."""
-        for key_id, key in analytics.keys(tx):
-            pseudonym = PeriodKey(key_id, key).pseudonym(organization_id)
-            analytics.rename(tx, key_id, pseudonym, UUID(bytes=ids.entropy(16)))
+        """Gives an organization's rows, as long as a key could tell whose they are, pseudonyms that are no function of anything: also by
+        keys that only this process remembers. The caller holds its stripe exclusively and has closed it: nothing of it is counted any
+        more."""
+        stored = {PeriodKey(key_id, key) for key_id, key in analytics.keys(tx)}
+        for known in stored.union(list(self._keys.values())):
+            pseudonym = known.pseudonym(organization_id)
+            analytics.rename(tx, known.key_id, pseudonym, UUID(bytes=ids.entropy(16)))
 
     def close(self) -> bool:
-        """Destroys keys of days that are over and makes cells of their oldest hour; True when there may be another. A job's step; it can
-        be repeated after any failure, and another process may be at it."""
+        """Destroys keys of days that are over, forgets those that the table has lost, and makes cells of the oldest hour of days that are
+        over; True when there may be another. A job's step; it can be repeated after any failure, and another process may be at it."""
         oldest = first_open_day(self._clock.now())
-        for day in [one for one in self._keys if one < oldest]:
+        for day in [one for one in list(self._keys) if one < oldest]:
             self._keys.pop(day, None)
         with self._database.transaction() as tx:
             has_old = analytics.has_keys(tx, oldest)
+            stored = {key_id for key_id, _ in analytics.keys(tx)}
+        for day, known in list(self._keys.items()):
+            if known.key_id not in stored:
+                self._keys.pop(day, None)
         if has_old:
             with self._database.transaction() as tx:
                 analytics.destroy_keys(tx, oldest)

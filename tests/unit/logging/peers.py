@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -111,6 +111,8 @@ class Peers(
         # What screening says of single records, where it is another thing; and which it refuses.
         self.verdicts: dict[bytes, screening_pb2.Verdict.ValueType] = {}
         self.refused: set[bytes] = set()
+        # Records over which a method stumbles: whoever asks it about one of them is told of a fault.
+        self.stumbles: dict[str, set[bytes]] = {}
         self.question = log_rules_pb2.TakeLogQuestionResponse()
         self.answers: list[log_rules_pb2.AnswerLogQuestionRequest] = []
         self.audited: list[audit_pb2.AuditEntry] = []
@@ -192,6 +194,10 @@ class Peers(
         if method in self.down:
             raise peer_unavailable("somebody")
 
+    def _look_at(self, method: str, record_ids: Iterable[bytes]) -> None:
+        if not self.stumbles.get(method, set()).isdisjoint(record_ids):
+            raise KeptError(Reason.REASON_INTERNAL, "a fault")
+
     # Settings and retention.
 
     def ListPolicyChanges(
@@ -269,6 +275,7 @@ class Peers(
     ) -> authz_pb2.OpenRecordsResponse:
         self._called("OpenRecords")
         ids = {one.record_id for one in request.records}
+        self._look_at("OpenRecords", ids)
         covered = set(self.scope.record_ids)
         if covered and not ids <= covered:
             raise KeptError(Reason.REASON_OUTSIDE_SCOPE, "outside")
@@ -300,6 +307,7 @@ class Peers(
         self, request: authz_pb2.AuthorizeScreeningRequest, context: grpc.ServicerContext
     ) -> authz_pb2.AuthorizeScreeningResponse:
         self._called("AuthorizeScreening")
+        self._look_at("AuthorizeScreening", (one for batch in request.batches for one in batch.record_ids))
         return authz_pb2.AuthorizeScreeningResponse()
 
     def WatchEndedGrants(
@@ -369,6 +377,7 @@ class Peers(
         self._called("Screen")
         for request in request_iterator:
             ids = [one.record_id for one in request.interactions]
+            self._look_at("Screen", ids)
             if self.refused & set(ids):
                 raise KeptError(Reason.REASON_INVALID_ARGUMENT, "refused")
             self.screened += ids

@@ -12,6 +12,7 @@ from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import lifecycle_pb2, read_pb2
 from services.logging.store import stripes
 from services.logging.store.tables import data_keys, interactions, retained, unscreened
+from shared.telemetry import ALERT
 from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER, ZDR
 from tests.unit.logging.test_ingest import outcomes, whole_database
 from tests.unit.logging.test_lifecycle import (
@@ -232,6 +233,25 @@ def test_bad_input_gets_a_named_reason_and_nothing_goes(world: World) -> None:
     assert reason_of(lambda: ask(world, at, organization_id=OTHER)) == "CONFLICT"
 
 
+def test_content_that_goes_with_its_hold_waits_for_no_screening_any_more(world: World) -> None:
+    """Nothing is left of it that anybody could look at: no person is called to it. What has its content waits on."""
+    erased, there = said(world, "erased"), said(world, "there", organization_id=OTHER)
+    world.record(erased)
+    world.record(there)
+    hold(world, HOLD, erased.record_id)
+    hold(world, HOLD, there.record_id, organization_id=OTHER)
+    erase(world, into_force(world))
+    release(world, HOLD)
+    assert rows(world, interactions, retained) == [2, 0]
+    with world.database.transaction() as tx:
+        assert tx.execute(select(unscreened.c.organization_id)).scalars().all() == [OTHER]
+    world.start()
+    world.travel(timedelta(minutes=5))
+    while rows(world, unscreened) != [0]:
+        assert not world.jobs["screening_backlog"].step()
+    assert not ALERT.labels("screening_given_up")._value.get()
+
+
 # --- what a contract's term keeps beyond its day ---------------------------------------------------------------------------------
 
 
@@ -248,7 +268,7 @@ def kept_by_term(world: World, *held: str) -> None:
             run_id="run_" + "r" * 26, day=DAY.isoformat(), keep_organization_ids=[ORG]
         )
     )
-    assert rows(world, interactions, retained) == [0, 2]
+    assert rows(world, interactions, retained, unscreened) == [0, 2, 2]
     assert sorted(words(world)) == ["one", "two"]
 
 
@@ -264,8 +284,8 @@ def sealed(world: World) -> int:
 def test_content_that_a_term_keeps_goes_and_its_log_data_stays_for_the_term(world: World) -> None:
     kept_by_term(world)
     erasure = erase(world, into_force(world))
-    assert (erasure.removed["contents"], erasure.held) == (2, 0)
-    assert (rows(world, retained), sealed(world)) == ([2], 0)
+    assert (dict(erasure.removed), erasure.held) == ({"contents": 2, "data_keys": 0, "unscreened": 2}, 0)
+    assert (rows(world, retained, unscreened), sealed(world)) == ([2, 0], 0)
     assert not words(world)
     assert [(records, filled) for _, _, records, filled, _ in stored_days(world)] == [(2, 0)]
 
@@ -273,10 +293,10 @@ def test_content_that_a_term_keeps_goes_and_its_log_data_stays_for_the_term(worl
 def test_content_that_a_term_and_a_hold_keep_goes_when_the_hold_ends(world: World) -> None:
     kept_by_term(world, "two")
     erasure = erase(world, into_force(world))
-    assert (erasure.removed["contents"], erasure.held) == (1, 1)
-    assert (words(world), sealed(world)) == (["two"], 1)
+    assert (erasure.removed["contents"], erasure.removed["unscreened"], erasure.held) == (1, 1, 1)
+    assert (words(world), sealed(world), rows(world, unscreened)) == (["two"], 1, [1])
     assert release(world, HOLD) == 0  # the row stays for its term
-    assert (rows(world, retained), sealed(world)) == ([2], 0)
+    assert (rows(world, retained, unscreened), sealed(world)) == ([2, 0], 0)
     assert not words(world)
     assert (status(world).held, list(status(world).holds)) == (0, [])
 

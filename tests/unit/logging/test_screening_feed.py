@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import tracemalloc
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from kept.safety_review.v1 import screening_pb2
+from services.logging.screening.asking import Screenable, fresh
+from services.logging.screening.feed import ScreeningFeed
 from services.logging.store import retention, stripes
 from services.logging.store.tables import interactions, retained, unscreened
 from shared.errors import KeptError
-from tests.unit.logging.peers import ORG, OTHER, ZDR
+from tests.support.clocks import ManualClock
+from tests.unit.logging.peers import NOON, ORG, OTHER, ZDR
 from tests.unit.logging.world import World
 
 
@@ -85,6 +91,34 @@ def test_a_full_memory_costs_time_and_no_record(world: World) -> None:
     step(world, "screening_backlog")
     assert waiting(world) == 0
     assert len(set(world.peers.screened)) == len(world.peers.screened) == 14
+
+
+@pytest.mark.parametrize("end_user", ["", "u", "\U0001f600" * 128], ids=["nobody", "somebody", "the longest"])
+@pytest.mark.parametrize("content", [0, 12, 2000])
+@pytest.mark.parametrize("together", [1, 500])
+def test_what_waits_takes_no_more_memory_than_it_may_however_small_records_are(
+    together: int, content: int, end_user: str
+) -> None:
+    may_take = 4 * 1024 * 1024
+    unused: Any = None
+    feed = ScreeningFeed(ManualClock(NOON), unused, unused, memory=may_take, patience=timedelta(minutes=1))
+    has_room = True
+    tracemalloc.start()
+    try:
+        while has_room and tracemalloc.get_traced_memory()[0] < 2 * may_take:
+            # Each has strings of its own, as from the wire.
+            batch = [
+                Screenable(
+                    (ORG.encode().decode(), os.urandom(16)), end_user.encode().decode(), os.urandom(content)
+                )
+                for _ in range(together)
+            ]
+            has_room = feed.offer(fresh(batch))
+            del batch
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert may_take / 3 < taken <= may_take
 
 
 def test_content_does_not_wait_long_in_memory(world: World) -> None:

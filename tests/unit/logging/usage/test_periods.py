@@ -253,6 +253,51 @@ def test_erasure_takes_billing_and_leaves_no_way_back_to_analytics(world: World)
     assert pseudonyms(world) == after
 
 
+def _crash(world: World) -> None:
+    """What recovery of the database does with what is unlogged."""
+    with world.database.transaction() as tx:
+        tx.exec_driver_sql("TRUNCATE analytics_keys")
+
+
+def test_erasure_leaves_no_way_back_by_a_key_that_a_crash_took(world: World) -> None:
+    """The process that counted still remembers it."""
+    use(world, ORG, OTHER)
+    before = {one for one, _ in pseudonyms(world)}
+    [(key_id, key)] = _keys(world)
+    _crash(world)
+    erase(world)
+    after = {one for one, _ in pseudonyms(world)}
+    assert before - after == {str(periods.PeriodKey(key_id, key).pseudonym(ORG))}
+    assert len(after) == 2
+
+
+def test_nothing_is_counted_under_a_key_that_a_crash_took(world: World) -> None:
+    use(world, ORG)
+    [(lost, _)] = _keys(world)
+    _crash(world)
+    use(world, ORG)
+    [(key_id, key)] = _keys(world)
+    assert key_id != lost
+    assert len(pseudonyms(world)) == 2
+    assert str(periods.PeriodKey(key_id, key).pseudonym(ORG)) in {one for one, _ in pseudonyms(world)}
+
+
+def test_a_process_that_counts_nothing_forgets_a_key_that_a_crash_took(
+    world: World, database: Database
+) -> None:
+    """It knows none by which it could tell whose a pseudonym is."""
+    idle = periods.Periods(database, world.clock)
+    use(world, ORG)
+    with database.transaction() as tx:
+        idle.keys(tx, {NOON.date()})
+    before = pseudonyms(world)
+    _crash(world)
+    idle.close()
+    with database.transaction() as tx:
+        idle.forget_organization(tx, ORG)
+    assert pseudonyms(world) == before
+
+
 def _keys(world: World) -> list[tuple[UUID, bytes]]:
     with world.database.transaction() as tx:
         return list(analytics.keys(tx))
