@@ -36,8 +36,8 @@ class Identities:
         self._voice = voice
 
     def link(self, actor: str, person_id: str, issuer: str, subject: str) -> Identity:
-        """Proposes an identity, or gives the one that this person has already. Raises SECOND_PERSON_REQUIRED, ALREADY_EXISTS, NOT_FOUND,
-        WRONG_STATE, INVALID_ARGUMENT."""
+        """Proposes an identity, also one of this person that was ended, or gives the one that they have already. Raises
+        SECOND_PERSON_REQUIRED, ALREADY_EXISTS, NOT_FOUND, WRONG_STATE, INVALID_ARGUMENT."""
         issuer = known_issuer(self._issuers, issuer)
         question = Question(actor, subjects=(person_id,), facts={"act": "link"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
@@ -46,9 +46,12 @@ class Identities:
             for known in store.identities_of(tx, person_id):
                 if (known.issuer, known.subject) == (issuer, subject):
                     return known
-            made = Identity(new_id("identity"), person_id, issuer, subject, actor, self._clock.now())
-            if not store.add_identity(tx, made):
-                raise identity_taken()
+            new = Identity(new_id("identity"), person_id, issuer, subject, actor, self._clock.now())
+            made = store.propose_again(tx, new)
+            if made is None:
+                made = new
+                if not store.add_identity(tx, made):
+                    raise identity_taken()
             self._written(tx, "identity.proposed", actor, made)
         return made
 

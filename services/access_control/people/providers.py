@@ -31,7 +31,7 @@ class Providers:
         self._voice = voice
 
     def create(self, actor: str, name: str) -> Provider:
-        """Proposes a provider. Raises CONFUSABLE."""
+        """Proposes a provider, also under the name of one that was ended. Raises CONFUSABLE."""
         question = Question(actor, facts={"act": "create a provider"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
             now = self._clock.now()
@@ -55,7 +55,7 @@ class Providers:
             if proposed.confirmed_by:
                 raise wrong_state("The provider is confirmed already.", "CONFIRMED")
             if now >= proposed.review.lapses_at:
-                raise wrong_state("The proposal has lapsed; propose the provider anew.", "LAPSED")
+                raise wrong_state("The proposal has lapsed; end it, and propose the provider anew.", "LAPSED")
             require_voice(self._voice, tx, proposed.created_by, "CreateProvider")
             review = self._terms.confirmed(actor, now)
             store.confirm_provider(tx, provider_id, actor, review)
