@@ -127,6 +127,11 @@ def require_requester(grant: Grant, holder: Person | Member, now: datetime) -> N
         _require_one_of(holder, _ON_CALL, now)
 
 
+def require_power_requester(power: "roles_pb2.Power.ValueType", person: Person, now: datetime) -> None:
+    """Whether this person may ask for a grant of that power, and hold it. Raises NOT_AUTHORIZED, PROVIDER_NOT_LISTED."""
+    _require_one_of(person, POWER_REQUESTERS.get(power, frozenset()), now)
+
+
 def require_approver(grant: Grant, decider: Person | Member, now: datetime, other_admins: int = 0) -> None:
     """Whether this person may decide that. Compares people, not identities. other_admins: how many admins the organization has beside who
     asked; in its own export they decide, and one of the vendor's people only where there is none. Raises SECOND_PERSON_REQUIRED,
