@@ -218,6 +218,7 @@ class Granting:
                     person_id=viewer.person_id,
                     purposes=frozenset(p for p, approvers in PURPOSE_APPROVERS.items() if approvers & roles),
                     powers=frozenset(p for p, approvers in POWER_APPROVERS.items() if approvers & roles),
+                    no_cases_of=viewer.affiliations,
                 )
             found = store.list_visible(
                 tx, visible, now, state=state, organization_id=organization_id, before=before, limit=limit

@@ -29,6 +29,7 @@ from services.access_control.people.person import Identity as PersonIdentity
 from services.access_control.people.person import Member, Person, RoleAssignment, signed_until
 from services.access_control.people.standing import Review, ReviewTerms
 from services.access_control.store import identities, metadata, standing
+from services.access_control.store.affiliations import affiliations
 
 Lock = Literal["share", "update"]
 
@@ -159,7 +160,13 @@ def list_people(tx: Connection, after: int, limit: int | None) -> list[tuple[int
 
 
 def _people(tx: Connection, condition: Any, limit: int | None) -> list[tuple[int, Person]]:
-    rows = tx.execute(select(people).where(condition).order_by(people.c.number).limit(limit)).all()
+    # With who they are in one look: a person is in every read.
+    declared = func.array(
+        select(affiliations.c.organization_id)
+        .where(affiliations.c.person_id == people.c.person_id)
+        .scalar_subquery()
+    ).label("affiliations")
+    rows = tx.execute(select(people, declared).where(condition).order_by(people.c.number).limit(limit)).all()
     ids = [row.person_id for row in rows]
     roles: dict[str, list[RoleAssignment]] = {}
     for row in tx.execute(
@@ -175,13 +182,18 @@ def _people(tx: Connection, condition: Any, limit: int | None) -> list[tuple[int
         own = tuple(signed.get(row.person_id, ()))
         provider = providers.get(row.provider_id)
         held = tuple(roles.get(row.person_id, ()))
-        until, disabled = signed_until(own, provider), row.disabled_at is not None
-        found.append(
-            (
-                row.number,
-                Person(row.person_id, row.display_name, row.email, held, until, disabled, provider, own),
-            )
+        person = Person(
+            row.person_id,
+            row.display_name,
+            row.email,
+            held,
+            signed_until(own, provider),
+            row.disabled_at is not None,
+            provider,
+            own,
+            frozenset(row.affiliations),
         )
+        found.append((row.number, person))
     return found
 
 
