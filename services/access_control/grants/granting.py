@@ -213,7 +213,8 @@ class Granting:
             if isinstance(viewer, Member):
                 visible = store.Visible(organization_id=viewer.organization_id if viewer.is_admin else "")
             else:
-                roles = viewer.roles_at(now)
+                # As `may_see` has it.
+                roles = viewer.roles_at(now) if viewer.is_listed(now) else frozenset()
                 visible = store.Visible(
                     person_id=viewer.person_id,
                     purposes=frozenset(p for p, approvers in PURPOSE_APPROVERS.items() if approvers & roles),

@@ -127,16 +127,15 @@ def test_an_approval_that_was_there_before_an_affiliation_counted_so_counts_no_m
     world = workforce.world
     world.person("sara", SAFETY)
     fay = world.person("fay", SAFETY)
-    case_id = _case(world, new_record_id(world.clock.now()))
-    grant = world.request("sara", purpose=grants_pb2.PURPOSE_SAFETY_AND_SECURITY, case_id=case_id)
+    mine = new_record_id(world.clock.now())
+    grant = world.request("sara", purpose=grants_pb2.PURPOSE_SAFETY_AND_SECURITY, case_id=_case(world, mine))
     world.approve("fay", grant)
-    for _ in range(2):  # what is known of her is in memory then
-        world.authorize("sara", grant.grant_id)
+    world.open("sara", grant.grant_id, mine)  # what is known of her is in memory then
     with world.database.transaction() as tx:
         store.add(tx, store.Affiliation(fay, ORG, fay, world.clock.now()))
-    assert refusal(lambda: world.authorize("sara", grant.grant_id)) == "GRANT_REVOKED"
+    assert refusal(lambda: world.open("sara", grant.grant_id, mine)) == "GRANT_REVOKED"
     _end(world, "ada", fay)
-    assert refusal(lambda: world.authorize("sara", grant.grant_id)) == "GRANT_REVOKED"
+    assert refusal(lambda: world.open("sara", grant.grant_id, mine)) == "GRANT_REVOKED"
 
 
 def test_no_other_service_is_told(workforce: Workforce) -> None:
