@@ -6,7 +6,7 @@ from dataclasses import replace
 from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.people.directory import identity_taken, known_issuer
 from services.access_control.people.person import Identity
-from services.access_control.people.second_person import Voice, require_other, require_second, require_voice
+from services.access_control.people.second_person import Voice, require_other, require_second, require_voices
 from services.access_control.store import Connection
 from services.access_control.store import directory as people
 from services.access_control.store import identities as store
@@ -59,14 +59,14 @@ class Identities:
         """Has a proposed identity sign in. Raises SECOND_PERSON_REQUIRED, NOT_FOUND, WRONG_STATE."""
         question = Question(actor, subjects=(identity_id,), facts={"act": "confirm"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
-            proposed = self._locked(tx, identity_id)
+            proposed = self._locked(tx, identity_id, actor)
             self._enabled(tx, proposed.person_id)
             require_second(actor, proposed.linked_by, proposed.person_id)
             if proposed.confirmed_by == actor:
                 return proposed
             if proposed.confirmed_by:
                 raise wrong_state("The identity is confirmed already.", "CONFIRMED")
-            require_voice(self._voice, tx, proposed.linked_by, "LinkIdentity")
+            require_voices(self._voice, tx, proposed.linked_by, "LinkIdentity", actor, "ConfirmIdentity")
             store.confirm_identity(tx, identity_id, actor)
             self._written(tx, "identity.confirmed", actor, proposed)
         return replace(proposed, confirmed_by=actor)
@@ -92,13 +92,16 @@ class Identities:
         if person.disabled:
             raise wrong_state("The person is disabled.", "DISABLED")
 
-    def _locked(self, tx: Connection, identity_id: str) -> Identity:
-        """An identity under its person's lock."""
+    def _locked(self, tx: Connection, identity_id: str, confirmed_by: str = "") -> Identity:
+        """An identity under its person's lock; where somebody confirms it, with their standing and that of who proposed it locked too."""
+        before = store.identity(tx, identity_id)
+        if before is None:
+            raise not_found("identity")
+        voices = (before.linked_by, confirmed_by) if confirmed_by else ()
+        people.lock_people(tx, voices, changed=before.person_id)
         found = store.identity(tx, identity_id)
-        if found is not None:
-            people.person(tx, found.person_id, "update")
-            found = store.identity(tx, identity_id)
-        if found is None:
+        # Ended meanwhile; proposed again by somebody else, it is another proposal.
+        if found is None or found.linked_by != before.linked_by:
             raise not_found("identity")
         return found
 

@@ -124,12 +124,23 @@ def person_of_identity(tx: Connection, issuer: str, subject: str) -> Person | No
 def person(tx: Connection, person_id: str, lock: Lock | None = None) -> Person | None:
     """A person. lock: "share" keeps the person's standing as it is until the transaction ends, "update" is for who changes it."""
     if lock is not None:
-        tx.execute(
-            select(people.c.person_id)
-            .where(people.c.person_id == person_id)
-            .with_for_update(read=lock == "share")
-        )
+        _lock(tx, person_id, lock)
     return people_by_id(tx, [person_id]).get(person_id)
+
+
+def lock_people(tx: Connection, kept: Collection[str], changed: str = "") -> None:
+    """Locks several, in order of id, so that two who do never wait for each other in a circle: the standing of `kept` stays as it is until
+    the transaction ends, `changed` is to be changed. Lock a provider first."""
+    for person_id in sorted({*kept, changed} - {""}):
+        _lock(tx, person_id, "update" if person_id == changed else "share")
+
+
+def _lock(tx: Connection, person_id: str, lock: Lock) -> None:
+    tx.execute(
+        select(people.c.person_id)
+        .where(people.c.person_id == person_id)
+        .with_for_update(read=lock == "share")
+    )
 
 
 def people_by_id(tx: Connection, person_ids: Collection[str]) -> dict[str, Person]:

@@ -7,6 +7,8 @@ import pytest
 
 from kept.access_control.v1 import directory_pb2, grants_pb2
 from kept.options.v1 import roles_pb2
+from services.access_control.store import directory as store
+from tests.support.meanwhile import meanwhile
 from tests.unit.access_control.grants.test_granting import in_parallel
 from tests.unit.access_control.workforce import END, KEEP, Workforce, migrated_vault, workforce, world
 from tests.unit.access_control.world import DAY, ENGINEER, LEGAL, MINUTE, OPERATOR, World, refusal
@@ -202,6 +204,24 @@ def test_a_name_is_free_once_its_provider_has_ended_and_is_one_successor_s(workf
     assert not made.agreements
     for name in ("Acme", "\u0410cme"):
         assert refusal(partial(directory("ada").CreateProvider, create(name=name))) == "CONFUSABLE"
+
+
+@pytest.mark.parametrize(
+    ("who", "refused"), [("ada", "WRONG_STATE"), ("bob", "NOT_AUTHORIZED")], ids=["proposes", "confirms"]
+)
+@pytest.mark.parametrize("what", HALVES)
+def test_who_is_disabled_a_moment_before_it_is_confirmed_makes_nobody_count(
+    workforce: Workforce, what: str, who: str, refused: str
+) -> None:
+    w, (propose, confirm) = workforce, HALVES[what]
+    made = propose(w)
+    with w.world.database.transaction() as first:
+        store.person(first, w.ids[who], "update")
+        store.disable(first, w.ids[who], w.world.clock.now())
+        second = meanwhile(first, w.world.database.engine, lambda: refusal(lambda: confirm(w, "bob", made)))
+    assert second.is_waiting
+    assert second.result() == refused
+    assert w.world.entries(f"{what.split()[-1]}.confirmed") == []
 
 
 @pytest.mark.parametrize("what", HALVES)
