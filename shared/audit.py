@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from kept.access_control.v1 import audit_pb2
 from shared.audit_kinds import KINDS, require_declared
 from shared.errors import invalid
 from shared.ids import new_id
+
+# What an entry's body says beside the message's own fields (docs/audit-log.md).
+_SAID_OF_ALL: Final = frozenset({*audit_pb2.AuditEntry.DESCRIPTOR.fields_by_name, "version", "reported_by"})
 
 
 def entry(
@@ -39,10 +43,10 @@ def entry(
 
 
 def require_own(entries: Sequence[audit_pb2.AuditEntry], service: str) -> None:
-    """Raises INVALID_ARGUMENT where an entry is of another service's kind, or of none that is known here.
+    """Raises INVALID_ARGUMENT where an entry is of another service's kind, or of none that is known here, or has a fact that its kind does
+    not declare and that is called like a field of every entry: nothing that a service says of itself looks like another's word.
 
-    service: who reports them. Whose kind it is decides, and nothing else: what a service says of its own acts is its own word, with facts
-    that a newer version of it may know alone.
+    service: who reports them. What it says of its own acts is its own word otherwise, with facts that a newer version of it may know alone.
     """
     for index, reported in enumerate(entries):
         kind = KINDS.get(reported.kind)
@@ -50,6 +54,8 @@ def require_own(entries: Sequence[audit_pb2.AuditEntry], service: str) -> None:
             raise invalid(f"entries[{index}].kind", "is no kind of entry that is known here")
         if kind.owner not in ("", service):
             raise invalid(f"entries[{index}].kind", f"is {kind.owner}'s to report")
+        if (_SAID_OF_ALL - kind.facts).intersection(reported.facts):
+            raise invalid(f"entries[{index}].facts", "has one that is called like a field of the entry")
 
 
 def written_subjects(subjects: Iterable[str | bytes]) -> list[str]:

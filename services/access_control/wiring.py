@@ -153,6 +153,7 @@ def wire(
             policies.job,
             rules.job,
             audit_log.job,
+            audit_log.signing_keys.job,
             custody.job,
             evaluation_keys.job,
             reviews.job,

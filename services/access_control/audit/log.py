@@ -107,9 +107,13 @@ class OwnEntries:
     complete: bool
 
 
-def entry_of(body: bytes) -> audit_pb2.AuditEntry:
-    """The entry that a body was made of, without who reported it."""
+def own_entry(body: bytes | None, service: str) -> audit_pb2.AuditEntry | None:
+    """The entry that a body was made of, if this service reported it. A fact may be called `reported_by` too, so the body is read."""
+    if body is None:  # erased
+        return None
     said = json.loads(body)
+    if said["reported_by"] != service:
+        return None
     made = audit_pb2.AuditEntry(
         entry_id=said["entry_id"],
         organization_id=said["organization_id"],
@@ -246,11 +250,12 @@ class AuditLog:
         found: list[tuple[int, audit_pb2.AuditEntry]] = []
         size = 0
         for sequence, body in rows:
-            if body is not None:
-                size += len(body)
+            entry = own_entry(body, service)
+            if entry is not None:
+                size += entry.ByteSize()
                 if len(found) == limit or (found and size > _PAGE_BYTES):
                     return OwnEntries(found, after, complete=False)
-                found.append((sequence, entry_of(body)))
+                found.append((sequence, entry))
             after = sequence
         return OwnEntries(found, after, complete=len(rows) < _LOOKED_AT)
 

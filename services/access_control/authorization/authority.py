@@ -16,7 +16,13 @@ from services.access_control.authorization.policy import (
     member_entity,
     person_entity,
 )
-from services.access_control.grants.approval import counted, not_authorized, require_standing, require_usable
+from services.access_control.grants.approval import (
+    counted,
+    not_authorized,
+    require_power_requester,
+    require_standing,
+    require_usable,
+)
 from services.access_control.people.known_callers import KnownCallers
 from services.access_control.people.person import Member, Person, power_name, role_name
 from services.access_control.people.tokens import Tokens
@@ -162,7 +168,8 @@ class Authority:
 
     def may(self, tx: Connection, person_id: str, method: str) -> bool:
         """Whether somebody could call a method now, as far as roles, agreements and policies say. A power that the method needs is taken
-        for held: powers are for hours, and that one ended since says nothing against what was done while it was in force."""
+        for held by whoever could hold it now: powers are for hours, and that one ended since says nothing against what was done while it
+        was in force."""
         person = directory.person(tx, person_id)
         return person is not None and self._could(tx, person, method)
 
@@ -170,6 +177,8 @@ class Authority:
         callers = declared(method)
         powers = frozenset({callers.power} if callers.power else ())
         try:
+            if callers.power:
+                require_power_requester(callers.power, person, self._clock.now())
             self._decide_on_person(tx, Caller(CallerKind.STAFF), person, callers, method, powers)
         except KeptError:
             return False

@@ -298,15 +298,22 @@ class Destroyer:
                 return
         fresh = self._ladder.key_store.create()
         self._pause("root-made")
-        with self._database.transaction() as tx:
-            custody.lock_ladder(tx, exclusive=True)
-            needed = destructions.is_anything_marked(tx)
-            if needed:
-                self._ladder.replace_root(tx, fresh, self._clock.now())
-                self._pause("rewrapped")
-        if not needed:
-            # Another process was faster. This root was made by this call and never wrapped anything, so it may go.
-            self._ladder.key_store.destroy(fresh)
+        is_to_be_committed = False
+        try:
+            with self._database.transaction() as tx:
+                custody.lock_ladder(tx, exclusive=True)
+                if destructions.is_anything_marked(tx):
+                    self._ladder.replace_root(tx, fresh, self._clock.now())
+                    self._pause("rewrapped")
+                    is_to_be_committed = True
+        except Exception:
+            # This root was made by this call, and nothing that can be committed hangs on it: tried again every second, one that cannot be
+            # put in place would leave another each time. What failed as it was committed is in place perhaps.
+            if not is_to_be_committed:
+                self._ladder.key_store.destroy(fresh)
+            raise
+        if not is_to_be_committed:
+            self._ladder.key_store.destroy(fresh)  # another process was faster
             return
         self._pause("switched")
 

@@ -105,6 +105,12 @@ def require_listed(person: Person, now: datetime) -> None:
         )
 
 
+def is_conflicted(grant: Grant, person: Person) -> bool:
+    """Whether it is for a case of an organization that the person has to do with: not theirs to hold, to decide, or to know of."""
+    data = grant.data
+    return data is not None and bool(data.case_id) and data.organization_id in person.affiliations
+
+
 def _require_one_of(person: Person, roles: Roles, now: datetime) -> None:
     require_standing(person, now)
     require_listed(person, now)
@@ -113,7 +119,7 @@ def _require_one_of(person: Person, roles: Roles, now: datetime) -> None:
 
 
 def require_requester(grant: Grant, holder: Person | Member, now: datetime) -> None:
-    """Whether this person may ask for that, and hold it. Raises NOT_AUTHORIZED."""
+    """Whether this person may ask for that, and hold it. Raises NOT_AUTHORIZED, PROVIDER_NOT_LISTED, CONFLICT_OF_INTEREST."""
     if isinstance(holder, Member):
         if not grant.is_customers_own:
             raise not_authorized("the purpose customer export, which is the one for customers")
@@ -125,6 +131,16 @@ def require_requester(grant: Grant, holder: Person | Member, now: datetime) -> N
     _require_one_of(holder, requester_roles(grant), now)
     if grant.broken_glass is not None:
         _require_one_of(holder, _ON_CALL, now)
+    if is_conflicted(grant, holder):
+        raise KeptError(
+            Reason.REASON_CONFLICT_OF_INTEREST,
+            "You are affiliated with the organization; a colleague handles its cases.",
+        )
+
+
+def require_power_requester(power: "roles_pb2.Power.ValueType", person: Person, now: datetime) -> None:
+    """Whether this person may ask for a grant of that power, and hold it. Raises NOT_AUTHORIZED, PROVIDER_NOT_LISTED."""
+    _require_one_of(person, POWER_REQUESTERS.get(power, frozenset()), now)
 
 
 def require_approver(grant: Grant, decider: Person | Member, now: datetime, other_admins: int = 0) -> None:
@@ -155,12 +171,13 @@ def _governs(grant: Grant, member: Member) -> bool:
 
 
 def may_decide(grant: Grant, decider: Person | Member, now: datetime) -> bool:
-    """The same as a question, for people and customers' admins."""
+    """The same as a question, for people and customers' admins; and whether who has to do with the organization of a case is left out."""
     if isinstance(decider, Member):
         return _governs(grant, decider) and decider.member_id != grant.requested_by
     return (
         decider.person_id != grant.requested_by
         and decider.is_listed(now)
+        and not is_conflicted(grant, decider)
         and bool(approver_roles(grant) & decider.roles_at(now))
     )
 
@@ -179,9 +196,11 @@ def may_be_by_rule(grant: Grant, customer_required: bool) -> bool:
 
 
 def may_see(grant: Grant, viewer: Person | Member, now: datetime) -> bool:
-    """One's own, what one could decide, or what is on one's own organization."""
+    """One's own, what one could decide, or what is on one's own organization. Who has to do with a case's organization sees none for it."""
     if isinstance(viewer, Member):
         return _governs(grant, viewer)
+    if is_conflicted(grant, viewer):
+        return False
     return viewer.person_id == grant.requested_by or may_decide(grant, viewer, now)
 
 

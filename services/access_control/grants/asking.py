@@ -28,7 +28,6 @@ from services.access_control.people.person import Member, Person
 from services.access_control.store import Connection, grant_changes
 from services.access_control.store import cases as case_store
 from services.access_control.store import grants as store
-from services.access_control.store.affiliations import of_person as affiliations_of
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason
@@ -55,15 +54,6 @@ class Asked:
     def digest(self) -> bytes:
         """SHA-256 of the request."""
         return hashlib.sha256(self.content).digest()
-
-
-def require_unaffiliated(tx: Connection, person_id: str, organization_id: str) -> None:
-    """Raises CONFLICT_OF_INTEREST for who has to do with the organization that a case is about."""
-    if any(one.organization_id == organization_id for one in affiliations_of(tx, person_id)):
-        raise KeptError(
-            Reason.REASON_CONFLICT_OF_INTEREST,
-            "You are affiliated with the organization; a colleague handles its cases.",
-        )
 
 
 class Asking:
@@ -144,7 +134,6 @@ class Asking:
         require_requester(grant, requester, now)
         break_glass.require_reviewed(tx, grant.requested_by, now)
         if data is not None and case is not None:
-            require_unaffiliated(tx, grant.requested_by, case.organization_id)
             self._require_case_records(tx, data, case)
         who, what = principal_entity(requester, now), grant_entity(grant, Approvals(0, False), now)
         if grant.broken_glass is None:

@@ -213,11 +213,13 @@ class Granting:
             if isinstance(viewer, Member):
                 visible = store.Visible(organization_id=viewer.organization_id if viewer.is_admin else "")
             else:
-                roles = viewer.roles_at(now)
+                # As `may_see` has it.
+                roles = viewer.roles_at(now) if viewer.is_listed(now) else frozenset()
                 visible = store.Visible(
                     person_id=viewer.person_id,
                     purposes=frozenset(p for p, approvers in PURPOSE_APPROVERS.items() if approvers & roles),
                     powers=frozenset(p for p, approvers in POWER_APPROVERS.items() if approvers & roles),
+                    no_cases_of=viewer.affiliations,
                 )
             found = store.list_visible(
                 tx, visible, now, state=state, organization_id=organization_id, before=before, limit=limit

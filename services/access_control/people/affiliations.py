@@ -9,9 +9,9 @@ from typing import Final
 from kept.options.v1 import roles_pb2
 from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.authorization.authority import powers_in_force
-from services.access_control.grants.acts import end_grants
+from services.access_control.grants.ended_authority import end_lost
 from services.access_control.people.second_person import require_other
-from services.access_control.store import Connection, directory, grants
+from services.access_control.store import Connection, directory
 from services.access_control.store import affiliations as store
 from services.access_control.store.affiliations import Affiliation
 from shared.clock import Clock
@@ -37,8 +37,8 @@ class Affiliations:
         self._require_known = require_known
 
     def declare(self, actor: str, person_id: str, organization_id: str) -> Affiliation:
-        """Counts at once; the person's grants for cases of the organization end. Raises POWER_REQUIRED for another person, NOT_FOUND,
-        LIMIT_REACHED, UNKNOWN_ORGANIZATION, LEASE_LAPSED."""
+        """Counts at once; grants for cases of the organization end that the person holds or has approved. Raises POWER_REQUIRED for another
+        person, NOT_FOUND, LIMIT_REACHED, UNKNOWN_ORGANIZATION, LEASE_LAPSED."""
         question = Question(actor, subjects=(person_id, organization_id), facts={"act": "declare"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
             if actor != person_id:
@@ -56,18 +56,10 @@ class Affiliations:
                     "There are as many affiliations as there may be.",
                     metadata={"kind": "affiliation", "limit": str(MOST)},
                 )
-            made = Affiliation(person_id, organization_id, actor, self._clock.now())
+            now = self._clock.now()
+            made = Affiliation(person_id, organization_id, actor, now)
             store.add(tx, made)
-            of_cases = [
-                grant
-                for grant in grants.open_of_person(tx, person_id)
-                if grant.data is not None
-                and grant.data.case_id
-                and grant.data.organization_id == organization_id
-            ]
-            ended = end_grants(
-                tx, self._decisions, of_cases, actor, "its holder is affiliated", self._clock.now()
-            )
+            ended = end_lost(tx, self._decisions, [person_id], actor, "an affiliation was declared", now)
             self._decisions.write(
                 tx,
                 "affiliation.declared",
@@ -82,6 +74,9 @@ class Affiliations:
         question = Question(actor, subjects=(person_id, organization_id), facts={"act": "end"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
             require_other(actor, person_id)
+            directory.person(tx, person_id, lock="update")
+            # What fell with it does not rise again.
+            end_lost(tx, self._decisions, [person_id], actor, "an affiliation ended", self._clock.now())
             if store.end(tx, person_id, organization_id):
                 self._decisions.write(
                     tx, "affiliation.ended", actor, subjects=[person_id, organization_id], facts={}

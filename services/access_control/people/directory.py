@@ -19,7 +19,7 @@ from services.access_control.people.second_person import (
     require_other,
     require_outside,
     require_second,
-    require_voice,
+    require_voices,
 )
 from services.access_control.people.standing import (
     LONGEST_AGREEMENT,
@@ -163,7 +163,7 @@ class Directory:
         """Makes a proposed role count. Raises SECOND_PERSON_REQUIRED, NOT_FOUND, WRONG_STATE."""
         question = Question(actor, subjects=(role_assignment_id,), facts={"act": "confirm"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
-            proposed = self._locked_assignment(tx, role_assignment_id)
+            proposed = self._locked_assignment(tx, role_assignment_id, actor)
             self._enabled(tx, proposed.person_id)
             require_second(actor, proposed.assigned_by, proposed.person_id)
             now = self._clock.now()
@@ -173,7 +173,7 @@ class Directory:
                 return proposed
             if proposed.confirmed_by:
                 raise wrong_state("The role is confirmed already.", "CONFIRMED")
-            require_voice(self._voice, tx, proposed.assigned_by, "AssignRole")
+            require_voices(self._voice, tx, proposed.assigned_by, "AssignRole", actor, "ConfirmRole")
             end_lost(tx, self._decisions, [proposed.person_id], actor, "it lapsed before this role", now)
             review = self._terms.confirmed(actor, now)
             store.confirm_assignment(tx, role_assignment_id, actor, review)
@@ -341,11 +341,14 @@ class Directory:
             raise wrong_state("The provider was ended.", "ENDED")
         return provider
 
-    def _locked_assignment(self, tx: Connection, role_assignment_id: str) -> RoleAssignment:
-        """A role under its person's lock."""
+    def _locked_assignment(
+        self, tx: Connection, role_assignment_id: str, confirmed_by: str = ""
+    ) -> RoleAssignment:
+        """A role under its person's lock; where somebody confirms it, with their standing and that of who proposed it locked too."""
         found = store.assignment(tx, role_assignment_id)
         if found is not None:
-            store.person(tx, found.person_id, "update")
+            voices = (found.assigned_by, confirmed_by) if confirmed_by else ()
+            store.lock_people(tx, voices, changed=found.person_id)
             found = store.assignment(tx, role_assignment_id)
         if found is None:
             raise not_found("role")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.people.directory import identity_taken, known_issuer
 from services.access_control.people.person import Identity
-from services.access_control.people.second_person import Voice, require_other, require_second, require_voice
+from services.access_control.people.second_person import Voice, require_other, require_second, require_voices
 from services.access_control.store import Connection
 from services.access_control.store import directory as people
 from services.access_control.store import identities as store
@@ -36,8 +36,8 @@ class Identities:
         self._voice = voice
 
     def link(self, actor: str, person_id: str, issuer: str, subject: str) -> Identity:
-        """Proposes an identity, or gives the one that this person has already. Raises SECOND_PERSON_REQUIRED, ALREADY_EXISTS, NOT_FOUND,
-        WRONG_STATE, INVALID_ARGUMENT."""
+        """Proposes an identity, also one of this person that was ended, or gives the one that they have already. Raises
+        SECOND_PERSON_REQUIRED, ALREADY_EXISTS, NOT_FOUND, WRONG_STATE, INVALID_ARGUMENT."""
         issuer = known_issuer(self._issuers, issuer)
         question = Question(actor, subjects=(person_id,), facts={"act": "link"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
@@ -46,9 +46,12 @@ class Identities:
             for known in store.identities_of(tx, person_id):
                 if (known.issuer, known.subject) == (issuer, subject):
                     return known
-            made = Identity(new_id("identity"), person_id, issuer, subject, actor, self._clock.now())
-            if not store.add_identity(tx, made):
-                raise identity_taken()
+            new = Identity(new_id("identity"), person_id, issuer, subject, actor, self._clock.now())
+            made = store.propose_again(tx, new)
+            if made is None:
+                made = new
+                if not store.add_identity(tx, made):
+                    raise identity_taken()
             self._written(tx, "identity.proposed", actor, made)
         return made
 
@@ -56,14 +59,14 @@ class Identities:
         """Has a proposed identity sign in. Raises SECOND_PERSON_REQUIRED, NOT_FOUND, WRONG_STATE."""
         question = Question(actor, subjects=(identity_id,), facts={"act": "confirm"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
-            proposed = self._locked(tx, identity_id)
+            proposed = self._locked(tx, identity_id, actor)
             self._enabled(tx, proposed.person_id)
             require_second(actor, proposed.linked_by, proposed.person_id)
             if proposed.confirmed_by == actor:
                 return proposed
             if proposed.confirmed_by:
                 raise wrong_state("The identity is confirmed already.", "CONFIRMED")
-            require_voice(self._voice, tx, proposed.linked_by, "LinkIdentity")
+            require_voices(self._voice, tx, proposed.linked_by, "LinkIdentity", actor, "ConfirmIdentity")
             store.confirm_identity(tx, identity_id, actor)
             self._written(tx, "identity.confirmed", actor, proposed)
         return replace(proposed, confirmed_by=actor)
@@ -89,13 +92,16 @@ class Identities:
         if person.disabled:
             raise wrong_state("The person is disabled.", "DISABLED")
 
-    def _locked(self, tx: Connection, identity_id: str) -> Identity:
-        """An identity under its person's lock."""
+    def _locked(self, tx: Connection, identity_id: str, confirmed_by: str = "") -> Identity:
+        """An identity under its person's lock; where somebody confirms it, with their standing and that of who proposed it locked too."""
+        before = store.identity(tx, identity_id)
+        if before is None:
+            raise not_found("identity")
+        voices = (before.linked_by, confirmed_by) if confirmed_by else ()
+        people.lock_people(tx, voices, changed=before.person_id)
         found = store.identity(tx, identity_id)
-        if found is not None:
-            people.person(tx, found.person_id, "update")
-            found = store.identity(tx, identity_id)
-        if found is None:
+        # Ended meanwhile; proposed again by somebody else, it is another proposal.
+        if found is None or found.linked_by != before.linked_by:
             raise not_found("identity")
         return found
 

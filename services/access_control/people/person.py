@@ -52,7 +52,8 @@ class Identity:
 @dataclass(frozen=True)
 class Person:
     """A person of the workforce, whatever number of identities they sign in with. agreement_until: until when the agreements needed are in
-    force, the provider's included; None where one is missing. provider: None for the vendor's own."""
+    force, the provider's included; None where one is missing. provider: None for the vendor's own. affiliations: organizations that the
+    person has to do with."""
 
     person_id: str
     display_name: str
@@ -62,6 +63,7 @@ class Person:
     disabled: bool = False
     provider: Provider | None = None
     agreements: tuple[Agreement, ...] = ()
+    affiliations: frozenset[str] = frozenset()
 
     def has_agreement(self, now: datetime) -> bool:
         """Whether what has to be signed is in force: no longer at the instant at which it ends."""

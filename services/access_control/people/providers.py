@@ -4,7 +4,12 @@ from dataclasses import replace
 
 from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.grants.ended_authority import end_lost
-from services.access_control.people.second_person import Voice, require_outside, require_second, require_voice
+from services.access_control.people.second_person import (
+    Voice,
+    require_outside,
+    require_second,
+    require_voices,
+)
 from services.access_control.people.standing import Provider, ReviewTerms
 from services.access_control.store import Connection, reviews
 from services.access_control.store import directory as people
@@ -31,7 +36,7 @@ class Providers:
         self._voice = voice
 
     def create(self, actor: str, name: str) -> Provider:
-        """Proposes a provider. Raises CONFUSABLE."""
+        """Proposes a provider, also under the name of one that was ended. Raises CONFUSABLE."""
         question = Question(actor, facts={"act": "create a provider"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
             now = self._clock.now()
@@ -48,6 +53,7 @@ class Providers:
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
             proposed = self._locked(tx, provider_id)
             require_second(actor, proposed.created_by, provider_id)
+            people.lock_people(tx, (proposed.created_by, actor))
             require_outside(people.person(tx, actor), provider_id)
             now = self._clock.now()
             if proposed.confirmed_by == actor:
@@ -55,8 +61,8 @@ class Providers:
             if proposed.confirmed_by:
                 raise wrong_state("The provider is confirmed already.", "CONFIRMED")
             if now >= proposed.review.lapses_at:
-                raise wrong_state("The proposal has lapsed; propose the provider anew.", "LAPSED")
-            require_voice(self._voice, tx, proposed.created_by, "CreateProvider")
+                raise wrong_state("The proposal has lapsed; end it, and propose the provider anew.", "LAPSED")
+            require_voices(self._voice, tx, proposed.created_by, "CreateProvider", actor, "ConfirmProvider")
             review = self._terms.confirmed(actor, now)
             store.confirm_provider(tx, provider_id, actor, review)
             self._decisions.write(tx, "provider.confirmed", actor, subjects=[provider_id])

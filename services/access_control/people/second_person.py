@@ -4,12 +4,14 @@ People are compared, never identities: whatever somebody signs in with, it is th
 """
 
 from collections.abc import Callable
+from typing import Final
 
-from services.access_control.grants.approval import second_person
+from services.access_control.grants.approval import not_authorized, second_person
 from services.access_control.people.person import Person
 from services.access_control.store import Connection
 from shared.voices import lapsed_voice
 
+_DIRECTORY: Final = "/kept.access_control.v1.DirectoryService"
 # Whether somebody could call a method of this service now.
 Voice = Callable[[Connection, str, str], bool]
 
@@ -32,7 +34,12 @@ def require_outside(actor: Person | None, provider_id: str) -> None:
         raise second_person("Nobody does this for the provider that they come from.")
 
 
-def require_voice(voice: Voice, tx: Connection, proposed_by: str, method: str) -> None:
-    """Raises WRONG_STATE unless who proposed something by a method of the directory could still do so."""
-    if not voice(tx, proposed_by, f"/kept.access_control.v1.DirectoryService/{method}"):
+def require_voices(
+    voice: Voice, tx: Connection, proposed_by: str, proposing: str, actor: str, confirming: str
+) -> None:
+    """Both must be locked. Raises WRONG_STATE unless who proposed something by a method of the directory could still do so, and
+    NOT_AUTHORIZED unless who confirms it by another, and was allowed to before the lock, still can."""
+    if not voice(tx, proposed_by, f"{_DIRECTORY}/{proposing}"):
         raise lapsed_voice("Who proposed this could not propose it any more: end it, and propose it anew.")
+    if not voice(tx, actor, f"{_DIRECTORY}/{confirming}"):
+        raise not_authorized("what allowed this until a moment ago")

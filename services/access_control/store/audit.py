@@ -380,8 +380,8 @@ def list_entries(
 
 
 def list_own(tx: Connection, service: str, after: int, limit: int) -> list[tuple[int, bytes | None]]:
-    """(sequence, body) after a sequence, in order; the body of other services' entries, and of erased ones, is None. Who reported an entry
-    stands in its canonical body alone, where nothing else can look like it: quotation marks in values are escaped."""
+    """(sequence, body) after a sequence, in order; the body of erased entries, and of all but a few of other services', is None. This only
+    saves work: who reported an entry stands in its body alone, where a fact may look like it, so whoever lists it reads it."""
     mine = f'"reported_by":"{service}"'.encode()
     body = case((func.position(literal(mine).op("IN")(entries.c.body)) > 0, entries.c.body))
     rows = tx.execute(

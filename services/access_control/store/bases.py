@@ -22,7 +22,9 @@ _PERSON: Final[LiteralString] = """p.xmin,
          WHERE a.person_id = p.person_id), '-'),
         coalesce((SELECT concat_ws('/', v.xmin, (SELECT string_agg(a.xmin::text, ',' ORDER BY a.agreement_id)
             FROM agreements a WHERE a.provider_id = v.provider_id))
-         FROM providers v WHERE v.provider_id = p.provider_id), '-')"""
+         FROM providers v WHERE v.provider_id = p.provider_id), '-'),
+        coalesce((SELECT string_agg(f.xmin::text, ',' ORDER BY f.organization_id) FROM affiliations f
+         WHERE f.person_id = p.person_id), '-')"""
 # So many people are asked about in one statement. Their number is fixed, and they are no array, so that the server plans it once.
 _TOGETHER: Final = 4
 _PEOPLE: Final[LiteralString] = (

@@ -29,6 +29,7 @@ from services.access_control.people.person import Identity as PersonIdentity
 from services.access_control.people.person import Member, Person, RoleAssignment, signed_until
 from services.access_control.people.standing import Review, ReviewTerms
 from services.access_control.store import identities, metadata, standing
+from services.access_control.store.affiliations import affiliations
 
 Lock = Literal["share", "update"]
 
@@ -123,12 +124,23 @@ def person_of_identity(tx: Connection, issuer: str, subject: str) -> Person | No
 def person(tx: Connection, person_id: str, lock: Lock | None = None) -> Person | None:
     """A person. lock: "share" keeps the person's standing as it is until the transaction ends, "update" is for who changes it."""
     if lock is not None:
-        tx.execute(
-            select(people.c.person_id)
-            .where(people.c.person_id == person_id)
-            .with_for_update(read=lock == "share")
-        )
+        _lock(tx, person_id, lock)
     return people_by_id(tx, [person_id]).get(person_id)
+
+
+def lock_people(tx: Connection, kept: Collection[str], changed: str = "") -> None:
+    """Locks several, in order of id, so that two who do never wait for each other in a circle: the standing of `kept` stays as it is until
+    the transaction ends, `changed` is to be changed. Lock a provider first."""
+    for person_id in sorted({*kept, changed} - {""}):
+        _lock(tx, person_id, "update" if person_id == changed else "share")
+
+
+def _lock(tx: Connection, person_id: str, lock: Lock) -> None:
+    tx.execute(
+        select(people.c.person_id)
+        .where(people.c.person_id == person_id)
+        .with_for_update(read=lock == "share")
+    )
 
 
 def people_by_id(tx: Connection, person_ids: Collection[str]) -> dict[str, Person]:
@@ -159,7 +171,13 @@ def list_people(tx: Connection, after: int, limit: int | None) -> list[tuple[int
 
 
 def _people(tx: Connection, condition: Any, limit: int | None) -> list[tuple[int, Person]]:
-    rows = tx.execute(select(people).where(condition).order_by(people.c.number).limit(limit)).all()
+    # With who they are in one look: a person is in every read.
+    declared = func.array(
+        select(affiliations.c.organization_id)
+        .where(affiliations.c.person_id == people.c.person_id)
+        .scalar_subquery()
+    ).label("affiliations")
+    rows = tx.execute(select(people, declared).where(condition).order_by(people.c.number).limit(limit)).all()
     ids = [row.person_id for row in rows]
     roles: dict[str, list[RoleAssignment]] = {}
     for row in tx.execute(
@@ -175,13 +193,18 @@ def _people(tx: Connection, condition: Any, limit: int | None) -> list[tuple[int
         own = tuple(signed.get(row.person_id, ()))
         provider = providers.get(row.provider_id)
         held = tuple(roles.get(row.person_id, ()))
-        until, disabled = signed_until(own, provider), row.disabled_at is not None
-        found.append(
-            (
-                row.number,
-                Person(row.person_id, row.display_name, row.email, held, until, disabled, provider, own),
-            )
+        person = Person(
+            row.person_id,
+            row.display_name,
+            row.email,
+            held,
+            signed_until(own, provider),
+            row.disabled_at is not None,
+            provider,
+            own,
+            frozenset(row.affiliations),
         )
+        found.append((row.number, person))
     return found
 
 

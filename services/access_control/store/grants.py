@@ -121,12 +121,14 @@ _OPEN = grants.c.state.in_([REQUESTED, APPROVED])
 
 @dataclass(frozen=True)
 class Visible:
-    """Which grants a list may show, beyond one's own (`person_id`): those one could decide, or an organization's."""
+    """Which grants a list may show, beyond one's own (`person_id`): those one could decide, or an organization's. no_cases_of: of these
+    organizations none that is for a case."""
 
     person_id: str = ""
     purposes: frozenset[int] = frozenset()
     powers: frozenset[int] = frozenset()
     organization_id: str = ""
+    no_cases_of: frozenset[str] = frozenset()
 
 
 def add_request(tx: Connection, grant: Grant, digest: bytes) -> bool:
@@ -298,6 +300,10 @@ def list_visible(
     elif visible.organization_id:
         seen = grants.c.organization_id == visible.organization_id
     conditions = [seen]
+    if visible.no_cases_of:
+        conditions.append(
+            or_(grants.c.case_id == "", grants.c.organization_id.not_in(sorted(visible.no_cases_of)))
+        )
     if before is not None:
         conditions.append(grants.c.number < before)
     if organization_id:

@@ -21,8 +21,8 @@ from services.access_control.people.person import Identity
 from services.access_control.store import metadata
 from shared.driver import driver_of
 
-# Rows stay for ever: an identity that was somebody's never becomes somebody else's. `subject_folded` makes that nobody is two people by
-# writing a letter larger.
+# Rows stay for ever: an identity that was somebody's never becomes somebody else's, and one that is proposed again is the same row.
+# `subject_folded` makes that nobody is two people by writing a letter larger.
 identities = Table(
     "identities",
     metadata,
@@ -63,6 +63,29 @@ def add_identity(tx: Connection, identity: Identity) -> bool:
         ).one_or_none()
         is not None
     )
+
+
+def propose_again(tx: Connection, identity: Identity) -> Identity | None:
+    """An identity of this person that was ended, as one that is only proposed; None where there is none. It keeps its id; who proposed and
+    confirmed it before is in the audit log. Lock its person first."""
+    row = tx.execute(
+        update(identities)
+        .where(
+            identities.c.person_id == identity.person_id,
+            identities.c.issuer == identity.issuer,
+            identities.c.subject == identity.subject,
+            ~_standing,
+        )
+        .values(
+            linked_by=identity.linked_by,
+            linked_at=identity.linked_at,
+            confirmed_by="",
+            ended_by="",
+            ended_at=None,
+        )
+        .returning(identities)
+    ).one_or_none()
+    return None if row is None else _identity(row)
 
 
 def _identity(row: Any) -> Identity:

@@ -90,12 +90,18 @@ looks = Table(
 
 
 def claim_looks(tx: Connection, field: str, wanted: Collection[str], bearer_id: str) -> bool:
-    """Reserves what a name looks like. False where somebody else's looks the same; roll back then."""
+    """Reserves what a name looks like. False where somebody else's looks the same; roll back then. A provider that was ended leaves its
+    name to the next."""
+    claim = insert(looks).values(
+        [{"field": field, "look": look, "bearer_id": bearer_id} for look in sorted(wanted)]
+    )
+    over = select(providers.c.provider_id).where(providers.c.ended_at.is_not(None))
     claimed = tx.execute(
-        insert(looks)
-        .values([{"field": field, "look": look, "bearer_id": bearer_id} for look in sorted(wanted)])
-        .on_conflict_do_nothing()
-        .returning(looks.c.look)
+        claim.on_conflict_do_update(
+            index_elements=[looks.c.field, looks.c.look],
+            set_={"bearer_id": claim.excluded.bearer_id},
+            where=looks.c.bearer_id.in_(over),
+        ).returning(looks.c.look)
     ).all()
     return len(claimed) == len(wanted)
 

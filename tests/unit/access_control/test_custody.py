@@ -14,6 +14,7 @@ from services.access_control.custody import DestructionRow
 from services.access_control.key_stores import DoesNotOpen, Item, RootAbsent, wrapping
 from services.access_control.servicers.keys import KeyServicer
 from services.access_control.store import audit, custody
+from services.access_control.store.custody import organization_keys
 from shared.config import ConfigError
 from shared.errors import KeptError
 from shared.ids import new_id
@@ -262,6 +263,50 @@ def test_the_old_root_stays_when_the_new_one_opens_nothing(vault: Vault) -> None
     path.write_bytes(genuine)
     vault.custody.advance()
     assert vault.key_store.root_ids() == [current]
+
+
+def test_a_root_that_cannot_be_put_in_place_leaves_none_behind_however_often_it_is_tried(
+    vault: Vault,
+) -> None:
+    record, _ = vault.record(ORG), vault.record(OTHER)
+    with vault.database.transaction() as tx:  # a survivor that opens no more
+        tx.execute(
+            sqlalchemy.update(organization_keys)
+            .where(organization_keys.c.organization_id == OTHER)
+            .values(wrapped=b"x" * 60)
+        )
+    roots = vault.key_store.root_ids()
+    vault.closed.add(ORG)
+    with pytest.raises(DoesNotOpen):
+        vault.custody.destroy_organization(new_id("erasure"), ORG)
+    for _ in range(2):
+        with pytest.raises(DoesNotOpen):
+            vault.custody.advance()
+    assert vault.key_store.root_ids() == roots
+    assert refusal(lambda: vault.keys(ORG, record)) == "OUTSIDE_SCOPE"
+
+
+def test_a_root_whose_commit_failed_stays_for_it_may_be_in_place(vault: Vault) -> None:
+    story = Story(vault)
+    [old_root] = vault.key_store.root_ids()
+    committed: list[str] = []
+
+    def lost(point: str) -> None:
+        """The answer to the commit that puts the new root in place does not arrive."""
+        committed.append(point)
+        if point == "commit-after" and "rewrapped" in committed:
+            vault._pause = lambda _: None
+            raise OSError("the connection was lost")
+
+    vault._pause = lost
+    with pytest.raises(OSError, match="was lost"):
+        vault.custody.destroy_through(story.destruction_id, story.first_day)
+    assert len(vault.key_store.root_ids()) == 2
+    while vault.custody.advance():
+        pass
+    assert len(vault.key_store.root_ids()) == 1
+    assert old_root not in vault.key_store.root_ids()
+    story.expect({(ORG, 0), (OTHER, 0), (CLOSED, 0)})
 
 
 def test_the_old_root_stays_while_anything_hangs_on_it(vault: Vault) -> None:

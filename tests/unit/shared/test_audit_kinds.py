@@ -338,6 +338,15 @@ def test_nobody_reports_what_is_another_services() -> None:
         require_own([made("nonsense.invented")], "logging")
 
 
+@pytest.mark.parametrize("field", ["entry_id", "actor", "facts", "reported_by", "version"])
+def test_no_fact_is_called_like_what_every_entry_says(field: str) -> None:
+    with pytest.raises(KeptError) as caught:
+        require_own([audit_pb2.AuditEntry(kind="case.claimed", facts={field: "logging"})], "safety_review")
+    assert (caught.value.name, caught.value.fields[0][0]) == ("INVALID_ARGUMENT", "entries[0].facts")
+    require_own([audit_pb2.AuditEntry(kind="document.published", facts={"version": "2"})], "settings")
+    require_own([audit_pb2.AuditEntry(kind="case.claimed", facts={"of_a_newer": "1"})], "safety_review")
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_kinds_and_facts_fit_the_contract(kind: str) -> None:
     fields = audit_pb2.AuditEntry.DESCRIPTOR.fields_by_name

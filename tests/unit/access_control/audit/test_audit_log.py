@@ -31,8 +31,9 @@ from shared.audit import entry
 from shared.config import ConfigError
 from shared.errors import KeptError
 from tests.unit.access_control.vault import Crash, Vault, make_vault, migrated_vault, vault
+from tests.unit.access_control.world import World, world
 
-__all__ = ["make_vault", "migrated_vault", "vault"]
+__all__ = ["make_vault", "migrated_vault", "vault", "world"]
 
 ORG, OTHER = "org_" + "a" * 26, "org_" + "b" * 26
 
@@ -439,6 +440,55 @@ def test_a_crash_in_the_middle_of_a_replacement_is_carried_to_its_end(vault: Vau
         "signing_key.retired",
         "signing_key.created",
     ]
+
+
+@pytest.mark.parametrize("goes_on", ["said again", "replaced", "by itself", "by another process"])
+def test_a_revocation_that_failed_half_way_is_carried_to_its_end_without_a_restart(
+    vault: Vault, goes_on: str
+) -> None:
+    """The key store knows, the database does not: nobody goes on signing with what was revoked, and its readers learn of it."""
+    log(vault, happened(vault))
+    other = AuditLog(vault.database, vault.clock, FileKeyStore(vault.directory))
+    keys = vault.audit_log.signing_keys
+    first = keys.latest().key_id
+    vault.seen.clear()
+    vault.crash_at = "commit-before:2"  # the first is the order's
+    with pytest.raises(Crash):  # as far as the caller sees: the process lives
+        keys.revoke(first, "person_a", "the machine was stolen")
+    vault.crash_at = ""
+    assert not isinstance(pinned(vault)[first], Revoked)
+    if goes_on == "said again":
+        with pytest.raises(KeptError, match="not valid"):
+            keys.revoke(first, "person_a", "the machine was stolen")
+    elif goes_on == "replaced":
+        assert keys.replace(first, "person_a", "the machine was stolen") != first
+    else:
+        assert (keys if goes_on == "by itself" else other.signing_keys).step() is False
+    assert isinstance(pinned(vault)[first], Revoked)
+    log(vault, happened(vault))
+    for audit_log in (vault.audit_log, other):
+        assert audit_log.head().key_id == audit_log.list_entries(ORG, 0, 10).end.key_id != first
+    assert verify_list(export(vault), pinned(vault)).ok
+    assert signing_key_entries(vault)[2:] == [
+        "signing_key.retired",
+        "signing_key.revoked",
+        "signing_key.created",
+    ]
+
+
+def test_a_replacement_that_failed_half_way_gives_the_key_that_signs(vault: Vault) -> None:
+    keys = vault.audit_log.signing_keys
+    first = keys.latest().key_id
+    vault.seen.clear()
+    vault.crash_at = "commit-before:2"
+    with pytest.raises(Crash):
+        keys.replace(first, "person_a", "once a year")
+    vault.crash_at = ""
+    assert keys.replace(first, "person_a", "said again") == keys.published()[0].key_id != first
+
+
+def test_the_keys_are_brought_up_to_date_by_a_job_of_the_service(world: World) -> None:
+    assert [job.name for job in world.service.jobs if job.name == "signing-keys"] == ["signing-keys"]
 
 
 def test_a_revoked_key_proves_nothing_whatever_the_database_says(vault: Vault) -> None:

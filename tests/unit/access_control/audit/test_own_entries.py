@@ -61,6 +61,21 @@ def test_each_service_gets_its_own_as_they_were_appended(
     assert all_of(vault, "retention") == []
 
 
+def test_no_fact_makes_an_entry_anothers(vault: Vault) -> None:
+    """Values are escaped in a body, names of facts are not: what one service says of itself is nothing that another did."""
+    forged = made(vault, 1)
+    forged.facts["reported_by"] = "logging"
+    with pytest.raises(KeptError) as caught:
+        vault.audit_log.append_all([forged], "safety_review")
+    assert (caught.value.name, caught.value.fields[0][0]) == ("INVALID_ARGUMENT", "entries[0].facts")
+    with vault.database.transaction() as tx:  # as a version took it that did not look
+        vault.audit_log.append(tx, forged, service="safety_review")
+    mine = made(vault, 2)
+    vault.audit_log.append_all([mine], "logging")
+    assert all_of(vault, "logging") == [mine]
+    assert all_of(vault, "safety_review") == [forged]
+
+
 @pytest.mark.parametrize(
     "kind", ["export.sealed", "grant.approved", "certificate.signed", "nonsense.invented"]
 )

@@ -15,12 +15,15 @@ from tests.unit.access_control.authorization.test_checks import (
     role_ends,
     role_lapsed,
 )
+from tests.unit.access_control.workforce import Workforce, workforce
 from tests.unit.access_control.world import LEGAL, OPERATOR, World, migrated_vault, world
 
-__all__ = ["migrated_vault", "world"]
+__all__ = ["migrated_vault", "workforce", "world"]
 
 COMPLIANCE = roles_pb2.STAFF_ROLE_COMPLIANCE
 DECIDING = "/kept.settings.v1.ZeroDataRetentionService/DecideZeroDataRetention"
+
+PLACING = "/kept.retention.v1.HoldService/PlaceHold"
 
 
 def counting(world: World, *people: str, method: str = DECIDING, service: str = "settings") -> list[str]:
@@ -42,12 +45,25 @@ def test_a_voice_counts_while_its_person_could_act(
 
 def test_a_power_that_ended_takes_nothing_from_what_was_done_with_it(world: World) -> None:
     """A hold is placed within hours, and confirmed within three days."""
-    placing = "/kept.retention.v1.HoldService/PlaceHold"
     lena = world.person("lena", LEGAL)
-    assert counting(world, lena, method=placing, service="retention") == [lena]
+    assert counting(world, lena, method=PLACING, service="retention") == [lena]
     with world.database.transaction() as tx:
         role_ends(world, tx, lena)
-    assert counting(world, lena, method=placing, service="retention") == []
+    assert counting(world, lena, method=PLACING, service="retention") == []
+
+
+def test_who_could_not_hold_the_power_has_no_voice(workforce: Workforce) -> None:
+    """Whose provider is off the published list gets no grant of a power: what she proposed before counts for nothing either."""
+    w = workforce
+    provider_id = w.provider()
+    w.create("ada", "vera", provider_id=provider_id)
+    w.sign("ada", w.ids["vera"])
+    w.give("vera", LEGAL)
+    w.give("vera", COMPLIANCE)
+    assert counting(w.world, w.ids["vera"], method=PLACING, service="retention") == [w.ids["vera"]]
+    w.world.publish("Globex")
+    assert counting(w.world, w.ids["vera"], method=PLACING, service="retention") == []
+    assert counting(w.world, w.ids["vera"]) == [w.ids["vera"]], "this one takes no power"
 
 
 def test_nobody_else_has_a_voice(world: World) -> None:

@@ -8,6 +8,7 @@ from kept.access_control.v1 import directory_pb2, grants_pb2
 from kept.options.v1 import roles_pb2
 from kept.settings.v1 import trust_pb2
 from services.access_control.people.listed_providers import GOOD_FOR, listed_until, same_name
+from shared.errors import KeptError
 from tests.unit.access_control.workforce import Workforce, migrated_vault, workforce, world
 from tests.unit.access_control.world import ENGINEER, refusal
 
@@ -70,6 +71,25 @@ def vera(w: Workforce) -> str:
     w.sign("ada", w.ids["vera"])
     w.give("vera", ENGINEER)
     return provider_id
+
+
+def test_who_is_not_listed_sees_the_own_grants_alone_one_by_one_and_in_the_list(workforce: Workforce) -> None:
+    w = workforce
+    vera(w)
+    own, others = w.world.request("vera"), w.world.request("colin")
+
+    def seen(grant: grants_pb2.Grant) -> tuple[bool, bool]:
+        stub = w.world.grants("vera")
+        listed = {one.grant_id for one in stub.ListGrants(grants_pb2.ListGrantsRequest()).grants}
+        try:
+            stub.GetGrant(grants_pb2.GetGrantRequest(grant_id=grant.grant_id))
+        except KeptError:
+            return grant.grant_id in listed, False
+        return grant.grant_id in listed, True
+
+    assert [seen(own), seen(others)] == [(True, True), (True, True)]
+    w.world.publish("Globex")
+    assert [seen(own), seen(others)] == [(True, True), (False, False)]
 
 
 def test_who_is_not_listed_holds_and_approves_no_grants(workforce: Workforce) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from kept.access_control.v1 import directory_pb2, grants_pb2
 from kept.options.v1 import roles_pb2
+from services.access_control.store import directory as store
+from tests.support.meanwhile import meanwhile
 from tests.unit.access_control.grants.test_granting import in_parallel
 from tests.unit.access_control.workforce import END, KEEP, Workforce, migrated_vault, workforce, world
 from tests.unit.access_control.world import DAY, ENGINEER, LEGAL, MINUTE, OPERATOR, World, refusal
@@ -134,6 +136,92 @@ def test_what_somebody_proposed_who_could_not_any_more_is_confirmed_by_nobody(
     assert refusal(lambda: confirm(w, "bob", made)) == "WRONG_STATE"
     (told,) = w.world.entries("directory.refused")
     assert (told["actor"], told["facts"]["refused"]) == (w.ids["bob"], "WRONG_STATE")
+
+
+# How what takes two is ended.
+ENDS: dict[str, Callable[[Workforce, str], object]] = {
+    "a role": lambda w, made: w.world.directory("cleo").EndRole(
+        directory_pb2.EndRoleRequest(role_assignment_id=made)
+    ),
+    "an identity": lambda w, made: w.world.directory("cleo").EndIdentity(
+        directory_pb2.EndIdentityRequest(identity_id=made)
+    ),
+    "a provider": lambda w, made: w.world.directory("cleo").EndProvider(
+        directory_pb2.EndProviderRequest(provider_id=made)
+    ),
+}
+
+
+@pytest.mark.parametrize("was", ["proposed", "confirmed"])
+@pytest.mark.parametrize("what", HALVES)
+def test_what_was_ended_is_proposed_anew_and_takes_two_again(
+    workforce: Workforce, what: str, was: str
+) -> None:
+    """As who is told that a proposal has lapsed is told to do."""
+    w, (propose, confirm) = workforce, HALVES[what]
+    made = propose(w)
+    if was == "confirmed":
+        confirm(w, "bob", made)
+    ENDS[what](w, made)
+    again = propose(w)
+    assert refusal(lambda: confirm(w, "ada", again)) == "SECOND_PERSON_REQUIRED"
+    confirm(w, "bob", again)
+    kind = what.split()[-1]
+    acts = ["proposed", *(["confirmed"] if was == "confirmed" else []), "ended", "proposed", "confirmed"]
+    assert {act: len(w.world.entries(f"{kind}.{act}")) for act in acts} == {
+        act: acts.count(act) for act in acts
+    }
+
+
+def test_an_identity_that_is_proposed_again_signs_in_once_confirmed(workforce: Workforce) -> None:
+    w, directory = workforce, workforce.world.directory
+    second_identity(w, "eve")
+    (made,) = [
+        one
+        for one in directory("ada")
+        .ListIdentities(directory_pb2.ListIdentitiesRequest(person_id=w.ids["eve"]))
+        .identities
+        if one.subject == "eve-admin"
+    ]
+    ENDS["an identity"](w, made.identity_id)
+    link = directory_pb2.LinkIdentityRequest(person_id=w.ids["eve"], subject="eve-admin")
+    again = directory("bob").LinkIdentity(link).identity
+    assert (again.identity_id, again.linked_by, again.confirmed_by) == (made.identity_id, w.ids["bob"], "")
+    assert refusal(lambda: w.person("eve-admin")) == "NOT_AUTHORIZED"
+    confirm = directory_pb2.ConfirmIdentityRequest(identity_id=again.identity_id)
+    assert directory("cleo").ConfirmIdentity(confirm).identity.confirmed_by == w.ids["cleo"]
+    assert w.person("eve-admin") == w.person("eve")
+
+
+def test_a_name_is_free_once_its_provider_has_ended_and_is_one_successor_s(workforce: Workforce) -> None:
+    w, directory = workforce, workforce.world.directory
+    before = w.provider()
+    create = directory_pb2.CreateProviderRequest
+    assert refusal(lambda: directory("ada").CreateProvider(create(name="Acme"))) == "CONFUSABLE"
+    ENDS["a provider"](w, before)
+    made = directory("ada").CreateProvider(create(name="Acme")).provider
+    assert made.provider_id != before
+    assert not made.agreements
+    for name in ("Acme", "\u0410cme"):
+        assert refusal(partial(directory("ada").CreateProvider, create(name=name))) == "CONFUSABLE"
+
+
+@pytest.mark.parametrize(
+    ("who", "refused"), [("ada", "WRONG_STATE"), ("bob", "NOT_AUTHORIZED")], ids=["proposes", "confirms"]
+)
+@pytest.mark.parametrize("what", HALVES)
+def test_who_is_disabled_a_moment_before_it_is_confirmed_makes_nobody_count(
+    workforce: Workforce, what: str, who: str, refused: str
+) -> None:
+    w, (propose, confirm) = workforce, HALVES[what]
+    made = propose(w)
+    with w.world.database.transaction() as first:
+        store.person(first, w.ids[who], "update")
+        store.disable(first, w.ids[who], w.world.clock.now())
+        second = meanwhile(first, w.world.database.engine, lambda: refusal(lambda: confirm(w, "bob", made)))
+    assert second.is_waiting
+    assert second.result() == refused
+    assert w.world.entries(f"{what.split()[-1]}.confirmed") == []
 
 
 @pytest.mark.parametrize("what", HALVES)
