@@ -241,13 +241,13 @@ def _silent(_: socket.socket) -> None: ...
 
 def _dripping(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nX-A: ")
-    for _ in range(60):
+    for _ in range(600):  # a minute, unless somebody hangs up
         connection.sendall(b"a")
         time.sleep(0.1)
 
 
 def _patient(connection: socket.socket) -> None:
-    for _ in range(60):
+    for _ in range(600):
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         time.sleep(0.1)
 
@@ -290,7 +290,7 @@ def test_whatever_a_receiver_does_a_try_ends_in_time(
         before, begun = tries(outcome), time.monotonic()
         parts.deliver(webhook)
         assert tries(outcome) == before + 1
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 30
         assert parts.waiting() == 1
         connections[0].close()
 
