@@ -4,25 +4,22 @@ import random
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from unittest import mock
 
 import pytest
-import sqlalchemy
 import structlog
 
 from kept.access_control.v1 import grants_pb2, keys_pb2, keys_pb2_grpc
 from kept.logging.v1 import read_pb2, read_pb2_grpc
 from kept.options.v1 import roles_pb2
 from kept.retention.v1 import holds_pb2, holds_pb2_grpc
-from services.access_control.custody import destruction
 from shared.errors import KeptError
-from shared.ids import new_id, new_record_id
+from shared.ids import new_id
 from tests.simulation.actors.customers import Customers
 from tests.simulation.actors.gateway import Gateway
 from tests.simulation.beginning import begin
 from tests.simulation.clocks import WorldTime
 from tests.simulation.databases import Databases
-from tests.simulation.model import Organization, SentRecord
+from tests.simulation.model import Organization
 from tests.simulation.scene import Scene, stamp
 from tests.simulation.world import World
 from tests.support.postgres import TestServer
@@ -152,36 +149,6 @@ def test_a_hold_that_came_too_late_for_one_record(scene: Scene, organization: Or
     assert refused.value.name == "OUTSIDE_SCOPE"
 
 
-def test_a_hold_whose_release_waits(scene: Scene, organization: Organization) -> None:
-    gateway = Gateway(scene)
-    old = gateway.sends_one(organization).record_id
-    settle(scene, MINUTE)
-    hold_id = held(scene, organization, [old])
-    settle(scene, MINUTE, 31 * DAY, MINUTE)
-    young = gateway.sends_one(organization).record_id
-    reader = Reader(scene, organization)
-    assert reader.read() == {old: True, young: True}
-    with mock.patch.object(destruction, "waits_for", return_value="no standby streams"):
-        released(scene, hold_id)
-        settle(scene, HOUR)
-        assert reader.read() == {young: True}
-        assert reader.read(METADATA) == {young: False}
-
-
-def test_content_that_is_erased_while_its_keys_are_gone(scene: Scene, organization: Organization) -> None:
-    """The record stays, for it is log data; its content is as if it did not open."""
-    gateway = Gateway(scene)
-    before = gateway.sends_one(organization).record_id
-    settle(scene, MINUTE)
-    customers = Customers(scene)
-    with mock.patch.object(destruction, "waits_for", return_value="no standby streams"):
-        scene.world.leases(often=1.0)
-        customers.chooses_zero_data_retention(organization, erases=True)
-        settle(scene, MINUTE, 2 * DAY)
-        reader = Reader(scene, organization)
-        assert reader.read() == reader.read(METADATA) == {before: False}
-
-
 def test_an_end_user_who_is_erased_while_a_reader_takes_her_time(
     scene: Scene, organization: Organization
 ) -> None:
@@ -212,39 +179,3 @@ def test_a_hold_that_ends_while_a_reader_takes_her_time(scene: Scene, organizati
     released(scene, hold_id)
     settle(scene, MINUTE, MINUTE)
     assert shown(answers) == {}
-
-
-def test_a_data_key_that_was_damaged_costs_its_own_records(scene: Scene, organization: Organization) -> None:
-    gateway = Gateway(scene)
-    bad = gateway.sends_one(organization).record_id
-    settle(scene, DAY)
-    good = gateway.sends_one(organization).record_id
-    settle(scene, MINUTE)
-    with scene.world.processes["logging"].database.transaction() as tx:
-        damaged = tx.execute(
-            sqlalchemy.text(
-                "UPDATE data_keys SET sealed = overlay(sealed PLACING '\\x00000000'::bytea FROM 700) "
-                "WHERE data_key_id = (SELECT data_key_id FROM interactions ORDER BY record_id LIMIT 1)"
-            )
-        )
-        assert damaged.rowcount == 1
-    assert Reader(scene, organization).read() == {bad: False, good: True}
-
-
-def test_clocks_apart_within_the_tolerance_keep_nobody_from_reading(
-    scene: Scene, organization: Organization
-) -> None:
-    """A gateway's is 4.5 s ahead, access control's 4 s behind."""
-    gateway = Gateway(scene)
-    now = gateway.sends_one(organization).record_id
-    reader = Reader(scene, organization)
-    scene.world.time.advance(timedelta(seconds=30))
-    ahead = new_record_id(scene.now + timedelta(seconds=4.5))
-    sent = SentRecord(ahead, organization.organization_id, scene.now, scene.now, "a text", "u1")
-    scene.model.records[ahead] = sent
-    scene.world.leases(often=1.0)
-    gateway._send([sent], "logging")
-    assert sent.stored
-    for name in ("access_control", "access_control_2"):
-        scene.world.processes[name].clock.skew = timedelta(seconds=-4)
-    assert reader.read() == {now: True, ahead: True}

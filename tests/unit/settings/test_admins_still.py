@@ -154,10 +154,12 @@ def test_every_change_that_is_open_to_admins_is_tried_here() -> None:
     assert {name for name in _OWN if MEMBER not in methods[name].customers} == set()
 
 
+REMOVED, DEMOTED = "DELETE FROM members", f"UPDATE members SET role = {MEMBER}"
+
+
 @pytest.mark.parametrize(
-    "done", ["DELETE FROM members", f"UPDATE members SET role = {MEMBER}"], ids=["removed", "demoted"]
+    ("method", "done"), [*((method, REMOVED) for method in ACTS), ("UpdateDataControls", DEMOTED)]
 )
-@pytest.mark.parametrize("method", ACTS)
 def test_it_is_refused_to_who_is_an_admin_no_more_when_it_gets_the_lock(
     world: World, method: str, done: str
 ) -> None:

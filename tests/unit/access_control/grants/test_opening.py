@@ -332,6 +332,15 @@ def test_a_record_is_refused_from_the_due_instant_of_the_lot_to_whose_keys_it_is
     assert key.record_id == other.record_id
 
 
+def test_a_record_may_be_as_far_ahead_as_two_clocks_may_differ(reading: World) -> None:
+    """Logging takes an id that far ahead of its own clock, which may be that far ahead of ours."""
+    grant_id = granted(reading)
+    now = reading.clock.now()
+    reading.open("eve", grant_id, new_record_id(now + timedelta(seconds=9.5)))
+    ahead = new_record_id(now + timedelta(seconds=10.5))
+    assert refusal(lambda: reading.open("eve", grant_id, ahead)) == "OUTSIDE_SCOPE"
+
+
 def test_what_is_gone_is_left_out_for_who_asks_so(reading: World) -> None:
     """The due record is not shown, counted or named; one whose key does not open is opened without it."""
     due = sealed(reading)
