@@ -24,7 +24,7 @@ ONCE, STREAM = f"/{SERVICE}/RecordInteraction", f"/{SERVICE}/RecordInteractions"
 OPEN_ONCE, OPEN_STREAM = f"/{SERVICE}/Open", f"/{SERVICE}/OpenStream"  # to everybody
 THREADS = 2
 # SHORT is long enough for a message that was sent, also on a busy machine.
-SHORT, LONG = timedelta(milliseconds=300), timedelta(minutes=5)
+SHORT, LONG = timedelta(seconds=1), timedelta(minutes=5)
 GATEWAY = (("caller", "gateway"),)
 
 
