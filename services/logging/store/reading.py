@@ -1,8 +1,8 @@
 """How records are found again: those of partitions, and those that holds or terms keep beyond them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 
 from sqlalchemy import Connection
 
@@ -143,25 +143,24 @@ def _last_scanned(tx: Connection, span: Span, low: bytes) -> bytes | None:
 
 def ids(tx: Connection, span: Span, after: bytes | None) -> list[bytes]:
     """The ids of all records of the span after an id, in order. For spans that are known to be small."""
-    low = _behind(span, after)
-    found: set[bytes] = set()
-    for table in _tables(span):
-        begin = _begin(table, span, low)
-        if begin < span.high:
-            where, values = _within(table, span, begin)
-            found |= {one for (one,) in answered(tx, _IDS[table] + where, values)}
-    return sorted(found)
+    return sorted({one for (one,) in _each(tx, _IDS, span, _behind(span, after))})
 
 
 def have_content(tx: Connection, span: Span) -> dict[bytes, bool]:
     """Of the records that a span names, those that are there, by id, and whether their content is, too."""
-    found: dict[bytes, bool] = {}
+    # What is in both tables counts as `retained`, the last of them, has it.
+    return dict(_each(tx, _HAVE_CONTENT, span, span.low))
+
+
+def _each(
+    tx: Connection, select: Mapping[LiteralString, LiteralString], span: Span, low: bytes
+) -> Iterator[tuple[Any, ...]]:
+    """What a statement of each table gives for the records of a span from `low` on."""
     for table in _tables(span):
-        begin = _begin(table, span, span.low)
+        begin = _begin(table, span, low)
         if begin < span.high:
             where, values = _within(table, span, begin)
-            found.update(answered(tx, _HAVE_CONTENT[table] + where, values))
-    return found
+            yield from answered(tx, select[table] + where, values)
 
 
 def _behind(span: Span, after: bytes | None) -> bytes:

@@ -235,9 +235,8 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
     ended = {record_id: one for record_id, one in freed.items() if record_id not in living}
     unseen = [record_id for record_id in freed if not living.get(record_id)]
     if ended:
-        screening.unfold(
-            tx, organization_id
-        )  # of the others nothing waits with others since their content was erased
+        # Of the others nothing waits with others since their content was erased.
+        screening.unfold(tx, organization_id)
         count_off(tx, organization_id, list(ended.values()))
     if unseen:
         tx.execute(

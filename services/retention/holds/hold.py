@@ -12,9 +12,10 @@ from services.retention.holds import secrecy
 from services.retention.holds.secrecy import Secrecy
 from shared.errors import KeptError, Reason, invalid, wrong_state
 from shared.ids import BEHIND_ALL_RECORDS, is_record_id, lowest_record_id
+from shared.voices import COUNTS_FOR
 
 # A legal hold that no second person has confirmed by then is over.
-CONFIRMATION_TIME: Final = timedelta(hours=72)
+CONFIRMATION_TIME: Final = COUNTS_FOR
 # Records may come a day late, and a process may have them in hand for a moment more (services/logging/lifecycle/subjects.py).
 _COMES_LATE: Final = timedelta(hours=26)
 _SWEPT_EVERY: Final = timedelta(hours=1)

@@ -4,15 +4,16 @@ Pure decisions; term_keeping carries them out."""
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
 from shared.errors import KeptError, Reason, invalid, wrong_state
 from shared.terms import Rule, Term, lot_of
+from shared.voices import COUNTS_FOR
 
 # What no second person has confirmed by then is not proposed any more.
-CONFIRMATION_TIME: Final = timedelta(hours=72)
+CONFIRMATION_TIME: Final = COUNTS_FOR
 
 
 class TermState(StrEnum):

@@ -7,7 +7,6 @@ import gc
 import os
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +15,13 @@ import kept.litellm
 from kept.client.record_ids import created_at
 from kept.litellm.open_calls import OpenCalls
 from tests.support.offline_litellm import WatchedRecorder, callbacks, litellm
-from tests.unit.clients.ingest import Ingest, Serving, serving
-from tests.unit.clients.test_litellm import ORG, only, parts
+from tests.unit.clients.ingest import Ingest
+from tests.unit.clients.test_litellm import ORG, ingest, only, parts, recorder, server
 
 if TYPE_CHECKING:
     from kept.litellm import KeptLogger
+
+__all__ = ["ingest", "recorder", "server"]
 
 pytestmark = pytest.mark.xdist_group("litellm")  # one process is enough to import it
 
@@ -31,23 +32,6 @@ CALL: dict[str, Any] = {
     "stream": True,
 }
 MINUTES = 60.0
-
-
-@pytest.fixture
-def ingest() -> Ingest:
-    return Ingest()  # type: ignore[abstract]
-
-
-@pytest.fixture
-def server(tmp_path: Path, ingest: Ingest) -> Iterator[Serving]:
-    with serving(tmp_path, ingest) as made:
-        yield made
-
-
-@pytest.fixture
-def recorder(server: Serving) -> Iterator[WatchedRecorder]:
-    with WatchedRecorder(*server.arguments) as made:
-        yield made
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +15,13 @@ import kept.litellm
 from kept.litellm.messages import add_request
 from kept.logging.v1 import interactions_pb2
 from tests.support.offline_litellm import WatchedRecorder, callbacks, litellm
-from tests.unit.clients.ingest import Ingest, Serving, serving
-from tests.unit.clients.test_litellm import ORG, SYSTEM, USER, only, parts
+from tests.unit.clients.ingest import Ingest
+from tests.unit.clients.test_litellm import ORG, SYSTEM, USER, ingest, only, parts, recorder, server
 
 if TYPE_CHECKING:
     from kept.litellm import KeptLogger
+
+__all__ = ["ingest", "recorder", "server"]
 
 pytestmark = pytest.mark.xdist_group("litellm")  # one process is enough to import it
 
@@ -99,23 +100,6 @@ def provider(seen: list[bytes]) -> Iterator[dict[str, str]]:
     server.shutdown()
     server.server_close()
     thread.join()
-
-
-@pytest.fixture
-def ingest() -> Ingest:
-    return Ingest()  # type: ignore[abstract]
-
-
-@pytest.fixture
-def server(tmp_path: Path, ingest: Ingest) -> Iterator[Serving]:
-    with serving(tmp_path, ingest) as made:
-        yield made
-
-
-@pytest.fixture
-def recorder(server: Serving) -> Iterator[WatchedRecorder]:
-    with WatchedRecorder(*server.arguments) as made:
-        yield made
 
 
 @pytest.fixture

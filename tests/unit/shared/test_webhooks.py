@@ -290,7 +290,7 @@ def test_whatever_a_receiver_does_a_try_ends_in_time(
         before, begun = tries(outcome), time.monotonic()
         parts.deliver(webhook)
         assert tries(outcome) == before + 1
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < 10
         assert parts.waiting() == 1
         connections[0].close()
 

@@ -357,7 +357,8 @@ def test_a_case_grant_is_the_cases_alone_and_ends_with_it(world: World) -> None:
     assert refusal(lambda: world.open("sam", again.grant_id, mine)) == "GRANT_REVOKED"
 
 
-def test_an_upheld_case_admits_nothing_once_no_hold_keeps_it(world: World) -> None:
+def granted_for_a_case(world: World) -> tuple[authz_pb2_grpc.AuthzServiceStub, str, bytes, str]:
+    """What safety review calls; its case, the case's record, and Sam's grant for it, by their ids."""
     world.person("sam", SAFETY)
     world.person("sue", SAFETY)
     review = authz_pb2_grpc.AuthzServiceStub(
@@ -367,23 +368,20 @@ def test_an_upheld_case_admits_nothing_once_no_hold_keeps_it(world: World) -> No
     review.OpenCase(authz_pb2.OpenCaseRequest(case_id=case_id, organization_id=ORG, record_ids=[mine]))
     grant = world.request("sam", purpose=grants_pb2.PURPOSE_SAFETY_AND_SECURITY, case_id=case_id)
     world.approve("sue", grant)
+    return review, case_id, mine, grant.grant_id
+
+
+def test_an_upheld_case_admits_nothing_once_no_hold_keeps_it(world: World) -> None:
+    review, case_id, mine, grant_id = granted_for_a_case(world)
     review.CloseCase(authz_pb2.CloseCaseRequest(case_id=case_id, upheld=True))
-    assert refusal(lambda: world.open("sam", grant.grant_id, mine)) == "CASE_NOT_OPEN"
+    assert refusal(lambda: world.open("sam", grant_id, mine)) == "CASE_NOT_OPEN"
 
 
 @pytest.mark.parametrize("upheld", [True, False])
 def test_of_a_case_that_is_gone_no_record_is_known_and_nothing_is_admitted(
     world: World, upheld: bool
 ) -> None:
-    world.person("sam", SAFETY)
-    world.person("sue", SAFETY)
-    review = authz_pb2_grpc.AuthzServiceStub(
-        world.served.channel(Caller(CallerKind.SERVICE, "safety_review"))
-    )
-    case_id, mine = new_id("case"), new_record_id(world.clock.now())
-    review.OpenCase(authz_pb2.OpenCaseRequest(case_id=case_id, organization_id=ORG, record_ids=[mine]))
-    grant = world.request("sam", purpose=grants_pb2.PURPOSE_SAFETY_AND_SECURITY, case_id=case_id)
-    world.approve("sue", grant)
+    review, case_id, _, grant_id = granted_for_a_case(world)
     review.CloseCase(authz_pb2.CloseCaseRequest(case_id=case_id, upheld=upheld))
     review.OpenCase(authz_pb2.OpenCaseRequest(case_id=case_id, organization_id=ORG))
     with world.database.transaction() as tx:
@@ -392,7 +390,7 @@ def test_of_a_case_that_is_gone_no_record_is_known_and_nothing_is_admitted(
     assert found is not None
     assert found.state == ("upheld" if upheld else "closed")
     wanted = "CASE_NOT_OPEN" if upheld else "GRANT_REVOKED"
-    assert refusal(lambda: world.authorize("sam", grant.grant_id)) == wanted
+    assert refusal(lambda: world.authorize("sam", grant_id)) == wanted
     asked = {"purpose": grants_pb2.PURPOSE_SAFETY_AND_SECURITY, "case_id": case_id}
     assert refusal(lambda: world.request("sam", **asked)) == "CASE_NOT_OPEN"
 
