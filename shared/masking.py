@@ -82,8 +82,13 @@ def mask_parts(texts: Sequence[str]) -> list[str]:
     it: too much is masked rather than too little."""
     whole = "".join(texts)
     ends = list(accumulate(map(len, texts)))
+    found = _found_in(whole) if len(ends) > 1 else []
+    if found:  # what together is something else may end in the middle of what is found in a text alone
+        for text, end in zip(texts, ends, strict=True):
+            begin = end - len(text)
+            found += [(begin + start, begin + stop, marker) for start, stop, marker in _found_in(text)]
     places: list[tuple[int, int, str]] = []  # in order, none into another
-    for start, end, marker in _found_in(whole) if len(ends) > 1 else ():
+    for start, end, marker in sorted(found):
         if places and start < places[-1][1]:
             places[-1] = (places[-1][0], max(end, places[-1][1]), places[-1][2])
         else:

@@ -172,7 +172,7 @@ SAFEGUARDS = {
     # Content of zero data retention is dropped.
     "zdr": Safeguard(1, admission, "STORE_WITHOUT_CONTENT", admission.STORE, _CHOOSING, 10, first=3),
     # Without a lease nothing is decided.
-    "lease": Safeguard(1, Replica, "_is_leased", lambda replica, now: True, _CHOOSING, 10, first=8),
+    "lease": Safeguard(1, Replica, "_is_leased", lambda replica, now: True, _CHOOSING, 10, first=16),
     # What is held outlives its day.
     "hold": Safeguard(
         7,
@@ -251,7 +251,7 @@ SAFEGUARDS = {
         is_quick=False,
     ),
     # What such a hold is on is left by an end user's erasure, though nobody has looked since.
-    "caught": Safeguard(7, standing_holds, "catch", lambda *_: [], _HOLDING_ALL | {"forgets"}, 10, first=2),
+    "caught": Safeguard(7, standing_holds, "catch", lambda *_: [], _HOLDING_ALL | {"forgets"}, 10, first=5),
     # Roots that were replaced are destroyed.
     "destruction": Safeguard(10, FileKeyStore, "destroy", lambda store, root_id: None, _HOLDING, 10, first=5),
     # Usage goes with its organization.

@@ -378,12 +378,47 @@ def test_work_grows_linearly_counted_in_matches_and_characters(
         # Each by itself is found as ever, also where together they are something else.
         (["4111 1111 1111 1111", "5"], ["[CARD]", "5"]),
         (["see ", "ada@example.org", " and ", "10.0.0.1"], ["see ", "[EMAIL]", " and ", "[IP]"]),
+        (["tel 030 1234567", "4111 1111 1111 1111"], ["tel [PHONE]", ""]),
+        (["tel +49 30 12 ", "2001:db8::8a2e:370:7334", "1 host"], ["tel [PHONE]", "", "1 host"]),
+        (
+            ["My IBAN is DE89 3704 0044 0532 0130 00", "2 items please"],
+            ["My IBAN is [IBAN]", " items please"],
+        ),
         (["T", "el.: 601 234 567"], ["T", "el.: [PHONE]"]),  # what it is says the text before
         (["nothing", " of", " note"], ["nothing", " of", " note"]),
     ],
 )
 def test_what_is_split_is_found(texts: list[str], expected: list[str]) -> None:
     assert mask_parts(texts) == expected
+
+
+# What ends, or begins, as something that a text beside it could go on with.
+BESIDE = [
+    "",
+    "+49 30 12 ",
+    "202 555 ",
+    "4111 ",
+    "DE89 ",
+    "10.",
+    "2001:db8::",
+    "ada@",
+    "1",
+    " 23",
+    "@x.org",
+    ".",
+    "and ",
+]
+
+
+@given(st.sampled_from([text for text, _ in FOUND]), st.sampled_from(BESIDE), st.sampled_from(BESIDE))
+def test_what_is_hidden_alone_is_hidden_whatever_stands_beside_it(
+    text: str, before: str, behind: str
+) -> None:
+    alone = mask(text)
+    shown = mask_parts([before, text, behind])[1]
+    for place in range(len(text) - 5):
+        piece = text[place : place + 6]
+        assert piece in alone or piece not in shown, (before, text, behind, shown)
 
 
 @given(st.sampled_from([text for text, _ in FOUND]), st.lists(st.integers(0, 60), max_size=4))
