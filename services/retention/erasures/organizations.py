@@ -365,7 +365,8 @@ def kept_sentences(erasure: Erasure, standing: list[Hold], more: int) -> list[st
     if more:
         sentences.append(f"{more} more holds keep something.")
     reviewed = erasure.receipt("safety_review")
-    if reviewed is not None and reviewed.kept:
+    # Of an erasure that the version before completed, and of one that was restored, the number is that of the first answer.
+    if reviewed is not None and reviewed.kept and not erasure.is_complete:
         sentences.append(
             "In safety review 1 case stays until it is dismissed or the time of its hold is over."
             if reviewed.kept == 1

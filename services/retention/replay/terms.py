@@ -124,7 +124,10 @@ def _withdrawn(term: ContractTerm, entry: audit_pb2.AuditEntry) -> ContractTerm:
 def _end_proposed(term: ContractTerm, entry: audit_pb2.AuditEntry) -> ContractTerm:
     if term.state is TermState.PROPOSED:  # that would withdraw it
         return term
-    return contract_terms.propose_end(term, entry.actor, entry.facts["reason"], term.effect, _at(entry))
+    # Whether another's proposal counted still was asked then: who was let do it took its place.
+    return contract_terms.propose_end(
+        term, entry.actor, entry.facts["reason"], term.effect, _at(entry), stands=False
+    )
 
 
 def _end_confirmed(term: ContractTerm, entry: audit_pb2.AuditEntry) -> ContractTerm:

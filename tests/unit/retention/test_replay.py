@@ -13,9 +13,10 @@ from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.retention import test_content_erasures as contents
 from tests.unit.retention.conftest import migrated, world
 from tests.unit.retention.test_contract_terms import LENA, LUCA, end_of, order, put_in_force, rules_of
+from tests.unit.retention.test_erasures import begin, fill, is_done, shown
 from tests.unit.retention.test_hold_scopes import place
 from tests.unit.retention.test_holds import ALICE, listed
-from tests.unit.retention.world import ONE, START, TWO, World, admin, refused
+from tests.unit.retention.world import ONE, SAFETY, START, TWO, World, admin, refused, staff
 
 __all__ = ["migrated", "world"]
 
@@ -72,6 +73,45 @@ def test_contract_terms_are_as_they_were_and_since_when(world: World, back_up: C
     assert world.contracts(LENA).SetTerm(order(5, name="request-3")).term.term_id == proposed.term_id
     with refused(Reason.REASON_SECOND_PERSON_REQUIRED):
         world.contracts(LENA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=proposed.term_id))
+
+
+def test_who_took_the_place_of_one_whose_word_had_lapsed_proposes_the_end(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    world.record(ONE, START)
+    term = put_in_force(world, order(90))
+    restore = back_up()
+    end = contracts_pb2.EndTermRequest(term_id=term.term_id, reason="Agreement ended")
+    (lena,) = {world.contracts(LENA).EndTerm(end).term.end_proposed_by}
+    world.authz.lapsed.add((lena, "/kept.retention.v1.ContractService/EndTerm"))
+    world.clock.advance(timedelta(hours=71))
+    world.settle(2)
+    luca = world.contracts(LUCA).EndTerm(end).term.end_proposed_by
+    world.clock.advance(timedelta(hours=2))
+    before = terms(world)
+    restore()
+    assert terms(world) == before
+    assert lena != luca == terms(world)[0].end_proposed_by
+    world.contracts(staff(3, "LEGAL")).ConfirmTerm(end_of(term))
+    world.settle(4)
+    assert rules_of(world, ONE)[-1] == 0
+
+
+def test_an_erasure_that_is_complete_keeps_nothing(world: World, back_up: Callable[[], Restore]) -> None:
+    flagged = world.order(fill(world), kind=holds_pb2.HOLD_KIND_FLAGGED)
+    world.safety.kept = 1
+    world.holds(SAFETY).PlaceHold(flagged)
+    begin(world)
+    world.settle(60, until=is_done(world))
+    restore = back_up()
+    assert len(shown(world).erasure.kept) == 2
+    world.safety.kept = 0
+    release = holds_pb2.ReleaseHoldRequest(request_id=flagged.request_id, reason="No violation")
+    world.holds(SAFETY).ReleaseHold(release)
+    world.settle(20, until=lambda: bool(world.entries("erasure.completed")))
+    restore()
+    assert shown(world).erasure.complete
+    assert not shown(world).erasure.kept
 
 
 def test_a_hold_on_all_that_matches_stands_again(world: World, back_up: Callable[[], Restore]) -> None:
