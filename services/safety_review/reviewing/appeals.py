@@ -8,13 +8,14 @@ the access log, and that records are held by the list of holds, for those are pr
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from services.safety_review.reviewing.case_acts import CaseActs
 from services.safety_review.reviewing.cases import Case, appeal
 from services.safety_review.store import cases as store
-from shared import pages
 from shared.errors import not_found
 from shared.identity import Caller
+from shared.pages import DEFAULT_SIZE, Place, page_by_place
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,10 @@ class Appeals(CaseActs):
     def list_page(self, caller: Caller, page_size: int, page_token: str) -> tuple[list[Told], str]:
         """A page of the cases that the caller's organization was told of, in that order, and the token of the next page. Raises
         INVALID_ARGUMENT for a token that this list did not give."""
-        size = page_size or pages.DEFAULT_SIZE
-        after = pages.decode("own_cases", page_token)
         with self._database.transaction() as tx:
-            found = store.told(tx, caller.organization_id, after, size + 1)
-        more = len(found) > size
-        return [self._told(case) for case in found[:size]], pages.encode(
-            "own_cases", after + size
-        ) if more else ""
+            read = partial(store.told, tx, caller.organization_id)
+            found, token = page_by_place("own_cases", page_size or DEFAULT_SIZE, page_token, read, _place)
+        return [self._told(case) for case in found], token
 
     def appeal(self, caller: Caller, case_id: str, reason: str) -> Told:
         """Asks for another look. Raises NOT_FOUND for a case of another organization and for one that the customer was not told of, so that
@@ -57,3 +54,8 @@ class Appeals(CaseActs):
     def _told(self, case: Case) -> Told:
         until = case.appeal_until
         return Told(case, until if until is not None and self._clock.now() < until else None)
+
+
+def _place(case: Case) -> Place:
+    assert case.told_at is not None
+    return case.told_at, case.case_id

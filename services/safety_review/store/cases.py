@@ -158,15 +158,12 @@ def lock_next(tx: Connection, reviewer: Reviewer, now: datetime) -> Case | None:
     return None if row is None else _made(row)
 
 
-def told(tx: Connection, organization_id: str, after: int, limit: int) -> list[Case]:
-    """An organization's cases that it was told of, in that order, after so many."""
-    rows = tx.execute(
-        select(cases)
-        .where(cases.c.organization_id == organization_id, cases.c.told_at.is_not(None))
-        .order_by(cases.c.told_at, cases.c.case_id)
-        .offset(after)
-        .limit(limit)
-    )
+def told(tx: Connection, organization_id: str, after: tuple[datetime, str] | None, limit: int) -> list[Case]:
+    """An organization's cases that it was told of, in that order. after: when the last one of the page before was told of, and its id."""
+    statement = select(cases).where(cases.c.organization_id == organization_id, cases.c.told_at.is_not(None))
+    if after is not None:
+        statement = statement.where(func.row(cases.c.told_at, cases.c.case_id) > func.row(*after))
+    rows = tx.execute(statement.order_by(cases.c.told_at, cases.c.case_id).limit(limit))
     return [_made(row) for row in rows]
 
 

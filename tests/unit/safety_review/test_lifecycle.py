@@ -131,6 +131,29 @@ def test_closed_cases_go_by_themselves(world: World) -> None:
     )
 
 
+def test_a_case_that_goes_takes_no_other_out_of_the_customers_list(world: World) -> None:
+    told: list[str] = []
+    for _ in range(4):
+        world.screen(world.record(PHISHING))
+        (case,) = (case for case in world.cases() if case.case_id not in told)
+        world.uphold(case.case_id)
+        told.append(case.case_id)
+        world.clock.advance(timedelta(days=1))
+    world.run_jobs()
+
+    def page(token: str = "") -> cases_pb2.ListOwnCasesResponse:
+        asked = cases_pb2.ListOwnCasesRequest(page_size=2, page_token=token)
+        return world.admin().ListOwnCases(asked)
+
+    first = page()
+    world.clock.advance(timedelta(days=176))  # the hold of the first one is over
+    world.run_jobs()
+    assert [case.case_id for case in world.own_cases()] == told[1:]
+    rest = page(first.next_page_token)
+    assert [case.case_id for case in (*first.cases, *rest.cases)] == told
+    assert not rest.next_page_token
+
+
 def test_a_case_that_was_upheld_late_stays_as_long_as_it_may_be_appealed(world: World) -> None:
     world.screen(world.record(PHISHING))
     (case,) = world.cases()
