@@ -19,6 +19,9 @@ from shared.voices import Voice, counting, people
 _REQUESTED = contract.ZERO_DATA_RETENTION_STATE_REQUESTED
 _APPROVED = contract.ZERO_DATA_RETENTION_STATE_APPROVED
 _WITHDRAWN = contract.ZERO_DATA_RETENTION_STATE_WITHDRAWN
+_BY_VENDOR = contract.ZERO_DATA_RETENTION_END_VENDOR
+# Neither is called off, and the vendor's gives way to the admin's only: where one stands, what the vendor announced is known, or over.
+_STAYING = (contract.ZERO_DATA_RETENTION_END_ADMIN, _BY_VENDOR)
 
 
 def applies(policies: Policies, outbox: Outbox) -> dict[str, Apply]:
@@ -69,13 +72,16 @@ def _withdrawn(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
 
 def _end_approved(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     request = _in_force(tx, entry)
-    if request is None or _is_known(request.end_approvals, entry):
+    if request is None:
         return
-    before = counting(request.end_approvals, at(entry))
-    changed = replace(request, end_approvals=(*before, Voice(entry.actor, at(entry))))
-    if "ends_at" in entry.facts:
-        by_vendor = contract.ZERO_DATA_RETENTION_END_VENDOR
-        changed = replace(changed, ends_at=fact_time(entry, "ends_at"), end_cause=by_vendor)
+    # An announced end came with the voice, and is known by itself: the instants of voices may be those of migration 0019, later than it.
+    names_end = "ends_at" in entry.facts
+    if request.end_cause in _STAYING if names_end else _is_known(request.end_approvals, entry):
+        return
+    others = [voice for voice in counting(request.end_approvals, at(entry)) if voice.person_id != entry.actor]
+    changed = replace(request, end_approvals=(*others, Voice(entry.actor, at(entry))))
+    if names_end:
+        changed = replace(changed, ends_at=fact_time(entry, "ends_at"), end_cause=_BY_VENDOR)
     store.change(tx, changed)
 
 

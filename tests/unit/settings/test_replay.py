@@ -25,6 +25,7 @@ from kept.settings.v1 import (
     zero_data_retention_pb2,
 )
 from services.settings import store
+from services.settings.store.tables import zero_data_retention_requests
 from shared import audit
 from shared.errors import KeptError
 from shared.outbox import AUDIT
@@ -159,6 +160,58 @@ def test_voices_count_as_long_as_they_did(world: World, back_up: Callable[[], Re
     assert decide(restored, 3, waiting).state == zero_data_retention_pb2.ZERO_DATA_RETENTION_STATE_APPROVED
     restored.clock.advance(timedelta(hours=1))
     assert not end(restored, 5, in_force).HasField("ends_at"), "one voice of two"
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["announced", "over, and asked for again"])
+def test_an_announced_end_is_where_it_was_though_the_first_voice_is_dated_later(
+    world: World, back_up: Callable[[], Restore], is_over: bool
+) -> None:
+    """As migration 0019 dates it in a backup from before: with its own instant, which is after the restoring."""
+    admin = world.admin()
+    request = ask(world, admin)
+    decide(world, 2, request)
+    decide(world, 3, request)
+    end(world, 2, request)
+    with world.database.transaction() as tx:
+        migrated_at = world.clock.now() + timedelta(hours=4)
+        tx.execute(update(zero_data_retention_requests).values(end_approved_at=[migrated_at]))
+    restore = back_up()
+    world.clock.advance(timedelta(hours=1))
+    announced = end(world, 4, request)
+    assert announced.HasField("ends_at")
+    if is_over:
+        end(world, admin, request)
+        again = ask(world, admin)
+        decide(world, 2, again)
+        decide(world, 3, again)
+    world.clock.advance(timedelta(hours=3))
+    restored = restore()
+    before, after = shown(world, admin), shown(restored, admin)
+    assert (after.state, after.ends_at, after.end_cause) == (before.state, before.ends_at, before.end_cause)
+    assert list(after.end_approved_by) == list(before.end_approved_by)
+    restored.clock.advance(timedelta(days=31))
+    restored.run_jobs()
+    assert policies_of(restored)[admin.organization_id].zero_data_retention is is_over
+
+
+def test_an_announced_end_that_comes_again_changes_nothing_of_what_came_after(world: World) -> None:
+    admin = world.admin()
+    request = approved_with_erasure(world, admin)
+    world.run_jobs()
+    end(world, 2, request)
+    end(world, 4, request)
+    end(world, admin, request)  # earlier than the vendor's, and on the next day only
+    world.run_jobs()
+    before = shown(world, admin)
+    assert before.end_cause == zero_data_retention_pb2.ZERO_DATA_RETENTION_END_ADMIN
+    again = [one for one in world.peers.entries if one.kind == "zero_data_retention.end_approved"]
+    world.peers.entries[:] = again
+    with world.database.transaction() as tx:
+        tx.execute(update(store.audit_position).values(position=0))
+    [replay] = [job for job in world.service.jobs if job.name == "replay"]
+    replay.step()
+    assert len(again) == 2
+    assert shown(world, admin) == before
 
 
 def test_receivers_get_the_whole_table_again(world: World, back_up: Callable[[], Restore]) -> None:
