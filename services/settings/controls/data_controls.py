@@ -40,7 +40,7 @@ def number_of(shown_etag: str) -> int:
     return int(shown_etag.rpartition("-")[2])
 
 
-# Changes of an organization's controls within 24 hours.
+# How often within 24 hours an organization turns the approval of each access on or off.
 _MOST_A_DAY: Final = 100
 
 
@@ -103,7 +103,8 @@ class DataControls:
         require_customer_approval: bool | None,
     ) -> ControlsChange:
         """Changes what is not None; where nothing would change, the newest change is the answer. Raises ADMIN_REQUIRED, CONFLICT,
-        CLOSED, NOT_FOUND; ASKED_TOO_OFTEN for what every process would have to be told, after a hundred changes within 24 hours."""
+        CLOSED, NOT_FOUND; ASKED_TOO_OFTEN for what every process would have to be told, after a hundred such changes within 24 hours, but
+        never where training is turned off with it."""
         with self._database.transaction() as tx:
             if caller.customer_role != roles_pb2.CUSTOMER_ROLE_ADMIN:
                 raise admin_required(tx, organization_id, self._support)
@@ -129,7 +130,8 @@ class DataControls:
             wanted = following(wanted, current, self._clock.now(), caller.actor)
             # Training needs no other process; the instant from which the rest counts is then what it was.
             if wanted.require_customer_approval != current.require_customer_approval:
-                self._require_pace(tx, wanted)
+                if wanted.training_allowed or not current.training_allowed:
+                    self._require_pace(tx, wanted)
                 wanted = replace(
                     wanted,
                     effective_at=self._policies.publish_organization(
@@ -142,14 +144,14 @@ class DataControls:
     @staticmethod
     def _require_pace(tx: Tx, change: ControlsChange) -> None:
         """Policies stay in the feed for good, and whoever begins to follow it reads all of them."""
-        if change.number <= _MOST_A_DAY:
+        first = store.approval_changed_at(tx, change.organization_id, _MOST_A_DAY)
+        if first is None:
             return
-        (first,) = store.history(tx, change.organization_id, change.number - _MOST_A_DAY - 1, 1)
-        wait = first.accepted_at + timedelta(days=1) - change.accepted_at
+        wait = first + timedelta(days=1) - change.accepted_at
         if wait > timedelta(0):
             raise KeptError(
                 Reason.REASON_ASKED_TOO_OFTEN,
-                "The controls were changed too often within 24 hours.",
+                "The approval of each access was turned on or off too often within 24 hours.",
                 retry_after=wait,
             )
 

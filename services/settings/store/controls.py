@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from services.settings.store.tables import data_controls_changes as changes
 
@@ -61,6 +61,28 @@ def history(
         .limit(limit)
     )
     return [ControlsChange(**row._mapping) for row in rows]
+
+
+def approval_changed_at(tx: Connection, organization_id: str, nth: int) -> datetime | None:
+    """When the nth newest of those changes was accepted that turned the approval of each access on or off, which are those that published a
+    policy; None where there were fewer. What the controls began with is the first of them."""
+    before = func.lag(changes.c.require_customer_approval).over(order_by=changes.c.number)
+    told = (
+        select(
+            changes.c.number,
+            changes.c.accepted_at,
+            changes.c.require_customer_approval.is_distinct_from(before).label("is_told"),
+        )
+        .where(changes.c.organization_id == organization_id)
+        .subquery()
+    )
+    return tx.execute(
+        select(told.c.accepted_at)
+        .where(told.c.is_told)
+        .order_by(told.c.number.desc())
+        .offset(nth - 1)
+        .limit(1)
+    ).scalar_one_or_none()
 
 
 def erase(tx: Connection, organization_id: str) -> int:

@@ -110,6 +110,30 @@ def test_the_feed_grows_by_a_hundred_changes_a_day_and_training_is_turned_off_al
     assert changed.controls.require_customer_approval is not is_required
 
 
+def test_a_call_that_turns_training_off_does_not_wait_whatever_else_it_carries(world: World) -> None:
+    admin = world.admin()
+    is_required, etag = False, current(world, admin).etag
+    for _ in range(99):  # the controls that it began with count as one
+        is_required = not is_required
+        etag = update(world, admin, etag, require_customer_approval=is_required).controls.etag
+    with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN):
+        update(world, admin, etag, training_allowed=True, require_customer_approval=not is_required)
+    off = update(world, admin, etag, training_allowed=False, require_customer_approval=not is_required)
+    assert not current(world, admin).training_allowed
+    assert versions(world)[-1].effective_at == off.effective_at
+    with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN):  # off already: nobody waits for that
+        update(world, admin, off.controls.etag, training_allowed=False, require_customer_approval=is_required)
+
+
+def test_what_no_process_is_told_of_does_not_count(world: World) -> None:
+    admin = world.admin()
+    is_allowed, etag = True, current(world, admin).etag
+    for _ in range(101):
+        is_allowed = not is_allowed
+        etag = update(world, admin, etag, training_allowed=is_allowed).controls.etag
+    assert update(world, admin, etag, require_customer_approval=True).controls.require_customer_approval
+
+
 def test_an_old_etag_changes_nothing_and_learns_the_current_one(world: World) -> None:
     admin = world.admin()
     old = current(world, admin).etag
