@@ -103,8 +103,8 @@ class DataControls:
         require_customer_approval: bool | None,
     ) -> ControlsChange:
         """Changes what is not None; where nothing would change, the newest change is the answer. Raises ADMIN_REQUIRED, CONFLICT,
-        CLOSED, NOT_FOUND; ASKED_TOO_OFTEN for what every process would have to be told, after a hundred such changes within 24 hours, but
-        never where training is turned off with it."""
+        CLOSED, NOT_FOUND; ASKED_TOO_OFTEN after a hundred changes within 24 hours that every process had to be told of, but never where
+        training is turned off."""
         with self._database.transaction() as tx:
             if caller.customer_role != roles_pb2.CUSTOMER_ROLE_ADMIN:
                 raise admin_required(tx, organization_id, self._support)
@@ -128,10 +128,11 @@ class DataControls:
             if wanted == current:
                 return current
             wanted = following(wanted, current, self._clock.now(), caller.actor)
+            # Who turns training off does not wait, whatever else the call carries; to turn it off again it must have been turned on.
+            if wanted.training_allowed or not current.training_allowed:
+                self._require_pace(tx, wanted)
             # Training needs no other process; the instant from which the rest counts is then what it was.
             if wanted.require_customer_approval != current.require_customer_approval:
-                if wanted.training_allowed or not current.training_allowed:
-                    self._require_pace(tx, wanted)
                 wanted = replace(
                     wanted,
                     effective_at=self._policies.publish_organization(

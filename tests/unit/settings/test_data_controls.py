@@ -123,6 +123,10 @@ def test_a_call_that_turns_training_off_does_not_wait_whatever_else_it_carries(w
     assert versions(world)[-1].effective_at == off.effective_at
     with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN):  # off already: nobody waits for that
         update(world, admin, off.controls.etag, training_allowed=False, require_customer_approval=is_required)
+    with refused(
+        reasons_pb2.REASON_ASKED_TOO_OFTEN
+    ):  # or it would be turned off again with another change, and so on
+        update(world, admin, off.controls.etag, training_allowed=True)
 
 
 def test_what_no_process_is_told_of_does_not_count(world: World) -> None:
