@@ -9,7 +9,8 @@ from kept.logging.v1 import interactions_pb2
 from services.logging.otlp.facts import Attributes
 from services.logging.otlp.figures import ATTRIBUTES_LEFT_OUT
 from services.logging.otlp.messages import add_json, is_finish_reason
-from services.logging.otlp.values import NotReadable, from_json, plain, printed
+from services.logging.otlp.values import NotReadable, from_json, plain, printed, to_json
+from services.logging.recording.ingest import MAX_BYTES
 from services.logging.records import (
     COUNTRY_FORM,
     MAX_ATTRIBUTES,
@@ -38,6 +39,9 @@ _OPERATION: Final = "gen_ai.operation.name"
 _NO_CALLS: Final = frozenset({"invoke_agent", "create_agent", "execute_tool", "invoke_workflow", "retrieval"})
 _LONGEST_FINISH_REASON: Final = 64
 _MOST_TOKENS: Final = 2**31 - 1
+_OVER: Final = "attributes"
+# The most that such a part adds to an interaction beside its JSON: its kind and media type, and the lengths of all that it is within.
+_AROUND_OVER: Final = 64
 
 
 def take_names(attributes: Attributes, interaction: interactions_pb2.Interaction) -> None:
@@ -89,7 +93,8 @@ def take_rest(
     attributes: Attributes, interaction: interactions_pb2.Interaction, ours: dict[str, str], left_out: int
 ) -> None:
     """What else is said, in the order it came in, as far as it fits; what does not is a last part of the prompt, of the kind "attributes".
-    ours: what comes first. left_out: how many were said before; they are counted, as are those that say nothing."""
+    ours: what comes first. left_out: how many were said before; they are counted, as are those that say nothing or find no room there.
+    Comes last: what the interaction has room for is what the rest of it leaves."""
     kept = interaction.content.attributes
     size = 0
     for name, text in ours.items():
@@ -117,9 +122,32 @@ def take_rest(
         else:
             over[name] = plain(value)
     if over:
-        add_json(interaction.content.prompt.add(), over, "attributes")
+        left_out += _add_over(over, interaction)
     if left_out:
         ATTRIBUTES_LEFT_OUT.inc(left_out)
+
+
+def _add_over(over: dict[str, Any], interaction: interactions_pb2.Interaction) -> int:
+    """Adds the part of what is over, without the largest of it where the interaction would be larger than one may be: as JSON it may be
+    several times what came. Returns how many were left out."""
+    prompt = interaction.content.prompt
+    add_json(prompt.add(), over, _OVER)
+    if interaction.ByteSize() <= MAX_BYTES:
+        return 0
+    del prompt[-1]
+    room = MAX_BYTES - interaction.ByteSize() - _AROUND_OVER
+    # Each with a comma; the last one's is the second brace.
+    sizes = {name: byte_length(to_json({name: value})) - 1 for name, value in over.items()}
+    size = 1 + sum(sizes.values())
+    fitting = dict(over)
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if size <= room:
+            break
+        size -= sizes[name]
+        del fitting[name]
+    if fitting:
+        add_json(prompt.add(), fitting, _OVER)
+    return len(over) - len(fitting)
 
 
 def _listed(value: common_pb2.AnyValue) -> list[Any]:

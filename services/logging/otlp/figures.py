@@ -16,5 +16,6 @@ REJECTED: Final = Counter(
 )
 ATTRIBUTES_LEFT_OUT: Final = Counter(
     "kept_otlp_attributes_left_out_total",
-    "Attributes of recorded spans and events that came twice or said nothing, and messages that said again what another form had said.",
+    "Attributes of recorded spans and events that came twice, said nothing or found no room, and messages that said again what another "
+    "form had said.",
 )

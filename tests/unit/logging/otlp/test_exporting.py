@@ -16,7 +16,9 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from prometheus_client import REGISTRY
 
 from kept.logging.v1 import interactions_pb2
+from services.logging.otlp.facts import Facts
 from services.logging.otlp.messages import USER, Said
+from services.logging.otlp.spans import interaction_of
 from services.logging.otlp.values import NotReadable, from_json
 from services.logging.recording.ingest import MAX_BYTES, MAX_RECORDS, Ingest
 from shared.errors import KeptError, Reason
@@ -250,6 +252,43 @@ def test_a_record_that_is_too_large_is_rejected_alone(world: World) -> None:
         "rejected: TOO_LARGE 2",
     )
     assert len(stored(world)) == 1
+
+
+@pytest.mark.parametrize("value", ['"' * (4 * 2**20), b"\xff" * (5 * 2**20)], ids=["quotes", "bytes"])
+def test_attributes_that_are_larger_as_json_cost_no_record(world: World, value: Any) -> None:
+    counter = "kept_otlp_attributes_left_out_total"
+    before = counted(counter)
+    more = {"first": "é" * 5000, "largest": value, "last": "b" * 5000}
+    assert export(world, chat(1, more=more)) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [
+        ("user", ["hello"]),
+        ("unspecified", [("attributes", {"first": "é" * 5000, "last": "b" * 5000})]),
+    ]
+    assert counted(counter) - before == 1
+
+
+def test_of_attributes_that_are_over_there_are_as_many_as_there_is_room_for() -> None:
+    facts = Facts(organizations=frozenset({ORG}))
+    counter = "kept_otlp_attributes_left_out_total"
+
+    def read(length: int, more: dict[str, str]) -> tuple[int, list[Any], float]:
+        """The interaction's size beside a text of this length, what is over, and how many were left out."""
+        before = counted(counter)
+        one = interaction_of(chat(1, "x" * length, more), facts, "")
+        over = [json.loads(part.data) for message in one.content.prompt[1:] for part in message.parts]
+        return one.ByteSize(), over, counted(counter) - before
+
+    some = MAX_BYTES - 30_000
+    smaller, both = {"a": "a" * 5000}, {"a": "a" * 5000, "b": "b" * 6000}
+    for said, fewer in ((both, [smaller]), (smaller, [])):
+        full = some + MAX_BYTES - read(some, said)[0]  # the longest text beside which there is room for it
+        assert read(full, said) == (MAX_BYTES, [said], 0)
+        size, over, left_out = read(full + 1, said)
+        assert (size <= MAX_BYTES, over, left_out) == (True, fewer, 1)
+    empty = some + MAX_BYTES - read(some, {})[0]
+    for length in (empty - 70, empty):
+        assert read(length, both) == (MAX_BYTES - (empty - length), [], 2)
 
 
 def test_an_empty_export_is_no_failure(world: World) -> None:
