@@ -111,7 +111,7 @@ def _read_tool(attributes: Attributes, said: Said) -> None:
 
 def read_event(name: str, body: common_pb2.AnyValue | None, attributes: Attributes, said: Said) -> None:
     """Takes content out of an event that is one of CONTENT_EVENTS. body: a log record's; None for a span event, which has none."""
-    if body is not None and not _says(body):
+    if body is not None and not _is_there(body):
         body = None
     if name == _DETAILS:
         if body is not None and not _take_in(body, attributes, said):
@@ -120,7 +120,7 @@ def read_event(name: str, body: common_pb2.AnyValue | None, attributes: Attribut
         return
     if name in _OLD_EVENTS:
         value = attributes.pop(_OLD_EVENTS[name], None) or body
-        if value is not None and _says(value):
+        if value is not None and _is_there(value):
             _read_whole(name == "gen_ai.content.prompt", value, said)
         return
     fields = _fields(body, attributes, said)
@@ -139,14 +139,29 @@ def read_event(name: str, body: common_pb2.AnyValue | None, attributes: Attribut
         said.add_prompt(fields, _MESSAGE_EVENTS[name])
 
 
-def _says(value: common_pb2.AnyValue) -> bool:
-    """Whether a value says anything: it is there, and no empty map."""
+def _is_there(value: common_pb2.AnyValue) -> bool:
+    """Whether a value is one, and no empty map."""
     kind = value.WhichOneof("value")
     return kind is not None and not (kind == "kvlist_value" and not value.kvlist_value.values)
 
 
+def _says(name: str, value: common_pb2.AnyValue) -> bool:
+    """Whether an attribute says anything: it is no empty text or structure, and of messages one does."""
+    if plain(value) in (None, "", [], {}):
+        return False
+    content = interactions_pb2.InteractionContent()
+    others = {name: value}
+    read_attributes(others, Said(content))
+    return bool(others) or any(_sides(content.prompt, content.generations))
+
+
+def _second_counts(name: str, first: common_pb2.AnyValue | None, second: common_pb2.AnyValue) -> bool:
+    """Which of two values of an attribute counts: the first that is there, unless the second alone says anything."""
+    return first is None or (not _says(name, first) and _says(name, second))
+
+
 def _take_in(body: common_pb2.AnyValue, attributes: Attributes, said: Said) -> bool:
-    """Takes the fields of a body among the attributes, which come first. False where it is no map."""
+    """Takes the fields of a body among the attributes, which come first where they say anything. False where it is no map."""
     fields = by_name(body.kvlist_value.values)
     if not fields:
         was_altered = said.altered
@@ -159,7 +174,8 @@ def _take_in(body: common_pb2.AnyValue, attributes: Attributes, said: Said) -> b
             for name, field in found.items()
         }
     for name, value in fields.items():
-        attributes.setdefault(name, value)
+        if _second_counts(name, attributes.get(name), value):
+            attributes[name] = value
     return True
 
 

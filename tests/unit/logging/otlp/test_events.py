@@ -109,6 +109,28 @@ def test_details_that_stand_in_the_body_are_read_where_no_attribute_says_them(
     assert (record.model, record.content.attributes["more"]) == ("m-1", "said")
 
 
+@pytest.mark.parametrize("nothing", ["", [], {}, b"", "[]", '[{"role":"user","parts":[]}]'], ids=repr)
+@pytest.mark.parametrize("body", [SAID_IN_A_BODY, json.dumps(SAID_IN_A_BODY)], ids=["structure", "JSON"])
+def test_an_attribute_of_details_that_says_nothing_hides_nothing_of_the_body(
+    world: World, body: Any, nothing: Any
+) -> None:
+    known = dict.fromkeys(("gen_ai.input.messages", "gen_ai.output.messages"), nothing) | {"more": ""}
+    assert export_events(world, event("gen_ai.client.inference.operation.details", body, known)) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [("user", ["Weather?"])]
+    assert shown(record.content.generations) == [("assistant", ["Clear."])]
+    assert record.content.attributes["more"] == "said"
+
+
+def test_a_field_of_the_body_that_says_nothing_takes_no_attributes_place(world: World) -> None:
+    body = {"gen_ai.input.messages": "[]", "more": "", "none": False}
+    known = {"gen_ai.input.messages": "Weather?", "more": {}, "none": 0}
+    assert export_events(world, event("gen_ai.client.inference.operation.details", body, known)) == (0, "")
+    [record] = stored(world)
+    assert shown(record.content.prompt) == [("user", ["Weather?"])]
+    assert (record.content.attributes["more"], record.content.attributes["none"]) == ("{}", "0")
+
+
 @pytest.mark.parametrize("body", ["aside", [{"role": "user", "content": "aside"}], '[{"content":"aside"}]'])
 @pytest.mark.parametrize(
     "known", [{}, {"gen_ai.output.messages": [{"role": "assistant", "content": "Sunny."}]}]
