@@ -119,7 +119,10 @@ def read_event(name: str, body: common_pb2.AnyValue | None, attributes: Attribut
         read_attributes(attributes, said)
         return
     if name in _OLD_EVENTS:
-        value = attributes.pop(_OLD_EVENTS[name], None) or body
+        key = _OLD_EVENTS[name]
+        value = attributes.pop(key, None)
+        if body is not None and _second_counts(key, value, body):
+            value = body
         if value is not None and _is_there(value):
             _read_whole(name == "gen_ai.content.prompt", value, said)
         return

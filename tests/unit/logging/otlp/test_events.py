@@ -122,6 +122,22 @@ def test_an_attribute_of_details_that_says_nothing_hides_nothing_of_the_body(
     assert record.content.attributes["more"] == "said"
 
 
+@pytest.mark.parametrize("nothing", ["", [], {}, "[]"], ids=repr)
+def test_an_attribute_of_the_oldest_events_that_says_nothing_hides_no_body(
+    world: World, nothing: Any
+) -> None:
+    asked = event("gen_ai.content.prompt", "Weather?", {"gen_ai.prompt": nothing})
+    answered = event("gen_ai.content.completion", "Clear.", {"gen_ai.completion": nothing})
+    both = event("gen_ai.content.prompt", "the body", {"gen_ai.prompt": "the attribute"})
+    assert export_events(world, asked, answered, both) == (0, "")
+    said = [shown([*one.content.prompt, *one.content.generations]) for one in stored(world)]
+    assert sorted(said) == [
+        [("assistant", ["Clear."])],
+        [("user", ["Weather?"])],
+        [("user", ["the attribute"])],
+    ]
+
+
 def test_a_field_of_the_body_that_says_nothing_takes_no_attributes_place(world: World) -> None:
     body = {"gen_ai.input.messages": "[]", "more": "", "none": False}
     known = {"gen_ai.input.messages": "Weather?", "more": {}, "none": 0}
