@@ -225,9 +225,11 @@ def read_events(events: list[tuple[str, Attributes]], span: Attributes, said: Sa
             continue
         else:
             read_event(name, None, attributes, said)
-            _add_beside(name, _beside(attributes, span), before, answered, said)
-        # What is new: an event a message, and all of them looked at each time, would be a square.
+        # What is new: an event a message, and all of them looked at each time, would be a square. What an event says beside its message is
+        # added only then, for it is none of what the side says.
         there = _sides(content.prompt[before:], content.generations[answered:])
+        if name != _DETAILS:
+            _add_beside(name, _beside(attributes, span), before, answered, said)
         forms = [
             form if one is None and is_there else one for one, is_there in zip(forms, there, strict=True)
         ]

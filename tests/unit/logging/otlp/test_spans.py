@@ -286,6 +286,21 @@ def test_instructions_that_only_the_details_say_and_two_events_of_one_form_are_k
     assert len(two.content.generations) == 1
 
 
+@pytest.mark.parametrize("name", ["gen_ai.user.message", "gen_ai.content.prompt", "gen_ai.choice"])
+def test_what_an_event_without_a_message_says_hides_no_other_form(name: str) -> None:
+    facts = Facts(organizations=frozenset({ORG}))
+    left_out = partial(REGISTRY.get_sample_value, "kept_otlp_attributes_left_out_total")
+    before = left_out() or 0
+    events = [(name, {"mid": "m1"}), (DETAILS, ASKED | ANSWERED)]
+    one = interaction_of(span(1, {}, events=events), facts, "")
+    said = shown([*one.content.prompt, *one.content.generations])
+    beside = ("assistant" if name == "gen_ai.choice" else "user", [("message_fields", {"mid": "m1"})])
+    assert sorted(said, key=str) == sorted(
+        [beside, ("user", ["Weather?"]), ("assistant", ["Clear."])], key=str
+    )
+    assert (left_out() or 0) == before
+
+
 def test_a_message_keeps_what_it_says_beside_its_parts(world: World) -> None:
     said = [
         {"role": "critic", "name": "ada", "parts": [{"type": "text", "content": "no", "cite": [1]}]},
