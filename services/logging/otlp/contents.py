@@ -209,6 +209,7 @@ def read_events(events: list[tuple[str, Attributes]], span: Attributes, said: Sa
     # The form that each side came in first; None while it is missing.
     forms = [_ATTRIBUTES if is_there else None for is_there in _sides(content.prompt, content.generations)]
     again = 0
+    numbers: dict[str, int] = {}
     for name, attributes in events:
         form = _MESSAGES if name in _MESSAGE_EVENTS else name
         known = [one not in (None, form) for one in forms]
@@ -218,8 +219,7 @@ def read_events(events: list[tuple[str, Attributes]], span: Attributes, said: Sa
                 if is_known:
                     again += sum(attributes.pop(key, None) is not None for key in keys)
             again += read_attributes(attributes, said)
-            for key, value in attributes.items():
-                span.setdefault(key if span.get(key, value) == value else f"{name}.{key}", value)
+            _add_details(attributes, span, numbers)
         elif known[2 if name in _ANSWERS else 0 if _MESSAGE_EVENTS.get(name) == SYSTEM else 1]:
             again += 1
             continue
@@ -234,6 +234,20 @@ def read_events(events: list[tuple[str, Attributes]], span: Attributes, said: Sa
             form if one is None and is_there else one for one, is_there in zip(forms, there, strict=True)
         ]
     return again
+
+
+def _add_details(attributes: Attributes, span: Attributes, numbers: dict[str, int]) -> None:
+    """Adds what details say beside messages to the attributes of their span: what it says otherwise by a name of the details' own, numbered
+    where that is taken. numbers: the last number by name, so that nobody who sends many of them has us look at all each time."""
+    for key, value in attributes.items():
+        name, number = key, numbers.get(key, 1)
+        while name in span and span[name] != value:
+            if name != key:
+                number += 1
+            name = f"{_DETAILS}.{key}" if number == 1 else f"{_DETAILS}.{key}.{number}"
+        span.setdefault(name, value)
+        if number > 1:
+            numbers[key] = number
 
 
 def _beside(attributes: Attributes, span: Attributes) -> dict[str, Any]:

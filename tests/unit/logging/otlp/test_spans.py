@@ -301,6 +301,25 @@ def test_what_an_event_without_a_message_says_hides_no_other_form(name: str) -> 
     assert (left_out() or 0) == before
 
 
+def test_all_that_several_details_say_otherwise_is_kept() -> None:
+    taken = {f"{DETAILS}.y": "the span's"}
+    events = [(DETAILS, {"x": said, "y": said}) for said in ("a", "b", "b", "c", "a", "d")]
+    one = interaction_of(
+        span(1, {"x": "a"} | taken, events=events), Facts(organizations=frozenset({ORG})), ""
+    )
+    kept = {key: value for key, value in one.content.attributes.items() if not key.startswith("otel.")}
+    assert kept == taken | {
+        "x": "a",
+        "y": "a",
+        f"{DETAILS}.x": "b",
+        f"{DETAILS}.x.2": "c",
+        f"{DETAILS}.x.3": "d",
+        f"{DETAILS}.y.2": "b",
+        f"{DETAILS}.y.3": "c",
+        f"{DETAILS}.y.4": "d",
+    }
+
+
 def test_a_message_keeps_what_it_says_beside_its_parts(world: World) -> None:
     said = [
         {"role": "critic", "name": "ada", "parts": [{"type": "text", "content": "no", "cite": [1]}]},
