@@ -12,12 +12,10 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from services.logging.otlp.facts import Fault, Rejected
 from shared.items import Level, by_item
 
-# The only attribute of a stand-in. By its beginning it is of a GenAI span; without ids, a span is rejected.
+# The only attribute of a stand-in. By its beginning it is of a GenAI span. Without ids a span is rejected, without a time a log record.
 _KEY: Final = "gen_ai.\0unreadable"
 _MARK: Final = [common_pb2.KeyValue(key=_KEY)]
 _EVENT: Final = "gen_ai.choice"
-# Shorter than a trace id: rejected in a log record too.
-_NO_TRACE_ID: Final = b"\0"
 
 
 def is_stand_in(one: trace_pb2.Span | logs_pb2.LogRecord) -> bool:
@@ -48,5 +46,5 @@ events_request: Final = by_item(
         Level(logs_pb2.ResourceLogs.SCOPE_LOGS_FIELD_NUMBER, logs_pb2.ScopeLogs),
         Level(logs_pb2.ScopeLogs.LOG_RECORDS_FIELD_NUMBER, logs_pb2.LogRecord),
     ],
-    lambda _: logs_pb2.LogRecord(event_name=_EVENT, trace_id=_NO_TRACE_ID, attributes=_MARK),
+    lambda _: logs_pb2.LogRecord(event_name=_EVENT, attributes=_MARK),
 )
