@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -39,8 +39,15 @@ _MOST_TOKENS: Final = 2**31 - 1
 _LONGEST: Final = timedelta(hours=24)
 # Bounds of the contract (interactions.proto), in characters.
 _NAME, _END_USER, _FINISH_REASON, _ATTRIBUTE = 200, 128, 64, 1000
-# Calls that are remembered while they are open. Each holds what LiteLLM holds of it.
+# Calls that are remembered while they are open, and the bytes that they take.
 _MOST_OPEN: Final = 10_000
+_MOST_OPEN_BYTES: Final = 64 * 1024 * 1024
+# What is remembered of one: log data, and what went into the model. LiteLLM's settings of the call say whether the latter is redacted.
+_LOG_DATA: Final = (
+    *("litellm_call_id", "start_time", "call_type", "model", "custom_llm_provider", "user"),
+    *("litellm_params", "standard_callback_dynamic_params"),
+)
+_CONTENT: Final = ("messages", "input", *messages.BESIDE)
 _EMBEDDINGS: Final = frozenset(("embedding", "aembedding"))
 _OF_PROXY: Final = "user_api_key"
 _JSON_TYPES: Final = (str, int, float, dict, list, type(None))
@@ -69,8 +76,8 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
     country is left out.
 
     Of some calls LiteLLM never says how they ended: a stream that its reader let go of, a task that was cancelled. end_within: how long it
-    may take to say; then, or when 10,000 newer ones are open, or when the process ends, what went in is recorded, with the finish reason
-    "partial".
+    may take to say; then, or when 10,000 newer ones or 64 MiB of them are open, or when the process ends, what went in is recorded, with
+    the finish reason "partial"; of a call that LiteLLM is to redact log data only.
 
     unattributed: calls that were not recorded because nothing said whose they are. failed: calls that could not be made into a record.
     partial: calls of which no end was told. What became of the rest the recorder counts.
@@ -98,7 +105,7 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
         self._lock = threading.Lock()
         self._said_at = float("-inf")
         self._end_within = end_within.total_seconds()
-        self._open = OpenCalls(_MOST_OPEN, self._end_within, clock)
+        self._open = OpenCalls(_MOST_OPEN, _MOST_OPEN_BYTES, self._end_within, clock)
         self._looking: threading.Timer | None = None
         lifetimes.follow(self)
 
@@ -156,10 +163,14 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
 
     def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:
         """A call goes out, of whatever kind."""
-        if isinstance(kwargs, Mapping):
-            self._open.begin(_attempt(kwargs), kwargs)
-            self._give_up()
-            self._look_again()
+        if not isinstance(kwargs, Mapping):
+            return
+        try:
+            self._open.begin(_attempt(kwargs), _remembered(kwargs))
+        except Exception as error:  # noqa: BLE001 - as in _take
+            self._complain(failed=1, what=type(error).__name__)
+        self._give_up()
+        self._look_again()
 
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """A call without an event loop; a stream once it is whole."""
@@ -190,7 +201,18 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
         for call in self._open.given_up(all_of_them=all_of_them):
             with self._lock:
                 self.partial += 1
+            if self._is_redacted(call):
+                call = _log_data(call)
             self._take(call, None, call.get("start_time"), None, _Outcome.PARTIAL)
+
+    def _is_redacted(self, call: Mapping[str, Any]) -> bool:
+        """Whether LiteLLM is to hide what went in. It does so only when it tells how a call ended."""
+        try:
+            from litellm.litellm_core_utils.redact_messages import should_redact_message_logging
+
+            return self.message_logging is not True or bool(should_redact_message_logging(dict(call)))
+        except Exception:  # noqa: BLE001 - whoever cannot be asked may have said yes
+            return True
 
     def _look_again(self) -> None:
         """Once no call begins or ends any more, nobody else gives up those that are open."""
@@ -326,6 +348,27 @@ def _attempt(kwargs: Any) -> tuple[str, str]:
     if not isinstance(kwargs, Mapping):
         return "", ""
     return str(kwargs.get("litellm_call_id")), str(kwargs.get("start_time"))
+
+
+def _remembered(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is read of a call once it is given up. LiteLLM puts the stream of the answer among what it holds of a call; whoever held all of
+    that would hold the stream's connection open."""
+    return _only(kwargs, (*_LOG_DATA, *_CONTENT), ("user", *messages.BESIDE))
+
+
+def _log_data(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A call without what went into the model."""
+    return _only(call, _LOG_DATA, ("user",))
+
+
+def _only(call: Mapping[str, Any], names: Sequence[str], optional: Sequence[str]) -> Mapping[str, Any]:
+    """A copy with these fields; optional: those of its optional_params."""
+    found = {name: call[name] for name in names if name in call}
+    if isinstance(parameters := call.get("litellm_params"), Mapping):
+        found["litellm_params"] = dict(parameters)
+    if isinstance(parameters := call.get("optional_params"), Mapping):
+        found["optional_params"] = {name: parameters[name] for name in optional if name in parameters}
+    return found
 
 
 def _field(name: str) -> Resolver:

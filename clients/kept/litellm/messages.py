@@ -39,6 +39,8 @@ _BESIDE: Final = (
     ("prompt", "prompt", _Role.MESSAGE_ROLE_USER),
     ("prediction", "prediction", _Role.MESSAGE_ROLE_USER),
 )
+# The fields of a request that add_request reads.
+BESIDE: Final = (*_INSTRUCTIONS, *(name for name, _, _ in _BESIDE))
 _MEDIA_TYPE: Final = re.compile("[a-z]+/[a-z0-9.+-]{1,100}")
 # The encoding of text with lone surrogates, https://simonsapin.github.io/wtf-8/.
 _WTF_8: Final = "text/plain;charset=wtf-8"

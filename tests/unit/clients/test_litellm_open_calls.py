@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import os
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,10 +14,11 @@ import pytest
 
 import kept.litellm
 from kept.client.record_ids import created_at
-from kept.litellm.open_calls import OpenCalls
+from kept.litellm import messages
+from kept.litellm.open_calls import OpenCalls, rough_size
 from tests.support.offline_litellm import WatchedRecorder, callbacks, litellm
 from tests.unit.clients.ingest import Ingest
-from tests.unit.clients.test_litellm import ORG, ingest, only, parts, recorder, server
+from tests.unit.clients.test_litellm import MARKER, ORG, ingest, only, parts, recorder, server
 
 if TYPE_CHECKING:
     from kept.litellm import KeptLogger
@@ -32,6 +34,16 @@ CALL: dict[str, Any] = {
     "stream": True,
 }
 MINUTES = 60.0
+MIB = 1024 * 1024
+# All of a call that says something to the model.
+SECRET: dict[str, Any] = {
+    "messages": [{"role": "system", "content": MARKER}, {"role": "user", "content": MARKER}],
+    "tools": [{"type": "function", "function": {"name": "f", "description": MARKER, "parameters": {}}}],
+    "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"title": MARKER}}},
+    "prediction": {"type": "content", "content": MARKER},
+    "user": "u-1",
+    "metadata": {"application": "support"},
+}
 
 
 @pytest.fixture
@@ -155,7 +167,7 @@ def test_no_shape_of_a_call_raises(logger: KeptLogger, call: Any) -> None:
 
 def test_those_that_are_too_many_or_overdue_are_given_up_oldest_first() -> None:
     now = [0.0]
-    calls = OpenCalls(2, 5.0, lambda: now[0])
+    calls = OpenCalls(2, MIB, 5.0, lambda: now[0])
     for number in range(3):
         calls.begin(number, {"number": number})
         now[0] += 1
@@ -166,6 +178,136 @@ def test_those_that_are_too_many_or_overdue_are_given_up_oldest_first() -> None:
     assert calls.given_up() == [{"number": 2}]
     calls.end(1)
     assert (len(calls), calls.given_up(all_of_them=True)) == (0, [])
+
+
+def test_those_that_are_too_large_together_are_given_up_oldest_first() -> None:
+    calls = OpenCalls(10, 3 * MIB, 5.0, lambda: 0.0)
+    large = [{"messages": [{"role": "user", "content": str(number) * MIB}]} for number in range(4)]
+    for number in range(4):
+        calls.begin(number % 3, large[number])  # the first goes out again, and counts once
+    assert calls.given_up() == [large[1]]
+    calls.end(2)
+    calls.begin(4, large[0])
+    assert calls.given_up() == []
+    calls.begin(5, {"input": [bytes(4 * MIB)]})
+    assert len(calls.given_up()) == 3
+    calls.begin(6, large[0])
+    assert (calls.given_up(), len(calls)) == ([], 1)
+
+
+def test_what_is_open_is_bounded_in_bytes(
+    logger: KeptLogger, recorder: WatchedRecorder, ingest: Ingest
+) -> None:
+    asyncio.run(breaks())
+    for number in range(9):
+        call = {"litellm_call_id": str(number), "messages": str(number) * 8 * MIB, "litellm_params": {}}
+        logger.log_pre_api_call(None, None, call)
+    assert (logger.partial, len(logger._open)) == (3, 7)
+    recorder.wait()
+    assert [parts(message) for message in only(ingest).content.prompt] == [[("", "hi", "")]]
+
+
+def test_the_size_of_a_call_is_that_of_its_texts_each_once_and_soon_known() -> None:
+    text = "x" * MIB
+    again: dict[str, Any] = {"messages": [{"content": text}], "input": [{"content": text}]}
+    again["itself"] = again
+    assert MIB < rough_size(again) < MIB + 10_000
+    assert rough_size({"messages": [litellm.Message(content=text)]}) > MIB
+    assert rough_size({"messages": "\U0001f600" * MIB}) > 4 * MIB
+    tokens = {"input": [list(range(1000, 101_000))] * 1000 + [[token] for token in range(1_000_000)]}
+    assert 7 * MIB < rough_size(tokens) < 16 * MIB  # not all are looked at
+
+
+def says_it_of_all(call: dict[str, Any], logger: KeptLogger, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(importlib.import_module("litellm"), "turn_off_message_logging", True)
+
+
+def says_it_itself(call: dict[str, Any], logger: KeptLogger, patch: pytest.MonkeyPatch) -> None:
+    call["turn_off_message_logging"] = True
+
+
+def has_the_header(call: dict[str, Any], logger: KeptLogger, patch: pytest.MonkeyPatch) -> None:
+    call["metadata"] = call["metadata"] | {"headers": {"x-litellm-enable-message-redaction": "true"}}
+
+
+def says_it_of_the_callback(call: dict[str, Any], logger: KeptLogger, patch: pytest.MonkeyPatch) -> None:
+    logger.message_logging = False
+
+
+def cannot_be_asked(call: dict[str, Any], logger: KeptLogger, patch: pytest.MonkeyPatch) -> None:
+    redaction = importlib.import_module("litellm.litellm_core_utils.redact_messages")
+    patch.setattr(redaction, "should_redact_message_logging", None)
+
+
+def has_nobody_to_ask(call: dict[str, Any], logger: KeptLogger, patch: pytest.MonkeyPatch) -> None:
+    redaction = importlib.import_module("litellm.litellm_core_utils.redact_messages")
+    patch.delattr(redaction, "should_redact_message_logging")
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        says_it_of_all,
+        says_it_itself,
+        has_the_header,
+        says_it_of_the_callback,
+        cannot_be_asked,
+        has_nobody_to_ask,
+    ],
+)
+def test_of_a_call_that_is_to_be_redacted_log_data_only(
+    logger: KeptLogger,
+    recorder: WatchedRecorder,
+    ingest: Ingest,
+    monkeypatch: pytest.MonkeyPatch,
+    who: Callable[[dict[str, Any], KeptLogger, pytest.MonkeyPatch], None],
+) -> None:
+    call = CALL | SECRET
+    with monkeypatch.context() as patch:
+        if who in (cannot_be_asked, has_nobody_to_ask):  # LiteLLM itself asks while it calls
+            next(iter(litellm.completion(**call)))
+            who(call, logger, patch)
+        else:
+            who(call, logger, patch)
+            next(iter(litellm.completion(**call)))
+        logger.at_exit()
+    recorder.wait()
+    one = only(ingest)
+    assert MARKER not in str(one)
+    assert (len(one.content.prompt), one.finish_reason, logger.partial) == (0, "partial", 1)
+    assert (one.organization_id, one.model, one.application, one.end_user) == (
+        ORG,
+        "gpt-4o",
+        "support",
+        "u-1",
+    )
+    assert set(one.content.attributes) == {"litellm.call_id", "litellm.call_type", "litellm.provider"}
+
+
+def test_no_field_of_a_request_outlives_its_redaction(
+    logger: KeptLogger, recorder: WatchedRecorder, ingest: Ingest
+) -> None:
+    logger.message_logging = False
+    fields = {name: [{"text": MARKER}] for name in messages.BESIDE}
+    call = {"litellm_params": {}, "input": MARKER, **fields, "optional_params": fields | {"user": "u-1"}}
+    logger.log_pre_api_call(None, None, call)
+    logger.at_exit()
+    recorder.wait()
+    assert MARKER not in str(only(ingest))
+    assert (len(only(ingest).content.prompt), only(ingest).end_user) == (0, "u-1")
+
+
+def test_of_a_call_that_is_not_to_be_redacted_all_that_went_in(
+    logger: KeptLogger, recorder: WatchedRecorder, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("litellm"), "turn_off_message_logging", True)
+    # Who calls may say so, and LiteLLM then hides nothing.
+    headers = {"litellm-disable-message-redaction": "true"}
+    next(iter(litellm.completion(**CALL | SECRET | {"metadata": {"headers": headers}})))
+    logger.at_exit()
+    recorder.wait()
+    kinds = [kind for message in only(ingest).content.prompt for kind, _, _ in parts(message)]
+    assert kinds == ["", "", "tool_definition", "response_format", "prediction"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")

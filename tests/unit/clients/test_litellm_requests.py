@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
@@ -240,3 +242,18 @@ def test_googles_instructions_are_recorded() -> None:
         SYSTEM,
         [("", instructions, "application/json")],
     )
+
+
+def test_a_stream_that_is_let_go_of_is_not_held_until_it_is_given_up(
+    logger: KeptLogger, recorder: WatchedRecorder, ingest: Ingest, provider: dict[str, str]
+) -> None:
+    stream = litellm.completion(
+        model="gpt-4o", messages=[{"role": "user", "content": CANARY}], stream=True, **provider
+    )
+    held = weakref.ref(stream)
+    del stream
+    gc.collect()
+    assert held() is None
+    logger.at_exit()
+    recorder.wait()
+    assert said(only(ingest)) == [(USER, [("", CANARY, "")])]
