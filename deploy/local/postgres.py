@@ -57,7 +57,7 @@ _SETTINGS = {
 _DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 _VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
-# From this version on a server says how often SCRAM hashes a password. Tests connect ten thousand times, with passwords of 128 random bits,
+# From this version on a server says how often SCRAM hashes a password. Tests connect thousands of times, with passwords of 128 random bits,
 # which need no more than once.
 _SCRAM_ITERATIONS = 16
 _HASHED_ONCE = {"scram_iterations": "1"}
