@@ -8,7 +8,7 @@ idempotency tells.
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -19,13 +19,14 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, ColumnElement, Connection, any_, create_engine, event, literal
+from sqlalchemy import Column, ColumnElement, Connection, any_, create_engine, event, literal, true, tuple_
 from sqlalchemy import exc as sql_errors
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from shared.config import ConfigError, ServiceConfig
 from shared.driver import prepare, together
 from shared.errors import KeptError, Reason
+from shared.pages import Place
 from shared.preconditions import require_database
 
 _T = TypeVar("_T")
@@ -264,6 +265,11 @@ def among(column: "Column[_T]", values: Iterable[_T]) -> ColumnElement[bool]:
     """Whether a column's value is one of these, as one array whatever their number. A parameter for each would be the most of what the
     statement costs, and of more than 65,535 none can be sent (PostgreSQL 18, §54.7, Bind)."""
     return column == any_(literal(list(values), ARRAY(column.type)))
+
+
+def behind(place: Place | None, at: "Column[datetime]", item_id: "Column[str]") -> ColumnElement[bool]:
+    """Whether a row stands behind a place in the order of an instant and an id; None where all do."""
+    return true() if place is None else tuple_(at, item_id) > tuple_(*place)
 
 
 def run_migrations(metadata: sqlalchemy.MetaData) -> None:

@@ -60,7 +60,6 @@ _VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "o
 # From this version on a server says how often SCRAM hashes a password. Tests connect thousands of times, with passwords of 128 random bits,
 # which need no more than once.
 _SCRAM_ITERATIONS = 16
-_HASHED_ONCE = {"scram_iterations": "1"}
 
 _ACCESS = f"""# Written at every start. Passwords everywhere, nothing is trusted.
 host all all {ports.LOOPBACK}/32 scram-sha-256
@@ -222,15 +221,7 @@ class Postgres:
             return []
 
     def _settings(self) -> dict[str, str]:
-        return (
-            _SETTINGS
-            | {"port": str(self.port)}
-            | (_DURABLE if self._durable else _VOLATILE)
-            | self._hashing()
-        )
-
-    def _hashing(self) -> dict[str, str]:
-        return {} if self._durable or programs.version() < _SCRAM_ITERATIONS else _HASHED_ONCE
+        return _SETTINGS | {"port": str(self.port)} | (_DURABLE if self._durable else _VOLATILE)
 
     def _initialize(self) -> None:
         self._make_directory(self.data)
@@ -244,7 +235,8 @@ class Postgres:
             arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         if not self._durable:
             arguments.append("--no-sync")
-        arguments += [f"--set={name}={value}" for name, value in self._hashing().items()]
+            if programs.version() >= _SCRAM_ITERATIONS:
+                arguments.append("--set=scram_iterations=1")
         with tempfile.NamedTemporaryFile("w", dir=self.data.parent, prefix=".superuser-") as secret:
             programs.owner().take(Path(secret.name))
             secret.write(self._password + "\n")

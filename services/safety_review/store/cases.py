@@ -13,6 +13,8 @@ from services.safety_review.reviewing.cases import APPEAL_FOR, CLAIMED, DISMISSE
 from services.safety_review.reviewing.reviewers import Reviewer
 from services.safety_review.store.tables import cases, erasures, flags
 from services.safety_review.store.verdicts import RecordKey
+from shared import pages
+from shared.database import behind
 
 _JOINABLE = text("state <= 3 AND NOT is_full")  # the index's own words, so that it serves
 
@@ -158,12 +160,18 @@ def lock_next(tx: Connection, reviewer: Reviewer, now: datetime) -> Case | None:
     return None if row is None else _made(row)
 
 
-def told(tx: Connection, organization_id: str, after: tuple[datetime, str] | None, limit: int) -> list[Case]:
-    """An organization's cases that it was told of, in that order. after: when the last one of the page before was told of, and its id."""
-    statement = select(cases).where(cases.c.organization_id == organization_id, cases.c.told_at.is_not(None))
-    if after is not None:
-        statement = statement.where(func.row(cases.c.told_at, cases.c.case_id) > func.row(*after))
-    rows = tx.execute(statement.order_by(cases.c.told_at, cases.c.case_id).limit(limit))
+def told(tx: Connection, organization_id: str, after: pages.Place | None, limit: int) -> list[Case]:
+    """An organization's cases that it was told of, in that order, behind that place (when it was told, id)."""
+    rows = tx.execute(
+        select(cases)
+        .where(
+            cases.c.organization_id == organization_id,
+            cases.c.told_at.is_not(None),
+            behind(after, cases.c.told_at, cases.c.case_id),
+        )
+        .order_by(cases.c.told_at, cases.c.case_id)
+        .limit(limit)
+    )
     return [_made(row) for row in rows]
 
 

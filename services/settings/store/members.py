@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Column, ColumnElement, Connection, delete, func, select, true, tuple_, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from kept.options.v1 import roles_pb2
 from services.settings.store.removal import remove_some
 from services.settings.store.tables import email_changes, invitations, members, password_resets
+from shared.database import behind
 from shared.pages import Place
 
 
@@ -202,7 +203,7 @@ def list_after(tx: Connection, organization_id: str, after: Place | None, limit:
         select(*_MEMBER)
         .where(
             members.c.organization_id == organization_id,
-            _after(after, members.c.registered_at, members.c.member_id),
+            behind(after, members.c.registered_at, members.c.member_id),
         )
         .order_by(members.c.registered_at, members.c.member_id)
         .limit(limit)
@@ -245,10 +246,6 @@ def put_invitation(tx: Connection, invitation: Invitation) -> str | None:
     return replaced
 
 
-def _after(place: Place | None, at: Column[datetime], item_id: Column[str]) -> ColumnElement[bool]:
-    return true() if place is None else tuple_(at, item_id) > tuple_(*place)
-
-
 def open_invitations(
     tx: Connection, organization_id: str, now: datetime, after: Place | None, limit: int
 ) -> list[Invitation]:
@@ -258,7 +255,7 @@ def open_invitations(
         .where(
             invitations.c.organization_id == organization_id,
             invitations.c.expires_at > now,
-            _after(after, invitations.c.expires_at, invitations.c.invitation_id),
+            behind(after, invitations.c.expires_at, invitations.c.invitation_id),
         )
         .order_by(invitations.c.expires_at, invitations.c.invitation_id)
         .limit(limit)

@@ -123,9 +123,8 @@ def test_a_call_that_turns_training_off_does_not_wait_whatever_else_it_carries(w
     assert versions(world)[-1].effective_at == off.effective_at
     with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN):  # off already: nobody waits for that
         update(world, admin, off.controls.etag, training_allowed=False, require_customer_approval=is_required)
-    with refused(
-        reasons_pb2.REASON_ASKED_TOO_OFTEN
-    ):  # or it would be turned off again with another change, and so on
+    # Who could turn it on could turn it off again with another change, and so on.
+    with refused(reasons_pb2.REASON_ASKED_TOO_OFTEN):
         update(world, admin, off.controls.etag, training_allowed=True)
 
 
