@@ -23,8 +23,8 @@ class EvaluationTexts:
         self, grant_id: str, person_id: str, is_active: Callable[[], bool]
     ) -> Iterator[evaluation_texts_pb2.ReadMaskedResponse]:
         """The masked content of what the grant covers, oldest first. Raises what `Reading.stream` does, and NOT_UPHELD."""
-        reader = EvaluationReader.asked_for_by(person_id, self._authz, grant_id)
-        scope = reader.allowed.scope
+        reader = EvaluationReader(person_id)
+        scope = reader.decide(self._authz, grant_id).scope
         question = Question(
             reader, grant_id, scope.organization_id, grants_pb2.DETAIL_MASKED, read_pb2.RecordFilter()
         )

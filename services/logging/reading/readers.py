@@ -63,23 +63,25 @@ class TokenReader:
         return {"token": self.token.reveal()}
 
 
-@dataclass(frozen=True)
+@dataclass
 class EvaluationReader:
-    """Safety review, for a set that a person asked for: what was allowed is known by then, for the grant says whose records it is for."""
+    """Safety review, for a set that a person asked for. allowed: decided before the read begins, for the grant says whose records it is
+    for; the read takes it as its first decision, and asks for each later one."""
 
-    allowed: Allowed
+    person_id: str
+    allowed: Allowed | None = None
 
-    @classmethod
-    def asked_for_by(
-        cls, person_id: str, authz: authz_pb2_grpc.AuthzServiceStub, grant_id: str
-    ) -> "EvaluationReader":
+    def decide(self, authz: authz_pb2_grpc.AuthzServiceStub, grant_id: str) -> Allowed:
         """Has access control decide, and write it down. Raises what its decision raises."""
         decision = authz.AuthorizePermission(
             authz_pb2.AuthorizePermissionRequest(
-                permission=grants_pb2.SERVICE_PERMISSION_EVALUATION, grant_id=grant_id, person_id=person_id
+                permission=grants_pb2.SERVICE_PERMISSION_EVALUATION,
+                grant_id=grant_id,
+                person_id=self.person_id,
             )
         )
-        return cls(Allowed(decision.scope, decision.expires_at.ToDatetime(UTC), without_held=False))
+        self.allowed = Allowed(decision.scope, decision.expires_at.ToDatetime(UTC), without_held=False)
+        return self.allowed
 
     def authorize(
         self,
@@ -88,8 +90,9 @@ class EvaluationReader:
         organization_id: str,
         detail: "grants_pb2.Detail.ValueType",
     ) -> Allowed:
-        """See Reader: decided when it was made."""
-        return self.allowed
+        """See Reader."""
+        decided, self.allowed = self.allowed or self.decide(authz, grant_id), None
+        return decided
 
     @property
     def principal(self) -> Mapping[str, Any]:

@@ -1,11 +1,13 @@
 """What safety review is given for an evaluation set: what logging itself read and masked, after access control has decided."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import evaluation_texts_pb2, evaluation_texts_pb2_grpc
+from services.logging.reading import evaluation_texts
 from shared.errors import KeptError, Reason
 from shared.identity import Caller, CallerKind
 from tests.unit.logging.peers import ENGINEER, GATEWAY, GRANT, ORG, OTHER, RETENTION
@@ -74,6 +76,23 @@ def test_a_budget_that_is_too_small_and_a_grant_that_ended_end_it(world: World) 
     world.peers.ended.append(GRANT)
     world.jobs["ended_grants"].step()
     assert reason_of(lambda: given(world)) == "GRANT_REVOKED"
+
+
+def test_a_grant_that_was_extended_carries_a_set_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_texts, "_AT_ONCE", 1)
+    ids = fill(world, "1", "2", "3")
+    world.peers.scope.record_ids.extend(ids)
+    stub = evaluation_texts_pb2_grpc.EvaluationTextServiceStub(world._channel(REVIEW))
+    stream = stub.ReadMasked(evaluation_texts_pb2.ReadMaskedRequest(grant_id=GRANT, person_id=SAM))
+    assert next(stream).records[0].record_id == ids[0]
+    world.peers.expires_at += timedelta(hours=1)  # a colleague approved more time
+    world.travel(timedelta(hours=1))
+    assert next(stream).records[0].record_id == ids[1]
+    assert world.peers.asked_for == [(GRANT, SAM)] * 2, (
+        "what was decided once is not asked again before it ends"
+    )
+    world.travel(timedelta(hours=1))
+    assert reason_of(lambda: next(stream)) == "GRANT_EXPIRED"
 
 
 @pytest.mark.parametrize("caller", [GATEWAY, ENGINEER, RETENTION])
