@@ -39,6 +39,16 @@ _COUNT: Final = text("""
         SELECT flagged_at AS at, 'flagged' AS what, category, '' AS rules_version
         FROM flags JOIN gone USING (case_id)
         UNION ALL
+        -- A record counts on a day once, whatever flagged it: when the last of that day's flags on it goes.
+        SELECT DISTINCT ON (organization_id, record_id, (flagged_at AT TIME ZONE 'UTC')::date) flagged_at, 'record', '', ''
+        FROM flags JOIN gone USING (case_id)
+        WHERE NOT EXISTS (
+            SELECT FROM flags AS other
+            WHERE other.organization_id = flags.organization_id AND other.record_id = flags.record_id
+            AND (other.flagged_at AT TIME ZONE 'UTC')::date = (flags.flagged_at AT TIME ZONE 'UTC')::date
+            AND other.case_id <> ALL (:case_ids)
+        )
+        UNION ALL
         SELECT closed_at, CASE state WHEN 4 THEN 'upheld' ELSE 'dismissed' END, category, rules_version
         FROM flags JOIN gone USING (case_id)
         WHERE rules_version NOT LIKE 'people-%' AND finding_id IS NULL

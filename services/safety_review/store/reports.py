@@ -70,7 +70,7 @@ _DAYS: Final = text("""
     SELECT days.day,
         coalesce((SELECT sum(records) FROM screened WHERE screened.day = days.day AND verdict = 1), 0)::bigint AS clean,
         coalesce((SELECT records FROM flagged WHERE flagged.day = days.day), 0)
-            + coalesce((SELECT sum(number) FROM past_cases WHERE past_cases.day = days.day AND what = 'flagged'), 0)::bigint
+            + coalesce((SELECT sum(number) FROM past_cases WHERE past_cases.day = days.day AND what = 'record'), 0)::bigint
             AS flagged,
         coalesce((SELECT sum(records) FROM screened WHERE screened.day = days.day AND verdict = 3), 0)::bigint AS incomplete
     FROM days

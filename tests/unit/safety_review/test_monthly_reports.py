@@ -85,8 +85,9 @@ def test_what_waited_at_the_end_of_a_month_is_counted_whatever_became_of_it(worl
 
 
 def test_what_is_counted_of_cases_stays_when_they_go(world: World) -> None:
-    for organization_id in (ACME, BETA):
-        world.screen(world.record(CANARY, organization_id), world.record(PHISHING, organization_id))
+    world.clock.advance(timedelta(days=5))
+    twice = world.record(CANARY)  # flagged by a rule, and by a person as well
+    world.screen(twice, world.record(PHISHING), world.record(CANARY, BETA), world.record(PHISHING, BETA))
     by_category = {(case.organization_id, case.category): case.case_id for case in world.cases()}
     world.dismiss(by_category[ACME, "test"])
     world.uphold(by_category[ACME, "fraud"])
@@ -95,18 +96,18 @@ def test_what_is_counted_of_cases_stays_when_they_go(world: World) -> None:
     reported = world.reviewer().OpenCase(
         cases_pb2.OpenCaseRequest(
             request_id="request-1",
-            organization_id=BETA,
+            organization_id=ACME,
             category="weapons",
             severity=cases_pb2.SEVERITY_LOW,
-            record_ids=[world.record().record_id],
+            record_ids=[twice.record_id],
             reason="Seen by chance.",
         )
     )
-    world.dismiss(reported.case.case_id)
     world.clock.advance(timedelta(days=1))
+    world.dismiss(reported.case.case_id)
     world.claim(by_category[ACME, "fraud"], 3)
     world.decide(by_category[ACME, "fraud"], cases_pb2.DECISION_NO_VIOLATION, who=3)
-    world.clock.advance(timedelta(days=60))
+    world.clock.advance(timedelta(days=29))
 
     def counted() -> tuple[reports_pb2.GetSafetyReportResponse, dict[str, tuple[int, int]]]:
         (version,) = {one.rules_version for one in _report(world).versions}
@@ -116,9 +117,11 @@ def test_what_is_counted_of_cases_stays_when_they_go(world: World) -> None:
     before = counted()
     assert (before[0].appeals, before[0].opened_by_people, before[0].waiting) == (1, 1, 1)
     assert before[1] == {"fraud": (1, 1), "test": (0, 1)}
-    for days in (0, 120):
+    assert before[0].days[5].flagged == 4, "of five flags two are on one record"
+    for days, flags in ((0, 4), (1, 3), (150, 1)):
         world.clock.advance(timedelta(days=days))
         world.run_jobs()
+        assert world.count("flags") == flags
         assert counted() == before
     assert world.count("cases") == world.count("flags") == 1, "the one that nobody has decided"
 
