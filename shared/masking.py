@@ -17,6 +17,7 @@ is linear in the text.
 from __future__ import annotations
 
 import ipaddress
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -173,11 +174,8 @@ def _found(shadow: bytes, text: str) -> Iterator[tuple[Kind, int, int]]:
 # --- the shadow
 # ------------------------------------------------------------------------------------------------------
 
-_SPACED, _UNSPACED, _OTHER = (
-    "\x01",
-    "\x02",
-    "\x03",
-)  # letters of scripts with and without spaces between words; rest
+# Letters of scripts with and without spaces between words; the rest; the full stop of the latter.
+_SPACED, _UNSPACED, _OTHER, _FULL_STOP = "\x01", "\x02", "\x03", "\x04"
 
 
 class _Shadows(dict[int, str]):
@@ -205,6 +203,8 @@ def _shadow(char: str) -> str:
     folded = unicodedata.normalize("NFKC", char)
     if len(folded) == 1 and folded.isascii():
         return folded.lower() if folded.isprintable() or folded in "\r\n" else _OTHER
+    if folded == "\u3002":
+        return _FULL_STOP
     if category[0] in "LM":
         unspaced = unicodedata.east_asian_width(char) in ("W", "F", "H") or 0x0E00 <= ord(char) <= 0x0EFF
         return _UNSPACED if unspaced else _SPACED
@@ -217,12 +217,14 @@ _SHADOWS = _Shadows()
 # ----------------------------------------------------------------------------------------------------------
 
 # RFC 5321 local parts without quoting, RFC 6531 letters. Words of scripts without spaces touch an address
-# that they do not belong to, so such letters count only where a part consists of nothing else. No bounds on
-# lengths: a bound would leave the rest of a longer address standing. No assertions either: what is left after
-# masking must not match.
+# that they do not belong to, so at its ends, in the local part and the last label, such letters count only where
+# there is nothing else. Their full stop separates labels as well (RFC 3490 §3.1); behind one that was separated by
+# others it ends the sentence. No bounds on lengths: a bound would leave the rest of a longer address standing. No
+# assertions either: what is left after masking must not match.
+_LABEL, _LAST_LABEL = r"[a-z0-9\x01\x02][a-z0-9\x01\x02_-]*", r"[a-z\x01][a-z0-9\x01-]*[a-z0-9\x01]"
 _EMAIL = LinearPattern(
     r"(?:[a-z0-9\x01_][a-z0-9\x01!#$%&'*+/=?^_`{|}~.-]*|\"[^\"\r\n@]+\"|\x02+)@"
-    r"(?:(?:[a-z0-9\x01][a-z0-9\x01_-]*\.)+[a-z\x01][a-z0-9\x01-]*[a-z0-9\x01]|\x02+(?:\.(?:\x02+|[a-z]+))+)"
+    rf"(?:(?:{_LABEL}\.)+(?:{_LAST_LABEL}|\x02+)|(?:{_LABEL}\x04)+{_LAST_LABEL})"
 )
 
 # --- payment cards
@@ -326,6 +328,8 @@ def iban_holds(iban: str) -> bool:
 
 _IPV4 = LinearPattern(r"[0-9.]*\.[0-9]+(?:/[0-9]{1,2}\b)?")
 _IPV6 = LinearPattern(r"[0-9a-f.]*:[0-9a-f:.]*:[0-9a-f:.]*(?:%[0-9a-z]+)?(?:/[0-9]{1,3}\b)?")
+# What a word that stands before an address and a colon has left in its row, as in "[IPv6:2001:db8::1]" (RFC 5321 §4.1.3).
+_WORD_AND_COLON = re.compile(rb"[0-9a-f.]{0,64}:")
 
 
 def _addresses(shadow: bytes) -> Iterator[tuple[int, int]]:
@@ -338,14 +342,21 @@ def _addresses(shadow: bytes) -> Iterator[tuple[int, int]]:
                 end -= 1
             if version == 6 and shadow[start:end].endswith(b":") and not shadow[start:end].endswith(b"::"):
                 end -= 1
-            if end - start > 64 or _in_word(shadow, start, end):
-                continue
-            address = shadow[start:end].decode("ascii").partition("/")[0]
-            if version == 6 and not any(char.isdigit() for char in address):
-                continue  # "add::face" is a name in a program
-            try:
-                parsed = ipaddress.ip_address(address)
-            except ValueError:
-                continue
-            if parsed.version == version:
+            if _is_address(shadow, start, end, version):
                 yield start, end
+                continue
+            word = _WORD_AND_COLON.match(shadow, start, end) if version == 6 else None
+            if word is not None and _is_address(shadow, word.end(), end, version):
+                yield word.end(), end
+
+
+def _is_address(shadow: bytes, start: int, end: int, version: int) -> bool:
+    if end - start > 64 or _in_word(shadow, start, end):
+        return False
+    address = shadow[start:end].decode("ascii").partition("/")[0]
+    if version == 6 and not any(char.isdigit() for char in address):
+        return False  # "add::face" is a name in a program
+    try:
+        return ipaddress.ip_address(address).version == version
+    except ValueError:
+        return False
