@@ -38,6 +38,8 @@ from shared.unparsed import Unparsed, parser_of
 _log = structlog.get_logger(__name__)
 _OURS: Final = "kept."
 _HEALTH: Final = "/grpc.health.v1.Health/"
+# Of a larger request the first fault is told and no other: a violation takes 2,600 times as much room as the two bytes that it may be of.
+_ALL_FAULTS_BYTES: Final = 4096
 
 if TYPE_CHECKING:
     _Interceptor = grpc.ServerInterceptor[Any, Any]
@@ -281,8 +283,10 @@ def _checked(arrived: Unparsed) -> Any:
     request = arrived.parsed()
     # Contracts that are not ours (OTLP, health) hold no rules; looking for them costs 13 µs for each span.
     if isinstance(request, Message) and request.DESCRIPTOR.full_name.startswith(_OURS):
-        violations = protovalidate.collect_violations(request)
+        violations = protovalidate.collect_violations(request, fail_fast=True)
         if violations:
+            if request.ByteSize() <= _ALL_FAULTS_BYTES:
+                violations = protovalidate.collect_violations(request)
             raise KeptError(
                 Reason.REASON_INVALID_ARGUMENT,
                 "Some fields are not valid; nothing was changed.",

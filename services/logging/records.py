@@ -164,7 +164,11 @@ def fault_of(interaction: interactions_pb2.Interaction) -> "reasons_pb2.Reason.V
 
     Says no field by name: a receipt has no place for it, and values are the customer's.
     """
-    return Reason.REASON_INVALID_ARGUMENT if protovalidate.collect_violations(interaction) else None
+    return (
+        Reason.REASON_INVALID_ARGUMENT
+        if protovalidate.collect_violations(interaction, fail_fast=True)
+        else None
+    )
 
 
 def fault_of_attributes(attributes: Mapping[str, str]) -> "reasons_pb2.Reason.ValueType | None":
