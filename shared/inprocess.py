@@ -76,6 +76,9 @@ class _Context:
         self._callbacks.append(callback)
         return self._active
 
+    def cancel(self) -> None:
+        self._active = False
+
     def end(self) -> None:
         """The call is over."""
         self._active = False

@@ -128,6 +128,7 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
             [
                 *policies.jobs,
                 ended.job,
+                ended.unread_job,
                 partitions.job,
                 epoch_keys.job,
                 ingest.job,

@@ -144,6 +144,7 @@ def list_(
     Oldest first. No content is opened, but each record counts on the grant's budget.
     """
     from kept.cli.output import table
+    from kept.client.errors import KeptError
     from kept.client.reading import pages
     from kept.logging.v1 import read_pb2, read_pb2_grpc
 
@@ -172,7 +173,6 @@ def list_(
             flagged=flagged,
         ),
     )
-    response = pages(stub.ListInteractions, wanted, limit)
     columns = [
         "record_id",
         "created_at",
@@ -186,10 +186,19 @@ def list_(
         "country",
         ("content", "has_content"),
     ]
-    call.show(
-        response,
-        lambda: table(response.records, columns, "Nothing that the grant covers is there, or matches."),
-    )
+    response = read_pb2.ListInteractionsResponse()
+
+    def show() -> None:
+        nothing = "Nothing that the grant covers is there, or matches."
+        call.show(response, lambda: table(response.records, columns, nothing))
+
+    try:
+        pages(stub.ListInteractions, wanted, limit, response)
+    except KeptError:
+        if response.records:  # each counts on the grant's budget, which the rest is too much for
+            show()
+        raise
+    show()
 
 
 def read(
@@ -222,8 +231,8 @@ def read(
 
     Oldest first; with --json, one record a line.
 
-    kept logs read --grant grant_… shows everything the grant covers, in the grant's detail. What is shown is what the audit log says
-    that you have seen.
+    kept logs read --grant grant_… shows everything the grant covers, in the grant's detail. Records are opened a hundred at a time; the
+    audit log says that you have seen them, though you stop before the last.
     """
     from kept.access_control.v1 import grants_pb2
     from kept.client.documents import to_document

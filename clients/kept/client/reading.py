@@ -1,8 +1,9 @@
 """Reading that goes on: lists page by page, and streams of records over connections that break.
 
 A server that shuts down, or a connection that has reached its age, ends a stream with UNAVAILABLE, and a token that ends meanwhile with
-UNAUTHENTICATED; the reader opens it again after the last cursor, so that nothing is read twice and nothing is left out. A read that follows
-sends again what came shortly before: records do not come in the order of their ids.
+UNAUTHENTICATED; the reader opens it again after the last cursor, so that nothing is read twice and nothing is left out. A stream whose
+grant ends while nobody takes what it sends ends with CANCELLED; opened again it says why, or goes on under a grant that was extended. A
+read that follows sends again what came shortly before: records do not come in the order of their ids.
 """
 
 import time
@@ -23,26 +24,30 @@ _Response = TypeVar("_Response", bound=Message)
 PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 
-def pages(call: Callable[[Any], _Response], request: Any, limit: int) -> _Response:
+def pages(
+    call: Callable[[Any], _Response], request: Any, limit: int, whole: _Response | None = None
+) -> _Response:
     """All pages of a list as one response of `limit` items at most.
 
     call: a stub's list method. request: with `page_size` and `page_token`, which are set here. The response's only repeated field is
-    the list; its `next_page_token` is empty when the list ended within the limit.
+    the list; its `next_page_token` is empty when the list ended within the limit. whole: an empty one, which has what came when a later
+    page is refused.
     """
-    whole: Any = None
-    name = ""
+    gathered: Any = None
+    name, taken = "", 0
     while True:
-        taken = 0 if whole is None else len(getattr(whole, name))
         request.page_size = min(limit - taken, 500)
         page: Any = call(request)
-        if whole is None:
-            whole = page
+        if gathered is None:
             name = next(field.name for field in page.DESCRIPTOR.fields if field.is_repeated)
+            gathered = type(page)() if whole is None else whole
+            gathered.CopyFrom(page)
         else:
-            getattr(whole, name).extend(getattr(page, name))
-            whole.next_page_token = page.next_page_token
-        if not page.next_page_token or len(getattr(whole, name)) >= limit:
-            return whole  # type: ignore[no-any-return]
+            getattr(gathered, name).extend(getattr(page, name))
+            gathered.next_page_token = page.next_page_token
+        taken = len(getattr(gathered, name))
+        if not page.next_page_token or taken >= limit:
+            return gathered  # type: ignore[no-any-return]
         request.page_token = page.next_page_token
 
 
@@ -112,9 +117,9 @@ def resumed(
     pauses: Iterable[float] = PAUSES,
     wait: Callable[[float], object] = time.sleep,
 ) -> Iterator[_Response]:
-    """What a stream brings, opened again when it breaks, and when the token ends under which it was begun and has brought something. open_:
-    opens it after the last response, which the caller has seen by then, with a token that is good. Raises KeptError when that does not
-    help, or the stream fails for another reason."""
+    """What a stream brings, opened again when it breaks; and when it has brought something and its token ends, or the service waits no
+    longer for somebody to take what it sends. open_: opens it after the last response, which the caller has seen by then, with a token that
+    is good. Raises KeptError when that does not help, or the stream fails for another reason."""
     pauses = tuple(pauses)
     failures = 0
     while True:
@@ -125,7 +130,7 @@ def resumed(
                 yield response
             return
         except KeptError as error:
-            if error.status == "UNAUTHENTICATED" and brought:
+            if error.status in ("UNAUTHENTICATED", "CANCELLED") and brought:
                 continue
             if error.status != "UNAVAILABLE" or failures == len(pauses):
                 raise

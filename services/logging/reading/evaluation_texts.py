@@ -20,7 +20,7 @@ class EvaluationTexts:
         self._reading = reading
 
     def read(
-        self, grant_id: str, person_id: str, is_active: Callable[[], bool]
+        self, grant_id: str, person_id: str, is_active: Callable[[], bool], cancel: Callable[[], object]
     ) -> Iterator[evaluation_texts_pb2.ReadMaskedResponse]:
         """The masked content of what the grant covers, oldest first. Raises what `Reading.stream` does, and NOT_UPHELD."""
         reader = EvaluationReader(person_id)
@@ -29,7 +29,7 @@ class EvaluationTexts:
             reader, grant_id, scope.organization_id, grants_pb2.DETAIL_MASKED, read_pb2.RecordFilter()
         )
         for batch in self._reading.stream(
-            question, None, batch_size=_AT_ONCE, follow=False, is_active=is_active
+            question, None, batch_size=_AT_ONCE, follow=False, is_active=is_active, cancel=cancel
         ):
             answer = evaluation_texts_pb2.ReadMaskedResponse(
                 organization_id=scope.organization_id, case_id=scope.case_id

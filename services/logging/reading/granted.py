@@ -104,17 +104,26 @@ class Reading:
         self, question: Question, after: bytes | None, limit: int
     ) -> tuple[read_pb2.ListInteractionsResponse, bytes | None]:
         """Log data of up to `limit` records after an id, oldest first, and the id to go on after (None on the last page). A filter may
-        leave a page short, or empty, that is not the last. Raises what access control's decision raises, INVALID_ARGUMENT,
-        OUTSIDE_SCOPE, LEASE_LAPSED."""
+        leave a page short, or empty, that is not the last; so may a budget that does not reach for all of it. Raises what access control's
+        decision raises, INVALID_ARGUMENT, OUTSIDE_SCOPE, LEASE_LAPSED."""
         read = self._authorize(question)
         self._require_all_there(read)
-        found = self._page(read, after, limit)
-        _, left_out = self._open(read, found.rows)
+        found, gone = self._opened_page(read, after, limit)
         answer = read_pb2.ListInteractionsResponse()
         for row in found.rows:
-            if row.record_id not in left_out:
+            if row.record_id not in gone:
                 show_log_data(answer.records.add(), row)
         return answer, found.after
+
+    def _opened_page(self, read: _Read, after: bytes | None, limit: int) -> tuple[Page, Collection[bytes]]:
+        """A page, and what of it is gone; as much of one as the budget reaches for."""
+        found = self._page(read, after, limit)
+        try:
+            return found, self._open(read, found.rows)[1]
+        except KeptError as error:
+            if error.reason not in _TOO_MANY or len(found.rows) <= 1:
+                raise
+        return self._opened_page(read, after, len(found.rows) // 2)
 
     def stream(
         self,
@@ -124,9 +133,10 @@ class Reading:
         batch_size: int,
         follow: bool,
         is_active: Callable[[], bool],
+        cancel: Callable[[], object],
     ) -> Iterator[read_pb2.ReadInteractionsResponse]:
         """The records after an id, oldest first, as `records` of answers, up to `batch_size` in each and never none; with `follow`, those
-        that come later too, as long as `is_active`.
+        that come later too, as long as `is_active`. cancel: ends the call, should the grant end while its reader takes nothing.
 
         A followed record that was committed more than 30 seconds after younger ones is not sent; the next read finds it. Raises as `page`
         does, and GRANT_REVOKED, GRANT_EXPIRED or PEER_UNAVAILABLE as soon as the grant does not stand any more or nobody knows.
@@ -136,33 +146,63 @@ class Reading:
         read = self._authorize(question)
         self._require_standing(read)
         self._require_all_there(read)
-        at_once = max(batch_size, _PAGE)
-        floor, recent = after, _Recent(self._clock, after)
-        while is_active():
-            read_at, now = self._clock.boottime(), self._clock.now()
-            found = self._page(read, after, at_once)
-            recent.reached(found.after, now)
-            for batch in self._shown(read, found.rows, read_at, batch_size):
-                last = batch.records[-1].record_id
-                if follow:
-                    last = recent.add(batch.records)
-                batch.cursor = pages.encode(last)
+        for batch in (self._followed if follow else self._in_order)(read, after, batch_size):
+            if not is_active():
+                return
+            if batch is None:
+                self._require_standing(read)  # a filter may leave nothing to show for long
+                continue
+            with self._ended.sending(question.grant_id, read.expires_at, cancel):
                 yield batch
-            if found.after is None:
-                break
+
+    def _in_order(
+        self, read: _Read, after: bytes | None, batch_size: int
+    ) -> Iterator[read_pb2.ReadInteractionsResponse | None]:
+        """The records after an id, and None between pages."""
+        while True:
+            read_at = self._clock.boottime()
+            found = self._page(read, after, max(batch_size, _PAGE))
+            for batch in self._shown(read, found.rows, read_at, batch_size):
+                batch.cursor = pages.encode(batch.records[-1].record_id)
+                yield batch
             after = found.after
-            self._require_standing(read)  # a filter may leave nothing to show for long
-        while follow and is_active():
-            self._require_standing(read)
-            fresh = self._fresh(read, floor, recent)
-            for start in range(0, len(fresh), at_once):
-                read_at = self._clock.boottime()
-                rows = self._rows_of(read, fresh[start : start + at_once])
+            if after is None:
+                return
+            yield None
+
+    def _followed(
+        self, read: _Read, after: bytes | None, batch_size: int
+    ) -> Iterator[read_pb2.ReadInteractionsResponse | None]:
+        """The records after an id, without end, and None between looks."""
+        sent = _Sent(after)
+        while True:
+            has_shown = False
+            for rows, read_at in self._look(read, sent, max(batch_size, _PAGE)):
                 for batch in self._shown(read, rows, read_at, batch_size):
-                    batch.cursor = pages.encode(recent.add(batch.records))
+                    batch.cursor = pages.encode(sent.add(batch.records))
                     yield batch
-            if not fresh:
+                    has_shown = True
+            if not has_shown and not sent.is_far_back(self._clock.now()):
                 self._ended.wait(_FOLLOW_SECONDS)
+            yield None
+
+    def _look(self, read: _Read, sent: "_Sent", at_once: int) -> Iterator[tuple[list[StoredRow], float]]:
+        """What was not sent, and when it was read (boottime): a page where the read is far back, at first or because its reader took her
+        time; else all that is there, of which the ids of a minute are in memory."""
+        read_at, now = self._clock.boottime(), self._clock.now()
+        if sent.is_far_back(now):
+            found = self._page(read, sent.low, at_once)
+            rows = [row for row in found.rows if row.record_id not in sent]
+            sent.looked(now, found.after)
+            yield rows, read_at
+            return
+        with self._database.transaction() as tx:
+            ids = store.ids(tx, self._span(read), sent.low)
+        fresh = [one for one in ids if one not in sent]
+        sent.looked(now, None)
+        for start in range(0, len(fresh), at_once):
+            read_at = self._clock.boottime()
+            yield self._rows_of(read, fresh[start : start + at_once]), read_at
 
     def _authorize(self, question: Question) -> _Read:
         selection = selection_of(question.asked)
@@ -243,14 +283,6 @@ class Reading:
         span = self._span(read)
         with self._database.transaction() as tx:
             return store.page(tx, span, after, limit, carried=_carried(read, limit))
-
-    def _fresh(self, read: _Read, floor: bytes | None, recent: "_Recent") -> list[bytes]:
-        """Ids after `floor` that were not sent, of the moments since shortly before the last look."""
-        low = recent.look()
-        span = self._span(read)
-        with self._database.transaction() as tx:
-            ids = store.ids(tx, replace(span, low=max(span.low, low)), floor)
-        return [one for one in ids if one not in recent]
 
     def _rows_of(self, read: _Read, record_ids: list[bytes]) -> list[StoredRow]:
         span = self._span(read)
@@ -400,40 +432,30 @@ def _parts(rows: list[StoredRow]) -> Iterator[list[StoredRow]]:
         yield part
 
 
-class _Recent:
-    """The ids that a following read sent of late. Ids and commits are not in the same order: each look reaches back
-    before the last one."""
+class _Sent:
+    """What a following read has sent. Ids and commits are not in the same order: all that was there up to `low`, half a minute before the
+    last look at the latest, is sent; of what lies behind it the ids are remembered, for the next look meets it again."""
 
-    def __init__(self, clock: Clock, after: bytes | None) -> None:
-        self._clock = clock
-        self._looked_at = clock.now()
+    def __init__(self, after: bytes | None) -> None:
+        self.low = self._cursor = after or bytes(16)
         self._ids: set[bytes] = set()
-        self._last = after or bytes(16)
 
     def __contains__(self, record_id: bytes) -> bool:
         return record_id in self._ids
 
-    def reached(self, last: bytes | None, at: datetime) -> None:
-        """A page that was read then ended with this id, None where it was the last: as long as pages are of moments long past, nothing
-        comes late to them."""
-        if last is not None and last < lowest_record_id(at - _FOLLOW_BACK):
-            self._looked_at = at
-            self._ids.clear()
+    def is_far_back(self, now: datetime) -> bool:
+        """Whether more may lie behind `low` than came within a minute."""
+        return self.low < lowest_record_id(now - 2 * _FOLLOW_BACK)
+
+    def looked(self, at: datetime, last: bytes | None) -> None:
+        """What was there at an instant behind `low` is about to be sent: up to this id, or all of it where that is None."""
+        settled = lowest_record_id(at - _FOLLOW_BACK)
+        self.low = max(self.low, settled if last is None else min(last, settled))
+        self._ids = {one for one in self._ids if one > self.low}
 
     def add(self, batch: Sequence[read_pb2.InteractionRecord]) -> bytes:
         """Remembers records that are sent now, if a look may meet them again. After which id another read goes on that is to miss nothing:
         it may meet some again."""
-        low = self._low()
-        self._ids.update(one.record_id for one in batch if one.record_id >= low)
-        self._last = max(self._last, min(batch[-1].record_id, low))
-        return self._last
-
-    def look(self) -> bytes:
-        """From which id on to look now; forgets what lies before it."""
-        low = self._low()
-        self._ids = {one for one in self._ids if one >= low}
-        self._looked_at = self._clock.now()
-        return low
-
-    def _low(self) -> bytes:
-        return lowest_record_id(self._looked_at - _FOLLOW_BACK)
+        self._ids.update(one.record_id for one in batch if one.record_id > self.low)
+        self._cursor = max(self._cursor, min(batch[-1].record_id, self.low))
+        return self._cursor

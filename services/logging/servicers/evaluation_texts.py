@@ -18,4 +18,4 @@ class EvaluationTextServicer(evaluation_texts_pb2_grpc.EvaluationTextServiceServ
         self, request: evaluation_texts_pb2.ReadMaskedRequest, context: grpc.ServicerContext
     ) -> Iterator[evaluation_texts_pb2.ReadMaskedResponse]:
         """See the contract."""
-        yield from self._texts.read(request.grant_id, request.person_id, context.is_active)
+        yield from self._texts.read(request.grant_id, request.person_id, context.is_active, context.cancel)

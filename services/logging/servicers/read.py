@@ -43,6 +43,7 @@ class ReadServicer(read_pb2_grpc.ReadServiceServicer):
             batch_size=request.batch_size or 1,
             follow=request.follow,
             is_active=context.is_active,
+            cancel=context.cancel,
         )
         for batch in batches:
             if request.batch_size:

@@ -794,6 +794,31 @@ def test_json_names_records_as_uuids_and_fields_as_the_contract(
     assert (hold["record_ids"], hold["lost"], hold["state"]) == ([RECORD], [RECORD], "HOLD_STATE_ACTIVE")
 
 
+def test_a_list_that_is_refused_in_the_middle_shows_what_came(
+    services: Services, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record that came counts on the grant's budget."""
+    answers: list[Any] = [
+        read_pb2.ListInteractionsResponse(
+            records=[read_pb2.InteractionRecord(record_id=RAW)], next_page_token="more"
+        ),
+        KeptError("BUDGET_EXHAUSTED", "The grant's budget of records is used up."),
+    ]
+    answer = services.answer
+
+    def one_after_the_other(*asked: Any) -> Any:
+        services.answers["ListInteractions"] = answers.pop(0)
+        return answer(*asked)
+
+    monkeypatch.setattr(services, "answer", one_after_the_other)
+    assert main(["logs", "list", "--grant", GRANT, "-o", ORG, "--json", "--limit", "1000"]) == 1
+    shown = capsys.readouterr()
+    (record,) = json.loads(shown.out)["records"]
+    assert record["record_id"] == RECORD
+    assert "BUDGET_EXHAUSTED" in shown.err
+    assert [request.page_token for _, request in services.asked] == ["", "more"]
+
+
 def test_wait_ends_with_the_decision(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
     asked = grants_pb2.Grant(grant_id=GRANT, state=grants_pb2.GRANT_STATE_REQUESTED)
     services.answers["RequestGrant"] = grants_pb2.RequestGrantResponse(grant=asked)

@@ -108,7 +108,8 @@ def test_a_broken_stream_is_opened_again_and_no_other_failure_is_hidden() -> Non
     assert waited == [0.5]
 
 
-def test_a_token_that_ends_in_the_middle_ends_no_stream() -> None:
+@pytest.mark.parametrize("status", ["UNAUTHENTICATED", "CANCELLED"])
+def test_a_token_or_a_wait_that_ends_in_the_middle_ends_no_stream(status: str) -> None:
     """A long read outlives its token, and goes on under the next; one that is refused from the beginning is refused."""
     opened: list[int] = []
 
@@ -117,7 +118,7 @@ def test_a_token_that_ends_in_the_middle_ends_no_stream() -> None:
         if len(opened) < 4:
             yield contract.WatchDataControlsResponse()
         if len(opened) != 3:
-            raise KeptError("UNAUTHENTICATED", "expired", status="UNAUTHENTICATED")
+            raise KeptError(status, "expired", status=status)
 
     assert len(list(resumed(open_, pauses=(), wait=lambda _: None))) == 3
     with pytest.raises(KeptError):

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+import grpc
 import pytest
 from sqlalchemy import delete, select, update
 
 from kept.access_control.v1 import grants_pb2
-from kept.logging.v1 import interactions_pb2, lifecycle_pb2, read_pb2
+from kept.logging.v1 import interactions_pb2, lifecycle_pb2, read_pb2, read_pb2_grpc
 from services.logging.reading.ended_grants import EndedGrants
 from services.logging.reading.scope import extent_of
 from services.logging.reading.showing import masked
+from services.logging.store import reading as store
 from services.logging.store.tables import interactions
 from shared.errors import KeptError, Reason
 from shared.ids import new_record_id, record_time
+from shared.pipeline import Pipeline
 from shared.terms import lot_of
-from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER
+from tests.unit.logging.peers import ENGINEER, GRANT, NOON, ORG, OTHER
 from tests.unit.logging.test_ingest import outcomes
 from tests.unit.logging.world import World
 
@@ -252,6 +258,22 @@ def test_a_budget_is_used_to_its_end(world: World) -> None:
     assert got == ["0", "1", "2", "3", "4"]
 
 
+def test_a_list_uses_a_budget_to_its_end(world: World) -> None:
+    ids = fill(world, *[str(number) for number in range(9)])
+    world.peers.budget = 5
+    asked = read_pb2.ListInteractionsRequest(grant_id=GRANT, organization_id=ORG)
+    got: list[bytes] = []
+
+    def read() -> None:
+        while True:
+            page = world.read.ListInteractions(asked)
+            got.extend(record.record_id for record in page.records)
+            asked.page_token = page.next_page_token
+
+    assert reason_of(read) == "BUDGET_EXHAUSTED"
+    assert got == ids[:5]
+
+
 @pytest.mark.parametrize(
     ("how", "expected"),
     [("revoked", "GRANT_REVOKED"), ("expired", "GRANT_EXPIRED"), ("silence", "PEER_UNAVAILABLE")],
@@ -269,6 +291,61 @@ def test_a_stream_in_progress_ends(world: World, how: str, expected: str) -> Non
     else:
         world.clock.advance(timedelta(seconds=1.1))
     assert reason_of(lambda: next(stream)) == expected
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired", "silence"])
+def test_a_stream_whose_reader_takes_nothing_ends_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """gRPC has a stream wait for its reader as long as he likes; here over sockets, with more than is on the way at once."""
+    for _ in range(3):
+        world.record(world.interaction(text=secrets.token_hex(2_000_000)))
+    stands, over = threading.Event(), threading.Event()
+    sending = EndedGrants.sending
+
+    def noticed(
+        self: EndedGrants, grant_id: str, expires_at: datetime, cancel: Any
+    ) -> AbstractContextManager[None]:
+        cancel.__self__.add_callback(over.set)  # the call's end, at the service
+        stands.set()
+        return sending(self, grant_id, expires_at, cancel)
+
+    monkeypatch.setattr(EndedGrants, "sending", noticed)
+
+    def pass_time(*jobs: str) -> None:
+        world.clock.advance(timedelta(seconds=0.6))
+        for name in (*jobs, "unread_batches"):
+            world.jobs[name].step()
+
+    server = grpc.server(
+        ThreadPoolExecutor(2), interceptors=[Pipeline(lambda _: ENGINEER, world.service.authority)]
+    )
+    world.service.register(server)  # type: ignore[arg-type] # it is given generic handlers only
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stream = read_pb2_grpc.ReadServiceStub(channel).ReadInteractions(request())
+        assert stands.wait(10)
+        for _ in range(3):
+            pass_time("ended_grants")
+        assert not over.wait(0.1), "the grant stands"
+        if how == "revoked":
+            world.peers.ended.append(GRANT)
+            world.jobs["ended_grants"].step()
+        elif how == "expired":
+            world.clock.advance(timedelta(hours=1))
+            world.refresh()
+        else:
+            world.clock.advance(timedelta(seconds=0.6))
+        for _ in range(100):
+            if over.wait(0.05):
+                break
+            pass_time()
+        assert over.is_set()
+        with pytest.raises(grpc.RpcError) as ended:
+            list(stream)
+        assert ended.value.code() == grpc.StatusCode.CANCELLED
+    server.stop(None)
 
 
 @pytest.mark.parametrize(
@@ -318,6 +395,48 @@ def test_a_following_read_sends_what_comes_once(world: World) -> None:
     got.append(next(stream).record.content.prompt[0].parts[0].text)
     stream.cancel()
     assert got == ["1", "2", "late", "3", "4"]
+
+
+def test_a_following_read_catches_up_page_by_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what came while its reader took her time no more is in memory than of a minute."""
+    looked_at: list[int] = []
+    ids_of = store.ids
+
+    def ids(*args: Any) -> list[bytes]:
+        looked_at.append(len(found := ids_of(*args)))
+        return found
+
+    monkeypatch.setattr(store, "ids", ids)
+    came = fill(world, "first")
+    stream = world.read.ReadInteractions(request(follow=True))
+    assert next(stream).record.record_id == came[0]
+    for _ in range(24):  # twelve minutes, ten records each half
+        world.travel(timedelta(seconds=30))
+        came += fill(world, *"abcdefghij")
+    answers = [next(stream) for _ in range(240)]
+    came += fill(world, "last")
+    answers.append(next(stream))
+    stream.cancel()
+    assert [answer.record.record_id for answer in answers] == came[1:]
+    assert max(looked_at) <= 40
+    again = world.read.ReadInteractions(request(follow=True, cursor=answers[-1].cursor))
+    assert next(again).record.record_id in came[-12:], (
+        "what came half a minute before may come again, and no more"
+    )
+    again.cancel()
+
+
+def test_a_following_read_whose_reader_pauses_sends_what_was_committed_late(world: World) -> None:
+    now = [world.interaction(text=str(number), age=timedelta(seconds=1)) for number in range(250)]
+    world.record(*now)
+    stream = world.read.ReadInteractions(request(follow=True))
+    got = [next(stream).record.record_id for _ in range(10)]
+    late = world.interaction(text="late", age=timedelta(seconds=5))
+    world.record(late)
+    world.travel(timedelta(minutes=10))
+    got += [next(stream).record.record_id for _ in range(241)]
+    stream.cancel()
+    assert sorted(got) == sorted([late.record_id, *(one.record_id for one in now)])
 
 
 def test_a_following_read_that_is_opened_again_misses_nothing(world: World) -> None:
