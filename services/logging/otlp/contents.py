@@ -50,8 +50,13 @@ _MESSAGES: Final = "messages"
 _SIDES: Final = ((_INSTRUCTIONS,), (_INPUT, _ARGUMENTS), (_OUTPUT, _RESULT))
 
 
-def read_attributes(attributes: Attributes, said: Said) -> int:
-    """Takes content out of a span's attributes. Returns how many messages said again what another form had said."""
+def read_attributes(
+    attributes: Attributes, said: Said, *, asked: bool = False, generated: bool = False
+) -> int:
+    """Takes content out of a span's attributes, or those of details. Returns how many messages said again what another form had said.
+    asked, generated: whether the prompt, apart from instructions, and the generations say anything already."""
+    prompt, generations = said.content.prompt, said.content.generations
+    before, answered = len(prompt), len(generations)
     for key, role in ((_INSTRUCTIONS, SYSTEM), (_INPUT, USER)):
         if key in attributes:
             said.read_prompt(attributes.pop(key), role)
@@ -62,16 +67,15 @@ def read_attributes(attributes: Attributes, said: Said) -> int:
     # One look, for most spans have none of them.
     for key in attributes:
         if key.startswith(_OLDER):
-            return _read_older(attributes, said)
+            # Instructions alone are no prompt: whoever sends them beside indexed messages means both.
+            _, has_prompt, has_generations = _sides(prompt[before:], generations[answered:])
+            return _read_older(attributes, said, asked or has_prompt, generated or has_generations)
     return 0
 
 
-def _read_older(attributes: Attributes, said: Said) -> int:
+def _read_older(attributes: Attributes, said: Said, asked: bool, generated: bool) -> int:
     again = 0
-    # Instructions alone are no prompt: whoever sends them beside indexed messages means both.
-    has_prompt = any(one.role != SYSTEM and says(one) for one in said.content.prompt)
-    has_generations = any(map(says, said.content.generations))
-    for prefix, is_known in ((PROMPT, has_prompt), (COMPLETION, has_generations)):
+    for prefix, is_known in ((PROMPT, asked), (COMPLETION, generated)):
         messages = take_messages(attributes, prefix)
         whole = attributes.pop(_WHOLE[prefix], None)
         if is_known:
@@ -218,7 +222,8 @@ def read_events(events: list[tuple[str, Attributes]], span: Attributes, said: Sa
             for is_known, keys in zip(known, _SIDES, strict=True):
                 if is_known:
                     again += sum(attributes.pop(key, None) is not None for key in keys)
-            again += read_attributes(attributes, said)
+            _, asked, generated = (one is not None for one in forms)
+            again += read_attributes(attributes, said, asked=asked, generated=generated)
             _add_details(attributes, span, numbers)
         elif known[2 if name in _ANSWERS else 0 if _MESSAGE_EVENTS.get(name) == SYSTEM else 1]:
             again += 1

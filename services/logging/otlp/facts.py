@@ -51,7 +51,8 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a resource says of all its spans. organizations, key_kinds, key_ids: every value that it names; more than one is ambiguous."""
+    """What a resource says of all its spans. organizations, key_kinds, key_ids: what it names, of several values
+    two: they are ambiguous already."""
 
     application: str = ""
     organizations: frozenset[str] = frozenset()
@@ -118,8 +119,14 @@ def key_id_of(facts: Facts, said: Iterable[common_pb2.KeyValue], attributes: Att
 def _named(
     before: frozenset[str], said: Iterable[common_pb2.KeyValue], attributes: Attributes, key: str
 ) -> frozenset[str]:
-    """What was named before, and every value under a key, which OTLP allows once and senders repeat. What is no text counts as empty text:
-    named, and nobody's."""
-    if key not in attributes:
+    """What was named before, and the values under a key, which OTLP allows once and senders repeat: two at most, for a resource that names
+    many would have them copied for each span. What is no text counts as empty text: named, and nobody's."""
+    if key not in attributes or len(before) > 1:
         return before
-    return before.union(one.value.string_value for one in said if one.key == key)
+    named = set(before)
+    for one in said:
+        if one.key == key:
+            named.add(one.value.string_value)
+            if len(named) > 1:
+                break
+    return frozenset(named)

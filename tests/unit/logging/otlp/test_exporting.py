@@ -13,10 +13,11 @@ import pytest
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+from opentelemetry.proto.resource.v1 import resource_pb2
 from prometheus_client import REGISTRY
 
 from kept.logging.v1 import interactions_pb2
-from services.logging.otlp.facts import Facts
+from services.logging.otlp.facts import Facts, Rejected, facts_of
 from services.logging.otlp.messages import USER, Said
 from services.logging.otlp.spans import interaction_of
 from services.logging.otlp.values import NotReadable, from_json
@@ -142,6 +143,16 @@ def test_an_organization_named_twice_over_is_ambiguous(world: World) -> None:
     same.attributes.extend(key_values({"kept.organization_id": ORG}))
     assert export(world, twice, same) == (1, "rejected: ORGANIZATION_AMBIGUOUS 1")
     assert len(stored(world)) == 1
+
+
+def test_of_many_that_are_named_no_more_are_kept_than_make_them_ambiguous() -> None:
+    """Whoever names many on a resource, and one more on each span, has them copied for none."""
+    keys = ("kept.organization_id", "kept.api_key_kind", "kept.api_key_id")
+    many = [one for key in keys for number in range(100) for one in key_values({key: str(number)})]
+    facts = facts_of(resource_pb2.Resource(attributes=many))
+    assert [len(one) for one in (facts.organizations, facts.key_kinds, facts.key_ids)] == [2, 2, 2]
+    with pytest.raises(Rejected, match="ORGANIZATION_AMBIGUOUS"):
+        interaction_of(chat(1, more={"kept.organization_id": ORG}), facts, "")
 
 
 def test_a_kind_of_key_that_is_not_known_selects_no_policy(world: World) -> None:

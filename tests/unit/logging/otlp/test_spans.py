@@ -13,8 +13,10 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 from prometheus_client import REGISTRY
 
 from kept.logging.v1 import interactions_pb2
+from services.logging.otlp import contents
 from services.logging.otlp.attributes import take_finish_reason
 from services.logging.otlp.facts import Facts, facts_of
+from services.logging.otlp.messages import says
 from services.logging.otlp.spans import interaction_of
 from services.logging.otlp.values import to_json
 from shared.ids import is_record_id, record_time
@@ -318,6 +320,47 @@ def test_all_that_several_details_say_otherwise_is_kept() -> None:
         f"{DETAILS}.y.3": "c",
         f"{DETAILS}.y.4": "d",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (DETAILS, {"gen_ai.prompt.0.role": "user"}),
+        (DETAILS, {"gen_ai.completion.0.role": "assistant"}),
+        (DETAILS, {"gen_ai.prompt.0.role": "system", "gen_ai.prompt.0.content": "Be brief."}),
+        (DETAILS, {"gen_ai.input.messages": "[]", "gen_ai.prompt": ""}),
+        ("gen_ai.user.message", {"role": "user"}),
+        ("gen_ai.choice", {"role": "assistant", "mid": "m1"}),
+    ],
+    ids=str,
+)
+def test_work_grows_linearly_with_events_counted_in_messages(
+    monkeypatch: pytest.MonkeyPatch, name: str, said: dict[str, Any]
+) -> None:
+    looked_at = 0
+
+    def counted(message: interactions_pb2.Message) -> bool:
+        nonlocal looked_at
+        looked_at += 1
+        return says(message)
+
+    monkeypatch.setattr(contents, "says", counted)
+    seen = []
+    for times in (50, 100, 200):
+        looked_at = 0
+        interaction_of(span(1, {}, events=[(name, said)] * times), Facts(organizations=frozenset({ORG})), "")
+        seen.append(looked_at)
+    assert 50 <= seen[0] <= 150
+    assert seen == [seen[0], 2 * seen[0], 4 * seen[0]]
+
+
+def test_what_is_said_beside_a_choice_hides_no_indexed_generations() -> None:
+    events = [("gen_ai.choice", {"mid": "m1"}), (DETAILS, {"gen_ai.completion.0.content": "Clear."})]
+    one = interaction_of(span(1, {}, events=events), Facts(organizations=frozenset({ORG})), "")
+    assert [message[1] for message in shown(one.content.generations)] == [
+        [("message_fields", {"mid": "m1"})],
+        ["Clear."],
+    ]
 
 
 def test_a_message_keeps_what_it_says_beside_its_parts(world: World) -> None:
