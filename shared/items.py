@@ -5,7 +5,6 @@ with it. But items are length-delimited (protobuf's encoding, "Message Structure
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -18,25 +17,44 @@ _VARINT_BYTES: Final = 10
 _MOST: Final = 10_000
 
 
-@dataclass(frozen=True)
-class Level:
-    """A repeated field of messages: its number, and what it holds."""
-
-    field: int
-    message: type[Message]
-
-
 def by_item(
-    parse: Callable[[bytes], _T], levels: Sequence[Level], stand_in: Callable[[bytes], Message]
+    parse: Callable[[bytes], _T], levels: Sequence[int], stand_in: Callable[[bytes], Message]
 ) -> Callable[[bytes], _T]:
-    """A `parse` that puts what `stand_in` makes of an item's bytes in the place of each item that cannot be parsed. levels: where the items
-    are, from the outside in. Raises DecodeError, as `parse` does, when the fault is anywhere else."""
+    """A `parse` that puts what `stand_in` makes of an item's bytes in the place of each item that cannot be parsed. levels: the fields that
+    the items are in, from the outside in, by their numbers. Raises DecodeError, as `parse` does, when the fault is anywhere else."""
 
     def read(data: bytes) -> _T:
         try:
             return parse(data)
         except DecodeError:
-            return parse(_mended(data, levels, stand_in, [_MOST]))
+            return parse(mended(data, 0, [_MOST]))
+
+    def mended(data: bytes, depth: int, left: list[int]) -> bytes:
+        whole: list[bytes] = []
+        for number, payload, raw in fields(data):
+            if number == levels[depth] and payload is not None:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise DecodeError("too many items")
+                if not parses(payload, depth):
+                    better = (
+                        mended(payload, depth + 1, left)
+                        if depth + 1 < len(levels)
+                        else stand_in(payload).SerializeToString()
+                    )
+                    raw = _as_field(number, better)
+            whole.append(raw)
+        return b"".join(whole)
+
+    def parses(payload: bytes, depth: int) -> bool:
+        """Whether an item can be parsed where it is: what is as deep as protobuf goes by itself is too deep within others."""
+        for number in reversed(levels[: depth + 1]):
+            payload = _as_field(number, payload)
+        try:
+            parse(payload)
+        except DecodeError:
+            return False
+        return True
 
     return read
 
@@ -64,35 +82,6 @@ def fields(data: bytes) -> Iterator[tuple[int, bytes | None, bytes]]:
         yield number, payload, data[begin:at]
 
 
-def _mended(
-    data: bytes, levels: Sequence[Level], stand_in: Callable[[bytes], Message], left: list[int]
-) -> bytes:
-    level, inner = levels[0], levels[1:]
-    whole: list[bytes] = []
-    for number, payload, raw in fields(data):
-        if number == level.field and payload is not None:
-            left[0] -= 1
-            if left[0] < 0:
-                raise DecodeError("too many items")
-            if not _parses(level.message, payload):
-                better = (
-                    _mended(payload, inner, stand_in, left)
-                    if inner
-                    else stand_in(payload).SerializeToString()
-                )
-                raw = _as_varint(level.field << 3 | _LENGTH_DELIMITED) + _as_varint(len(better)) + better
-        whole.append(raw)
-    return b"".join(whole)
-
-
-def _parses(message: type[Message], data: bytes) -> bool:
-    try:
-        message.FromString(data)
-    except DecodeError:
-        return False
-    return True
-
-
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
     for index, byte in enumerate(data[at : at + _VARINT_BYTES]):
@@ -100,6 +89,10 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at + index + 1
     raise DecodeError("no varint")
+
+
+def _as_field(number: int, payload: bytes) -> bytes:
+    return _as_varint(number << 3 | _LENGTH_DELIMITED) + _as_varint(len(payload)) + payload
 
 
 def _as_varint(value: int) -> bytes:

@@ -10,7 +10,7 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from services.logging.otlp.facts import Fault, Rejected
-from shared.items import Level, by_item
+from shared.items import by_item
 
 # The only attribute of a stand-in. By its beginning it is of a GenAI span. Without ids a span is rejected, without a time a log record.
 _KEY: Final = "gen_ai.\0unreadable"
@@ -31,20 +31,18 @@ def fault_of(one: trace_pb2.Span | logs_pb2.LogRecord, rejected: Rejected) -> Fa
 spans_request: Final = by_item(
     trace_service_pb2.ExportTraceServiceRequest.FromString,
     [
-        Level(
-            trace_service_pb2.ExportTraceServiceRequest.RESOURCE_SPANS_FIELD_NUMBER, trace_pb2.ResourceSpans
-        ),
-        Level(trace_pb2.ResourceSpans.SCOPE_SPANS_FIELD_NUMBER, trace_pb2.ScopeSpans),
-        Level(trace_pb2.ScopeSpans.SPANS_FIELD_NUMBER, trace_pb2.Span),
+        trace_service_pb2.ExportTraceServiceRequest.RESOURCE_SPANS_FIELD_NUMBER,
+        trace_pb2.ResourceSpans.SCOPE_SPANS_FIELD_NUMBER,
+        trace_pb2.ScopeSpans.SPANS_FIELD_NUMBER,
     ],
     lambda _: trace_pb2.Span(attributes=_MARK),
 )
 events_request: Final = by_item(
     logs_service_pb2.ExportLogsServiceRequest.FromString,
     [
-        Level(logs_service_pb2.ExportLogsServiceRequest.RESOURCE_LOGS_FIELD_NUMBER, logs_pb2.ResourceLogs),
-        Level(logs_pb2.ResourceLogs.SCOPE_LOGS_FIELD_NUMBER, logs_pb2.ScopeLogs),
-        Level(logs_pb2.ScopeLogs.LOG_RECORDS_FIELD_NUMBER, logs_pb2.LogRecord),
+        logs_service_pb2.ExportLogsServiceRequest.RESOURCE_LOGS_FIELD_NUMBER,
+        logs_pb2.ResourceLogs.SCOPE_LOGS_FIELD_NUMBER,
+        logs_pb2.ScopeLogs.LOG_RECORDS_FIELD_NUMBER,
     ],
     lambda _: logs_pb2.LogRecord(event_name=_EVENT, attributes=_MARK),
 )

@@ -11,13 +11,11 @@ from kept.logging.v1 import ingest_pb2, ingest_pb2_grpc, interactions_pb2
 from services.logging.recording.ingest import MAX_RECORDS, Ingest
 from services.logging.usage.reports import Reports
 from shared.errors import invalid
-from shared.items import Level, by_item, fields
+from shared.items import by_item, fields
 from shared.pipeline import caller_of
 from shared.unparsed import parsed_with
 
-_ITEMS: Final = [
-    Level(ingest_pb2.RecordInteractionsRequest.INTERACTIONS_FIELD_NUMBER, interactions_pb2.Interaction)
-]
+_ITEMS: Final = [ingest_pb2.RecordInteractionsRequest.INTERACTIONS_FIELD_NUMBER]
 
 
 def _unreadable(data: bytes) -> interactions_pb2.Interaction:

@@ -8,19 +8,17 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.items import Level, by_item, fields
+from shared.items import by_item, fields
 
 # A file holds messages, in field 4, and a message holds messages, in field 3: two levels of what protobuf brings along.
-_LEVELS = [
-    Level(FileDescriptorProto.MESSAGE_TYPE_FIELD_NUMBER, DescriptorProto),
-    Level(DescriptorProto.NESTED_TYPE_FIELD_NUMBER, DescriptorProto),
-]
+_LEVELS = [FileDescriptorProto.MESSAGE_TYPE_FIELD_NUMBER, DescriptorProto.NESTED_TYPE_FIELD_NUMBER]
 read = by_item(FileDescriptorProto.FromString, _LEVELS, lambda _: DescriptorProto(name="(stand-in)"))
 
 
 def wire(number: int, payload: bytes) -> bytes:
-    assert len(payload) < 128
-    return bytes([number << 3 | 2, len(payload)]) + payload
+    size = len(payload)
+    assert size < 1 << 14
+    return bytes([number << 3 | 2, *([size & 127 | 128, size >> 7] if size > 127 else [size])]) + payload
 
 
 @given(st.lists(st.lists(st.booleans(), max_size=4), max_size=4))
@@ -32,6 +30,18 @@ def test_each_item_that_can_be_parsed_is_there_in_its_place(good: list[list[bool
     )
     names = [[one.name for one in outer.nested_type] for outer in read(data).message_type]
     assert names == [["ok" if one else "(stand-in)" for one in inner] for inner in good]
+
+
+@pytest.mark.parametrize("depth", range(90, 106))
+def test_an_item_that_is_too_deep_only_within_the_others_costs_them_nothing(depth: int) -> None:
+    deep = b""
+    for _ in range(depth):
+        deep = wire(3, deep)
+    found = read(wire(4, wire(3, wire(1, b"ok")) + wire(3, wire(1, b"deep") + deep)))
+    [good, other] = found.message_type[0].nested_type
+    assert good.name == "ok"
+    # protobuf goes 100 levels deep, of which these items are on the second.
+    assert other.name == ("deep" if depth <= 98 else "(stand-in)")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from tests.unit.logging.otlp.exports import (
     STARTED,
     any_value,
     chat,
+    event,
     export,
     key_values,
     nanoseconds,
@@ -43,6 +44,7 @@ from tests.unit.logging.world import World
 
 SPANS = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 EVENTS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+USER_EVENT = "gen_ai.user.message"
 HEAD = NOON - timedelta(days=1)
 
 
@@ -451,10 +453,43 @@ def test_deep_nesting_is_bounded(world: World) -> None:
     assert said[3].prompt[0].parts[0].text == parts % abyss
     assert said[4].prompt[0].parts[0].text == '{"a":' * 100_000
     assert "bottom" in said[5].generations[0].parts[0].data.decode()
-    # Deeper than protobuf itself goes, a span cannot be parsed.
-    send = sending(world, SPANS)
-    assert send(deep_wire(30)) == (0, "")
-    assert send(deep_wire(60)) == (1, "rejected: MALFORMED 1")
+
+
+@pytest.mark.parametrize("place", ["attribute", "event", "log attribute", "log body"])
+def test_what_is_deeper_than_protobuf_goes_costs_no_other(world: World, place: str) -> None:
+    """Whatever the depth: what could be parsed by itself may be too deep where it is."""
+    send = sending(world, EVENTS if place.startswith("log") else SPANS)
+    answers = [send(deep_wire(place, depth)) for depth in range(40, 60)]
+    rejected = sum(count for count, _ in answers)
+    assert 0 < rejected < 20
+    assert answers == [(0, "")] * (20 - rejected) + [(1, "rejected: MALFORMED 1")] * rejected
+    assert len(stored(world)) == 1 + 20 - rejected
+
+
+def deep_wire(place: str, depth: int) -> bytes:
+    """A good span or log record, always the same, and one with this many lists in lists somewhere, as bytes, for no protobuf library builds
+    the deepest."""
+
+    def field(number: int, data: bytes) -> bytes:
+        size, prefix = len(data), bytearray()
+        while size > 127:
+            prefix.append(size & 127 | 128)
+            size >>= 7
+        return bytes([number << 3 | 2, *prefix, size]) + data
+
+    value = field(1, b"bottom")
+    for _ in range(depth):
+        value = field(5, field(1, value))
+    attribute = field(1, b"deep") + field(2, value)
+    good, other, deep = {
+        "attribute": (chat(7), chat(depth), field(9, attribute)),
+        "event": (chat(7), chat(depth), field(11, field(2, b"gen_ai.choice") + field(3, attribute))),
+        "log attribute": (event(USER_EVENT, "x"), event(USER_EVENT, "y"), field(6, attribute)),
+        "log body": (event(USER_EVENT, "x"), event(USER_EVENT), field(5, value)),
+    }[place]
+    resource = spans_request().resource_spans[0].resource.SerializeToString()
+    items = field(2, good.SerializeToString()) + field(2, other.SerializeToString() + deep)
+    return field(1, field(1, resource) + field(2, items))
 
 
 @pytest.mark.parametrize(
@@ -522,20 +557,3 @@ def test_how_many_values_a_text_may_have_is_bounded(many: str) -> None:
     raw = '[{"parts":' + beyond[1:-1] + "}]"
     said.read_prompt(any_value(raw), USER)
     assert shown(said.content.prompt) == [("user", [raw])]
-
-
-def deep_wire(depth: int) -> bytes:
-    """A good span and one with an attribute of this many lists in lists, as bytes, for no protobuf library builds the deepest."""
-
-    def field(number: int, data: bytes) -> bytes:
-        size, prefix = len(data), bytearray()
-        while size > 127:
-            prefix.append(size & 127 | 128)
-            size >>= 7
-        return bytes([number << 3 | 2, *prefix, size]) + data
-
-    value = field(1, b"bottom")
-    for _ in range(depth):
-        value = field(5, field(1, value))
-    attribute = field(1, b"deep") + field(2, value)
-    return spans_request(chat(7)).SerializeToString() + field(1, field(2, field(2, field(9, attribute))))
