@@ -35,8 +35,26 @@ _GENERATION_TOKENS: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.complet
 _TOKENS: Final = (*_PROMPT_TOKENS, *_GENERATION_TOKENS)
 _FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 _OPERATION: Final = "gen_ai.operation.name"
-# Spans around calls of a model: they take the time, and repeat the tokens, of the calls within them.
-_NO_CALLS: Final = frozenset({"invoke_agent", "create_agent", "execute_tool", "invoke_workflow", "retrieval"})
+_CALLS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
+# Spans around calls of a model, which take the time, and repeat the tokens, of the calls within them; and spans of what calls no model.
+_NO_CALLS: Final = frozenset(
+    {
+        "invoke_agent",
+        "create_agent",
+        "invoke_workflow",
+        "execute_tool",
+        "plan",
+        "retrieval",
+        "fetch_response",
+        "search_memory",
+        "create_memory",
+        "update_memory",
+        "upsert_memory",
+        "delete_memory",
+        "create_memory_store",
+        "delete_memory_store",
+    }
+)
 _LONGEST_FINISH_REASON: Final = 64
 _MOST_TOKENS: Final = 2**31 - 1
 _OVER: Final = "attributes"
@@ -54,12 +72,13 @@ def take_names(attributes: Attributes, interaction: interactions_pb2.Interaction
 
 
 def is_call(attributes: Attributes, interaction: interactions_pb2.Interaction) -> bool:
-    """Whether a span is of a call of a model, not of what such calls are made within. One that does not say is if it names a model or
-    counts tokens. interaction: with its names."""
+    """Whether a span is of a call of a model, not of what such calls are made within. One that does not say, or not in a word that is
+    known, is if it names a model or counts tokens. interaction: with its names."""
     operation = attributes.get(_OPERATION)
-    if operation is None:
-        return bool(interaction.model) or any(name in attributes for name in _TOKENS)
-    return operation.string_value not in _NO_CALLS
+    name = "" if operation is None else operation.string_value
+    if name in _CALLS:
+        return True
+    return name not in _NO_CALLS and (bool(interaction.model) or any(one in attributes for one in _TOKENS))
 
 
 def take_tokens(attributes: Attributes, interaction: interactions_pb2.Interaction) -> None:

@@ -677,6 +677,12 @@ def test_an_end_user_may_be_a_number(world: World) -> None:
     ("attributes", "is_a_call"),
     [
         ({"gen_ai.operation.name": "chat"}, True),
+        ({"gen_ai.operation.name": "embeddings"}, True),
+        ({"gen_ai.operation.name": "a name to come"}, False),
+        ({"gen_ai.operation.name": "a name to come", "gen_ai.request.model": "m"}, True),
+        ({"gen_ai.operation.name": "a name to come", "gen_ai.usage.output_tokens": 3}, True),
+        ({"gen_ai.operation.name": 7, "gen_ai.request.model": "m"}, True),
+        ({"gen_ai.operation.name": "plan", "gen_ai.usage.input_tokens": 3}, False),
         ({"gen_ai.operation.name": "retrieval", "gen_ai.request.model": "m"}, False),
         ({"gen_ai.system": "strands-agents"}, False),
         ({"gen_ai.request.model": "m"}, True),

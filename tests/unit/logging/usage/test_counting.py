@@ -25,6 +25,22 @@ from tests.unit.logging.usage.seen import billed, calls, fold, rows
 from tests.unit.logging.world import World
 
 MARKER = "zebracanary"
+NO_CALLS = (
+    "invoke_agent",
+    "create_agent",
+    "invoke_workflow",
+    "execute_tool",
+    "plan",
+    "retrieval",
+    "fetch_response",
+    "search_memory",
+    "create_memory",
+    "update_memory",
+    "upsert_memory",
+    "delete_memory",
+    "create_memory_store",
+    "delete_memory_store",
+)
 
 
 def interaction(world: World, organization_id: str = ORG, **age: timedelta) -> interactions_pb2.Interaction:
@@ -157,15 +173,14 @@ def test_no_name_joins_the_two_stores(world: World) -> None:
 @pytest.mark.parametrize("alone", [True, False], ids=["one record", "a batch"])
 def test_what_happens_around_calls_is_no_call(world: World, alone: bool) -> None:
     around = [
-        span(number, {"gen_ai.operation.name": name, "gen_ai.prompt": "x"})
-        for number, name in enumerate(
-            ("invoke_agent", "execute_tool", "create_agent", "invoke_workflow"), start=2
-        )
+        span(number, {"gen_ai.operation.name": name, "gen_ai.prompt": "x", "gen_ai.request.model": "m"})
+        for number, name in enumerate(NO_CALLS, start=2)
     ]
+    around.append(span(100, {"gen_ai.operation.name": "a name to come", "gen_ai.prompt": "x"}))
     for batch in [[one] for one in [chat(1), *around]] if alone else [[chat(1), *around]]:
         assert export(world, *batch) == (0, "")
     assert calls(billed(world)) == 1
-    assert rows(world, "SELECT count(*) FROM interactions") == [(5,)]
+    assert rows(world, "SELECT count(*) FROM interactions") == [(2 + len(NO_CALLS),)]
 
 
 def test_who_makes_up_names_makes_no_more_rows_than_others(world: World) -> None:
