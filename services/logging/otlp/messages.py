@@ -38,6 +38,9 @@ _ROLES: Final = {
     "function": TOOL,
 }
 _KINDS: Final = {"tool_call_response": "tool_result"}
+# Kinds of parts that hold data or say where they are; of which modality is the first half of their kind here, as of "image_url".
+_DATA: Final = frozenset({"uri", "file", "blob"})
+_MODALITIES: Final = frozenset({"image", "audio", "video"})
 _JSON: Final = "application/json"
 # The one field of each kind of part that is a text.
 _TEXTS: Final = {"text": ("content", "text"), "reasoning": ("content", "text")}
@@ -267,7 +270,17 @@ def _add_part(message: interactions_pb2.Message, part: object, rest: dict[str, A
     if blob is not None:
         message.parts.add(data=blob, media_type=part["mime_type"], kind=part.get("modality", kind))
         return
-    add_json(message, part, _KINDS.get(kind, kind))
+    add_json(message, part, _kind(part, kind))
+
+
+def _kind(part: dict[str, Any], kind: str) -> str:
+    """The kind of a part that is kept as JSON: by it alone is told what was used."""
+    if kind in _DATA:
+        for said in (part.get("modality"), part.get("mime_type")):
+            modality = said.partition("/")[0] if isinstance(said, str) else ""
+            if modality in _MODALITIES:
+                return f"{modality}_{kind}"
+    return _KINDS.get(kind, kind)
 
 
 def _blob(part: dict[str, Any]) -> bytes | None:

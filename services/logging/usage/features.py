@@ -34,9 +34,11 @@ _FINISHED: Final = {
     "guardrail_intervened": _BIT["filtered"],
     "SAFETY": _BIT["filtered"],
 }
+# The kind of the one part of a last message that is of attributes.
+_BESIDE: Final = "attributes"
 # Kinds of parts that say how a message was written down, not what was used.
-_NO_FEATURE: Final = frozenset(("text", "message_fields"))
-_TOOL_KINDS: Final = ("tool_call", "tool_use", "function_call")
+_NO_FEATURE: Final = frozenset(("text", "message_fields", _BESIDE))
+_TOOL_KINDS: Final = ("tool_call", "tool_use", "function_call", "server_tool")
 _ANSWERS: Final = ("_output", "_response", "_result")
 _TRIAL: Final[int] = interactions_pb2.API_KEY_KIND_TRIAL
 _TOOL: Final = interactions_pb2.MESSAGE_ROLE_TOOL
@@ -50,7 +52,11 @@ def shape_of(content: interactions_pb2.InteractionContent) -> int:
     prompt, generations = content.prompt, content.generations
     if prompt:
         last = prompt[-1]
-        if last.role == _TOOL:
+        role = last.role
+        if not role:  # nobody's, as attributes are
+            last = _last_said(prompt)
+            role = last.role
+        if role == _TOOL:
             found |= _TOOL_RESULTS
         found |= _of_parts(last.parts) & _IN_PROMPTS
     if len(generations) == 1:
@@ -70,6 +76,13 @@ def features_of(row: Row, shape: int) -> int:
     if row.api_key_kind == _TRIAL:
         found |= _TRIAL_KEYS
     return found
+
+
+def _last_said(prompt: Sequence[interactions_pb2.Message]) -> interactions_pb2.Message:
+    """The last message, but of attributes that found no room among the others (docs/otlp.md): nobody said them."""
+    last = prompt[-1]
+    parts = last.parts
+    return prompt[-2] if len(parts) == 1 and parts[0].kind == _BESIDE and len(prompt) > 1 else last
 
 
 def _of_parts(parts: Sequence[interactions_pb2.Part]) -> int:

@@ -78,7 +78,7 @@ SHOWN_INPUT = [
         "user",
         [
             "Weather?\n",
-            ("uri", INPUT[1]["parts"][1]),  # type: ignore[index]
+            ("image_uri", INPUT[1]["parts"][1]),  # type: ignore[index]
             ("image", "image/png", PIXEL),
             ("x_future", INPUT[1]["parts"][3]),  # type: ignore[index]
         ],
@@ -383,6 +383,31 @@ def test_a_message_keeps_what_it_says_beside_its_parts(world: World) -> None:
         ("assistant", [("tool_call", {"name": "g", "arguments": "{}"})]),
         ("user", ["a text where a list is expected"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        ({"type": "uri", "modality": "image", "uri": "https://x.test/1"}, "image_uri"),
+        ({"type": "uri", "modality": "video", "uri": "https://x.test/1"}, "video_uri"),
+        ({"type": "uri", "mime_type": "audio/wav", "uri": "https://x.test/1"}, "audio_uri"),
+        ({"type": "uri", "modality": "document", "mime_type": "application/pdf", "uri": "x"}, "uri"),
+        ({"type": "uri", "modality": ["image"], "uri": "https://x.test/1"}, "uri"),
+        ({"type": "file", "modality": "image", "file_id": "f1"}, "image_file"),
+        ({"type": "file", "file_id": "f1"}, "file"),
+        ({"type": "blob", "modality": "image", "content": "AAAA"}, "image_blob"),
+        (
+            {"type": "blob", "modality": "audio", "mime_type": "audio/wav", "content": "no base64"},
+            "audio_blob",
+        ),
+        ({"type": "x_future", "modality": "image"}, "x_future"),
+    ],
+    ids=str,
+)
+def test_data_that_are_kept_as_json_say_their_modality_in_their_kind(part: dict[str, Any], kind: str) -> None:
+    said = {"gen_ai.input.messages": [{"role": "user", "parts": [part]}]}
+    one = interaction_of(span(1, said), Facts(organizations=frozenset({ORG})), "")
+    assert shown(one.content.prompt) == [("user", [(kind, part)])]
 
 
 def test_of_two_equal_keys_the_last_counts() -> None:
