@@ -37,6 +37,7 @@ _OLD_EVENTS: Final[Mapping[str, str]] = {
 # A span event has no body: what would be in it is one attribute as JSON, or each field an attribute.
 _EVENT_CONTENT: Final = "gen_ai.event.content"
 _FIELDS: Final = ("role", "content", "parts", "id", "name", "tool_calls", "index", "finish_reason", "message")
+_EMPTY: Final[tuple[object, ...]] = (None, "", [], {})  # of these, a field says nothing
 _STRUCTURES: Final = frozenset({"parts", "tool_calls", "message"})
 _ANSWERS: Final = frozenset({_CHOICE, "gen_ai.content.completion"})
 CONTENT_EVENTS: Final = frozenset({_DETAILS, _CHOICE, *_MESSAGE_EVENTS, *_OLD_EVENTS})
@@ -135,15 +136,25 @@ def read_event(name: str, body: common_pb2.AnyValue | None, attributes: Attribut
         return
     if name == _CHOICE:
         message = fields.pop("message", None)
-        if isinstance(message, dict):
-            fields = message | fields
-        elif message is not None:
-            fields = {"content": message} | fields
+        if message is not None:
+            fields = _joined(message if isinstance(message, dict) else {"content": message}, fields)
         if fields.get("index") == len(said.content.generations):
             del fields["index"]  # its place says so
         said.add_generation(fields)
     else:
         said.add_prompt(fields, _MESSAGE_EVENTS[name])
+
+
+def _joined(message: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
+    """A choice's message and what it says beside that, as one. Of a field of both the choice's counts where that says anything; what the
+    message says otherwise stays under "message"."""
+    counting = {key: value for key, value in choice.items() if key not in message or value not in _EMPTY}
+    hidden = {
+        key: value
+        for key, value in message.items()
+        if key == "message" or (key in counting and value not in _EMPTY and value != counting[key])
+    }
+    return message | counting | ({"message": hidden} if hidden else {})
 
 
 def _is_there(value: common_pb2.AnyValue) -> bool:
@@ -154,7 +165,7 @@ def _is_there(value: common_pb2.AnyValue) -> bool:
 
 def _says(name: str, value: common_pb2.AnyValue) -> bool:
     """Whether an attribute says anything: it is no empty text or structure, and of messages one does."""
-    if plain(value) in (None, "", [], {}):
+    if plain(value) in _EMPTY:
         return False
     content = interactions_pb2.InteractionContent()
     others = {name: value}

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from services.logging.otlp.events import interaction_of
+from services.logging.otlp.facts import Facts
 from services.logging.otlp.spans import record_id_of
 from tests.unit.logging.otlp.exports import (
     MARKER,
@@ -248,3 +250,67 @@ def test_what_zero_data_retention_forbids_is_not_stored_of_an_event_either(world
     assert export_events(world, said, resource={"kept.organization_id": ZDR}) == (0, "")
     [record] = stored(world, ZDR)
     assert not record.has_content
+
+
+INNER = {"role": "assistant", "content": "Clear.", "tool_calls": [CALL], "id": "m1"}
+TOLD = ["Clear.", ("tool_call", CALL)]
+
+
+@pytest.mark.parametrize(
+    ("beside", "parts"),
+    [
+        ({}, [*TOLD, ("message_fields", {"id": "m1"})]),
+        ({"content": None}, [*TOLD, ("message_fields", {"id": "m1"})]),
+        ({"content": "", "role": ""}, [*TOLD, ("message_fields", {"id": "m1"})]),
+        ({"content": [], "tool_calls": {}}, [*TOLD, ("message_fields", {"id": "m1"})]),
+        ({"tool_calls": None, "id": None}, [*TOLD, ("message_fields", {"id": "m1"})]),
+        ({"content": "Clear."}, [*TOLD, ("message_fields", {"id": "m1"})]),
+        ({"id": "c9"}, [*TOLD, ("message_fields", {"id": "c9", "message": {"id": "m1"}})]),
+        (
+            {"content": "Sunny."},
+            ["Sunny.", TOLD[1], ("message_fields", {"id": "m1", "message": {"content": "Clear."}})],
+        ),
+        (
+            {"tool_calls": [{"id": "c2"}]},
+            [
+                "Clear.",
+                ("tool_call", {"id": "c2"}),
+                ("message_fields", {"id": "m1", "message": {"tool_calls": [CALL]}}),
+            ],
+        ),
+        ({"tool.result": ""}, [*TOLD, ("message_fields", {"id": "m1", "tool.result": ""})]),
+    ],
+    ids=str,
+)
+def test_what_a_choice_says_beside_its_message_hides_nothing_of_it(
+    beside: dict[str, Any], parts: list[Any]
+) -> None:
+    choice = event("gen_ai.choice", {"index": 0, "finish_reason": "stop", "message": INNER} | beside)
+    one = interaction_of(choice, "gen_ai.choice", Facts(organizations=frozenset({ORG})), "")
+    assert one is not None
+    assert shown(one.content.generations) == [("assistant", parts)]
+    assert one.finish_reason == "stop"
+
+
+def test_a_choice_whose_message_is_a_text_keeps_it() -> None:
+    for beside, parts in (
+        ({"content": ""}, ["Clear."]),
+        ({"content": "Sunny."}, ["Sunny.", ("message_fields", {"message": {"content": "Clear."}})]),
+    ):
+        choice = event("gen_ai.choice", {"message": "Clear."} | beside)
+        one = interaction_of(choice, "gen_ai.choice", Facts(organizations=frozenset({ORG})), "")
+        assert one is not None
+        assert shown(one.content.generations) == [("assistant", parts)]
+
+
+def test_another_message_within_a_choices_is_kept() -> None:
+    said = {"content": "Clear.", "id": "m1", "message": "within"}
+    choice = event("gen_ai.choice", {"message": said, "id": "c9"})
+    one = interaction_of(choice, "gen_ai.choice", Facts(organizations=frozenset({ORG})), "")
+    assert one is not None
+    assert shown(one.content.generations) == [
+        (
+            "assistant",
+            ["Clear.", ("message_fields", {"id": "c9", "message": {"id": "m1", "message": "within"}})],
+        )
+    ]
