@@ -45,7 +45,10 @@ _ORGANIZATIONS: Final[LiteralString] = (
 )
 _OF_KIND: Final[LiteralString] = "coalesce(api_key_kind, %(production)b) = %(kind)b"
 _FROM_COUNTRY: Final[LiteralString] = "country = ANY(%(countries)b::text[])"
-_OF_REASON: Final[LiteralString] = "finish_reason = ANY(%(reasons)b::text[])"
+# Of a call with several choices the reasons are joined by commas (docs/otlp.md); a client's own reason may have a comma in it.
+_OF_REASON: Final[LiteralString] = (
+    "(finish_reason = ANY(%(reasons)b::text[]) OR string_to_array(finish_reason, ',') && %(reasons)b::text[])"
+)
 
 
 class Reached(NamedTuple):

@@ -7,7 +7,7 @@ are all they look at.
     of              organization | end_user | application | gateway | api_key | country: for whom it is counted, within an organization
     window_minutes  2 to 60, a divisor of 60: windows lie side by side from the full hour on
     at_least        so much is too much: 2 or more, and 1 where `countries` are named
-    finish_reasons  only records with one of these; all if left out
+    finish_reasons  only records with one of these, be it of one of several choices; all if left out
     api_key_kind    only records of keys of this kind, production or trial; all if left out
     countries       of country only: these, by ISO 3166-1 alpha-2; all if left out
 """

@@ -20,14 +20,21 @@ END_USER = log_rules_pb2.LOG_GROUP_END_USER
 ORGANIZATION = log_rules_pb2.LOG_GROUP_ORGANIZATION
 TRIAL = interactions_pb2.API_KEY_KIND_TRIAL
 HOUR = timedelta(hours=1)
+REASONS = {
+    "s": "stop",
+    "f": "content_filter",
+    "b": "stop,content_filter",
+    "o": "content_filter_off,no_content_filter",
+}
 
 
 def store(world: World, organization_id: str = ORG, reasons: str = "s", **told: Any) -> list[bytes]:
-    """One record a letter of reasons, in the order of their creation from a minute before now on: "s" for stop, "f" for content_filter."""
+    """One record a letter of reasons, in the order of their creation from a minute before now on: "s" for stop, "f" for content_filter,
+    "b" for both, of two choices, "o" for others whose names hold it."""
     made = []
     for place, letter in enumerate(reasons):
         one = world.interaction(organization_id, age=timedelta(seconds=60) - timedelta(milliseconds=place))
-        one.finish_reason = {"s": "stop", "f": "content_filter"}[letter]
+        one.finish_reason = REASONS[letter]
         for name, value in told.items():
             setattr(one, name, value)
         made.append(one)
@@ -145,6 +152,19 @@ def test_a_row_ends_with_another_reason(world: World, reasons: str, longest: int
     store(world, OTHER, "ff")
     found = told(ask(world, measure=IN_A_ROW, finish_reasons=["content_filter"]))
     assert found == ([(ORG, "u1", longest)] if longest else [])
+
+
+def test_a_call_of_several_choices_counts_where_one_of_them_ended_so(world: World) -> None:
+    store(world, reasons="bfosb")
+    store(world, OTHER, "fbbsf")
+    filtered: dict[str, Any] = {"finish_reasons": ["content_filter", "refusal"]}
+    assert told(ask(world, **filtered)) == [(ORG, "u1", 3), (OTHER, "u1", 4)]
+    assert [len(one.records) for one in ask(world, **filtered)] == [3, 4]
+    assert told(ask(world, measure=IN_A_ROW, **filtered)) == [(OTHER, "u1", 3)]
+    assert told(ask(world, finish_reasons=["stop,content_filter"], threshold=2)) == [
+        (ORG, "u1", 2),
+        (OTHER, "u1", 2),
+    ]
 
 
 def test_many_come_in_parts_each_once(world: World) -> None:
