@@ -70,7 +70,11 @@ def shape_of(content: interactions_pb2.InteractionContent) -> int:
 
 def features_of(row: Row, shape: int) -> int:
     """What was used, by its log data and its shape."""
-    found = shape | _FINISHED.get(row.finish_reason, 0)
+    reason = row.finish_reason
+    found = shape | _FINISHED.get(reason, 0)
+    if "," in reason:  # those of several choices
+        for one in reason.split(","):
+            found |= _FINISHED.get(one, 0)
     if row.end_user:
         found |= _END_USERS
     if row.api_key_kind == _TRIAL:

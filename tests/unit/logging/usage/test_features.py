@@ -128,19 +128,21 @@ def test_several_generations_and_attributes_are_features() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "feature"),
+    ("changes", "features"),
     [
-        ({"finish_reason": "tool_use"}, "tool_calls"),
-        ({"finish_reason": "length"}, "cut_off"),
-        ({"finish_reason": "content_filter"}, "filtered"),
-        ({"end_user": "u-1"}, "end_users"),
-        ({"api_key_kind": interactions_pb2.API_KEY_KIND_TRIAL}, "trial_keys"),
-        ({"finish_reason": "stop"}, ""),
-        ({"finish_reason": "a customer's own word"}, ""),
+        ({"finish_reason": "tool_use"}, {"tool_calls"}),
+        ({"finish_reason": "length"}, {"cut_off"}),
+        ({"finish_reason": "content_filter"}, {"filtered"}),
+        ({"finish_reason": "stop,content_filter"}, {"filtered"}),
+        ({"finish_reason": "length,stop,tool_calls"}, {"cut_off", "tool_calls"}),
+        ({"end_user": "u-1"}, {"end_users"}),
+        ({"api_key_kind": interactions_pb2.API_KEY_KIND_TRIAL}, {"trial_keys"}),
+        ({"finish_reason": "stop"}, set()),
+        ({"finish_reason": "a customer's own word"}, set()),
     ],
 )
-def test_log_data_tell_features_too(changes: dict[str, object], feature: str) -> None:
-    assert used([], [], **changes) == {feature} - {""}
+def test_log_data_tell_features_too(changes: dict[str, object], features: set[str]) -> None:
+    assert used([], [], **changes) == features
 
 
 def test_looking_at_what_has_no_content_gives_it_none() -> None:
