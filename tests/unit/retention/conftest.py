@@ -28,7 +28,7 @@ def make_world(fresh_database: FreshDatabase, migrated: str, tmp_path: Path) -> 
 
     def make() -> World:
         made.append(World(fresh_database("retention", template=migrated), tmp_path))
-        made[-1].settle(4)
+        made[-1].settle(2)
         return made[-1]
 
     yield make
