@@ -283,8 +283,11 @@ class Delivery:
         return [self._refuse(_refusal(alone, error))]
 
     def hasten(self) -> None:
-        """Ends all pauses: there may not be another chance."""
+        """Ends all pauses, and those to come begin anew: what is over in a moment must not cost the last chance."""
         self._paused_until = float("-inf")
+        self._failures = 0
+        for held in self._held.values():
+            held.retries = 0
         while self._later:
             self._wait(heapq.heappop(self._later)[2], first=True)
 

@@ -160,6 +160,38 @@ def test_what_the_service_asks_for_is_waited_and_hastening_ends_it() -> None:
     assert numbers(sent(one, 3.9)) == [1]
 
 
+def test_hastening_begins_the_pauses_anew() -> None:
+    one = delivery(first_pause=0.2)
+    hold(one, 2)
+    now = 1.0
+    for _ in range(8):
+        one.failed(sent(one, now), UNAVAILABLE, now)
+        now = later(one, now)
+    under_way = sent(one, now)
+    one.hasten()
+    began, tries = now, []
+    for _ in range(4):
+        one.failed(under_way, UNAVAILABLE, now)
+        now = later(one, now)
+        tries.append(round(now - began, 6))
+        under_way = sent(one, now, hurry=True)
+    assert tries == [0.2, 0.6, 1.4, 3.0]
+
+
+def test_hastening_begins_anew_the_waits_of_what_is_refused_for_the_moment() -> None:
+    one = delivery(first_pause=0.2)
+    hold(one, 1)
+    busy = refusal(reasons_pb2.REASON_OVERLOADED, retryable=True)
+    now = 1.0
+    for _ in range(8):
+        one.answered(sent(one, now), [busy], now)
+        now = later(one, now)
+    under_way = sent(one, now)
+    one.hasten()
+    one.answered(under_way, [busy], now)
+    assert round(later(one, now) - now, 6) == 0.2
+
+
 @pytest.mark.parametrize(
     "error", [UNREADABLE, UNAVAILABLE, OVERLOADED, BARE_EXHAUSTED, LATE], ids=lambda error: error.reason
 )
