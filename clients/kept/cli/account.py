@@ -8,6 +8,7 @@ import typer
 from kept.cli.arguments import Limit
 from kept.cli.invocation import Invocation, group, verb
 from kept.cli.signing_in import secret
+from kept.cli.whole_files import private_file
 
 if TYPE_CHECKING:
     from kept.settings.v1 import members_pb2_grpc
@@ -171,22 +172,18 @@ def sign_ins(call: Invocation, limit: Limit = 100) -> None:
 def export(
     call: Invocation,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", metavar="FILE", help="Into this file, for you alone. Shown without it."),
-    ] = None,
+        Path,
+        typer.Option("--output", metavar="FILE", help="Into this file, for you alone; - is the terminal."),
+    ] = Path("-"),
 ) -> None:
     """Take along everything that is known of you, as JSON."""
     from kept.cli.output import to_json
-    from kept.client import private_files
     from kept.client.documents import to_document
     from kept.settings.v1 import members_pb2
 
-    response = _members(call).ExportProfile(members_pb2.ExportProfileRequest())
-    if output is None:
-        call.show_document(to_document(response))
-        return
-    private_files.write(output, to_json(to_document(response)) + "\n")
-    call.note(f"Written to {output}.")
+    with private_file(call, output) as out:
+        response = _members(call).ExportProfile(members_pb2.ExportProfileRequest())
+        out.write((to_json(to_document(response)) + "\n").encode())
 
 
 def delete(

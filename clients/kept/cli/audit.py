@@ -9,7 +9,7 @@ import typer
 from kept.cli.arguments import Limit, Reason
 from kept.cli.invocation import Invocation, group, verb
 from kept.cli.verification import verify_audit
-from kept.cli.whole_files import write_private_file
+from kept.cli.whole_files import private_file
 from kept.cli.witness import head, witness
 
 if TYPE_CHECKING:
@@ -147,9 +147,10 @@ def export(
     from kept.archive.access_log import page_document
 
     own = organization or str(call.session.claims().get("org", ""))
-    pages = [page_document(page) for page in _pages(call, own, 0, None)]
-    content = {"format": "kept-audit-export/1", "organization_id": own, "pages": pages}
-    write_private_file(call, output, (json.dumps(content, indent=1) + "\n").encode())
+    with private_file(call, output) as out:
+        pages = [page_document(page) for page in _pages(call, own, 0, None)]
+        content = {"format": "kept-audit-export/1", "organization_id": own, "pages": pages}
+        out.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 def keys(call: Invocation) -> None:

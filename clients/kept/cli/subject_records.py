@@ -83,12 +83,12 @@ def records(
     from kept.archive.contents import Contents
     from kept.cli.output import to_json
 
-    asked = _open(call, subject).records
-    contents = Contents(call.channel, asked.organization_id)
-    found = contents.grant(grant)
-    found.data.detail = asked.detail
     count = 0
     with whole_file(output) as out:
+        asked = _open(call, subject).records
+        contents = Contents(call.channel, asked.organization_id)
+        found = contents.grant(grant)
+        found.data.detail = asked.detail
         for record in contents.records(found, end_user=asked.filter.end_user):
             out.write(to_json(record, one_line=True).encode() + b"\n")
             count += 1

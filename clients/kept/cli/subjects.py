@@ -20,7 +20,7 @@ from kept.cli.arguments import (
 )
 from kept.cli.invocation import Invocation, group, verb
 from kept.cli.verification import read_evidence, trusted, verdict
-from kept.cli.whole_files import write_private_file
+from kept.cli.whole_files import private_file
 
 if TYPE_CHECKING:
     from kept.settings.v1 import subject_requests_pb2_grpc
@@ -204,10 +204,11 @@ def export(
     from kept.client.documents import to_document
     from kept.settings.v1 import subject_requests_pb2
 
-    response = _stub(call).ExportSubjectRequest(
-        subject_requests_pb2.ExportSubjectRequestRequest(subject_request_id=subject)
-    )
-    write_private_file(call, output, to_json(to_document(response)).encode() + b"\n")
+    with private_file(call, output) as out:
+        response = _stub(call).ExportSubjectRequest(
+            subject_requests_pb2.ExportSubjectRequestRequest(subject_request_id=subject)
+        )
+        out.write(to_json(to_document(response)).encode() + b"\n")
 
 
 def verify(

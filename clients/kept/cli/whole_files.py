@@ -25,9 +25,11 @@ def whole_file(file: Path) -> Iterator[BinaryIO]:
         raise KeptError("UNREADABLE", f"{file} cannot be written: {error.strerror}.") from None
 
 
-def write_private_file(call: Invocation, file: Path, content: bytes) -> None:
-    """Writes what nobody else may read: the file is its owner's alone, mode 0600. "-" is stdout. Raises KeptError (UNREADABLE)."""
+@contextmanager
+def private_file(call: Invocation, file: Path) -> Iterator[BinaryIO]:
+    """Where to write what nobody else may read: the file is its owner's alone, mode 0600. Raises KeptError (UNREADABLE), at the beginning
+    for a file that cannot be written: ask a service for what goes into it within the block."""
     with whole_file(file) as out:
-        out.write(content)
+        yield out
     if str(file) != "-":
         call.note(f"Written to {file}, for you alone.")

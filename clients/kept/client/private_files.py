@@ -1,7 +1,9 @@
 """Files that only their owner may read, replaced as a whole so that a crash never leaves half of one."""
 
+import errno
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,7 +45,10 @@ def alone_in(path: Path) -> Iterator[None]:
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
     """A new content for a file, in its place as a whole, and on the disk, when the block ends. Of a block that fails nothing is left; of a
-    process that dies, a hidden file whose name ends in ".partial". Raises OSError."""
+    process that dies, a hidden file whose name ends in ".partial". Of a symbolic link the file that it leads to is replaced. Raises
+    OSError, for what is no file before the block begins."""
+    _check_is_a_file(path)
+    path = Path(os.path.realpath(path))
     new = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -55,3 +60,15 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
+
+
+def _check_is_a_file(path: Path) -> None:
+    """Whether a file is there, or nothing. Nothing else can be replaced as a whole, and a directory would refuse only at the end."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import tarfile
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -365,6 +366,38 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         (beside,) = [each for each in tmp_path.iterdir() if each != file]
         assert (beside.suffix, beside.name[0], file.read_bytes()) == (".partial", ".", b"before")
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"after", 0o600)
+
+
+def test_what_is_no_file_is_not_replaced_and_refuses_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "link").symlink_to(fifo)
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    for path in ("fifo", "link", "loop", "", ".", "..", "/", str(tmp_path), "fifo/below", "nowhere/below"):
+        with pytest.raises(OSError), replaced(Path(path)):
+            raise AssertionError(f"{path} was begun to be written")
+    assert sorted(tmp_path.iterdir()) == before
+    assert fifo.is_fifo()
+
+
+@pytest.mark.parametrize("content", [b"before", None], ids=["a file", "nothing yet"])
+def test_through_a_symbolic_link_the_file_behind_it_is_replaced(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    target = tmp_path / "elsewhere" / "a.tar"
+    target.parent.mkdir()
+    if content is not None:
+        target.write_bytes(content)
+    link = tmp_path / "link.tar"
+    link.symlink_to(Path("elsewhere", "a.tar"))
+    with replaced(link) as out:
+        out.write(b"after")
+    assert link.is_symlink()
+    assert [each.read_bytes() for each in target.parent.iterdir()] == [b"after"]
 
 
 def test_the_proof_is_waited_for_and_nothing_else_is() -> None:

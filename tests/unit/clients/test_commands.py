@@ -614,6 +614,31 @@ def test_wrong_command_line_asks_no_service(line: str, services: Services) -> No
     assert services.asked == []
 
 
+@pytest.mark.parametrize("output", [".", "/", "nowhere/file"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "export create --output",
+        "settings subjects records subject_1 --grant grant_1 --output",
+        "settings subjects export subject_1 --output",
+        "audit export --output",
+        "account export --output",
+    ],
+)
+def test_an_output_that_cannot_be_written_is_told_before_a_service_is_asked(
+    line: str,
+    output: str,
+    services: Services,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(f"{line} {output}")) == 2
+    assert f"{output} cannot be written" in capsys.readouterr().err
+    assert services.asked == []
+
+
 def test_choices_are_the_contracts() -> None:
     for choices, enum, prefix in (
         (arguments.Purpose, grants_pb2.Purpose, "PURPOSE"),
