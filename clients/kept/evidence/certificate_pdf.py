@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fpdf import FPDF
 from fpdf.enums import WrapMode
+from fpdf.errors import FPDFException
 
 from kept.evidence import own_pdf
 from kept.evidence.certificate_page import ATTACHED, EDITION, Room, Section, sections
@@ -24,6 +25,8 @@ _ROOMS: Final = (
     Room(1, 150),
     Room(0, 80),
 )
+# More than any page has; what has more is not laid out to see that.
+_MOST_LINES: Final = 200
 # Millimetres on A4, and points.
 _LABEL: Final = 38.0
 _LINE: Final = 3.6
@@ -33,11 +36,21 @@ _FONT: Final = 7.5
 def write_pdf(envelope: Any, edition: int = EDITION) -> bytes:
     """The PDF of a certificate, in the newest edition of the page or an earlier one. Raises EvidenceError for what is no certificate.
     Verifies nothing: what it shows is what it got."""
-    envelope = json.loads(canonical(envelope, "the certificate"))  # whatever order its fields came in
-    for room in _ROOMS:
-        pdf = _page(envelope, sections(envelope, room, edition))
-        if pdf.page == 1:
-            return bytes(pdf.output())
+    try:
+        envelope = json.loads(canonical(envelope, "the certificate"))  # whatever order its fields came in
+        for room in _ROOMS:
+            shown = sections(envelope, room, edition)
+            if sum(len(section.lines) for section in shown) > _MOST_LINES:
+                continue
+            pdf = _page(envelope, shown)
+            if pdf.page == 1:
+                return bytes(pdf.output())
+    except (
+        RecursionError,
+        ValueError,
+        FPDFException,
+    ):  # what is attached to a stranger's file may be any JSON
+        raise EvidenceError("The certificate says something that no page can show.") from None
     raise EvidenceError(
         "The certificate does not fit one page: a single fact of it is longer than any we sign."
     )
@@ -85,7 +98,7 @@ def _page(envelope: Any, shown: list[Section]) -> FPDF:
         pdf.cell(0, 6, section.title, new_x="LMARGIN", new_y="NEXT")
         for label, text in section.lines:
             pdf.set_font("Helvetica", "", _FONT)
-            pdf.cell(_LABEL, _LINE, label)
+            pdf.cell(_LABEL, _LINE, _latin(label))
             pdf.multi_cell(
                 0, _LINE, _latin(text), align="L", new_x="LMARGIN", new_y="NEXT", wrapmode=WrapMode.CHAR
             )
@@ -104,9 +117,12 @@ def _page(envelope: Any, shown: list[Section]) -> FPDF:
 
 def _signed_at(body: Evidence) -> datetime:
     try:
-        return datetime.fromisoformat(body.text("signed_at"))
+        instant = datetime.fromisoformat(body.text("signed_at"))
     except ValueError:
         raise EvidenceError("signed_at of the certificate is no instant.") from None
+    if instant.tzinfo is None:
+        raise EvidenceError("signed_at of the certificate has no zone.")
+    return instant
 
 
 def _latin(text: str) -> str:

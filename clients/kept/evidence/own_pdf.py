@@ -13,8 +13,8 @@ from typing import Final
 
 from kept.evidence.verdicts import EvidenceError
 
-# Bytes of one stream, unpacked; the attached certificate of a thousand days has a few hundred thousand.
-_LARGEST_STREAM: Final = 64 << 20
+# Bytes of all streams of a file, unpacked; the attached certificate of a thousand days has a few hundred thousand.
+_MOST_UNPACKED: Final = 64 << 20
 _HEAD: Final = re.compile(rb"%PDF-1\.[0-9]\n%[\x80-\xff]{4}\n")
 _DICTIONARY: Final = re.compile(rb"([1-9][0-9]{0,5}) 0 obj\n<<\n(.*?)\n>>\n(stream\n)?", re.DOTALL)
 _LENGTH: Final = re.compile(rb"^/Length ([1-9][0-9]{0,9})$", re.MULTILINE)
@@ -68,6 +68,7 @@ def read(content: bytes) -> OwnPdf:
     at = head.end()
     objects: list[OwnObject] = []
     places: list[int] = []
+    left = _MOST_UNPACKED
     while found := _DICTIONARY.match(content, at):
         places.append(at)
         if int(found[1]) != len(places):
@@ -81,7 +82,9 @@ def read(content: bytes) -> OwnPdf:
             at = _after(content, at + int(length[1]), _STREAM_ENDS)
             dictionary = dictionary[: length.start(1) - 1] + dictionary[length.end() :]
         at = _after(content, at, _OBJECT_ENDS)
-        objects.append(OwnObject(dictionary, packed, _unpacked(packed) if packed else b""))
+        unpacked = _unpacked(packed, left) if packed else b""
+        left -= len(unpacked)
+        objects.append(OwnObject(dictionary, packed, unpacked))
     trailer = content[_after(content, at, _table(places)) :]
     ends = b"startxref\n%d\n%%%%EOF\n" % at
     if not trailer.endswith(ends) or not _IDENTIFIER.search(trailer):
@@ -101,13 +104,13 @@ def _after(content: bytes, at: int, expected: bytes) -> int:
     return at + len(expected)
 
 
-def _unpacked(packed: bytes) -> bytes:
+def _unpacked(packed: bytes, most: int) -> bytes:
     inflate = zlib.decompressobj()
     try:
-        content = inflate.decompress(packed, _LARGEST_STREAM)
+        content = inflate.decompress(packed, most + 1)  # 0 would be no limit
     except zlib.error:
         raise _not_ours() from None
-    if not inflate.eof or inflate.unused_data:
+    if not inflate.eof or inflate.unused_data or len(content) > most:
         raise _not_ours()
     return content
 

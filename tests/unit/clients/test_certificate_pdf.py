@@ -178,6 +178,46 @@ def test_letters_that_the_fonts_do_not_have_are_written_as_code_points(log: Log)
     assert r"\u4fdd\u6301\u202e{nb}\u001b[31m" in page
 
 
+def test_names_that_the_fonts_do_not_have_are_written_as_code_points(log: Log) -> None:
+    envelope = log.certificate(body() | {"保持\n": "a word"})
+    made = write_pdf(envelope)
+    assert r"\u4fdd\u6301\u000a" in page_of(made)
+    assert read_pdf(made) == envelope
+
+
+def nested(depth: int) -> list[Any]:
+    made: list[Any] = []
+    for _ in range(depth):
+        made = [made]
+    return made
+
+
+# What JSON can say of a certificate, and no page.
+ODD: dict[str, dict[str, Any]] = {
+    "nested": {"days": nested(400)},
+    "nested elsewhere": {"of_a_later_version": nested(900)},
+    "year 1": {"signed_at": "0001-01-01"},
+    "a day": {"signed_at": "2026-01-01"},
+    "no zone": {"signed_at": "2026-03-31T22:00:07"},
+    "no instant": {"signed_at": "some day"},
+}
+
+
+@pytest.mark.parametrize("more", ODD.values(), ids=ODD)
+def test_what_no_page_can_show_is_not_laid_out(more: dict[str, Any], log: Log, tmp_path: Path) -> None:
+    file, pdf = tmp_path / "certificate.json", tmp_path / "certificate.pdf"
+    file.write_text(json.dumps(log.certificate(body()) | {"body": body() | more}))
+    assert main(["certificates", "pdf", str(file), "--output", str(pdf)]) == 2
+    assert not pdf.exists()
+
+
+def test_what_has_too_many_lines_is_not_laid_out(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    envelope = log.certificate(body() | {f"name_{at}": at for at in range(1000)})
+    monkeypatch.setattr("kept.evidence.certificate_pdf.FPDF", None)
+    with pytest.raises(EvidenceError, match="does not fit one page"):
+        write_pdf(envelope)
+
+
 def test_a_pdf_verifies_by_what_is_attached_to_it(
     log: Log, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

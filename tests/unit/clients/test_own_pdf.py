@@ -1,20 +1,23 @@
 """A certificate's file is the one that we write, byte for byte: what a reader of PDFs might show otherwise is refused, wherever it is."""
 
 import hashlib
+import json
 import re
 import zlib
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from pypdf import PdfReader, PdfWriter
 
+from kept.cli import main
 from kept.evidence import own_pdf
 from kept.evidence.certificate_page import ATTACHED, EDITION
 from kept.evidence.certificate_pdf import read_pdf, write_pdf
 from kept.evidence.verdicts import EvidenceError
-from tests.unit.clients.test_certificate_pdf import MORE, body, subject
+from tests.unit.clients.test_certificate_pdf import MORE, ODD, body, subject
 
 # A certificate is not verified here: only its page is.
 ENVELOPE: Final[dict[str, Any]] = {
@@ -262,6 +265,33 @@ def test_a_broken_stream_is_refused(before: bytes, after: bytes) -> None:
         objects[_DRAWS] = text, broken
         with pytest.raises(EvidenceError, match="not as `kept certificates pdf` writes it"):
             read_pdf(_file(objects))
+
+
+def test_all_streams_of_a_file_have_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a few bytes unpack to must not fill the memory of whoever verifies them."""
+    objects = _objects(write_pdf(ENVELOPE))
+    unpacked = sum(len(zlib.decompress(packed)) for _, packed in objects.values() if packed)
+    monkeypatch.setattr(own_pdf, "_MOST_UNPACKED", unpacked)
+    assert read_pdf(_file(objects)) == ENVELOPE
+    largest = max(len(zlib.decompress(packed)) for _, packed in objects.values() if packed)
+    for most in (unpacked - 1, largest, 0):
+        monkeypatch.setattr(own_pdf, "_MOST_UNPACKED", most)
+        with pytest.raises(EvidenceError, match="not as `kept certificates pdf` writes it"):
+            own_pdf.read(_file(objects))
+
+
+@pytest.mark.parametrize("more", ODD.values(), ids=ODD)
+def test_what_no_page_can_show_does_not_verify(
+    more: dict[str, Any], profile_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = _objects(write_pdf(ENVELOPE))
+    text, _ = objects[_FILE]
+    odd = ENVELOPE | {"body": ENVELOPE["body"] | more}
+    objects[_FILE] = text, zlib.compress(json.dumps(odd).encode())
+    file = tmp_path / "odd.pdf"
+    file.write_bytes(_file(objects))
+    assert main(["certificates", "verify", str(file)]) == 4
+    assert "NOT VERIFIED" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("edition", range(1, EDITION + 1))
