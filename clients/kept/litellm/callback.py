@@ -12,6 +12,7 @@ import os
 import re
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -39,6 +40,8 @@ _MOST_TOKENS: Final = 2**31 - 1
 _LONGEST: Final = timedelta(hours=24)
 # Bounds of the contract (interactions.proto), in characters.
 _NAME, _END_USER, _FINISH_REASON, _ATTRIBUTE = 200, 128, 64, 1000
+# Attempts that LiteLLM has told of; of some it tells again a moment later.
+_MOST_TOLD: Final = 1000
 # Calls that are remembered while they are open, and the bytes that they take.
 _MOST_OPEN: Final = 10_000
 _MOST_OPEN_BYTES: Final = 64 * 1024 * 1024
@@ -107,6 +110,7 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
         self._end_within = end_within.total_seconds()
         self._open = OpenCalls(_MOST_OPEN, _MOST_OPEN_BYTES, self._end_within, clock)
         self._looking: threading.Timer | None = None
+        self._told: OrderedDict[bytes, datetime] = OrderedDict()
         lifetimes.follow(self)
 
     @classmethod
@@ -154,6 +158,7 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
         self._lock = threading.Lock()
         self._open.forget()
         self._looking = None
+        self._told = OrderedDict()
 
     def at_exit(self) -> None:
         """Records what went in of the calls that are still open. The recorder, which is older, ends after this."""
@@ -319,13 +324,24 @@ class KeptLogger(CustomLogger):  # type: ignore[misc] # litellm's types are not 
         # later; when the attempt began it says of both.
         begun = kwargs.get("start_time")
         attempt = begun.astimezone(UTC) if isinstance(begun, datetime) else started
-        made.record_id = derived(
-            min(attempt, now),
+        made.record_id = self._id_of(
+            attempt,
+            now,
             made.organization_id,
             str(kwargs.get("litellm_call_id") or ""),
             attempt.isoformat(),
             outcome,
         )
+
+    def _id_of(self, attempt: datetime, now: datetime, *names: str) -> bytes:
+        """An id of a time to come is refused, and a clock may be set back within a call: so its time is no later than when the attempt was
+        first told of, whatever the clock says when it is told of again."""
+        known_by = derived(attempt, *names)
+        with self._lock:
+            created = self._told.setdefault(known_by, min(attempt, now))
+            if len(self._told) > _MOST_TOLD:
+                self._told.popitem(last=False)
+        return derived(created, *names)
 
     def _complain(self, *, unattributed: int = 0, failed: int = 0, what: str = "") -> None:
         with self._lock:

@@ -353,6 +353,36 @@ def test_the_same_attempt_told_twice_is_one_record(recorder: WatchedRecorder, in
     assert sum(ingest.batches) == 3
 
 
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [(-3600.0, -3599.5), (-3600.0, 2.0), (2.0, -3600.0)],
+    ids=["set back within the call", "and right again", "set back between"],
+)
+def test_an_attempt_that_is_told_twice_is_one_record_though_the_clock_was_set_back(
+    recorder: WatchedRecorder, ingest: Ingest, first: float, again: float
+) -> None:
+    begun = datetime(2026, 7, 1, 12, tzinfo=UTC)
+    now = [begun]
+    logger = kept.litellm.KeptLogger(recorder, ORG, now=lambda: now[0])
+    for seconds in (first, again):
+        now[0] = begun + timedelta(seconds=seconds)
+        answered(logger, {"choices": []}, begun, litellm_call_id="a", start_time=begun)
+        recorder.wait()
+    assert created_at(only(ingest).record_id) == begun + timedelta(seconds=min(first, 0.0))
+    answered(logger, {"choices": []}, begun, litellm_call_id="b", start_time=begun)
+    recorder.wait()
+    assert len(ingest.stored) == 2
+
+
+def test_few_attempts_that_were_told_of_are_remembered(recorder: WatchedRecorder) -> None:
+    from kept.litellm import callback
+
+    logger = kept.litellm.KeptLogger(recorder, ORG)
+    for number in range(callback._MOST_TOLD + 5):
+        answered(logger, {"choices": []}, litellm_call_id=str(number))
+    assert len(logger._told) == callback._MOST_TOLD
+
+
 def test_what_cannot_be_recorded_is_counted_said_and_never_raised(
     recorder: WatchedRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
