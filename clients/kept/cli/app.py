@@ -50,7 +50,7 @@ def kept() -> None:
     Exit codes
       0  done
       1  a service refused it, or failed: stderr says why and what to do next
-      2  the command line was not understood, or the profile cannot be used
+      2  the command line was not understood, or a file that it names (the profile too) cannot be used
       3  nobody answered, or not at the moment: the same command may work later
       4  a certificate, audit log or export did not verify; policies do not hold their cases
     """

@@ -49,6 +49,14 @@ def sha256(text: str) -> str:
     raise typer.BadParameter(f"{text!r} is no SHA-256: give 64 hex digits, or the document with --document.")
 
 
+def check_text(text: str, what: str) -> None:
+    """A usage error for bytes that are no UTF-8: Python lets them pass, and nothing that is sent can hold them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter(f"{what} is no UTF-8.") from None
+
+
 def refuse_beside(option: str, others: Mapping[str, object]) -> None:
     """A usage error for options that were given beside one with which they cannot be meant: to go by one of them would do something else
     than was asked for. others: by name, empty where not given."""

@@ -9,6 +9,7 @@ import typer
 
 from kept.cli.arguments import Limit, Organization, when
 from kept.cli.invocation import Invocation, group, verb
+from kept.cli.named_files import read_bytes, read_text
 
 _From = Annotated[
     datetime, typer.Option("--from", metavar="TIME", parser=when, help="Created from this time on, UTC.")
@@ -92,10 +93,10 @@ def try_(
     from kept.cli.output import enum_words, table
     from kept.safety_review.v1 import detectors_pb2, screening_pb2
 
-    text = typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    response = _stub(call).TestDetector(
-        detectors_pb2.TestDetectorRequest(text=text, draft=draft.read_bytes() if draft else b"")
+    asked = detectors_pb2.TestDetectorRequest(
+        text=read_text(file), draft=b"" if draft is None else read_bytes(draft)
     )
+    response = _stub(call).TestDetector(asked)
     call.show(
         response,
         lambda: [
@@ -117,7 +118,7 @@ def reload(
     """Put the service's rules file into force, if it is this one. It is tried on its own examples before; the change is audited."""
     from kept.safety_review.v1 import detectors_pb2
 
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = hashlib.sha256(read_bytes(file)).hexdigest()
     response = _stub(call).ReloadRules(detectors_pb2.ReloadRulesRequest(sha256=digest))
     changed = response.rules_version != response.previous_version
     call.show(

@@ -12,7 +12,7 @@ class Exit(IntEnum):
     REFUSED = 1
     """A service refused it, or failed; the reason is on stderr. Also: a request that was waited for was not granted."""
     USAGE = 2
-    """The command line was not understood, or the profile cannot be used. No service was asked."""
+    """The command line was not understood, or a file that it names, the profile too, cannot be used."""
     NOT_REACHABLE = 3
     """Nobody answered, or the service says that it cannot answer at the moment. The same command may work later."""
     NOT_VERIFIED = 4

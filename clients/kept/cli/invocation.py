@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from kept.cli.arguments import check_text
 from kept.cli.exits import Exit, exit_of
 from kept.client.errors import KeptError
 from kept.client.profile import Profile, load, locate
@@ -207,6 +208,10 @@ def verb(group: typer.Typer, name: str) -> Callable[[_Command], _Command]:
         def run(identity: str | None, as_json: bool, profile_file: Path | None, **arguments: Any) -> None:
             invocation = Invocation(identity, as_json, profile_file)
             try:
+                for argument, given in arguments.items():
+                    for each in given if isinstance(given, list) else (given,):
+                        if isinstance(each, str):
+                            check_text(each, argument)
                 function(invocation, **arguments)
             except KeptError as error:
                 raise typer.Exit(invocation.fail(error)) from None
@@ -214,6 +219,11 @@ def verb(group: typer.Typer, name: str) -> Callable[[_Command], _Command]:
                 # Who read the answer has seen enough; Python would complain again when it flushes at exit.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(Exit.REFUSED) from None
+            except OSError as error:  # of a file that no command looks after, such as one beside the profile
+                if error.filename is None:
+                    raise
+                unusable = KeptError("UNREADABLE", f"{error.filename} cannot be used: {error.strerror}.")
+                raise typer.Exit(invocation.fail(unusable)) from None
             finally:
                 invocation.close()
 

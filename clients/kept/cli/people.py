@@ -10,7 +10,7 @@ import typer
 from kept.cli import affiliations
 from kept.cli.arguments import AgreementKind, Limit, StaffRole, enum_value, sha256, stamp, when
 from kept.cli.invocation import Invocation, group, verb
-from kept.client.errors import KeptError
+from kept.cli.named_files import read_bytes
 
 if TYPE_CHECKING:
     from kept.access_control.v1 import directory_pb2_grpc
@@ -227,10 +227,7 @@ def agreement(
     if (document is None) == (digest is None):
         raise typer.BadParameter("name the document with --document FILE, or its digest with --sha256 HEX.")
     if document is not None:
-        try:
-            digest = hashlib.sha256(document.read_bytes()).hexdigest()
-        except OSError as error:
-            raise KeptError("UNREADABLE", f"{document} cannot be read: {error.strerror}.") from None
+        digest = hashlib.sha256(read_bytes(document)).hexdigest()
     assert digest is not None
     response = _stub(call).RecordAgreement(
         directory_pb2.RecordAgreementRequest(

@@ -1,5 +1,6 @@
 """`kept safety`: what screening looks for, how good it is, and what came of it."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -8,6 +9,8 @@ import typer
 
 from kept.cli.arguments import Limit
 from kept.cli.invocation import Invocation, group, verb
+from kept.cli.named_files import read_bytes, read_text
+from kept.cli.whole_files import whole_file
 
 if TYPE_CHECKING:
     from kept.safety_review.v1 import detectors_pb2_grpc, evaluation_pb2_grpc
@@ -18,8 +21,13 @@ _SetOption = Annotated[
 ]
 _Html = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a page with plots, to forward.", dir_okay=False),
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write a page with plots, to forward; - is the terminal, and nothing else is shown.",
+    ),
 ]
+_STDOUT: Final = Path("-")
 # Grants in a message, as the contract has it.
 _A_MESSAGE: Final = 100
 # Seconds for thousands of texts, looked at by two versions.
@@ -82,16 +90,19 @@ def report(
     if set_ and html is None:
         raise typer.BadParameter("figures on a set go into the page: say where with --html FILE.")
     stub = reports_pb2_grpc.ReportServiceStub(call.channel("safety_review"))
-    response = stub.GetSafetyReport(reports_pb2.GetSafetyReportRequest(month=month))
-    if html is not None:
-        figures = (
-            _evaluation(call).EvaluateDetectors(
-                evaluation_pb2.EvaluateDetectorsRequest(set_id=set_), timeout=_EVALUATION
+    with nullcontext() if html is None else whole_file(html, private=False) as page:
+        response = stub.GetSafetyReport(reports_pb2.GetSafetyReportRequest(month=month))
+        if page is not None:
+            figures = (
+                _evaluation(call).EvaluateDetectors(
+                    evaluation_pb2.EvaluateDetectorsRequest(set_id=set_), timeout=_EVALUATION
+                )
+                if set_
+                else None
             )
-            if set_
-            else None
-        )
-        html.write_text(safety_page(response, figures), encoding="utf-8")
+            page.write(safety_page(response, figures).encode())
+    if html == _STDOUT:
+        return
     call.show(
         response,
         lambda: [
@@ -201,12 +212,15 @@ def evaluate(
 
     request = evaluation_pb2.EvaluateDetectorsRequest(set_id=set_)
     if candidate is not None:
-        request.candidate_rules = candidate.read_bytes()
+        request.candidate_rules = read_bytes(candidate)
     if controls is not None:
-        request.controls.extend(filter(None, controls.read_text(encoding="utf-8").splitlines()))
-    response = _evaluation(call).EvaluateDetectors(request, timeout=_EVALUATION)
-    if html is not None:
-        html.write_text(evaluation_page(response), encoding="utf-8")
+        request.controls.extend(filter(None, read_text(controls).splitlines()))
+    with nullcontext() if html is None else whole_file(html, private=False) as page:
+        response = _evaluation(call).EvaluateDetectors(request, timeout=_EVALUATION)
+        if page is not None:
+            page.write(evaluation_page(response).encode())
+    if html == _STDOUT:
+        return
     shares = [
         (f"{name}{bound}", f"{name}.{field}")
         for name in ("precision", "recall", "f1")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kept.cli.arguments import refuse_beside
+from kept.cli.arguments import check_text, refuse_beside
 from kept.cli.invocation import Invocation, verb
 from kept.client.errors import KeptError
 
@@ -31,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
 def secret(variable: str, words: str) -> str:
     """From the environment, else asked for without echo. A usage error where nobody can be asked."""
     if value := os.environ.get(variable):
+        check_text(value, f"${variable}")
         return value
     if not sys.stdin.isatty():
         raise typer.BadParameter(f"nobody can be asked for the {words.lower()} here: set ${variable}.")

@@ -435,7 +435,7 @@ def _entries(file: Path) -> list[dict[str, str]]:
 
     try:
         content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{file} cannot be read as TOML ({type(error).__name__}).") from None
     found = content.get("subprocessors")
     wanted = {"name", "purpose", "location", "data"}

@@ -10,6 +10,7 @@ import typer
 
 from kept.cli.exits import Exit
 from kept.cli.invocation import Invocation
+from kept.cli.named_files import read_bytes
 from kept.client.errors import KeptError
 
 if TYPE_CHECKING:
@@ -47,11 +48,9 @@ def read_evidence(file: Path) -> Any:
     from kept.evidence.verdicts import EvidenceError, parse
 
     try:
-        return parse(file.read_bytes(), str(file))
+        return parse(read_bytes(file), str(file))
     except EvidenceError as error:
         raise KeptError("CONTRADICTORY", str(error)) from None
-    except OSError as error:
-        raise KeptError("UNREADABLE", f"{file} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):
         raise KeptError("UNREADABLE", f"{file} is no JSON.") from None
 
@@ -67,7 +66,7 @@ def _certificate_in(file: Path) -> Any:
         return read_evidence(file)
     from kept.evidence.certificate_pdf import read_pdf
 
-    return read_pdf(file.read_bytes())
+    return read_pdf(read_bytes(file))
 
 
 def verdict(call: Invocation, what: str, facts: dict[str, Any], failure: str | None) -> None:

@@ -12,14 +12,15 @@ from kept.client.private_files import replaced
 
 
 @contextmanager
-def whole_file(file: Path) -> Iterator[BinaryIO]:
-    """Where to write; "-" is stdout. The file is in its place when the block ends. Raises KeptError (UNREADABLE)."""
+def whole_file(file: Path, *, private: bool = True) -> Iterator[BinaryIO]:
+    """Where to write; "-" is stdout. The file is in its place when the block ends. private: it is its owner's alone, mode 0600. Raises
+    KeptError (UNREADABLE), at the beginning for a file that cannot be written: ask a service for what goes into it within the block."""
     if str(file) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     try:
-        with replaced(file) as out:
+        with replaced(file, mode=0o600 if private else 0o666) as out:
             yield out
     except OSError as error:
         raise KeptError("UNREADABLE", f"{file} cannot be written: {error.strerror}.") from None
@@ -27,8 +28,7 @@ def whole_file(file: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def private_file(call: Invocation, file: Path) -> Iterator[BinaryIO]:
-    """Where to write what nobody else may read: the file is its owner's alone, mode 0600. Raises KeptError (UNREADABLE), at the beginning
-    for a file that cannot be written: ask a service for what goes into it within the block."""
+    """The same for what nobody else may read, said when it is written."""
     with whole_file(file) as out:
         yield out
     if str(file) != "-":

@@ -158,7 +158,8 @@ def _issuer_clock(kind: str, issuer: str) -> Finding:
     try:
         with opener(issuer).open(address, timeout=_TIMEOUT_SECONDS) as reply:
             date = reply.headers.get("Date", "")
-    except (OSError, HTTPException):  # HTTPException: the port speaks something else
+    # HTTPException: the port speaks something else; ValueError: no request can name it.
+    except (OSError, HTTPException, ValueError):
         return Finding(what, "bad", f"{issuer} does not answer", "Check [issuers] in the profile.")
     try:
         ahead = parsedate_to_datetime(date) - system_now()

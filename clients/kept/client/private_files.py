@@ -1,4 +1,4 @@
-"""Files that only their owner may read, replaced as a whole so that a crash never leaves half of one."""
+"""Files that only their owner may read unless it is said otherwise, replaced as a whole so that a crash never leaves half of one."""
 
 import errno
 import os
@@ -43,14 +43,14 @@ def alone_in(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[BinaryIO]:
+def replaced(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A new content for a file, in its place as a whole, and on the disk, when the block ends. Of a block that fails nothing is left; of a
     process that dies, a hidden file whose name ends in ".partial". Of a symbolic link the file that it leads to is replaced. Raises
-    OSError, for what is no file before the block begins."""
+    OSError, for what is no file before the block begins. mode: of the file, less what the umask takes."""
     _check_is_a_file(path)
     path = Path(os.path.realpath(path))
     new = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

@@ -79,7 +79,7 @@ def load(file: Path) -> Profile:
         raise _wrong(file, "there is no such file") from None
     except OSError as error:
         raise _wrong(file, error.strerror or "it cannot be read") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise _wrong(file, f"it is no TOML: {error}") from None
     if content.get("version") != 1:
         raise _wrong(file, "version = 1 is missing")
@@ -116,7 +116,10 @@ def _section(file: Path, content: Mapping[str, Any], name: str) -> dict[str, str
 
 
 def _check_issuer(file: Path, kind: str, url: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise _wrong(file, f"issuers.{kind} is no URL: {error}") from None
     if parts.scheme == "https" and parts.hostname:
         return
     if parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1"):

@@ -48,9 +48,13 @@ def opener(issuer: str, *handlers: urllib.request.BaseHandler) -> urllib.request
 
 def _answer(issuer: str, form: Mapping[str, str]) -> dict[str, Any]:
     """What the issuer's token endpoint answers. Raises KeptError; neither the form nor a token is ever in it."""
+    try:
+        data = urlencode(form).encode("ascii")
+    except ValueError:
+        raise KeptError("UNREADABLE", "What was given to sign in with is no UTF-8.") from None
     request = urllib.request.Request(  # noqa: S310 - the profile admits https, and http on loopback
         f"{issuer.rstrip('/')}/token",
-        data=urlencode(form).encode("ascii"),
+        data=data,
         headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
     )
     try:

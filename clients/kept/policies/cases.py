@@ -18,7 +18,7 @@ Times are "now", "now + 1 hour", "now - 1 second"; spans are "72 hours": both in
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -131,7 +131,7 @@ def read_table(folder: Path) -> Table:
     for file in files:
         try:
             reader.take(file.name, tomllib.loads(file.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             reader.problems.append(f"{file.name} cannot be read as TOML: {error}")
     return reader.table()
 
@@ -148,11 +148,19 @@ class _Reader:
         for table in document.keys() - _TABLES:
             self.problems.append(f"{name}: {table} is none of {', '.join(sorted(_TABLES))}")
         for kind, cast in self._cast.items():
-            for called, attributes in document.get(kind, {}).items():
+            said = document.get(kind, {})
+            if not isinstance(said, dict) or not _are_tables(said.values()):
+                self.problems.append(f"{name}: {kind} has to hold a table for each name")
+                continue
+            for called, attributes in said.items():
                 if called in cast:
                     self.problems.append(f'{name}: {kind} "{called}" is said twice')
                 cast[called] = attributes
-        for number, line in enumerate(document.get("cases", ()), 1):
+        lines = document.get("cases", [])
+        if not isinstance(lines, list) or not _are_tables(lines):
+            self.problems.append(f"{name}: cases has to be a list of tables")
+            return
+        for number, line in enumerate(lines, 1):
             self._lines.append((f"{name}, case {number}", line))
 
     def table(self) -> Table:
@@ -174,6 +182,8 @@ class _Reader:
         unknown, absent = line.keys() - _COLUMNS, {"who", "does", "to", "is"} - line.keys()
         if unknown or absent:
             raise ValueError(f"unknown: {sorted(unknown)}, missing: {sorted(absent)}")
+        if not all(isinstance(value, str) for value in line.values()):
+            raise ValueError("all that a case says is text")
         if line["is"] not in ("allowed", "denied"):
             raise ValueError('is = "allowed" or "denied"')
         by = tuple(sorted(name.strip() for name in line.get("by", "").split(",") if name.strip()))
@@ -192,12 +202,18 @@ class _Reader:
         context = dict(self._cast["usually"].get(case.does, {}))
         if case.when:
             context |= self._attributes("when", case.when)
-        return _Asked(
+        asked = _Asked(
             case,
             self._entity("who", case.who),
             self._entity("what", case.to),
             {name: _value(value, self._uid) for name, value in context.items()},
         )
+        try:
+            _ = asked.entities
+            json.dumps(asked.context)
+        except (ValueError, TypeError) as error:  # TOML has values that policies do not: dates, fractions
+            raise ValueError(f"what it speaks of is nothing that Cedar can read: {error}") from None
+        return asked
 
     def _attributes(self, kind: str, called: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
         """With what is taken over."""
@@ -222,6 +238,10 @@ class _Reader:
             if name not in ("type", "id")
         }
         return {"uid": self._uid(kind, called), "attrs": attributes, "parents": []}
+
+
+def _are_tables(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _value(value: Any, uid: Any) -> Any:

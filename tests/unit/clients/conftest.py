@@ -3,7 +3,7 @@
 import base64
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,10 +87,16 @@ class _Channel(grpc.Channel):
 
         return call
 
+    def stream_unary(self, method: str, *_: Any, response_deserializer: Any = None, **__: Any) -> Any:
+        def call(requests: Iterable[Message], **_: Any) -> Any:
+            return [self._services.answer(method, each, response_deserializer) for each in requests][-1]
+
+        return call
+
     def _not_used(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
 
-    stream_unary = stream_stream = subscribe = unsubscribe = _not_used
+    stream_stream = subscribe = unsubscribe = _not_used
     close = __enter__ = __exit__ = _not_used
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,7 @@ from kept.settings.v1 import (
     zero_data_retention_pb2,
 )
 from tests.unit.clients.conftest import ORG, Services
+from tests.unit.clients.test_evidence_commands import Log
 
 GRANT = "grant_" + "b" * 26
 RECORD = "0198c5a0-1c2b-7d3e-8f40-5a6b7c8d9e0f"
@@ -623,6 +625,8 @@ def test_wrong_command_line_asks_no_service(line: str, services: Services) -> No
         "settings subjects export subject_1 --output",
         "audit export --output",
         "account export --output",
+        "safety report 2026-03 --html",
+        "safety evaluate evalset_1 --html",
     ],
 )
 def test_an_output_that_cannot_be_written_is_told_before_a_service_is_asked(
@@ -636,6 +640,73 @@ def test_an_output_that_cannot_be_written_is_told_before_a_service_is_asked(
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(f"{line} {output}")) == 2
     assert f"{output} cannot be written" in capsys.readouterr().err
+    assert services.asked == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "safety evaluate evalset_1 --controls latin1",
+        "detectors test latin1",
+        "detectors test nowhere",
+        "detectors test text --draft nowhere",
+        "detectors reload nowhere",
+        "detectors reload .",
+        "people agreement person_1 --signed 2026-01-01 --expires 2027-01-01 --document nowhere",
+        "trust-center publish-subprocessors nested",
+        "trust-center publish-subprocessors number",
+        "certificates verify .",
+        "audit verify nowhere",
+    ],
+)
+def test_a_file_that_is_no_good_is_told_before_a_service_is_asked(
+    line: str,
+    services: Services,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "latin1").write_bytes("für alle".encode("latin-1"))
+    (tmp_path / "text").write_text("a text")
+    (tmp_path / "nested").write_text(f"subprocessors = {'[' * 5000}")
+    (tmp_path / "number").write_text(f"subprocessors = {'9' * 5000}")
+    Log().pin(tmp_path / "signing-keys.json")
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(line)) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert services.asked == []
+
+
+def test_a_page_goes_where_it_is_to_go(
+    services: Services,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before, page = set(tmp_path.iterdir()), tmp_path / "page.html"
+    for line in ("safety report 2026-03", "safety evaluate evalset_1"):
+        assert main(shlex.split(f"{line} --html page.html")) == 0
+        umask = os.umask(0)
+        os.umask(umask)
+        assert page.stat().st_mode & 0o777 == 0o666 & ~umask  # it is there to be forwarded
+        capfdbinary.readouterr()
+        assert main(shlex.split(f"{line} --html -")) == 0
+        assert capfdbinary.readouterr().out == page.read_bytes()
+    assert set(tmp_path.iterdir()) == before | {page}
+
+
+def test_what_is_typed_and_no_text_is_a_usage_error(
+    services: Services, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["account", "forgot", "ada\udcff@acme.example"]) == 2
+    assert main(["safety", "sets", "build", "--grant", "grant_\udcff"]) == 2
+    monkeypatch.setenv("KEPT_PASSWORD", "secret\udcff")
+    assert main(["login", "--as", "anna"]) == 2
+    assert main(["account", "email", "ada@acme.example"]) == 2
+    said = capsys.readouterr().err
+    assert "$KEPT_PASSWORD is no UTF-8" in said
+    assert "secret" not in said
     assert services.asked == []
 
 

@@ -125,6 +125,12 @@ def test_an_issuer_whose_port_speaks_something_else_does_not_answer(tmp_path: Pa
     assert found["workforce issuer"].words == f"{issuer} does not answer"
 
 
+def test_an_issuer_that_no_request_can_name_does_not_answer(tmp_path: Path) -> None:
+    with reporting({"": _GOOD}) as channel:
+        found = _found(tmp_path, channel, issuer="http://127.0.0.1:1/für-alle")
+    assert (found["workforce issuer"].state, found["customer issuer"].state) == ("bad", "bad")
+
+
 def test_an_issuer_on_loopback_is_asked_past_the_proxy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

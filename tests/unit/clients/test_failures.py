@@ -12,7 +12,7 @@ from kept.cli import main
 from kept.client.errors import KeptError
 from kept.client.next_steps import NEXT_STEPS
 from kept.errors.v1 import reasons_pb2
-from tests.unit.clients.conftest import Services
+from tests.unit.clients.conftest import PROFILE, Services
 
 FAILURES = [
     (KeptError("GRANT_EXPIRED", "The grant's time is over.", status="PERMISSION_DENIED"), 1),
@@ -160,6 +160,13 @@ def test_control_characters_of_a_failure_are_not_printed(
         ("version = 2", "version = 1 is missing"),
         ("version = 1\ncolour = 3", "unknown key 'colour'"),
         ("version = 1\n[addresses]\nsettings = 'x'", "addresses.access_control is missing"),
+        pytest.param(f"version = {'[' * 5000}", "it is no TOML", id="nested"),
+        pytest.param(f"version = {'1' * 5000}", "it is no TOML", id="a long number"),
+        pytest.param(
+            PROFILE.replace("http://127.0.0.1:6/workforce", "https://[::1"),
+            "issuers.workforce is no URL",
+            id="no URL",
+        ),
     ],
 )
 def test_a_wrong_profile_is_named_with_its_fault(

@@ -220,6 +220,14 @@ def test_identities_side_by_side(profile: Profile, issuer: Issuer) -> None:
         assert refused.value.reason == "NOT_SIGNED_IN"
 
 
+def test_a_password_that_is_no_text_is_not_sent(profile: Profile, issuer: Issuer) -> None:
+    with pytest.raises(KeptError) as refused:
+        Sessions(profile).sign_in("workforce", "anna", "secret\udcff", "anna", AUDIENCE)
+    assert refused.value.reason == "UNREADABLE"
+    assert "secret" not in str(refused.value)
+    assert issuer.forms == []
+
+
 @pytest.mark.parametrize("name", ["../anna", "", ".hidden", "a/b", "a\n"])
 def test_a_name_is_no_path(name: str, profile: Profile, issuer: Issuer) -> None:
     with pytest.raises(KeptError):

@@ -230,6 +230,14 @@ def test_a_memory_that_cannot_be_read_is_not_begun_anew(log: FakeLog, profile_fi
     assert main(["audit", "head"]) == 4
 
 
+def test_a_memory_that_cannot_be_written_is_told(
+    log: FakeLog, profile_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.show(leaves(7))
+    assert main(["audit", "witness", "--memory", str(profile_file / "below.json")]) == 2
+    assert f"{profile_file} cannot be used" in capsys.readouterr().err
+
+
 def test_it_looks_again_and_again_until_something_is_wrong(
     log: FakeLog, profile_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

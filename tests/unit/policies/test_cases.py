@@ -79,6 +79,21 @@ def test_a_case_that_does_not_hold_says_what_came(tmp_path: Path, line: str, cam
         (CASE, CAST.replace("+ 2 hours", "+ 2 moons"), "is no instant"),
         (CASE, CAST.replace('type = "Person", ', ""), "has no type"),
         (CASE.replace("a host", ""), "[who", "cannot be read as TOML"),
+        pytest.param(CASE, f"who = {'[' * 5000}", "cast.toml cannot be read as TOML", id="nested"),
+        pytest.param(CASE, f"who = {'1' * 5000}", "cast.toml cannot be read as TOML", id="a long number"),
+        (CASE, 'who = "x"', "cast.toml: who has to hold a table for each name"),
+        (CASE, "[who]\n'a host' = 3", "cast.toml: who has to hold a table for each name"),
+        (CASE, "cases = 3", "cast.toml: cases has to be a list of tables"),
+        (CASE, "cases = [3]", "cast.toml: cases has to be a list of tables"),
+        (CASE.replace('"her door"', "3"), CAST, "all that a case says is text"),
+        (CASE, CAST.replace('"Person"', "3"), "nothing that Cedar can read"),
+        (CASE, CAST.replace("level = 2", "level = 2.5"), "nothing that Cedar can read"),
+        (CASE, CAST.replace("level = 2", "level = 2026-01-01"), "nothing that Cedar can read"),
+        (
+            CASE,
+            CAST.replace('Open = { now = "now" }', "Open = { now = 2026-01-01 }"),
+            "nothing that Cedar can read",
+        ),
     ],
 )
 def test_a_table_that_is_not_understood_is_refused(
