@@ -201,8 +201,11 @@ class Calls(
     def intercept_stream_unary(
         self, continuation: Any, client_call_details: Any, request_iterator: Any
     ) -> Any:
-        """One answer to many requests, which can be sent once only."""
-        outcome = continuation(self._details(client_call_details, None), request_iterator)
+        """One answer to many requests, which are held until it is there: they may have to be sent again."""
+        requests = tuple(request_iterator)
+        outcome = continuation(self._details(client_call_details, None), iter(requests))
+        if self._refused(outcome, client_call_details.method):
+            outcome = continuation(self._details(client_call_details, None, fresh=True), iter(requests))
         if isinstance(outcome, grpc.RpcError):
             raise from_rpc_error(outcome, self._service) from None
         return outcome

@@ -473,21 +473,31 @@ class Sets(evaluation_pb2_grpc.EvaluationServiceServicer):
         return evaluation_pb2.BuildSetResponse(manifest=manifest)
 
 
-@pytest.mark.parametrize("token", ["good", "old"])
-def test_many_requests_with_one_answer_bear_the_token(token: str) -> None:
+@pytest.mark.parametrize(
+    ("token", "fresh", "asked"),
+    [("good", "never", [False]), ("old", "good", [False, True]), ("old", "older", [False, True])],
+)
+def test_many_requests_with_one_answer_bear_the_token_which_is_replaced_once(
+    token: str, fresh: str, asked: list[bool]
+) -> None:
     servicer = Sets()  # type: ignore[abstract]  # the stubs ask for every method
     record = evaluation_pb2.SetRecord(case_id="case_x")
     with serving(
         lambda server: evaluation_pb2_grpc.add_EvaluationServiceServicer_to_server(servicer, server)
     ) as address:
-        channel = grpc.intercept_channel(
-            grpc.insecure_channel(address), Calls("safety_review", lambda fresh: token)
-        )
+        told: list[bool] = []
+
+        def give(anew: bool) -> str:
+            told.append(anew)
+            return fresh if anew else token
+
+        channel = grpc.intercept_channel(grpc.insecure_channel(address), Calls("safety_review", give))
         stub = evaluation_pb2_grpc.EvaluationServiceStub(channel)
         messages = [evaluation_pb2.BuildSetRequest(records=[record]) for _ in range(3)]
-        if token == "good":
+        if "good" in (token, fresh):
             assert stub.BuildSet(iter(messages)).manifest.needed_organizations == 3
-            return
-        with pytest.raises(KeptError) as refused:
-            stub.BuildSet(iter(messages))
-        assert refused.value.reason == "UNAUTHENTICATED"
+        else:
+            with pytest.raises(KeptError) as refused:
+                stub.BuildSet(iter(messages))
+            assert refused.value.reason == "UNAUTHENTICATED"
+        assert told == asked
