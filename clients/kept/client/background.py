@@ -17,9 +17,12 @@ class BackgroundRecorder(Sending):
         """Takes a copy, to be sent soon. Returns its record id, a new one where it has none; None when it was dropped: no room, or
         closed. Never raises for what the service does."""
         entry = self._entry(interaction)
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_decided(entry), self._wait_when_full)
-        return self._settle(entry)
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_decided(entry), self._wait_when_full)
+        finally:  # who waited for room may have been interrupted
+            record_id = self._settle(entry)
+        return record_id
 
     def flush(self, timeout: float | None = None) -> bool:
         """Sends what is held without waiting for company. True when every record that was taken before this call has its answer,

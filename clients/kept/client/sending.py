@@ -79,7 +79,7 @@ class Sending:
 
         self._address = address
         self._limits = limits or Limits()
-        self._wait_when_full = wait_when_full
+        self._wait_when_full = _waitable(wait_when_full)
         self._exit_timeout = exit_timeout
         self._reports = Reports(on_drop, on_refusal)
         self._now = now
@@ -191,7 +191,8 @@ class Sending:
     def _flush(self, timeout: float | None, *, last_chance: bool = False) -> bool:
         """Waits by the lock until all that was taken before has ended; whether it was answered."""
         with self._hurrying(last_chance=last_chance) as last, self._changed:
-            self._changed.wait_for(lambda: self._delivery.is_done(last), timeout)
+            seconds = None if timeout is None else _waitable(timeout)
+            self._changed.wait_for(lambda: self._delivery.is_done(last), seconds)
             return self._delivery.is_answered(last)
 
     def _close(self, timeout: float | None) -> bool:
@@ -252,7 +253,7 @@ class Sending:
                     now = self._clock()
                     self._sleeps_until = self._delivery.wake_at(now, hurry=self._flushing > 0)
                     self._changed.wait(
-                        None if self._sleeps_until is None else max(0.0, self._sleeps_until - now)
+                        None if self._sleeps_until is None else _waitable(max(0.0, self._sleeps_until - now))
                     )
                     batch, news = self._next()
             self._reports.say(news)
@@ -280,3 +281,8 @@ class Sending:
                 refused = self._delivery.failed(batch, failure, now)
             self._tell_all()
         self._reports.refused(refused)
+
+
+def _waitable(seconds: float) -> float:
+    """No lock can be waited for longer than some centuries: infinity is an OverflowError."""
+    return min(seconds, threading.TIMEOUT_MAX)

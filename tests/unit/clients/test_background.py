@@ -144,9 +144,13 @@ def test_a_full_buffer_drops_at_once_and_says_so(caplog: pytest.LogCaptureFixtur
     assert (recorder.delivered, recorder.dropped) == (2, 49)
 
 
-def test_a_full_buffer_can_be_waited_for() -> None:
+FOR_EVER = float("inf")
+
+
+@pytest.mark.parametrize("seconds", [20, FOR_EVER])
+def test_a_full_buffer_can_be_waited_for(seconds: float) -> None:
     gate = Gate()
-    recorder = gated(gate, limits=Limits(records=1, batch_seconds=0.0), wait_when_full=20)
+    recorder = gated(gate, limits=Limits(records=1, batch_seconds=0.0), wait_when_full=seconds)
     recorder.record(saying())
     assert gate.entered.acquire(timeout=20)
     told: list[bytes | None] = []
@@ -169,6 +173,44 @@ def test_waiting_for_room_ends_in_time_and_drops() -> None:
     assert recorder.dropped == 1
     gate.through.release(5)
     recorder.close()
+
+
+def test_who_is_interrupted_while_it_waits_for_room_loses_a_record_that_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, drops = Gate(), list[int]()
+    recorder = gated(
+        gate, limits=Limits(records=1, batch_seconds=0.0), wait_when_full=20, on_drop=drops.append
+    )
+    recorder.record(saying())
+    assert gate.entered.acquire(timeout=20)
+
+    def interrupted(is_met: Callable[[], bool], _: float | None) -> None:
+        assert not is_met()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(recorder._changed, "wait_for", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            recorder.record(saying())
+    assert (recorder.dropped, recorder.waiting, drops) == (1, 1, [1])
+    gate.through.release(2)
+    assert recorder.close(20)
+
+
+def test_seconds_may_be_without_end() -> None:
+    gate = Gate()
+    gate.through.release(20)
+    limits = Limits(batch_records=2, batch_seconds=FOR_EVER)
+    recorder = gated(gate, limits=limits, exit_timeout=FOR_EVER)
+    assert recorder.record(saying())
+    assert recorder.record(saying())
+    assert gate.entered.acquire(timeout=20)  # a batch is full, and goes
+    assert recorder.record(saying())
+    assert recorder.flush(FOR_EVER)
+    assert recorder.record(saying())
+    assert recorder.close()
+    assert (recorder.delivered, recorder.dropped) == (4, 0)
 
 
 def test_closing_counts_what_was_never_answered_and_takes_no_more(caplog: pytest.LogCaptureFixture) -> None:
@@ -485,7 +527,7 @@ def test_async_a_full_buffer_drops_or_waits_and_closing_counts(
         assert (dropping.delivered, dropping.dropped, drops) == (0, 2, [1, 1])
         assert await dropping.record(saying()) is None
 
-        waiting = AsyncRecorder(*server.arguments, limits=limits, wait_when_full=20)
+        waiting = AsyncRecorder(*server.arguments, limits=limits, wait_when_full=FOR_EVER)
         assert await waiting.record(saying())
         second = asyncio.create_task(waiting.record(saying()))
         await asyncio.sleep(0)
