@@ -35,6 +35,7 @@ from shared.errors import KeptError, peer_unavailable
 from shared.identity import Caller, CallerKind
 from shared.ids import new_record_id
 from shared.inprocess import InProcess
+from shared.jobs import Job
 from shared.redaction import Secret
 from tests.support.clocks import ManualClock
 from tests.unit.retention import peers
@@ -116,6 +117,7 @@ class World:
 
     def wire(self) -> None:
         """Starts the service anew from its database."""
+        self._rests_until: dict[str, float] = {}
         others = {
             "logging": peers.service(
                 lambda server: logging_grpc.add_LifecycleServiceServicer_to_server(self.logging, server)
@@ -185,23 +187,35 @@ class World:
         """One step of each job, or of those named; a crash starts the service anew. Whether anything is left to do at once."""
         again = False
         for name in [job.name for job in self.service.jobs if not names or job.name in names]:
-            job = next(job for job in self.service.jobs if job.name == name)
-            with suppress(KeptError):
-                try:
-                    again = job.step() or again
-                except Crash:
-                    self.wire()
+            again = self._step(name) or again
         return again
 
+    def _step(self, name: str) -> bool:
+        job = next(job for job in self.service.jobs if job.name == name)
+        job.wake.clear()
+        self._rests_until[name] = self.clock.boottime() + job.interval.total_seconds()
+        with suppress(KeptError):
+            try:
+                return job.step()
+            except Crash:
+                self.wire()
+        return False
+
     def settle(self, rounds: int, until: Callable[[], bool] = lambda: False) -> None:
-        """Lets all jobs work, a second passing between rounds, at most so many, or until something is so."""
+        """Lets all jobs work as a JobRunner does, a second passing between rounds, at most so many, or until something is so."""
         for _ in range(rounds):
             if until():
                 return
+            more = {job.name for job in self.service.jobs if self._is_due(job)}
             for _ in range(20):
-                if not self.step():
+                more = {job.name for job in self.service.jobs if job.name in more and self._step(job.name)}
+                more |= {job.name for job in self.service.jobs if job.wake.is_set()}
+                if not more:
                     break
             self.clock.advance(timedelta(seconds=1))
+
+    def _is_due(self, job: Job) -> bool:
+        return job.wake.is_set() or self.clock.boottime() >= self._rests_until.get(job.name, 0.0)
 
     def record(self, organization_id: str, at: datetime) -> bytes:
         """A record of an organization, with its epoch."""
