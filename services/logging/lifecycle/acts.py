@@ -215,18 +215,22 @@ class Lifecycle:
             is_new = confidential.note_disclosed(tx, hold_id)
             standing_holds.disclose(tx, hold_id)
             organizations = confidential.organizations(tx, hold_id)
-            if is_new:
-                self._outbox.audit(
-                    tx, entry("rows.disclosed", actor=ACTOR, at=self._clock.now(), subjects=[hold_id])
-                )
+            if is_new and not organizations:
+                self._tell_disclosed(tx, hold_id)
         for organization_id in organizations:
             with self._database.transaction() as tx:
                 if store.lock_hold(tx, hold_id):
                     return True
                 stripes.take(tx, organization_id)
-                if confidential.disclose(tx, hold_id, organization_id, HOLD_KIND_LEGAL, _ROWS_AT_ONCE):
+                are_more = confidential.disclose(tx, hold_id, organization_id, HOLD_KIND_LEGAL, _ROWS_AT_ONCE)
+                # Each piece tells: whoever restores to before it has an entry that is unknown, and all that is left to be done.
+                self._tell_disclosed(tx, hold_id)
+                if are_more:
                     return False
         return True
+
+    def _tell_disclosed(self, tx: Tx, hold_id: str) -> None:
+        self._outbox.audit(tx, entry("rows.disclosed", actor=ACTOR, at=self._clock.now(), subjects=[hold_id]))
 
     def drop(self, run_id: str, day: date, what: Going = _EVERYTHING) -> tuple[int, int]:
         """Takes away what is due of a day: rows that went by this run, and how many of them holds keep.

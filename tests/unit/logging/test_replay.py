@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from services.logging.store.tables import (
+    confidential_rows,
     holds,
     interactions,
     removals,
@@ -18,6 +19,7 @@ from services.logging.store.tables import (
 from shared.database import Database
 from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.logging.peers import ORG, OTHER
+from tests.unit.logging.test_confidential_holds import disclose, keep
 from tests.unit.logging.test_content_erasures import erase, into_force, sealed, words
 from tests.unit.logging.test_lifecycle import HOLD, hold, readable, rows, stored_days
 from tests.unit.logging.test_standing_holds import match
@@ -101,3 +103,23 @@ def test_erased_content_is_gone_and_what_a_hold_on_all_keeps_is_kept(
         dict(erasure.removed),
         1,
     )
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 2])
+def test_a_secrecy_that_was_ending_has_ended(
+    world: World, back_up: Callable[[], Restore], monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    """However far it had come, and where it is all that came since."""
+    monkeypatch.setattr("services.logging.lifecycle.acts._ROWS_AT_ONCE", 1)
+    made = [world.interaction(text=text) for text in ("one", "three", "two")]
+    world.record(*made)
+    keep(world, *(one.record_id for one in made))
+    world.travel(timedelta(days=30))
+    drop(world, RUNS[0])
+    assert [disclose(world) for _ in range(pieces)] == [False] * pieces
+    restore = back_up()
+    while not disclose(world):
+        pass
+    restore()
+    assert sorted(readable(world)) == ["one", "three", "two"]
+    assert rows(world, confidential_rows, retained, holds) == [0, 3, 3]
