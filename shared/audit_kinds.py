@@ -233,7 +233,7 @@ _LOGGING: Final = {
     ),
     "rows.held": _kind("Rows are kept beyond their day for a hold.", "hold_kind low high"),
     "rows.disclosed": _kind("The secrecy of what is kept for a hold has ended."),
-    "rows.released": _kind("Rows that a hold kept were removed.", "removed"),
+    "rows.released": _kind("Rows that a hold kept were removed.", "removed through"),
     "subject.fenced": _kind("Nothing older of one end user is written from now on."),
     "subject.erased": _kind(
         "One end user's rows were removed, but what holds keep.", "interactions unscreened held"

@@ -31,6 +31,8 @@ from shared.terms import lot_of
 # Rows that one statement copies or takes away.
 _AT_ONCE: Final = 10_000
 
+# Lets go of what a hold keeps of an organization, at most so many records and through an id; see store.retention.release.
+_Release = Callable[[Tx, str, str, int, UUID | None], tuple[int, UUID | None]]
 ListWithheld = Callable[[keys_pb2.ListWithheldRecordsRequest], keys_pb2.ListWithheldRecordsResponse]
 
 
@@ -99,21 +101,17 @@ def _released(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     standing_holds.forget(tx, hold_id)
     if not entry.organization_id:  # of a confidential hold, in the vendor's own list
         organization_id = entry.subjects[1]
-        stripes.take(tx, organization_id)
-        _let_go(tx, hold_id, organization_id, confidential.release)
-        return
-    stripes.take(tx, entry.organization_id)
-    _let_go(tx, hold_id, entry.organization_id, store.release)
-
-
-def _let_go(
-    tx: Tx, hold_id: str, organization_id: str, release: Callable[[Tx, str, str, int], tuple[int, bool]]
-) -> None:
-    """All of it with the first of the entries, one for each piece: the hold is buried. The others find nothing."""
+        release: _Release = confidential.release
+    else:
+        organization_id, release = entry.organization_id, store.release
+    stripes.take(tx, organization_id)
+    # One entry for each piece. What the last one is about is all that is left; so is that of a version that did not say how far one came.
+    through = UUID(entry.facts["through"]) if "through" in entry.facts else None
     are_more = True
     while are_more:
-        gone, are_more = release(tx, hold_id, organization_id, _AT_ONCE)
+        gone, further = release(tx, hold_id, organization_id, _AT_ONCE, through)
         store.note_removed(tx, hold_id, gone)
+        are_more = further is not None
 
 
 # --- days ------------------------------------------------------------------------------------------------------------------------

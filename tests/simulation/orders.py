@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from unittest import mock
+from uuid import UUID
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -61,12 +62,12 @@ def hold_no_contents(
 
 
 def release_for_others_too(
-    tx: Connection, hold_id: str, organization_id: str, limit: int
-) -> tuple[int, bool]:
+    tx: Connection, hold_id: str, organization_id: str, limit: int, through: UUID | None = None
+) -> tuple[int, UUID | None]:
     """The first hold that ends takes the row with it, whoever else keeps it."""
     mine = select(tables.holds.c.record_id).where(tables.holds.c.hold_id == hold_id)
     released = list(tx.execute(mine).scalars())
-    ended = _release_rows(tx, hold_id, organization_id, limit)
+    ended = _release_rows(tx, hold_id, organization_id, limit, through)
     tx.execute(delete(tables.retained).where(tables.retained.c.record_id.in_(released)))
     return ended
 

@@ -168,22 +168,31 @@ class Lifecycle:
         self,
         hold_id: str,
         organization_id: str,
-        release: Callable[[Tx, str, str, int], tuple[int, bool]],
+        release: Callable[[Tx, str, str, int], tuple[int, UUID | None]],
         *,
         is_secret: bool,
     ) -> None:
         """In pieces: a hold may be on millions of rows, and what was let go stays so if the next piece has to wait."""
-        are_more = True
-        while are_more:
+        while True:
             with self._database.transaction() as tx:
                 stripes.take(tx, organization_id)
-                gone, are_more = release(tx, hold_id, organization_id, _ROWS_AT_ONCE)
+                gone, through = release(tx, hold_id, organization_id, _ROWS_AT_ONCE)
                 store.note_removed(tx, hold_id, gone)
-                self._tell_released(tx, hold_id, organization_id, gone, is_secret=is_secret)
+                self._tell_released(tx, hold_id, organization_id, gone, through, is_secret=is_secret)
+            if through is None:
+                return
 
     def _tell_released(
-        self, tx: Tx, hold_id: str, organization_id: str, gone: int, *, is_secret: bool
+        self,
+        tx: Tx,
+        hold_id: str,
+        organization_id: str,
+        gone: int,
+        through: UUID | None = None,
+        *,
+        is_secret: bool,
     ) -> None:
+        """through: the last record of a piece that others follow: in between another hold may be placed on what these let go."""
         whose, subjects = entries.list_of(hold_id, organization_id, is_secret=is_secret)
         self._outbox.audit(
             tx,
@@ -193,7 +202,7 @@ class Lifecycle:
                 at=self._clock.now(),
                 organization_id=whose,
                 subjects=subjects,
-                facts={"removed": gone},
+                facts={"removed": gone} if through is None else {"removed": gone, "through": str(through)},
             ),
         )
 

@@ -94,17 +94,17 @@ def organizations(tx: Connection, hold_id: str) -> list[str]:
     return sorted(tx.execute(asked.distinct()).scalars())
 
 
-def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> tuple[int, bool]:
-    """Removes a hold's copies, at most so many at once; of how many records nothing is left by it, and whether there may be more. The
-    caller holds the organization's stripe exclusively."""
-    removed = list(
-        tx.execute(
-            select(confidential_rows.c.record_id)
-            .where(*_of(hold_id, organization_id))
-            .order_by(confidential_rows.c.record_id)
-            .limit(limit)
-        ).scalars()
-    )
+def release(
+    tx: Connection, hold_id: str, organization_id: str, limit: int, through: UUID | None = None
+) -> tuple[int, UUID | None]:
+    """Removes a hold's copies, at most so many at once; of how many records nothing is left by it, and through which id it came, None where
+    that was all. through: no further than this. The caller holds the organization's stripe exclusively."""
+    mine = and_(*_of(hold_id, organization_id))
+    if through is not None:
+        mine &= confidential_rows.c.record_id <= through
+    in_order = select(confidential_rows.c.record_id).where(mine).order_by(confidential_rows.c.record_id)
+    kept = list(tx.execute(in_order.limit(limit + 1)).scalars())
+    removed = kept[:limit]
     tx.execute(
         delete(confidential_rows).where(
             *_of(hold_id, organization_id), among(confidential_rows.c.record_id, removed)
@@ -118,7 +118,7 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
             table.c.organization_id == organization_id, among(table.c.record_id, gone)
         )
         gone -= set(tx.execute(there).scalars())
-    return len(gone), len(removed) == limit
+    return len(gone), removed[-1] if len(kept) > limit else None
 
 
 def note_disclosed(tx: Connection, hold_id: str) -> bool:

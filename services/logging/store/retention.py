@@ -193,9 +193,11 @@ def organizations_of_hold(tx: Connection, hold_id: str) -> list[str]:
     return sorted(tx.execute(asked).scalars())
 
 
-def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> tuple[int, bool]:
-    """Ends what a hold keeps of an organization, at most so many records at once; how many rows are gone for good by it, and whether there
-    may be more.
+def release(
+    tx: Connection, hold_id: str, organization_id: str, limit: int, through: UUID | None = None
+) -> tuple[int, UUID | None]:
+    """Ends what a hold keeps of an organization, at most so many records at once; how many rows are gone for good by it, and through which
+    id it came, None where that was all. through: no further than this.
 
     A copy that no hold and no term needs goes. A row that is still in its partition stays there until its day is dropped, unless the
     erasure of its end user waits for it; where its content was erased, nothing of it waits to be screened any more. The caller holds the
@@ -203,9 +205,11 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
     its day, or with its organization.
     """
     mine = and_(holds.c.hold_id == hold_id, holds.c.organization_id == organization_id)
-    released = list(
-        tx.execute(select(holds.c.record_id).where(mine).order_by(holds.c.record_id).limit(limit)).scalars()
-    )
+    if through is not None:
+        mine &= holds.c.record_id <= through
+    in_order = select(holds.c.record_id).where(mine).order_by(holds.c.record_id)
+    kept = list(tx.execute(in_order.limit(limit + 1)).scalars())
+    released = kept[:limit]
     tx.execute(delete(holds).where(mine, among(holds.c.record_id, released)))
     other = select(holds.c.record_id).where(
         holds.c.organization_id == organization_id, holds.c.record_id == retained.c.record_id
@@ -246,7 +250,7 @@ def release(tx: Connection, hold_id: str, organization_id: str, limit: int) -> t
         )
     content_erasures.strip_let_go(tx, organization_id, released)
     gone = len(ended) + subjects.remove_let_go(tx, organization_id, released)
-    return gone, len(released) == limit
+    return gone, released[-1] if len(kept) > limit else None
 
 
 _ANY_ROWS: Final = func.sum(stored_counts.c.records) > 0

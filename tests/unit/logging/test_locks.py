@@ -88,7 +88,7 @@ def test_a_hold_on_what_its_last_hold_lets_go_finds_it_gone(world: World, matche
     drop(world)
     with world.database.transaction() as tx:
         stripes.take(tx, ORG)
-        assert store.release(tx, HOLD, ORG, 10) == (1, False)
+        assert store.release(tx, HOLD, ORG, 10) == (1, None)
 
         def place() -> int:
             if matches:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+from services.logging.store import confidential
+from services.logging.store import retention as store
 from services.logging.store.tables import (
     confidential_rows,
     holds,
@@ -17,11 +21,21 @@ from services.logging.store.tables import (
     stored_counts,
 )
 from shared.database import Database
+from shared.errors import KeptError, Reason
 from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.logging.peers import ORG, OTHER
 from tests.unit.logging.test_confidential_holds import disclose, keep
 from tests.unit.logging.test_content_erasures import erase, into_force, sealed, words
-from tests.unit.logging.test_lifecycle import HOLD, hold, readable, rows, stored_days
+from tests.unit.logging.test_lifecycle import (
+    HOLD,
+    SECOND_HOLD,
+    hold,
+    readable,
+    reason_of,
+    release,
+    rows,
+    stored_days,
+)
 from tests.unit.logging.test_standing_holds import match
 from tests.unit.logging.test_terms import RUNS, drop, dropped
 from tests.unit.logging.world import World
@@ -123,3 +137,70 @@ def test_a_secrecy_that_was_ending_has_ended(
     restore()
     assert sorted(readable(world)) == ["one", "three", "two"]
     assert rows(world, confidential_rows, retained, holds) == [0, 3, 3]
+
+
+@pytest.mark.parametrize("is_secret", [False, True])
+def test_what_a_hold_kept_between_two_pieces_of_anothers_end_is_kept(
+    world: World, back_up: Callable[[], Restore], monkeypatch: pytest.MonkeyPatch, *, is_secret: bool
+) -> None:
+    def place(hold_id: str) -> list[bytes]:
+        asked = keep(world, *ids, hold_id=hold_id) if is_secret else hold(world, hold_id, *ids)
+        return [one.record_id for one in asked.held]
+
+    kept = confidential_rows if is_secret else retained
+    monkeypatch.setattr("services.logging.lifecycle.acts._ROWS_AT_ONCE", 2)
+    made = [world.interaction(text=str(number)) for number in range(4)]
+    world.record(*made)
+    ids = sorted(one.record_id for one in made)
+    restore = back_up()
+    place(HOLD)
+    world.travel(timedelta(days=30))
+    drop(world, RUNS[0])
+    with monkeypatch.context() as patched:
+        ends_after_a_piece(patched, confidential if is_secret else store)
+        assert reason_of(lambda: release(world, HOLD)) == "DATABASE_UNAVAILABLE"
+    assert place(SECOND_HOLD) == ids[2:]
+    assert release(world, HOLD) == 2
+    assert rows(world, kept) == [2]
+    restore()
+    assert rows(world, kept) == [2]
+    assert place(SECOND_HOLD) == ids[2:]
+    assert release(world, HOLD) == 2
+    assert release(world, SECOND_HOLD) == 2
+    assert rows(world, kept) == [0]
+
+
+def ends_after_a_piece(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
+    """Whoever lets a hold go comes no further."""
+    let_go = module.release
+    pieces: list[Any] = []
+
+    def once(*asked: Any) -> Any:
+        if pieces:
+            raise KeptError(Reason.REASON_DATABASE_UNAVAILABLE, "The database went away.")
+        pieces.append(let_go(*asked))
+        return pieces[-1]
+
+    monkeypatch.setattr(module, "release", once)
+
+
+def test_what_an_older_version_let_go_is_let_go(
+    world: World, back_up: Callable[[], Restore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its entries do not say how far a piece came."""
+    monkeypatch.setattr("services.logging.lifecycle.acts._ROWS_AT_ONCE", 1)
+    made = [world.interaction(), world.interaction()]
+    world.record(*made)
+    restore = back_up()
+    hold(world, HOLD, *(one.record_id for one in made))
+    world.travel(timedelta(days=30))
+    drop(world, RUNS[0])
+    release(world, HOLD)
+    world.jobs["outbox"].step()
+    told = [one for one in world.peers.audited if one.kind == "rows.released"]
+    assert ["through" in one.facts for one in told] == [True, False]
+    for one in told:
+        one.facts.pop("through", None)
+    restore()
+    assert rows(world, retained, holds) == [0, 0]
+    assert release(world, HOLD) == 2
