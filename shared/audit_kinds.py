@@ -231,7 +231,7 @@ _LOGGING: Final = {
     "rows.kept": _kind(
         "Rows of one organization's day, or of an application's, outlive it by its term.", "day application"
     ),
-    "rows.held": _kind("Rows are kept beyond their day for a hold.", "hold_kind low high"),
+    "rows.held": _kind("Rows are kept beyond their day for a hold.", "hold_kind low high without_content"),
     "rows.disclosed": _kind("The secrecy of what is kept for a hold has ended."),
     "rows.released": _kind("Rows that a hold kept were removed.", "removed through"),
     "subject.fenced": _kind("Nothing older of one end user is written from now on."),

@@ -75,7 +75,11 @@ def _held(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     if "low" in entry.facts:
         low, high = bytes.fromhex(entry.facts["low"]), bytes.fromhex(entry.facts["high"])
         standing_holds.stand(tx, Standing(hold_id, organization_id, low, high, "", kind, is_secret))
-    record_ids = [UUID(name).bytes for name in names]
+    named = [UUID(name) for name in names]
+    bare = int(entry.facts.get("without_content", "0"))
+    # Pieces of an erasure leave no entries, so what it had taken by then may be here still.
+    contents.strip_again(tx, organization_id, named[len(named) - bare :])
+    record_ids = [one.bytes for one in named]
     if record_ids and is_secret:
         confidential.hold(tx, hold_id, organization_id, record_ids)
     elif record_ids:

@@ -29,6 +29,11 @@ def held(
     facts: dict[str, str | int | bool] = dict(bounds)
     if kind is not None:
         facts["hold_kind"] = kind
+    # The last ones named: a restored database may still have what an erasure had taken from them.
+    bare = [row for row in kept if row.data_key_id is None]
+    if bare:
+        facts["without_content"] = len(bare)
+        kept = [*(row for row in kept if row.data_key_id is not None), *bare]
     return entry(
         "rows.held",
         actor=ACTOR,

@@ -142,6 +142,12 @@ _STRIP_KEPT: Final = text(
     "AND NOT EXISTS (SELECT FROM holds WHERE holds.organization_id = retained.organization_id "
     f"AND holds.record_id = retained.record_id) RETURNING record_id, {APPLICATION} AS lot"
 )
+_STRIP_AGAIN: Final = text(
+    "UPDATE interactions SET data_key_id = NULL, content = NULL WHERE organization_id = :organization_id "  # noqa: S608 - constants
+    "AND record_id = ANY(CAST(:ids AS uuid[])) AND content IS NOT NULL "
+    "AND EXISTS (SELECT FROM content_erasures AS act WHERE act.organization_id = interactions.organization_id "
+    f"AND interactions.record_id < act.below) RETURNING record_id, {APPLICATION} AS lot"
+)
 _LOWEST: Final = UUID(int=0)
 
 
@@ -228,6 +234,26 @@ def strip_let_go(
         return [], 0
     asked = {"organization_id": organization_id, "ids": list(record_ids)}
     return _stripped(tx, _STRIP_KEPT, asked)
+
+
+def strip_again(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> None:
+    """Takes from these rows, but from copies of holds, what erasures had taken before, in a restored database; each counts as a piece does.
+    The caller holds the organization's stripe exclusively."""
+    if not record_ids:
+        return
+    asked = {"organization_id": organization_id, "ids": list(record_ids)}
+    stripped, unseen = _stripped(tx, _STRIP_AGAIN, asked)
+    kept_by_term, unseen_of_these = _stripped(tx, _STRIP_KEPT, asked)
+    stripped += kept_by_term
+    _count_off(tx, organization_id, stripped)
+    tx.execute(
+        update(content_erasures)
+        .where(content_erasures.c.organization_id == organization_id, content_erasures.c.erased_at.is_(None))
+        .values(
+            contents=content_erasures.c.contents + len(stripped),
+            unscreened=content_erasures.c.unscreened + unseen + unseen_of_these,
+        )
+    )
 
 
 def _count_off(tx: Connection, organization_id: str, stripped: Sequence[Stripped]) -> None:

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from services.logging.store import confidential
 from services.logging.store import retention as store
@@ -19,13 +20,14 @@ from services.logging.store.tables import (
     retained,
     standing_holds,
     stored_counts,
+    unscreened,
 )
 from shared.database import Database
 from shared.errors import KeptError, Reason
 from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.logging.peers import ORG, OTHER
 from tests.unit.logging.test_confidential_holds import disclose, keep
-from tests.unit.logging.test_content_erasures import erase, into_force, sealed, words
+from tests.unit.logging.test_content_erasures import ask, erase, into_force, sealed, status, words
 from tests.unit.logging.test_lifecycle import (
     HOLD,
     SECOND_HOLD,
@@ -37,6 +39,7 @@ from tests.unit.logging.test_lifecycle import (
     stored_days,
 )
 from tests.unit.logging.test_standing_holds import match
+from tests.unit.logging.test_subjects import said
 from tests.unit.logging.test_terms import RUNS, drop, dropped
 from tests.unit.logging.world import World
 
@@ -204,3 +207,59 @@ def test_what_an_older_version_let_go_is_let_go(
     restore()
     assert rows(world, retained, holds) == [0, 0]
     assert release(world, HOLD) == 2
+
+
+@pytest.mark.parametrize("is_secret", [False, True])
+@pytest.mark.parametrize("by_term", [False, True])
+def test_content_that_was_gone_when_a_hold_came_stays_gone(
+    world: World,
+    back_up: Callable[[], Restore],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_secret: bool,
+    by_term: bool,
+) -> None:
+    """Pieces of an erasure leave no entries; the hold's says what they had taken."""
+    monkeypatch.setattr("services.logging.lifecycle.contents._LOOKED_AT", 2)
+    monkeypatch.setattr("services.logging.lifecycle.contents._STEPS", 1)
+    made = [said(world, str(number), age=100 - number) for number in range(5)]
+    world.record(*made)
+    restore = back_up()
+    if by_term:
+        world.peers.set_rule(ORG, days=40)
+        world.travel(timedelta(days=29, hours=10))
+        drop(world, RUNS[0], keep=[ORG])
+    before = into_force(world)
+    assert not ask(world, before).done
+    ids = [made[1].record_id, made[4].record_id]
+    held = (keep(world, *ids) if is_secret else hold(world, HOLD, *ids)).held
+    assert [bool(one.data_key_id) for one in held] == [False, True]
+
+    def state() -> object:
+        with world.database.transaction() as tx:
+            tables = (interactions, retained, confidential_rows)
+            filled = [tx.execute(select(func.count(table.c.content))).scalar_one() for table in tables]
+        return status(world), stored_days(world), filled, rows(world, *tables, holds, unscreened)
+
+    erase(world, before)
+    was = state()
+    restore()
+    assert state() == was
+
+
+def test_an_erasure_that_goes_on_counts_what_was_gone_when_a_hold_came(
+    world: World, back_up: Callable[[], Restore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [said(world, str(number), age=100 - number) for number in range(3)]
+    world.record(*made)
+    restore = back_up()
+    before = into_force(world)
+    with monkeypatch.context() as patched:
+        patched.setattr("services.logging.lifecycle.contents._LOOKED_AT", 2)
+        patched.setattr("services.logging.lifecycle.contents._STEPS", 1)
+        assert not ask(world, before).done
+    hold(world, HOLD, made[0].record_id)
+    restore()
+    erasure = erase(world, before)
+    assert dict(erasure.removed) == {"contents": 3, "data_keys": 1, "unscreened": 3}
+    assert erasure.held == 0
