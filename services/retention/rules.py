@@ -14,6 +14,7 @@ from kept.retention.v1 import rules_pb2
 from services.retention import store
 from shared.audit import entry
 from shared.change_feed import LEASE_DURATION, Change, ChangeFeed
+from shared.channels import MAX_MESSAGE_BYTES
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, lease_lapsed
@@ -26,6 +27,12 @@ _SETTLES_IN: Final = 4 * CLOCK_TOLERANCE
 # Before an application's term counts: logging seals to its keys earlier, as far as clocks may be apart, and access control makes none
 # before it knows of the term, a lease later at the latest.
 _BEGINS_IN: Final = LEASE_DURATION + 2 * CLOCK_TOLERANCE
+# The days of all lots with a term of their own are said at once, so they have to fit into a message: the contracts take so many of them
+# (max_items of `own`), the transport so many bytes of names, with what there is beside.
+MOST_OWN: Final = 100_000
+MOST_OWN_BYTES: Final = MAX_MESSAGE_BYTES - 64 * 1024
+# Of a lot in such a message beside its names: the day, and what tells fields apart.
+_BESIDE_NAMES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,21 @@ def days_of_lots(days: Mapping[str, date]) -> list[rules_pb2.OrganizationDue]:
         )
         for organization_id, application, day in named
     ]
+
+
+def require_room(lots: int, names: int) -> None:
+    """Raises LIMIT_REACHED where so many lots with a term of their own, their names so many bytes long, are more than can be said at
+    once."""
+    for kind, asked, limit in (
+        ("contract_term", lots, MOST_OWN),
+        ("contract_term_bytes", names + _BESIDE_NAMES * lots, MOST_OWN_BYTES),
+    ):
+        if asked > limit:
+            raise KeptError(
+                Reason.REASON_LIMIT_REACHED,
+                "There are as many contract terms as there may be.",
+                metadata={"kind": kind, "limit": str(limit)},
+            )
 
 
 def to_payload(rule: Rule) -> bytes:

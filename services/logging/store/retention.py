@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    all_,
     and_,
     cast,
     delete,
@@ -26,7 +27,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from services.logging.store import (
     arrivals,
@@ -395,10 +396,10 @@ def drop_day(
     note_dropped(tx, run_id, found)
     low, high = partitions.bounds(day)
     screening.unfold(tx, below=high)
-    is_kept = tuple_(stored_counts.c.organization_id, stored_counts.c.application).in_(
-        [parts_of(lot) for lot in sorted(kept)]
-    )
-    tx.execute(delete(stored_counts).where(stored_counts.c.day == day, ~is_kept))
+    # As one array: there may be more lots than a statement may have parameters. No id of an organization has a slash.
+    lot = stored_counts.c.organization_id + "/" + stored_counts.c.application
+    staying = literal(["/".join(parts_of(one)) for one in sorted(kept)], ARRAY(Text))
+    tx.execute(delete(stored_counts).where(stored_counts.c.day == day, lot != all_(staying)))
     tx.execute(delete(data_keys).where(data_keys.c.day == day))
     tx.execute(
         delete(unscreened).where(

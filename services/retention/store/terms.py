@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.retention.store import Tx
@@ -126,6 +126,18 @@ def in_force(tx: Tx, organization_id: str, application: str) -> list[ContractTer
         .with_for_update()
     )
     return [_made(row) for row in rows]
+
+
+def lots(tx: Tx) -> tuple[int, int]:
+    """Of how many lots (shared.terms) there are terms that are not over, and how many bytes their names have altogether."""
+    named = (
+        select(terms.c.organization_id, terms.c.application).where(terms.c.state.not_in(_OVER)).distinct()
+    ).subquery()
+    size = func.octet_length(named.c.organization_id) + func.octet_length(named.c.application)
+    number, names = tx.execute(
+        select(func.count(), func.coalesce(func.sum(size), 0)).select_from(named)
+    ).one()
+    return int(number), int(names)
 
 
 def open_after(tx: Tx, number: int, limit: int) -> list[ContractTerm]:

@@ -6,9 +6,10 @@ from datetime import date, timedelta
 from typing import Final
 
 from kept.logging.v1 import lifecycle_pb2
+from services.retention import store
 from services.retention.notifications import Ids, Notifications
 from services.retention.peers import Peers
-from services.retention.rules import RuleBook
+from services.retention.rules import RuleBook, require_room
 from services.retention.store import Tx
 from services.retention.store import erasures as erasure_rows
 from services.retention.store import terms as rows
@@ -55,8 +56,9 @@ class TermKeeper:
         self.job = Job("terms", timedelta(seconds=1), self.step)
 
     def propose(self, order: TermOrder, person_id: str) -> ContractTerm:
-        """Proposes a term. Raises INVALID_ARGUMENT, UNKNOWN_ORGANIZATION, REQUEST_ID_REUSED, CONFLICT while another proposal waits, and
-        what access control and logging answer with when they cannot say who that is or what is stored: nothing is proposed then."""
+        """Proposes a term. Raises INVALID_ARGUMENT, UNKNOWN_ORGANIZATION, REQUEST_ID_REUSED, CONFLICT while another proposal waits,
+        LIMIT_REACHED where a run could not say all terms any more, and what access control and logging answer with when they cannot say who
+        that is or what is stored: nothing is proposed then."""
         with self._database.transaction() as tx:
             known = rows.get_by_request(tx, person_id, order.request_id)
         if known is None:
@@ -64,8 +66,10 @@ class TermKeeper:
             self._peers.require_organization(order.organization_id)
             effect = self._effect(order.lot, order.term)
             with self._database.transaction() as tx:
+                store.lock(tx, "terms")  # who counts them sees all that were proposed before
                 term = contract_terms.propose(new_id("term"), order, person_id, effect, self._clock.now())
                 if rows.add(tx, term):
+                    require_room(*rows.lots(tx))
                     said: dict[str, str | int] = {
                         "request_id": term.request_id,
                         **_facts(term),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import insert
 
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import rules_pb2
+from services.logging.store import retention as store
 from services.logging.store.tables import data_keys, interactions, retained, stored_counts, unscreened
 from tests.unit.logging.peers import NOON, ORG, OTHER
 from tests.unit.logging.test_lifecycle import (
@@ -68,6 +70,17 @@ def test_a_shorter_term_takes_its_rows_out_of_a_partition_that_stays(world: Worl
     assert (dropped(world, RUNS[1]), len(dropped(world))) == ({OTHER: (1, 0)}, 2)
     assert release(world, HOLD) == 1
     assert rows(world, retained, unscreened) == [0, 0]
+
+
+def test_more_lots_may_stay_than_a_statement_has_parameters(world: World) -> None:
+    world.record(world.interaction())
+    staying = {f"org_{number:026}" for number in range(33_000)}
+    with world.database.transaction() as tx:
+        counted = {"day": DAY, "application": "", "writer": "w", "records": 1, "records_with_content": 1}
+        tx.execute(insert(stored_counts), [counted | {"organization_id": name} for name in staying])
+        gone = store.drop_day(tx, DAY, RUNS[0], NOON, staying)
+    assert [one.organization_id for one in gone] == [ORG]
+    assert rows(world, stored_counts) == [len(staying)]
 
 
 def test_a_longer_term_keeps_rows_beyond_their_partition(world: World) -> None:

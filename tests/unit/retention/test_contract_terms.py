@@ -354,6 +354,31 @@ def test_no_term_is_proposed_for_an_organization_that_there_is_not(world: World)
     assert [entry.organization_id for entry in world.entries("term.proposed")] == [ONE]
 
 
+def test_no_term_is_proposed_that_a_run_could_not_say_any_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.retention.rules.MOST_OWN", 2)
+    first = put_in_force(world, order(10))
+    second = world.contracts(LENA).SetTerm(order(10, name="request-2", application="night")).term
+    third = order(10, name="request-3", organization_id=TWO)
+    with refused(Reason.REASON_LIMIT_REACHED) as caught:
+        world.contracts(LENA).SetTerm(third)
+    assert caught[0].metadata == {"kind": "contract_term", "limit": "2"}
+    found = world.contracts(LENA).ListTerms(contracts_pb2.ListTermsRequest()).terms
+    assert {each.term_id for each in found} == {first.term_id, second.term_id}
+    # What is there is proposed again, and what takes its place needs no other.
+    assert world.contracts(LENA).SetTerm(order(10)).term.term_id == first.term_id
+    world.contracts(LENA).EndTerm(contracts_pb2.EndTermRequest(term_id=second.term_id, reason="not signed"))
+    put_in_force(world, order(20, name="request-4"))
+    world.contracts(LENA).SetTerm(third)
+    # Names count too: an application's may be long.
+    monkeypatch.setattr("services.retention.rules.MOST_OWN", 100)
+    monkeypatch.setattr("services.retention.rules.MOST_OWN_BYTES", 300)
+    with refused(Reason.REASON_LIMIT_REACHED) as caught:
+        world.contracts(LENA).SetTerm(order(10, name="request-5", application="night" * 40))
+    assert caught[0].metadata == {"kind": "contract_term_bytes", "limit": "300"}
+
+
 def test_bad_input_gets_a_named_reason(world: World) -> None:
     for request in (
         order(0),

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy import insert
 
 from kept.retention.v1 import certificates_pb2, holds_pb2, runs_pb2
 from services.retention.certificates.destructions import Destruction
-from services.retention.rules import RuleInForce
+from services.retention.rules import RuleInForce, to_payload
 from services.retention.runs.states import Run, RunState
+from services.retention.store import rule_changes
 from shared.errors import KeptError, Reason
-from shared.terms import Term, TermKind
+from shared.terms import Rule, Term, TermKind, lot_of
 from tests.unit.retention.world import ONE, START, TWO, Crashes, World, refused, staff
 
 OPERATOR, AUDITOR = staff(1, "OPERATOR"), staff(2, "AUDITOR")
@@ -391,3 +393,30 @@ def test_a_run_goes_no_other_way(before: RunState, after: RunState) -> None:
     else:
         with pytest.raises(KeptError):
             run.to(after, START)
+
+
+@pytest.mark.parametrize("applications", [False, True])
+def test_a_run_goes_by_the_terms_of_ten_thousand(world: World, *, applications: bool) -> None:
+    """All that it asks of other services says them at once."""
+    others = [
+        lot_of(TWO, f"night {number}") if applications else f"org_{number:026}" for number in range(10_001)
+    ]
+    longer = others[0]
+    for lot in (ONE, longer):
+        world.record(lot, START)
+    world.settle(2)
+    payload = to_payload(Rule(Term(TermKind.AT_MOST, 40), timedelta(hours=2)))
+    changes = [
+        {"version": number, "subject": lot, "payload": payload, "effective_at": START}
+        for number, lot in enumerate(others, start=2)
+    ]
+    with world.database.transaction() as tx:
+        tx.execute(insert(rule_changes), changes)
+    travel_to_due(world, FIRST)
+    world.runs(OPERATOR).StartRun(runs_pb2.StartRunRequest())
+    for _ in range(20):
+        world.step("runs", "certificates", "outbox")
+    (run,) = runs_of(world)
+    assert (run.state, run.records_removed) == (runs_pb2.RUN_STATE_DONE, 1)
+    assert list(world.logging.rows.values()) == [longer]
+    assert [body["organization_id"] for body in bodies(world)] == [ONE]
