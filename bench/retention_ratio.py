@@ -70,7 +70,7 @@ class Days:
         self._database = Database(server.ensure_database("retention_ratio", "bench"), pool=4)
         migrate(self._database, _MIGRATIONS)
         outbox = Outbox(store.outbox, self._database, self._clock, _nobody)
-        counting = Counting(self._database, self._clock)
+        counting = Counting(self._database)
         self._lifecycle = Lifecycle(self._database, self._clock, _Policies(), outbox, counting.periods)
         self._day = self._clock.now().date() - timedelta(days=40)
 

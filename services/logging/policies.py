@@ -1,5 +1,6 @@
 """What logging knows of the others' decisions: settings' policies and retention's rules, as leased replicas."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 
@@ -41,6 +42,23 @@ class Policies:
         now = self._policies.leased_now()
         self.rules.require_lease()
         return now
+
+    def known_now(self) -> datetime | None:
+        """The same; None without a lease."""
+        try:
+            return self.leased_now()
+        except KeptError:
+            return None
+
+    def when_leased(self, step: Callable[[datetime], bool]) -> Callable[[], bool]:
+        """A job's step that is given the instant. Without a lease it does nothing, and comes again: a process whose clock is wrong neither
+        forgets nor shows anything early."""
+
+        def leased() -> bool:
+            now = self.known_now()
+            return now is not None and step(now)
+
+        return leased
 
     def require_leases(self) -> None:
         """Raises LEASE_LAPSED unless every policy and rule that is in force now is known here."""

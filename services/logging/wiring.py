@@ -73,11 +73,11 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
     asking = Asking(database, screen)
     patience = timedelta(seconds=config.screening_patience_seconds)
     feed = ScreeningFeed(clock, authz, asking, memory=config.screening_memory_bytes, patience=patience)
-    backlog = Backlog(database, clock, authz, asking, feed, patience=patience)
+    backlog = Backlog(database, clock, policies, authz, asking, feed, patience=patience)
     rescreening = Rescreening(database, authz, screen, asking)
     log_questions = LogQuestions(database, log_rules_pb2_grpc.LogRuleServiceStub(connect("safety_review")))
-    counting = Counting(database, clock)
-    reports = Reports(database, clock, policies, counting)
+    counting = Counting(database)
+    reports = Reports(database, policies, counting)
     ingest = Ingest(
         database=database,
         clock=clock,
@@ -132,9 +132,9 @@ def wire(config: LoggingConfig, clock: Clock, database: Database, connect: Conne
                 partitions.job,
                 epoch_keys.job,
                 ingest.job,
-                Job("usage", timedelta(seconds=1), Folding(database, counting).step),
-                Job("usage_periods", timedelta(minutes=1), counting.periods.close),
-                Job("reported_usage", timedelta(hours=1), reports.forget),
+                Job("usage", timedelta(seconds=1), policies.when_leased(Folding(database, counting).step)),
+                Job("usage_periods", timedelta(minutes=1), policies.when_leased(counting.periods.close)),
+                Job("reported_usage", timedelta(hours=1), policies.when_leased(reports.forget)),
                 feed.job,
                 backlog.job,
                 rescreening.job,

@@ -76,7 +76,7 @@ class Subjects:
         self._clock = clock
         self._policies = policies
         self._outbox = outbox
-        self.job = Job("subject_fences", timedelta(minutes=10), self.lower_fences)
+        self.job = Job("subject_fences", timedelta(minutes=10), policies.when_leased(self.lower_fences))
 
     def erase(self, organization_id: str, end_user: str, erasure_id: str) -> SubjectErased:
         """Does a bounded piece of an erasure; repeat it until it is done. Raises UNKNOWN_ORGANIZATION, LEASE_LAPSED, CONFLICT for an
@@ -210,9 +210,9 @@ class Subjects:
             raise not_found("erasure")
         return act
 
-    def lower_fences(self) -> bool:
+    def lower_fences(self, now: datetime) -> bool:
         """Takes fences away that are past their use. A job's step: True when there may be more."""
-        before: datetime = self._clock.now() - LATE_WINDOW - AT_REST
+        before = now - LATE_WINDOW - AT_REST
         with self._database.transaction() as tx:
             old = store.fenced_before(tx, before, _LOWERED_AT_ONCE)
         for organization_id in sorted({one for one, _ in old}):

@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from kept.access_control.v1 import authz_pb2_grpc
+from services.logging.policies import Policies
 from services.logging.recording.admission import LATE_WINDOW
 from services.logging.records import StoredRow
 from services.logging.screening.asking import (
@@ -52,6 +53,7 @@ class Backlog:
         self,
         database: Database,
         clock: Clock,
+        policies: Policies,
         authz: authz_pb2_grpc.AuthzServiceStub,
         asking: Asking,
         feed: ScreeningFeed,
@@ -60,6 +62,7 @@ class Backlog:
     ) -> None:
         self._database = database
         self._clock = clock
+        self._policies = policies
         self._authz = authz
         self._asking = asking
         self._feed = feed
@@ -69,19 +72,20 @@ class Backlog:
     def screen_backlog(self) -> bool:
         """Opens and screens one batch of what stayed unscreened. A job's step: True when there is more. Raises what the calls raise; the
         batch is claimed again after a while."""
-        now = self._clock.now()
+        now, leased = self._clock.now(), self._policies.known_now()
         with self._database.transaction() as tx:
             if store.unfold_some(tx, now - 2 * self._patience, _UNFOLDED):
                 return True  # first of all, whatever is down: who removes records finds little to unfold
         with self._database.transaction() as tx:
-            openable = lowest_record_id(now - _REOPEN_WINDOW)
-            store.give_up_older(tx, openable, received_before=now - _REOPEN_WINDOW + LATE_WINDOW)
+            if leased is not None:  # what is given up is not taken up again
+                closed = leased - _REOPEN_WINDOW
+                store.give_up_older(tx, lowest_record_id(closed), received_before=closed + LATE_WINDOW)
             has_given_up = store.has_given_up(tx)
             keys = store.claim(
                 tx,
                 now=now,
                 received_before=now - 2 * self._patience,
-                created_from=openable,
+                created_from=lowest_record_id(now - _REOPEN_WINDOW),
                 lease=self._patience + _CLAIM,  # what cannot be screened now waits in memory meanwhile
                 limit=REOPEN_RECORDS,
             )

@@ -6,6 +6,7 @@ So a record is counted once, whatever is retried; and what is refused, or rolled
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from services.logging.records import Row
@@ -23,7 +24,6 @@ from services.logging.usage.fields import (
     no_figures,
 )
 from services.logging.usage.periods import Periods, day_of
-from shared.clock import Clock
 from shared.database import Database
 from shared.driver import together
 from shared.ids import new_id
@@ -42,16 +42,16 @@ class Counting:
     """Counts usage. A process writes to each store under a name of its own, another one after each start; nothing tells that the two names
     are of one process."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self.periods = Periods(database, clock)
+    def __init__(self, database: Database) -> None:
+        self.periods = Periods(database)
         self._billing_writer = new_id("writer")
         self._analytics_writer = new_id("writer")
 
-    def add(self, tx: Tx, cells: Mapping[Place, Sequence[int]]) -> None:
+    def add(self, tx: Tx, cells: Mapping[Place, Sequence[int]], now: datetime) -> None:
         """Adds figures to both stores. Rows are written in one order, so that no two transactions wait for each other in a circle."""
         if not cells:
             return
-        keys = self.periods.keys(tx, {day_of(hour) for _, hour, _, _ in cells})
+        keys = self.periods.keys(tx, {day_of(hour) for _, hour, _, _ in cells}, now)
         grouped: dict[analytics.Place, Sequence[int]] = {}
         for (organization_id, hour, _, model), figures in cells.items():
             key = keys.get(day_of(hour))

@@ -5,6 +5,7 @@ waits for nobody: what belongs to an organization whose stripe is taken, for it 
 Under the stripe an erasure comes wholly before, and then nothing of the organization is there to be taken, or wholly after.
 """
 
+from datetime import datetime
 from typing import Final
 
 from services.logging.store import arrivals, stripes
@@ -22,7 +23,7 @@ class Folding:
         self._database = database
         self._counting = counting
 
-    def step(self) -> bool:
+    def step(self, now: datetime) -> bool:
         """Folds what waits; True when there may be more that can be had now. It can be repeated after any failure."""
         with self._database.transaction() as tx:
             if not stripes.try_to_fold(tx):
@@ -35,6 +36,6 @@ class Folding:
                 closed, _ = stripes.closed(tx, free, ())
                 cells = arrivals.take(tx, sorted(free), taken)
                 self._counting.add(
-                    tx, {place: figures for place, figures in cells.items() if place[0] not in closed}
+                    tx, {place: figures for place, figures in cells.items() if place[0] not in closed}, now
                 )
         return len(waiting) == AT_ONCE and bool(taken)

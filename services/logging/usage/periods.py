@@ -22,7 +22,7 @@ from services.logging.recording.admission import LATE_WINDOW
 from services.logging.store import Tx, analytics
 from services.logging.usage.fields import MINIMUM_GROUP
 from shared import ids
-from shared.clock import CLOCK_TOLERANCE, Clock
+from shared.clock import CLOCK_TOLERANCE
 from shared.database import Database, after_commit
 from shared.ids import day_start
 
@@ -52,15 +52,14 @@ def first_open_day(now: datetime) -> date:
 class Periods:
     """The days' keys, as they are needed, and the end of days."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
         self._keys: dict[date, PeriodKey] = {}  # those that the last counts were made with
 
-    def keys(self, tx: Tx, days: Iterable[date]) -> dict[date, PeriodKey]:
+    def keys(self, tx: Tx, days: Iterable[date], now: datetime) -> dict[date, PeriodKey]:
         """The keys of these days, those left out that are over: a key that is destroyed is never made again. tx: what is counted in it;
         a key that is made in it is remembered once it is committed."""
-        oldest = first_open_day(self._clock.now())
+        oldest = first_open_day(now)
         found: dict[date, PeriodKey] = {}
         for day in sorted(
             days
@@ -81,10 +80,10 @@ class Periods:
             pseudonym = known.pseudonym(organization_id)
             analytics.rename(tx, known.key_id, pseudonym, UUID(bytes=ids.entropy(16)))
 
-    def close(self) -> bool:
+    def close(self, now: datetime) -> bool:
         """Destroys keys of days that are over, forgets those that the table has lost, and makes cells of the oldest hour of days that are
         over; True when there may be another. A job's step; it can be repeated after any failure, and another process may be at it."""
-        oldest = first_open_day(self._clock.now())
+        oldest = first_open_day(now)
         for day in [one for one in list(self._keys) if one < oldest]:
             self._keys.pop(day, None)
         with self._database.transaction() as tx:

@@ -24,7 +24,7 @@ from services.logging.usage.fields import (
     SUMS,
     no_figures,
 )
-from shared.clock import CLOCK_TOLERANCE, Clock
+from shared.clock import CLOCK_TOLERANCE
 from shared.database import Database
 from shared.errors import KeptError, Reason, invalid
 
@@ -38,9 +38,8 @@ _REMEMBERED: Final = REPORT_WINDOW + timedelta(days=1)
 class Reports:
     """Takes reports."""
 
-    def __init__(self, database: Database, clock: Clock, policies: Policies, counting: Counting) -> None:
+    def __init__(self, database: Database, policies: Policies, counting: Counting) -> None:
         self._database = database
-        self._clock = clock
         self._policies = policies
         self._counting = counting
 
@@ -66,7 +65,7 @@ class Reports:
                     "This request id came before with another content; use a new one.",
                 )
             if before is None:
-                self._counting.add(tx, cells)
+                self._counting.add(tx, cells, now)
         return before is not None
 
     def _admit(self, organization_id: str, gateway: str, now: datetime) -> None:
@@ -86,10 +85,10 @@ class Reports:
         if not all(policy.usage_agreed for policy in known):
             raise _refusal(Reason.REASON_USAGE_NOT_AGREED)
 
-    def forget(self) -> bool:
+    def forget(self, now: datetime) -> bool:
         """Forgets reports that cannot come again. A job's step: there is never more to do at once."""
         with self._database.transaction() as tx:
-            billing.forget_reports(tx, self._clock.now() - _REMEMBERED)
+            billing.forget_reports(tx, now - _REMEMBERED)
         return False
 
 

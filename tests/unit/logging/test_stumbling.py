@@ -143,6 +143,17 @@ def test_what_nobody_could_open_is_given_up_in_the_end(world: World) -> None:
     assert left(world) == [(one, True) for one in ids(bad)]
 
 
+def test_a_process_whose_clock_is_wrong_gives_nothing_up(world: World) -> None:
+    records = some(world, 2)
+    left_by_a_process(world, records)
+    wrong = world.jobs_of_a_wrong_clock(timedelta(hours=72))["screening_backlog"]
+    while wrong.step():
+        pass
+    assert left(world) == [(one, False) for one in ids(records)]
+    world.jobs["screening_backlog"].step()
+    assert sorted(world.peers.screened) == ids(records)
+
+
 @pytest.mark.parametrize("method", ["OpenRecords", "Screen"])
 @pytest.mark.parametrize(
     "reason", [Reason.REASON_KEY_STORE_UNAVAILABLE, Reason.REASON_CATCHING_UP, Reason.REASON_OVERLOADED]

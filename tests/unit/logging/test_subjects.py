@@ -218,6 +218,17 @@ def test_a_fence_goes_when_nothing_older_can_come_and_no_sleeper_gets_past_it(
     assert WHO not in whole_database(world)  # the acts stay, and name nobody
 
 
+def test_a_process_whose_clock_is_wrong_lowers_no_fence(world: World) -> None:
+    old = said(world, "old")
+    again = copy(old)
+    world.record(old)
+    erase(world)
+    world.travel(timedelta(hours=22, minutes=30))
+    assert not world.jobs_of_a_wrong_clock(timedelta(hours=3))["subject_fences"].step()
+    assert rows(world, subject_fences) == [1]
+    assert outcomes(world.record(again)) == ["CLOSED"]
+
+
 def test_a_record_of_a_clock_that_is_ahead_goes_and_stays_out(world: World) -> None:
     ahead = said(world, "ahead", age=-4)
     far_ahead = said(world, "far ahead", age=-14)

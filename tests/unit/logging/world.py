@@ -22,6 +22,7 @@ from shared.database import Database
 from shared.identity import Caller
 from shared.ids import new_record_id
 from shared.inprocess import InProcess
+from shared.jobs import Job
 from tests.support.clocks import ManualClock
 from tests.unit.logging.peers import ENGINEER, GATEWAY, NOON, OPERATOR, ORG, RETENTION, Peers
 
@@ -68,6 +69,14 @@ class World:
         """Moves the clock and renews the leases."""
         self.clock.advance(span)
         self.refresh()
+
+    def jobs_of_a_wrong_clock(self, ahead: timedelta) -> dict[str, Job]:
+        """The jobs of another process, whose clock is ahead by so much. It has polled, and so knows that it has no lease."""
+        service = wire(config(), ManualClock(self.clock.now() + ahead), self.database, self.peers.connect)
+        jobs = {job.name: job for job in service.jobs}
+        for name in ("replica:policies", "replica:rules"):
+            jobs[name].step()
+        return jobs
 
     def _channel(self, caller: Caller) -> Any:
         return self._server.channel(caller, "logging")

@@ -263,3 +263,12 @@ def test_what_is_folded_after_its_day_is_over_is_billed_and_in_no_analytics(worl
     assert counted(world) == ({ORG: 1}, 0)
     assert rows(world, "SELECT * FROM analytics_keys") == []
     assert calls(billed(world)) == 1
+
+
+def test_a_process_whose_clock_is_wrong_leaves_what_waits_to_others(world: World) -> None:
+    """By its clock the day is over, and what is of it would be in no analytics."""
+    use(world, ORG)
+    assert not world.jobs_of_a_wrong_clock(timedelta(days=2))["usage"].step()
+    assert counted(world) == ({}, 0)
+    fold(world)
+    assert counted(world) == ({ORG: 1}, 1)

@@ -92,6 +92,13 @@ def test_a_group_is_shown_once_its_day_is_over_and_below_it_nothing(world: World
     assert calls(billed(world, group[0])) == 3
 
 
+def test_a_process_whose_clock_is_wrong_ends_no_day(world: World) -> None:
+    use(world, *organizations(world, MINIMUM_GROUP))
+    before = pseudonyms(world)
+    assert not world.jobs_of_a_wrong_clock(OVER)["usage_periods"].step()
+    assert (cells(world), len(_keys(world)), pseudonyms(world)) == ([], 1, before)
+
+
 def test_the_group_is_asked_for_again_when_cells_are_read(world: World) -> None:
     """Cells that were made when smaller groups were enough."""
     use(world, ORG)
@@ -108,9 +115,9 @@ def test_a_key_of_a_day_that_is_over_is_never_made_again(world: World) -> None:
     use(world, ORG)
     world.travel(3 * DAY)
     close_days(world)
-    kept = periods.Periods(world.database, world.clock)
+    kept = periods.Periods(world.database)
     with world.database.transaction() as tx:
-        assert kept.keys(tx, {NOON.date()}) == {}
+        assert kept.keys(tx, {NOON.date()}, world.clock.now()) == {}
     assert rows(world, "SELECT * FROM analytics_keys") == []
 
 
@@ -160,15 +167,15 @@ def _wait_for_a_waiter(database: Database) -> None:
 
 
 def test_processes_that_make_a_days_key_at_once_make_one(world: World, database: Database) -> None:
-    one, two = (periods.Periods(database, world.clock) for _ in range(2))
+    one, two = (periods.Periods(database) for _ in range(2))
     found: list[object] = []
 
     def ask() -> None:
         with database.transaction() as tx:
-            found.append(two.keys(tx, {NOON.date()}))
+            found.append(two.keys(tx, {NOON.date()}, world.clock.now()))
 
     with database.transaction() as tx:
-        first = one.keys(tx, {NOON.date()})
+        first = one.keys(tx, {NOON.date()}, world.clock.now())
         other = threading.Thread(target=ask)
         other.start()
         _wait_for_a_waiter(database)
@@ -180,14 +187,16 @@ def test_a_key_that_was_rolled_back_is_remembered_by_nobody(world: World, databa
     class Undone(Exception):
         pass
 
-    one, two = (periods.Periods(database, world.clock) for _ in range(2))
+    one, two = (periods.Periods(database) for _ in range(2))
     with pytest.raises(Undone), database.transaction() as tx:
-        lost = one.keys(tx, {NOON.date()})
+        lost = one.keys(tx, {NOON.date()}, world.clock.now())
         raise Undone
     with database.transaction() as tx:
-        assert two.keys(tx, {NOON.date()}) != lost
+        assert two.keys(tx, {NOON.date()}, world.clock.now()) != lost
     with database.transaction() as tx:
-        assert one.keys(tx, {NOON.date()}) == two.keys(tx, {NOON.date()})
+        assert one.keys(tx, {NOON.date()}, world.clock.now()) == two.keys(
+            tx, {NOON.date()}, world.clock.now()
+        )
 
 
 def test_processes_that_end_a_day_at_once_count_it_once(world: World, database: Database) -> None:
@@ -202,14 +211,12 @@ def test_processes_that_end_a_day_at_once_count_it_once(world: World, database: 
     def close(one: periods.Periods) -> None:
         start.wait()
         try:
-            while one.close():
+            while one.close(world.clock.now()):
                 pass
         except BaseException as error:  # noqa: BLE001 - told to the test
             failed.append(error)
 
-    threads = [
-        threading.Thread(target=close, args=(periods.Periods(database, world.clock),)) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=close, args=(periods.Periods(database),)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -286,13 +293,13 @@ def test_a_process_that_counts_nothing_forgets_a_key_that_a_crash_took(
     world: World, database: Database
 ) -> None:
     """It knows none by which it could tell whose a pseudonym is."""
-    idle = periods.Periods(database, world.clock)
+    idle = periods.Periods(database)
     use(world, ORG)
     with database.transaction() as tx:
-        idle.keys(tx, {NOON.date()})
+        idle.keys(tx, {NOON.date()}, world.clock.now())
     before = pseudonyms(world)
     _crash(world)
-    idle.close()
+    idle.close(world.clock.now())
     with database.transaction() as tx:
         idle.forget_organization(tx, ORG)
     assert pseudonyms(world) == before

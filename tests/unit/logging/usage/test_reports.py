@@ -324,6 +324,12 @@ def test_reports_are_remembered_as_long_as_they_could_come_again(world: World) -
     assert rows(world, "SELECT * FROM usage_reports") == []
 
 
+def test_a_process_whose_clock_is_wrong_forgets_no_report(world: World) -> None:
+    send(world, report())
+    assert not world.jobs_of_a_wrong_clock(REPORT_WINDOW + timedelta(days=2))["reported_usage"].step()
+    assert send(world, report()) is True
+
+
 def test_erasure_removes_reports_and_nothing_is_counted_behind_its_fence(world: World) -> None:
     send(world, report())
     receipt = erase(world, PRIVATE)
