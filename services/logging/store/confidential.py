@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.logging.store.lots import application_of
 from services.logging.store.retention import COPIED, HeldRow, by_day, held_rows, living_copies
-from services.logging.store.stored_counts import Single, count_in
+from services.logging.store.stored_counts import Single, count_contents_in, count_in
 from services.logging.store.tables import (
     confidential_rows,
     disclosed_holds,
@@ -127,35 +127,41 @@ def note_disclosed(tx: Connection, hold_id: str) -> bool:
     return tx.execute(added.returning(disclosed_holds.c.hold_id)).first() is not None
 
 
-def _gone(
-    tx: Connection, organization_id: str, ids: Sequence[UUID], mine: ColumnElement[bool]
-) -> list[Single]:
-    """Those of a hold's copies whose rows are there no more. Of an organization that is being erased none: its counts stay what they were
-    until its receipt is written."""
+def _count_in(tx: Connection, organization_id: str, ids: Sequence[UUID], mine: ColumnElement[bool]) -> None:
+    """Counts those of a hold's copies whose rows are there no more, and contents that the rows have lost. Of an organization that is being
+    erased none: its counts stay what they were until its receipt is written."""
     is_closed = select(exists().where(organization_fences.c.organization_id == organization_id))
     if tx.execute(is_closed).scalar_one():
-        return []
-    there: set[UUID] = set()
+        return
+    there: dict[UUID, bool] = {}  # whether with content
     for table in (interactions, retained):
-        asked = select(table.c.record_id).where(
+        asked = select(table.c.record_id, table.c.content.is_not(None).label("has_content")).where(
             table.c.organization_id == organization_id, among(table.c.record_id, ids)
         )
-        there |= set(tx.execute(asked).scalars())
+        for row in tx.execute(asked):
+            there[row.record_id] = there.get(row.record_id, False) or row.has_content
     copies = select(
         confidential_rows.c.record_id,
         confidential_rows.c.day,
         application_of(confidential_rows).label("lot"),
         confidential_rows.c.data_key_id.is_not(None).label("has_content"),
     ).where(mine)
-    return [
-        Single(row.day, row.lot, row.has_content) for row in tx.execute(copies) if row.record_id not in there
-    ]
+    rows: list[Single] = []
+    contents: list[Single] = []
+    for row in tx.execute(copies):
+        one = Single(row.day, row.lot, row.has_content)
+        if row.record_id not in there:
+            rows.append(one)
+        elif row.has_content and not there[row.record_id]:
+            contents.append(one)
+    count_in(tx, organization_id, rows)
+    count_contents_in(tx, organization_id, contents)
 
 
 def disclose(tx: Connection, hold_id: str, organization_id: str, kind: int | None, limit: int) -> bool:
     """Moves the next copies of a hold, at most so many, to where those of ordinary holds lie; whether there may be more. The caller holds
-    the organization's stripe exclusively. Where a term kept the row without its content, the content comes back with the hold; where an
-    erasure took the row, it is counted again."""
+    the organization's stripe exclusively. Where the row has lost its content, that comes back with the hold; what an erasure took, row or
+    content, is counted again."""
     ids = list(
         tx.execute(
             select(confidential_rows.c.record_id)
@@ -167,7 +173,7 @@ def disclose(tx: Connection, hold_id: str, organization_id: str, kind: int | Non
     if not ids:
         return False
     mine = and_(*_of(hold_id, organization_id), among(confidential_rows.c.record_id, ids))
-    count_in(tx, organization_id, _gone(tx, organization_id, ids, mine))
+    _count_in(tx, organization_id, ids, mine)
     names = (*COPIED, "day", "sealed_data_key")
     moved = upsert(retained).from_select(
         names, select(*[confidential_rows.c[name] for name in names]).where(mine)

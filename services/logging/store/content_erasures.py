@@ -1,25 +1,25 @@
 """What erasing content asks of the tables: a fence that writers look at, and contents that go piece by piece while log data stays.
 
 Rows of partitions lose their content whether a hold keeps them or not: what is held lives in `retained` with its sealed data key, is read
-from there, and goes from there when the last hold ends; what is left then is the row's log data. No data key of these days is needed by
-anything else, so they go too. Pieces are bounded by the rows that are looked at, for nothing but the key has an index.
+from there, and goes from there when the last hold ends; what is left then is the row's log data. A record's content counts as removed once
+neither place has it. No data key of these days is needed by anything else, so they go too. Pieces are bounded by the rows that are looked
+at, for nothing but the key has an index.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, TextClause, and_, delete, exists, func, select, text, update
+from sqlalchemy import Connection, Table, TextClause, and_, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.logging.records import Row
 from services.logging.store import locks, screening
 from services.logging.store.kept import IS_HELD
 from services.logging.store.lots import APPLICATION
-from services.logging.store.stored_counts import add
+from services.logging.store.stored_counts import Single, count_contents_off
 from services.logging.store.tables import (
     content_erasures,
     data_keys,
@@ -27,13 +27,12 @@ from services.logging.store.tables import (
     interactions,
     retained,
 )
+from shared.database import among
 from shared.ids import record_day
 
-# Who counts in `stored_counts` what erasures took away: below zero, so that the sum is what is there.
-WRITER: Final = "content erasure"
 Key = tuple[str, bytes]
-# A record that lost its content, and the application whose own lot it is of.
-Stripped = tuple[UUID, str]
+# What lost its content in one place.
+Stripped = Mapping[UUID, Single]
 
 
 @dataclass(frozen=True)
@@ -166,11 +165,13 @@ def step(tx: Connection, act: ContentAct, looked_at: int, through_day: date, now
     if looked:
         within = {"organization_id": act.organization_id, "after": after, "last": looked[-1]}
         stripped, unseen = _stripped(tx, _STRIP, within)
+        lost = _not_in(tx, retained, act.organization_id, stripped)
     else:
-        stripped, unseen = _kept_by_term(tx, act, looked_at)
-    _count_off(tx, act.organization_id, stripped)
+        stripped, unseen = _strip_kept(tx, act.organization_id, _kept_by_term(tx, act, looked_at))
+        lost = _not_in(tx, interactions, act.organization_id, stripped)
+    count_contents_off(tx, act.organization_id, list(lost.values()))
     values: dict[str, Any] = {
-        "contents": act.contents + len(stripped),
+        "contents": act.contents + len(lost),
         "unscreened": act.unscreened + unseen,
     }
     if looked:
@@ -199,18 +200,31 @@ def correct(tx: Connection, erasure_id: str, contents: int, data_keys: int, unsc
     )
 
 
-def _stripped(
-    tx: Connection, statement: TextClause, given: Mapping[str, object]
-) -> tuple[list[Stripped], int]:
-    """Which records lost their content by a statement, and how many of them waited to be screened: with no content left, none does."""
-    stripped = [(row.record_id, row.lot) for row in tx.execute(statement, given)]
-    ids = [record_id for record_id, _ in stripped]
-    unseen = tx.execute(_UNEXPECT, {"organization_id": given["organization_id"], "ids": ids}).rowcount
-    return stripped, unseen
+def _stripped(tx: Connection, statement: TextClause, given: Mapping[str, object]) -> tuple[Stripped, int]:
+    """What lost its content by a statement, and how many of these waited to be screened: with no content left, none does."""
+    stripped = {
+        row.record_id: Single(record_day(row.record_id.bytes), row.lot, has_content=True)
+        for row in tx.execute(statement, given)
+    }
+    asked = {"organization_id": given["organization_id"], "ids": list(stripped)}
+    return stripped, tx.execute(_UNEXPECT, asked).rowcount
 
 
-def _kept_by_term(tx: Connection, act: ContentAct, limit: int) -> tuple[list[Stripped], int]:
-    """Strips the next rows that a term keeps beyond their partition and no hold does; see `_stripped`."""
+def _not_in(tx: Connection, other: Table, organization_id: str, stripped: Stripped) -> Stripped:
+    """Of what lost its content in one place, that of which the other has none either."""
+    if not stripped:
+        return stripped
+    place = and_(
+        other.c.organization_id == organization_id,
+        among(other.c.record_id, stripped),
+        other.c.record_id.between(min(stripped), max(stripped)),
+    )
+    there = set(tx.execute(select(other.c.record_id).where(place, other.c.content.is_not(None))).scalars())
+    return {record_id: one for record_id, one in stripped.items() if record_id not in there}
+
+
+def _kept_by_term(tx: Connection, act: ContentAct, limit: int) -> list[UUID]:
+    """The next rows with content that a term keeps beyond their partition and no hold does."""
     asked = (
         select(retained.c.record_id)
         .where(
@@ -222,18 +236,22 @@ def _kept_by_term(tx: Connection, act: ContentAct, limit: int) -> tuple[list[Str
         .order_by(retained.c.record_id)
         .limit(limit)
     )
-    return strip_let_go(tx, act.organization_id, list(tx.execute(asked).scalars()))
+    return list(tx.execute(asked).scalars())
 
 
-def strip_let_go(
-    tx: Connection, organization_id: str, record_ids: Sequence[UUID]
-) -> tuple[list[Stripped], int]:
-    """Takes erased contents from those of the rows that a term keeps and no hold does any more; see `_stripped`. The caller holds the
-    organization's stripe."""
+def _strip_kept(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> tuple[Stripped, int]:
+    """Takes erased contents from those of the rows that a term keeps and no hold does; see `_stripped`."""
     if not record_ids:
-        return [], 0
-    asked = {"organization_id": organization_id, "ids": list(record_ids)}
-    return _stripped(tx, _STRIP_KEPT, asked)
+        return {}, 0
+    return _stripped(tx, _STRIP_KEPT, {"organization_id": organization_id, "ids": list(record_ids)})
+
+
+def let_go(tx: Connection, organization_id: str, record_ids: Sequence[UUID], freed: Stripped) -> None:
+    """Erased contents that holds kept go with the last of them: from those of the rows that a term keeps here, and with copies that were
+    removed (freed), where the row in its partition has none either. The counts say so, and the erasures that go on; to one that is done
+    they were held. The caller holds the organization's stripe exclusively."""
+    stripped, _ = _strip_kept(tx, organization_id, record_ids)
+    _count_lost(tx, organization_id, _not_in(tx, interactions, organization_id, {**stripped, **freed}))
 
 
 def strip_again(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> None:
@@ -242,23 +260,33 @@ def strip_again(tx: Connection, organization_id: str, record_ids: Sequence[UUID]
     if not record_ids:
         return
     asked = {"organization_id": organization_id, "ids": list(record_ids)}
-    stripped, unseen = _stripped(tx, _STRIP_AGAIN, asked)
-    kept_by_term, unseen_of_these = _stripped(tx, _STRIP_KEPT, asked)
-    stripped += kept_by_term
-    _count_off(tx, organization_id, stripped)
-    tx.execute(
-        update(content_erasures)
-        .where(content_erasures.c.organization_id == organization_id, content_erasures.c.erased_at.is_(None))
-        .values(
-            contents=content_erasures.c.contents + len(stripped),
-            unscreened=content_erasures.c.unscreened + unseen + unseen_of_these,
-        )
+    of_rows, unseen = _stripped(tx, _STRIP_AGAIN, asked)
+    of_copies, unseen_of_copies = _stripped(tx, _STRIP_KEPT, asked)
+    lost = {
+        **_not_in(tx, retained, organization_id, of_rows),
+        **_not_in(tx, interactions, organization_id, of_copies),
+    }
+    _count_lost(tx, organization_id, lost, unseen + unseen_of_copies)
+
+
+def _count_lost(tx: Connection, organization_id: str, lost: Stripped, unseen: int = 0) -> None:
+    """Contents that are in no place any more: the counts say so, and the erasures that go on. unseen: how many of them waited to be
+    screened."""
+    if not lost:
+        return
+    count_contents_off(tx, organization_id, list(lost.values()))
+    going_on = select(content_erasures.c.erasure_id, content_erasures.c.below).where(
+        content_erasures.c.organization_id == organization_id, content_erasures.c.erased_at.is_(None)
     )
-
-
-def _count_off(tx: Connection, organization_id: str, stripped: Sequence[Stripped]) -> None:
-    contents = Counter((record_day(record_id.bytes), lot) for record_id, lot in stripped)
-    add(tx, organization_id, WRITER, {}, {place: -count for place, count in contents.items()})
+    for act in tx.execute(going_on).all():
+        tx.execute(
+            update(content_erasures)
+            .where(content_erasures.c.erasure_id == act.erasure_id)
+            .values(
+                contents=content_erasures.c.contents + sum(one < act.below for one in lost),
+                unscreened=content_erasures.c.unscreened + unseen,
+            )
+        )
 
 
 def held(tx: Connection, act: ContentAct) -> tuple[int, dict[str, int]]:

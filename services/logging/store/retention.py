@@ -249,7 +249,10 @@ def release(
                 unscreened.c.organization_id == organization_id, among(unscreened.c.record_id, unseen)
             )
         )
-    content_erasures.strip_let_go(tx, organization_id, released)
+    outlived = {
+        one: freed[one] for one, has_content in living.items() if freed[one].has_content and not has_content
+    }
+    content_erasures.let_go(tx, organization_id, released, outlived)
     gone = len(ended) + subjects.remove_let_go(tx, organization_id, released)
     return gone, released[-1] if len(kept) > limit else None
 

@@ -1,5 +1,6 @@
 """What is stored of a day and lot, as it is counted: each record once, from its receipt until its row is gone, be that in its partition or
-kept beyond it. Writers count what they store; whoever takes single rows away, or brings some back, corrects it here.
+kept beyond it; with content as long as one of the two has it. Writers count what they store; whoever takes single rows or contents away, or
+brings some back, corrects it here.
 """
 
 from collections import Counter
@@ -15,6 +16,8 @@ from services.logging.store.tables import stored_counts
 
 # Who corrects: its numbers may be below zero, so that the sum is what is there.
 WRITER: Final = "erasure"
+# Who corrects where rows stay and their content went, or came back.
+CONTENT_WRITER: Final = "content erasure"
 
 # How many, by day and lot.
 Numbers = Mapping[tuple[date, str], int]
@@ -30,15 +33,27 @@ class Single(NamedTuple):
 
 def count_off(tx: Connection, organization_id: str, gone: Sequence[Single]) -> None:
     """Rows that were there are gone. The caller holds the organization's stripe."""
-    _correct(tx, organization_id, gone, -1)
+    _correct(tx, organization_id, WRITER, gone, rows=-1, contents=-1)
 
 
 def count_in(tx: Connection, organization_id: str, back: Sequence[Single]) -> None:
     """Rows that were counted off are there again. The caller holds the organization's stripe."""
-    _correct(tx, organization_id, back, 1)
+    _correct(tx, organization_id, WRITER, back, rows=1, contents=1)
 
 
-def _correct(tx: Connection, organization_id: str, records: Sequence[Single], sign: int) -> None:
+def count_contents_off(tx: Connection, organization_id: str, lost: Sequence[Single]) -> None:
+    """Rows that stay have lost their content, and no other place has it. The caller holds the organization's stripe."""
+    _correct(tx, organization_id, CONTENT_WRITER, lost, rows=0, contents=-1)
+
+
+def count_contents_in(tx: Connection, organization_id: str, back: Sequence[Single]) -> None:
+    """Rows that had lost their content have it again. The caller holds the organization's stripe."""
+    _correct(tx, organization_id, CONTENT_WRITER, back, rows=0, contents=1)
+
+
+def _correct(
+    tx: Connection, organization_id: str, writer: str, records: Sequence[Single], *, rows: int, contents: int
+) -> None:
     """Of days and lots that are counted still: what went with its day, or its organization, is in their counts, and stays there."""
     if not records:
         return
@@ -47,14 +62,14 @@ def _correct(tx: Connection, organization_id: str, records: Sequence[Single], si
         stored_counts.c.day.in_({one.day for one in records}),
     )
     counted = {(row.day, row.application) for row in tx.execute(asked.distinct())}
-    rows: Counter[tuple[date, str]] = Counter()
-    contents: Counter[tuple[date, str]] = Counter()
+    found: Counter[tuple[date, str]] = Counter()
+    filled: Counter[tuple[date, str]] = Counter()
     for one in records:
         place = (one.day, one.lot)
         if place in counted:
-            rows[place] += sign
-            contents[place] += sign * one.has_content
-    add(tx, organization_id, WRITER, rows, contents)
+            found[place] += rows
+            filled[place] += contents * one.has_content
+    add(tx, organization_id, writer, found, filled)
 
 
 def add(tx: Connection, organization_id: str, writer: str, rows: Numbers, contents: Numbers) -> None:

@@ -309,7 +309,14 @@ def _last(tx: Connection, table: Table, act: SubjectAct, looked_at: int) -> UUID
 def _mine(
     tx: Connection, table: Table, act: SubjectAct, end_user: str, last: UUID | None
 ) -> list[tuple[UUID, bool]]:
-    asked = select(table.c.record_id, table.c.data_key_id.is_not(None).label("has_content")).where(
+    has_content: ColumnElement[bool] = table.c.data_key_id.is_not(None)
+    if table is interactions:  # a copy may have what was erased of the row
+        has_content |= exists().where(
+            retained.c.organization_id == table.c.organization_id,
+            retained.c.record_id == table.c.record_id,
+            retained.c.data_key_id.is_not(None),
+        )
+    asked = select(table.c.record_id, has_content.label("has_content")).where(
         _within(table, act), table.c.end_user == end_user
     )
     if last is not None:
@@ -348,12 +355,13 @@ def remove(tx: Connection, organization_id: str, record_ids: Sequence[UUID]) -> 
         "last": max(record_ids),
         "ids": list(record_ids),
     }
-    # Copies first: what is left of them is held, and keeps its row.
-    gone = {
-        row.record_id: Single(record_day(row.record_id.bytes), row.lot, row.has_content)
-        for statement in (_REMOVE_KEPT, _REMOVE)
-        for row in tx.execute(statement, wanted)
-    }
+    # Copies first: what is left of them is held, and keeps its row. What lay in both places is one record, with what content either had.
+    gone: dict[UUID, Single] = {}
+    for statement in (_REMOVE_KEPT, _REMOVE):
+        for row in tx.execute(statement, wanted):
+            copy = gone.get(row.record_id)
+            has_content = row.has_content or (copy is not None and copy.has_content)
+            gone[row.record_id] = Single(record_day(row.record_id.bytes), row.lot, has_content)
     if not gone:
         return 0, 0
     count_off(tx, organization_id, list(gone.values()))

@@ -6,18 +6,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import lifecycle_pb2, read_pb2
 from services.logging.store import stripes
-from services.logging.store.tables import data_keys, interactions, retained, unscreened
+from services.logging.store.tables import data_keys, interactions, retained, stored_counts, unscreened
 from shared.telemetry import ALERT
 from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER, ZDR
+from tests.unit.logging.test_confidential_holds import disclose
+from tests.unit.logging.test_confidential_holds import keep as keep_in_secret
 from tests.unit.logging.test_ingest import outcomes, whole_database
 from tests.unit.logging.test_lifecycle import (
     DAY,
     HOLD,
+    RUN,
     drop,
     hold,
     reason_of,
@@ -25,7 +28,8 @@ from tests.unit.logging.test_lifecycle import (
     rows,
     stored_days,
 )
-from tests.unit.logging.test_subjects import copy, said
+from tests.unit.logging.test_subjects import WHO, copy, said
+from tests.unit.logging.test_terms import drop as drop_day
 from tests.unit.logging.world import World
 
 ERASURE, SECOND = ("erasure_" + letter * 26 for letter in "ef")
@@ -81,6 +85,11 @@ def words(world: World) -> list[str]:
     )
     found = [one.record.content for one in world.read.ReadInteractions(asked)]
     return [content.prompt[0].parts[0].text for content in found if content.prompt]
+
+
+def filled(world: World) -> list[tuple[int, int]]:
+    """By day and organization: how many records, and how many of them with content."""
+    return [(records, with_content) for _, _, records, with_content, _ in stored_days(world)]
 
 
 def contents(world: World) -> list[str]:
@@ -154,7 +163,8 @@ def test_what_a_hold_keeps_stays_readable_with_it_and_goes_with_it(world: World)
     world.record(kept, gone)
     hold(world, HOLD, kept_id)
     erasure = erase(world, into_force(world))
-    assert (erasure.removed["contents"], erasure.held) == (2, 1)
+    assert (erasure.removed["contents"], erasure.held) == (1, 1)
+    assert filled(world) == [(2, 1)]
     assert [(one.hold_id, one.records) for one in erasure.holds] == [(HOLD, 1)]
     assert words(world) == ["kept"]
     assert rows(world, interactions, retained, unscreened) == [2, 1, 1]
@@ -163,10 +173,27 @@ def test_what_a_hold_keeps_stays_readable_with_it_and_goes_with_it(world: World)
     assert status(world).held == 1
     release(world, HOLD)
     after = status(world)
-    assert (after.held, list(after.holds)) == (0, [])
+    assert (after.held, list(after.holds), after.removed["contents"]) == (0, [], 1)
     assert not words(world)
     assert not contents(world)
     assert rows(world, interactions) == [2]
+    assert filled(world) == [(2, 0)]
+
+
+def test_what_its_last_hold_lets_go_while_the_erasure_goes_on_is_removed_by_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.logging.lifecycle.contents._LOOKED_AT", 2)
+    monkeypatch.setattr("services.logging.lifecycle.contents._STEPS", 1)
+    records = sorted((said(world, str(number)) for number in range(3)), key=lambda one: one.record_id)
+    ids = [one.record_id for one in records]
+    world.record(*records)
+    hold(world, HOLD, ids[0], ids[2])
+    before = into_force(world)
+    assert ask(world, before).removed["contents"] == 1  # two were looked at, and one of them is held
+    release(world, HOLD)
+    erasure = erase(world, before)
+    assert (erasure.removed["contents"], erasure.held, filled(world)) == (3, 0, [(3, 0)])
 
 
 def test_content_of_after_its_end_is_stored_again(world: World) -> None:
@@ -252,7 +279,32 @@ def test_content_that_goes_with_its_hold_waits_for_no_screening_any_more(world: 
     assert not ALERT.labels("screening_given_up")._value.get()
 
 
+@pytest.mark.parametrize("by_term", [False, True], ids=["in its partition", "kept by a term"])
+def test_what_comes_back_with_a_hold_that_was_confidential_counts_until_it_goes(
+    world: World, by_term: bool
+) -> None:
+    record = said(world, "kept")
+    record_id = record.record_id
+    world.record(record, said(world, "gone"))
+    keep_in_secret(world, record_id)
+    if by_term:
+        outlive_their_day(world)
+    erasure = erase(world, into_force(world))
+    assert (erasure.removed["contents"], erasure.held, filled(world)) == (2, 0, [(2, 0)])
+    assert disclose(world)
+    assert (words(world), status(world).held, filled(world)) == (["kept"], 1, [(2, 1)])
+    release(world, HOLD)
+    assert (words(world), filled(world)) == ([], [(2, 0)])
+
+
 # --- what a contract's term keeps beyond its day ---------------------------------------------------------------------------------
+
+
+def outlive_their_day(world: World) -> None:
+    """A longer term keeps the organization's rows, and their day is dropped."""
+    world.peers.set_rule(ORG, days=60)
+    world.travel(timedelta(days=31))
+    drop_day(world, RUN, keep=[ORG])
 
 
 def kept_by_term(world: World, *held: str) -> None:
@@ -261,13 +313,7 @@ def kept_by_term(world: World, *held: str) -> None:
     world.record(*records.values())
     for text in held:
         hold(world, HOLD, records[text].record_id)
-    world.peers.set_rule(ORG, days=60)
-    world.travel(timedelta(days=31))
-    world.lifecycle.DropExpired(
-        lifecycle_pb2.DropExpiredRequest(
-            run_id="run_" + "r" * 26, day=DAY.isoformat(), keep_organization_ids=[ORG]
-        )
-    )
+    outlive_their_day(world)
     assert rows(world, interactions, retained, unscreened) == [0, 2, 2]
     assert sorted(words(world)) == ["one", "two"]
 
@@ -287,7 +333,7 @@ def test_content_that_a_term_keeps_goes_and_its_log_data_stays_for_the_term(worl
     assert (dict(erasure.removed), erasure.held) == ({"contents": 2, "data_keys": 0, "unscreened": 2}, 0)
     assert (rows(world, retained, unscreened), sealed(world)) == ([2, 0], 0)
     assert not words(world)
-    assert [(records, filled) for _, _, records, filled, _ in stored_days(world)] == [(2, 0)]
+    assert filled(world) == [(2, 0)]
 
 
 def test_content_that_a_term_and_a_hold_keep_goes_when_the_hold_ends(world: World) -> None:
@@ -295,10 +341,60 @@ def test_content_that_a_term_and_a_hold_keep_goes_when_the_hold_ends(world: Worl
     erasure = erase(world, into_force(world))
     assert (erasure.removed["contents"], erasure.removed["unscreened"], erasure.held) == (1, 1, 1)
     assert (words(world), sealed(world), rows(world, unscreened)) == (["two"], 1, [1])
+    assert filled(world) == [(2, 1)]
     assert release(world, HOLD) == 0  # the row stays for its term
     assert (rows(world, retained, unscreened), sealed(world)) == ([2, 0], 0)
     assert not words(world)
-    assert (status(world).held, list(status(world).holds)) == (0, [])
+    assert (status(world).held, list(status(world).holds), filled(world)) == (0, [], [(2, 0)])
+
+
+def between_the_copy_and_the_drop(world: World) -> None:
+    """Two records lie in both places: a longer term keeps them, and a slow reader keeps their partition from being dropped."""
+    outlives = said(world, "one"), said(world, "two")
+    world.record(*outlives, said(world, "theirs", organization_id=OTHER))
+    world.peers.set_rule(ORG, days=40)
+    world.travel(timedelta(days=29, hours=10))
+    with world.database.engine.connect() as reader:
+        reader.execute(select(interactions.c.record_id)).all()
+        assert reason_of(lambda: drop_day(world, RUN, keep=[ORG])) == "DATABASE_UNAVAILABLE"
+    assert rows(world, interactions, retained) == [3, 2]
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_content_that_lies_in_both_places_counts_once(world: World, is_held: bool) -> None:
+    between_the_copy_and_the_drop(world)
+    if is_held:
+        with world.database.transaction() as tx:
+            one = tx.execute(select(retained.c.record_id)).scalars().first()
+        assert one is not None
+        hold(world, HOLD, one.bytes)
+    erasure = erase(world, into_force(world))
+    theirs = (1, 1)
+    assert (erasure.removed["contents"], erasure.held) == (2 - is_held, is_held)
+    assert filled(world) == [(2, int(is_held)), theirs]
+    assert drop_day(world, RUN, keep=[ORG]) == (1, 0)
+    assert filled(world) == [(2, int(is_held))]
+    release(world, HOLD)
+    assert (filled(world), sealed(world)) == ([(2, 0)], 0)
+
+
+@pytest.mark.parametrize("pieces", range(4))
+def test_an_end_user_whose_content_is_being_erased_counts_once(
+    world: World, pieces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far that has come: content may be in one of the two places."""
+    monkeypatch.setattr("services.logging.lifecycle.contents._LOOKED_AT", 2)
+    monkeypatch.setattr("services.logging.lifecycle.contents._STEPS", 1)
+    between_the_copy_and_the_drop(world)
+    before = into_force(world)
+    taken = [ask(world, before).removed["contents"] for _ in range(pieces)][-1:]
+    request = lifecycle_pb2.EraseSubjectRequest(organization_id=ORG, end_user=WHO, erasure_id=SECOND)
+    erased = world.lifecycle.EraseSubject(request).erasure
+    assert [(one.removed, one.removed_with_content) for one in erased.days] == [(2, 2 - sum(taken))]
+    with world.database.transaction() as tx:
+        mine = stored_counts.c.organization_id == ORG
+        counted = select(func.sum(stored_counts.c.records), func.sum(stored_counts.c.records_with_content))
+        assert tx.execute(counted.where(mine)).one() == (0, 0)
 
 
 def test_its_fence_can_come_before_anything_goes(world: World) -> None:
