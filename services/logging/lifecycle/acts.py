@@ -31,8 +31,8 @@ from shared.ids import day_start
 from shared.outbox import Outbox
 from shared.terms import parts_of
 
-# Each try waits for readers 50 ms at most (store/partitions.py).
-_DROP_TRIES: Final = 20
+# Each counts the day anew, and tries some times to get past readers (store/partitions.py).
+_DROP_TRIES: Final = 5
 # Rows that one transaction copies or takes away: some 50 ms.
 _ROWS_AT_ONCE: Final = 10_000
 # Records that a hold on all that matches keeps by one call: access control takes so many at once.
@@ -260,7 +260,8 @@ class Lifecycle:
             for lot in going:
                 self._take(run_id, lot, day)
         with self._database.transaction() as tx:
-            return store.note_removal(tx, run_id, day, self._clock.now())
+            noted = store.removed(tx, run_id, day)  # with the partition
+            return store.note_removal(tx, run_id, day, self._clock.now()) if noted is None else noted
 
     def _take(self, run_id: str, lot: str, day: date) -> None:
         """Takes one lot's rows of a day away, where the partition stays or is gone already. Nothing of the day can come any more:
@@ -310,6 +311,7 @@ class Lifecycle:
             staying = [count for count in store.counts_of_day(tx, day) if not what.takes(count.lot, day)]
         for count in staying:
             self._keep(run_id, count)
+        unfold_ahead(self._database, None, day_start(day) + timedelta(days=1) + LATE_WINDOW + AT_REST)
         for remaining in reversed(range(_DROP_TRIES)):
             try:
                 self._drop_closed(run_id, day, what)

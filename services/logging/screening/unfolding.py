@@ -13,9 +13,9 @@ from shared.database import Database
 _AT_ONCE: Final = 20
 
 
-def unfold_ahead(database: Database, organization_id: str, now: datetime) -> None:
-    """Unfolds what waits of an organization now."""
+def unfold_ahead(database: Database, organization_id: str | None, received_before: datetime) -> None:
+    """Unfolds what waits of an organization, or of all."""
     has_more = True
     while has_more:
         with database.transaction() as tx:
-            has_more = screening.unfold_some(tx, now, _AT_ONCE, organization_id)
+            has_more = screening.unfold_some(tx, received_before, _AT_ONCE, organization_id)

@@ -272,7 +272,7 @@ def strip_again(tx: Connection, organization_id: str, record_ids: Sequence[UUID]
 def _count_lost(tx: Connection, organization_id: str, lost: Stripped, unseen: int = 0) -> None:
     """Contents that are in no place any more: the counts say so, and the erasures that go on. unseen: how many of them waited to be
     screened."""
-    if not lost:
+    if not lost and not unseen:
         return
     count_contents_off(tx, organization_id, list(lost.values()))
     going_on = select(content_erasures.c.erasure_id, content_erasures.c.below).where(

@@ -11,7 +11,9 @@ from datetime import date, timedelta
 from typing import Final
 from uuid import UUID
 
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import OperationalError
 
 from services.logging.store import locks
 from services.logging.store.tables import day_fences
@@ -21,6 +23,7 @@ _CLASS: Final = 7302
 _LOCK_TIMEOUT: Final = "250ms"
 # Who records waits behind a drop that waits for a reader.
 _DROP_TIMEOUT: Final = "50ms"
+_DROP_TRIES: Final = 4
 _VACUUM_TIMEOUT: Final = "5s"
 
 
@@ -68,17 +71,28 @@ def make(tx: Connection, day: date) -> bool:
 
 
 def drop(tx: Connection, day: date) -> bool:
-    """Drops the day's partition; whether there was one. Raises DATABASE_UNAVAILABLE when a reader is in the way for 50 ms; try again."""
+    """Drops the day's partition; whether there was one. Raises DATABASE_UNAVAILABLE (from the transaction) when readers are in the way,
+    for 50 ms each time that it tries; try again."""
     lock(tx, day)
     if not exists(tx, day):
         return False
-    name = partition_name(day)
+    for remaining in reversed(range(_DROP_TRIES)):
+        try:
+            with tx.begin_nested():  # what the transaction did before is not done again
+                _drop(tx, partition_name(day))
+            break
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable) or not remaining:
+                raise
+    return True
+
+
+def _drop(tx: Connection, name: str) -> None:
     _set_lock_timeout(tx, _VACUUM_TIMEOUT)
     # For its lock (SHARE UPDATE EXCLUSIVE), which this takes on the table where long values lie too; LOCK TABLE would not.
     tx.execute(text(f"ALTER TABLE {name} SET (autovacuum_enabled = false, toast.autovacuum_enabled = false)"))
     _set_lock_timeout(tx, _DROP_TIMEOUT)
     tx.execute(text(f"DROP TABLE {name}"))
-    return True
 
 
 def lock(tx: Connection, day: date) -> None:

@@ -389,21 +389,25 @@ def drop_day(
 ) -> list[DayCount]:
     """Drops a closed day's partition and everything that belongs to it, and keeps the counts. Returns what was dropped, by lot.
 
-    What is held was copied to `retained` by `hold`, which reads the partition under a lock that this waits for. kept: lots whose
-    rows `terms.keep` copied there; they count as stored on.
+    From when the partition goes until this transaction ends nobody reads or writes any day's rows: so what takes longer with each
+    organization comes before. Who holds rows, lets them go or erases them reads `interactions` before it changes a count, and this waits
+    for whoever has: so what they changed meanwhile is there once the partition is gone, and is little. kept: lots whose rows `terms.keep`
+    copied to `retained`; they count as stored on.
     """
-    partitions.drop(tx, day)  # first: from here on no hold can copy anything more out of it
-    found = [count for count in counts_of_day(tx, day) if count.lot not in kept]
-    total, held = sum(one.records for one in found), sum(one.held for one in found)
-    tx.execute(insert(dropped_days).values(day=day, run_id=run_id, dropped_at=now, dropped=total, held=held))
-    note_dropped(tx, run_id, found)
+    counted, held = _forget_counts(tx, day, kept), _held_on(tx, day)
+    found = {lot: _day_count(day, lot, numbers, held) for lot, numbers in counted.items()}
+    note_dropped(tx, run_id, [one for one in found.values() if one.records > 0])
+    tx.execute(delete(data_keys).where(data_keys.c.day == day))
+    partitions.drop(tx, day)  # from here on no hold can copy anything more out of it
+    _correct_dropped(tx, run_id, day, found, _forget_counts(tx, day, kept), _held_on(tx, day))
+    dropped = [one for one in found.values() if one.records > 0]
+    total, of_holds = sum(one.records for one in dropped), sum(one.held for one in dropped)
+    tx.execute(
+        insert(dropped_days).values(day=day, run_id=run_id, dropped_at=now, dropped=total, held=of_holds)
+    )
+    _note_removal(tx, run_id, day, (total, of_holds), now)
     low, high = partitions.bounds(day)
     screening.unfold(tx, below=high)
-    # As one array: there may be more lots than a statement may have parameters. No id of an organization has a slash.
-    lot = stored_counts.c.organization_id + "/" + stored_counts.c.application
-    staying = literal(["/".join(parts_of(one)) for one in sorted(kept)], ARRAY(Text))
-    tx.execute(delete(stored_counts).where(stored_counts.c.day == day, lot != all_(staying)))
-    tx.execute(delete(data_keys).where(data_keys.c.day == day))
     tx.execute(
         delete(unscreened).where(
             unscreened.c.record_id >= low,
@@ -414,7 +418,75 @@ def drop_day(
             ),
         )
     )
-    return found
+    return dropped
+
+
+# How many records, and how many with content.
+_Numbers = tuple[int, int]
+
+
+def _forget_counts(tx: Connection, day: date, kept: Collection[str]) -> dict[str, _Numbers]:
+    """Forgets what is counted of a day, but of these lots; what it was, by lot."""
+    # As one array: there may be more lots than a statement may have parameters. No id of an organization has a slash.
+    counted_lot = stored_counts.c.organization_id + "/" + stored_counts.c.application
+    staying = literal(["/".join(parts_of(one)) for one in sorted(kept)], ARRAY(Text))
+    gone = delete(stored_counts).where(stored_counts.c.day == day, counted_lot != all_(staying))
+    counted: dict[str, _Numbers] = {}
+    for organization_id, application, records, with_content in tx.execute(
+        gone.returning(
+            stored_counts.c.organization_id,
+            stored_counts.c.application,
+            stored_counts.c.records,
+            stored_counts.c.records_with_content,
+        )
+    ):
+        lot = lot_of(organization_id, application)
+        before = counted.get(lot, (0, 0))
+        counted[lot] = (before[0] + records, before[1] + with_content)
+    return counted
+
+
+def _held_on(tx: Connection, day: date) -> dict[str, int]:
+    """How many records of a day holds keep, by lot."""
+    place = (retained.c.organization_id, application_of(retained))
+    asked = select(*place, func.count()).where(retained.c.day == day, IS_HELD).group_by(*place)
+    return {
+        lot_of(organization_id, application): number
+        for organization_id, application, number in tx.execute(asked)
+    }
+
+
+def _day_count(day: date, lot: str, numbers: _Numbers, held: Mapping[str, int]) -> DayCount:
+    organization_id, application = parts_of(lot)
+    return DayCount(day, organization_id, *numbers, held.get(lot, 0), application)
+
+
+def _correct_dropped(
+    tx: Connection,
+    run_id: str,
+    day: date,
+    found: dict[str, DayCount],
+    late: Mapping[str, _Numbers],
+    held: Mapping[str, int],
+) -> None:
+    """Puts into what was found by lot, and was written down, what changed until the partition went. late: what was counted since. held: how
+    many holds keep now."""
+    changed = {lot for lot, one in found.items() if held.get(lot, 0) != one.held} | late.keys()
+    for lot in changed:
+        records, with_content = late.get(lot, (0, 0))
+        if lot in found:
+            records, with_content = (
+                records + found[lot].records,
+                with_content + found[lot].records_with_content,
+            )
+        found[lot] = _day_count(day, lot, (records, with_content), held)
+    if changed:
+        lots = tuple_(dropped_counts.c.organization_id, dropped_counts.c.application).in_(
+            [parts_of(lot) for lot in sorted(changed)]
+        )
+        written = (dropped_counts.c.day == day, dropped_counts.c.run_id == run_id)
+        tx.execute(delete(dropped_counts).where(*written, lots))
+        note_dropped(tx, run_id, [found[lot] for lot in sorted(changed) if found[lot].records > 0])
 
 
 def note_dropped(tx: Connection, run_id: str, counts: Sequence[DayCount]) -> None:
@@ -445,13 +517,17 @@ def note_removal(tx: Connection, run_id: str, day: date, now: datetime) -> tuple
             func.coalesce(func.sum(dropped_counts.c.held), 0),
         ).where(dropped_counts.c.day == day, dropped_counts.c.run_id == run_id)
     ).one()
-    total, held = int(row[0]), int(row[1])
+    numbers = int(row[0]), int(row[1])
+    _note_removal(tx, run_id, day, numbers, now)
+    return numbers
+
+
+def _note_removal(tx: Connection, run_id: str, day: date, numbers: tuple[int, int], now: datetime) -> None:
     tx.execute(
         insert(removals)
-        .values(run_id=run_id, day=day, dropped=total, held=held, removed_at=now)
+        .values(run_id=run_id, day=day, dropped=numbers[0], held=numbers[1], removed_at=now)
         .on_conflict_do_nothing()
     )
-    return total, held
 
 
 def dropped_of_day(
@@ -492,6 +568,9 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
     receipt. The caller has raised the fence and holds the organization's stripe exclusively."""
     screening.unfold(tx, organization_id)
     terms.let_go(tx, organization_id)
+    # What holds keep lives on in `retained`, with its sealed data keys; it does not count as removed. Before anything is counted: who drops
+    # a day, and counts it, comes wholly before or after this.
+    tx.execute(delete(interactions).where(interactions.c.organization_id == organization_id))
     stored = counts_of_organization(tx, organization_id)
     before = tx.execute(
         delete(erasure_progress)
@@ -504,7 +583,6 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
         retained.c.organization_id == unscreened.c.organization_id,
         retained.c.record_id == unscreened.c.record_id,
     )
-    mine = interactions.c.organization_id == organization_id
     removed = {
         "interactions": sum(one.records - one.held for one in stored),
         "data_keys": tx.execute(
@@ -525,8 +603,6 @@ def erase(tx: Connection, organization_id: str, erasure_id: str, now: datetime) 
     }
     # Pseudonyms in clear. Which records erased end users' were stays until retention has told everybody and certified it: it names nobody.
     subjects.erase_fences(tx, organization_id)
-    # What holds keep lives on in `retained`, with its sealed data keys; it does not count as removed.
-    tx.execute(delete(interactions).where(mine))
     tx.execute(
         insert(erasure_receipts).values(
             organization_id=organization_id, erasure_id=erasure_id, erased_at=now, removed=removed

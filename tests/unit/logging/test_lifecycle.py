@@ -12,6 +12,7 @@ from sqlalchemy import func, select, text
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import ingest_pb2, lifecycle_pb2, read_pb2
+from services.logging.lifecycle.acts import Lifecycle
 from services.logging.store import partitions
 from services.logging.store import retention as store
 from services.logging.store.tables import (
@@ -208,6 +209,25 @@ def test_a_drop_that_a_reader_stops_goes_on_when_repeated(
         assert reason_of(lambda: drop(world)) == "DATABASE_UNAVAILABLE"
     assert rows(world, interactions) == [1]
     assert drop(world) == (1, 0)
+
+
+def test_a_repeated_drop_gives_the_numbers_of_the_first_whatever_was_erased_since(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.record(world.interaction(), world.interaction(), world.interaction(OTHER))
+    world.travel(timedelta(days=30))
+    through = Lifecycle._drop_partition
+
+    def killed(*given: Any) -> None:
+        through(*given)
+        raise KeptError(Reason.REASON_DATABASE_UNAVAILABLE, "killed before it could answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lifecycle, "_drop_partition", killed)
+        assert reason_of(lambda: drop(world)) == "DATABASE_UNAVAILABLE"
+    world.start()
+    erase(world)
+    assert (drop(world), drop(world)) == ((3, 0), (3, 0))
 
 
 def test_a_hold_and_its_release_leave_the_living_row_alone(world: World) -> None:

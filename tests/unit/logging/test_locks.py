@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, select, text
 
 from kept.logging.v1 import lifecycle_pb2
 from services.logging import store as store_of_all
@@ -16,11 +16,11 @@ from services.logging.lifecycle.acts import Lifecycle
 from services.logging.partitions import Partitions
 from services.logging.store import partitions, stripes
 from services.logging.store import retention as store
-from services.logging.store.tables import holds, interactions, retained
+from services.logging.store.tables import dropped_counts, holds, interactions, retained, stored_counts
 from shared.outbox import Outbox
 from tests.support.meanwhile import meanwhile
 from tests.unit.logging import test_content_erasures, test_subjects
-from tests.unit.logging.peers import NOON, ORG
+from tests.unit.logging.peers import NOON, ORG, OTHER
 from tests.unit.logging.test_lifecycle import (
     DAY,
     ERASURE,
@@ -36,6 +36,7 @@ from tests.unit.logging.test_lifecycle import (
     rows,
 )
 from tests.unit.logging.test_standing_holds import match
+from tests.unit.logging.test_terms import dropped
 from tests.unit.logging.world import World
 
 
@@ -120,7 +121,7 @@ def test_a_day_is_not_taken_before_what_is_being_held_of_it_is_kept(world: World
 def test_what_is_held_a_moment_before_the_partition_goes_is_counted_as_held(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First the partition goes, which waits for who copies out of it; then what holds keep is counted."""
+    """The partition goes, which waits for who copies out of it; then what holds keep is counted once more."""
     record = world.interaction()
     world.record(record)
     world.travel(timedelta(days=30))
@@ -132,6 +133,101 @@ def test_what_is_held_a_moment_before_the_partition_goes_is_counted_as_held(
 
     monkeypatch.setattr(partitions, "drop", just_before)
     assert drop(world) == (1, 1)
+    assert dropped(world) == {ORG: (1, 1)}
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_what_is_erased_a_moment_before_the_partition_goes_is_not_counted_as_dropped(
+    world: World, others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.record(test_subjects.said(world, "mine"), *(world.interaction() for _ in range(others)))
+    world.travel(timedelta(days=30))
+    while world.jobs["screening_backlog"].step():
+        pass  # nothing waits in a batch any more
+    partition_goes = partitions.drop
+
+    def just_before(tx: Any, day: date) -> bool:
+        assert test_subjects.erase(world).removed["interactions"] == 1
+        return partition_goes(tx, day)
+
+    monkeypatch.setattr(partitions, "drop", just_before)
+    assert (drop(world), dropped(world)) == ((others, 0), {ORG: (1, 0)} if others else {})
+    assert rows(world, interactions, stored_counts) == [0, 0]
+
+
+def test_a_day_is_counted_once_though_a_reader_is_in_the_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.record(world.interaction())
+    world.travel(timedelta(days=30))
+    noted: list[int] = []
+    tries: list[str] = []
+    note, partition_goes = store.note_dropped, partitions._drop
+
+    def write_down(tx: Any, run_id: str, counts: Any) -> None:
+        noted.append(len(counts))
+        note(tx, run_id, counts)
+
+    with world.database.engine.connect() as reader:
+        reader.execute(select(interactions.c.record_id)).all()
+
+        def goes(tx: Any, name: str) -> None:
+            tries.append(name)
+            if len(tries) == 3:
+                reader.rollback()
+            partition_goes(tx, name)
+
+        monkeypatch.setattr(store, "note_dropped", write_down)
+        monkeypatch.setattr(partitions, "_drop", goes)
+        assert drop(world) == (1, 0)
+    assert (len(tries), noted) == (3, [1])
+
+
+def test_an_organization_that_is_erased_as_its_day_goes_is_counted_once(world: World) -> None:
+    world.record(world.interaction())
+    world.travel(timedelta(days=30))
+
+    def erase_rows() -> int:
+        with world.database.transaction() as tx:
+            stripes.close_organization(tx, ORG, NOON)
+            return store.erase(tx, ORG, ERASURE, NOON)["interactions"]
+
+    with world.database.transaction() as tx:
+        stripes.close_day(tx, DAY, NOON)
+    with world.database.transaction() as tx:
+        [count] = store.drop_day(tx, DAY, RUN, NOON)
+        second = meanwhile(tx, world.database.engine, erase_rows)
+        assert second.is_waiting
+    assert (count.records, second.result(), rows(world, dropped_counts)) == (1, 0, [0])
+
+
+def test_nobody_waits_while_a_day_that_goes_is_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its partition takes everybody's way to all days until the transaction ends, so what there is more of with each organization is
+    written before."""
+    world.record(world.interaction(), world.interaction(OTHER))
+    world.travel(timedelta(days=30))
+    written: list[str] = []
+    statements_behind: list[str] = []
+    partition_goes = partitions.drop
+
+    def watch(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        statements_behind.append(" ".join(statement.split()))
+
+    def goes(tx: Any, day: date) -> bool:
+        written.extend(
+            tx.execute(
+                select(dropped_counts.c.organization_id).order_by(dropped_counts.c.organization_id)
+            ).scalars()
+        )
+        there = partition_goes(tx, day)
+        event.listen(tx, "before_cursor_execute", watch)
+        return there
+
+    monkeypatch.setattr(partitions, "drop", goes)
+    assert drop(world) == (2, 0)
+    assert written == [ORG, OTHER]
+    assert statements_behind
+    assert not [one for one in statements_behind if "data_keys" in one or "INTO dropped_counts" in one]
 
 
 def test_a_day_that_two_processes_drop_is_dropped_once(world: World) -> None:
