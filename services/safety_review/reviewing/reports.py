@@ -56,6 +56,7 @@ class Reports(CaseActs):
                     raise _reused()
                 case = store.find(tx, done[2])
                 assert case is not None  # the row goes with its case
+                require_sight(reviewer, case)  # who opened it may be affiliated since
                 return self._review(tx, case)
             if closed:
                 raise not_found("organization")

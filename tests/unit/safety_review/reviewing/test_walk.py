@@ -246,6 +246,14 @@ def test_staff_opens_a_case_that_no_detector_found(world: World) -> None:
     assert "support case" not in str(world.peers.entries)
 
 
+def test_a_report_said_again_shows_no_case_to_who_is_affiliated_since(world: World) -> None:
+    request = _report(world)
+    world.reviewer().OpenCase(request)
+    world.peers.affiliations[person(1)] = [ACME]
+    with refused(Reason.REASON_CONFLICT_OF_INTEREST):
+        world.reviewer().OpenCase(request)
+
+
 @pytest.mark.parametrize(
     "record_id",
     [
