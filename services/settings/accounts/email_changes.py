@@ -32,6 +32,8 @@ from shared.redaction import Secret
 LIFETIME: Final = timedelta(hours=1)
 # As long as a message that nobody takes is tried (shared.webhooks).
 _OLD_ADDRESS_KEPT: Final = timedelta(days=4)
+# Of one member: those that are open, and those whose old address is still known.
+MOST: Final = 20
 _BATCH: Final = 100
 
 
@@ -63,16 +65,22 @@ class EmailChanges:
         self.job = Job("email_changes", timedelta(minutes=10), self._forget)
 
     def ask(self, caller: Caller, email: str, password: Secret, source: str) -> None:
-        """Has a token sent to the new address, if it was not sent too many. Raises DECEPTIVE_ADDRESS, CONFUSABLE; SIGN_IN_FAILED for a
-        wrong password, paced; CLOSED."""
+        """Has a token sent to the new address, if it was not sent too many. Raises LIMIT_REACHED, DECEPTIVE_ADDRESS, CONFUSABLE;
+        SIGN_IN_FAILED for a wrong password, paced; CLOSED."""
         require_honest(email, "email")
         member = self._profiles.prove(caller, password, source)
         with self._database.transaction() as tx:
             active(organizations.lock(tx, member.organization_id, shared=True))
+            unchanged(members.lock(tx, member.member_id), member)
+            if store.count(tx, member.member_id, self._clock.now()) >= MOST:
+                raise KeptError(
+                    Reason.REASON_LIMIT_REACHED,
+                    "There were as many changes of the address as an account may have at a time.",
+                    metadata={"kind": "email_change", "limit": str(MOST)},
+                )
             others = members.addresses(tx, member.organization_id, self._clock.now())
             if any(alike(email, other) for other in others if other != member.email):
                 raise confusable("email")
-            unchanged(members.lock(tx, member.member_id), member)
             now, key = self._clock.now(), mail_key(email)
             known = sign_in_failures.lock(tx, [key], now)[key]
             if now - known.last_at >= FORGOTTEN_AFTER:

@@ -30,6 +30,9 @@ from shared.pages import Place, page_by_place
 from shared.redaction import Secret
 
 LIFETIME: Final = timedelta(days=7)
+# Of one organization: each address is compared with all of these, under the lock of the organization's row.
+MOST_OPEN: Final = 1_000
+MOST_MEMBERS: Final = 10_000
 _LIST: Final = "invitations"
 # On a page, and where nobody says how many: whoever knows of no pages gets as many as ever.
 _MOST_LISTED: Final = 1000
@@ -79,6 +82,21 @@ def _audit_ended(tx: Tx, outbox: Outbox, ended: Iterable[Invitation], actor: str
             outbox.audit(tx, _revoked(invitation, actor, now))
 
 
+def _require_room(tx: Tx, organization_id: str, email: str, now: datetime) -> None:
+    """One that replaces another needs none. An operator's invitation of a first admin does not ask: it replaces all others to that role."""
+    invited = store.count_invited(tx, organization_id, now, besides=email)
+    for kind, count, most in (
+        ("invitation", invited, MOST_OPEN),
+        ("member", store.count_members(tx, organization_id), MOST_MEMBERS),
+    ):
+        if count >= most:
+            raise KeptError(
+                Reason.REASON_LIMIT_REACHED,
+                f"There are as many {kind}s as an organization may have.",
+                metadata={"kind": kind, "limit": str(most)},
+            )
+
+
 def _place(invitation: Invitation) -> Place:
     return invitation.expires_at, invitation.invitation_id
 
@@ -107,7 +125,7 @@ class Invitations:
         self, caller: Caller, organization_id: str, email: str, role: "roles_pb2.CustomerRole.ValueType"
     ) -> tuple[Invitation, Secret]:
         """Invites somebody. Raises ALREADY_EXISTS for a member of this organization, and says nothing about others: no customer
-        learns here who is another's. Raises DECEPTIVE_ADDRESS, CONFUSABLE, ADMIN_REQUIRED, CLOSED, NOT_FOUND."""
+        learns here who is another's. Raises LIMIT_REACHED, DECEPTIVE_ADDRESS, CONFUSABLE, ADMIN_REQUIRED, CLOSED, NOT_FOUND."""
         with self._database.transaction() as tx:
             lock_for_act(tx, caller, organization_id)
             known = store.find_by_email(tx, email)
@@ -117,6 +135,7 @@ class Invitations:
                     "This address belongs to a member of the organization already.",
                     metadata={"kind": "member"},
                 )
+            _require_room(tx, organization_id, email, self._clock.now())
             return self._invite(tx, caller, organization_id, email, role, "email")
 
     def invite_first_admin(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from services.settings.store.removal import remove_some
 from services.settings.store.tables import email_changes
@@ -60,6 +60,15 @@ def of_member(tx: Connection, member_id: str) -> list[EmailChange]:
         .order_by(email_changes.c.requested_at, email_changes.c.handle)
     )
     return [EmailChange(**row._mapping) for row in rows]
+
+
+def count(tx: Connection, member_id: str, now: datetime) -> int:
+    """How many a member has that are not over."""
+    return tx.execute(
+        select(func.count())
+        .select_from(email_changes)
+        .where(email_changes.c.member_id == member_id, email_changes.c.expires_at > now)
+    ).scalar_one()
 
 
 def remove_expired(tx: Connection, now: datetime, limit: int) -> int:

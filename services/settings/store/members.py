@@ -187,6 +187,26 @@ def count_admins(tx: Connection, organization_id: str) -> int:
     ).scalar_one()
 
 
+def count_members(tx: Connection, organization_id: str) -> int:
+    """How many members an organization has."""
+    return tx.execute(
+        select(func.count()).select_from(members).where(members.c.organization_id == organization_id)
+    ).scalar_one()
+
+
+def count_invited(tx: Connection, organization_id: str, now: datetime, *, besides: str) -> int:
+    """How many of an organization's invitations can still be used. besides: an address that is not counted."""
+    return tx.execute(
+        select(func.count())
+        .select_from(invitations)
+        .where(
+            invitations.c.organization_id == organization_id,
+            invitations.c.expires_at > now,
+            invitations.c.email_key != email_key(besides),
+        )
+    ).scalar_one()
+
+
 def has_admin(tx: Connection, organization_id: str) -> bool:
     """Whether an organization has an admin who can sign in, or has another password sent."""
     admins = select(members.c.member_id).where(

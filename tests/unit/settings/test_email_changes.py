@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import members_pb2 as contract
+from services.settings.accounts.email_changes import MOST
 from services.settings.accounts.password_resets import ADDRESS
 from services.settings.store.tables import (
     email_changes,
@@ -153,6 +154,21 @@ def test_nobody_is_sent_many_through_it(mailed: Mailed) -> None:
     for _ in range(2 * ADDRESS.free):
         ask(mailed, admin, "victim@elsewhere.test")
     assert len(sent(mailed)) == ADDRESS.free + 1
+
+
+def test_changes_are_bounded_to_whatever_addresses(mailed: Mailed) -> None:
+    admin = mailed.admin()
+    ask(mailed, admin)
+    confirm(mailed, admin, sent(mailed)[-1]["change_token"])
+    for number in range(MOST - 1):
+        ask(mailed, admin, f"ada{number}@lovelace.test")
+    for email in ("another@lovelace.test", NEW.replace("lov", "1ov")):
+        with refused(reasons_pb2.REASON_LIMIT_REACHED) as caught:
+            ask(mailed, admin, email)
+        assert caught[0].metadata == {"kind": "email_change", "limit": str(MOST)}
+    assert len(sent(mailed)) == MOST
+    mailed.clock.advance(timedelta(hours=1))
+    ask(mailed, admin, "another@lovelace.test")
 
 
 def change_password(mailed: Mailed, admin: contract.Member) -> None:

@@ -8,6 +8,7 @@ from kept.errors.v1 import reasons_pb2
 from kept.options.v1 import roles_pb2
 from kept.settings.v1 import lifecycle_pb2, organizations_pb2
 from kept.settings.v1 import members_pb2 as contract
+from services.settings.accounts import invitations as accounts
 from shared.errors import KeptError
 from tests.unit.settings.world import ERASURE, PASSWORD, World, person, refused
 
@@ -131,6 +132,37 @@ def test_an_invitation_is_listed_until_it_is_used_over_or_taken_back(world: Worl
         revoke.invitation_id = over.invitation_id
         world.customer(admin).members.RevokeInvitation(revoke)
     assert world.kinds(admin.organization_id)[-1] == "member.invitation_revoked"
+
+
+def test_open_invitations_are_bounded_before_an_address_is_compared(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "MOST_OPEN", 2)
+    admin, other = world.admin("acme"), world.admin("other")
+    invite(world, admin, "one@acme.test")
+    world.clock.advance(timedelta(days=1))
+    invite(world, admin, "two@acme.test")
+    for email in ("three@acme.test", "m-adrnin@acme.test"):
+        with refused(reasons_pb2.REASON_LIMIT_REACHED) as caught:
+            invite(world, admin, email)
+        assert caught[0].metadata == {"kind": "invitation", "limit": "2"}
+    assert invitations(world) == 2
+    world.register(invite(world, admin, "TWO@acme.test"))  # again: no further one
+    invite(world, admin, "three@acme.test")  # used ones are not open
+    world.clock.advance(timedelta(days=6))
+    invite(world, admin, "four@acme.test")  # nor those that are over
+    invite(world, other, "one@other.test")
+
+
+def test_nobody_is_invited_beside_as_many_members_as_there_may_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "MOST_MEMBERS", 2)
+    admin = world.admin()
+    world.colleague(admin)
+    with refused(reasons_pb2.REASON_LIMIT_REACHED) as caught:
+        invite(world, admin, "three@acme.test")
+    assert caught[0].metadata == {"kind": "member", "limit": "2"}
 
 
 def test_an_invitation_is_no_password_reset(world: World) -> None:
