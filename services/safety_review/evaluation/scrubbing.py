@@ -56,9 +56,14 @@ class Scrubber:
         for name in identifiers.organizations:
             for word in _names(name):
                 words |= dict.fromkeys(_spellings(word), CUSTOMER)
-        words = {word: marker for word, marker in words.items() if len(word) >= _SHORTEST}
-        self._pattern, self._markers = _any_of(words)
-        self._hidden, _ = _any_of({fold(word): marker for word, marker in words.items()})
+        # Short is a name, too, of which little is seen.
+        words = {
+            word: marker for word, marker in words.items() if min(len(word), len(_plain(word))) >= _SHORTEST
+        }
+        plain = {_plain(word): marker for word, marker in words.items()}
+        # The plain words go as well: a name in look-alike letters would have all texts withheld that a common word stands in.
+        self._pattern, self._markers = _any_of(plain | words)
+        self._hidden, _ = _any_of(plain)
         self.removed: Counter[str] = Counter()
 
     def scrub(self, text: str) -> str:
@@ -100,6 +105,11 @@ def _names(name: str) -> Iterable[str]:
 
 def _folded(word: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", word).casefold().split())
+
+
+def _plain(word: str) -> str:
+    """What a word looks like."""
+    return " ".join(fold(word).split())
 
 
 def _spellings(word: str) -> set[str]:

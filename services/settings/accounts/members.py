@@ -16,6 +16,7 @@ from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import account_key
 from services.settings.accounts.strength import require_strong
 from services.settings.accounts.tokens import Purpose, Tokens, fingerprint
+from services.settings.names import require_shown
 from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, organizations, sign_ins, traces
 from services.settings.store import members as store
@@ -108,8 +109,9 @@ class Members:
         self._passwords = passwords
 
     def register(self, token: Secret, first_name: str, last_name: str, password: Secret) -> Member:
-        """Turns an invitation into an account. Raises INVITATION_INVALID; WEAK_PASSWORD; ALREADY_EXISTS when the address has an account
-        elsewhere; CLOSED."""
+        """Turns an invitation into an account. Raises INVALID_ARGUMENT for a name that shows nothing; INVITATION_INVALID; WEAK_PASSWORD;
+        ALREADY_EXISTS when the address has an account elsewhere; CLOSED."""
+        require_shown(first_name=first_name, last_name=last_name)
         if self._tokens.open(Purpose.INVITATION, token, self._clock.now()) is None:
             raise _invitation_invalid()
         sha256 = fingerprint(token)

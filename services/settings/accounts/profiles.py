@@ -10,6 +10,7 @@ from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import account_key
 from services.settings.accounts.sign_ins import SignIns
 from services.settings.accounts.strength import require_strong
+from services.settings.names import require_shown
 from services.settings.organizations.account_deletion import require_repeated
 from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, email_changes, organizations, password_resets, sign_ins, traces
@@ -82,7 +83,8 @@ class Profiles:
             return profile_of(tx, existing(store.find(tx, caller.member_id)))
 
     def update(self, caller: Caller, shown_etag: str, first_name: str, last_name: str) -> Profile:
-        """Changes the caller's name. Raises CONFLICT, CLOSED."""
+        """Changes the caller's name. Raises INVALID_ARGUMENT for one that shows nothing; CONFLICT, CLOSED."""
+        require_shown(first_name=first_name, last_name=last_name)
         with self._database.transaction() as tx:
             active(organizations.lock(tx, caller.organization_id, shared=True))
             member = existing(store.lock(tx, caller.member_id))

@@ -11,6 +11,7 @@ from kept.options.v1 import roles_pb2
 from kept.settings.v1 import organizations_pb2
 from services.settings.accounts.invitations import invite
 from services.settings.accounts.tokens import Tokens
+from services.settings.names import require_shown
 from services.settings.organizations import changes as organization_changes
 from services.settings.organizations import usage_agreements
 from services.settings.policies import Policies
@@ -74,7 +75,8 @@ class Organizations:
 
     def create(self, caller: Caller, request_id: str, wanted: Creation) -> Created:
         """Creates an organization, or finds the one that this request created. Raises REQUEST_ID_REUSED; ALREADY_EXISTS when
-        the admin's address has an account; DECEPTIVE_ADDRESS."""
+        the admin's address has an account; DECEPTIVE_ADDRESS; INVALID_ARGUMENT for a name that shows nothing."""
+        require_shown(display_name=wanted.display_name)
         with self._database.transaction() as tx:
             new = NewOrganization(
                 organization_id=new_id("org"),

@@ -100,6 +100,23 @@ def test_an_admin_with_an_account_elsewhere_is_told_at_creation(world: World) ->
     assert len(listed.organizations) == 1, "nothing of a refused creation stays"
 
 
+@pytest.mark.parametrize("name", [" ", "\u200b\u3164"])
+def test_an_organization_has_a_name_that_is_seen(world: World, name: str) -> None:
+    with refused(reasons_pb2.REASON_INVALID_ARGUMENT) as caught:
+        world.staff().organizations.CreateOrganization(
+            organizations_pb2.CreateOrganizationRequest(
+                request_id="create-x",
+                display_name=name,
+                tier=organizations_pb2.TIER_PAYING,
+                deployment=organizations_pb2.DEPLOYMENT_SAAS,
+                admin_email="admin@acme.test",
+                sales_representative="sally@vendor.test",
+            )
+        )
+    assert {field for field, _ in caught[0].fields} == {"display_name"}
+    assert world.kinds() == []
+
+
 def test_a_gateway_is_registered_replaced_and_revoked_by_the_feed(world: World) -> None:
     organization_id = world.organization().organization.organization_id
     gateways = world.staff().gateways

@@ -75,9 +75,13 @@ def test_a_new_name_is_told_and_an_old_etag_changes_nothing(world: World) -> Non
     assert "Lovelace" not in str(world.peers.entries)
 
 
-@pytest.mark.parametrize("name", ["", "x" * 101, "two\nlines", "\x00"])
+@pytest.mark.parametrize("name", ["", "x" * 101, "two\nlines", "\x00", " ", "\u200b \u3164\ufe0f"])
 def test_a_name_that_is_none_is_refused_by_the_name_of_the_field(world: World, name: str) -> None:
-    admin = world.admin()
+    token = world.organization().invitation_token
+    with refused(reasons_pb2.REASON_INVALID_ARGUMENT) as caught:
+        world.register(token, last=name)
+    assert {field for field, _ in caught[0].fields} == {"last_name"}
+    admin = world.register(token, last="\u0646\u200c\u0645")  # a joiner between letters is spelling
     with refused(reasons_pb2.REASON_INVALID_ARGUMENT) as caught:
         rename(world, admin, name, "Admin")
     assert {field for field, _ in caught[0].fields} == {"first_name"}

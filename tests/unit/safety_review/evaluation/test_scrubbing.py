@@ -24,11 +24,10 @@ IDENTIFIERS = Identifiers(
         ("https://shop.zebrafink.example/x", "https://shop.[CUSTOMER].example/x"),
         ("Grace Hopper, or Hopper, or grace.hopper", "[PERSON], or [PERSON], or [PERSON]"),
         ("ｚｅｂｒａｆｉｎｋ", "[CUSTOMER]"),
-        ("ask Krüger Łódź, or Krüger", "ask [CUSTOMER], or [CUSTOMER]"),
+        ("ask Krüger Łódź, or Krüger, or Kruger", "ask [CUSTOMER], or [CUSTOMER], or [CUSTOMER]"),
         # Spelled so that it would not be found: nothing of it is kept.
         ("the Zebraf\u200bink plan", WITHHELD),
         ("the Z\u0435brafink plan", WITHHELD),
-        ("the Kruger plan", WITHHELD),
         # So is what JSON's escapes hide; its unescaped form is a text of its own.
         (r'{"by":"\nGrace","of":"x"}', WITHHELD),
         (r'{"by":"\\u0047race","of":"x"}', WITHHELD),
@@ -75,6 +74,22 @@ def test_no_name_stops_a_text_from_being_cleaned(name: str, text: str) -> None:
     for case in (text, f"{text} {name.upper()} {name.lower()} {name.title()}"):
         clean = scrubber.scrub(case)
         assert scrubber.scrub(clean) == clean
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a\u200b\u200b", "\u0430\u200b\u200b", "\u2800\u2800a", "a\u0301\u0302\u0303", "a\u3164\u3164\u3164"],
+)
+def test_a_name_of_which_little_is_seen_is_none(name: str) -> None:
+    """It would be every "a" of every text."""
+    scrubber = Scrubber(Identifiers(organizations=(name,), people=((name, "Wu"),)))
+    assert scrubber.scrub("How do I find a bird?") == "How do I find a bird?"
+
+
+@pytest.mark.parametrize("name", ["t\u04bb\u0435", "th\u200be", "thé"])
+def test_a_name_that_looks_like_a_common_word_costs_the_word_and_not_the_text(name: str) -> None:
+    scrubber = Scrubber(Identifiers(people=((name, "Wu"),)))
+    assert scrubber.scrub("Where is the bird?") == "Where is [PERSON] bird?"
 
 
 def test_what_was_removed_is_counted_and_nothing_is_removed_twice() -> None:
