@@ -31,12 +31,12 @@ class HoldExtensions:
 
     def step(self) -> bool:
         """Puts the end of such holds off by as long as a customer may appeal: of an upheld case that is enough, however late it was
-        decided. True when there may be more."""
+        decided. One that is past counts from now; retention refuses it where the hold is over. True when there may be more."""
         now = self._clock.now()
         with self._database.transaction() as tx:
             ending = store.held_undecided(tx, now, now + self._ahead, _AT_ONCE)
             for flag in ending:
-                extended = replace(flag, hold_ends_at=flag.hold_ends_at + APPEAL_FOR)
+                extended = replace(flag, hold_ends_at=max(flag.hold_ends_at, now) + APPEAL_FOR)
                 store.hold_again(tx, extended)
                 message = notices.extend_hold(flag.hold_request_id, flag.case_id, extended.hold_ends_at)
                 self._outbox.put(tx, notices.EXTENSION, message)

@@ -255,11 +255,12 @@ def is_to_hold(tx: Connection, key: RecordKey, hold_request_id: str) -> bool:
 
 def held_undecided(tx: Connection, now: datetime, until: datetime, limit: int) -> list[Flag]:
     """Flags whose holds end by then while their case is undecided, or while the customer may appeal, those that end first; their cases are
-    locked, past those that somebody else just acts on. None of erased organizations."""
+    locked, past those that somebody else just acts on. Also those that would be over: after a restore the end that is stored here may be
+    an earlier one than retention has. None of erased organizations."""
     may_be_appealed = and_(
         cases.c.state == UPHELD,
         cases.c.appealed_at.is_(None),
-        cases.c.closed_at + APPEAL_FOR > flags.c.hold_ends_at,
+        cases.c.closed_at + APPEAL_FOR > func.greatest(flags.c.hold_ends_at, now),
     )
     rows = tx.execute(
         select(flags)
@@ -267,7 +268,6 @@ def held_undecided(tx: Connection, now: datetime, until: datetime, limit: int) -
         .where(
             or_(cases.c.state.not_in([UPHELD, DISMISSED]), may_be_appealed),
             flags.c.hold_request_id != "",
-            flags.c.hold_ends_at > now,
             flags.c.hold_ends_at <= until,
             ~exists().where(erasures.c.organization_id == cases.c.organization_id),
         )

@@ -74,6 +74,55 @@ def test_what_was_upheld_in_time_is_not_extended(world: World) -> None:
     assert world.cases() == [], "and goes with its hold"
 
 
+def _restore_end(world: World, end: datetime) -> None:
+    """The database says an end again that was put off since; retention has the later one."""
+    with world.database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE flags SET hold_ends_at = %s", (end,))
+
+
+def test_an_end_that_is_past_after_a_restore_is_put_off_from_now(world: World) -> None:
+    began = world.clock.now()
+    _flagged(world)
+    _pass(world, timedelta(days=174))
+    world.clock.advance(timedelta(days=8))
+    _restore_end(world, began + timedelta(days=180))
+    for _ in range(3):
+        _pass(world, SECOND)
+    restored = began + timedelta(days=212) + SECOND
+    assert _extensions(world)[1:] == [restored], "once"
+    _pass(world, timedelta(days=23))
+    assert _extensions(world)[2:] == [restored + timedelta(days=30)]
+
+
+def test_a_hold_that_is_over_after_a_restore_is_not_asked_for_again_and_again(world: World) -> None:
+    began = world.clock.now()
+    _flagged(world)
+    world.clock.advance(timedelta(days=182))
+    _restore_end(world, began + timedelta(days=180))
+    world.peers.refuse_hold = KeptError(Reason.REASON_WRONG_STATE, "no")
+    asked = []
+    for _ in range(3):
+        world.clock.advance(timedelta(days=7))
+        world.jobs["hold_extensions"].step()
+        asked.append(world.count("outbox WHERE kind = 'hold_extension'"))
+        world.jobs["outbox"].step()
+    assert asked == [1, 0, 0]
+
+
+@pytest.mark.parametrize(("days", "extended"), [(30, 0), (29, 1)], ids=["too-late", "may-be-appealed"])
+def test_an_end_that_is_past_after_a_restore_is_put_off_while_the_customer_may_appeal(
+    world: World, days: int, extended: int
+) -> None:
+    began = world.clock.now()
+    case_id = _flagged(world)
+    _pass(world, timedelta(days=173))
+    world.uphold(case_id)
+    world.clock.advance(timedelta(days=days))
+    _restore_end(world, began + timedelta(days=180))
+    world.jobs["hold_extensions"].step()
+    assert world.count("outbox WHERE kind = 'hold_extension'") == extended
+
+
 def test_of_an_erased_organization_no_hold_is_extended(world: World) -> None:
     _flagged(world)
     request = lifecycle_pb2.EraseOrganizationRequest(organization_id=ACME, erasure_id=ERASURE)
