@@ -30,6 +30,8 @@ RANKS = {severity: rank for rank, severity in enumerate(Severity, start=1)}
 NOBODY: Final[Mapping[RecordKey, str]] = MappingProxyType({})
 # The rule of a record that no rule matched, but a person reported.
 REPORTED: Final = "reported"
+# Places stored of one record. Each expression of each rule may have sixteen (matching.MAX_HITS_PER_EXPRESSION).
+MAX_PLACES: Final = 100
 # An audit fact holds a thousand characters.
 _MOST_FACT = 900
 
@@ -288,7 +290,7 @@ class Flags:
             rules_version=version,
             case_id=case_id,
             rule_ids=found.rule_ids,
-            places=tuple((hit.rule_id, *hit.start, *hit.end) for hit in found.hits),
+            places=tuple((hit.rule_id, *hit.start, *hit.end) for hit in _first(found.hits)),
             flagged_at=now,
             hold_request_id=hold_request_id(key, version) if found.has_content else "",
             hold_ends_at=now + self._hold_for if found.has_content else now,
@@ -301,6 +303,16 @@ def hold_request_id(key: RecordKey, version: str) -> str:
     and a record that was dismissed can be flagged again by newer rules: both take part in it."""
     rest = hashlib.sha256(f"{key.organization_id} {version}".encode()).hexdigest()[:16]
     return f"flag-{uuid.UUID(bytes=key.record_id)}-{rest}"
+
+
+def _first(hits: Sequence[Hit]) -> list[Hit]:
+    """Of the hits of one record, in their order, so many as are stored: the first of each rule before the second of any."""
+    earlier: Counter[str] = Counter()
+    ranked = []
+    for hit in hits:
+        ranked.append((earlier[hit.rule_id], hit))
+        earlier[hit.rule_id] += 1
+    return sorted(hit for _, hit in sorted(ranked)[:MAX_PLACES])
 
 
 def _listed(rules: Counter[str]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
@@ -16,6 +16,8 @@ from services.safety_review.store.verdicts import RecordKey
 from shared import pages
 from shared.database import behind
 
+# What is read of a flag. Of a full case, places would be most of it, and nothing that reads cases says them.
+_READ: Final = tuple(column for column in flags.c if column is not flags.c.places)
 _JOINABLE = text("state <= 3 AND NOT is_full")  # the index's own words, so that it serves
 
 
@@ -23,7 +25,8 @@ _JOINABLE = text("state <= 3 AND NOT is_full")  # the index's own words, so that
 class Flag:
     """A record in a case: which rules matched and where, never what. hold_request_id: empty where there is no content to hold.
 
-    places: (rule id, part, offset, part, offset) of each match, from and up to (exclusive), in code points.
+    places: (rule id, part, offset, part, offset) of matches, from and up to (exclusive), in code points. They are only written: a flag that
+    was read says none.
     """
 
     organization_id: str
@@ -31,12 +34,12 @@ class Flag:
     rules_version: str
     case_id: str
     rule_ids: tuple[str, ...]
-    places: tuple[tuple[str, int, int, int, int], ...]
     flagged_at: datetime
     hold_request_id: str
     hold_ends_at: datetime
     end_user_hash: bytes = b""
     finding_id: str | None = None
+    places: tuple[tuple[str, int, int, int, int], ...] = ()
 
 
 class Place(NamedTuple):
@@ -60,7 +63,6 @@ def _made_flag(row: Row[Any]) -> Flag:
     values["record_id"] = bytes(values["record_id"])
     values["end_user_hash"] = bytes(values["end_user_hash"])
     values["rule_ids"] = tuple(values["rule_ids"])
-    values["places"] = tuple(tuple(place) for place in values["places"])
     return Flag(**values)
 
 
@@ -193,7 +195,7 @@ def flags_of(tx: Connection, case_ids: Collection[str]) -> dict[str, list[Flag]]
     """The flags of each case, the oldest first."""
     found: dict[str, list[Flag]] = {case_id: [] for case_id in case_ids}
     rows = tx.execute(
-        select(flags).where(flags.c.case_id.in_(found)).order_by(flags.c.flagged_at, flags.c.record_id)
+        select(*_READ).where(flags.c.case_id.in_(found)).order_by(flags.c.flagged_at, flags.c.record_id)
     )
     for row in rows:
         found[row.case_id].append(_made_flag(row))
@@ -263,7 +265,7 @@ def held_undecided(tx: Connection, now: datetime, until: datetime, limit: int) -
         cases.c.closed_at + APPEAL_FOR > func.greatest(flags.c.hold_ends_at, now),
     )
     rows = tx.execute(
-        select(flags)
+        select(*_READ)
         .join(cases, cases.c.case_id == flags.c.case_id)
         .where(
             or_(cases.c.state.not_in([UPHELD, DISMISSED]), may_be_appealed),

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 from structlog.testing import capture_logs
 
 from kept.access_control.v1 import authz_pb2
@@ -171,6 +172,26 @@ def test_pages_go_through_the_list_once_and_stay_small(world: World, monkeypatch
     assert paged(3) == [3, 1]
     monkeypatch.setattr(reviews, "_FLAGS_A_PAGE", 1)
     assert paged(4) == [1, 1, 1, 1]
+
+
+def test_no_place_is_loaded_to_read_a_case_or_to_act_on_it(world: World, case_id: str) -> None:
+    """A full case has a million of them."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(world.database.engine, "before_cursor_execute", note)
+    assert [len(case.flags) for case in world.cases()] == [2]
+    assert len(world.reviewer().GetCase(cases_pb2.GetCaseRequest(case_id=case_id)).case.flags) == 2
+    world.claim(case_id)
+    world.decide(case_id)
+    assert len(world.confirm(case_id).flags) == 2
+    world.jobs["hold_extensions"].step()
+    event.remove(world.database.engine, "before_cursor_execute", note)
+    reading = [statement for statement in statements if "flags" in statement]
+    assert len(reading) > 5
+    assert [statement for statement in reading if "places" in statement] == []
 
 
 @pytest.mark.parametrize("token", ["abc", "====", "Y2FzZXM6MDozOjE6Y2FzZV8x", "zz"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from kept.access_control.v1 import authz_pb2
@@ -17,6 +18,7 @@ from kept.safety_review.v1 import cases_pb2, screening_pb2
 from services.safety_review.detection.matching import Matcher
 from services.safety_review.reviewing import flags as flagging
 from services.safety_review.store import cases as store
+from services.safety_review.store.tables import flags
 from shared.errors import KeptError, Reason, peer_unavailable
 from tests.unit.safety_review.test_schema import RULES
 from tests.unit.safety_review.world import ACME, BETA, CANARY, PHISHING, World, refused
@@ -198,6 +200,21 @@ def test_a_full_case_takes_no_more(world: World, monkeypatch: pytest.MonkeyPatch
     world.screen(world.record(CANARY), world.record(CANARY))
     world.screen(world.record(CANARY), world.record(CANARY))
     assert sorted(len(case.flags) for case in world.cases()) == [2, 2]
+
+
+def test_of_many_places_in_a_record_some_of_each_rule_are_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flagging, "MAX_PLACES", 3)
+    assert world.screen(world.record(" ".join([CANARY] * 5 + [PHISHING]))) == ["FLAGGED"]
+    with world.database.transaction() as tx:
+        (places,) = tx.execute(select(flags.c.places)).scalars()
+    second = 4 + len(CANARY) + 1
+    assert places == [
+        ["test.canary", 0, 4, 0, 15],
+        ["test.canary", 0, second, 0, second + 11],
+        ["fraud.phishing", 0, 5 * (len(CANARY) + 1), 0, places[2][4]],
+    ]
 
 
 def test_newer_rules_flag_again_only_what_was_dismissed(url: str, tmp_path: Path) -> None:
