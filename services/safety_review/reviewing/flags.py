@@ -192,8 +192,8 @@ class Flags:
         end_users = {flag.end_user_hash for flag in flags if flag.end_user_hash}
 
         def counted(window: Window, since: datetime) -> int:
-            of_whom = end_users if window.one_end_user else {b""}
-            return rates.count(tx, case.organization_id, case.category, since, window.flags, of_whom)
+            of = (case.organization_id, case.category, since, window.flags)
+            return rates.of_busiest(tx, *of, end_users) if window.one_end_user else rates.of_all(tx, *of)
 
         noticed, new = notice(case, counted, now)
         for rate in new:

@@ -143,6 +143,13 @@ flags = Table(
     Column("finding_id", Text),
     Index("flags_by_case", "case_id", "flagged_at", "record_id"),
     Index("flags_by_organization", "organization_id", "flagged_at"),
+    Index(
+        "flags_by_end_user",
+        "organization_id",
+        "end_user_hash",
+        "flagged_at",
+        postgresql_where=text("finding_id IS NULL"),
+    ),
 )
 
 # How far each rule over log data is: windows that began before were looked at, and looked at for the last time.

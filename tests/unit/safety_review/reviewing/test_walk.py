@@ -1,13 +1,16 @@
 """From a flag to the end of an appeal, through the contract: who may do what, what follows from it elsewhere, what the customer is told."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from kept.access_control.v1 import authz_pb2
 from kept.options.v1 import roles_pb2
 from kept.retention.v1 import holds_pb2
 from kept.safety_review.v1 import cases_pb2
+from services.safety_review.reviewing.behaviour import WINDOWS
 from shared.errors import KeptError, Reason
 from shared.ids import new_record_id
 from tests.unit.safety_review.conftest import migrated, url, world
@@ -319,3 +322,41 @@ def test_what_was_dismissed_is_no_behaviour(world: World) -> None:
     world.dismiss(world.cases()[0].case_id)
     world.screen(world.record(CANARY, end_user="u-17"))
     assert [list(case.rates) for case in world.cases()] == [[], []]
+
+
+def test_a_window_is_read_up_to_its_threshold_whatever_others_did(world: World) -> None:
+    """Counted in rows of flags that PostgreSQL reads for the very statements, over what one end user did and what a thousand others did."""
+    world.screen(world.record(CANARY, end_user="u-17"))
+    with world.database.engine.begin() as tx:
+        tx.exec_driver_sql("""
+            INSERT INTO flags (organization_id, record_id, rules_version, case_id, rule_ids, places, flagged_at, hold_request_id,
+                hold_ends_at, end_user_hash)
+            SELECT organization_id, decode(md5(n::text), 'hex'), rules_version, case_id, rule_ids, places, flagged_at, hold_request_id,
+                hold_ends_at, CASE WHEN n <= 1000 THEN end_user_hash ELSE decode(md5(n::text), 'hex') END
+            FROM (SELECT * FROM flags) AS first, generate_series(1, 2000) AS n
+        """)
+        tx.exec_driver_sql("ANALYZE flags")
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if "flagged_at >" in statement:
+            asked.append((statement, parameters))
+
+    event.listen(world.database.engine, "before_cursor_execute", note)
+    world.screen(*(world.record(CANARY, end_user=f"u-{number}") for number in range(17, 67)))
+    event.remove(world.database.engine, "before_cursor_execute", note)
+    assert len(asked) == len(WINDOWS)
+    with world.database.engine.connect() as connection:
+        for statement, parameters in asked:
+            explained = connection.exec_driver_sql(
+                f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
+            ).scalar_one()
+            assert _flags_read(explained[0]["Plan"]) <= 50 + max(window.flags for window in WINDOWS)
+
+
+def _flags_read(plan: dict[str, Any]) -> float:
+    """Rows that a plan's scans of flags went through."""
+    read: float = sum(map(_flags_read, plan.get("Plans", ())))
+    if plan.get("Relation Name") == "flags":
+        read += plan["Actual Loops"] * (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0))
+    return read
