@@ -208,27 +208,29 @@ def decode_tags(text: str) -> str:
     return text.translate(_TAG_TO_ASCII)
 
 
-def visual_order(text: str) -> list[int]:
-    """Indices of the text in the order in which they show, as far as right-to-left overrides (U+202E) turn
-    it.
+def visual_order(text: str) -> tuple[str, NDArray[np.int32]]:
+    """The text as it shows, as far as right-to-left overrides (U+202E) turn it, and the index in the text of each of its characters.
 
     A run lasts from the override to its end (U+202C), the end of the line or of the text. This is not the
     whole bidirectional algorithm (UAX #9), only the part with which Latin text is written backwards to be
     read forwards.
     """
-    order: list[int] = []
-    run: list[int] | None = None
-    for index, char in enumerate(text):
-        if char == OVERRIDE:
-            order.extend(reversed(run or []))
-            run = []
-        elif run is None:
-            order.append(index)
-        elif char in _END_OF_OVERRIDE:
-            order.extend(reversed(run))
-            order.append(index)
-            run = None
-        else:
-            run.append(index)
-    order.extend(reversed(run or []))
-    return order
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    order = _shown(points)
+    return points.take(order).tobytes().decode("utf-32-le", "surrogatepass"), order
+
+
+def _shown(points: NDArray[np.uint32]) -> NDArray[np.int32]:
+    overrides = points == ord(OVERRIDE)
+    marks = overrides.copy()  # where a run begins that is turned, behind its override, or one that is not
+    for char in _END_OF_OVERRIDE:
+        marks |= points == ord(char)
+    begins = np.append(marks.nonzero()[0].astype(np.int32), np.int32(len(points)))
+    order = np.arange(len(points), dtype=np.int32)
+    # In a run that is turned, an index and the one in its place add up to the same.
+    sums = np.where(overrides[begins[:-1]], begins[:-1] + begins[1:], np.int32(0))
+    turned = np.repeat(sums, np.diff(begins))
+    behind = order[begins[0] :]
+    np.subtract(turned, behind, out=behind, where=turned > 0)
+    shown: NDArray[np.int32] = order[~overrides]
+    return shown

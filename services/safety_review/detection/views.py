@@ -1,17 +1,21 @@
 """The ways in which the parts of one interaction are read, folded, and where a place in one of them lies in the parts.
 
 Joined without anything between, and joined by a line break; with Unicode tag characters read as the ASCII they stand for, where there
-are any; in the order in which they show, where there is a right-to-left override. At most eight, whatever the parts hold.
+are any; in the order in which they show, where there is a right-to-left override. At most eight, whatever the parts hold: where only
+pieces of a reading are looked in, they are one view.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from services.safety_review.detection.folding import (
     OVERRIDE,
@@ -26,6 +30,8 @@ from services.safety_review.detection.folding import (
 _REACH: Final = 256
 # Bytes of the folded form to either side of where two parts meet, in which a word that is cut there is looked for with what belongs to it.
 _NEAR: Final = 1_000
+# Stands between pieces, and where there is more of the text: no UTF-8, so that nothing matches it or over it (RE2 knows whole characters).
+_BETWEEN: Final = b"\xff"
 
 
 class Position(NamedTuple):
@@ -37,11 +43,12 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class _Reading:
-    """Parts joined, as they are and folded. `order` leads from the characters of the text to those of the joined parts."""
+    """Parts joined, as they are and folded. `order` leads from the characters of the text to those of the joined parts; None where they are
+    the same."""
 
     text: str = field(repr=False)
     data: bytes = field(repr=False)
-    order: Sequence[int]
+    order: NDArray[np.int32] | None
     starts: tuple[int, ...]  # where each part begins in the joined text
     lengths: tuple[int, ...]
 
@@ -51,8 +58,11 @@ class _Reading:
         if not self.data.isascii():
             spans = _as_characters(self.data, spans)
         for start, end in original_spans(self.text, spans):
-            covered = self.order[start:end]
-            opened, closed = self._position(min(covered)), self._position(max(covered))
+            first, last = start, end - 1
+            if self.order is not None:
+                covered = self.order[start:end]
+                first, last = int(covered.min()), int(covered.max())
+            opened, closed = self._position(first), self._position(last)
             # A hit can end on the line break between two parts, which belongs to neither.
             yield opened, Position(closed.part, min(closed.offset + 1, self.lengths[closed.part]))
 
@@ -63,16 +73,22 @@ class _Reading:
 
 @dataclass(frozen=True)
 class View:
-    """What to look in, folded: a way of reading the parts, or a piece of one that begins at `begin` of its folded form. The text itself
-    is put together only where something was found."""
+    """What to look in, folded: a way of reading the parts, or pieces of one. The text itself is put together only where something was
+    found, once for all that was."""
 
     data: bytes = field(repr=False)
-    begin: int
+    places: tuple[int, ...]  # where each piece begins in the data
+    begins: tuple[int, ...]  # and where in the folded form of the reading
     reading: Callable[[], _Reading] = field(repr=False)
 
     def positions(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[Position, Position]]:
         """Spans of `data` as positions in the original parts, in the order given."""
-        return self.reading().positions([(start + self.begin, end + self.begin) for start, end in spans])
+        moved = []
+        for start, end in spans:
+            piece = bisect_right(self.places, start) - 1
+            by = self.begins[piece] - self.places[piece]
+            moved.append((start + by, end + by))
+        return self.reading().positions(moved)
 
 
 class Folded:
@@ -111,11 +127,9 @@ class Folded:
             data = joint.encode().join(self._pieces)
             plain = partial(self._reading, joint, data)
             if self._is_plain and joint == "" and len(data) > 2 * _NEAR * (len(self._pieces) - 1) > 0:
-                for meeting in accumulate(map(len, self._pieces[:-1])):
-                    begin = _character(data, max(0, meeting - _NEAR))
-                    yield View(data[begin : _character(data, meeting + _NEAR)], begin, plain)
+                yield _around(data, accumulate(map(len, self._pieces[:-1])), plain)
                 continue
-            yield View(data, 0, plain)
+            yield View(data, (0,), (0,), plain)
             if not self._is_plain:
                 yield from _deceptive(plain())
 
@@ -123,20 +137,32 @@ class Folded:
         lengths = tuple(map(len, self._parts))
         starts = tuple(accumulate((length + len(joint) for length in lengths[:-1]), initial=0))
         text = joint.join(self._parts)
-        return _Reading(text, data, range(len(text)), starts, lengths)
+        return _Reading(text, data, None, starts, lengths)
 
 
 def _deceptive(plain: _Reading) -> Iterator[View]:
     """What a text shows beside what it says: tag characters read as ASCII, and the order in which it shows."""
     decoded = decode_tags(plain.text)
-    readings: list[tuple[str, Sequence[int]]] = [(decoded, plain.order)] if decoded != plain.text else []
-    for text in {plain.text, decoded}:
-        if OVERRIDE in text:
-            shown = visual_order(text)
-            readings.append(("".join(text[index] for index in shown), shown))
+    readings: list[tuple[str, NDArray[np.int32] | None]] = [(decoded, None)] if decoded != plain.text else []
+    readings += [visual_order(text) for text in {plain.text, decoded} if OVERRIDE in text]
     for text, order in readings:
         data = folded(text)[0]
-        yield View(data, 0, partial(_Reading, text, data, order, plain.starts, plain.lengths))
+        yield View(data, (0,), (0,), partial(_Reading, text, data, order, plain.starts, plain.lengths))
+
+
+def _around(data: bytes, meetings: Iterable[int], reading: Callable[[], _Reading]) -> View:
+    """What is near the places where parts meet, no byte of it twice."""
+    pieces: list[tuple[int, int]] = []
+    for meeting in meetings:
+        begin = _character(data, max(0, meeting - _NEAR))
+        if pieces and begin <= pieces[-1][1]:
+            begin = pieces.pop()[0]
+        pieces.append((begin, _character(data, meeting + _NEAR)))
+    joined = _BETWEEN.join(data[begin:end] for begin, end in pieces)
+    before = _BETWEEN if pieces[0][0] > 0 else b""
+    after = _BETWEEN if pieces[-1][1] < len(data) else b""
+    places = accumulate((end - begin + 1 for begin, end in pieces[:-1]), initial=len(before))
+    return View(before + joined + after, tuple(places), tuple(begin for begin, _ in pieces), reading)
 
 
 def _character(data: bytes, index: int) -> int:

@@ -3,14 +3,15 @@ clean."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.safety_review.detection import matching
-from services.safety_review.detection.folding import fold, original_spans
+from services.safety_review.detection import matching, views
+from services.safety_review.detection.folding import fold, original_spans, visual_order
 from services.safety_review.detection.matching import Hit, IncompleteReason, Matcher, Verdict
 from services.safety_review.detection.rules import load_rules, parse_rules
 from services.safety_review.detection.views import Position
@@ -236,6 +237,49 @@ def test_work_grows_linearly_counted_in_bytes_handed_to_the_engine(
         assert work[2] <= 2 * work[1] + 1_000
 
 
+def test_work_grows_linearly_in_parts_with_hits_in_all_of_them(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice as many parts are at most twice the bytes and characters that are gone through, in as many passes, and no more hits."""
+    passes: list[int] = []
+    spans = LinearPattern.spans
+
+    def counted_spans(
+        self: LinearPattern, data: bytes, limit: int | None = None
+    ) -> Iterator[tuple[int, int]]:
+        passes.append(len(data))
+        for span in spans(self, data, limit):
+            passes.append(len(data))
+            yield span
+
+    def counted_original(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        passes.append(len(text))
+        return original_spans(text, spans)
+
+    monkeypatch.setattr(LinearPattern, "spans", counted_spans)
+    monkeypatch.setattr(views, "original_spans", counted_original)
+    work, number = [], []
+    for times in (50, 100, 200):
+        passes.clear()
+        hits = canaries(matcher, *["." * 10_000 + f" {CANARY} "] * times)
+        assert len(hits) <= 2 * matching.MAX_HITS_PER_EXPRESSION
+        work.append(sum(passes))
+        number.append(len(passes))
+    assert len(set(number)) == 1
+    assert work[1] <= 2.1 * work[0]
+    assert work[2] <= 2.1 * work[1]
+
+
+def test_hits_near_many_borders_point_to_their_parts(matcher: Matcher) -> None:
+    far = "." * 20_000
+    parts = [far, f"zebra{far}", far, "zebra", f"canary{far}zeb", f"racanary{far}", f"{far}{CANARY}"]
+    assert canaries(matcher, *parts) == [
+        Hit(Position(3, 0), Position(4, 6), "test.canary"),
+        Hit(Position(4, 20_006), Position(5, 8), "test.canary"),
+        Hit(Position(6, 20_000), Position(6, 20_011), "test.canary"),
+    ]
+
+
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_text_can_be_folded_and_the_canary_is_found_inside_it(before: str, after: str) -> None:
     text = before + CANARY + after
@@ -252,6 +296,33 @@ def test_folding_is_stable_and_never_grows_beyond_its_bound(text: str) -> None:
     once = fold(text)
     assert fold(once) == once
     assert len(once) <= 4 * len(text)
+
+
+@given(st.text(alphabet="ab漢😀\ud800\u202e\u202c\u2029\n", max_size=30))
+def test_what_overrides_turn_shows_turned(text: str) -> None:
+    shown: list[int] = []
+    run: list[int] | None = None
+    for index, char in enumerate(text):
+        if char == "\u202e" or (run is not None and char in "\u202c\u2029\n"):
+            shown += reversed(run or [])
+            run = [] if char == "\u202e" else None
+        if char != "\u202e":
+            (shown if run is None else run).append(index)
+    shown += reversed(run or [])
+    seen, order = visual_order(text)
+    assert (seen, order.tolist()) == ("".join(text[index] for index in shown), shown)
+
+
+@pytest.mark.parametrize("piece", ["a", "漢", "\u202ea"])
+def test_an_override_costs_no_object_for_each_character(piece: str) -> None:
+    text = "\u202e" + piece * 100_000
+    tracemalloc.start()
+    try:
+        visual_order(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 32 * len(text) + 10_000
 
 
 @given(st.text(max_size=40), st.data())
