@@ -7,6 +7,7 @@ pieces of a reading are looked in, they are one view.
 
 from __future__ import annotations
 
+import string
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.safety_review.detection.folding import (
+    MAX_EXPANSION,
     OVERRIDE,
     decode_tags,
     folded,
@@ -25,13 +27,16 @@ from services.safety_review.detection.folding import (
     original_spans,
     visual_order,
 )
+from services.safety_review.detection.rules import MAX_LITERAL, MAX_WITHIN
 
 # Bytes in a row that an expression can need; literals are shorter (rules.MAX_LITERAL).
 _REACH: Final = 256
-# Bytes of the folded form to either side of where two parts meet, in which a word that is cut there is looked for with what belongs to it.
-_NEAR: Final = 1_000
+# Bytes of the folded form to either side of where two parts meet, in which a word that is cut there is looked for with what belongs to it:
+# three words, each as long as a literal can become, and what may be between them, at four bytes a character.
+_NEAR: Final = 4 * (3 * MAX_LITERAL * MAX_EXPANSION + 2 * MAX_WITHIN)
 # Stands between pieces, and where there is more of the text: no UTF-8, so that nothing matches it or over it (RE2 knows whole characters).
 _BETWEEN: Final = b"\xff"
+_WORD: Final = (string.ascii_letters + string.digits + "_").encode()  # of these `\b` knows words
 
 
 class Position(NamedTuple):
@@ -151,13 +156,19 @@ def _deceptive(plain: _Reading) -> Iterator[View]:
 
 
 def _around(data: bytes, meetings: Iterable[int], reading: Callable[[], _Reading]) -> View:
-    """What is near the places where parts meet, no byte of it twice."""
+    """What is near the places where parts meet, no byte of it twice. Nothing is left out within a word: where a word ends in a piece it
+    ends in the whole, too."""
     pieces: list[tuple[int, int]] = []
+    begin = end = 0
     for meeting in meetings:
-        begin = _character(data, max(0, meeting - _NEAR))
-        if pieces and begin <= pieces[-1][1]:
-            begin = pieces.pop()[0]
-        pieces.append((begin, _character(data, meeting + _NEAR)))
+        near = _character(data, max(0, meeting - _NEAR))
+        between = data[end:near]
+        if before := between.rstrip(_WORD):
+            if end:
+                pieces.append((begin, near - len(between.lstrip(_WORD))))
+            begin = end + len(before)
+        end = _character(data, meeting + _NEAR)
+    pieces.append((begin, len(data) - len(data[end:].lstrip(_WORD))))
     joined = _BETWEEN.join(data[begin:end] for begin, end in pieces)
     before = _BETWEEN if pieces[0][0] > 0 else b""
     after = _BETWEEN if pieces[-1][1] < len(data) else b""

@@ -133,6 +133,51 @@ def test_parts_are_also_read_with_a_word_border_between() -> None:
     assert result.hits == (Hit(Position(0, 2), Position(0, 5), "w"),)
 
 
+def _of(fields: str) -> Matcher:
+    """A matcher of one rule that says no more than this about what it looks for."""
+    rule = (
+        'format=1\nversion="1"\n[[rule]]\nid="w"\ncategory="test"\nseverity="low"\naction="flag"\n'
+        f"{fields}\n[rule.examples]\npositive=['x']\nnegative=['y']\n"
+    )
+    return Matcher(parse_rules(rule.encode(), name="test"))
+
+
+@pytest.mark.parametrize("gap", ["a", "é", "漢", "\U00020000"])
+@pytest.mark.parametrize("word", ["grenade", "漢" * 60, "㌖" * 60], ids=["short", "long", "long once folded"])
+def test_words_that_are_near_are_so_over_the_border_of_long_parts(word: str, gap: str) -> None:
+    near = _of(f"proximity=[{{words=[['{word}'],['build'],['school']], within=200, ordered=true}}]")
+    between = f" {gap * 198} "
+    text = f"{word}{between}build{between}school"
+    far = "." * 20_000
+    for place in (1, len(text) - 1):  # within the first word, and the last
+        assert near.screen([far + text[:place], text[place:] + far]).verdict is Verdict.FLAGGED
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"\bpipe bomb", r"wind\b", r"\Apipe bomb", r"(?m)^pipe bomb", r"wind\z", r"wind$"]
+)
+def test_nothing_ends_where_no_more_is_read_around_the_border_of_long_parts(pattern: str) -> None:
+    matcher = _of(f"patterns=['{pattern}']")
+    again = " windpipe bomb" * 2_000
+    for shift in range(14):
+        parts = [f"{again} {'.' * shift}", f"{'.' * shift} {again}"]
+        assert matcher.screen(["".join(parts)]).verdict is Verdict.CLEAN
+        assert matcher.screen(parts).verdict is Verdict.CLEAN
+        assert matcher.screen(["x" * 20_000, *parts, "x" * 20_000]).verdict is Verdict.CLEAN
+
+
+@pytest.mark.parametrize(
+    ("pattern", "parts"),
+    [
+        (r"\Apipe bomb", ["pi", "pe bomb" + "." * 20_000]),
+        (r"pipe bomb\z", ["." * 20_000 + "pi", "pe bomb"]),
+        (r"x{20}pipe bomb", ["x" * 20_000 + "pi", "pe bomb" + "x" * 20_000]),
+    ],
+)
+def test_what_ends_with_the_whole_ends(pattern: str, parts: list[str]) -> None:
+    assert _of(f"patterns=['{pattern}']").screen(parts).verdict is Verdict.FLAGGED
+
+
 def test_each_place_is_reported_once_whatever_found_it(matcher: Matcher) -> None:
     text = f"{CANARY} {tags('note')} \u202e and {CANARY}\u202c"
     assert [hit.start.offset for hit in canaries(matcher, text, "other part")] == [0, text.rindex(CANARY)]
