@@ -157,8 +157,9 @@ def _found(shadow: bytes, text: str) -> Iterator[tuple[Kind, int, int]]:
 
     A "_" touches nothing: people write _so_ for emphasis, and programs order_4111… for names.
     """
-    for start, end in _EMAIL.spans(shadow):
-        yield EMAIL, start, end
+    for emails in _EMAILS:
+        for start, end in emails.spans(shadow):
+            yield EMAIL, start, end
     for start, end in _ibans(shadow):
         yield IBAN, start, end
     for start, end in _cards(shadow):
@@ -216,14 +217,20 @@ _SHADOWS = _Shadows()
 # ----------------------------------------------------------------------------------------------------------
 
 # RFC 5321 local parts without quoting, RFC 6531 letters. Words of scripts without spaces touch an address
-# that they do not belong to, so at its ends, in the local part and the last label, such letters count only where
-# there is nothing else. Their full stop separates labels as well (RFC 3490 §3.1); behind one that was separated by
-# others it ends the sentence. No bounds on lengths: a bound would leave the rest of a longer address standing. No
-# assertions either: what is left after masking must not match.
-_LABEL, _LAST_LABEL = r"[a-z0-9\x01\x02][a-z0-9\x01\x02_-]*", r"[a-z\x01][a-z0-9\x01-]*[a-z0-9\x01]"
-_EMAIL = LinearPattern(
-    r"(?:[a-z0-9\x01_][a-z0-9\x01!#$%&'*+/=?^_`{|}~.-]*|\"[^\"\r\n@]+\"|\x02+)@"
-    rf"(?:(?:{_LABEL}\.)+(?:{_LAST_LABEL}|\x02+)|(?:{_LABEL}\x04)+{_LAST_LABEL})"
+# that they do not belong to, so such letters count only where a part consists of nothing else. No bounds on
+# lengths: a bound would leave the rest of a longer address standing. No assertions either: what is left after
+# masking must not match.
+_LOCAL_PART = r"(?:[a-z0-9\x01_][a-z0-9\x01!#$%&'*+/=?^_`{|}~.-]*|\"[^\"\r\n@]+\"|\x02+)@"
+_LABEL, _LAST_LABEL = r"[a-z0-9\x01][a-z0-9\x01_-]*", r"[a-z\x01][a-z0-9\x01-]*[a-z0-9\x01]"
+# Labels of one kind; and of several, which begin with such a letter where they have any, with the full stop of these
+# scripts between them too (RFC 3490 §3.1). What one takes too far the other may need to find the next: both count.
+_MIXED_LABEL = rf"(?:{_LABEL}|\x02[a-z0-9\x01\x02_-]*)"
+_EMAILS = (
+    LinearPattern(_LOCAL_PART + rf"(?:(?:{_LABEL}\.)+{_LAST_LABEL}|\x02+(?:\.(?:\x02+|[a-z]+))+)"),
+    LinearPattern(
+        _LOCAL_PART
+        + rf"(?:(?:{_MIXED_LABEL}\.)+(?:{_LAST_LABEL}|\x02+)|(?:{_MIXED_LABEL}\x04)+{_LAST_LABEL})"
+    ),
 )
 
 # --- payment cards

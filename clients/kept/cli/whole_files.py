@@ -1,5 +1,6 @@
 """Files that are there once they are whole: what breaks off in the middle leaves nothing that looks complete."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ def whole_file(file: Path, *, private: bool = True) -> Iterator[BinaryIO]:
         with replaced(file, mode=0o600 if private else 0o666) as out:
             yield out
     except OSError as error:
+        folders = {file.parent, Path(os.path.realpath(file)).parent}
+        if error.filename is not None and Path(error.filename).parent not in folders:
+            raise  # of another file that the block used, such as one beside the profile
         raise KeptError("UNREADABLE", f"{file} cannot be written: {error.strerror}.") from None
 
 

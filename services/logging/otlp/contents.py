@@ -121,7 +121,8 @@ def read_event(name: str, body: common_pb2.AnyValue | None, attributes: Attribut
     if name == _DETAILS:
         if body is not None and not _take_in(body, attributes, said):
             said.read_prompt(body, USER)
-        read_attributes(attributes, said)
+        _, asked, _ = _sides(said.content.prompt, ())
+        read_attributes(attributes, said, asked=asked)
         return
     if name in _OLD_EVENTS:
         key = _OLD_EVENTS[name]

@@ -643,6 +643,20 @@ def test_an_output_that_cannot_be_written_is_told_before_a_service_is_asked(
     assert services.asked == []
 
 
+def test_another_file_that_cannot_be_used_is_not_taken_for_the_output(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sessions = tmp_path / "beside" / "sessions"
+
+    def answer(*_: Any) -> Any:
+        return sessions.mkdir()  # as a token is renewed, where there is no such folder
+
+    monkeypatch.setattr(services, "answer", answer)
+    assert main(["account", "export", "--output", str(tmp_path / "me.json")]) == 2
+    assert f"{sessions} cannot be used" in capsys.readouterr().err
+    assert list(tmp_path.glob("*.json")) == []
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -151,7 +151,13 @@ def test_a_field_of_the_body_that_says_nothing_takes_no_attributes_place(world: 
 
 @pytest.mark.parametrize("body", ["aside", [{"role": "user", "content": "aside"}], '[{"content":"aside"}]'])
 @pytest.mark.parametrize(
-    "known", [{}, {"gen_ai.output.messages": [{"role": "assistant", "content": "Sunny."}]}]
+    "known",
+    [
+        {},
+        {"gen_ai.output.messages": [{"role": "assistant", "content": "Sunny."}]},
+        {"gen_ai.prompt.0.role": "user", "gen_ai.prompt.0.content": "aside"},
+        {"gen_ai.prompt": "aside"},
+    ],
 )
 def test_a_body_of_details_that_is_no_map_is_of_the_prompt(
     world: World, body: Any, known: dict[str, Any]
