@@ -1,4 +1,8 @@
-"""Cases of safety review, as far as grants can demand them."""
+"""Cases of safety review, as far as grants can demand them.
+
+That there is a case, and what came of it, is the vendor's own matter until safety review tells the customer (docs/safety-review.md): its
+entries stand under no organization and name it among their subjects.
+"""
 
 from collections.abc import Collection
 
@@ -34,8 +38,7 @@ class Cases:
                 tx,
                 "case.known",
                 _SERVICE,
-                organization_id=organization_id,
-                subjects=[case_id],
+                subjects=[case_id, organization_id],
                 facts={"records": len(frozenset(record_ids)), "state": case.state},
             )
 
@@ -58,7 +61,6 @@ class Cases:
                 tx,
                 "case.closed",
                 _SERVICE,
-                organization_id=case.organization_id,
-                subjects=[case_id],
+                subjects=[case_id, case.organization_id],
                 facts={"upheld": upheld, "ended_grants": ended},
             )

@@ -247,8 +247,7 @@ class Flags:
                 "records.flagged",
                 actor=notices.SERVICE,
                 at=now,
-                organization_id=organization_id,
-                subjects=[case.case_id, *(flag.record_id for flag in flags)],
+                subjects=[case.case_id, organization_id, *(flag.record_id for flag in flags)],
                 facts={
                     "category": category,
                     "rules": _listed(rules),

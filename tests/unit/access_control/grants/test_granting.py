@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, directory_pb2, grants_pb2, grants_pb2_grpc
+from kept.access_control.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    authz_pb2,
+    authz_pb2_grpc,
+    directory_pb2,
+    grants_pb2,
+    grants_pb2_grpc,
+)
 from kept.options.v1 import roles_pb2
 from services.access_control.people.person import Identity
 from services.access_control.store import cases as case_store
@@ -393,6 +401,21 @@ def test_of_a_case_that_is_gone_no_record_is_known_and_nothing_is_admitted(
     assert refusal(lambda: world.authorize("sam", grant_id)) == wanted
     asked = {"purpose": grants_pb2.PURPOSE_SAFETY_AND_SECURITY, "case_id": case_id}
     assert refusal(lambda: world.request("sam", **asked)) == "CASE_NOT_OPEN"
+
+
+@pytest.mark.parametrize("upheld", [True, False])
+def test_the_customers_own_log_says_nothing_of_a_case(world: World, upheld: bool) -> None:
+    review = authz_pb2_grpc.AuthzServiceStub(
+        world.served.channel(Caller(CallerKind.SERVICE, "safety_review"))
+    )
+    case_id, mine = new_id("case"), new_record_id(world.clock.now())
+    review.OpenCase(authz_pb2.OpenCaseRequest(case_id=case_id, organization_id=ORG, record_ids=[mine]))
+    review.CloseCase(authz_pb2.CloseCaseRequest(case_id=case_id, upheld=upheld))
+    for kind in ("case.known", "case.closed"):
+        (entry,) = world.entries(kind)
+        assert (entry["organization_id"], entry["subjects"]) == ("", [case_id, ORG])
+    own = audit_pb2_grpc.AuditServiceStub(world.customer(world.member()))
+    assert not own.ListEntries(audit_pb2.ListEntriesRequest(organization_id=ORG)).entries
 
 
 def test_streams_tell_of_what_ended(world: World) -> None:
