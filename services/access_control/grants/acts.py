@@ -9,6 +9,7 @@ from datetime import datetime
 from kept.access_control.v1 import grants_pb2
 from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.authorization.policy import permission_name, what
+from services.access_control.grants import extension
 from services.access_control.grants.approval import Approvals, counted, may_see, require_approver
 from services.access_control.grants.customer_approval import CustomerApproval
 from services.access_control.grants.grant import APPROVED, REQUESTED, REVOKED, Grant
@@ -62,6 +63,16 @@ def end_grants(
             written(tx, decisions, "grant.revoked", grant, actor, {"why": why})
             ended += 1
     return ended
+
+
+def deny_extension(
+    tx: Connection, decisions: DecisionLog, grant: Grant, actor: str, why: str, now: datetime
+) -> None:
+    """Denies the extension that waits, in the caller's transaction, which has locked the grant; the grant goes on to its end."""
+    if grant.state_at(now) == APPROVED and grant.extension is not None:
+        grant = extension.dropped(grant)
+        grant_changes.set_extension(tx, grant)
+        written(tx, decisions, "grant.extension_denied", grant, actor, {"why": why})
 
 
 def written(

@@ -1,4 +1,5 @@
-"""Ended authority ends grants: a grant rests on who holds it and on whoever approved it, and falls with either, at once and for good.
+"""Ended authority ends grants: a grant rests on who holds it and on whoever approved it, and falls with either, at once and for good. An
+extension that waits falls with whoever approved it so far, and leaves the grant as it was.
 
 Whatever takes authority away (a role that ends or lapses, an agreement that ends or runs out, a person who is disabled, a provider that
 ends) calls `end_lost` in its own transaction, with the people locked. Whatever gives authority calls it before, so that a grant which
@@ -9,7 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from services.access_control.audit.decision_log import DecisionLog
-from services.access_control.grants.acts import end_grants
+from services.access_control.grants.acts import deny_extension, end_grants
 from services.access_control.grants.approval import may_decide, require_requester
 from services.access_control.grants.grant import Grant
 from services.access_control.people.person import Person
@@ -43,12 +44,14 @@ def _may_hold(grant: Grant, person: Person, now: datetime) -> bool:
 def end_lost(
     tx: Connection, decisions: DecisionLog, person_ids: Collection[str], actor: str, why: str, now: datetime
 ) -> int:
-    """Ends the grants, undecided ones too, that rested on what these people have no longer. They must be locked. why: what happened, such
-    as "a role ended". Returns how many grants ended."""
+    """Ends the grants, undecided ones too, that rested on what these people have no longer, and denies the extensions. They must be locked.
+    why: what happened, such as "a role ended". Returns how many grants ended."""
     people = store.people_by_id(tx, person_ids)
     ended = 0
     for grant in grant_store.open_of_people(tx, person_ids):
         whose = whose_authority_ended(grant, people, now)
         if whose is not None:
             ended += end_grants(tx, decisions, [grant], actor, f"the {whose}'s authority ended: {why}", now)
+        elif whose_authority_ended(grant.next_round, people, now) is not None:
+            deny_extension(tx, decisions, grant, actor, f"the approver's authority ended: {why}", now)
     return ended

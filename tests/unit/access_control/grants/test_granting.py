@@ -230,6 +230,37 @@ def test_who_loses_authority_loses_grants_in_the_same_act(governed: World, loser
     assert unrelated.grant_id != grant.grant_id
 
 
+def test_an_approval_of_more_time_ends_with_its_givers_role_and_does_not_return_with_it(
+    governed: World,
+) -> None:
+    world, dora = governed, governed.person("dora", ENGINEER)
+    world.person("finn", ENGINEER)
+    world.approve(
+        "ada", world.request("bob", power=roles_pb2.POWER_ROLE_ASSIGNMENT, duration=timedelta(hours=8))
+    )
+    grant = world.request("eve", detail=grants_pb2.DETAIL_FULL)
+    for name in ("colin", "finn"):
+        grant = world.approve(name, grant)
+    more = grants_pb2.ExtendGrantRequest(grant_id=grant.grant_id, reason="not found yet")
+    more.duration.FromTimedelta(30 * MINUTE)
+    world.grants("eve").ExtendGrant(more)
+    world.approve("dora", grant)
+
+    end = directory_pb2.EndRoleRequest(role_assignment_id=role_id(world, "dora"))
+    assert world.directory("ada").EndRole(end).ended_grants == 0
+    seen = world.grants("eve").GetGrant(grants_pb2.GetGrantRequest(grant_id=grant.grant_id)).grant
+    assert (seen.state, seen.expires_at, seen.HasField("extension")) == (APPROVED, grant.expires_at, False)
+    (denied,) = world.entries("grant.extension_denied")
+    assert denied["facts"]["why"] == "the approver's authority ended: a role ended"
+
+    assign = directory_pb2.AssignRoleRequest(person_id=dora, role=ENGINEER)
+    role = world.directory("ada").AssignRole(assign).role_assignment
+    confirm = directory_pb2.ConfirmRoleRequest(role_assignment_id=role.role_assignment_id)
+    world.directory("bob").ConfirmRole(confirm)
+    world.grants("eve").ExtendGrant(more)
+    assert world.approve("finn", grant).missing_staff_approvals == 1
+
+
 def test_powers_are_needed_and_end(governed: World) -> None:
     world = governed
     create = directory_pb2.CreatePersonRequest(display_name="Zoe", email="zoe@vendor.test", subject="zoe")
