@@ -55,3 +55,19 @@ def end_lost(
         elif whose_authority_ended(grant.next_round, people, now) is not None:
             deny_extension(tx, decisions, grant, actor, f"the approver's authority ended: {why}", now)
     return ended
+
+
+def end_of_member(
+    tx: Connection, decisions: DecisionLog, member_id: str, actor: str, why: str, now: datetime
+) -> None:
+    """Ends the grants, undecided ones too, that a customer's admin holds or that rest on her approval, and denies the extensions that she
+    approved. What she approved before others approved it anew stays."""
+    for grant in grant_store.open_of_person(tx, member_id):
+        if member_id == grant.requested_by or _has_approved(grant, member_id):
+            end_grants(tx, decisions, [grant], actor, why, now)
+        elif _has_approved(grant.next_round, member_id):
+            deny_extension(tx, decisions, grant, actor, why, now)
+
+
+def _has_approved(grant: Grant, person_id: str) -> bool:
+    return any(vote.approved_by == person_id for vote in grant.votes_in_force)

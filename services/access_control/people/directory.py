@@ -12,7 +12,7 @@ from kept.access_control.v1 import directory_pb2
 from kept.options.v1 import roles_pb2
 from services.access_control.audit.decision_log import DecisionLog, Question
 from services.access_control.grants.acts import end_grants
-from services.access_control.grants.ended_authority import end_lost
+from services.access_control.grants.ended_authority import end_lost, end_of_member
 from services.access_control.people.person import Identity, Member, Person, role_name
 from services.access_control.people.second_person import (
     Voice,
@@ -275,7 +275,7 @@ class Directory:
 
     def sync_member(self, member: Member) -> None:
         """Takes a member over from settings; an older revision changes nothing. Whoever is no admin any more takes along the grants that
-        they hold or approved. Of an organization that was erased nothing is taken over."""
+        they hold or that rest on their approval. Of an organization that was erased nothing is taken over."""
         with self._database.transaction() as tx:
             store.lock_members(tx, member.organization_id)
             if store.erasure(tx, member.organization_id) is not None:
@@ -284,10 +284,10 @@ class Directory:
             if not store.sync_member(tx, member):
                 return
             if known is not None and known.is_admin and not member.is_admin:
-                end_grants(
+                end_of_member(
                     tx,
                     self._decisions,
-                    grant_store.open_of_person(tx, member.member_id),
+                    member.member_id,
                     "service:settings",
                     "an admin that it rested on is none any more",
                     self._clock.now(),

@@ -234,6 +234,45 @@ def test_with_an_approvers_role_what_rests_on_it_ends(customers: Customers, worl
     assert refusal(lambda: customers.authorize(grant.grant_id)) == "GRANT_REVOKED"
 
 
+def more_time(customers: Customers, grant: grants_pb2.Grant) -> None:
+    """Grace asks for more of it."""
+    request = grants_pb2.ExtendGrantRequest(grant_id=grant.grant_id, reason="it is more than I thought")
+    request.duration.FromTimedelta(30 * MINUTE)
+    customers.grants(customers.grace).ExtendGrant(request)
+
+
+def test_who_approved_it_before_others_did_anew_takes_nothing_along(
+    customers: Customers, world: World
+) -> None:
+    hedy, ida = world.member(), world.member()
+    grant = customers.approve(hedy, customers.ask())
+    more_time(customers, grant)
+    grant = customers.approve(ida, grant)
+    customers.sync(hedy, MEMBER)
+    assert customers.authorize(grant.grant_id).remaining == 10
+    customers.sync(ida, MEMBER)
+    assert refusal(lambda: customers.authorize(grant.grant_id)) == "GRANT_REVOKED"
+
+
+def test_an_approval_of_more_time_ends_with_the_admins_role(customers: Customers, world: World) -> None:
+    """Of a grant of the vendor's people, whose extension needs others as well."""
+    world.person("ada", ENGINEER)
+    world.customer_approval.add(ORG)
+    world.renew()
+    hedy, ida = world.member(), world.member()
+    grant = world.request("eve")
+    world.approve("ada", grant)
+    grant = customers.approve(hedy, grant)
+    request = grants_pb2.ExtendGrantRequest(grant_id=grant.grant_id, reason="not found yet")
+    request.duration.FromTimedelta(30 * MINUTE)
+    world.grants("eve").ExtendGrant(request)
+    customers.approve(ida, grant)
+    customers.sync(ida, MEMBER)
+    seen = world.grants("eve").GetGrant(grants_pb2.GetGrantRequest(grant_id=grant.grant_id)).grant
+    assert (seen.state, seen.HasField("extension")) == (grants_pb2.GRANT_STATE_APPROVED, False)
+    assert world.entries("grant.extension_denied")[-1]["actor"] == "service:settings"
+
+
 def test_time_budget_and_revocation_count_as_for_everybody(customers: Customers, world: World) -> None:
     records = [new_record_id(world.clock.now()) for _ in range(3)]
     grant_id = customers.granted(budget=2, duration=5 * MINUTE)
