@@ -3,7 +3,8 @@
 Every later role is proposed by one operator and confirmed by another. The first two have nobody, so they are made together, each as the
 other's second person, by whoever can reach the service's database and key store anyway.
 
-With `--recover` it works again where fewer than two operators are in force: all have left, or nobody confirmed their roles in time. Every
+With `--recover` it works again where fewer than two operators are in force: all have left, nobody confirmed their roles in time, or their
+provider is not on the list of sub-processors, so that they neither ask for a power nor approve one. Every
 receiver of notifications is told, and the audit log has how many there were. While two are in force it refuses: operators are made by
 operators.
 """
@@ -74,7 +75,7 @@ def bootstrap(
     terms = terms or ReviewTerms()
     with database.transaction() as tx:
         everybody = store.lock_everybody(tx)
-        in_force = sum(roles_pb2.STAFF_ROLE_OPERATOR in person.roles_at(now) for person in everybody)
+        in_force = sum(_is_operator(person, now) for person in everybody)
         if in_force >= 2:
             raise wrong_state("There are two operators; operators are made by operators.", "BOOTSTRAPPED")
         if everybody and not recover:
@@ -109,9 +110,14 @@ def bootstrap(
                 decisions.tell(tx, kind, Ids(person_id=person.person_id, actor=other.person_id))
         made = [store.person(tx, person.person_id) for person in people]
         found = [person for person in made if person is not None]
-        if not all(roles_pb2.STAFF_ROLE_OPERATOR in person.roles_at(now) for person in found):
+        if not all(_is_operator(person, now) for person in found):
             raise wrong_state("One of the two would not count: disabled, or of a provider.", "DISABLED")
     return found
+
+
+def _is_operator(person: Person, now: datetime) -> bool:
+    """Whether the person may ask for an operator's power, and approve another's."""
+    return person.is_listed(now) and roles_pb2.STAFF_ROLE_OPERATOR in person.roles_at(now)
 
 
 def _person_id(tx: Connection, issuer: str, first: First) -> str | None:

@@ -18,9 +18,11 @@ from services.access_control.people.standing import AGREEMENTS_NEEDED
 from services.access_control.store import directory
 from tests.unit.access_control.grants.test_granting import in_parallel
 from tests.unit.access_control.vault import MIGRATIONS
+from tests.unit.access_control.workforce import Workforce, workforce
 from tests.unit.access_control.world import (
     DAY,
     MINUTE,
+    OPERATOR,
     WORKFORCE,
     World,
     migrated_vault,
@@ -28,7 +30,7 @@ from tests.unit.access_control.world import (
     world,
 )
 
-__all__ = ["migrated_vault", "world"]
+__all__ = ["migrated_vault", "workforce", "world"]
 
 ROLE_ASSIGNMENT = roles_pb2.POWER_ROLE_ASSIGNMENT
 ADA = First("Ada", "ada@vendor.test", "ada")
@@ -116,6 +118,26 @@ def test_recovery_revives_no_grant(world: World) -> None:
     run(world, ADA, BOB, recover=True)
     create = directory_pb2.CreatePersonRequest(display_name="Eve", email="eve@vendor.test", subject="eve")
     assert refusal(lambda: world.directory("ada").CreatePerson(create)) == "POWER_REQUIRED"
+
+
+def test_who_comes_from_a_provider_that_is_not_listed_is_no_operator_in_force(workforce: Workforce) -> None:
+    world = workforce.world
+    provider_id = workforce.provider()
+    workforce.create("ada", "vera", provider_id=provider_id)
+    workforce.sign("ada", workforce.ids["vera"])
+    workforce.give("vera", OPERATOR)
+    with world.database.transaction() as tx:
+        for name in ("bob", "cleo"):
+            directory.disable(tx, workforce.ids[name], world.clock.now())
+    assert refusal(lambda: run(world, ADA, BOB, recover=True)) == "WRONG_STATE", "Ada and Vera are left"
+    world.publish("Globex")
+    power = world.request("ada", power=ROLE_ASSIGNMENT)
+    assert refusal(lambda: world.approve("vera", power)) == "NOT_FOUND"
+    vera = First("Vera", "vera@vendor.test", "vera")
+    assert refusal(lambda: run(world, ADA, vera, recover=True)) == "WRONG_STATE", "she would not count"
+    run(world, ADA, First("Zoe", "zoe@vendor.test", "zoe"), recover=True)
+    assert {e["facts"]["operators_in_force_before"] for e in world.entries("operator.recovered")} == {"1"}
+    world.approve("zoe", power)
 
 
 @pytest.mark.parametrize(
