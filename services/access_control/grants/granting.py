@@ -48,8 +48,8 @@ class Granting:
         self._acts = acts
 
     def approve(self, caller: Caller, grant_id: str, narrowing: Narrowing | None = None) -> View:
-        """Adds the caller's approval of the request, or of less than that, and activates the grant if it was the last one that was missing.
-        Of a grant that somebody asked to extend, it approves the extension. Raises SECOND_PERSON_REQUIRED, NOT_AUTHORIZED, NOT_FOUND,
+        """Adds the caller's approval of the request, or of less than that, and activates the grant if none is missing any more. Of a grant
+        that somebody asked to extend, it approves the extension. Raises SECOND_PERSON_REQUIRED, NOT_AUTHORIZED, NOT_FOUND,
         WRONG_STATE, INVALID_ARGUMENT, BREAK_GLASS_UNREVIEWED."""
         with self._acts.deciding(caller, grant_id, "approve"), self._database.transaction() as tx:
             grant, decider = self._acts.decided_by(tx, caller, grant_id)
@@ -59,7 +59,9 @@ class Granting:
             if grant.state_at(now) == REQUESTED and _has_voted(grant, caller):
                 if narrowing is not None:
                     raise wrong_state("You approved it already.", "APPROVED")
-                return self._acts.view(tx, grant)
+                # What was missing may be asked for no more: then this repeat makes it active.
+                if not self._acts.suffices(tx, grant, now):
+                    return self._acts.view(tx, grant)
             require_state(grant, REQUESTED, now)
             break_glass.require_reviewed(tx, grant.requested_by, now)
             facts: dict[str, str | int | bool] = {}
@@ -108,7 +110,7 @@ class Granting:
         narrowing: Narrowing | None,
         now: datetime,
     ) -> View:
-        if _has_voted(grant.next_round, caller):
+        if _has_voted(grant.next_round, caller) and not self._acts.suffices(tx, grant.next_round, now):
             return self._acts.view(tx, grant)
         break_glass.require_reviewed(tx, grant.requested_by, now)
         if narrowing is not None:

@@ -309,6 +309,37 @@ def test_a_customer_that_asked_to_approves_denies_and_sees_its_own_alone(world: 
     assert refusal(lambda: world.authorize("eve", grant.grant_id)) == "GRANT_REVOKED"
 
 
+def test_what_waits_for_a_customer_alone_who_asks_no_more_is_active_with_a_repeated_approval(
+    world: World,
+) -> None:
+    for name in ("eve", "colin"):
+        world.person(name, ENGINEER)
+    world.customer_approval.add(ORG)
+    world.renew()
+    grant = world.request("eve")
+    for _ in range(2):
+        half = world.approve("colin", grant)
+        assert (half.state, half.missing_customer_approval) == (REQUESTED, True)
+    world.customer_approval.clear()
+    world.advance(MINUTE)
+    whole = world.approve("colin", grant)
+    assert whole.state == APPROVED
+    assert whole.valid_from.ToDatetime(world.clock.now().tzinfo) == world.clock.now()
+    assert [e["facts"]["activated"] for e in world.entries("grant.approved")] == ["false", "true"]
+
+    world.customer_approval.add(ORG)
+    world.renew()
+    more = grants_pb2.ExtendGrantRequest(grant_id=grant.grant_id, reason="not found yet")
+    more.duration.FromTimedelta(30 * MINUTE)
+    world.grants("eve").ExtendGrant(more)
+    assert world.approve("colin", grant).expires_at == whole.expires_at
+    world.customer_approval.clear()
+    world.advance(MINUTE)
+    longer = world.approve("colin", grant)
+    assert longer.expires_at.seconds - whole.expires_at.seconds == 1800
+    assert len(world.entries("grant.extended")) == 1
+
+
 def test_a_grant_from_before_the_customer_asked_is_worth_nothing_after(world: World) -> None:
     world.person("eve", ENGINEER)
     world.person("colin", ENGINEER)
