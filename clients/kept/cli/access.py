@@ -291,6 +291,13 @@ def approve(
     from_: From = None,
     until: Until = None,
     record: Records = None,
+    etag: Annotated[
+        str,
+        typer.Option(
+            "--etag",
+            help="Only what `show` gave this etag for. What waits now, and it says what that was, without it.",
+        ),
+    ] = "",
 ) -> None:
     """Approve somebody else's request, or less than that.
 
@@ -300,7 +307,7 @@ def approve(
 
     from kept.access_control.v1 import grants_pb2
 
-    message = grants_pb2.ApproveGrantRequest(grant_id=grant)
+    message = grants_pb2.ApproveGrantRequest(grant_id=grant, etag=etag)
     if any((detail, minutes, budget, from_, until, record)):
         less: dict[str, Any] = {"from": stamp(from_), "budget": budget}  # the first a keyword of Python's
         if detail is not None:
@@ -310,7 +317,28 @@ def approve(
         message.narrowing.CopyFrom(
             grants_pb2.Narrowing(until=stamp(until), record_ids=raw_ids(record), **less)
         )
-    _show(call, _stub(call).ApproveGrant(message))
+    said = ""
+    if not etag:
+        waiting = _stub(call).GetGrant(grants_pb2.GetGrantRequest(grant_id=grant)).grant
+        message.etag, said = waiting.etag, _waiting(waiting)
+    response = _stub(call).ApproveGrant(message)
+    if said:
+        call.note(said)
+    _show(call, response)
+
+
+def _waiting(grant: "grants_pb2.Grant") -> str:
+    """What there was to approve, for who did not look."""
+    from kept.cli.output import value_words
+
+    if grant.HasField("extension"):
+        time, reason = (value_words(grant.extension, name) for name in ("duration", "reason"))
+        return f"Asked for were {time} more: {reason}"
+    time, reason = (value_words(grant, name) for name in ("duration", "reason"))
+    what = value_words(grant, "power") or " of ".join(
+        value_words(grant, f"data.{name}") for name in ("detail", "organization_id")
+    )
+    return f"Asked for was {what} for {time}: {reason}"
 
 
 def deny(call: Invocation, grant: _Grant, reason: Reason) -> None:

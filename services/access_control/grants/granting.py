@@ -24,6 +24,7 @@ from services.access_control.grants.grant import (
     activated,
     require_state,
 )
+from services.access_control.grants.messages import etag
 from services.access_control.grants.narrowing import Narrowing
 from services.access_control.grants.scope import case_not_open
 from services.access_control.people.person import Member, Person
@@ -32,7 +33,7 @@ from services.access_control.store import cases as case_store
 from services.access_control.store import grants as store
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import wrong_state
+from shared.errors import KeptError, Reason, wrong_state
 from shared.identity import Caller
 
 
@@ -47,15 +48,17 @@ class Granting:
         self._authorization = authorization
         self._acts = acts
 
-    def approve(self, caller: Caller, grant_id: str, narrowing: Narrowing | None = None) -> View:
+    def approve(
+        self, caller: Caller, grant_id: str, narrowing: Narrowing | None = None, shown_etag: str = ""
+    ) -> View:
         """Adds the caller's approval of the request, or of less than that, and activates the grant if none is missing any more. Of a grant
-        that somebody asked to extend, it approves the extension. Raises SECOND_PERSON_REQUIRED, NOT_AUTHORIZED, NOT_FOUND,
-        WRONG_STATE, INVALID_ARGUMENT, BREAK_GLASS_UNREVIEWED."""
+        that somebody asked to extend, it approves the extension. shown_etag: of what the approval is based on; empty for whatever waits.
+        Raises SECOND_PERSON_REQUIRED, NOT_AUTHORIZED, NOT_FOUND, WRONG_STATE, CONFLICT, INVALID_ARGUMENT, BREAK_GLASS_UNREVIEWED."""
         with self._acts.deciding(caller, grant_id, "approve"), self._database.transaction() as tx:
             grant, decider = self._acts.decided_by(tx, caller, grant_id)
             now = self._clock.now()
             if self._is_extension(grant, now):
-                return self._approve_extension(tx, grant, decider, caller, narrowing, now)
+                return self._approve_extension(tx, grant, decider, caller, narrowing, shown_etag, now)
             if grant.state_at(now) == REQUESTED and _has_voted(grant, caller):
                 if narrowing is not None:
                     raise wrong_state("You approved it already.", "APPROVED")
@@ -63,6 +66,7 @@ class Granting:
                 if not self._acts.suffices(tx, grant, now):
                     return self._acts.view(tx, grant)
             require_state(grant, REQUESTED, now)
+            _require_shown(grant, shown_etag)
             break_glass.require_reviewed(tx, grant.requested_by, now)
             facts: dict[str, str | int | bool] = {}
             if narrowing is not None:
@@ -108,10 +112,12 @@ class Granting:
         decider: Person | Member,
         caller: Caller,
         narrowing: Narrowing | None,
+        shown_etag: str,
         now: datetime,
     ) -> View:
         if _has_voted(grant.next_round, caller) and not self._acts.suffices(tx, grant.next_round, now):
             return self._acts.view(tx, grant)
+        _require_shown(grant, shown_etag)
         break_glass.require_reviewed(tx, grant.requested_by, now)
         if narrowing is not None:
             grant = extension.narrowed(grant, narrowing)
@@ -227,6 +233,15 @@ class Granting:
                 tx, visible, now, state=state, organization_id=organization_id, before=before, limit=limit
             )
             return [(number, self._acts.view(tx, grant)) for number, grant in found]
+
+
+def _require_shown(grant: Grant, shown_etag: str) -> None:
+    if shown_etag and shown_etag != etag(grant):
+        raise KeptError(
+            Reason.REASON_CONFLICT,
+            "What there is to approve has changed since it was read; read it again.",
+            metadata={"etag": etag(grant)},
+        )
 
 
 def _has_voted(grant: Grant, caller: Caller) -> bool:

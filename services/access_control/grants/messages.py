@@ -1,8 +1,10 @@
 """What grants cover, as the contract says it, and back."""
 
+import hashlib
 from datetime import UTC, timedelta
 
 from kept.access_control.v1 import grants_pb2
+from services.access_control.grants.grant import Grant
 from services.access_control.grants.scope import DataScope
 
 
@@ -28,6 +30,17 @@ def asked_message(data: DataScope | None, duration: timedelta) -> grants_pb2.Ask
     made = grants_pb2.Asked(data=scope_message(data) if data is not None else None)
     made.duration.FromTimedelta(duration)
     return made
+
+
+def etag(grant: Grant) -> str:
+    """What an approval shows to prove that it is of what waits now: another scope, duration or extension changes it. Votes do not, so that
+    two approve at once."""
+    waiting = grants_pb2.Grant(grant_id=grant.grant_id, asked=asked_message(grant.data, grant.duration))
+    if grant.extension is not None:
+        waiting.extension.reason = grant.extension.reason
+        waiting.extension.duration.FromTimedelta(grant.extension.duration)
+        waiting.extension.requested_at.FromDatetime(grant.extension.requested_at)
+    return "grant-" + hashlib.sha256(waiting.SerializeToString(deterministic=True)).hexdigest()[:32]
 
 
 def asked_of(stored: bytes) -> tuple[DataScope | None, timedelta]:

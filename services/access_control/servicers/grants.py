@@ -13,7 +13,7 @@ from services.access_control.grants.break_glass import BreakGlassReviews
 from services.access_control.grants.ended import GrantWatch
 from services.access_control.grants.grant import BrokenGlass, Grant
 from services.access_control.grants.granting import Granting
-from services.access_control.grants.messages import asked_message, scope_message, scope_of
+from services.access_control.grants.messages import asked_message, etag, scope_message, scope_of
 from services.access_control.grants.narrowing import Narrowing
 from services.access_control.grants.scope import DataScope
 from shared.fields import instant, span
@@ -42,7 +42,7 @@ class GrantServicer(grants_pb2_grpc.GrantServiceServicer):
         self, request: grants_pb2.ApproveGrantRequest, context: grpc.ServicerContext
     ) -> grants_pb2.ApproveGrantResponse:
         narrowing = _narrowing(request.narrowing) if request.HasField("narrowing") else None
-        view = self._granting.approve(caller_of(context), request.grant_id, narrowing)
+        view = self._granting.approve(caller_of(context), request.grant_id, narrowing, request.etag)
         return grants_pb2.ApproveGrantResponse(grant=_grant(view))
 
     def DenyGrant(
@@ -187,6 +187,7 @@ def _grant(view: View) -> grants_pb2.Grant:
         missing_staff_approvals=view.missing_staff,
         missing_customer_approval=view.missing_customer,
         approved_by_rule=grant.rules,
+        etag=etag(grant),
     )
     if grant.data is not None:
         made.data.CopyFrom(scope_message(grant.data))

@@ -929,6 +929,35 @@ def test_a_list_that_is_refused_in_the_middle_shows_what_came(
     assert [request.page_token for _, request in services.asked] == ["", "more"]
 
 
+def test_an_approval_is_of_what_was_read_before_it_and_says_what_that_was(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = grants_pb2.Grant(
+        grant_id=GRANT,
+        etag="grant-1",
+        reason="garbled answers",
+        duration=Duration(seconds=1800),
+        data=scope(detail=grants_pb2.DETAIL_MASKED),
+    )
+    services.answers["GetGrant"] = grants_pb2.GetGrantResponse(grant=waiting)
+    assert main(shlex.split(f"access approve {GRANT}")) == 0
+    assert services.asked[-1] == (
+        "ApproveGrant",
+        grants_pb2.ApproveGrantRequest(grant_id=GRANT, etag="grant-1"),
+    )
+    assert f"Asked for was masked of {ORG} for 30 min: garbled answers" in capsys.readouterr().err
+    waiting.extension.reason = "not found yet"
+    waiting.extension.duration.seconds = 480 * 60
+    services.answers["GetGrant"] = grants_pb2.GetGrantResponse(grant=waiting)
+    main(shlex.split(f"access approve {GRANT}"))
+    assert "Asked for were 8 h more: not found yet" in capsys.readouterr().err
+    services.asked.clear()
+    main(shlex.split(f"access approve {GRANT} --etag grant-0"))
+    assert services.asked == [
+        ("ApproveGrant", grants_pb2.ApproveGrantRequest(grant_id=GRANT, etag="grant-0"))
+    ]
+
+
 def test_wait_ends_with_the_decision(services: Services, capsys: pytest.CaptureFixture[str]) -> None:
     asked = grants_pb2.Grant(grant_id=GRANT, state=grants_pb2.GRANT_STATE_REQUESTED)
     services.answers["RequestGrant"] = grants_pb2.RequestGrantResponse(grant=asked)

@@ -168,3 +168,40 @@ def test_a_request_that_is_not_approved_is_not_extended(world: World, grant: gra
     waiting = world.grants("eve").RequestGrant(asked()).grant
 
     assert refusal(lambda: extend(world, waiting)) == "GRANT_NOT_ACTIVE"
+
+
+def test_an_approval_is_of_what_its_etag_was_shown_with(world: World, grant: grants_pb2.Grant) -> None:
+    def seen() -> grants_pb2.Grant:
+        return world.grants("bob").GetGrant(grants_pb2.GetGrantRequest(**named(grant))).grant
+
+    def approve(etag: str) -> grants_pb2.Grant:
+        request = grants_pb2.ApproveGrantRequest(**named(grant, etag=etag))
+        return world.grants("bob").ApproveGrant(request).grant
+
+    extend(world, grant, minutes=1)
+    shown = seen()
+    assert shown.etag != grant.etag
+    assert refusal(lambda: approve(grant.etag)) == "CONFLICT", "that was the request itself"
+    world.grants("eve").CancelGrant(grants_pb2.CancelGrantRequest(**named(grant)))
+    world.advance(MINUTE)
+    extend(world, grant, minutes=480)
+    assert refusal(lambda: approve(shown.etag)) == "CONFLICT"
+    assert ends(seen()) == ends(grant)
+    assert ends(approve(seen().etag)) == ends(grant) + 480 * MINUTE
+    assert refusal(lambda: approve(seen().etag)) == "WRONG_STATE"
+
+
+def test_two_approve_at_once_what_both_were_shown_and_what_one_narrowed_is_read_again(
+    world: World, grant: grants_pb2.Grant
+) -> None:
+    full = world.request("eve", detail=grants_pb2.DETAIL_FULL)
+    same = grants_pb2.ApproveGrantRequest(**named(full, etag=full.etag))
+    states = [world.grants(name).ApproveGrant(same).grant.state for name in ("ada", "bob")]
+    assert states == [grants_pb2.GRANT_STATE_REQUESTED, APPROVED]
+    full = world.request("eve", detail=grants_pb2.DETAIL_FULL)
+    less = grants_pb2.ApproveGrantRequest(**named(full, etag=full.etag))
+    less.narrowing.budget = 1
+    half = world.grants("ada").ApproveGrant(less).grant
+    stale = grants_pb2.ApproveGrantRequest(**named(full, etag=full.etag))
+    assert refusal(lambda: world.grants("bob").ApproveGrant(stale)) == "CONFLICT"
+    assert world.approve("bob", half).state == APPROVED
