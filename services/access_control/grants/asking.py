@@ -146,7 +146,7 @@ class Asking:
         records = case_store.records_of_case(tx, case.case_id)
         if not data.record_ids <= records:
             raise case_not_open()
-        # An upheld case admits grants while its hold stands.
+        # An upheld case admits grants while a hold, of whatever kind, keeps one of its records.
         if case.state == "upheld" and not self._custody.retained(tx, data.organization_id, records):
             raise case_not_open()
 
