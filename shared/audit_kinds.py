@@ -25,7 +25,7 @@ def _kind(meaning: str, facts: str = "") -> Kind:
 
 # Why something was refused, and by which policies.
 _REFUSAL: Final = " refused missing power state problem policies policy_set"
-_SCOPE: Final = " duration_seconds detail budget records covers_from covers_until case_id permission"
+_SCOPE: Final = " duration_seconds detail budget records covers_from covers_until permission"
 _POLICIES: Final = " policies policy_set"
 _READ: Final = " detail service purpose reason ticket requester approvers permission" + _POLICIES
 _LAPSING: Final = " role kinds last_reviewed_by"
@@ -77,6 +77,7 @@ _ACCESS_CONTROL: Final = {
     "break_glass.review_due": _kind("Nobody reviewed it within a day.", "what requester due_at"),
     "break_glass.reviewed": _kind("Somebody else reviewed it.", "what requester verdict note late"),
     "case.known": _kind("A case of safety review can be named in grants.", "records state"),
+    "case.named": _kind("A grant was asked for to review a case."),
     "case.closed": _kind("A case was closed.", "upheld ended_grants"),
     "affiliation.declared": _kind(
         "A person has to do with a customer and decides no case of it.", "ended_grants"

@@ -92,7 +92,7 @@ def written(
 
 
 def scope_facts(grant: Grant) -> dict[str, str | int | bool]:
-    """What a grant covers, for the audit log: amounts and instants, and no list of records."""
+    """What a grant covers, for the audit log: amounts and instants, no list of records, and no case, of which the customer is not told."""
     facts: dict[str, str | int | bool] = {"duration_seconds": int(grant.duration.total_seconds())}
     data = grant.data
     if data is not None:
@@ -101,7 +101,6 @@ def scope_facts(grant: Grant) -> dict[str, str | int | bool]:
         facts["records"] = len(data.record_ids)
         facts["covers_from"] = data.start.isoformat() if data.start else ""
         facts["covers_until"] = data.until.isoformat() if data.until else ""
-        facts["case_id"] = data.case_id
         facts["permission"] = permission_name(data)
     return facts
 

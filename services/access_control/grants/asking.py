@@ -107,6 +107,7 @@ class Asking:
                 caller.actor,
                 {**_facts(grant), **facts},
             )
+            self._write_case(tx, grant)
             return self._acts.view(tx, self._at_once(tx, grant, requester, customer_required, now))
 
     def _before(self, tx: Connection, person_id: str, asked: Asked) -> Grant | None:
@@ -149,6 +150,12 @@ class Asking:
         # An upheld case admits grants while a hold, of whatever kind, keeps one of its records.
         if case.state == "upheld" and not self._custody.retained(tx, data.organization_id, records):
             raise case_not_open()
+
+    def _write_case(self, tx: Connection, grant: Grant) -> None:
+        """Which case it is for, among the vendor's own entries: the customer is not told that there is one."""
+        if grant.data is not None and grant.data.case_id:
+            subjects = [grant.data.case_id, grant.organization_id, grant.grant_id]
+            self._decisions.write(tx, "case.named", grant.requested_by, subjects=subjects)
 
     def _at_once(
         self,

@@ -56,7 +56,7 @@ class Cases:
             ended = 0
             if not upheld:
                 grants = store.open_of_case(tx, case_id)
-                ended = end_grants(tx, self._decisions, grants, _SERVICE, "its case was closed", now)
+                ended = end_grants(tx, self._decisions, grants, _SERVICE, "what it was for has ended", now)
             self._decisions.write(
                 tx,
                 "case.closed",

@@ -17,6 +17,7 @@ from services.access_control.grants.messages import asked_message, etag, scope_m
 from services.access_control.grants.narrowing import Narrowing
 from services.access_control.grants.scope import DataScope
 from shared.fields import instant, span
+from shared.identity import Caller
 from shared.pages import page
 from shared.pipeline import caller_of
 
@@ -36,58 +37,57 @@ class GrantServicer(grants_pb2_grpc.GrantServiceServicer):
         self, request: grants_pb2.RequestGrantRequest, context: grpc.ServicerContext
     ) -> grants_pb2.RequestGrantResponse:
         view = self._asking.ask(caller_of(context), _asked(request))
-        return grants_pb2.RequestGrantResponse(grant=_grant(view))
+        return grants_pb2.RequestGrantResponse(grant=_grant(view, caller_of(context)))
 
     def ApproveGrant(
         self, request: grants_pb2.ApproveGrantRequest, context: grpc.ServicerContext
     ) -> grants_pb2.ApproveGrantResponse:
         narrowing = _narrowing(request.narrowing) if request.HasField("narrowing") else None
         view = self._granting.approve(caller_of(context), request.grant_id, narrowing, request.etag)
-        return grants_pb2.ApproveGrantResponse(grant=_grant(view))
+        return grants_pb2.ApproveGrantResponse(grant=_grant(view, caller_of(context)))
 
     def DenyGrant(
         self, request: grants_pb2.DenyGrantRequest, context: grpc.ServicerContext
     ) -> grants_pb2.DenyGrantResponse:
         view = self._granting.deny(caller_of(context), request.grant_id, request.reason)
-        return grants_pb2.DenyGrantResponse(grant=_grant(view))
+        return grants_pb2.DenyGrantResponse(grant=_grant(view, caller_of(context)))
 
     def CancelGrant(
         self, request: grants_pb2.CancelGrantRequest, context: grpc.ServicerContext
     ) -> grants_pb2.CancelGrantResponse:
         view = self._granting.cancel(caller_of(context), request.grant_id)
-        return grants_pb2.CancelGrantResponse(grant=_grant(view))
+        return grants_pb2.CancelGrantResponse(grant=_grant(view, caller_of(context)))
 
     def RevokeGrant(
         self, request: grants_pb2.RevokeGrantRequest, context: grpc.ServicerContext
     ) -> grants_pb2.RevokeGrantResponse:
         view = self._granting.revoke(caller_of(context), request.grant_id, request.reason)
-        return grants_pb2.RevokeGrantResponse(grant=_grant(view))
+        return grants_pb2.RevokeGrantResponse(grant=_grant(view, caller_of(context)))
 
     def ExtendGrant(
         self, request: grants_pb2.ExtendGrantRequest, context: grpc.ServicerContext
     ) -> grants_pb2.ExtendGrantResponse:
         duration = span("duration", request.duration)
         view = self._granting.extend(caller_of(context), request.grant_id, duration, request.reason)
-        return grants_pb2.ExtendGrantResponse(grant=_grant(view))
+        return grants_pb2.ExtendGrantResponse(grant=_grant(view, caller_of(context)))
 
     def BreakGlass(
         self, request: grants_pb2.BreakGlassRequest, context: grpc.ServicerContext
     ) -> grants_pb2.BreakGlassResponse:
         view = self._asking.ask(caller_of(context), _taken(request))
-        return grants_pb2.BreakGlassResponse(grant=_grant(view))
+        return grants_pb2.BreakGlassResponse(grant=_grant(view, caller_of(context)))
 
     def ReviewBreakGlass(
         self, request: grants_pb2.ReviewBreakGlassRequest, context: grpc.ServicerContext
     ) -> grants_pb2.ReviewBreakGlassResponse:
         view = self._reviews.review(caller_of(context), request.grant_id, request.verdict, request.reason)
-        return grants_pb2.ReviewBreakGlassResponse(grant=_grant(view))
+        return grants_pb2.ReviewBreakGlassResponse(grant=_grant(view, caller_of(context)))
 
     def GetGrant(
         self, request: grants_pb2.GetGrantRequest, context: grpc.ServicerContext
     ) -> grants_pb2.GetGrantResponse:
-        return grants_pb2.GetGrantResponse(
-            grant=_grant(self._granting.get(caller_of(context), request.grant_id))
-        )
+        view = self._granting.get(caller_of(context), request.grant_id)
+        return grants_pb2.GetGrantResponse(grant=_grant(view, caller_of(context)))
 
     def ListGrants(
         self, request: grants_pb2.ListGrantsRequest, context: grpc.ServicerContext
@@ -109,14 +109,14 @@ class GrantServicer(grants_pb2_grpc.GrantServiceServicer):
             itemgetter(0),
         )
         return grants_pb2.ListGrantsResponse(
-            grants=[_grant(view) for _, view in found], next_page_token=token
+            grants=[_grant(view, caller) for _, view in found], next_page_token=token
         )
 
     def WatchGrant(
         self, request: grants_pb2.WatchGrantRequest, context: grpc.ServicerContext
     ) -> Iterator[grants_pb2.WatchGrantResponse]:
         for view in self._watch.views(caller_of(context), request.grant_id, context.is_active):
-            yield grants_pb2.WatchGrantResponse(grant=_grant(view))
+            yield grants_pb2.WatchGrantResponse(grant=_grant(view, caller_of(context)))
 
 
 def _asked(request: grants_pb2.RequestGrantRequest) -> Asked:
@@ -174,7 +174,7 @@ def _known(request: grants_pb2.RequestGrantRequest | grants_pb2.BreakGlassReques
     return copy.SerializeToString(deterministic=True)
 
 
-def _grant(view: View) -> grants_pb2.Grant:
+def _grant(view: View, caller: Caller) -> grants_pb2.Grant:
     grant = view.grant
     made = grants_pb2.Grant(
         grant_id=grant.grant_id,
@@ -209,6 +209,12 @@ def _grant(view: View) -> grants_pb2.Grant:
     if grant.valid_from is not None and grant.expires_at is not None:
         made.valid_from.FromDatetime(grant.valid_from)
         made.expires_at.FromDatetime(grant.expires_at)
+    if caller.is_customer:
+        # That there is a case is the vendor's own matter (docs/safety-review.md).
+        if made.HasField("data"):
+            made.data.ClearField("case_id")
+        if made.HasField("asked"):
+            made.asked.data.ClearField("case_id")
     return made
 
 

@@ -193,7 +193,7 @@ CHANGES: Final = {
         "access_control.DirectoryService/EndProvider": "provider.ended",
         "access_control.DirectoryService/ConfirmReview": "review.confirmed role.ended agreement.ended provider.ended",
         "access_control.ExportService/SealExport": "export.sealed",
-        "access_control.GrantService/RequestGrant": "grant.requested grant.approved",
+        "access_control.GrantService/RequestGrant": "grant.requested grant.approved case.named",
         "access_control.GrantService/ApproveGrant": "grant.approved grant.extended grant.extension_approved",
         "access_control.GrantService/DenyGrant": "grant.denied grant.extension_denied",
         "access_control.GrantService/CancelGrant": "grant.cancelled grant.extension_cancelled",

@@ -1,5 +1,6 @@
 """Who asks, who approves, and who comes second: through the contracts, on a real database."""
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -478,6 +479,41 @@ def test_the_customers_own_log_says_nothing_of_a_case(world: World, upheld: bool
         assert (entry["organization_id"], entry["subjects"]) == ("", [case_id, ORG])
     own = audit_pb2_grpc.AuditServiceStub(world.customer(world.member()))
     assert not own.ListEntries(audit_pb2.ListEntriesRequest(organization_id=ORG)).entries
+
+
+def test_a_grant_for_a_case_is_shown_to_the_customer_without_the_case(world: World) -> None:
+    review, case_id, _, grant_id = granted_for_a_case(world)
+    less = world.request("sam", purpose=grants_pb2.PURPOSE_SAFETY_AND_SECURITY, case_id=case_id)
+    narrowed = grants_pb2.ApproveGrantRequest(grant_id=less.grant_id)
+    narrowed.narrowing.budget = 1
+    world.grants("sue").ApproveGrant(narrowed)
+    review.CloseCase(authz_pb2.CloseCaseRequest(case_id=case_id, upheld=False))
+    assert {one.data.case_id for one in seen_by(world.grants("sam"))} == {case_id}
+    admin = world.member()
+    shown = seen_by(grants_pb2_grpc.GrantServiceStub(world.customer(admin)))
+    assert {(one.grant_id, one.HasField("asked")) for one in shown} == {
+        (grant_id, False),
+        (less.grant_id, True),
+    }
+    own = audit_pb2_grpc.AuditServiceStub(world.customer(admin))
+    entries = own.ListEntries(audit_pb2.ListEntriesRequest(organization_id=ORG)).entries
+    said = " ".join(map(str, [*shown, *(entry.body for entry in entries)]))
+    assert "grant.requested" in said
+    assert case_id not in said
+    assert not re.search(r"\bcase\b", said)
+    assert [e["subjects"] for e in world.entries("case.named")] == [
+        [case_id, ORG, grant_id],
+        [case_id, ORG, less.grant_id],
+    ]
+
+
+def seen_by(stub: grants_pb2_grpc.GrantServiceStub) -> list[grants_pb2.Grant]:
+    """All that somebody is shown, both ways."""
+    listed = stub.ListGrants(grants_pb2.ListGrantsRequest()).grants
+    return [
+        *listed,
+        *(stub.GetGrant(grants_pb2.GetGrantRequest(grant_id=one.grant_id)).grant for one in listed),
+    ]
 
 
 def test_streams_tell_of_what_ended(world: World) -> None:
