@@ -39,7 +39,7 @@ def test_no_violation_releases_at_once(world: World, case_id: str) -> None:
     assert all(isinstance(hold, holds_pb2.ReleaseHoldRequest) for hold in world.peers.holds)
     assert [hold.request_id for hold in world.peers.holds] == placed
     assert world.peers.cases[-1] == authz_pb2.CloseCaseRequest(case_id=case_id, upheld=False)
-    assert world.kinds() == ["case.opened", "case.claimed", "case.dismissed"]
+    assert world.kinds() == ["case.opened", "records.flagged", "case.claimed", "case.dismissed"]
 
 
 def test_a_violation_takes_two_and_its_holds_stay(world: World, case_id: str) -> None:
@@ -58,7 +58,13 @@ def test_a_violation_takes_two_and_its_holds_stay(world: World, case_id: str) ->
     world.run_jobs()
     assert world.peers.cases[-1] == authz_pb2.CloseCaseRequest(case_id=case_id, upheld=True)
     assert all(isinstance(hold, holds_pb2.PlaceHoldRequest) for hold in world.peers.holds)
-    assert world.kinds() == ["case.opened", "case.claimed", "case.decided", "case.confirmed"]
+    assert world.kinds() == [
+        "case.opened",
+        "records.flagged",
+        "case.claimed",
+        "case.decided",
+        "case.confirmed",
+    ]
     by = {entry.kind: entry.actor for entry in world.peers.entries}
     assert (by["case.decided"], by["case.confirmed"]) == (person(1), person(2))
     subjects = {tuple(entry.subjects) for entry in world.peers.entries if entry.kind.startswith("case.")}
