@@ -224,7 +224,7 @@ class Lifecycle:
             is_new = confidential.note_disclosed(tx, hold_id)
             standing_holds.disclose(tx, hold_id)
             organizations = confidential.organizations(tx, hold_id)
-            if is_new and not organizations:
+            if is_new:
                 self._tell_disclosed(tx, hold_id)
         for organization_id in organizations:
             with self._database.transaction() as tx:

@@ -26,6 +26,7 @@ from services.logging.store.tables import (
     holds,
     interactions,
     retained,
+    subject_records,
 )
 from shared.database import among
 from shared.ids import record_day
@@ -270,23 +271,34 @@ def strip_again(tx: Connection, organization_id: str, record_ids: Sequence[UUID]
 
 
 def _count_lost(tx: Connection, organization_id: str, lost: Stripped, unseen: int = 0) -> None:
-    """Contents that are in no place any more: the counts say so, and the erasures that go on. unseen: how many of them waited to be
-    screened."""
+    """Contents that are in no place any more: the counts say so, and the erasures that go on, but of what an end user's erasure has taken.
+    unseen: how many of them waited to be screened."""
     if not lost and not unseen:
         return
     count_contents_off(tx, organization_id, list(lost.values()))
-    going_on = select(content_erasures.c.erasure_id, content_erasures.c.below).where(
-        content_erasures.c.organization_id == organization_id, content_erasures.c.erased_at.is_(None)
+    claimed = select(subject_records.c.record_id).where(
+        subject_records.c.organization_id == organization_id,
+        among(subject_records.c.record_id, lost),
+        subject_records.c.has_content,
     )
-    for act in tx.execute(going_on).all():
+    left = lost.keys() - set(tx.execute(claimed).scalars())
+    going_on = (
+        select(content_erasures.c.erasure_id, content_erasures.c.below)
+        .where(content_erasures.c.organization_id == organization_id, content_erasures.c.erased_at.is_(None))
+        .order_by(content_erasures.c.fenced_at, content_erasures.c.erasure_id)
+    )
+    for act in tx.execute(going_on).all():  # each content is one act's: of the first that it is due to
+        mine = {one for one in left if one < act.below}
+        left -= mine
         tx.execute(
             update(content_erasures)
             .where(content_erasures.c.erasure_id == act.erasure_id)
             .values(
-                contents=content_erasures.c.contents + sum(one < act.below for one in lost),
+                contents=content_erasures.c.contents + len(mine),
                 unscreened=content_erasures.c.unscreened + unseen,
             )
         )
+        unseen = 0
 
 
 def held(tx: Connection, act: ContentAct) -> tuple[int, dict[str, int]]:

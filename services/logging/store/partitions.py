@@ -70,12 +70,26 @@ def make(tx: Connection, day: date) -> bool:
     return True
 
 
-def drop(tx: Connection, day: date) -> bool:
-    """Drops the day's partition; whether there was one. Raises DATABASE_UNAVAILABLE (from the transaction) when readers are in the way,
-    for 50 ms each time that it tries; try again."""
+def begin_drop(tx: Connection, day: date) -> bool:
+    """Sends autovacuum away from the day's partition, which takes a second or more where it is at work: before the transaction holds
+    anything that others wait for, and nobody waits for this. Whether there is one. Raises DATABASE_UNAVAILABLE (from the transaction) when
+    it does not go in five seconds; try again."""
     lock(tx, day)
     if not exists(tx, day):
         return False
+    _set_lock_timeout(tx, _VACUUM_TIMEOUT)
+    # For its lock (SHARE UPDATE EXCLUSIVE), which this takes on the table where long values lie too; LOCK TABLE would not.
+    name = partition_name(day)
+    tx.execute(text(f"ALTER TABLE {name} SET (autovacuum_enabled = false, toast.autovacuum_enabled = false)"))
+    return True
+
+
+def drop(tx: Connection, day: date) -> bool:
+    """Drops the day's partition; whether there was one. Raises DATABASE_UNAVAILABLE (from the transaction) as `begin_drop` does, and when
+    readers are in the way, for 50 ms each time that it tries; try again."""
+    if not begin_drop(tx, day):
+        return False
+    _set_lock_timeout(tx, _DROP_TIMEOUT)
     for remaining in reversed(range(_DROP_TRIES)):
         try:
             with tx.begin_nested():  # what the transaction did before is not done again
@@ -88,10 +102,6 @@ def drop(tx: Connection, day: date) -> bool:
 
 
 def _drop(tx: Connection, name: str) -> None:
-    _set_lock_timeout(tx, _VACUUM_TIMEOUT)
-    # For its lock (SHARE UPDATE EXCLUSIVE), which this takes on the table where long values lie too; LOCK TABLE would not.
-    tx.execute(text(f"ALTER TABLE {name} SET (autovacuum_enabled = false, toast.autovacuum_enabled = false)"))
-    _set_lock_timeout(tx, _DROP_TIMEOUT)
     tx.execute(text(f"DROP TABLE {name}"))
 
 

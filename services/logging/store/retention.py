@@ -394,6 +394,7 @@ def drop_day(
     for whoever has: so what they changed meanwhile is there once the partition is gone, and is little. kept: lots whose rows `terms.keep`
     copied to `retained`; they count as stored on.
     """
+    partitions.begin_drop(tx, day)
     counted, held = _forget_counts(tx, day, kept), _held_on(tx, day)
     found = {lot: _day_count(day, lot, numbers, held) for lot, numbers in counted.items()}
     note_dropped(tx, run_id, [one for one in found.values() if one.records > 0])

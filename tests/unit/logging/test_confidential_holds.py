@@ -11,8 +11,10 @@ import pytest
 
 from kept.logging.v1 import lifecycle_pb2
 from kept.retention.v1 import holds_pb2
+from services.logging.store import confidential
 from services.logging.store.tables import confidential_rows, holds, interactions, retained, standing_holds
 from shared.database import Database
+from shared.errors import KeptError, Reason
 from tests.unit.logging.peers import ORG
 from tests.unit.logging.test_lifecycle import (
     DAY,
@@ -179,6 +181,21 @@ def test_what_is_disclosed_is_held_like_any_other(world: World, monkeypatch: pyt
     world.travel(timedelta(days=30))
     assert drop(world) == (2, 2)
     assert release(world, HOLD) == 2
+
+
+def test_a_disclosure_whose_first_piece_fails_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who goes on with it may be of a version that tells once, and not again."""
+    one = world.interaction()
+    world.record(one)
+    keep(world, one.record_id)
+
+    def failing(*_: object) -> None:
+        raise KeptError(Reason.REASON_DATABASE_UNAVAILABLE, "away")
+
+    monkeypatch.setattr(confidential, "disclose", failing)
+    assert reason_of(lambda: disclose(world)) == "DATABASE_UNAVAILABLE"
+    world.jobs["outbox"].step()
+    assert [entry.kind for entry in world.peers.audited][-1] == "rows.disclosed"
 
 
 def test_a_look_between_two_pieces_of_a_disclosure_stops_none_of_them(

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import func, select, update
 
 from kept.access_control.v1 import grants_pb2
 from kept.logging.v1 import lifecycle_pb2, read_pb2
 from services.logging.store import stripes
-from services.logging.store.tables import data_keys, interactions, retained, stored_counts, unscreened
+from services.logging.store.tables import (
+    content_erasures,
+    data_keys,
+    interactions,
+    retained,
+    stored_counts,
+    unscreened,
+)
 from shared.telemetry import ALERT
 from tests.unit.logging.peers import GRANT, NOON, ORG, OTHER, ZDR
 from tests.unit.logging.test_confidential_holds import disclose
@@ -29,6 +39,7 @@ from tests.unit.logging.test_lifecycle import (
     stored_days,
 )
 from tests.unit.logging.test_subjects import WHO, copy, said
+from tests.unit.logging.test_subjects import erase as erase_subject
 from tests.unit.logging.test_terms import drop as drop_day
 from tests.unit.logging.world import World
 
@@ -194,6 +205,60 @@ def test_what_its_last_hold_lets_go_while_the_erasure_goes_on_is_removed_by_it(
     release(world, HOLD)
     erasure = erase(world, before)
     assert (erasure.removed["contents"], erasure.held, filled(world)) == (3, 0, [(3, 0)])
+
+
+@pytest.mark.parametrize("other", ["another erasure of content", "its end user's"])
+def test_what_a_hold_lets_go_is_one_erasures(
+    world: World, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    monkeypatch.setattr("services.logging.lifecycle.contents._LOOKED_AT", 2)
+    monkeypatch.setattr("services.logging.lifecycle.contents._STEPS", 1)
+    records = sorted((said(world, str(number)) for number in range(3)), key=lambda one: one.record_id)
+    world.record(*records)
+    hold(world, HOLD, records[0].record_id)
+    before = into_force(world)
+    ask(world, before)
+    later = into_force(world)
+    if other == "its end user's":
+        erase_subject(world)
+    else:
+        ask(world, later, SECOND)
+    release(world, HOLD)
+    of_content = erase(world, before).removed["contents"]
+    if other == "its end user's":
+        of_others = sum(day.removed_with_content for day in erase_subject(world).days)
+    else:
+        of_others = erase(world, later, SECOND).removed["contents"]
+    assert of_content + of_others == 3
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_what_the_version_before_counted_off_too_early_is_counted_in(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_done: bool
+) -> None:
+    records = [said(world, str(number)) for number in range(3)]
+    world.record(*records)
+    hold(world, HOLD, *(one.record_id for one in records[:2]))
+    before = into_force(world)
+    erase(world, before)
+    migration = import_module("services.logging.migrations.versions.0020_contents_of_holds")
+    with world.database.engine.begin() as connection:
+        # As it left them: what a hold keeps was removed once its row had no content.
+        connection.execute(
+            update(stored_counts)
+            .where(stored_counts.c.records == 0)
+            .values(records_with_content=stored_counts.c.records_with_content - 2)
+        )
+        erased_at = {} if is_done else {"erased_at": None}
+        connection.execute(
+            update(content_erasures).values(contents=content_erasures.c.contents + 2, **erased_at)
+        )
+        with Operations.context(MigrationContext.configure(connection)):
+            migration.upgrade()
+    assert filled(world) == [(3, 2)]
+    release(world, HOLD)
+    assert filled(world) == [(3, 0)]
+    assert erase(world, before).removed["contents"] == 3
 
 
 def test_content_of_after_its_end_is_stored_again(world: World) -> None:

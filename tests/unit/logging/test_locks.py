@@ -183,6 +183,21 @@ def test_a_day_is_counted_once_though_a_reader_is_in_the_way(
     assert (len(tries), noted) == (3, [1])
 
 
+def test_a_drop_that_waits_for_autovacuum_keeps_nobody_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.record(world.interaction())
+    world.travel(timedelta(days=30))
+    counted: list[object] = []
+    monkeypatch.setattr(partitions, "_VACUUM_TIMEOUT", "20ms")
+    monkeypatch.setattr(store, "_forget_counts", lambda *given: counted.append(given))
+    name = partitions.partition_name(NOON.date())
+    with world.database.engine.connect() as vacuum:
+        vacuum.execute(text(f"LOCK TABLE {name} IN SHARE UPDATE EXCLUSIVE MODE"))
+        assert reason_of(lambda: drop(world)) == "DATABASE_UNAVAILABLE"
+    assert counted == [], "who counts holds what others wait for"
+
+
 def test_an_organization_that_is_erased_as_its_day_goes_is_counted_once(world: World) -> None:
     world.record(world.interaction())
     world.travel(timedelta(days=30))
