@@ -100,6 +100,16 @@ def wrong_state(what: str, state: str) -> KeptError:
     return KeptError(Reason.REASON_WRONG_STATE, what, metadata={"state": state})
 
 
+def outdated(what: str, etag: str) -> KeptError:
+    """What the caller saw of the thing is not what it is now. etag: of what it is."""
+    return KeptError(Reason.REASON_CONFLICT, what, metadata={"etag": etag})
+
+
+def limit_reached(what: str, kind: str, limit: int) -> KeptError:
+    """There are as many of a kind as there may be."""
+    return KeptError(Reason.REASON_LIMIT_REACHED, what, metadata={"kind": kind, "limit": str(limit)})
+
+
 def to_status(error: KeptError, correlation_id: str) -> grpc.Status:
     """The error as a gRPC status with details (google.rpc.Status). `correlation_id` leads to the service's own log line."""
     details: list[any_pb2.Any] = []

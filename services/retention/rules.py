@@ -17,7 +17,7 @@ from shared.change_feed import LEASE_DURATION, Change, ChangeFeed
 from shared.channels import MAX_MESSAGE_BYTES
 from shared.clock import CLOCK_TOLERANCE, Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, lease_lapsed
+from shared.errors import KeptError, Reason, lease_lapsed, limit_reached
 from shared.jobs import Job
 from shared.outbox import Outbox
 from shared.terms import DEFAULT, Rule, Term, lot_prefix, parts_of, rule_of, rules_behind
@@ -118,11 +118,7 @@ def require_room(lots: int, names: int) -> None:
         ("contract_term_bytes", names + _BESIDE_NAMES * lots, MOST_OWN_BYTES),
     ):
         if asked > limit:
-            raise KeptError(
-                Reason.REASON_LIMIT_REACHED,
-                "There are as many contract terms as there may be.",
-                metadata={"kind": kind, "limit": str(limit)},
-            )
+            raise limit_reached("There are as many contract terms as there may be.", kind, limit)
 
 
 def to_payload(rule: Rule) -> bytes:

@@ -33,7 +33,7 @@ from services.access_control.store import cases as case_store
 from services.access_control.store import grants as store
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, wrong_state
+from shared.errors import outdated, wrong_state
 from shared.identity import Caller
 
 
@@ -237,11 +237,7 @@ class Granting:
 
 def _require_shown(grant: Grant, shown_etag: str) -> None:
     if shown_etag and shown_etag != etag(grant):
-        raise KeptError(
-            Reason.REASON_CONFLICT,
-            "What there is to approve has changed since it was read; read it again.",
-            metadata={"etag": etag(grant)},
-        )
+        raise outdated("What there is to approve has changed since it was read; read it again.", etag(grant))
 
 
 def _has_voted(grant: Grant, caller: Caller) -> bool:

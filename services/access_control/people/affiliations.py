@@ -16,7 +16,7 @@ from services.access_control.store import affiliations as store
 from services.access_control.store.affiliations import Affiliation
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import KeptError, Reason, limit_reached, not_found
 from shared.organizations import RequireOrganization
 
 # More than a person can have to do with; a page of an answer.
@@ -51,11 +51,7 @@ class Affiliations:
                 if one.organization_id == organization_id:
                     return one
             if len(known) >= MOST:
-                raise KeptError(
-                    Reason.REASON_LIMIT_REACHED,
-                    "There are as many affiliations as there may be.",
-                    metadata={"kind": "affiliation", "limit": str(MOST)},
-                )
+                raise limit_reached("There are as many affiliations as there may be.", "affiliation", MOST)
             now = self._clock.now()
             made = Affiliation(person_id, organization_id, actor, now)
             store.add(tx, made)

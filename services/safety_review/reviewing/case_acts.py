@@ -19,7 +19,7 @@ from services.safety_review.store.log_rules import LogFinding
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import not_found, outdated
 from shared.outbox import Outbox
 
 # What is shown of them; a case names its records all the same.
@@ -55,11 +55,7 @@ class CaseActs:
         now = self._clock.now()
         changed = act(case, now)
         if shown_etag is not None and shown_etag != etag(case, now):
-            raise KeptError(
-                Reason.REASON_CONFLICT,
-                "The case has changed since it was read; read it again.",
-                metadata={"etag": etag(case, now)},
-            )
+            raise outdated("The case has changed since it was read; read it again.", etag(case, now))
         store.update_to(tx, changed)
         return changed
 

@@ -21,7 +21,7 @@ from services.settings.telling.mail import Mail
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason
+from shared.errors import KeptError, Reason, limit_reached
 from shared.identity import Caller
 from shared.jobs import Job
 from shared.lookalikes import confusable
@@ -73,10 +73,10 @@ class EmailChanges:
             active(organizations.lock(tx, member.organization_id, shared=True))
             unchanged(members.lock(tx, member.member_id), member)
             if store.count(tx, member.member_id, self._clock.now()) >= MOST:
-                raise KeptError(
-                    Reason.REASON_LIMIT_REACHED,
+                raise limit_reached(
                     "There were as many changes of the address as an account may have at a time.",
-                    metadata={"kind": "email_change", "limit": str(MOST)},
+                    "email_change",
+                    MOST,
                 )
             others = members.addresses(tx, member.organization_id, self._clock.now())
             if any(alike(email, other) for other in others if other != member.email):

@@ -19,7 +19,7 @@ from services.settings.store.members import Invitation, Member
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found, wrong_state
+from shared.errors import KeptError, Reason, limit_reached, not_found, wrong_state
 from shared.identity import Caller
 from shared.ids import new_id
 from shared.jobs import Job
@@ -90,11 +90,7 @@ def _require_room(tx: Tx, organization_id: str, email: str, now: datetime) -> No
         ("member", store.count_members(tx, organization_id), MOST_MEMBERS),
     ):
         if count >= most:
-            raise KeptError(
-                Reason.REASON_LIMIT_REACHED,
-                f"There are as many {kind}s as an organization may have.",
-                metadata={"kind": kind, "limit": str(most)},
-            )
+            raise limit_reached(f"There are as many {kind}s as an organization may have.", kind, most)
 
 
 def _place(invitation: Invitation) -> Place:

@@ -24,7 +24,7 @@ from services.settings.store.members import Member
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import KeptError, Reason, not_found, outdated
 from shared.identity import Caller
 from shared.ids import new_id
 from shared.outbox import Outbox
@@ -46,11 +46,7 @@ def etag(member: Member) -> str:
 def require_current(member: Member, shown_etag: str) -> None:
     """Raises CONFLICT with the current etag."""
     if shown_etag != etag(member):
-        raise KeptError(
-            Reason.REASON_CONFLICT,
-            "The account was changed since it was read; read it again.",
-            metadata={"etag": etag(member)},
-        )
+        raise outdated("The account was changed since it was read; read it again.", etag(member))
 
 
 def require_successor(tx: Tx, member: Member) -> None:

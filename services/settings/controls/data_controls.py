@@ -22,7 +22,7 @@ from services.settings.zero_data_retention import content_note
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import KeptError, Reason, not_found, outdated
 from shared.identity import Caller
 from shared.outbox import Outbox
 from shared.pages import page
@@ -111,10 +111,8 @@ class DataControls:
             organization = lock_for_act(tx, caller, organization_id)
             current = _newest(tx, organization_id)
             if shown_etag != etag(current):
-                raise KeptError(
-                    Reason.REASON_CONFLICT,
-                    "The controls were changed since they were read; read them again.",
-                    metadata={"etag": etag(current)},
+                raise outdated(
+                    "The controls were changed since they were read; read them again.", etag(current)
                 )
             wanted = replace(
                 current,

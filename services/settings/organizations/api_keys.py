@@ -21,7 +21,7 @@ from services.settings.store.organizations import Organization
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, invalid, not_found
+from shared.errors import KeptError, Reason, invalid, limit_reached, not_found
 from shared.identity import Caller
 from shared.ids import new_id
 from shared.outbox import Outbox
@@ -185,8 +185,4 @@ def _require_room(tx: Tx, organization_id: str) -> None:
     in_use, altogether = store.counts(tx, organization_id)
     if in_use >= MOST_IN_USE or altogether >= MOST_ALTOGETHER:
         limit = MOST_IN_USE if in_use >= MOST_IN_USE else MOST_ALTOGETHER
-        raise KeptError(
-            Reason.REASON_LIMIT_REACHED,
-            "There are as many keys as an organization may have.",
-            metadata={"kind": "api_key", "limit": str(limit)},
-        )
+        raise limit_reached("There are as many keys as an organization may have.", "api_key", limit)

@@ -22,7 +22,7 @@ from services.settings.store.usage_agreements import UsageAgreement
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import KeptError, Reason, not_found, outdated
 from shared.identity import Caller
 from shared.outbox import Outbox
 from shared.pages import page
@@ -91,10 +91,8 @@ class OrganizationChanges:
         with self._database.transaction() as tx:
             organization = active(organizations.lock(tx, organization_id))
             if shown_etag != etag(organization):
-                raise KeptError(
-                    Reason.REASON_CONFLICT,
-                    "The organization was changed since it was read; read it again.",
-                    metadata={"etag": etag(organization)},
+                raise outdated(
+                    "The organization was changed since it was read; read it again.", etag(organization)
                 )
             changed, different = wanted.applied(organization)
             if not different:

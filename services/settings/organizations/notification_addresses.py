@@ -16,7 +16,7 @@ from services.settings.store.notification_addresses import NotificationAddress
 from shared import audit
 from shared.clock import Clock
 from shared.database import Database
-from shared.errors import KeptError, Reason, not_found
+from shared.errors import not_found, outdated
 from shared.identity import Caller
 from shared.outbox import Outbox
 
@@ -66,10 +66,8 @@ class NotificationAddresses:
             lock_for_act(tx, caller, organization_id)
             before = self._read(tx, organization_id)
             if shown_etag != before.etag:
-                raise KeptError(
-                    Reason.REASON_CONFLICT,
-                    "The addresses were changed since they were read; read them again.",
-                    metadata={"etag": before.etag},
+                raise outdated(
+                    "The addresses were changed since they were read; read them again.", before.etag
                 )
             store.replace_all(tx, organization_id, wanted)
             now = self._read(tx, organization_id)

@@ -293,6 +293,18 @@ def test_a_stream_in_progress_ends(world: World, how: str, expected: str) -> Non
     assert reason_of(lambda: next(stream)) == expected
 
 
+def end(world: World, how: str) -> None:
+    """The grant ends, or nobody says any more that it stands."""
+    if how == "revoked":
+        world.peers.ended.append(GRANT)
+        world.jobs["ended_grants"].step()
+    elif how == "expired":
+        world.clock.advance(timedelta(hours=1))
+        world.refresh()
+    else:
+        world.clock.advance(timedelta(seconds=1.1))
+
+
 @pytest.mark.parametrize("how", ["revoked", "expired", "silence"])
 def test_a_stream_whose_reader_takes_nothing_ends_too(
     world: World, monkeypatch: pytest.MonkeyPatch, how: str
@@ -333,14 +345,7 @@ def test_a_stream_whose_reader_takes_nothing_ends_too(
             on_the_way = len(begun)
             pass_time("ended_grants")
             assert not over.wait(0.3), "the grant stands"
-        if how == "revoked":
-            world.peers.ended.append(GRANT)
-            world.jobs["ended_grants"].step()
-        elif how == "expired":
-            world.clock.advance(timedelta(hours=1))
-            world.refresh()
-        else:
-            world.clock.advance(timedelta(seconds=0.6))
+        end(world, how)
         for _ in range(100):
             if over.wait(0.05):
                 break
@@ -375,14 +380,7 @@ def test_an_idle_stream_ends_too_within_a_second(
     thread.start()
     assert waits.acquire(timeout=5)
     assert waits.acquire(timeout=5)  # it has nothing to do, and has looked again
-    if how == "revoked":
-        world.peers.ended.append(GRANT)
-        world.jobs["ended_grants"].step()
-    elif how == "expired":
-        world.clock.advance(timedelta(hours=1))
-        world.refresh()
-    else:
-        world.clock.advance(timedelta(seconds=1.1))
+    end(world, how)
     thread.join(1)
     assert ended == [expected]
 

@@ -40,6 +40,7 @@ FOUND = [
     ('"anna berg"@example.com', "[EMAIL]"),
     ('{"mail":"anna@example.com"}', '{"mail":"[EMAIL]"}'),
     ("a@example.com,b@example.org", "[EMAIL],[EMAIL]"),
+    ("ada@example\u3002org", "[EMAIL]"),
     ("x" * 300 + "@example.com", "[EMAIL]"),
     # cards
     ("card 4111 1111 1111 1111, exp 04/27", "card [CARD], exp 04/27"),
