@@ -84,23 +84,28 @@ def figures(turns: Turns, ratio: str, rate: str, rows: int, how: str) -> Iterato
 
 
 class Streams:
-    """So many rows at each call, all acknowledged as stored when it returns. Messages are made before, by `prepare`."""
+    """So many rows at each call, all answered when it returns. Messages are made before, by `prepare`, and what the answers say is looked
+    at after, by the next: to read receipts is the gateway's, which has processors of its own."""
 
     def __init__(self, there: Logging, rows: int, content: int = CONTENT_BYTES) -> None:
         self._there = there
         self._rows = rows
         self._content = content
         self._send: list[Any] = [
-            there.channel(process).stream_stream(
-                _METHOD, lambda message: message, ingest_pb2.RecordInteractionsResponse.FromString
-            )
+            there.channel(process).stream_stream(_METHOD, lambda message: message, lambda answer: answer)
             for process in range(len(there.addresses))
         ]
         self._batches: Sequence[bytes] = ()
+        self._answers: list[bytes] = []
         self.prepare()
 
     def prepare(self) -> None:
-        """Rows for the next call: making them is the gateway's."""
+        """Rows for the next call. Raises RuntimeError where those of the last are not all stored."""
+        for answer in self._answers:
+            for receipt in ingest_pb2.RecordInteractionsResponse.FromString(answer).receipts:
+                if receipt.outcome != _STORED:
+                    raise RuntimeError(f"not stored: {receipt.reason}")
+        self._answers.clear()
         self._batches = [
             self._batch(min(_BATCH, self._rows - start)) for start in range(0, self._rows, _BATCH)
         ]
@@ -116,9 +121,7 @@ class Streams:
         def stream(number: int) -> None:
             send, batches = self._send[number % len(self._send)], self._batches[number::_STREAMS]
             try:
-                for answer in send(iter(batches), timeout=120):
-                    if any(receipt.outcome != _STORED for receipt in answer.receipts):
-                        raise RuntimeError(f"not stored: {answer.receipts[0].reason}")
+                self._answers.extend(send(iter(batches), timeout=120))
             except Exception as error:  # noqa: BLE001 - told after all have ended
                 failures.append(str(error))
 

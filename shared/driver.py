@@ -7,7 +7,7 @@ from typing import Any, Final, LiteralString, cast
 
 import psycopg
 from psycopg.abc import Buffer
-from psycopg.adapt import Dumper
+from psycopg.adapt import Dumper, PyFormat
 from psycopg.pq import Format
 from psycopg.sql import Composed
 from sqlalchemy import Connection
@@ -28,9 +28,15 @@ class _UuidDumper(Dumper):
         return obj
 
 
+# Gives bytes as they are, in compiled code. What says in Python how is called for each value, which takes as long as many values do.
+_BYTES: Final = psycopg.adapters.get_dumper(bytes, PyFormat.BINARY)
+
+
 def prepare(connection: "psycopg.Connection[Any]") -> None:
-    """Has a new connection know our form of uuids; in a COPY it is the only one."""
+    """Has a new connection know our form of uuids, and, in a COPY, where what is registered last for a type counts, give bytes as they
+    are."""
     connection.adapters.register_dumper(Uuid, _UuidDumper)
+    connection.adapters.register_dumper(bytes, _BYTES)
 
 
 def driver_of(tx: Connection) -> "psycopg.Connection[tuple[Any, ...]]":
@@ -89,6 +95,7 @@ def copy_binary(
 ) -> None:
     """A binary COPY. values: row by row. types: PostgreSQL's names of the columns' types; of a uuid its 16 bytes, of any type of bytes."""
     with driver_of(tx).cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(types)
+        # What is said here says how a value is written; what it is, the column says.
+        copy.set_types(["bytea" if one == "uuid" else one for one in types])
         for row in values:
             copy.write_row(row)

@@ -36,7 +36,8 @@ from shared.ids import record_day, record_days
 from shared.jobs import Job
 from shared.terms import Rule, lot_of
 
-_KEY: Final = attrgetter("key")
+_ORGANIZATION: Final = attrgetter("row.organization_id")
+_RECORD_ID: Final = attrgetter("row.record_id")
 MAX_RECORDS: Final = 5000
 MAX_BYTES: Final = 6 * 1024 * 1024
 
@@ -94,17 +95,22 @@ class _Arrival:
         self.drop_content()
 
     def take_content(self) -> "tuple[int, reasons_pb2.Reason.ValueType | None]":
-        """Takes the content out of the interaction, where it is to be kept. Its shape (usage/features.py), and why it cannot be stored, if
-        it cannot: of content only attributes have rules."""
+        """Takes the content, where it is to be kept; drops it where it is not. Its shape (usage/features.py), and why it cannot be stored,
+        if it cannot: of content only attributes have rules."""
         if not self.interaction.HasField("content"):
             return 0, None
         content = self.interaction.content
-        shape, fault = shape_of(content), None
-        if self.decision is _KEEP:
-            self.plain = content.SerializeToString()
-            fault = fault_of_attributes(content.attributes) if shape & ATTRIBUTES else None
-        self.interaction.ClearField("content")
-        return shape, fault
+        shape = shape_of(content)
+        if self.decision is not _KEEP:
+            self.drop_content()
+            return shape, None
+        self.plain = content.SerializeToString()
+        return shape, fault_of_attributes(content.attributes) if shape & ATTRIBUTES else None
+
+    def fault(self) -> "reasons_pb2.Reason.ValueType | None":
+        """Why its log data cannot be recorded whatever the policy, if they cannot."""
+        self.interaction.ClearField("content")  # has rules of its own
+        return fault_of(self.interaction)
 
 
 class Ingest:
@@ -143,8 +149,8 @@ class Ingest:
         *,
         usage: writing.Usage | None = used_by,
     ) -> ingest_pb2.RecordInteractionsResponse:
-        """Stores what may be stored; a receipt for each, in order. The interactions are the callee's from here on: content is taken out of
-        them. usage: what was used with them; None for content that came apart from its call.
+        """Stores what may be stored; a receipt for each, in order. The interactions are the callee's from here on: content that is not
+        kept is taken out of them. usage: what was used with them; None for content that came apart from its call.
 
         Raises LEASE_LAPSED when policies or rules are not known for sure, DATABASE_UNAVAILABLE when nothing was committed or nobody
         knows, OVERLOADED.
@@ -152,16 +158,16 @@ class Ingest:
         received_at = self._policies.leased_now()
         arrivals = [_Arrival(one, (one.organization_id, one.record_id)) for one in interactions]
         rules = self._rules(arrivals, received_at)
-        self._judge(arrivals, gateway, received_at)
+        storable = self._judge(arrivals, gateway, received_at)
         self._find_late(arrivals)
-        self._seal([one for one in arrivals if one.plain is not None and one.row is not None], received_at)
-        self._write(arrivals, received_at, usage)
+        self._seal(storable, received_at)
+        self._write([one for one in storable if one.row is not None], received_at, usage)
         kept = [
             Screenable(one.key, one.row.end_user, one.plain)
-            for one in arrivals
+            for one in storable
             if one.plain is not None and one.row is not None and not one.is_duplicate
         ]
-        self._feed.offer(fresh(sorted(kept, key=_KEY)))
+        self._feed.offer(fresh(kept))
         return _answer(arrivals, rules)
 
     def _rules(self, arrivals: Sequence[_Arrival], received_at: datetime) -> dict[str, Rule]:
@@ -181,8 +187,10 @@ class Ingest:
                     found[lot] = rules.at(lot, received_at)
         return found
 
-    def _judge(self, arrivals: list[_Arrival], gateway: str, received_at: datetime) -> None:
-        """Decides on each record by itself; drops content that must not be kept."""
+    def _judge(self, arrivals: list[_Arrival], gateway: str, received_at: datetime) -> list[_Arrival]:
+        """Decides on each record by itself; drops content that must not be kept. Returns those that are to be stored, in the order of their
+        keys."""
+        storable: list[_Arrival] = []
         seen: dict[tuple[str, bytes], int] = {}
         admission = BatchAdmission(
             received_at,
@@ -196,7 +204,7 @@ class Ingest:
                 arrival.drop_content()
                 arrival.refusal = decided.reason
                 if decided.reason not in _LOOKED_AT_NO_FURTHER:
-                    arrival.refusal = fault_of(arrival.interaction) or decided.reason
+                    arrival.refusal = arrival.fault() or decided.reason
                 continue
             shape, fault = arrival.take_content()
             row = row_of(
@@ -207,15 +215,20 @@ class Ingest:
                 by_application=bool(arrival.lot),
             )
             if not is_plain(row):
-                fault = fault_of(arrival.interaction) or fault
+                fault = arrival.fault() or fault
             if fault is not None:
                 arrival.refuse(fault)
                 continue
             first = seen.setdefault(arrival.key, index)
             if first == index:
                 arrival.row = row
+                storable.append(arrival)
             else:
                 arrival.first = first
+        # One after the other, for to compare keys of two parts takes several times as long. What is in order stays in order.
+        storable.sort(key=_RECORD_ID)
+        storable.sort(key=_ORGANIZATION)
+        return storable
 
     def _find_late(self, arrivals: list[_Arrival]) -> None:
         """A late record that is there already is a duplicate, however late it is."""
@@ -226,15 +239,30 @@ class Ingest:
             for one in late:
                 one.is_duplicate = one.key in present
 
-    def _seal(self, arrivals: list[_Arrival], received_at: datetime) -> None:
-        """Seals what has content and is to be stored."""
-        self._find_keys(arrivals)
+    def _seal(self, storable: Sequence[_Arrival], received_at: datetime) -> None:
+        """Seals what has content; refuses what there is no key for."""
+        days = record_days([one.key[1] for one in storable])
+        day = days.pop() if len(days) == 1 else None
+        keys: dict[Place, DataKey] = {}
+        failed: dict[Place, reasons_pb2.Reason.ValueType] = {}
         unsealed: list[Unsealed] = []
         rows: list[Row] = []
-        for one in arrivals:
-            if one.row is not None and one.data_key is not None and one.plain is not None:
-                unsealed.append((one.key[1], one.data_key, one.plain))
-                rows.append(one.row)
+        for one in storable:
+            if one.plain is None or one.row is None:
+                continue
+            organization_id, record_id = one.key
+            place = one.place = organization_id, day or record_day(record_id), one.lot
+            if place not in keys and place not in failed:
+                try:
+                    keys[place] = self._data_keys.for_writing(*place)
+                except KeptError as error:
+                    failed[place] = _KEY_REFUSALS.get(error.reason, Reason.REASON_PEER_UNAVAILABLE)
+            if place in failed:
+                one.refuse(failed[place])
+                continue
+            data_key = one.data_key = keys[place]
+            unsealed.append((record_id, data_key, one.plain))
+            rows.append(one.row)
         contents = seal_contents(unsealed, with_dictionary=self._is_dictionary_usable(received_at))
         for row, (_, data_key, _), content in zip(rows, unsealed, contents, strict=True):
             row.data_key_id, row.content = data_key.data_key_id, content
@@ -246,29 +274,8 @@ class Ingest:
             self._dictionary_from = _NEVER if found is None else found
         return at >= self._dictionary_from
 
-    def _find_keys(self, arrivals: list[_Arrival]) -> None:
-        """Gives each the data key to seal it with; refuses what there is none for."""
-        failed: dict[Place, reasons_pb2.Reason.ValueType] = {}
-        keys: dict[Place, DataKey] = {}
-        days = record_days([one.key[1] for one in arrivals])
-        day = days.pop() if len(days) == 1 else None
-        for arrival in arrivals:
-            organization_id, record_id = arrival.key
-            place = arrival.place = organization_id, day or record_day(record_id), arrival.lot
-            arrival.data_key = keys.get(place)
-            if arrival.data_key is not None:
-                continue
-            try:
-                if place not in failed:
-                    arrival.data_key = keys[place] = self._data_keys.for_writing(*place)
-            except KeptError as error:
-                failed[place] = _KEY_REFUSALS.get(error.reason, Reason.REASON_PEER_UNAVAILABLE)
-            if place in failed:
-                arrival.refuse(failed[place])
-
-    def _write(self, arrivals: list[_Arrival], received_at: datetime, usage: writing.Usage | None) -> None:
-        """One transaction for the batch. Returns once it is committed."""
-        waiting = sorted((one for one in arrivals if one.row is not None), key=_KEY)
+    def _write(self, waiting: Sequence[_Arrival], received_at: datetime, usage: writing.Usage | None) -> None:
+        """One transaction for these, in the order of their keys. Returns once it is committed."""
         if not waiting:
             return
         record_ids = [one.key[1] for one in waiting]
@@ -279,11 +286,12 @@ class Ingest:
         try:
             self._write_many(waiting, days, min(record_ids), received_at, usage, around=False)
         except writing.AlreadyThere:
+            waiting = [one for one in waiting if one.row is not None]
             self._write_many(waiting, days, min(record_ids), received_at, usage, around=True)
 
     def _write_many(
         self,
-        arrivals: Sequence[_Arrival],
+        waiting: Sequence[_Arrival],
         days: set[date],
         lowest: bytes,
         received_at: datetime,
@@ -291,23 +299,22 @@ class Ingest:
         *,
         around: bool,
     ) -> None:
-        """The one transaction. arrivals: in the order of their keys; lowest: of their record ids. around: see `store.writing.write`; what a
-        fence stopped at the first try it stops at the second."""
-        waiting = [one for one in arrivals if one.row is not None]
-        organization_ids = {one.key[0] for one in waiting}
+        """The one transaction. waiting: with a row each, in the order of their keys; lowest: of their record ids. around: see
+        `store.writing.write`; what a fence stopped at the first try it stops at the second."""
+        rows = [one.row for one in waiting if one.row is not None]
+        organization_ids = {row.organization_id for row in rows}
         with self._database.transaction() as tx:
             closed, closed_days, are_fenced = stripes.share_and_look(tx, organization_ids, days, lowest)
             require_young(received_at, self._clock)
             if closed or closed_days or are_fenced:
-                written = [one.row for one in waiting if one.row is not None]
-                erased = behind_fences(tx, written, are_fenced)
-                bare = content_behind_fences(tx, written, are_fenced)
+                erased = behind_fences(tx, rows, are_fenced)
+                bare = content_behind_fences(tx, rows, are_fenced)
                 for one in waiting:
                     if one.key[0] in closed or record_day(one.key[1]) in closed_days or one.key in erased:
                         one.refuse(Reason.REASON_CLOSED)
                     elif one.key in bare:
                         one.lose_content()
-            rows = [one.row for one in waiting if one.row is not None]
+                rows = [one.row for one in waiting if one.row is not None]
             used = [one.data_key for one in waiting if one.data_key is not None and not one.data_key.stored]
             new_keys = {key.data_key_id: key for key in used}
             writing.write_data_keys(tx, new_keys.values())
@@ -354,5 +361,5 @@ def _answer(arrivals: Sequence[_Arrival], rules: Mapping[str, Rule]) -> ingest_p
         if around is None:
             due_at = rules[lot_of(place[0], place[2])].due_at(place[1])
             around = kinds[outcome, place] = receipts.around(outcome, due_at)
-        parts += (around[0], arrival.key[1], around[1])
+        parts.append(arrival.key[1].join(around))
     return receipts.answer(parts)

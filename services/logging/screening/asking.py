@@ -60,7 +60,8 @@ class Waiting:
     since: float = 0.0
 
     def __post_init__(self) -> None:
-        self.size = sum(_RECORD_BYTES + getsizeof(one.end_user) + len(one.content) for one in self.records)
+        # A list, for of many the generator takes as long again.
+        self.size = sum([_RECORD_BYTES + getsizeof(one.end_user) + len(one.content) for one in self.records])
 
     @property
     def key(self) -> Key:
