@@ -243,16 +243,20 @@ def _alembic(migrations: Path) -> AlembicConfig:
 
 
 def migrate(database: Database, migrations: Path) -> None:
-    """Brings the schema to the newest revision in `migrations` (a folder as Alembic wants it). Locks are bounded to five seconds:
-    a migration that cannot get one fails and is tried again, rather than making writers queue behind it."""
+    """Brings the schema to the newest revision in `migrations` (a folder as Alembic wants it); one that is there or ahead, as where an
+    installation goes back a version, is left as it is. Locks are bounded to five seconds: a migration that cannot get one fails and is
+    tried again, rather than making writers queue behind it."""
     with database.connection() as connection:
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
         try:
             connection.execute(sqlalchemy.text("SET lock_timeout = '5s'"))
             connection.commit()
-            config = _alembic(migrations)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            found = _revision(connection)
+            connection.commit()  # Alembic begins a transaction a revision only where none is open
+            if found < _newest(migrations):
+                config = _alembic(migrations)
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
             connection.commit()
         finally:
             connection.rollback()
@@ -331,11 +335,15 @@ def _revisions(database: Database, migrations: Path) -> tuple[str, str]:
     newest = _newest(migrations)
     try:
         with database.transaction() as tx:
-            return MigrationContext.configure(tx).get_current_revision() or "", newest
+            return _revision(tx), newest
     except sql_errors.DBAPIError as error:  # a role that may not read it, say
         raise RuntimeError(
             f"the database does not say its schema's revision ({type(error.orig).__name__})"
         ) from error
+
+
+def _revision(connection: Connection) -> str:
+    return MigrationContext.configure(connection).get_current_revision() or ""
 
 
 @cache

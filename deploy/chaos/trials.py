@@ -14,6 +14,7 @@ from deploy.chaos.installation import Installation
 from deploy.chaos.load import Load
 from deploy.chaos.replicas import Replica
 from deploy.chaos.tally import PASSING, Kind, summarize
+from deploy.image.engine import EngineError
 from deploy.local.layout import SERVICES
 
 # Everybody who holds a certificate.
@@ -34,7 +35,7 @@ _QUIET: Final = 8.0
 class Outcome:
     """One trial. covered: whether callers' own retries must have covered it. seconds: how long it took. recoveries: for each thing that was
     done, the seconds until every kind of call was answered again, counted from when the cause was gone; None where that did not happen in
-    time. notes: more figures, as text."""
+    time. notes: more figures, as text. failures: what else did not go as it should."""
 
     name: str
     covered: bool
@@ -42,6 +43,7 @@ class Outcome:
     kinds: Sequence[Kind]
     recoveries: dict[str, float | None] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    failures: Sequence[str] = ()
 
     @property
     def failed(self) -> int:
@@ -51,7 +53,8 @@ class Outcome:
     @property
     def problems(self) -> list[str]:
         """What did not hold; empty when all did."""
-        found = [
+        found = list(self.failures)
+        found += [
             f"{what}: not answered again in time" for what, took in self.recoveries.items() if took is None
         ]
         for kind in self.kinds:
@@ -80,11 +83,12 @@ class Trials:
         self._say = say
         self._recoveries: dict[str, float | None] = {}
         self._notes: list[str] = []
+        self._failures: list[str] = []
 
     def run(self, name: str, covered: bool, act: Callable[[], None]) -> Outcome:
         """One of them."""
         self._say(f"{name} …")
-        self._recoveries, self._notes = {}, []
+        self._recoveries, self._notes, self._failures = {}, [], []
         begin = time.monotonic()
         act()
         self._recovered("")
@@ -97,6 +101,7 @@ class Trials:
             summarize(calls, begin, end),
             dict(self._recoveries),
             tuple(self._notes),
+            tuple(self._failures),
         )
         self._say(
             f"{name}: {len(calls)} calls, {outcome.failed} failed, {end - begin:.0f} s"
@@ -131,8 +136,13 @@ class Trials:
         self._replaced(self._by_rollout())
 
     def back(self, image: str) -> None:
-        """Each replica is replaced by one of the version before, on databases that are ahead of it; in the other order."""
+        """The Jobs of the version before run on databases that are ahead of it, and each replica is replaced by one of it; in the other
+        order."""
         self._installation.run_from(image)
+        try:
+            self._installation.migrate()
+        except EngineError as error:  # its replicas are tried all the same, as a cluster starts them
+            self._failures.append(f"the migrations of {image}: {error}")
         self._replaced(reversed(self._by_rollout()))
 
     def _by_rollout(self) -> list[Replica]:

@@ -98,6 +98,15 @@ def test_the_version_before_serves_on_once_the_next_has_migrated(database: Datab
     database.close()
 
 
+def test_migrations_of_the_version_before_leave_a_schema_that_is_ahead_as_it_is(database: Database) -> None:
+    migrate(database, MIGRATIONS)
+    revision(database, "9999")
+    migrate(database, MIGRATIONS)
+    with database.transaction() as tx:
+        assert tx.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
+    database.close()
+
+
 def test_a_database_that_is_away_is_waited_for_and_keeps_no_service_from_starting() -> None:
     nowhere = Database("postgresql+psycopg://settings@127.0.0.1:1/settings", pool=2)
     require_schema(nowhere, MIGRATIONS)
