@@ -32,6 +32,7 @@ from shared.preconditions import require_database
 _T = TypeVar("_T")
 # One advisory lock for migrations, so that replicas that start together migrate once.
 _MIGRATION_LOCK: Final = 7_300_000_001
+_LOCK_PATIENCE: Final = timedelta(seconds=5)
 _AFTERWARDS: Final = "kept.afterwards"
 # The server ends a session that is idle for so long (idle_session_timeout): what a process slept over is not carried out when it wakes.
 IDLE_SESSION: Final = timedelta(minutes=30)
@@ -242,27 +243,48 @@ def _alembic(migrations: Path) -> AlembicConfig:
     return config
 
 
-def migrate(database: Database, migrations: Path) -> None:
+def migrate(database: Database, migrations: Path, *, patience: timedelta = _LOCK_PATIENCE) -> None:
     """Brings the schema to the newest revision in `migrations` (a folder as Alembic wants it); one that is there or ahead, as where an
-    installation goes back a version, is left as it is. Locks are bounded to five seconds: a migration that cannot get one fails and is
-    tried again, rather than making writers queue behind it."""
+    installation goes back a version, is left as it is. A lock is waited for as long as `patience`: a migration that cannot get one fails
+    and is tried again, rather than making writers queue behind it. Raises KeptError DATABASE_UNAVAILABLE, which says what was in the
+    way."""
     with database.connection() as connection:
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
         try:
-            connection.execute(sqlalchemy.text("SET lock_timeout = '5s'"))
+            connection.execute(sqlalchemy.text(f"SET lock_timeout = {patience // timedelta(milliseconds=1)}"))
             connection.commit()
-            found = _revision(connection)
-            connection.commit()  # Alembic begins a transaction a revision only where none is open
-            if found < _newest(migrations):
-                config = _alembic(migrations)
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-            connection.commit()
+            with _names_what_is_in_the_way(patience):
+                found = _revision(connection)
+                connection.commit()  # Alembic begins a transaction a revision only where none is open
+                if found < _newest(migrations):
+                    config = _alembic(migrations)
+                    config.attributes["connection"] = connection
+                    command.upgrade(config, "head")
+                connection.commit()
         finally:
             connection.rollback()
             connection.execute(sqlalchemy.text("SET lock_timeout = 0"))
             connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
             connection.commit()
+
+
+@contextmanager
+def _names_what_is_in_the_way(patience: timedelta) -> Iterator[None]:
+    """Around migrations: of a database that answers and gives up, says why; never with the statement."""
+    try:
+        yield
+    except sql_errors.OperationalError as error:
+        refusal = error.orig
+        if error.connection_invalidated or getattr(refusal, "sqlstate", None) is None:
+            raise
+        if isinstance(refusal, psycopg.errors.LockNotAvailable):
+            why = (
+                f"A migration waited {patience.total_seconds():g} s for a lock that another session holds, and gave up; "
+                "pg_stat_activity shows which (a transaction that is open since long). It is to be tried again."
+            )
+        else:
+            why = f"The database gave up a migration ({type(refusal).__name__}). It is to be tried again."
+        raise KeptError(Reason.REASON_DATABASE_UNAVAILABLE, why, retry_after=timedelta(seconds=1)) from error
 
 
 def among(column: "Column[_T]", values: Iterable[_T]) -> ColumnElement[bool]:

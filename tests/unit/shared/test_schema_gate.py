@@ -1,5 +1,6 @@
 """A schema that is too old is refused and left alone; one that is ahead, as in an upgrade, serves on."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sqlalchemy import text
 from shared.callers import not_allowed
 from shared.config import ConfigError
 from shared.database import Database, await_schema, migrate, require_schema, schema_is_current
+from shared.errors import KeptError
 from shared.identity import Caller
 from shared.readiness import Readiness
 from shared.service import Service
@@ -104,6 +106,57 @@ def test_migrations_of_the_version_before_leave_a_schema_that_is_ahead_as_it_is(
     migrate(database, MIGRATIONS)
     with database.transaction() as tx:
         assert tx.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
+    database.close()
+
+
+_NEXT = """
+from alembic import op
+
+revision, down_revision = "9999", "{newest}"
+
+
+def upgrade() -> None:
+    op.execute("{statement}")
+"""
+
+
+def with_next(folder: Path, statement: str) -> tuple[Path, str]:
+    """The migrations of a next version, and the revision before its one."""
+    newer = folder / "migrations"
+    shutil.copytree(MIGRATIONS, newer)
+    newest = max(path.name[:4] for path in (newer / "versions").glob("0*.py"))
+    (newer / "versions" / "9999_next.py").write_text(_NEXT.format(statement=statement, newest=newest))
+    return newer, newest
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("ALTER TABLE members ADD COLUMN tried text", r"waited 0\.001 s for a lock.*pg_stat_activity"),
+        ("DO $$ BEGIN RAISE disk_full; END $$", r"gave up a migration \(DiskFull\)"),
+    ],
+)
+def test_a_migration_that_the_database_gives_up_names_what_is_in_its_way(
+    database: Database, tmp_path: Path, statement: str, said: str
+) -> None:
+    migrate(database, MIGRATIONS)
+    newer, _ = with_next(tmp_path, statement)
+    reader = database.apart()
+    with reader.transaction() as tx:
+        tx.execute(text("SELECT count(*) FROM members"))
+        with pytest.raises(KeptError, match=said) as refused:
+            migrate(database, newer, patience=A_MOMENT)
+    assert "members" not in refused.value.text
+    reader.close()
+    database.close()
+
+
+def test_what_migrations_did_before_one_that_fails_stays(database: Database, tmp_path: Path) -> None:
+    newer, newest = with_next(tmp_path, "DO $$ BEGIN RAISE disk_full; END $$")
+    with pytest.raises(KeptError, match="DiskFull"):
+        migrate(database, newer)
+    with database.transaction() as tx:
+        assert tx.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == newest
     database.close()
 
 
