@@ -2,20 +2,29 @@
 
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import BaseModel
 
 from deploy.check import findings
 from deploy.check.findings import ROOT, Finding, at
 from deploy.check.kustomize import Resource
+from deploy.check.kustomize.resource import Object
 from deploy.check.kustomize.transformers import containers, pod_of
 from deploy.check.overlay import SERVICES, Overlay, dashed
 from services.settings.config import SettingsConfig
 from shared.channels import server_name
+from shared.config import ServiceConfig
 
 # Brings the HSM's library to where it can be loaded: the one container that runs no service.
 _COPIES: Final = "hsm-client"
 _COMPONENT: Final = "app.kubernetes.io/component"
 _CLUSTER: Final = "kept.svc.cluster.local"
+# What is there without a volume: the system's authorities, and this project's own files, by their place there and here.
+_AUTHORITIES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
+_IN_IMAGE: Final = (Path("/opt/kept"), ROOT)
 INSTALL: Final = ROOT / "docs" / "operations" / "install.md"
 
 
@@ -24,6 +33,7 @@ def check(overlay: Overlay) -> Iterator[Finding]:
     yield from _workloads(overlay)
     yield from _used(overlay)
     yield from _secrets(overlay)
+    yield from _files(overlay)
     yield from _identities(overlay)
     yield from _migrations(overlay)
     yield from _key_store(overlay)
@@ -95,6 +105,50 @@ def _secrets(overlay: Overlay) -> Iterator[Finding]:
                     "spec.template.spec.volumes",
                     f"nothing makes the Secret {name}, nor does {findings.relative(INSTALL)} say how",
                 )
+
+
+def _files(overlay: Overlay) -> Iterator[Finding]:
+    """Files that a configuration names: each lies in what its pod mounts, or is in the image."""
+    for service, config in overlay.configurations.items():
+        deployment = overlay.deployment(service)
+        assert deployment is not None
+        brought = [*_mounted(pod_of(deployment.value) or {}), *_IN_IMAGE]
+        for setting, file in [*_named(config, ""), *_of_database(config)]:
+            if file != _AUTHORITIES and not any(place in file.parents for place in brought):
+                yield findings.of(
+                    deployment,
+                    f"configuration {setting}",
+                    f"nothing brings {file}: no volume is mounted above it",
+                )
+
+
+def _mounted(pod: Object) -> Iterator[Path]:
+    """Where the service finds what volumes bring; an empty one brings what a container before it left there."""
+    empty = {one["name"] for one in pod.get("volumes", ()) if "emptyDir" in one}
+    filled = {mount["name"] for one in pod.get("initContainers", ()) for mount in one.get("volumeMounts", ())}
+    for container in pod.get("containers", ()):
+        for mount in container.get("volumeMounts", ()):
+            if container["name"] == "service" and mount["name"] not in empty - filled:
+                yield Path(mount["mountPath"])
+
+
+def _named(value: object, setting: str) -> Iterator[tuple[str, Path]]:
+    """Every file of a configuration, by its setting's name."""
+    if isinstance(value, Path):
+        yield setting, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _named(getattr(value, name), f"{setting}.{name}".lstrip("."))
+    elif isinstance(value, tuple):
+        for number, part in enumerate(value):
+            yield from _named(part, f"{setting}.{number}")
+
+
+def _of_database(config: ServiceConfig) -> Iterator[tuple[str, Path]]:
+    """What libpq reads besides: sslrootcert, sslcert, sslkey."""
+    for name, value in parse_qsl(urlsplit(config.database_url.get_secret_value()).query):
+        if name.startswith("ssl") and value.startswith("/"):
+            yield f"database_url {name}", Path(value)
 
 
 def _identities(overlay: Overlay) -> Iterator[Finding]:

@@ -685,6 +685,39 @@ NAMES: list[Case] = [
         "volumes",
         "nothing makes the Secret retention-key",
     ),
+    # Files that nothing brings: beside what is mounted, of the image that has none there, where nothing was left before the start.
+    (
+        f"{PRODUCTION}/installation/settings.env",
+        "/run/secrets/mail/secret",
+        "/run/secrets/mailer/secret",
+        SETTINGS,
+        "configuration mail.secret_files.0",
+        "nothing brings /run/secrets/mailer/secret",
+    ),
+    (
+        f"{BASE}/retention.yaml",
+        "            - name: signing-key\n              mountPath: /run/secrets/signing-key\n              readOnly: true\n",
+        "",
+        f"{BASE}/retention.yaml",
+        "configuration signing_key",
+        "nothing brings /run/secrets/signing-key/signing_key.pem",
+    ),
+    (
+        f"{CONFIG}/logging.toml",
+        "sslrootcert=/run/secrets/database-authority/ca.crt",
+        "sslrootcert=/etc/ssl/certs/ours.pem",
+        LOGGING,
+        "configuration database_url sslrootcert",
+        "nothing brings /etc/ssl/certs/ours.pem",
+    ),
+    (
+        f"{CONFIG}/safety_review.toml",
+        "drain_seconds",
+        'rules_file = "/tmp/rules.toml"\ndrain_seconds',
+        f"{BASE}/safety-review.yaml",
+        "configuration rules_file",
+        "nothing brings /tmp/rules.toml",
+    ),
     (
         IDENTITIES,
         "spiffe://domain/logging",
@@ -848,6 +881,14 @@ def test_what_breaks_a_rule_is_found_and_named(case: Case) -> None:
         finding.file.startswith(where) and field in finding.field and text in finding.text
         for finding in found
     ), "\n".join(map(str, found))
+
+
+@pytest.mark.parametrize("service", ["access_control", "settings", "retention"])
+def test_the_secrets_of_notifications_are_mounted_wherever_there_are_notifications(service: str) -> None:
+    secret = "/run/secrets/notifications/crm"
+    told = f'notifications = [{{name = "crm", url = "https://crm.example/x", secret_files = ["{secret}"]}}]\n'
+    config = f"{CONFIG}/{service}.toml"
+    assert not rules(edited(config, "drain_seconds", told + "drain_seconds"))
 
 
 SCHEMA: list[Case] = [
