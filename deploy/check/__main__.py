@@ -82,6 +82,8 @@ def main() -> int:
     for overlay in overlays:
         if left := placeholders(overlay):
             print(f"deploy-check: {overlay.name}: to be set before use: {', '.join(left)}")
+        for flow, policy in network.opened_by_operator(overlay):
+            print(f"deploy-check: {overlay.name}: open by a policy of your own: {flow}, by {policy}")
     for finding, found_in in sorted(where.items()):
         print(f"{finding}{f' [{chr(44).join(found_in)}]' if found_in != [''] else ''}", file=sys.stderr)
     print(f"deploy-check: {f'{len(where)} FINDINGS' if where else 'passed'}")

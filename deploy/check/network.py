@@ -1,4 +1,5 @@
-"""Network policies against the contracts: every arrow has its two policies, one at each end, and nothing else is open."""
+"""Network policies against the contracts: every arrow has its two policies, one at each end, and nothing else is open but what the operator
+opens by policies that say so."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from deploy.check.kustomize import Resource
 from deploy.check.kustomize.resource import Object
 from deploy.check.overlay import SERVICES, Overlay, dashed
 from services.access_control.config import AccessControlConfig, Pkcs11Token
+from services.safety_review.config import SafetyReviewConfig
+from shared.config import ServiceConfig
 
 _NAME: Final = "app.kubernetes.io/name"
 _COMPONENT: Final = "app.kubernetes.io/component"
@@ -29,6 +32,12 @@ _HSM: Final = "an HSM"
 _EVERY_SERVICE: Final = "every service"
 _MONITORING: Final = "namespace kept.dev/monitoring"
 _COLLECTOR: Final = "namespace kept.dev/collector"
+_SCORERS: Final = "namespace kept.dev/scorer"
+# What the operator runs, in a namespace with that label or elsewhere: the way there is ours, or a policy of theirs, or what is open anyway.
+_THEIRS: Final = frozenset({_COLLECTOR, _SCORERS})
+_HTTPS: Final = 443
+# The label of policies that the operator adds: for a private issuer, say.
+OWN: Final = "kept.dev/own"
 _ALL_PORTS: Final = 0
 _NAME_SERVICE: Final = 53
 _DATABASE: Final = 5432
@@ -51,7 +60,7 @@ class Flow:
 
 def check(overlay: Overlay) -> Iterator[Finding]:
     """Arrows without a policy, and policies without an arrow."""
-    policies = overlay.of_kind("NetworkPolicy")
+    policies = [one for one in overlay.of_kind("NetworkPolicy") if not _is_own(one)]
     if not any(_denies(policy.value["spec"]) for policy in policies):
         yield Finding("deploy/components/network-policies", "", f"{overlay.name}: nothing denies by default")
     wanted = set(_expected(overlay))
@@ -60,13 +69,40 @@ def check(overlay: Overlay) -> Iterator[Finding]:
         for flow, place in _flows(policy.value["spec"]):
             found[flow] = (policy, place)
     for flow in sorted(set(found) - wanted):
-        yield findings.of(found[flow][0], found[flow][1], f"opens what no contract declares: {flow}")
+        yield findings.of(
+            found[flow][0],
+            found[flow][1],
+            f'opens what no contract declares: {flow}; a policy of your own has the label {OWN}: "true"',
+        )
+    own = {flow for flow, _ in opened_by_operator(overlay)}
     for flow in sorted(wanted - set(found)):
+        if flow.callee in _THEIRS and _reaches_elsewhere(flow, own):
+            continue
         owner = flow.callee if flow.end == "Ingress" else flow.caller
         yield Finding(
             f"deploy/components/network-policies (for {owner})", "", f"there is no policy for {flow}"
         )
     yield from _peers(overlay)
+
+
+def opened_by_operator(overlay: Overlay) -> list[tuple[Flow, Resource]]:
+    """What is open beyond the contracts, by policies that the operator has labelled as theirs."""
+    own = [one for one in overlay.of_kind("NetworkPolicy") if _is_own(one)]
+    return [(flow, policy) for policy in own for flow, _ in _flows(policy.value["spec"])]
+
+
+def _is_own(policy: Resource) -> bool:
+    return policy.labels.get(OWN) == "true"
+
+
+def _reaches_elsewhere(flow: Flow, own: set[Flow]) -> bool:
+    """Whether there is a way to that port that needs no label of a namespace."""
+    return flow.port == _HTTPS or any(
+        one.end == "Egress"
+        and one.caller in (flow.caller, _EVERY_SERVICE, _EVERYBODY)
+        and one.port in (flow.port, _ALL_PORTS)
+        for one in own
+    )
 
 
 def _denies(spec: Object) -> bool:
@@ -83,11 +119,15 @@ def _expected(overlay: Overlay) -> Iterator[Flow]:
     yield from _declared(overlay)
     for service, config in overlay.configurations.items():
         yield Flow("Ingress", _MONITORING, service, _port(config.metrics_address))
-        yield Flow("Egress", service, _OUTSIDE, 443)
+        yield Flow("Egress", service, _OUTSIDE, _HTTPS)
         yield from _of_database(service)
     yield from _of_hsm(overlay)
     for traces in {config.traces for config in overlay.configurations.values() if config.traces}:
         yield Flow("Egress", _EVERY_SERVICE, _COLLECTOR, urlsplit(traces.endpoint).port or 0)
+    for service, config in overlay.configurations.items():
+        for scorer in _scorers(config):
+            for address in config.peers[scorer].split(","):
+                yield Flow("Egress", service, _SCORERS, _port(address))
 
 
 def _declared(overlay: Overlay) -> Iterator[Flow]:
@@ -118,11 +158,19 @@ def _of_database(service: str) -> Iterator[Flow]:
 
 
 def _of_hsm(overlay: Overlay) -> Iterator[Flow]:
+    """To one port, wherever the overlay says that the HSM is: not anywhere."""
     access_control = overlay.configurations.get("access_control")
     policy = overlay.find("NetworkPolicy", "access-control-hsm")
     if isinstance(access_control, AccessControlConfig) and isinstance(access_control.key_store, Pkcs11Token):
-        port = 0 if policy is None else at(policy.value, "spec.egress.0.ports.0.port")
-        yield Flow("Egress", "access_control", _HSM, port)
+        rule: Object = {} if policy is None else at(policy.value, "spec.egress.0") or {}
+        places = [at(peer, "ipBlock.cidr") or _HSM for peer in rule.get("to", ())]
+        for place in places or [_HSM]:
+            yield Flow("Egress", "access_control", place, at(rule, "ports.0.port") or 0)
+
+
+def _scorers(config: ServiceConfig) -> set[str]:
+    """External detectors, which are peers under names of the operator's."""
+    return {one.name for one in config.scorers} if isinstance(config, SafetyReviewConfig) else set()
 
 
 def _flows(spec: Object) -> Iterator[tuple[Flow, str]]:
@@ -187,14 +235,14 @@ def _peer(peer: Object) -> str:
 
 def _block(block: Object) -> str:
     if block["cidr"] not in ("0.0.0.0/0", "::/0"):
-        return _HSM
+        return str(block["cidr"])
     return _OUTSIDE if set(block.get("except") or ()) >= _PRIVATE else _ANYWHERE
 
 
 def _peers(overlay: Overlay) -> Iterator[Finding]:
-    """What a service is told of others: exactly those that it may call, where they are."""
+    """What a service is told of others: exactly those that it may call, where they are, and external detectors."""
     for service, config in overlay.configurations.items():
-        may = {callee for caller, callee, _ in arrows() if caller == service}
+        may = {callee for caller, callee, _ in arrows() if caller == service} | _scorers(config)
         deployment = overlay.deployment(service)
         assert deployment is not None
         for peer in sorted(may ^ set(config.peers)):

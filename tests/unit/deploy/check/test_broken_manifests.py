@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, Gauge
 
-from deploy.check import documented, measured, schemas
+from deploy.check import documented, measured, network, schemas
 from deploy.check.__main__ import RULES, check
 from deploy.check.findings import ROOT, Finding
 from deploy.check.kustomize.build import Read
@@ -31,6 +31,13 @@ def edited(file: str, old: str, new: str) -> Read:
         return text.replace(old, new)
 
     return read
+
+
+def added(read: Read, changes: dict[str, str], files: dict[str, str]) -> Read:
+    """Reads on top of `read`: texts put at the ends of files, and files that are not there."""
+    at_end = {ROOT / file: text for file, text in changes.items()}
+    new = {ROOT / file: text for file, text in files.items()}
+    return lambda path: new[path] if path in new else read(path) + at_end.get(path, "")
 
 
 def rules(read: Read, name: str = "production") -> list[Finding]:
@@ -567,6 +574,15 @@ NETWORK: list[Case] = [
         "spec.egress.0",
         "opens what no contract declares: every service",
     ),
+    # The HSM's policy is for one place.
+    (
+        f"{COMPONENTS}/key-store-hsm/network-policy.yaml",
+        "cidr: 192.0.2.0/24",
+        "cidr: 0.0.0.0/0",
+        f"{COMPONENTS}/key-store-hsm/network-policy.yaml",
+        "spec.egress.0",
+        "opens what no contract declares: access_control → anywhere port 1792",
+    ),
 ]
 PORTS: list[Case] = [
     (
@@ -881,6 +897,84 @@ def test_what_breaks_a_rule_is_found_and_named(case: Case) -> None:
         finding.file.startswith(where) and field in finding.field and text in finding.text
         for finding in found
     ), "\n".join(map(str, found))
+
+
+_SCORER = 'scorers = [{name = "linear", category = "fraud", severity = "high", flag_at = 0.9}]\n'
+_OWN_POLICY = """apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: ours
+  namespace: kept
+  labels: {labels}
+spec:
+  podSelector:
+    matchLabels:
+      app.kubernetes.io/component: service
+  policyTypes: [Egress]
+  egress:
+    - to:
+        - ipBlock:
+            cidr: 10.1.2.3/32
+      ports:
+        - protocol: TCP
+          port: {port}
+"""
+
+
+def with_scorer(address: str) -> Read:
+    """Safety review with an external detector."""
+    config = f"{CONFIG}/safety_review.toml"
+    read = edited(config, "drain_seconds", _SCORER + "drain_seconds")
+    return added(read, {config: f'linear = "{address}"\n'}, {})
+
+
+def with_policy(read: Read, port: int, labels: str = '{kept.dev/own: "true"}') -> Read:
+    """The local overlay with a network policy of the operator's."""
+    overlay = f"{OVERLAY}/local/installation"
+    policy = _OWN_POLICY.format(port=port, labels=labels)
+    return added(
+        read, {f"{overlay}/kustomization.yaml": "resources:\n  - own.yaml\n"}, {f"{overlay}/own.yaml": policy}
+    )
+
+
+def with_component(read: Read, name: str) -> Read:
+    """The local overlay with one component more."""
+    kustomization, line = ROOT / OVERLAY / "local" / "kustomization.yaml", "components:\n"
+    return lambda path: (
+        read(path).replace(line, f"{line}  - ../../components/{name}\n", 1)
+        if path == kustomization
+        else read(path)
+    )
+
+
+def test_an_external_detector_is_a_peer_and_there_has_to_be_a_way_to_it() -> None:
+    read = with_scorer("scorer.scorers.svc.cluster.local:7071")
+    (finding,) = rules(read, "local")
+    assert finding.text == (
+        "there is no policy for safety_review → namespace kept.dev/scorer port 7071 (Egress)"
+    )
+    assert not rules(with_component(read, "scorers"), "local")
+    elsewhere = with_scorer("scorer.example:7072")
+    closed = [finding.text for finding in rules(with_component(elsewhere, "scorers"), "local")]
+    assert [text.partition(":")[0] for text in closed] == [
+        "opens what no contract declares",
+        "there is no policy for safety_review → namespace kept.dev/scorer port 7072 (Egress)",
+    ]
+    assert not rules(with_policy(elsewhere, 7072), "local")
+    assert rules(with_policy(elsewhere, 7073), "local")
+    assert not rules(with_scorer("scorer.example:443"), "local")
+
+
+def test_a_policy_of_the_operators_is_listed_and_one_without_its_label_found() -> None:
+    read = with_policy(Path.read_text, 443)
+    assert not rules(read, "local")
+    opened = network.opened_by_operator(Overlay.rendered("local", read))
+    assert [f"{flow}, by {policy}" for flow, policy in opened] == [
+        "every service → 10.1.2.3/32 port 443 (Egress), by NetworkPolicy ours"
+    ]
+    (finding,) = rules(with_policy(Path.read_text, 443, "{}"), "local")
+    assert "every service → 10.1.2.3/32 port 443 (Egress)" in finding.text
+    assert network.OWN in finding.text
 
 
 @pytest.mark.parametrize("service", ["access_control", "settings", "retention"])
