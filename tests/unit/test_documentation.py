@@ -14,7 +14,7 @@ import typer
 import yaml
 
 from deploy.check.measured import exported
-from deploy.check.overlay import SERVICES
+from deploy.check.overlay import SERVICES, Overlay
 from kept.cli.app import app
 
 ROOT: Final = Path(__file__).parents[2]
@@ -192,6 +192,19 @@ def alerts() -> set[str]:
     (rules,) = yaml.safe_load_all(text("deploy/components/monitoring/alerts.yaml"))
     found: list[dict[str, Any]] = [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
     return {rule["alert"] for rule in found}
+
+
+def test_what_is_scaled_to_none_is_scaled_up_again_where_an_autoscaler_would_not() -> None:
+    """An HorizontalPodAutoscaler is off at zero replicas, and manifests that have one have no number of their own."""
+    scalers = Overlay.rendered("production").of_kind("HorizontalPodAutoscaler")
+    least = {one.value["spec"]["scaleTargetRef"]["name"]: one.value["spec"]["minReplicas"] for one in scalers}
+    missing: list[str] = []
+    for page in for_operators():
+        stopped = set(re.findall(r"scale deployment (\S+) --replicas=0", text(page)))
+        concerned = least if "SERVICE" in stopped else stopped & set(least)
+        wanted = [f"scale deployment {name} --replicas={least[name]}" for name in sorted(concerned)]
+        missing += [f"{page}: {command}" for command in wanted if command not in text(page)]
+    assert not missing
 
 
 def test_metrics_and_alerts_are_there() -> None:
