@@ -23,6 +23,10 @@ RPC_SECONDS: Final = Histogram(
 RPC_REFUSED: Final = Counter(
     "kept_rpc_refused_total", "Calls that failed for a declared reason.", ["method", "reason"]
 )
+# Without labels, so that it is there before the first: of a series that begins with it nobody sees an increase.
+RPC_INTERNAL: Final = Counter(
+    "kept_rpc_internal_errors_total", "Calls that failed for a reason that nobody foresaw."
+)
 RPC_ACTIVE: Final = Gauge("kept_rpc_active_calls", "Calls in progress.", ["kind"])
 JOB_FAILING: Final = Gauge("kept_job_failing", "1 while a job's last step failed, by job.", ["job"])
 JOB_BEGUN: Final = Gauge(
@@ -88,6 +92,8 @@ class CallCounts:
     def _end(call: Call, code: str, ended: float) -> None:
         RPC_ACTIVE.labels(call.kind).dec()
         RPC_SECONDS.labels(call.method, code).observe(ended - call.begun)
+        if code == "INTERNAL":
+            RPC_INTERNAL.inc()
 
 
 CALLS: Final = CallCounts()

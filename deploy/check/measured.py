@@ -26,6 +26,8 @@ _WORDS: Final = frozenset(
 _TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LABELS: Final = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\([^)]*\)")
 _NAMES: Final = re.compile(r"(?<![\w.])([a-zA-Z_:][\w:]*)(?!\w)(?!\s*\()")
+# Any increase at all, of a counter.
+_ANY_INCREASE: Final = re.compile(r"\b(?:rate|increase)\(\s*([\w:]+)[^()]*\)[\s)]*>\s*0\s*$")
 _ALARM: Final = re.compile(r'kept_alert_active\{alert="([a-z_]+)"\}')
 _GONE: Final = re.compile(r'absent\(up\{job="([a-z-]+)"\}\)')
 _RAISED: Final = re.compile(r'ALERT\.labels\(\s*"([a-z_]+)"')
@@ -51,6 +53,15 @@ def exported() -> frozenset[str]:
         }.get(family.type, ("",))
         names |= {family.name + ending for ending in endings}
     return frozenset(names)
+
+
+@cache
+def from_the_start() -> frozenset[str]:
+    """The samples that are there before anything happens: of metrics without labels."""
+    exported()
+    return frozenset(
+        sample.name for family in REGISTRY.collect() for sample in family.samples if not sample.labels
+    )
 
 
 @cache
@@ -80,8 +91,7 @@ def check(overlay: Overlay) -> Iterator[Finding]:
         for group in rule.value["spec"]["groups"]:
             for alert in group["rules"]:
                 place = f"alert {alert['alert']}"
-                for name in sorted(metrics_of(alert["expr"]) - exported() - _PROMETHEUS):
-                    yield findings.of(rule, place, f"no service exports {name}")
+                yield from (findings.of(rule, place, text) for text in _never_seen(alert["expr"]))
                 asked = set(_ALARM.findall(alert["expr"]))
                 alarms |= asked
                 for name in sorted(asked - raised()):
@@ -99,6 +109,14 @@ def check(overlay: Overlay) -> Iterator[Finding]:
         if findings.relative(path) not in runbooks and path.name != "README.md":
             yield Finding(findings.relative(path), "", "no alert leads here")
     yield from _dashboards(overlay)
+
+
+def _never_seen(expression: str) -> Iterator[str]:
+    """What an alert waits for in vain."""
+    for name in sorted(metrics_of(expression) - exported() - _PROMETHEUS):
+        yield f"no service exports {name}"
+    for name in sorted(set(_ANY_INCREASE.findall(expression)) & exported() - from_the_start()):
+        yield f"waits for an increase of {name}, which is not there before its first, and so does not see it"
 
 
 def _gone(rules: list[Resource]) -> Iterator[Finding]:

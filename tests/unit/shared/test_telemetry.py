@@ -20,6 +20,7 @@ from shared.channels import matching_pair
 from shared.errors import lease_lapsed
 from shared.jobs import Attempts, Job, JobRunner
 from shared.replica import Replica
+from shared.telemetry import CallCounts
 from tests.support.clocks import ManualClock
 
 ROOT = Path(__file__).parents[3]
@@ -41,6 +42,15 @@ def test_a_lease_is_as_old_as_the_poll_that_brought_it() -> None:
     lease.complete = False
     replica.poll_once()
     assert REGISTRY.get_sample_value("kept_lease_timestamp_seconds", {"feed": "measured"}) == sent_at
+
+
+def test_a_call_that_fails_unforeseen_is_counted_where_there_is_a_count_before_it() -> None:
+    name, counts = "kept_rpc_internal_errors_total", CallCounts()
+    before = REGISTRY.get_sample_value(name)
+    assert before is not None
+    for code in ("OK", "UNAVAILABLE", "INTERNAL"):
+        counts.end(counts.begin("unary", "/kept.test/Measured"), code)
+    assert REGISTRY.get_sample_value(name) == before + 1
 
 
 @pytest.mark.parametrize("failure", [lease_lapsed, lambda: RuntimeError("unforeseen")])

@@ -865,6 +865,14 @@ MEASURED: list[Case] = [
         "",
         "no alert tells that retention is gone entirely",
     ),
+    (
+        ALERTS,
+        "increase(kept_rpc_internal_errors_total[1h])",
+        'increase(kept_rpc_duration_seconds_count{code=\\"INTERNAL\\"}[1h])',
+        ALERTS,
+        "alert KeptInternalErrors",
+        "waits for an increase of kept_rpc_duration_seconds_count, which is not there before its first",
+    ),
     (ALERTS, "severity: page", "severity: loud", ALERTS, "alert KeptReplicaDown", "page or ticket"),
     (
         f"{COMPONENTS}/monitoring/dashboards/kept-promises.json",
