@@ -4,7 +4,7 @@ and so has its absence."""
 import importlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Final
 
@@ -20,6 +20,8 @@ _DOCUMENTATION: Final = ROOT / "docs" / "operations" / "metrics.md"
 RUNBOOKS: Final = ROOT / "docs" / "runbooks"
 # Prometheus makes it itself, of every target.
 _PROMETHEUS: Final = frozenset({"up"})
+# What Prometheus says of the target, by the operator's way of finding it. A metric's own label of that name becomes exported_….
+_OF_TARGET: Final = ("job", "instance", "namespace", "service", "pod", "container", "endpoint")
 _WORDS: Final = frozenset(
     ["and", "or", "unless", "by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset"]
 )
@@ -53,6 +55,17 @@ def exported() -> frozenset[str]:
         }.get(family.type, ("",))
         names |= {family.name + ending for ending in endings}
     return frozenset(names)
+
+
+@cache
+def hidden_labels() -> Mapping[str, frozenset[str]]:
+    """By sample, its own labels that the target's hide."""
+    exported()
+    return {
+        name: frozenset(getattr(collector, "_labelnames", ())) & frozenset(_OF_TARGET)
+        for collector, names in REGISTRY._collector_to_names.items()
+        for name in names
+    }
 
 
 @cache
@@ -91,7 +104,8 @@ def check(overlay: Overlay) -> Iterator[Finding]:
         for group in rule.value["spec"]["groups"]:
             for alert in group["rules"]:
                 place = f"alert {alert['alert']}"
-                yield from (findings.of(rule, place, text) for text in _never_seen(alert["expr"]))
+                for text in [*_asked(alert["expr"]), *_never_seen(alert["expr"])]:
+                    yield findings.of(rule, place, text)
                 asked = set(_ALARM.findall(alert["expr"]))
                 alarms |= asked
                 for name in sorted(asked - raised()):
@@ -111,10 +125,19 @@ def check(overlay: Overlay) -> Iterator[Finding]:
     yield from _dashboards(overlay)
 
 
-def _never_seen(expression: str) -> Iterator[str]:
-    """What an alert waits for in vain."""
+def _asked(expression: str) -> Iterator[str]:
+    """What an expression asks for, and does not get."""
     for name in sorted(metrics_of(expression) - exported() - _PROMETHEUS):
         yield f"no service exports {name}"
+    said = " ".join(_LABELS.findall(_TEXTS.sub('""', expression)))
+    for name in sorted(metrics_of(expression)):
+        for label in sorted(hidden_labels().get(name, ())):
+            if re.search(rf"\b{label}\b", said) and not re.search(rf"\bexported_{label}\b", said):
+                yield f"{label} is the target's; that of {name} is exported_{label}"
+
+
+def _never_seen(expression: str) -> Iterator[str]:
+    """What an alert waits for in vain."""
     for name in sorted(set(_ANY_INCREASE.findall(expression)) & exported() - from_the_start()):
         yield f"waits for an increase of {name}, which is not there before its first, and so does not see it"
 
@@ -134,10 +157,8 @@ def _dashboards(overlay: Overlay) -> Iterator[Finding]:
         for config_map in shown:
             for panel in json.loads(config_map.value["data"][path.name])["panels"]:
                 for target in panel["targets"]:
-                    for name in sorted(metrics_of(target["expr"]) - exported()):
-                        yield Finding(
-                            findings.relative(path), f"panel {panel['title']!r}", f"no service exports {name}"
-                        )
+                    for text in _asked(target["expr"]):
+                        yield Finding(findings.relative(path), f"panel {panel['title']!r}", text)
         if not shown:
             yield Finding(findings.relative(path), "", f"{overlay.name} does not show it")
 

@@ -118,9 +118,9 @@ CALLS: Final = Dashboard(
         ),
         Panel(
             "Unforeseen failures",
-            "Calls a second that failed as INTERNAL. None is normal.",
-            "reqps",
-            {"{{method}}": 'sum by (method) (rate(kept_rpc_duration_seconds_count{code="INTERNAL"}[5m]))'},
+            "Calls that failed as INTERNAL in the hour before, by service. None is normal.",
+            "short",
+            {"{{job}}": "sum by (job) (increase(kept_rpc_internal_errors_total[1h]))"},
         ),
         Panel(
             "Calls in progress",
@@ -158,7 +158,9 @@ CALLS: Final = Dashboard(
             "Notifications",
             "Tries a second to tell a receiver, by how they ended.",
             "reqps",
-            {"{{endpoint}} {{outcome}}": "sum by (endpoint, outcome) (rate(kept_webhook_tries_total[5m]))"},
+            {
+                "{{exported_endpoint}} {{outcome}}": "sum by (exported_endpoint, outcome) (rate(kept_webhook_tries_total[5m]))"
+            },
         ),
     ),
 )

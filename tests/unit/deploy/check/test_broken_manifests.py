@@ -883,6 +883,22 @@ MEASURED: list[Case] = [
         "no service exports kept_grants_open",
     ),
     (
+        f"{COMPONENTS}/monitoring/dashboards/kept-calls.json",
+        "sum by (exported_endpoint, outcome)",
+        "sum by (endpoint, outcome)",
+        f"{COMPONENTS}/monitoring/dashboards/kept-calls.json",
+        "panel 'Notifications'",
+        "endpoint is the target's; that of kept_webhook_tries_total is exported_endpoint",
+    ),
+    (
+        ALERTS,
+        "max by (job, exported_job) (kept_job_failing)",
+        'max by (job) (kept_job_failing{job=\\"purge\\"})',
+        ALERTS,
+        "alert KeptJobFailing",
+        "job is the target's; that of kept_job_failing is exported_job",
+    ),
+    (
         f"{COMPONENTS}/monitoring/kustomization.yaml",
         "      - dashboards/kept-calls.json\n",
         "",
