@@ -80,9 +80,10 @@ class Layout:
         """The stack that lies in `directory`, or None. Raises LocalStackError if something else does."""
         record = directory / "stack.json"
         if not record.exists():
-            if directory.exists() and any(directory.iterdir()):
+            if any(_files(directory)):  # empty folders are what a disk leaves that was full
                 raise LocalStackError(
-                    f"{directory} holds something else than a stack: choose another --directory."
+                    f"{directory} holds something else than a stack: choose another --directory, or remove it; "
+                    "what an interrupted start left in build/stack, `make clean` removes."
                 )
             return None
         try:

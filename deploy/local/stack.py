@@ -96,7 +96,7 @@ class Stack:
     def open(cls, directory: Path, ports_: Ports | None = None) -> Stack:
         """The stack in `directory`; made there, on these ports (7400 up by default), if there is none.
 
-        Raises LocalStackError if another kind of thing lies there, or a stack that has other ports.
+        Raises LocalStackError if another kind of thing lies there, or a stack that has other ports, or if the disk is full.
         """
         directory = directory.absolute()
         found = Layout.find(directory)
@@ -107,7 +107,8 @@ class Stack:
                 f"The stack in {directory} was made on ports from {found.ports.first()}: "
                 "start it without --base-port, or remove it first with `python -m deploy.local reset`."
             )
-        return cls(Layout.create(directory, ports_ or Ports.block(7400)))
+        with _full_disk_is_said(directory):
+            return cls(Layout.create(directory, ports_ or Ports.block(7400)))
 
     @classmethod
     def find(cls, directory: Path) -> Stack | None:
@@ -126,12 +127,8 @@ class Stack:
             if self._is_up():
                 return False
             try:
-                self._start(progress)
-            except OSError as error:
-                self._stop()
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise DiskFull(str(self.layout.directory)) from error
-                raise
+                with _full_disk_is_said(self.layout.directory):
+                    self._start(progress)
             except BaseException:
                 self._stop()
                 raise
@@ -336,6 +333,16 @@ def kept_programs(layout: Layout) -> list[Program]:
         *programs,
         Program(ISSUER, issuer, partial(health.answers, layout.issuer_address, "/workforce/jwks.json")),
     ]
+
+
+@contextmanager
+def _full_disk_is_said(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(str(directory)) from error
+        raise
 
 
 def _lives(part: Part | None) -> bool:

@@ -165,15 +165,37 @@ def test_a_full_disk_is_said_and_nothing_is_started(fakes: Fakes, monkeypatch: p
     assert not fakes.layout.database.exists()
 
 
+def _full(path: Path, content: str | bytes) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_stack_that_a_full_disk_kept_from_being_made_is_made_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "stack"
+    monkeypatch.setattr("deploy.local.private_files.write", _full)
+    with pytest.raises(DiskFull):
+        Stack.open(directory, Ports.free())
+    monkeypatch.undo()
+    assert Stack.find(directory) is None
+    Stack.open(directory, Ports.free())
+    assert Stack.find(directory) is not None
+
+
+def test_what_is_no_stack_is_left_alone_and_the_way_out_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("Dear")
+    with pytest.raises(LocalStackError, match=r"something else than a stack.*--directory.*make clean"):
+        Stack.open(tmp_path, Ports.free())
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "Dear"
+
+
 def test_a_disk_that_fills_up_meanwhile_ends_everything(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, content: str | bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     stack = fakes.stack()
     stack.layout.secret("settings")
-    monkeypatch.setattr("deploy.local.private_files.write", full)
+    monkeypatch.setattr("deploy.local.private_files.write", _full)
     with pytest.raises(DiskFull):
         stack.start()
     monkeypatch.undo()
