@@ -10,7 +10,7 @@ from typing import Final
 from services.settings.accounts.members import tell
 from services.settings.accounts.password_resets import ADDRESS
 from services.settings.accounts.profiles import Profile, Profiles, existing, profile_of, unchanged
-from services.settings.accounts.sign_in_pace import FORGOTTEN_AFTER, account_key, mail_key, source_key
+from services.settings.accounts.sign_in_pace import FORGOTTEN_AFTER, account_key, change_key, source_key
 from services.settings.accounts.tokens import Purpose, Tokens, new_handle
 from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, members, organizations, sign_in_failures, sign_ins, traces
@@ -81,7 +81,7 @@ class EmailChanges:
             others = members.addresses(tx, member.organization_id, self._clock.now())
             if any(alike(email, other) for other in others if other != member.email):
                 raise confusable("email")
-            now, key = self._clock.now(), mail_key(email)
+            now, key = self._clock.now(), change_key(email)
             known = sign_in_failures.lock(tx, [key], now)[key]
             if now - known.last_at >= FORGOTTEN_AFTER:
                 known = Failures(0, now)

@@ -11,7 +11,7 @@ from typing import Final
 from kept.settings.v1 import organizations_pb2
 from services.settings.accounts.members import known_of
 from services.settings.accounts.passwords import Passwords
-from services.settings.accounts.sign_in_pace import Pace, account_key, mail_key, source_key
+from services.settings.accounts.sign_in_pace import Pace, account_key, reset_key, source_key
 from services.settings.accounts.strength import require_strong
 from services.settings.accounts.tokens import Purpose, Tokens, new_handle
 from services.settings.organizations.lifecycle import active
@@ -66,7 +66,7 @@ class PasswordResets:
     def ask(self, email: str, source: str) -> None:
         """Writes an address down, if it was not asked for too often. source: where the call comes from; empty where that is not known.
         Raises ASKED_TOO_OFTEN, with a delay, for a source that asks too often; OVERLOADED where too much waits."""
-        address = mail_key(email)
+        address = reset_key(email)
         origin = source_key("reset source", source) if source else None
         with self._database.transaction() as tx:
             now = self._clock.now()

@@ -141,9 +141,15 @@ def account_key(email: str) -> bytes:
     return _key("account", email_key(email))
 
 
-def mail_key(email: str) -> bytes:
-    """What stands for an address in counts of what is sent to it."""
+def reset_key(email: str) -> bytes:
+    """What stands for an address in counts of the password resets that are sent to it."""
     return _key("mail", email_key(email))
+
+
+def change_key(email: str) -> bytes:
+    """What stands for an address in counts of the changes of addresses that are sent to it: apart, for others' must not use up its
+    owner's resets."""
+    return _key("change mail", email_key(email))
 
 
 def source_key(kind: str, source: str) -> bytes:

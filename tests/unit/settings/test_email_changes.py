@@ -156,6 +156,14 @@ def test_nobody_is_sent_many_through_it(mailed: Mailed) -> None:
     assert len(sent(mailed)) == ADDRESS.free + 1
 
 
+def test_whoever_asks_for_the_address_of_somebody_else_keeps_its_owner_from_no_reset(mailed: Mailed) -> None:
+    owner, other = mailed.admin("owner"), mailed.admin("other")
+    for _ in range(2 * ADDRESS.free):
+        ask(mailed, other, owner.email)
+    mailed.reset(mailed.token(owner.email))
+    assert sign_in(mailed, owner.email, ANOTHER) == owner
+
+
 def test_changes_are_bounded_to_whatever_addresses(mailed: Mailed) -> None:
     admin = mailed.admin()
     ask(mailed, admin)
