@@ -67,8 +67,7 @@ def post(
 def _connected(parts: SplitResult, authority: Path | None, ends: float, to_connect: float) -> socket.socket:
     """A connection, with TLS where the URL says so. to_connect: seconds that one address gets, so that another can be tried."""
     host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    plain = socket.create_connection((host, port), to_connect)
+    plain = socket.create_connection((host, _port(parts)), to_connect)
     try:
         plain.settimeout(max(0.001, ends - time.monotonic()))
         if parts.scheme == "http":
@@ -81,11 +80,15 @@ def _connected(parts: SplitResult, authority: Path | None, ends: float, to_conne
         raise
 
 
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def _exchange(
     parts: SplitResult, connection: socket.socket, headers: Mapping[str, str], body: bytes
 ) -> Answer:
     of_scheme = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    client = of_scheme(parts.hostname or "", parts.port)
+    client = of_scheme(parts.hostname or "", _port(parts))  # without one it looks for it in an IPv6 address
     client.sock = connection
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     client.request("POST", target, body, {**headers, "Connection": "close"})

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy
@@ -24,6 +25,7 @@ from shared.database import Database
 from shared.outbox import outbox_table
 from shared.redaction import SecretBytes
 from shared.webhooks import Endpoint, Message, Webhook, require_usable, sign
+from shared.webhooks.posting import post
 from tests.support.clocks import ManualClock
 from tests.support.postgres import FreshDatabase
 from tests.support.receiver import Receiver, receiving
@@ -302,6 +304,31 @@ def test_an_answers_body_is_left_where_it_is(parts: Parts, receiver: Receiver) -
     parts.put(webhook)
     parts.deliver(webhook)
     assert parts.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("authority", "address"),
+    [
+        ("[2001:db8::a]", ("2001:db8::a", 80)),
+        ("[2001:db8::1]", ("2001:db8::1", 80)),
+        ("[2001:db8::a]:8080", ("2001:db8::a", 8080)),
+        ("hooks.test", ("hooks.test", 80)),
+    ],
+)
+def test_a_receiver_is_called_what_its_url_calls_it(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, authority: str, address: tuple[str, int]
+) -> None:
+    here = urlsplit(receiver.url)
+    connect, asked = socket.create_connection, []
+
+    def connected(wanted: tuple[str, int], timeout: float) -> socket.socket:
+        asked.append(wanted)
+        return connect((here.hostname or "", here.port or 0), timeout)
+
+    monkeypatch.setattr(socket, "create_connection", connected)
+    answer = post(f"http://{authority}/hook", {}, b"{}", authority=None, timeout=timedelta(seconds=10))
+    assert (answer.status, asked) == (204, [address])
+    assert [request.headers["host"] for request in receiver.requests] == [authority]
 
 
 def test_a_process_that_dies_after_the_receiver_took_it_sends_it_again_under_the_same_id(
