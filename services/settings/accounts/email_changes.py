@@ -4,7 +4,7 @@ Whoever asks does not learn whether the new address has an account; who confirms
 """
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from services.settings.accounts.members import tell
@@ -16,6 +16,7 @@ from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, members, organizations, sign_in_failures, sign_ins, traces
 from services.settings.store import email_changes as store
 from services.settings.store.email_changes import EmailChange
+from services.settings.store.members import Member
 from services.settings.store.sign_in_failures import Failures
 from services.settings.telling.mail import Mail
 from shared import audit
@@ -42,6 +43,13 @@ def _invalid() -> KeptError:
         Reason.REASON_EMAIL_CHANGE_INVALID,
         "The token is unknown, expired, used or another person's; ask for another one.",
     )
+
+
+def _require_distinct(tx: Tx, member: Member, email: str, now: datetime) -> None:
+    """Raises CONFUSABLE where a colleague's address looks the same."""
+    others = members.addresses(tx, member.organization_id, now)
+    if any(alike(email, other) for other in others if other != member.email):
+        raise confusable("email")
 
 
 class EmailChanges:
@@ -78,9 +86,7 @@ class EmailChanges:
                     "email_change",
                     MOST,
                 )
-            others = members.addresses(tx, member.organization_id, self._clock.now())
-            if any(alike(email, other) for other in others if other != member.email):
-                raise confusable("email")
+            _require_distinct(tx, member, email, self._clock.now())
             now, key = self._clock.now(), change_key(email)
             known = sign_in_failures.lock(tx, [key], now)[key]
             if now - known.last_at >= FORGOTTEN_AFTER:
@@ -101,12 +107,14 @@ class EmailChanges:
             self._audit_of(tx, "email_change.requested", caller)
 
     def confirm(self, caller: Caller, token: Secret, source: str) -> Profile:
-        """Changes the caller's address. Raises EMAIL_CHANGE_INVALID, ALREADY_EXISTS, CLOSED."""
+        """Changes the caller's address. Raises EMAIL_CHANGE_INVALID, ALREADY_EXISTS, CLOSED; CONFUSABLE where a colleague has come since
+        whose address looks like the new one."""
         opened = self._tokens.open(Purpose.EMAIL_CHANGE, token, self._clock.now())
         if opened is None:
             raise _invalid()
         with self._database.transaction() as tx:
-            active(organizations.lock(tx, caller.organization_id, shared=True))
+            # Exclusively: of two colleagues at once the second sees what the first is called now.
+            active(organizations.lock(tx, caller.organization_id))
             member = existing(members.lock(tx, caller.member_id))
             change = store.find(tx, opened.handle)
             now = self._clock.now()
@@ -114,6 +122,7 @@ class EmailChanges:
                 raise _invalid()
             if change.requested_at < member.password_set_at:  # by who had the password before
                 raise _invalid()
+            _require_distinct(tx, member, change.email, now)
             if not store.finish(tx, change.handle, member.email, now + _OLD_ADDRESS_KEPT):
                 raise _invalid()
             changed = replace(member, email=change.email, revision=member.revision + 1)

@@ -18,7 +18,7 @@ from services.settings.store.tables import (
     password_resets,
 )
 from shared.errors import KeptError
-from tests.unit.settings.test_invitations import CYRILLIC
+from tests.unit.settings.test_invitations import CYRILLIC, invite
 from tests.unit.settings.test_password_resets import ANOTHER, Mailed, mailed
 from tests.unit.settings.test_sign_in_pace import sign_in
 from tests.unit.settings.world import PASSWORD, refused
@@ -140,6 +140,39 @@ def test_an_address_that_is_not_what_it_looks_like_is_refused_by_name(
     with refused(reason):
         ask(mailed, admin, email)
     assert sent(mailed) == []
+
+
+def test_who_came_since_is_not_looked_like(mailed: Mailed) -> None:
+    admin = mailed.admin()
+    colleague = mailed.colleague(admin)
+    ask(mailed, colleague, "b0b@acme.test")
+    token = sent(mailed)[-1]["change_token"]
+    invited = invite(mailed, admin, "bob@acme.test")
+    with refused(reasons_pb2.REASON_CONFUSABLE) as caught:
+        confirm(mailed, colleague, token)
+    assert caught[0].metadata == {"field": "email"}
+    bob = mailed.register(invited, "Bob", "Member")
+    with refused(reasons_pb2.REASON_CONFUSABLE):
+        confirm(mailed, colleague, token)
+    mailed.customer(admin).members.RemoveMember(
+        contract.RemoveMemberRequest(member_id=bob.member_id, etag=bob.etag)
+    )
+    assert confirm(mailed, colleague, token).member.email == "b0b@acme.test", "it was used for nothing"
+
+
+def test_of_two_colleagues_at_once_the_second_is_not_called_what_looks_like_the_first(mailed: Mailed) -> None:
+    admin = mailed.admin()
+    colleague = mailed.colleague(admin)
+    ask(mailed, admin, "bob@acme.test")
+    token = sent(mailed)[-1]["change_token"]
+    outcome = mailed.during(
+        "SELECT 1 FROM organizations FOR SHARE; "
+        "UPDATE members SET email = 'b0b@acme.test', email_key = 'b0b@acme.test' "
+        f"WHERE member_id = '{colleague.member_id}'",
+        lambda: confirm(mailed, admin, token),
+    )
+    assert isinstance(outcome, KeptError)
+    assert outcome.name == "CONFUSABLE"
 
 
 def test_a_stolen_session_moves_no_account(mailed: Mailed) -> None:
