@@ -85,13 +85,17 @@ class EffectiveTerms:
     contacts: Sequence[tuple["terms_pb2.ContactKind.ValueType", str]]
 
 
-def facts_of(organization: Organization, current: ControlsChange | None) -> Facts:
-    """What sentences may depend on; the names are those of services.settings.trust.terms_text.FACTS."""
+def facts_of(
+    organization: Organization, current: ControlsChange | None, approved: ZdrRequest | None
+) -> Facts:
+    """What sentences may depend on; the names are those of services.settings.trust.terms_text.FACTS. approved: the request by which zero
+    data retention is in force."""
     return {
         "tier": "paying" if organization.tier == organizations_pb2.TIER_PAYING else "trial",
         "deployment": _DEPLOYMENTS[organization.deployment],
         "zero_data_retention": organization.zero_data_retention,
-        "erased_before": organization.content_erased_before is not None,
+        # Of this request alone: an organization keeps the instant of an erasure that an earlier one asked for.
+        "erased_before": approved is not None and approved.erase_logged_before,
         "training_allowed": current is not None and current.training_allowed,
         "usage_agreed": organization.usage_agreed,
         "training_term": organization.training_retention_days > 0,
@@ -172,7 +176,7 @@ class Terms:
     def _sentences(
         self, organization: Organization, current: ControlsChange | None, approved: ZdrRequest | None
     ) -> list[Term]:
-        facts = facts_of(organization, current)
+        facts = facts_of(organization, current, approved)
         since = None if approved is None else approved.effective_at
         names = {
             "support": self.contacts.support,

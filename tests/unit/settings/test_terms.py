@@ -1,5 +1,7 @@
 """What applies to an organization now: told to its admins as it is, and accepted by name."""
 
+from datetime import timedelta
+
 import pytest
 
 from kept.errors.v1 import reasons_pb2
@@ -14,7 +16,8 @@ from kept.settings.v1 import terms_pb2 as contract
 from services.settings.trust.terms_text import load
 from tests.unit.settings.test_organization_changes import contracts, get, update
 from tests.unit.settings.test_zero_data_retention import CURRENT as ADDITIONAL
-from tests.unit.settings.test_zero_data_retention import ask, decide
+from tests.unit.settings.test_zero_data_retention import ask, decide, end
+from tests.unit.settings.test_zero_data_retention_erasure import approved_with_erasure
 from tests.unit.settings.world import ERASURE, World, refused
 
 TEXT = load()
@@ -153,6 +156,23 @@ def test_zero_data_retention_is_said_with_its_instant_and_the_version_accepted(w
     assert answer.documents[-1] == contract.AppliedDocument(
         name="zero-data-retention-commitments", version=ADDITIONAL.version, since=decided.effective_at
     )
+
+
+def test_an_erasure_is_said_while_the_request_that_asked_for_it_is_in_force(world: World) -> None:
+    admin = world.admin()
+    first = approved_with_erasure(world, admin)
+    said = sentences(terms(world, admin))
+    assert "is erased, as your request says" in said["C08"]
+    assert "holds keep" in said["C30"]
+    world.clock.advance(timedelta(days=1))
+    end(world, admin, first)
+    world.clock.advance(timedelta(days=1))
+    second = ask(world, admin)
+    decide(world, 2, second)
+    decide(world, 3, second)
+    said = sentences(terms(world, admin))
+    assert "at the end of its term of 30 days" in said["C08"]
+    assert "until their term ends" in said["C30"]
 
 
 def test_duties_are_accepted_once_by_name_and_kept_with_who_and_when(world: World) -> None:
