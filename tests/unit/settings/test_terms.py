@@ -130,9 +130,11 @@ def test_what_changes_is_said_from_then_on(world: World) -> None:
     assert {name for name, text in after.items() if text != before[name]} == {
         "C01",
         "C02",
+        "C06",
         "C10",
         "C12",
         "C13",
+        "C19",
         "C33",
     }
     assert "C-2026-17" in after["C10"]
