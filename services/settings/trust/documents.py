@@ -330,15 +330,13 @@ class TrustDocuments:
 
 
 def _require_may_give(document: Document | None, request: TrustRequest) -> None:
-    """Raises WRONG_STATE for what was withdrawn since; CUSTOMERS_ONLY for what only customers may see, where who asked was not signed in
-    as one."""
-    if document is not None and document.withdrawn_at is not None:
+    """Raises WRONG_STATE for what was withdrawn since, or is not there, for terms name the version that was given; CUSTOMERS_ONLY for what
+    only customers may see, where who asked was not signed in as one."""
+    if document is None:
+        raise wrong_state("Publish the document first; then the request can be approved.", "NOT_PUBLISHED")
+    if document.withdrawn_at is not None:
         raise wrong_state("The document was withdrawn since; the request can be denied.", "WITHDRAWN")
-    if (
-        document is not None
-        and document.visibility == contract.DOCUMENT_VISIBILITY_CUSTOMERS
-        and request.organization_id is None
-    ):
+    if document.visibility == contract.DOCUMENT_VISIBILITY_CUSTOMERS and request.organization_id is None:
         raise KeptError(
             Reason.REASON_CUSTOMERS_ONLY,
             "The document is for customers only, and who asked was not signed in as one.",

@@ -67,11 +67,11 @@ def ask(
 
 
 def ask_addendum(
-    caller: Stubs, deployment: organizations_pb2.Deployment.ValueType = SAAS
+    caller: Stubs, deployment: organizations_pb2.Deployment.ValueType = SAAS, number: int = 1
 ) -> contract.RequestDataProcessingAddendumResponse:
     return caller.trust.RequestDataProcessingAddendum(
         contract.RequestDataProcessingAddendumRequest(
-            request_id="request-of-an-addendum", requester=requester(), deployment=deployment
+            request_id=f"request-of-an-addendum-{number}", requester=requester(), deployment=deployment
         )
     )
 
@@ -256,6 +256,22 @@ def test_an_addendum_is_asked_for_and_what_a_customer_got_is_among_its_documents
     assert terms.documents[-1] == terms_pb2.AppliedDocument(
         name="data-processing-addendum", version="2026-03", since=decided.decided_at
     )
+
+
+def test_an_addendum_is_given_once_there_is_one(world: World) -> None:
+    asked = ask_addendum(world.customer(world.admin()))
+    publish(world)
+    gone = publish(world, ADDENDUM, version="2026-02")
+    world.staff().trust.WithdrawDocument(contract.WithdrawDocumentRequest(document_id=gone.document_id))
+    with refused(reasons_pb2.REASON_WRONG_STATE) as caught:
+        decide(world, asked.request)
+    assert caught[0].metadata == {"state": "NOT_PUBLISHED"}
+    assert "Publish the document first" in str(caught[0])
+    document = publish(world, ADDENDUM, version="2026-03")
+    assert decide(world, asked.request).document_id == document.document_id
+    other = ask_addendum(world.customer(world.admin("other")), number=2)
+    world.staff().trust.WithdrawDocument(contract.WithdrawDocumentRequest(document_id=document.document_id))
+    assert decide(world, other.request, approve=False).state == contract.TRUST_REQUEST_STATE_DENIED
 
 
 def test_a_document_that_was_withdrawn_since_is_given_to_nobody(world: World) -> None:
