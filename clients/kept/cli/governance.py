@@ -46,6 +46,11 @@ def show(call: Invocation, organization: OwnOrganization = "") -> None:
         lambda: [
             table(response.addresses, ["topic", "email"], "There is no address."),
             plain(f"Otherwise: {', '.join(response.otherwise)}"),
+            *(
+                [plain(f"Their addresses: {', '.join(response.admin_emails)}")]
+                if response.admin_emails
+                else ()
+            ),
         ],
     )
 

@@ -21,14 +21,16 @@ from shared.identity import Caller
 from shared.outbox import Outbox
 
 _MOST_NAMED = 50
+_MOST_ADMINS = 1000
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """The list. otherwise: who is written to about a topic without an address."""
+    """The list. otherwise, admin_emails: who is written to about a topic without an address, and where to."""
 
     addresses: Sequence[NotificationAddress]
     otherwise: Sequence[str]
+    admin_emails: Sequence[str]
 
     @property
     def etag(self) -> str:
@@ -90,4 +92,5 @@ class NotificationAddresses:
 
     def _read(self, tx: Tx, organization_id: str) -> Addresses:
         names = members.admin_names(tx, organization_id, _MOST_NAMED)
-        return Addresses(store.list_of(tx, organization_id), names or [self._support])
+        emails = members.admin_emails(tx, organization_id, _MOST_ADMINS)
+        return Addresses(store.list_of(tx, organization_id), names or [self._support], emails)

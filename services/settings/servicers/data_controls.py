@@ -147,7 +147,10 @@ class DataControlsServicer(contract_grpc.DataControlsServiceServicer):
         caller_of(context).require_organization(request.organization_id)
         found = self._addresses.get(request.organization_id)
         return contract.GetNotificationAddressesResponse(
-            addresses=_addresses(found.addresses), etag=found.etag, otherwise=found.otherwise
+            addresses=_addresses(found.addresses),
+            etag=found.etag,
+            otherwise=found.otherwise,
+            admin_emails=found.admin_emails,
         )
 
     def UpdateNotificationAddresses(

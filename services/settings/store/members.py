@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -61,6 +61,10 @@ _INVITATION = [column for column in invitations.c if column.name != "email_key"]
 
 # Of a member whose address is lost with a backup (services.settings.replay.people); .invalid is nobody's (RFC 2606 §2).
 LOST_ADDRESS: Final = "@changed.invalid"
+_IS_REACHABLE_ADMIN: Final = and_(
+    members.c.role == roles_pb2.CUSTOMER_ROLE_ADMIN,
+    ~members.c.email_key.endswith(LOST_ADDRESS, autoescape=True),
+)
 
 
 def email_key(email: str) -> str:
@@ -210,9 +214,7 @@ def count_invited(tx: Connection, organization_id: str, now: datetime, *, beside
 def has_admin(tx: Connection, organization_id: str) -> bool:
     """Whether an organization has an admin who can sign in, or has another password sent."""
     admins = select(members.c.member_id).where(
-        members.c.organization_id == organization_id,
-        members.c.role == roles_pb2.CUSTOMER_ROLE_ADMIN,
-        ~members.c.email_key.endswith(LOST_ADDRESS, autoescape=True),
+        members.c.organization_id == organization_id, _IS_REACHABLE_ADMIN
     )
     return tx.execute(admins.limit(1)).first() is not None
 
@@ -240,6 +242,17 @@ def admin_names(tx: Connection, organization_id: str, limit: int) -> list[str]:
         .limit(limit)
     )
     return [f"{row.first_name} {row.last_name}" for row in rows]
+
+
+def admin_emails(tx: Connection, organization_id: str, limit: int) -> list[str]:
+    """Addresses of an organization's admins, by registration, without those that were lost with a backup."""
+    rows = tx.execute(
+        select(members.c.email)
+        .where(members.c.organization_id == organization_id, _IS_REACHABLE_ADMIN)
+        .order_by(members.c.registered_at, members.c.member_id)
+        .limit(limit)
+    )
+    return list(rows.scalars())
 
 
 def put_invitation(tx: Connection, invitation: Invitation) -> str | None:

@@ -70,6 +70,17 @@ def test_setting_takes_the_current_etag(services: Services) -> None:
     assert services.asked[-1][1].etag == "e-7"
 
 
+def test_whom_and_where_to_write_where_there_is_no_address_is_shown(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services.answers["GetNotificationAddresses"] = contract.GetNotificationAddressesResponse(
+        otherwise=["Ada Admin"], admin_emails=["ada@acme.example", "bea@acme.example"]
+    )
+    assert main(["settings", "addresses", "show"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Otherwise: Ada Admin Their addresses: ada@acme.example, bea@acme.example" in out
+
+
 def test_choices_are_the_contracts() -> None:
     enum = contract.NotificationTopic
     numbers = {

@@ -1,12 +1,15 @@
 """Whom the vendor writes to: admins set it, one at a time; what is taken out is gone; nobody else sees it."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from kept.errors.v1 import reasons_pb2
+from kept.options.v1 import roles_pb2
 from kept.settings.v1 import data_controls_pb2 as contract
 from kept.settings.v1 import lifecycle_pb2, members_pb2
+from services.settings.organizations import notification_addresses
 from services.settings.store import members, traces
 from tests.unit.settings.world import ERASURE, World, refused
 
@@ -70,6 +73,7 @@ def test_an_operator_can_look_and_nobody_else_of_the_vendor_or_of_another_custom
         contract.GetNotificationAddressesRequest(organization_id=admin.organization_id)
     )
     assert seen == get(world, admin)
+    assert list(seen.admin_emails) == [admin.email], "where to, about what has no address"
     with refused(reasons_pb2.REASON_ADMIN_REQUIRED) as caught:
         get(world, world.colleague(admin))
     assert caught[0].metadata == {"admins": "Ada Admin"}
@@ -85,12 +89,37 @@ def test_an_operator_can_look_and_nobody_else_of_the_vendor_or_of_another_custom
             call()
 
 
+def test_every_admin_that_can_be_written_to_is_there_and_nobody_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = world.admin()
+    world.colleague(admin)
+    invited = world.customer(admin).members.InviteMember(
+        members_pb2.InviteMemberRequest(
+            organization_id=admin.organization_id,
+            email="Bea@mail.test",
+            role=roles_pb2.CUSTOMER_ROLE_ADMIN,
+        )
+    )
+    world.clock.advance(timedelta(seconds=1))
+    world.register(invited.invitation_token, "Bea", "Admin")
+    assert list(get(world, admin).admin_emails) == [admin.email, "Bea@mail.test"]
+    monkeypatch.setattr(notification_addresses, "_MOST_ADMINS", 1)
+    assert list(get(world, admin).admin_emails) == [admin.email]
+    with world.database.transaction() as tx:
+        found = members.find(tx, admin.member_id)
+        assert found is not None
+        members.set_email(tx, replace(found, email=f"{admin.member_id}{members.LOST_ADDRESS}"))
+    assert list(get(world, admin).admin_emails) == ["Bea@mail.test"], "who was lost with a backup is nowhere"
+
+
 def test_without_an_admin_the_support_contact_is_named(world: World) -> None:
     organization = world.organization().organization
     seen = world.staff().controls.GetNotificationAddresses(
         contract.GetNotificationAddressesRequest(organization_id=organization.organization_id)
     )
     assert list(seen.otherwise) == ["help@vendor.test"]
+    assert not seen.admin_emails
 
 
 def test_they_go_with_the_organization(world: World) -> None:
