@@ -19,7 +19,7 @@ from services.settings.store.email_changes import EmailChange
 from services.settings.store.members import Invitation, Member
 from services.settings.store.password_resets import PasswordReset
 from services.settings.store.sign_ins import SignIn
-from services.settings.store.traces import Act
+from services.settings.store.traces import Act, Asked
 from services.settings.telling.mail import Mail
 from shared import audit
 from shared.clock import Clock
@@ -32,6 +32,8 @@ from shared.redaction import Secret
 # What has to be typed to delete one's own account.
 CONFIRMATION: Final = "delete my account"
 _MOST: Final = 10_000
+# Each of these may be larger.
+_MOST_ASKED: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Exported:
     known_networks: list[datetime]
     acts: list[Act]
     email_changes: list[EmailChange]
+    document_requests: list[Asked]
     exported_at: datetime
 
 
@@ -129,6 +132,7 @@ class Profiles:
                 known_networks=sign_ins.sources_of(tx, account_key(member.email)),
                 acts=traces.acts_of(tx, member, _MOST),
                 email_changes=email_changes.of_member(tx, member.member_id),
+                document_requests=traces.asked_by(tx, member, _MOST_ASKED),
                 exported_at=now,
             )
             self._audit(tx, "profile.exported", caller, member)

@@ -84,6 +84,16 @@ def _exported(exported: Exported) -> contract.ExportProfileResponse:
             )
             for each in exported.email_changes
         ],
+        document_requests=[
+            contract.OwnDocumentRequest(
+                trust_request_id=each.trust_request_id,
+                name=each.name,
+                email=each.email,
+                company=each.company,
+                requested_at=timestamp(each.requested_at),
+            )
+            for each in exported.document_requests
+        ],
         exported_at=timestamp(exported.exported_at),
     )
 

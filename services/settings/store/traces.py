@@ -3,7 +3,19 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, delete, func, literal, select, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    cast,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from services.settings.store.members import Member, email_key
@@ -99,27 +111,52 @@ def acts_of(tx: Connection, member: Member, limit: int) -> list[Act]:
         ),
         select(
             literal("document.requested"), trust_requests.c.trust_request_id, trust_requests.c.requested_at
-        ).where(_asked_by(member.organization_id, member.email)),
+        ).where(_asked_by(member)),
     )
     rows = tx.execute(found.order_by("at", "kind", "subject").limit(limit))
     return [Act(row.kind, row.subject, row.at) for row in rows]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for a document, as far as it is about a person."""
+
+    trust_request_id: str
+    name: str
+    email: str
+    company: str
+    requested_at: datetime
+
+
+def asked_by(tx: Connection, member: Member, limit: int) -> list[Asked]:
+    """What a member asked for in whatever name, and what was asked for in the member's, newest first."""
+    columns = (
+        trust_requests.c.trust_request_id,
+        trust_requests.c.name,
+        trust_requests.c.email,
+        trust_requests.c.company,
+        trust_requests.c.requested_at,
+    )
+    rows = tx.execute(
+        select(*columns).where(_asked_by(member)).order_by(trust_requests.c.number.desc()).limit(limit)
+    )
+    return [Asked(**row._mapping) for row in rows]
 
 
 def forget(tx: Connection, member: Member) -> None:
     """Takes a member's name and address away from what the organization asked for, which stays, and from the list of whom to write to."""
     tx.execute(
         update(trust_requests)
-        .where(_asked_by(member.organization_id, member.email))
-        .values(name="", email="")
+        .where(_asked_by(member))
+        # The digest is of a name and an address, which can be guessed.
+        .values(name="", email="", content_sha256=b"")
     )
     tx.execute(delete(notification_addresses).where(_listed(member)))
 
 
 def follow(tx: Connection, member: Member, email: str) -> None:
     """A member has another address: what was asked for under the one before goes by it from now on, and so does what is written."""
-    tx.execute(
-        update(trust_requests).where(_asked_by(member.organization_id, member.email)).values(email=email)
-    )
+    tx.execute(update(trust_requests).where(_asked_as(member)).values(email=email))
     topics = tx.execute(
         delete(notification_addresses).where(_listed(member)).returning(notification_addresses.c.topic)
     ).scalars()
@@ -139,7 +176,12 @@ def _listed(member: Member) -> ColumnElement[bool]:
     )
 
 
-def _asked_by(organization_id: str, email: str) -> ColumnElement[bool]:
-    return (trust_requests.c.organization_id == organization_id) & (
-        func.lower(trust_requests.c.email) == email_key(email)
+def _asked_by(member: Member) -> ColumnElement[bool]:
+    """What the member asked for under whatever address, and what anybody of the organization did under the member's."""
+    return or_(trust_requests.c.requested_by == member.member_id, _asked_as(member))
+
+
+def _asked_as(member: Member) -> ColumnElement[bool]:
+    return (trust_requests.c.organization_id == member.organization_id) & (
+        func.lower(trust_requests.c.email) == email_key(member.email)
     )

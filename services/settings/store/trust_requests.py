@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, and_, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kept.settings.v1 import trust_pb2
@@ -15,7 +15,8 @@ from services.settings.store.trust_tables import trust_requests as requests
 
 @dataclass(frozen=True)
 class TrustRequest:
-    """One request. organization_id: of a customer who was signed in. document_id: None for an addendum that was not approved."""
+    """One request. organization_id, requested_by: of a customer who was signed in, and the member. document_id: None for an addendum that
+    was not approved."""
 
     trust_request_id: str
     number: int
@@ -34,6 +35,7 @@ class TrustRequest:
     decided_by: str | None = None
     reason: str = ""
     link: str = ""
+    requested_by: str | None = None
 
 
 def add(tx: Connection, request: TrustRequest) -> TrustRequest | None:
@@ -55,6 +57,7 @@ def add(tx: Connection, request: TrustRequest) -> TrustRequest | None:
             requested_at=request.requested_at,
             reason=request.reason,
             link=request.link,
+            requested_by=request.requested_by,
         )
         .on_conflict_do_nothing(index_elements=["request_id"])
         .returning(requests)
@@ -152,7 +155,12 @@ def blank_older(tx: Connection, before: datetime, limit: int) -> int:
     """Forgets who asked, before an instant, for the addenda that organizations got, `limit` at most. Returns how many."""
     old = (
         select(requests.c.trust_request_id)
-        .where(requests.c.requested_at < before, _IS_ITS_ADDENDUM, requests.c.content_sha256 != b"")
+        .where(
+            requests.c.requested_at < before,
+            _IS_ITS_ADDENDUM,
+            # The company stays where who asked has left, and the rest is gone.
+            or_(requests.c.company != "", requests.c.requested_by.is_not(None)),
+        )
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
@@ -160,7 +168,7 @@ def blank_older(tx: Connection, before: datetime, limit: int) -> int:
         update(requests)
         .where(requests.c.trust_request_id.in_(old))
         # The digest is of a name and an address, which can be guessed.
-        .values(name="", email="", company="", reason="", content_sha256=b"")
+        .values(name="", email="", company="", reason="", content_sha256=b"", requested_by=None)
     ).rowcount
 
 

@@ -60,6 +60,8 @@ trust_requests = Table(
     Column("decided_by", Text),
     Column("reason", Text, nullable=False),
     Column("link", Text, nullable=False),
+    # The member that asked, whatever name and address it gave.
+    Column("requested_by", Text),
     UniqueConstraint("number", name="trust_requests_number"),
     UniqueConstraint("request_id", name="trust_requests_request"),
     UniqueConstraint("claim_sha256", name="trust_requests_claim"),

@@ -211,6 +211,7 @@ class TrustDocuments:
             organization_id=organization_id,
             state=_REQUESTED,
             requested_at=self._clock.now(),
+            requested_by=None if organization is None else caller.subject,
         )
         if requests_store.find_by_request(tx, request_id) is None:
             self._pace.count(tx, requester.source, requester.email)

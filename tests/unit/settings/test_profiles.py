@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import select
 
 from kept.errors.v1 import reasons_pb2
@@ -11,6 +14,8 @@ from kept.options.v1 import roles_pb2
 from kept.settings.v1 import account_pb2, data_controls_pb2, organizations_pb2, trust_pb2
 from kept.settings.v1 import members_pb2 as contract
 from services.settings.accounts.sign_in_pace import ACCOUNT
+from services.settings.store import members as store
+from services.settings.store import traces
 from services.settings.store.tables import members, sign_ins
 from services.settings.store.trust_tables import trust_requests
 from shared.errors import KeptError
@@ -250,6 +255,7 @@ def test_an_export_covers_every_table_that_names_a_person(world: World) -> None:
         "api_keys.revoked_by",
         "subprocessor_objections.objected_by",
         "trust_requests.email",
+        "trust_requests.requested_by",
     }
     of_somebody_else = {
         "account_deletions.claim_sha256",
@@ -267,7 +273,7 @@ def test_an_export_covers_every_table_that_names_a_person(world: World) -> None:
         "subprocessor_lists.published_by",  # the vendor's staff
         "trust_documents.published_by",  # the vendor's staff
         "trust_requests.claim_sha256",
-        "trust_requests.content_sha256",
+        "trust_requests.content_sha256",  # goes with name and address
         "trust_requests.decided_by",  # the vendor's staff
         "password_reset_requests.email_key",  # for seconds, whoever's address it is
         "sign_in_failures.subject_sha256",  # forgotten after a day
@@ -321,27 +327,73 @@ def test_a_profile_is_ones_own(world: World) -> None:
         world.customer(admin, other.organization_id).members.GetProfile(contract.GetProfileRequest())
 
 
+def ask_for_addendum(world: World, by: contract.Member, number: int, name: str, email: str) -> str:
+    request = trust_pb2.RequestDataProcessingAddendumRequest(
+        request_id=f"request-of-an-addendum-{number}",
+        requester=trust_pb2.Requester(name=name, email=email, company="Acme Ltd"),
+        deployment=organizations_pb2.DEPLOYMENT_SAAS,
+    )
+    return world.customer(by).trust.RequestDataProcessingAddendum(request).request.trust_request_id
+
+
 def test_who_leaves_takes_name_and_address_out_of_what_was_asked_for(world: World) -> None:
     admin = world.admin()
     member = world.colleague(admin)
-
-    def asked(by: contract.Member, number: int) -> str:
-        request = trust_pb2.RequestDataProcessingAddendumRequest(
-            request_id=f"request-of-an-addendum-{number}",
-            requester=trust_pb2.Requester(
-                name=f"{by.first_name} {by.last_name}", email=by.email.upper(), company="Acme Ltd"
-            ),
-            deployment=organizations_pb2.DEPLOYMENT_SAAS,
-        )
-        return world.customer(by).trust.RequestDataProcessingAddendum(request).request.trust_request_id
-
-    mine, theirs = asked(member, 1), asked(admin, 2)
+    private = "max.private@elsewhere.test"
+    mine = ask_for_addendum(world, member, 1, "Max Member", member.email.upper())
+    privately = ask_for_addendum(world, member, 2, "Max Private", private)
+    for_me = ask_for_addendum(world, admin, 3, "Max Member", member.email)
+    theirs = ask_for_addendum(world, admin, 4, "Ada Admin", admin.email.upper())
     exported = world.customer(member).members.ExportProfile(contract.ExportProfileRequest())
-    assert [(each.kind, each.subject) for each in exported.acts] == [("document.requested", mine)]
+    assert {(each.kind, each.subject) for each in exported.acts} == {
+        ("document.requested", asked) for asked in (mine, privately, for_me)
+    }
+    assert [(each.trust_request_id, each.name, each.email) for each in exported.document_requests] == [
+        (for_me, "Max Member", member.email),
+        (privately, "Max Private", private),
+        (mine, "Max Member", member.email.upper()),
+    ]
+    assert {each.company for each in exported.document_requests} == {"Acme Ltd"}
     delete(world, member)
     with world.database.transaction() as tx:
-        rows = tx.execute(
-            select(trust_requests.c.trust_request_id, trust_requests.c.name, trust_requests.c.email)
+        rows = {row.trust_request_id: row for row in tx.execute(select(trust_requests))}
+    gone = [rows.pop(asked) for asked in (mine, privately, for_me)]
+    assert {(row.name, row.email, row.content_sha256) for row in gone} == {("", "", b"")}, (
+        "nor a digest by which they are guessed"
+    )
+    assert "Max" not in str(gone)
+    assert [(row.name, row.email) for row in rows.values()] == [("Ada Admin", admin.email.upper())]
+    assert list(rows) == [theirs]
+    assert rows[theirs].content_sha256
+
+
+def test_another_address_is_followed_in_what_was_asked_for_under_the_one_before(world: World) -> None:
+    admin = world.admin()
+    ask_for_addendum(world, admin, 1, "Ada Admin", admin.email.upper())
+    ask_for_addendum(world, admin, 2, "Ada Private", "ada@elsewhere.test")
+    with world.database.transaction() as tx:
+        found = store.find(tx, admin.member_id)
+        assert found is not None
+        traces.follow(tx, found, "ada@lovelace.test")
+        emails = set(tx.scalars(select(trust_requests.c.email)))
+    assert emails == {"ada@lovelace.test", "ada@elsewhere.test"}
+
+
+def test_the_digest_of_who_left_before_goes_with_the_migration(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    mine, theirs = (
+        ask_for_addendum(world, by, number, "A Name", by.email) for number, by in enumerate((member, admin))
+    )
+    migration = import_module("services.settings.migrations.versions.0020_document_requesters")
+    with world.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE trust_requests DROP COLUMN requested_by")
+        connection.exec_driver_sql(
+            f"UPDATE trust_requests SET name = '', email = '' WHERE trust_request_id = '{mine}'"
         )
-        left = {row.trust_request_id: (row.name, row.email) for row in rows}
-    assert left == {mine: ("", ""), theirs: ("Ada Admin", admin.email.upper())}
+        with Operations.context(MigrationContext.configure(connection)):
+            migration.upgrade()
+        left = {row.trust_request_id: row for row in connection.execute(select(trust_requests))}
+    assert left[mine].content_sha256 == b""
+    assert left[theirs].content_sha256
+    assert {row.requested_by for row in left.values()} == {None}

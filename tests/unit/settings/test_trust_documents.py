@@ -450,6 +450,24 @@ def test_of_an_addendum_that_an_organization_got_who_asked_is_forgotten_and_not_
     assert world.customer(admin).organizations.GetEffectiveTerms(wanted).documents == before
 
 
+def test_of_an_addendum_whose_requester_left_the_rest_is_forgotten_too(world: World) -> None:
+    admin = world.admin()
+    publish(world, ADDENDUM, version="2026-03")
+    member = world.colleague(admin)
+    asked = ask_addendum(world.customer(member))
+    decide(world, asked.request, reason="for Pia")
+    world.customer(admin).members.RemoveMember(
+        members_pb2.RemoveMemberRequest(member_id=member.member_id, etag=member.etag)
+    )
+    [left] = waiting(world, decided_too=True)
+    assert left.requester == contract.Requester(company="Prospect AG")
+    world.clock.advance(timedelta(days=180, seconds=1))
+    world.run_jobs()
+    with world.database.engine.connect() as connection:
+        [row] = connection.exec_driver_sql("SELECT * FROM trust_requests").all()
+    assert not {"Prospect AG", "for Pia", member.member_id} & set(row)
+
+
 def test_what_customers_asked_goes_with_them(world: World) -> None:
     admin = world.admin()
     ask(world.customer(admin), publish(world), 1)
