@@ -349,7 +349,9 @@ def _own_organization(tx: Tx, caller: Caller) -> Organization | None:
     that the token names is still there. Raises CLOSED."""
     if not caller.is_customer:
         return None
+    # The lock first: who is being removed leaves no name behind that the removal has not seen.
+    organization = organizations.lock(tx, caller.organization_id, shared=True)
     member = members.find(tx, caller.subject)
     if member is None or member.organization_id != caller.organization_id:
         return None
-    return active(organizations.lock(tx, member.organization_id, shared=True))
+    return active(organization)

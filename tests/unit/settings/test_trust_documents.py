@@ -197,6 +197,19 @@ def test_a_token_of_somebody_who_is_not_there_makes_no_customer(world: World) ->
     assert foreign.request.organization_id == ""
 
 
+def test_who_is_removed_meanwhile_asks_as_a_stranger(world: World) -> None:
+    admin = world.admin()
+    member = world.colleague(admin)
+    document = publish(world)
+    outcome = world.during(
+        "SELECT 1 FROM organizations FOR NO KEY UPDATE; "
+        f"DELETE FROM members WHERE member_id = '{member.member_id}'",
+        lambda: ask(world.customer(member), document),
+    )
+    assert isinstance(outcome, contract.RequestDocumentResponse)
+    assert outcome.request.organization_id == ""
+
+
 def test_versions_are_added_and_taken_back_never_replaced(world: World) -> None:
     first, other = publish(world, version="2025"), publish(world, contract.DOCUMENT_KIND_OTHER, "1")
     second, another = publish(world, version="2026"), publish(world, contract.DOCUMENT_KIND_OTHER, "2")
