@@ -186,7 +186,7 @@ PARTS: Final = (
 )
 MEANINGS: Final = {part.name: part.meaning for part in PARTS} | {
     "subject-requests": "requests of your end users, with the salts that show whose erasure a certificate is of",
-    "subprocessor-objections": "objections to lists of sub-processors that are in force or announced",
+    "subprocessor-objections": "objections to lists of sub-processors, replaced and taken back ones too",
     "certificates": "certificates of deletion, each verifiable by itself",
     "usage": "billing counts by hour, application and model",
     "records": "prompts and generations, as the grant covers them",
@@ -240,13 +240,15 @@ class Contents:
             yield to_document(export(one))
 
     def subprocessor_objections(self) -> Iterator[dict[str, Any]]:
-        """To the lists that there are now."""
+        """To every list that there was, replaced and taken back ones too."""
         trust = "settings.trust", "TrustService"
         call, wanted = self._call(*trust, "ListSubprocessors")
         lists = call(wanted)
-        for one in (*((lists.current,) if lists.HasField("current") else ()), *lists.upcoming):
+        # A settings from before `newest_version` leaves it empty.
+        known = (lists.newest_version, lists.current.version, *(one.version for one in lists.upcoming))
+        for version in range(1, max(known) + 1):
             objections, asked = self._call(*trust, "ListSubprocessorObjections")
-            asked.version = one.version
+            asked.version = version
             yield from self._listed(objections, asked, "objections")
 
     def certificates(self) -> Iterator[dict[str, Any]]:

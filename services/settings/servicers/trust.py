@@ -137,9 +137,11 @@ class TrustServicer(contract_grpc.TrustServiceServicer):
     def ListSubprocessors(
         self, request: contract.ListSubprocessorsRequest, context: grpc.ServicerContext
     ) -> contract.ListSubprocessorsResponse:
-        current, upcoming = self._subprocessors.current_and_upcoming()
+        current, upcoming, newest = self._subprocessors.current_and_upcoming()
         return contract.ListSubprocessorsResponse(
-            current=None if current is None else _list(current), upcoming=[_list(one) for one in upcoming]
+            current=None if current is None else _list(current),
+            upcoming=[_list(one) for one in upcoming],
+            newest_version=newest,
         )
 
     def ListDocuments(

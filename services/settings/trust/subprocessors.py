@@ -75,16 +75,16 @@ class Subprocessors:
         self._notices = notices
         self.job = Job("subprocessor_notices", timedelta(seconds=30), self.announce)
 
-    def current_and_upcoming(self) -> tuple[Published | None, list[Published]]:
-        """The list in force, and those that are announced or being announced."""
+    def current_and_upcoming(self) -> tuple[Published | None, list[Published], int]:
+        """The list in force, those that are announced or being announced, and the highest version there ever was."""
         with self._database.transaction() as tx:
             found = _published(store.newest(tx, _LOOKED_AT))
+            last_version = store.last_version(tx)
         now = self._clock.now()
         upcoming = [one for one in found if not is_in_force(one.list, now)]
         current = next((one for one in found if is_in_force(one.list, now)), None)
-        return current, [
-            one for one in upcoming if current is None or one.list.version > current.list.version
-        ]
+        to_come = [one for one in upcoming if current is None or one.list.version > current.list.version]
+        return current, to_come, last_version
 
     def publish(
         self,

@@ -15,7 +15,7 @@ import rfc8785
 
 from kept.archive import tar
 from kept.archive.access_log import page_document
-from kept.archive.contents import MEANINGS, PARTS
+from kept.archive.contents import MEANINGS, PARTS, Contents
 from kept.archive.verification import Seen, verify_archive
 from kept.archive.writing import MANIFEST, MOST_BYTES, SIGNATURE, Writer, lines_of
 from kept.cli import main
@@ -26,8 +26,9 @@ from kept.client.private_files import replaced
 from kept.evidence import Revoked
 from kept.evidence.verdicts import EvidenceError
 from kept.options.v1 import roles_pb2
+from kept.settings.v1 import trust_pb2
 from tests.support.contracts import methods
-from tests.unit.clients.conftest import ORG
+from tests.unit.clients.conftest import ORG, Services
 from tests.unit.clients.test_evidence_commands import FIRST, Log
 
 OTHER = "org_" + "b" * 26
@@ -473,3 +474,25 @@ def test_whatever_an_admin_may_look_at_is_taken_along() -> None:
         lists = {field.name for field in fields.values() if field.is_repeated}
         assert not part.field or part.field in lists, name
         assert MEANINGS[part.name]
+
+
+@pytest.mark.parametrize(
+    ("lists", "asked"),
+    [
+        (trust_pb2.ListSubprocessorsResponse(), []),
+        (trust_pb2.ListSubprocessorsResponse(newest_version=3), [1, 2, 3]),
+        (  # of a settings that does not say it yet
+            trust_pb2.ListSubprocessorsResponse(
+                current=trust_pb2.SubprocessorList(version=1),
+                upcoming=[trust_pb2.SubprocessorList(version=2)],
+            ),
+            [1, 2],
+        ),
+    ],
+)
+def test_objections_are_asked_for_to_every_list_there_was(
+    services: Services, lists: trust_pb2.ListSubprocessorsResponse, asked: list[int]
+) -> None:
+    services.answers["ListSubprocessors"] = lists
+    assert list(Contents(services.channel, ORG).subprocessor_objections()) == []
+    assert [request.version for _, request in services.asked[1:]] == asked

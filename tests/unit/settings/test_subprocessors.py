@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kept.archive.contents import Contents
+from kept.client.documents import to_document
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import lifecycle_pb2, members_pb2
 from kept.settings.v1 import trust_pb2 as contract
@@ -17,6 +19,7 @@ from services.settings.store.subprocessors import Subprocessor
 from services.settings.telling.notices import EVENTS
 from services.settings.trust import subprocessors
 from services.settings.trust.subprocessors import difference_of
+from shared.identity import Caller, CallerKind
 from tests.support.receiver import receiving
 from tests.unit.settings.world import ERASURE, World, refused
 
@@ -78,7 +81,7 @@ def test_the_first_list_counts_at_once_and_is_public(world: World) -> None:
     made = publish(world, entry("Alpha"), entry("Beta"))
     assert (made.version, instant(made.effective_at)) == (1, world.clock.now())
     assert list(made.added) == ["Alpha", "Beta"]
-    assert lists(world) == contract.ListSubprocessorsResponse(current=made)
+    assert lists(world) == contract.ListSubprocessorsResponse(current=made, newest_version=1)
     assert "subprocessors.announced" not in [one.kind for one in world.peers.entries]
     world.run_jobs()
     assert "subprocessors.announced" not in [one.kind for one in world.peers.entries]
@@ -207,6 +210,27 @@ def test_an_admin_may_object_until_the_list_is_in_force(world: World) -> None:
     world.clock.advance(MONTH)
     with refused(reasons_pb2.REASON_WRONG_STATE):
         object_to(world, admin)
+
+
+def test_an_organization_takes_its_objections_along_to_lists_taken_back_and_replaced_too(
+    world: World,
+) -> None:
+    admin, other = world.admin("acme"), world.admin("other")
+    publish(world, entry("Alpha"))
+    made = []
+    for version, name in ((2, "Beta"), (3, "Gamma"), (4, "Delta")):
+        publish(world, entry(name), request_id=f"list-number-{version}")
+        world.run_jobs()
+        object_to(world, other, version)
+        made.append(object_to(world, admin, version))
+        if version == 2:
+            world.clock.advance(MONTH)
+        else:
+            world.staff().trust.WithdrawSubprocessors(contract.WithdrawSubprocessorsRequest(version=version))
+    assert lists(world).newest_version == 4
+    caller = Caller(CallerKind.CUSTOMER, subject=admin.member_id, organization_id=admin.organization_id)
+    contents = Contents(lambda _: world.channel(caller), admin.organization_id)
+    assert list(contents.subprocessor_objections()) == [to_document(one) for one in made]
 
 
 def test_a_closed_organization_is_told_nothing_and_its_objection_goes_with_it(world: World) -> None:

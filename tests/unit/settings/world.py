@@ -228,8 +228,12 @@ class World:
         self.service = wire(config, self.clock, self.database, lambda name: played.channel(settings, name))
         self._server = InProcess(self.service)
 
+    def channel(self, caller: Caller) -> grpc.Channel:
+        """To settings, as that caller."""
+        return self._server.channel(caller, "settings")
+
     def _as(self, caller: Caller) -> Stubs:
-        return Stubs(self._server.channel(caller, "settings"))
+        return Stubs(self.channel(caller))
 
     def staff(self, number: int = 1) -> Stubs:
         """One of the vendor's people."""
