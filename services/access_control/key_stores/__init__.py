@@ -74,7 +74,8 @@ class SigningKey(Protocol):
 
 
 class KeyStore(Protocol):
-    """What custody and the audit log need of a key store. Every method raises KeyStoreError when the store cannot be used."""
+    """What custody and the audit log need of a key store. Every method raises KeyStoreError when the store cannot be used. Of what is
+    about signing keys one process does one thing at a time: whoever calls has a lock that all processes know (store.audit.lock_signers)."""
 
     @property
     def place(self) -> str:
@@ -114,6 +115,10 @@ class KeyStore(Protocol):
     def replace_signing_key(self, key_id: str, at: datetime) -> SigningKey:
         """Makes a new signing key, durable before the one of this id is retired and its private half destroyed. Where another key signs by
         now, nothing is done. Returns the one that signs."""
+
+    def add_past_signing_key(self, public_key: bytes, at: datetime) -> None:
+        """Has a key that was published and that the list does not name be a past one, retired at that time, and what private half of it
+        is here destroyed. One that the list names stays as it is."""
 
     def revoke_signing_key(self, key_id: str, at: datetime) -> None:
         """Remembers for ever that what a past key signed proves nothing. Raises ValueError for the current one, or an unknown one."""

@@ -169,6 +169,13 @@ class FileKeyStore:
                 self._destroy_past(known)
             return self._private_key(known.current)
 
+    def add_past_signing_key(self, public_key: bytes, at: datetime) -> None:
+        """Remembered in the directory."""
+        with self._locked():
+            known = self._signers().with_past(public_key, at)
+            self._write(_SIGNERS, known.as_text().encode())
+            self._destroy_past(known)
+
     def revoke_signing_key(self, key_id: str, at: datetime) -> None:
         """Remembered in the directory."""
         with self._locked():

@@ -245,6 +245,16 @@ class Pkcs11KeyStore:
 
         return self._signing_key(self._session.run(work))
 
+    def add_past_signing_key(self, public_key: bytes, at: datetime) -> None:
+        """Remembered in the token."""
+
+        def work(session: pkcs11.Session) -> None:
+            known = _known_signers(session).with_past(public_key, at)
+            _write_signers(session, known)
+            _destroy_past_signers(session, known)
+
+        self._session.run(work)
+
     def revoke_signing_key(self, key_id: str, at: datetime) -> None:
         """Remembered in the token."""
         self._session.run(

@@ -21,7 +21,7 @@ def key_id_of(public_key: bytes) -> str:
 @dataclass(frozen=True)
 class Signer:
     """A signing key. retired_at: it signs nothing from then on. revoked_at: what it signed proves nothing from then on, whenever it says
-    that it was signed; somebody else may have the key. label: how the key store finds the private half."""
+    that it was signed; somebody else may have the key. label: how the key store finds the private half; empty where it never had it."""
 
     public_key: bytes
     label: str
@@ -49,6 +49,12 @@ class Signers:
         """The successor signs from now on."""
         past = [signer if signer.retired_at else replace(signer, retired_at=at) for signer in self.known]
         return Signers((*past, successor))
+
+    def with_past(self, public_key: bytes, at: datetime) -> "Signers":
+        """A key of somewhere else is a past one too; one that is known stays as it is."""
+        if key_id_of(public_key) in {signer.key_id for signer in self.known}:
+            return self
+        return Signers((Signer(public_key, label="", retired_at=at), *self.known))
 
     def revoked(self, key_id: str, at: datetime) -> "Signers":
         """A past key proves nothing any more. The first time counts. Raises ValueError for the current one, or one that is not known."""

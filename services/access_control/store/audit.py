@@ -181,6 +181,7 @@ class SigningKeyRow:
     revoked_at: datetime | None = None
 
 
+_SIGNERS_LOCK: Final = func.hashtextextended("access_control:signers", 0)
 _INSERT: Final = (
     "INSERT INTO audit_entries (entry_id, organization_id, kind, body, salt, commitment, appended_at) "
     "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (entry_id) DO NOTHING"
@@ -191,6 +192,12 @@ def _array(numbers: Iterable[int]) -> str:
     """Numbers as PostgreSQL writes an array; hashes go to it as one string. A driver's arrays take long to make for each of their items,
     and the sequencer makes them of every entry."""
     return "{" + ",".join(map(str, numbers)) + "}"
+
+
+def lock_signers(tx: Connection) -> None:
+    """Takes the lock of the key store's list of signing keys until the end of the transaction. A key store locks its list for the
+    processes of one host at most, a token for none."""
+    tx.execute(select(func.pg_advisory_xact_lock(_SIGNERS_LOCK)))
 
 
 def snapshot(tx: Connection) -> None:

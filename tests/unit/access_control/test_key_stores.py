@@ -25,6 +25,7 @@ from services.access_control.key_stores import (
 from services.access_control.key_stores.configured import open_key_store
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.key_stores.pkcs11 import Pkcs11KeyStore
+from services.access_control.key_stores.signers import key_id_of
 from shared.config import ConfigError, load
 from shared.ids import new_id
 from tests.support.softhsm import SoftToken
@@ -180,6 +181,24 @@ def test_the_signing_key_is_made_once_and_signs(place: Place) -> None:
     assert key.public_key == again.public_key
     Ed25519PublicKey.from_public_bytes(key.public_key).verify(again.sign(b"head"), b"head")
     assert len(key.key_id) == 32
+
+
+def test_a_published_key_that_the_store_does_not_know_becomes_a_past_one(place: Place) -> None:
+    at, later = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
+    first, foreign = place.store.signing_key(), bytes(range(32))
+    for public_key in (foreign, foreign, first.public_key):
+        place.store.add_past_signing_key(public_key, at)
+    place.store.revoke_signing_key(key_id_of(foreign), later)
+    past, current = place.open().signers().known
+    assert (past.public_key, past.retired_at, past.revoked_at) == (foreign, at, later)
+    assert (current.key_id, current.retired_at) == (first.key_id, None)
+    assert place.open().signing_key().key_id == first.key_id
+    second = place.store.replace_signing_key(first.key_id, later)
+    assert [signer.key_id for signer in place.open().signers().known] == [
+        key_id_of(foreign),
+        first.key_id,
+        second.key_id,
+    ]
 
 
 def test_a_signing_key_is_replaced_once_and_its_private_half_is_gone(place: Place) -> None:

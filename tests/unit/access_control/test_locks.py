@@ -1,18 +1,35 @@
 """Two processes at the same keys: one is in the middle of its transaction, and the other has to wait for it. Each of these fails when the
 lock that it is about is taken out; docs/locks.md names them. Who reads or holds as a day's keys are marked: test_custody.py."""
 
+import multiprocessing
+import os
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 
 import pytest
 import sqlalchemy
 
+from services.access_control.audit.log import AuditLog
+from services.access_control.config import KeyStoreChoice, Pkcs11Token
 from services.access_control.custody import ToRetain
 from services.access_control.custody.ladder import Ladder
-from services.access_control.store import custody, epochs, holds
+from services.access_control.key_stores.configured import open_key_store
+from services.access_control.key_stores.pkcs11 import Pkcs11KeyStore
+from services.access_control.store import audit, custody, epochs, holds
+from shared.database import Database
 from shared.ids import new_id, record_day
+from tests.support import softhsm
+from tests.support.clocks import ManualClock
 from tests.support.meanwhile import meanwhile
+from tests.support.postgres import FreshDatabase
 from tests.unit.access_control.test_custody import ORG, OTHER
-from tests.unit.access_control.vault import Sealed, Vault, make_vault, migrated_vault, vault
+from tests.unit.access_control.vault import (
+    Sealed,
+    Vault,
+    make_vault,
+    migrated_vault,
+    vault,
+)
 
 __all__ = ["make_vault", "migrated_vault", "vault"]
 
@@ -184,3 +201,96 @@ def test_calls_that_make_an_organizations_first_key_make_one(vault: Vault) -> No
             {"id": OTHER},
         ).scalar_one()
     assert bytes(kept) == row.wrapped
+
+
+# --- signing keys -------------------------------------------------------------------------------------------------------
+
+
+def _start(vault: Vault) -> None:
+    AuditLog(vault.database, vault.clock, vault.key_store)
+
+
+def _replace(vault: Vault) -> None:
+    keys = vault.audit_log.signing_keys
+    keys.replace(keys.latest().key_id, "person_a", "once a year")
+
+
+def _revoke(vault: Vault) -> None:
+    keys = vault.audit_log.signing_keys
+    keys.revoke(keys.latest().key_id, "person_a", "the machine was stolen")
+
+
+def _bring_up_to_date(vault: Vault) -> None:
+    with vault.database.transaction() as tx:
+        vault.audit_log.signing_keys.bring_up_to_date(tx)
+
+
+@pytest.mark.parametrize("act", [_start, _replace, _revoke, _bring_up_to_date])
+def test_whoever_changes_the_list_of_signing_keys_has_the_signers(
+    vault: Vault, act: Callable[[Vault], None]
+) -> None:
+    changing = {"signers-before", "replace_signing_key-before", "revoke_signing_key-before"}
+    if act is _start:
+        changing.add("signing_key-before")  # which makes the first
+    free: list[bool] = []
+
+    def look(point: str) -> None:
+        if point in changing:
+            with vault.database.engine.connect() as connection:
+                taken = "SELECT pg_try_advisory_xact_lock(hashtextextended('access_control:signers', 0))"
+                free.append(bool(connection.exec_driver_sql(taken).scalar_one()))
+
+    vault._pause = look
+    act(vault)
+    assert free
+    assert not any(free)
+
+
+@pytest.mark.parametrize("second_act", [_replace, _revoke])
+def test_what_two_processes_order_of_a_signing_key_at_once_both_counts(
+    vault: Vault, second_act: Callable[[Vault], None]
+) -> None:
+    first = vault.audit_log.signing_keys.latest().key_id
+    with vault.database.transaction() as tx:
+        audit.lock_signers(tx)
+        second = meanwhile(tx, vault.database.engine, lambda: second_act(vault))
+        assert second.is_waiting
+        # The same key store as another process has it, which asks for no lock of its own.
+        successor = open_key_store(vault.keys_are_in).replace_signing_key(first, vault.clock.now()).key_id
+    second.result()
+    known = {signer.key_id: signer for signer in vault.key_store.signers().known}
+    assert list(known) == [first, successor]
+    assert (known[first].revoked_at is not None) == (second_act is _revoke)
+
+
+def _first_start(
+    url: str, keys: KeyStoreChoice, environment: tuple[tuple[str, str], ...], together: Barrier
+) -> None:
+    os.environ.update(environment)
+    database, key_store = Database(url), open_key_store(keys)
+    together.wait(60)
+    AuditLog(database, ManualClock(), key_store).verify_at_start()
+    database.close()
+
+
+def test_two_processes_that_first_start_on_one_token_make_one_signing_key(
+    fresh_database: FreshDatabase, migrated_vault: str, soft_token: softhsm.SoftToken
+) -> None:
+    url = fresh_database("access_control", template=migrated_vault)
+    keys = Pkcs11Token(module=soft_token.module, token=soft_token.label, pin_file=soft_token.pin_file)
+    spawned = multiprocessing.get_context("spawn")
+    arguments = (url, keys, softhsm.environment(), spawned.Barrier(2))
+    replicas = [spawned.Process(target=_first_start, args=arguments, daemon=True) for _ in range(2)]
+    for replica in replicas:
+        replica.start()
+    for replica in replicas:
+        replica.join(60)
+    assert [replica.exitcode for replica in replicas] == [0, 0]
+    database, token = Database(url), open_key_store(keys)
+    with database.transaction() as tx:
+        published = [row.key_id for row in audit.list_signing_keys(tx)]
+    database.close()
+    assert published == [signer.key_id for signer in token.signers().known]
+    assert len(published) == 1
+    assert isinstance(token, Pkcs11KeyStore)
+    token.close()

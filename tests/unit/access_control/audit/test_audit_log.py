@@ -25,6 +25,7 @@ from kept.evidence.merkle import EMPTY_ROOT, verify_consistency, verify_inclusio
 from services.access_control.audit import merkle
 from services.access_control.audit.log import AuditLog, leaf_data
 from services.access_control.key_stores.files import FileKeyStore
+from services.access_control.key_stores.signers import key_id_of
 from services.access_control.servicers.audit import entry_list, logged_entry, tree_head
 from services.access_control.store import audit as store
 from shared.audit import entry
@@ -514,6 +515,48 @@ def test_a_revoked_key_proves_nothing_whatever_the_database_says(vault: Vault) -
     assert isinstance(pinned(vault)[first], Revoked)
     assert as_head(vault)["key_id"] == second
     assert signing_key_entries(vault).count("signing_key.revoked") == 2
+
+
+def test_a_published_key_that_the_key_store_does_not_know_is_retired_and_can_be_revoked(vault: Vault) -> None:
+    """As of two processes that each made one, before one of them had to wait for the other."""
+    signing_keys, stray = vault.audit_log.signing_keys, bytes(range(32))
+    current, at = signing_keys.latest().key_id, vault.clock.now()
+    with vault.database.transaction() as tx:
+        store.merge_signing_key(tx, store.SigningKeyRow(key_id_of(stray), stray, at))
+    signing_keys.step()
+    assert {key.key_id: key.retired_at is None for key in signing_keys.published()} == {
+        current: True,
+        key_id_of(stray): False,
+    }
+    signing_keys.revoke(key_id_of(stray), "person_a", "nobody knows where it is")
+    assert isinstance(pinned(vault)[key_id_of(stray)], Revoked)
+    assert signing_keys.latest().key_id == current
+    assert signing_key_entries(vault)[1:] == [
+        "signing_key.retired",
+        "signing_key.revocation_ordered",
+        "signing_key.revoked",
+    ]
+
+
+def test_a_revoked_key_that_the_key_store_does_not_know_stays_revoked(vault: Vault) -> None:
+    signing_keys, stray, at = vault.audit_log.signing_keys, bytes(range(32)), vault.clock.now()
+    with vault.database.transaction() as tx:
+        store.merge_signing_key(tx, store.SigningKeyRow(key_id_of(stray), stray, at, at, at))
+    signing_keys.step()
+    with vault.database.transaction() as tx:
+        tx.execute(sqlalchemy.delete(store.signing_keys).where(store.signing_keys.c.public_key == stray))
+    signing_keys.step()
+    assert isinstance(pinned(vault)[key_id_of(stray)], Revoked)
+
+
+def test_another_key_store_retires_nothing_and_does_not_start(vault: Vault, tmp_path: Path) -> None:
+    right, before = vault.directory, vault.audit_log.signing_keys.published()
+    vault.keys_are_in = tmp_path / "wrong"
+    with pytest.raises(ConfigError, match="knows none of the published signing keys"):
+        vault.restart()
+    vault.keys_are_in = right
+    vault.restart()
+    assert vault.audit_log.signing_keys.published() == before
 
 
 def test_a_key_store_that_was_restored_does_not_sign_with_a_past_key(vault: Vault, tmp_path: Path) -> None:
