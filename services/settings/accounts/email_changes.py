@@ -87,8 +87,9 @@ class EmailChanges:
                     MOST,
                 )
             _require_distinct(tx, member, email, self._clock.now())
-            now, key = self._clock.now(), change_key(email)
-            known = sign_in_failures.lock(tx, [key], now)[key]
+            key = change_key(email)
+            known = sign_in_failures.lock(tx, [key], self._clock.now())[key]
+            now = self._clock.now()  # others were counted while this one waited for its turn
             if now - known.last_at >= FORGOTTEN_AFTER:
                 known = Failures(0, now)
             if ADDRESS.remaining(known, now) > timedelta(0):

@@ -69,12 +69,12 @@ class PasswordResets:
         address = reset_key(email)
         origin = source_key("reset source", source) if source else None
         with self._database.transaction() as tx:
-            now = self._clock.now()
+            keys = [address, *([origin] if origin else [])]
+            locked = sign_in_failures.lock(tx, keys, self._clock.now())
+            now = self._clock.now()  # others were counted while this one waited for its turn
             known = {
                 key: Failures(0, now) if now - one.last_at >= _FORGOTTEN_AFTER else one
-                for key, one in sign_in_failures.lock(
-                    tx, [address, *([origin] if origin else [])], now
-                ).items()
+                for key, one in locked.items()
             }
             if origin is not None:
                 remaining = SOURCE.remaining(known[origin], now)

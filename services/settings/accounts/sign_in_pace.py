@@ -51,9 +51,11 @@ class Pace:
 
     def remaining(self, failures: Failures, now: datetime) -> timedelta:
         """How long it still is; a failure that is dated ahead of now was before the clock was set back, and holds up nobody."""
-        if failures.last_at > now + CLOCK_TOLERANCE:
+        wait = self.wait(failures.failures)
+        # A free one may be dated ahead by a replica whose clock is, and there is nothing to wait for.
+        if not wait or failures.last_at > now + CLOCK_TOLERANCE:
             return timedelta(0)
-        return failures.last_at + self.wait(failures.failures) - now
+        return failures.last_at + wait - now
 
 
 ACCOUNT: Final = Pace(free=5, longest=timedelta(minutes=1))
@@ -85,11 +87,12 @@ class SignInPace:
         wrong."""
         account, origin = account_key(email), source_key("source", source) if source else None
         with self._database.transaction() as tx:
-            now = self._clock.now()
-            paces = self._paces(tx, account, origin, now)
+            paces = self._paces(tx, account, origin, self._clock.now())
+            locked = store.lock(tx, paces, self._clock.now())
+            now = self._clock.now()  # others were counted while this one waited for its turn
             before = {
                 key: Failures(0, now) if now - known.last_at >= FORGOTTEN_AFTER else known
-                for key, known in store.lock(tx, paces, now).items()
+                for key, known in locked.items()
             }
             remaining = max(pace.remaining(before[key], now) for key, pace in paces.items())
             if remaining > timedelta(0):

@@ -1,5 +1,6 @@
 """Guessing passwords is slowed down, for one account and from one source, and the pace tells nothing about who exists."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from threading import Barrier, Thread
 from unittest.mock import patch
@@ -11,9 +12,11 @@ from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import members_pb2 as contract
 from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import ACCOUNT, FORGOTTEN_AFTER, SOURCE, Pace
+from services.settings.store import sign_in_failures as store
 from services.settings.store.sign_in_failures import Failures
 from services.settings.store.tables import sign_in_failures
 from shared.errors import KeptError
+from tests.support.meanwhile import meanwhile
 from tests.unit.settings.world import PASSWORD, World, refused
 
 SECOND = timedelta(seconds=1)
@@ -128,6 +131,46 @@ def test_guesses_at_once_are_counted_one_after_the_other(world: World) -> None:
     for thread in threads:
         thread.join()
     assert outcomes.count(False) == ACCOUNT.free + 1, "no more than one by one"
+
+
+def _sign_in(world: World, admin: contract.Member) -> None:
+    sign_in(world, admin.email, source="")
+
+
+def _ask_for_a_new_password(world: World, admin: contract.Member) -> None:
+    request = contract.RequestPasswordResetRequest(email=admin.email)
+    world.public().members.RequestPasswordReset(request)
+
+
+def _ask_for_another_address(world: World, admin: contract.Member) -> None:
+    request = contract.RequestEmailChangeRequest(email="other@acme.test", password=PASSWORD)
+    world.customer(admin).members.RequestEmailChange(request)
+
+
+@pytest.mark.parametrize(("failures", "passed"), [(1, 0 * SECOND), (ACCOUNT.free + 1, 4 * SECOND)])
+@pytest.mark.parametrize("act", [_sign_in, _ask_for_a_new_password, _ask_for_another_address])
+def test_who_waits_for_the_turn_goes_by_the_time_when_it_comes(
+    world: World, act: Callable[[World, contract.Member], None], failures: int, passed: timedelta
+) -> None:
+    """Two at once: the first one is counted at an instant after the second one began."""
+    admin = world.admin()
+    if act is _sign_in:
+        fail(world, admin.email, "")
+    else:
+        act(world, admin)
+    counted = sign_in_failures.c.failures
+    with world.database.transaction() as tx:
+        [key] = tx.execute(
+            select(sign_in_failures.c.subject_sha256).where(counted > 0).with_for_update()
+        ).scalars()
+        second = meanwhile(tx, world.database.engine, lambda: act(world, admin))
+        assert second.is_waiting
+        store.put(tx, key, Failures(failures, world.clock.now() + SECOND))
+        world.clock.advance(passed)
+    second.result()
+    with world.database.transaction() as tx:
+        left = store.lock(tx, [key], world.clock.now())[key].failures
+    assert left == (0 if act is _sign_in else failures + 1), "let through, and counted"
 
 
 def test_failures_are_forgotten_after_a_day_and_so_are_their_rows(world: World) -> None:
