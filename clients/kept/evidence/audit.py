@@ -2,7 +2,7 @@
 
 What is shown: every entry's bytes are the ones committed to; entries are numbered without gaps from where the reader's knowledge ends and
 chained to each other; each stands in the tree whose head is signed; and the list reaches its signed end. So nothing was changed, removed,
-reordered or cut off.
+reordered or cut off since that end was signed. That the log had not taken its newest entries away before shows to who kept an older list.
 """
 
 import hmac

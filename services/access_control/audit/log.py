@@ -196,12 +196,19 @@ class AuditLog:
 
     def verify_at_start(self) -> None:
         """Makes the head of the empty tree and registers the signing key. Raises ConfigError when the database holds a smaller or
-        another tree than the key store remembers: it was restored to an older state, and serving from it would tell another past."""
+        another tree than the key store remembers: it was restored to an older state, and serving from it would tell another past; and when
+        organizations' lists do not add up to the tree, in which each entry of each of them is a leaf."""
         remembered = self._key_store.newest_head()
         with self._database.transaction() as tx:
             self.signing_keys.bring_up_to_date(tx)
             store.begin_tree(tx, self._signed(self.signing_keys.latest(), 0, merkle.EMPTY_ROOT, 0))
             tree = self._tree(tx)
+            listed = store.count_listed(tx)
+            if listed != tree.size:
+                raise ConfigError(
+                    f"The audit log's tree has {tree.size} entries, the organizations' lists have {listed}: the database was changed",
+                    "docs/audit-log.md",
+                )
             if remembered is None:
                 return
             if remembered.size > tree.size:

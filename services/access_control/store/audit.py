@@ -302,6 +302,11 @@ def read_chains(tx: Connection, organization_ids: Iterable[str]) -> dict[str, Ch
     return {row.organization_id: ChainRow(row.last_number, row.last_leaf_hash) for row in rows}
 
 
+def count_listed(tx: Connection) -> int:
+    """How many entries all chains have together. An entry that waits for its place is in none."""
+    return int(tx.execute(select(func.coalesce(func.sum(chains.c.last_number), 0))).scalar_one())
+
+
 def write_chains(tx: Connection, ends: Mapping[str, ChainRow]) -> None:
     """Moves the ends of chains."""
     tx.execute(

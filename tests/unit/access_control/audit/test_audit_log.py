@@ -372,6 +372,34 @@ def test_another_database_or_a_changed_one_refuses_to_start(vault: Vault) -> Non
         vault.restart()
 
 
+def test_a_list_that_was_cut_short_keeps_the_service_from_starting(vault: Vault) -> None:
+    log(vault, *(happened(vault) for _ in range(3)))
+    older = export(vault)
+    with vault.database.transaction() as tx:
+        last = store.list_entries(tx, ORG, 2, 1, 1)[0]
+        tx.execute(sqlalchemy.delete(store.entries).where(store.entries.c.leaf_index == last.leaf_index))
+        store.write_chains(tx, {ORG: store.ChainRow(2, last.previous_leaf_hash or b"")})
+    shorter = export(vault)
+    assert verify_list(shorter, keys(vault)).ok, "by itself it is whole"
+    end = older["pages"][-1]["end"]
+    kept = Known(int(end["last_number"]), base64.b64decode(end["last_leaf_hash"]))
+    assert not verify_list(export(vault, after=3), keys(vault), kept).ok, "an older export is not continued"
+    with pytest.raises(ConfigError, match="the organizations' lists have"):
+        vault.restart()
+
+
+@pytest.mark.parametrize("state", ["waiting", "erased"])
+def test_entries_that_wait_for_their_place_or_have_no_text_any_more_keep_nothing_from_starting(
+    vault: Vault, state: str
+) -> None:
+    log(vault, *(happened(vault, organization_id) for organization_id in (ORG, OTHER, "")))
+    if state == "erased":
+        vault.audit_log.integrate()
+        with vault.database.transaction() as tx:
+            tx.execute(sqlalchemy.update(store.entries).values(body=None, salt=None))
+    vault.restart()
+
+
 # --- signing keys -------------------------------------------------------------------------------------------------------
 
 
