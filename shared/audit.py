@@ -1,5 +1,6 @@
 """Audit entries: what happened, in ids and facts, never in content."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -9,6 +10,9 @@ from shared.audit_kinds import KINDS, require_declared
 from shared.errors import invalid
 from shared.ids import new_id
 
+_MOST_FACT: Final = 1_000  # access_control.v1.AuditEntry.facts
+# Control characters (Cc), and what else ends a line (Zl, Zp).
+_NO_LINE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # What an entry's body says beside the message's own fields (docs/audit-log.md).
 _SAID_OF_ALL: Final = frozenset({*audit_pb2.AuditEntry.DESCRIPTOR.fields_by_name, "version", "reported_by"})
 
@@ -26,8 +30,8 @@ def entry(
     """An entry for the audit log.
 
     kind, facts: as shared.audit_kinds declares them; anything else is a ValueError. actor: "person_…", "member_…" or "service:<name>".
-    subjects: ids; record ids as 16 bytes are written as UUIDs. facts: values of at most 1,000 characters. entry_id: given where the
-    same act may be reported twice.
+    subjects: ids; record ids as 16 bytes are written as UUIDs. facts: see written_facts. entry_id: given where the same act may be
+    reported twice.
     """
     require_declared(kind, facts or ())
     made = audit_pb2.AuditEntry(
@@ -64,10 +68,18 @@ def written_subjects(subjects: Iterable[str | bytes]) -> list[str]:
 
 
 def written_facts(facts: Mapping[str, str | int | bool]) -> dict[str, str]:
-    """Facts as an entry has them."""
+    """Facts as an entry has them: each value one line of at most 1,000 characters, for the log takes no other. What people wrote may have
+    more lines and be longer: these become spaces, and the rest is cut."""
     return {
-        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in facts.items()
+        name: str(value).lower() if isinstance(value, bool) else _line(str(value))
+        for name, value in facts.items()
     }
+
+
+def _line(value: str) -> str:
+    if len(value) <= _MOST_FACT and value.isprintable():
+        return value
+    return _NO_LINE.sub(" ", value[:_MOST_FACT])
 
 
 def _as_uuid(record_id: bytes) -> str:

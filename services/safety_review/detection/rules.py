@@ -1,7 +1,7 @@
 """The rules file: what counts as a sign that an interaction breaks the usage policy.
 
-A rules file is TOML: `format = 1`, a `version` that changes with every edit (a flag cites it), and `[[rule]]`
-tables:
+A rules file is TOML: `format = 1`, a `version` that changes with every edit (one short line; a flag cites it), and
+`[[rule]]` tables:
 
     id          dotted lower-case name, unique in the file
     category    part of the usage policy it guards (`Category`)
@@ -55,6 +55,8 @@ FORMAT = 1
 MAX_PATTERN_SIZE = 10_000
 # Characters of one literal. It has to be found over the border of two parts, around which only so much is read again.
 MAX_LITERAL = 60
+# Characters of the version: flags, records and audit entries cite it with the file's SHA-256 behind.
+MAX_VERSION_LENGTH = 100
 # Characters between two words that are near each other.
 MAX_WITHIN = 200
 _BORDER = r"\b"
@@ -112,6 +114,8 @@ def parse_rules(content: bytes, *, name: str) -> RuleSet:
     if table.get("format") != FORMAT:
         raise UnreadableRules(name, f"format must be {FORMAT}")
     version = text(table, "version", name)
+    if not version.isprintable() or len(version) > MAX_VERSION_LENGTH:
+        raise UnreadableRules(name, f"version must be one line of at most {MAX_VERSION_LENGTH} characters")
     entries = table.get("rule")
     if not isinstance(entries, list) or not entries:
         raise MalformedRule(name, "holds no [[rule]]")

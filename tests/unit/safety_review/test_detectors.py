@@ -67,6 +67,8 @@ def test_other_rules_come_into_force_and_what_was_screened_keeps_its_verdict(url
         (NEWER.replace('literals = ["quagga"]', "patterns = ['(quagga']"), "does not compile"),
         (NEWER.replace('literals = ["quagga"]', "patterns = ['(?:(?:q{9}){99}){99}']"), "does not compile"),
         (NEWER.replace('literals = ["quagga"]', "patterns = ['q*']"), "matches the empty string"),
+        (NEWER.replace('literals = ["quagga"]', "patterns = ['''a\n(quagga''']"), "does not compile"),
+        (NEWER.replace('id = "', 'id = "\\n'), "lower-case words"),
         (NEWER + RULES[RULES.index("[[rule]]") :], "is taken"),
         ("", "format"),
     ],

@@ -68,6 +68,8 @@ def test_version_and_digest_identify_the_file() -> None:
         pytest.param('format = 2\nversion = "7"\n' + rule(), UnreadableRules, id="another format"),
         pytest.param('version = "7"\n' + rule(), UnreadableRules, id="no format"),
         pytest.param("format = 1\n" + rule(), MalformedRule, id="no version"),
+        pytest.param('format = 1\nversion = "7\\n8"\n' + rule(), UnreadableRules, id="version of two lines"),
+        pytest.param(f'format = 1\nversion = "{"7" * 101}"\n' + rule(), UnreadableRules, id="long version"),
         pytest.param('format = 1\nversion = "7"\n', MalformedRule, id="no rules"),
         pytest.param('format = 1\nversion = "7"\nrules = []\n' + rule(), MalformedRule, id="unknown table"),
     ],

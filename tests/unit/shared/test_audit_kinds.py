@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import protovalidate
 import pytest
 
 from kept.access_control.v1 import audit_pb2
@@ -376,3 +377,23 @@ def test_auditors_are_shown_the_same_table() -> None:
     }
     assert shown == dict(KINDS)
     assert len(rows) == len(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("one\nand\ttwo\x7f\x85\u2028", "one and two   "),
+        ("a\u200bb é", "a\u200bb é"),
+        ("x" * 1_000, "x" * 1_000),
+        ("\n" + "x" * 1_000, " " + "x" * 999),
+        (1_000, "1000"),
+        (True, "true"),
+    ],
+    ids=["lines", "as it is", "longest", "too long", "number", "truth"],
+)
+def test_a_fact_is_one_line_that_the_log_takes_whatever_people_wrote(
+    value: str | int | bool, written: str
+) -> None:
+    made = entry("rules.refused", actor="person_a", at=ManualClock().now(), facts={"problem": value})
+    assert made.facts["problem"] == written
+    protovalidate.validate(made)
