@@ -1,9 +1,11 @@
 """Decisions in the audit log, and told to whom they have to be told. A refusal is written in a transaction of its own, for its act's is
 rolled back; if it cannot be written, the call fails with that, and nobody is told the decision."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
 from grpc import StatusCode
@@ -19,9 +21,15 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError
 from shared.identity import RefusedToken
+from shared.remembered import Remembered
 
 # Not decisions: nothing is known or nothing works, and the caller tries again.
 _NO_DECISION: Final = frozenset({StatusCode.UNAVAILABLE, StatusCode.INTERNAL, StatusCode.RESOURCE_EXHAUSTED})
+
+# A token of no use is written down once in so long, by each process, for each service that it is shown to: whoever has one shows it as
+# often as they like, and nothing leaves the log. Calls are counted each (kept_rpc_refused_total).
+_TOKEN_REPEATED: Final = timedelta(minutes=10)
+_TOKENS_REMEMBERED: Final = 10_000
 
 
 @dataclass
@@ -54,6 +62,8 @@ class DecisionLog:
         self._clock = clock
         self._notifications = notifications or Notifications(clock)
         self._policy_set = policy_set
+        # By the tokens' SHA-256: the tokens themselves are not kept.
+        self._refused: Remembered[tuple[bytes, str, str], datetime] = Remembered(_TOKENS_REMEMBERED)
         self._group: GroupCommit[tuple[NewEntry, Basis], bool] = GroupCommit(self._write_together)
 
     def write_where_unchanged(
@@ -96,8 +106,9 @@ class DecisionLog:
         self._notifications.emit(tx, event, ids)
 
     @contextmanager
-    def deciding(self, refused_kind: str, question: Question) -> Iterator[None]:
-        """Around the transaction of an act: what is refused in it is in the audit log before the refusal goes on."""
+    def deciding(self, refused_kind: str, question: Question, *, tokens_once: bool = False) -> Iterator[None]:
+        """Around the transaction of an act: what is refused in it is in the audit log before the refusal goes on. tokens_once: not again
+        for a token of no use that was written down lately."""
         try:
             yield
         except KeptError as error:
@@ -108,8 +119,12 @@ class DecisionLog:
                         facts[name] = error.metadata[name][:200]
                 # Which policies decided; of a rule's refusal, under which set it was made.
                 facts |= error.facts if isinstance(error, Denied) else {"policy_set": self._policy_set()}
-                named, organization_id = "", question.organization_id
+                named, organization_id, shown = "", question.organization_id, None
                 if isinstance(error, RefusedToken):
+                    if tokens_once:
+                        shown = _shown(error, question)
+                        if self._is_repeated(shown):
+                            raise
                     named = error.actor
                     # A customer's is the own organization's matter, whatever it named.
                     organization_id = error.caller.organization_id or organization_id
@@ -122,4 +137,17 @@ class DecisionLog:
                         subjects=question.subjects,
                         facts=facts,
                     )
+                if shown is not None:
+                    self._refused.put(shown, self._clock.now())
             raise
+
+    def _is_repeated(self, shown: tuple[bytes, str, str]) -> bool:
+        written_at = self._refused.get(shown)
+        # One that was written ahead of now was before the clock was set back.
+        return written_at is not None and timedelta(0) <= self._clock.now() - written_at < _TOKEN_REPEATED
+
+
+def _shown(error: RefusedToken, question: Question) -> tuple[bytes, str, str]:
+    """The token, what is wrong with it, and the service that it was shown to; empty for this one."""
+    token = hashlib.sha256(error.caller.token.reveal().encode()).digest()
+    return token, error.metadata.get("problem", ""), str(question.facts.get("service", ""))

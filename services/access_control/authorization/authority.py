@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -130,21 +131,20 @@ class Authority:
 
     def _refused_token(self, caller: Caller, method: str, error: RefusedToken) -> None:
         with self._database.transaction() as tx:
-            if actor := self._tokens.actor(tx, caller):
-                facts = {
-                    "method": method,
-                    "refused": error.name,
-                    "problem": error.metadata.get("problem", ""),
-                }
-                self._decisions.write(tx, _DENIED, actor, facts=facts)
+            error.actor = self._tokens.actor(tx, caller)
+        if error.actor:
+            question = Question(error.actor, facts={"method": method})
+            with suppress(RefusedToken), self._decisions.deciding(_DENIED, question, tokens_once=True):
+                raise error
 
     def check(self, service: str, token: str, method: str) -> Checked:
-        """The answer to another service's question about one of its own methods; in the audit log in any case.
+        """The answer to another service's question about one of its own methods; in the audit log in any case but that of a token of no
+        use that was written down lately.
 
         Raises UNAUTHENTICATED, CALLER_NOT_ALLOWED, NOT_AUTHORIZED, POWER_REQUIRED, ADMIN_REQUIRED.
         """
         question = Question("service:" + service, facts={"method": method, "service": service})
-        with self._decisions.deciding(_DENIED, question):
+        with self._decisions.deciding(_DENIED, question, tokens_once=True):
             if not method.startswith(f"/kept.{service}.v1."):
                 raise not_allowed(method)
             # Before the transaction: it may have to fetch the issuer's keys.

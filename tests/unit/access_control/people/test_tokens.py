@@ -8,17 +8,20 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from kept.access_control.v1 import authz_pb2, authz_pb2_grpc, grants_pb2
+from services.access_control.audit.decision_log import DecisionLog
 from services.access_control.wiring import wire
 from shared.errors import KeptError
-from shared.identity import Caller, CallerKind
+from shared.identity import Caller, CallerKind, RefusedToken, TokenVerifier
 from shared.ids import new_id, new_record_id
 from shared.inprocess import InProcess
+from shared.redaction import Secret
 from tests.unit.access_control.world import (
     CUSTOMERS,
     ENGINEER,
@@ -38,6 +41,7 @@ KEY = ECKey.generate_key("P-256", parameters={"kid": "k1"})
 STOLEN = ECKey.generate_key("P-256", parameters={"kid": "k1"})
 OLD = ECKey.generate_key("P-256", parameters={"kid": "k0"})
 METHOD = "/kept.logging.v1.ReadService/ListInteractions"
+OWN_METHOD = "/kept.access_control.v1.GrantService/ListGrants"
 
 
 class Issuers:
@@ -77,6 +81,8 @@ class Shown:
         for job in service.jobs[:2]:
             job.step()
         self._jobs = service.jobs[:2]
+        self._service = service
+        self._verifier = TokenVerifier(listed, world.clock)
         channel = InProcess(service).channel(Caller(CallerKind.SERVICE, "logging"))
         self.authz = authz_pb2_grpc.AuthzServiceStub(channel)
 
@@ -115,6 +121,13 @@ class Shown:
                 authz_pb2.OpenRecordsRequest(**scope, records=[record])
             ),
         }
+
+    def show_here(self, token: str) -> None:
+        """Shows a token of no use to access control itself, as its server does."""
+        with pytest.raises(RefusedToken) as caught:
+            self._verifier.verify(Secret(token), "kept:access_control")
+        assert self._service.refused is not None
+        self._service.refused(caught.value.caller, OWN_METHOD, caught.value)
 
     def opened(self) -> int:
         """Records counted, which is all that these questions change."""
@@ -202,6 +215,52 @@ def test_a_bad_token_is_refused_by_name_written_down_and_changes_nothing(
         is_hers = expected in ("AUDIENCE", "EXPIRED", "NOT_YET_VALID")
         eve = shown.world.authorize("eve", grant_id).person_id
         assert {entry["actor"] for entry in refused} == {eve if is_hers else "service:logging"}
+
+
+@pytest.mark.parametrize("where", ["another service", "here"])
+def test_a_token_of_no_use_is_written_down_once_in_a_while_however_often_it_is_shown(
+    shown: Shown, where: str
+) -> None:
+    def show(token: str) -> int:
+        """Three times; how many entries that makes."""
+        before = len(shown.refusals())
+        for _ in range(3):
+            if where == "here":
+                shown.show_here(token)
+            else:
+                assert outcome(shown.calls(token, "")["Check"]) in ("EXPIRED", "AUDIENCE")
+        return len(shown.refusals()) - before
+
+    wanted = "kept:access_control" if where == "here" else "kept:logging"
+    token, another = shown.token(aud=wanted, exp=-1), shown.token(aud=wanted, exp=-2)
+    assert [show(token), show(token), show(another), show(token)] == [1, 0, 1, 0]
+    shown.advance(timedelta(minutes=10) - timedelta(seconds=1))
+    assert show(token) == 0
+    shown.advance(timedelta(seconds=1))
+    assert show(token) == 1
+    elsewhere = shown.token(aud="kept:settings")
+    assert show(elsewhere) == 1
+    shown.advance(timedelta(minutes=15))
+    assert show(elsewhere) == 1, "what is wrong with it is another thing by now"
+
+
+def test_one_that_could_not_be_written_down_is_the_next_time(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = shown.calls(shown.token(exp=-1), "")["Check"]
+    with monkeypatch.context() as broken, pytest.raises(KeptError, match="on our side"):
+        broken.setattr(DecisionLog, "write", Mock(side_effect=OSError("no disk")))
+        check()
+    assert outcome(check) == "EXPIRED"
+    assert len(shown.refusals()) == 1
+
+
+def test_a_customers_token_of_no_use_here_is_its_own_organizations_matter(shown: Shown) -> None:
+    globex = shown.world.member(org=OTHER)
+    shown.show_here(shown.token(iss=CUSTOMERS, org=OTHER, sub=globex, aud="kept:access_control", exp=-1))
+    [entry] = shown.refusals()
+    assert (entry["actor"], entry["organization_id"]) == (globex, OTHER)
+    assert (entry["facts"]["method"], entry["facts"]["problem"]) == (OWN_METHOD, "EXPIRED")
 
 
 def test_a_good_token_is_taken(shown: Shown, grant_id: str) -> None:
