@@ -12,6 +12,7 @@ from kept.settings.v1 import organizations_pb2
 from services.settings.accounts.members import known_of
 from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import Pace, account_key, reset_key, source_key
+from services.settings.accounts.sign_ins import password_changed_at
 from services.settings.accounts.strength import require_strong
 from services.settings.accounts.tokens import Purpose, Tokens, new_handle
 from services.settings.organizations.lifecycle import active
@@ -116,7 +117,7 @@ class PasswordResets:
             now = self._clock.now()
             if locked is None or store.take(tx, opened.handle) is None or now >= opened.expires_at:
                 raise _invalid()
-            members.set_password(tx, member.member_id, password_hash, now)
+            members.set_password(tx, member.member_id, password_hash, password_changed_at(tx, locked, now))
             if source:
                 # Whoever guesses at this account must not keep its owner from signing in here.
                 sign_ins.remember(tx, account_key(member.email), source_key("source", source), now)

@@ -8,7 +8,7 @@ from services.settings.accounts.invitations import end_invitations
 from services.settings.accounts.members import known_of, remove, require_current, require_successor, tell
 from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import account_key
-from services.settings.accounts.sign_ins import SignIns
+from services.settings.accounts.sign_ins import SignIns, password_changed_at
 from services.settings.accounts.strength import require_strong
 from services.settings.names import require_shown
 from services.settings.organizations.account_deletion import require_repeated
@@ -112,12 +112,13 @@ class Profiles:
         password_hash = self._passwords.hash(wanted)
         with self._database.transaction() as tx:
             active(organizations.lock(tx, caller.organization_id, shared=True))
-            unchanged(store.lock(tx, member.member_id), member)
+            locked = unchanged(store.lock(tx, member.member_id), member)
             now = self._clock.now()
-            store.set_password(tx, member.member_id, password_hash, now)
+            changed_at = password_changed_at(tx, locked, now)
+            store.set_password(tx, member.member_id, password_hash, changed_at)
             self._mail.send_changed(tx, member.member_id, now)
             self._audit(tx, "password.changed", caller, member)
-        return now
+        return changed_at
 
     def export(self, caller: Caller) -> Exported:
         """Everything that settings has of the caller."""

@@ -25,6 +25,8 @@ from shared.redaction import Secret
 
 _LIST: Final = "sign_ins"
 _BATCH: Final = 1_000
+# Of the database's instants.
+_RESOLUTION: Final = timedelta(microseconds=1)
 _SUCCEEDED = members_pb2.SIGN_IN_OUTCOME_SUCCEEDED
 _FAILED = members_pb2.SIGN_IN_OUTCOME_FAILED
 
@@ -66,7 +68,8 @@ class SignIns:
             if current is None or current.password_hash != member.password_hash:  # gone or changed meanwhile
                 raise _failed()
             self._pace.succeeded(tx, tried)
-            at = self._clock.now()
+            # Whoever has the password of now signs in after it was set, whichever clock is behind.
+            at = max(self._clock.now(), current.password_set_at)
             store.add(tx, current, _SUCCEEDED, at)
             if renewed is not None:
                 members.renew_hash(tx, current.member_id, current.password_hash, renewed)
@@ -101,6 +104,13 @@ class SignIns:
         with self._database.transaction() as tx:
             before = self._clock.now() - timedelta(days=self.kept_days)
             return store.remove_older(tx, before, _BATCH) == _BATCH
+
+
+def password_changed_at(tx: Tx, member: Member, now: datetime) -> datetime:
+    """When a password that is set now counts from: after every sign-in with the one before, also one that a process whose clock is ahead
+    wrote down. member: locked, so that none is added meanwhile."""
+    latest = store.latest(tx, member.member_id)
+    return now if latest is None else max(now, latest + _RESOLUTION)
 
 
 def of_member(tx: Tx, member: Member, limit: int) -> list[SignIn]:

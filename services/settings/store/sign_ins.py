@@ -45,6 +45,13 @@ def newest(tx: Connection, member_id: str, before: int, limit: int) -> list[Sign
     return [SignIn(*row) for row in tx.execute(found.order_by(sign_ins.c.number.desc()).limit(limit))]
 
 
+def latest(tx: Connection, member_id: str) -> datetime | None:
+    """The latest instant that a successful sign-in of a member bears. Not that of the newest: clocks differ."""
+    succeeded = sign_ins.c.outcome == members_pb2.SIGN_IN_OUTCOME_SUCCEEDED
+    found = select(func.max(sign_ins.c.at)).where(sign_ins.c.member_id == member_id, succeeded)
+    return tx.execute(found).scalar_one_or_none()
+
+
 def last(tx: Connection, member_id: str) -> tuple[datetime | None, int]:
     """When a member's last sign-in was, if there is one, and how many failed since."""
     own = sign_ins.c.member_id == member_id

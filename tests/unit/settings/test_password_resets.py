@@ -25,6 +25,7 @@ from tests.support.postgres import FreshDatabase
 from tests.support.receiver import Receiver, receiving
 from tests.unit.settings.test_account_deletion import close
 from tests.unit.settings.test_sign_in_pace import HERE, delay, fail, sign_in
+from tests.unit.settings.test_sign_ins import session
 from tests.unit.settings.world import PASSWORD, World, refused
 from tests.unit.shared.test_webhooks import verified
 
@@ -100,6 +101,18 @@ def test_the_owner_is_told_that_the_password_is_another_one(mailed: Mailed) -> N
     with mailed.database.transaction() as tx:
         assert admin.email not in str(tx.execute(select(outbox)).all())
     assert len(mailed.sent("password.changed")) == 2
+
+
+def test_a_session_from_before_ends_whichever_clock_is_ahead(mailed: Mailed) -> None:
+    admin, issuer = mailed.admin(), mailed.peer("issuer").members
+    token = mailed.token(admin.email)
+    mailed.clock.step(5 * SECOND)  # another replica's is
+    before = session(mailed, admin.email)
+    mailed.clock.step(-5 * SECOND)
+    mailed.reset(token)
+    with refused(reasons_pb2.REASON_SIGN_IN_FAILED):
+        issuer.RenewSignIn(before)
+    assert issuer.RenewSignIn(session(mailed, admin.email, ANOTHER)).member == admin
 
 
 def test_the_answer_to_an_unknown_address_is_that_to_a_known_one_by_the_same_statements(

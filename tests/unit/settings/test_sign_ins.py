@@ -17,6 +17,7 @@ from tests.support.postgres import FreshDatabase
 from tests.unit.settings.test_sign_in_pace import HERE, delay, fail, sign_in
 from tests.unit.settings.world import PASSWORD, World, refused
 
+ANOTHER = "quite another passphrase"
 SECOND = timedelta(seconds=1)
 _SUCCEEDED, _FAILED = contract.SIGN_IN_OUTCOME_SUCCEEDED, contract.SIGN_IN_OUTCOME_FAILED
 
@@ -147,6 +148,28 @@ def test_a_session_ends_with_the_password_or_the_account(world: World) -> None:
     renew.member_id = "member_" + "0" * 26
     with refused(reasons_pb2.REASON_SIGN_IN_FAILED):
         issuer.RenewSignIn(renew)
+
+
+def session(world: World, email: str, password: str = PASSWORD) -> contract.RenewSignInRequest:
+    """Begins one; what its issuer asks before it goes on."""
+    request = contract.AuthenticateMemberRequest(email=email, password=password)
+    answer = world.peer("issuer").members.AuthenticateMember(request)
+    return contract.RenewSignInRequest(member_id=answer.member.member_id, signed_in_at=answer.signed_in_at)
+
+
+def test_a_session_and_a_password_have_an_order_whichever_clock_is_ahead(world: World) -> None:
+    admin, issuer = world.admin(), world.peer("issuer").members
+    world.clock.step(5 * SECOND)  # another replica's is
+    before = session(world, admin.email)
+    world.clock.step(-5 * SECOND)
+    session(world, admin.email)  # the newest sign-in is not the latest
+    world.customer(admin).members.ChangePassword(
+        contract.ChangePasswordRequest(current_password=PASSWORD, new_password=ANOTHER)
+    )
+    with refused(reasons_pb2.REASON_SIGN_IN_FAILED):
+        issuer.RenewSignIn(before)
+    after = session(world, admin.email, ANOTHER)
+    assert issuer.RenewSignIn(after).member == admin, "the owner's own goes on"
 
 
 def test_whoever_guesses_again_and_again_does_not_lock_the_owner_out(world: World) -> None:
