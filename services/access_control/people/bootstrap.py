@@ -36,6 +36,7 @@ from shared.config import ConfigError, load
 from shared.database import Database, migrate
 from shared.errors import KeptError, wrong_state
 from shared.ids import new_id
+from shared.names import is_shown
 from shared.server import clock_for
 
 AGREEMENT: Final = (
@@ -70,7 +71,8 @@ def bootstrap(
 ) -> list[Person]:
     """Makes two operators, each confirmed by the other, with the agreement that they signed. recover: also where there are people, of whom
     fewer than two are operators in force. Raises WRONG_STATE where it is not the time for it, or one of the two is disabled;
-    ALREADY_EXISTS where they are one and the same, or somebody else has an address; CONFUSABLE."""
+    ALREADY_EXISTS where they are one and the same, or somebody else has an address; CONFUSABLE; INVALID_ARGUMENT for a name that shows
+    nothing."""
     now = clock.now()
     terms = terms or ReviewTerms()
     with database.transaction() as tx:
@@ -160,6 +162,8 @@ def _first(person: str, subject: str) -> First:
     found = _PERSON.fullmatch(person)
     if found is None or not found[2].count("@") == 1:
         raise ConfigError(f"--person {person!r} is not of the form 'Name <mail>'", _DOCUMENTED)
+    if not is_shown(found[1]):
+        raise ConfigError(f"--person {person!r} has a name that shows nothing", _DOCUMENTED)
     if _SUBJECT.fullmatch(subject) is None:
         raise ConfigError("--subject must be 1 to 200 printable ASCII characters without spaces", _DOCUMENTED)
     return First(found[1], found[2], subject)

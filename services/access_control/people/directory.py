@@ -38,6 +38,7 @@ from shared.enums import short_name
 from shared.errors import KeptError, Reason, invalid, not_found, wrong_state
 from shared.ids import new_id
 from shared.lookalikes import confusable, looks
+from shared.names import require_shown
 
 _REFUSED = "directory.refused"
 
@@ -71,7 +72,8 @@ def require_agreement_times(signed_at: datetime, expires_at: datetime, now: date
 
 
 def add_person(tx: Connection, person: Person, identity: Identity, at: datetime) -> None:
-    """Adds a person that nobody looks like. Raises ALREADY_EXISTS, CONFUSABLE."""
+    """Adds a person that nobody looks like. Raises INVALID_ARGUMENT for a name that shows nothing; ALREADY_EXISTS, CONFUSABLE."""
+    require_shown(display_name=person.display_name)
     if not store.add_person(tx, person, identity, at):
         raise identity_taken()
     for field, text in (("display_name", person.display_name), ("email", person.email)):

@@ -19,6 +19,7 @@ from shared.database import Database
 from shared.errors import not_found, wrong_state
 from shared.ids import new_id
 from shared.lookalikes import confusable, looks
+from shared.names import require_shown
 
 _REFUSED = "directory.refused"
 
@@ -36,9 +37,10 @@ class Providers:
         self._voice = voice
 
     def create(self, actor: str, name: str) -> Provider:
-        """Proposes a provider, also under the name of one that was ended. Raises CONFUSABLE."""
+        """Proposes a provider, also under the name of one that was ended. Raises INVALID_ARGUMENT where it shows nothing, CONFUSABLE."""
         question = Question(actor, facts={"act": "create a provider"})
         with self._decisions.deciding(_REFUSED, question), self._database.transaction() as tx:
+            require_shown(name=name)
             now = self._clock.now()
             made = Provider(new_id("provider"), name, actor, now, self._terms.confirmed(actor, now))
             if not store.claim_looks(tx, "provider", looks(name), made.provider_id):

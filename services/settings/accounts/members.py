@@ -16,7 +16,6 @@ from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import account_key
 from services.settings.accounts.strength import require_strong
 from services.settings.accounts.tokens import Purpose, Tokens, fingerprint
-from services.settings.names import require_shown
 from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, organizations, sign_ins, traces
 from services.settings.store import members as store
@@ -27,6 +26,7 @@ from shared.database import Database
 from shared.errors import KeptError, Reason, not_found, outdated
 from shared.identity import Caller
 from shared.ids import new_id
+from shared.names import require_shown
 from shared.outbox import Outbox
 from shared.pages import Place, page_by_place
 from shared.redaction import Secret

@@ -10,7 +10,6 @@ from services.settings.accounts.passwords import Passwords
 from services.settings.accounts.sign_in_pace import account_key
 from services.settings.accounts.sign_ins import SignIns, password_changed_at
 from services.settings.accounts.strength import require_strong
-from services.settings.names import require_shown
 from services.settings.organizations.account_deletion import require_repeated
 from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, email_changes, organizations, password_resets, sign_ins, traces
@@ -26,6 +25,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError, Reason, invalid
 from shared.identity import Caller
+from shared.names import require_shown
 from shared.outbox import Outbox
 from shared.redaction import Secret
 

@@ -11,7 +11,6 @@ from kept.options.v1 import roles_pb2
 from kept.settings.v1 import organizations_pb2
 from services.settings.accounts.invitations import invite
 from services.settings.accounts.tokens import Tokens
-from services.settings.names import require_shown
 from services.settings.organizations import changes as organization_changes
 from services.settings.organizations import usage_agreements
 from services.settings.policies import Policies
@@ -25,6 +24,7 @@ from shared.database import Database
 from shared.errors import KeptError, Reason, not_found
 from shared.identity import Caller
 from shared.ids import new_id
+from shared.names import require_shown
 from shared.outbox import Outbox
 from shared.pages import page
 from shared.redaction import Secret

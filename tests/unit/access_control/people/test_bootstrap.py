@@ -150,6 +150,7 @@ def test_who_comes_from_a_provider_that_is_not_listed_is_no_operator_in_force(wo
         ),  # somebody's identity, another's address
         (First("Eve", "eve@vendor.test", "eve2"), "ALREADY_EXISTS"),
         (First("\u0415ve", "new@vendor.test", "new"), "CONFUSABLE"),
+        (First("\u3164", "new@vendor.test", "new"), "INVALID_ARGUMENT"),
         (First("Dan", "dan@vendor.test", "dan"), "WRONG_STATE"),  # disabled
     ],
 )
@@ -179,6 +180,9 @@ def test_the_command(world: World, tmp_path: Path, capsys: pytest.CaptureFixture
     two = ["--person", "Ada <ada@vendor.test>", "--subject", "ada", "--person", "Bob <bob@vendor.test>"]
     assert command.main(["--config", str(file), *two], MIGRATIONS) == 2
     assert "exactly two people" in capsys.readouterr().err
+    unseen = [each.replace("Bob", "\u200b\u3164") for each in two]
+    assert command.main(["--config", str(file), *unseen, "--subject", "bob"], MIGRATIONS) == 2
+    assert "shows nothing" in capsys.readouterr().err
     two += ["--subject", "bob"]
     assert command.main(["--config", str(file), *two], MIGRATIONS) == 0
     assert capsys.readouterr().out.count("person_") == 2

@@ -316,6 +316,17 @@ def test_nobody_looks_like_a_colleague(workforce: Workforce, name: str, email: s
     w.create("ada", "new")  # nothing was left of it
 
 
+@pytest.mark.parametrize("name", [" ", "\u3164", "\u200b \ufe0f"])
+def test_a_name_of_which_nothing_is_seen_is_none(workforce: Workforce, name: str) -> None:
+    w = workforce
+    provider = directory_pb2.CreateProviderRequest(name=name)
+    assert refusal(lambda: w.create("ada", "new", display_name=name)) == "INVALID_ARGUMENT"
+    assert refusal(lambda: w.world.directory("ada").CreateProvider(provider)) == "INVALID_ARGUMENT"
+    refused = w.world.entries("directory.refused")
+    assert [entry["facts"]["refused"] for entry in refused] == ["INVALID_ARGUMENT"] * 2
+    w.create("ada", "new", display_name=f"A{name}B")
+
+
 def test_of_two_who_look_alike_one_is_registered(workforce: Workforce) -> None:
     outcomes = in_parallel(
         lambda: workforce.create("ada", "zoe", display_name="Zoe Kim", email="zoe@vendor.test"),
