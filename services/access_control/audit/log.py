@@ -203,28 +203,31 @@ class AuditLog:
             self.signing_keys.bring_up_to_date(tx)
             store.begin_tree(tx, self._signed(self.signing_keys.latest(), 0, merkle.EMPTY_ROOT, 0))
             tree = self._tree(tx)
-            listed = store.count_listed(tx)
-            if listed != tree.size:
+            if remembered is not None:
+                self._require_remembered(tx, tree, remembered)
+            size, listed = store.count_listed(tx)
+            if listed != size:
                 raise ConfigError(
-                    f"The audit log's tree has {tree.size} entries, the organizations' lists have {listed}: the database was changed",
+                    f"The audit log's tree has {size} entries, the organizations' lists have {listed}: the database was changed",
                     "docs/audit-log.md",
                 )
-            if remembered is None:
-                return
-            if remembered.size > tree.size:
-                raise ConfigError(
-                    f"The audit log in the database has {tree.size} entries, the key store has seen {remembered.size}: the database "
-                    "was restored to an older state. Restore it with its WAL to the end",
-                    "docs/backups.md",
-                )
-            span = (0, remembered.size)
-            nodes = store.read_nodes(tx, merkle.covering(span))
-            if not hmac.compare_digest(merkle.span_hash(span, nodes), remembered.root_hash):
-                raise ConfigError(
-                    f"The audit log's first {remembered.size} entries are not the ones that the key store has seen: this is not the "
-                    "database that belongs to it, or it was changed",
-                    "docs/operations/disaster.md",
-                )
+
+    @staticmethod
+    def _require_remembered(tx: Connection, tree: store.TreeRow, remembered: RememberedHead) -> None:
+        if remembered.size > tree.size:
+            raise ConfigError(
+                f"The audit log in the database has {tree.size} entries, the key store has seen {remembered.size}: the database "
+                "was restored to an older state. Restore it with its WAL to the end",
+                "docs/backups.md",
+            )
+        span = (0, remembered.size)
+        nodes = store.read_nodes(tx, merkle.covering(span))
+        if not hmac.compare_digest(merkle.span_hash(span, nodes), remembered.root_hash):
+            raise ConfigError(
+                f"The audit log's first {remembered.size} entries are not the ones that the key store has seen: this is not the "
+                "database that belongs to it, or it was changed",
+                "docs/operations/disaster.md",
+            )
 
     def append(self, tx: Connection, entry: audit_pb2.AuditEntry, *, service: str = "access_control") -> bool:
         """Appends in the caller's transaction. False when the entry's id is known: then nothing changes, whatever came with it.

@@ -302,9 +302,12 @@ def read_chains(tx: Connection, organization_ids: Iterable[str]) -> dict[str, Ch
     return {row.organization_id: ChainRow(row.last_number, row.last_leaf_hash) for row in rows}
 
 
-def count_listed(tx: Connection) -> int:
-    """How many entries all chains have together. An entry that waits for its place is in none."""
-    return int(tx.execute(select(func.coalesce(func.sum(chains.c.last_number), 0))).scalar_one())
+def count_listed(tx: Connection) -> tuple[int, int]:
+    """How many entries the tree has, and how many all chains have together: at one moment, for the sequencer of another process goes on.
+    An entry that waits for its place is in neither."""
+    listed = select(func.coalesce(func.sum(chains.c.last_number), 0)).scalar_subquery()
+    size, together = tx.execute(select(tree.c.size, listed)).one()
+    return size, int(together)
 
 
 def write_chains(tx: Connection, ends: Mapping[str, ChainRow]) -> None:

@@ -388,6 +388,23 @@ def test_a_list_that_was_cut_short_keeps_the_service_from_starting(vault: Vault)
         vault.restart()
 
 
+def test_a_log_that_grows_meanwhile_keeps_nobody_from_starting(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(vault, happened(vault))
+    vault.audit_log.integrate()
+    running, looked = vault.audit_log, []
+
+    def grow(*_: object) -> None:
+        """Another replica's sequencer, in the middle of what the one that starts looks at."""
+        looked.append(running.append_all([happened(vault)], "retention"))
+        running.integrate()
+
+    monkeypatch.setattr(AuditLog, "_require_remembered", grow)
+    vault.restart()
+    assert looked
+
+
 @pytest.mark.parametrize("state", ["waiting", "erased"])
 def test_entries_that_wait_for_their_place_or_have_no_text_any_more_keep_nothing_from_starting(
     vault: Vault, state: str
