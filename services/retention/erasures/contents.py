@@ -172,7 +172,7 @@ class ContentErasures:
 
     def _destroy(self, erasure: ContentErasure) -> bool:
         with self._database.transaction() as tx:
-            gate = before_keys(tx, erasure.organization_id, erasure.fenced_at)
+            gate = before_keys(tx, erasure.organization_id, erasure.fenced_at, self._clock.now())
         if gate is Gate.FENCE:
             return self._fence(erasure)
         if gate is Gate.WAIT:

@@ -192,7 +192,7 @@ class Erasures:
         if self._clock.now() < erasure.closes_at:
             return False
         with self._at(erasure) as tx:
-            gate = before_keys(tx, erasure.organization_id, erasure.fenced_at)
+            gate = before_keys(tx, erasure.organization_id, erasure.fenced_at, self._clock.now())
             if gate is Gate.OPEN:
                 rows.save(tx, erasure.next())
         if gate is not Gate.FENCE:

@@ -10,6 +10,7 @@ from typing import Final
 from services.retention.certificates.destructions import Destruction
 from services.retention.holds import secrecy
 from services.retention.holds.secrecy import Secrecy
+from shared.clock import CLOCK_TOLERANCE
 from shared.errors import KeptError, Reason, invalid, wrong_state
 from shared.ids import BEHIND_ALL_RECORDS, is_record_id, lowest_record_id
 from shared.voices import COUNTS_FOR
@@ -66,11 +67,18 @@ class Sweep:
     after: bytes | None = None
     gone_through: date | None = None
 
+    def looked_at(self, now: datetime) -> datetime | None:
+        """When the last complete look began. None also where that lies ahead, by a clock that was wrong: what came by the right one was
+        older than it looked for."""
+        is_ahead = self.swept_at is not None and self.swept_at > now + CLOCK_TOLERANCE
+        return None if is_ahead else self.swept_at
+
     def begin(self, now: datetime) -> "Sweep":
         """The look that goes on, or the next one: from where the last left nothing behind."""
         if self.began_at is not None:
             return self
-        after = None if self.swept_at is None else lowest_record_id(self.swept_at - _COMES_LATE)
+        looked_at = self.looked_at(now)
+        after = None if looked_at is None else lowest_record_id(looked_at - _COMES_LATE)
         return replace(self, began_at=now, after=after)
 
     def goes_on(self, after: bytes, gone_through: date | None) -> "Sweep":
@@ -226,11 +234,11 @@ def needs_sweep(hold: Hold, since: datetime | None, now: datetime) -> bool:
     began then waits for it, and now and then for what came late."""
     if hold.scope is None or hold.state not in (HoldState.PENDING, HoldState.ACTIVE):
         return False
-    swept_at = hold.sweep.swept_at
-    if swept_at is None or hold.sweep.began_at is not None:
+    looked_at = hold.sweep.looked_at(now)
+    if looked_at is None or hold.sweep.began_at is not None:
         return True
-    is_behind = since is not None and swept_at < since
-    return is_behind or not swept_at <= now < swept_at + _SWEPT_EVERY
+    is_behind = since is not None and looked_at < since
+    return is_behind or not looked_at <= now < looked_at + _SWEPT_EVERY
 
 
 def extend(hold: Hold, review_at: datetime, now: datetime) -> Hold:

@@ -35,10 +35,10 @@ def scope_message(scope: HoldScope) -> holds_pb2.HoldScope:
     )
 
 
-def is_behind(tx: Tx, since: datetime, organization_id: str = "") -> bool:
+def is_behind(tx: Tx, since: datetime, now: datetime, organization_id: str = "") -> bool:
     """Whether a hold that was placed before an instant was not looked through for since: what goes now may be what it is on."""
     return any(
-        hold.placed_at < since and (hold.sweep.swept_at is None or hold.sweep.swept_at < since)
+        hold.placed_at < since and ((looked_at := hold.sweep.looked_at(now)) is None or looked_at < since)
         for hold in rows.with_scope(tx, organization_id)
     )
 
@@ -51,12 +51,12 @@ class Gate(Enum):
     OPEN = "open"
 
 
-def before_keys(tx: Tx, organization_id: str, fenced_at: datetime | None) -> Gate:
+def before_keys(tx: Tx, organization_id: str, fenced_at: datetime | None, now: datetime) -> Gate:
     """Where holds on all that matches are in force, what they are on is found first: by a look behind logging's fence, for a batch may be
     in hand that was taken before. fenced_at: since when it stands, by logging's clock; None where it does not."""
     if fenced_at is None:
         return Gate.FENCE if rows.with_scope(tx, organization_id) else Gate.OPEN
-    return Gate.WAIT if is_behind(tx, _settled(fenced_at), organization_id) else Gate.OPEN
+    return Gate.WAIT if is_behind(tx, _settled(fenced_at), now, organization_id) else Gate.OPEN
 
 
 def _settled(fenced_at: datetime) -> datetime:

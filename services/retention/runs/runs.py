@@ -127,7 +127,7 @@ class Runs:
 
     def _destroy(self, run: Run) -> bool:
         with self._database.transaction() as tx:
-            if is_behind(tx, self._looked_since(run)):
+            if is_behind(tx, self._looked_since(run), self._clock.now()):
                 return False  # what a hold on all that matches is on is found first
         answer = self._peers.keys.DestroyEpochs(
             keys_pb2.DestroyEpochsRequest(

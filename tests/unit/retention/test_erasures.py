@@ -154,6 +154,22 @@ def test_what_is_in_hand_while_it_closes_is_found_before_its_key_goes(world: Wor
     assert len(shown(world).erasure.kept) == 1
 
 
+def test_nothing_goes_ahead_of_its_day_by_a_look_that_lies_ahead(world: World) -> None:
+    hold = place(world)
+    world.clock.step(timedelta(days=3))
+    world.clock.advance(timedelta(hours=1))
+    world.settle(2)
+    world.clock.step(timedelta(days=-3))
+    mine = world.record(ONE, world.clock.now())
+    world.down = {"HoldMatching"}
+    begin(world)
+    world.settle(30)
+    assert not world.keys.destructions
+    world.down = set()
+    world.settle(60, until=is_done(world))
+    assert world.keys.retained[hold.hold_id] == {mine}
+
+
 def test_what_a_hold_keeps_is_said_and_completed_when_the_hold_ends(world: World) -> None:
     record = fill(world)
     world.safety.kept = 1

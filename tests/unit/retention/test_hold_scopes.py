@@ -6,6 +6,7 @@ import pytest
 
 from kept.retention.v1 import holds_pb2, runs_pb2
 from services.retention.holds.hold import Sweep
+from shared.clock import CLOCK_TOLERANCE
 from shared.errors import Reason
 from shared.ids import derived_record_id, lowest_record_id
 from tests.unit.retention.test_holds import ALICE, BOB, listed
@@ -213,6 +214,24 @@ def test_the_next_look_leaves_out_what_cannot_have_changed() -> None:
     # Late records come for a day; and a process may have them in hand for ten minutes more.
     assert again.after == lowest_record_id(START - timedelta(hours=26))
     assert again.goes_on(b"", FIRST + timedelta(days=2)).gone_through == FIRST
+
+
+def test_after_a_clock_that_was_ahead_everything_is_looked_through(world: World) -> None:
+    hold = place(world)
+    ahead = timedelta(days=3)
+    world.clock.step(ahead)
+    world.settle(2)
+    mine = set()
+    for _ in range(3):
+        world.clock.advance(timedelta(hours=1))
+        mine.add(world.record(ONE, world.clock.now() - ahead))
+        world.settle(2)
+    world.clock.step(-ahead)
+    world.settle(2)
+    assert world.keys.retained[hold.hold_id] == mine
+    # Clocks of processes that differ as they may look for what is new.
+    swept = Sweep(swept_at=START + CLOCK_TOLERANCE)
+    assert swept.begin(START).after == lowest_record_id(START + CLOCK_TOLERANCE - timedelta(hours=26))
 
 
 def test_a_run_that_began_by_a_clock_that_was_ahead_makes_way_for_another(world: World) -> None:
