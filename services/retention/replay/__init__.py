@@ -202,6 +202,8 @@ def _run_ended(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
     run = run_rows.lock(tx, entry.subjects[0])
     if run is None or run.is_over:
         return
+    if not run.is_checked:  # it certified for those before it too
+        run_rows.adopt(tx, run.run_id)
     run_rows.save(
         tx,
         replace(

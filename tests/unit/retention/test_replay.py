@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from kept.retention.v1 import certificates_pb2, contracts_pb2, holds_pb2
+from kept.retention.v1 import certificates_pb2, contracts_pb2, holds_pb2, runs_pb2
 from shared.database import Database
 from shared.errors import Reason
 from shared.terms import lot_of
@@ -16,6 +16,8 @@ from tests.unit.retention.test_contract_terms import LENA, LUCA, end_of, order, 
 from tests.unit.retention.test_erasures import begin, fill, is_done, shown
 from tests.unit.retention.test_hold_scopes import place
 from tests.unit.retention.test_holds import ALICE, listed
+from tests.unit.retention.test_runs import FIRST, alert, runs_of, travel_to_due
+from tests.unit.retention.test_runs import fill as fill_days
 from tests.unit.retention.world import ONE, SAFETY, START, TWO, World, admin, refused, staff
 
 __all__ = ["migrated", "world"]
@@ -162,3 +164,26 @@ def test_an_erasure_of_content_that_was_going_on_goes_on(
         .ListCertificates(certificates_pb2.ListCertificatesRequest(organization_id=TWO))
         .certificates
     )
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_run_that_certified_for_another_has_done_so(
+    world: World, back_up: Callable[[], Restore], is_known: bool
+) -> None:
+    """is_known: whether the other's end is in the backup."""
+    fill_days(world)
+    world.keys.not_due = {(ONE, FIRST)}
+    restore = None if is_known else back_up()
+    travel_to_due(world, FIRST)
+    world.settle(60, until=lambda: bool(world.entries("run.not_certified")))
+    restore = restore or back_up()
+    world.keys.not_due = set()
+    world.clock.advance(timedelta(hours=1))
+    world.settle(120, until=lambda: bool(world.entries("run.ended")))
+    restore()
+    world.settle(2)
+    assert alert("retention_run_not_certified") == 0
+    travel_to_due(world, FIRST + timedelta(days=1))
+    world.settle(120, until=lambda: len(world.entries("run.ended")) == 2)
+    assert runs_of(world)[0].state == runs_pb2.RUN_STATE_DONE
+    assert len(world.entries("run.not_certified")) == 1
