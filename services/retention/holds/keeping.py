@@ -83,7 +83,9 @@ class HoldKeeper:
         with self._database.transaction() as tx:
             known = rows.get_by_request(tx, actor, order.request_id)
         if known is None:
-            hold = holds.place(new_id("hold"), order, actor, self._clock.now())
+            now = self._clock.now()
+            order.check(now)
+            hold = holds.place(new_id("hold"), order, actor, now)
             self._peers.require_organization(order.organization_id)
             with self._database.transaction() as tx:
                 if rows.add(tx, hold):

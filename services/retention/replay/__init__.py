@@ -2,10 +2,11 @@
 contract terms, holds, and what was begun since.
 
 What was begun and has not ended is begun again under its own id, and goes on by itself: every step is idempotent at its receiver. What
-has ended is known as ended. Bodies of certificates are not in the log, only their digests: one that was signed since cannot be given out
-again. Of an end user's erasure the pseudonym is not in the log either: one that had not ended has to be asked for again. Nor is it of a
-hold on an end user's records: logging, which is asked to keep what matches, names the end user where it still knows (logging's
-store.standing_holds.stand); where it does not either, such a hold keeps everybody's records of its days until somebody places it anew.
+has ended is known as ended. What was done is not judged again: by the instant of its entry, a moment later, it might not be allowed.
+Bodies of certificates are not in the log, only their digests: one that was signed since cannot be given out again. Of an end user's erasure
+the pseudonym is not in the log either: one that had not ended has to be asked for again. Nor is it of a hold on an end user's records:
+logging, which is asked to keep what matches, names the end user where it still knows (logging's store.standing_holds.stand); where it does
+not either, such a hold keeps everybody's records of its days until somebody places it anew.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from services.retention.erasures.subject_states import SubjectErasure, SubjectSt
 from services.retention.holds import hold as holds
 from services.retention.holds import secrecy
 from services.retention.holds.hold import Hold, HoldKind, HoldOrder, HoldScope, HoldState, Sweep
-from services.retention.holds.secrecy import Secrecy
+from services.retention.holds.secrecy import Secrecy, SecrecyState
 from services.retention.replay import terms
 from services.retention.rules import RuleBook, to_payload
 from services.retention.runs.states import Run, RunState
@@ -143,8 +144,10 @@ def _secrecy(entry: audit_pb2.AuditEntry) -> Secrecy:
 def _secrecy_reviewed(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
     if entry.facts["ends"] == "true":
         return replace(hold, secrecy=secrecy.end(hold.secrecy))
+    if hold.secrecy is None or hold.secrecy.state is not SecrecyState.SECRET:
+        return hold
     later = datetime.fromisoformat(entry.facts["review_at"])
-    return replace(hold, secrecy=secrecy.keep(hold.secrecy, later, _at(entry)))
+    return replace(hold, secrecy=replace(hold.secrecy, review_at=later))
 
 
 def _disclosed(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
@@ -176,7 +179,7 @@ def _changing_hold(change: Callable[[Hold, audit_pb2.AuditEntry], Hold]) -> Appl
 
 
 def _confirmed(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
-    return holds.confirm(hold, entry.actor, _at(entry))
+    return hold if hold.confirmed_by else replace(hold, confirmed_by=entry.actor)
 
 
 def _settled(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:

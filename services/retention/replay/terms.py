@@ -111,7 +111,7 @@ def _changing(change: _Change) -> Apply:
 def _confirmed(term: ContractTerm, entry: audit_pb2.AuditEntry) -> ContractTerm:
     if term.state is not TermState.PROPOSED:
         return term
-    return contract_terms.confirm(term, entry.actor, _at(entry))
+    return replace(term, state=TermState.CONFIRMED, confirmed_by=entry.actor)
 
 
 def _withdrawn(term: ContractTerm, entry: audit_pb2.AuditEntry) -> ContractTerm:
@@ -131,4 +131,4 @@ def _end_proposed(term: ContractTerm, entry: audit_pb2.AuditEntry) -> ContractTe
 
 
 def _end_confirmed(term: ContractTerm, entry: audit_pb2.AuditEntry) -> ContractTerm:
-    return contract_terms.confirm(term, entry.actor, _at(entry), of_end=True) if term.is_ending else term
+    return replace(term, end_confirmed_by=entry.actor) if term.is_ending else term

@@ -165,8 +165,7 @@ class ContractTerm:
 
 
 def propose(term_id: str, order: TermOrder, person_id: str, effect: Effect, now: datetime) -> ContractTerm:
-    """A new term, PROPOSED. Raises INVALID_ARGUMENT."""
-    order.check(now)
+    """A new term, PROPOSED. The order is checked before: what was proposed once is so, whatever the clock says."""
     return ContractTerm(
         term_id=term_id,
         request_id=order.request_id,

@@ -45,7 +45,7 @@ def test_a_hold_begins_pending_and_only_a_legal_one_can_lapse() -> None:
 )
 def test_what_cannot_be_held_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(KeptError) as raised:
-        holds.place("hold_1", order(**changes), PLACER, NOW)
+        order(**changes).check(NOW)
     assert raised.value.reason == Reason.REASON_INVALID_ARGUMENT
     assert raised.value.fields[0][0].split("[")[0] in changes
 

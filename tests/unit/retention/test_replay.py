@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.unit.retention.conftest import migrated, world
 from tests.unit.retention.test_contract_terms import LENA, LUCA, end_of, order, put_in_force, rules_of
 from tests.unit.retention.test_erasures import begin, fill, is_done, shown
 from tests.unit.retention.test_hold_scopes import place
-from tests.unit.retention.test_holds import ALICE, listed
+from tests.unit.retention.test_holds import ALICE, BOB, listed
 from tests.unit.retention.test_runs import FIRST, alert, runs_of, travel_to_due
 from tests.unit.retention.test_runs import fill as fill_days
 from tests.unit.retention.world import ONE, SAFETY, START, TWO, World, admin, refused, staff
@@ -97,6 +98,63 @@ def test_who_took_the_place_of_one_whose_word_had_lapsed_proposes_the_end(
     world.contracts(staff(3, "LEGAL")).ConfirmTerm(end_of(term))
     world.settle(4)
     assert rules_of(world, ONE)[-1] == 0
+
+
+def slow(world: World, by: timedelta) -> None:
+    """Has access control take its time to say whether there is an organization."""
+    real = world.authz.RequireOrganization
+
+    def late(request: Any, context: Any) -> Any:
+        world.clock.advance(by)
+        return real(request, context)
+
+    world.authz.RequireOrganization = late  # type: ignore[method-assign]
+    world.wire()
+    world.settle(2)
+
+
+def test_what_was_placed_or_proposed_in_time_is_so_though_its_entry_came_later(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    record = world.record(ONE, START)
+    world.clock.advance(timedelta(hours=11, minutes=59, seconds=50))
+    restore = back_up()
+    slow(world, timedelta(minutes=1))
+    proposed = order(40, until_day=world.clock.now().date().isoformat())
+    term = world.contracts(LENA).SetTerm(proposed).term
+    request = world.order(record, ahead=timedelta(seconds=1))
+    request.secrecy.legal_basis = "Order 7"
+    request.secrecy.review_at.FromDatetime(world.clock.now() + timedelta(seconds=2))
+    hold = world.holds(ALICE).PlaceHold(request).hold
+    restore()
+    assert listed(world, hold.hold_id).state == holds_pb2.HOLD_STATE_ACTIVE
+    assert [one.term_id for one in terms(world)] == [term.term_id]
+
+
+def test_what_was_confirmed_or_reviewed_in_time_is_so_though_its_entry_came_later(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    record = world.record(ONE, START)
+    term = world.contracts(LENA).SetTerm(order(40, from_day="2026-04-01")).term
+    request = world.order(record, ahead=timedelta(days=90))
+    request.secrecy.legal_basis = "Order 7"
+    request.secrecy.review_at.FromDatetime(world.clock.now() + timedelta(days=90))
+    hold = world.holds(ALICE).PlaceHold(request).hold
+    restore = back_up()
+    looked = world.clock.now() + timedelta(days=100)
+    world.clock.advance(timedelta(hours=71))
+    world.holds(BOB).ConfirmHold(holds_pb2.ConfirmHoldRequest(hold_id=hold.hold_id))
+    world.contracts(LUCA).ConfirmTerm(contracts_pb2.ConfirmTermRequest(term_id=term.term_id))
+    review = holds_pb2.ReviewHoldSecrecyRequest(hold_id=hold.hold_id, reason="looked")
+    review.review_at.FromDatetime(looked)
+    world.holds(BOB).ReviewHoldSecrecy(review)
+    world.settle(2)
+    for entry in world.audit.entries.values():  # as if each had been written much later
+        entry.occurred_at.FromDatetime(looked)
+    restore()
+    assert listed(world, hold.hold_id).confirmed_by
+    assert listed(world, hold.hold_id).secrecy.review_at.ToDatetime(START.tzinfo) == looked
+    assert terms(world)[0].state == contracts_pb2.CONTRACT_TERM_STATE_CONFIRMED
 
 
 def test_an_erasure_that_is_complete_keeps_nothing(world: World, back_up: Callable[[], Restore]) -> None:
