@@ -78,8 +78,8 @@ def applies(feed: ChangeFeed, rules: RuleBook) -> dict[str, Apply]:
         "hold.activated": _changing_hold(_settled),
         "hold.failed": _changing_hold(_settled),
         "hold.extended": _changing_hold(_extended),
-        "hold.secrecy_reviewed": _changing_hold(_secrecy_reviewed),
-        "hold.disclosed": _changing_hold(_disclosed),
+        "hold.secrecy_reviewed": _changing_hold(_secrecy_reviewed, even_over=True),
+        "hold.disclosed": _changing_hold(_disclosed, even_over=True),
         "hold.released": _changing_hold(lambda hold, _: holds.release(hold)),
         "hold.lapsed": _changing_hold(lambda hold, _: holds.release(hold)),
         "run.started": run_started,
@@ -163,10 +163,12 @@ def _scope(entry: audit_pb2.AuditEntry) -> HoldScope:
     return HoldScope(first, last)
 
 
-def _changing_hold(change: Callable[[Hold, audit_pb2.AuditEntry], Hold]) -> Apply:
+def _changing_hold(change: Callable[[Hold, audit_pb2.AuditEntry], Hold], *, even_over: bool = False) -> Apply:
+    """even_over: whether it happens to holds that are over too. What ended in secret is told later."""
+
     def changed(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
         hold = hold_rows.lock(tx, entry.subjects[0])
-        if hold is None or hold.is_over:
+        if hold is None or (hold.is_over and not even_over):
             return
         try:
             after = change(hold, entry)

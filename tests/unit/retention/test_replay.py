@@ -11,6 +11,7 @@ from shared.database import Database
 from shared.errors import Reason
 from shared.terms import lot_of
 from tests.support.postgres import FreshDatabase, database_name
+from tests.unit.retention import test_confidential_holds as confidential
 from tests.unit.retention import test_content_erasures as contents
 from tests.unit.retention.conftest import migrated, world
 from tests.unit.retention.test_contract_terms import LENA, LUCA, end_of, order, put_in_force, rules_of
@@ -188,6 +189,30 @@ def test_a_hold_on_all_that_matches_stands_again(world: World, back_up: Callable
     world.clock.advance(timedelta(hours=1))
     world.settle(2)
     assert world.keys.retained[hold.hold_id] == {*mine, late}
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_ended_in_secret_and_was_told_since_is_told(
+    world: World, back_up: Callable[[], Restore], failed: bool
+) -> None:
+    record = world.record(ONE, START)
+    if failed:
+        del world.logging.rows[record]
+        with refused(Reason.REASON_HOLD_TOO_LATE):
+            confidential.secret(world, record)
+    else:
+        placed = confidential.secret(world, record)
+        world.holds(ALICE).ReleaseHold(holds_pb2.ReleaseHoldRequest(hold_id=placed.hold_id, reason="over"))
+        world.settle(5, until=lambda: bool(world.entries("hold.ended")))
+    restore = back_up()
+    (hold,) = confidential.listed(world, ALICE, ONE)
+    confidential.review(world, hold.hold_id, ends=True)
+    world.settle(3)
+    before = confidential.listed(world, admin(ONE), ONE)
+    assert [one.hold_id for one in before] == [hold.hold_id]
+    restore()
+    assert confidential.listed(world, admin(ONE), ONE) == before
+    assert len(world.entries("hold.disclosed")) == 1
 
 
 def test_an_erasure_of_content_is_over_or_goes_on(world: World, back_up: Callable[[], Restore]) -> None:
