@@ -223,6 +223,8 @@ class Erasures:
     def _erase(self, erasure: Erasure) -> bool:
         for service, erase in ERASE.items():
             if erasure.receipt(service) is None:
+                if service == "logging" and self._is_any_being_told(erasure):
+                    return False
                 receipt = erase(self._peers, erasure.organization_id, erasure.erasure_id)
                 with self._at(erasure) as tx:
                     rows.add_receipt(tx, erasure.erasure_id, receipt)
@@ -230,6 +232,10 @@ class Erasures:
         with self._at(erasure) as tx:
             rows.save(tx, erasure.next())
         return True
+
+    def _is_any_being_told(self, erasure: Erasure) -> bool:
+        with self._database.transaction() as tx:
+            return hold_rows.any_being_told(tx, erasure.organization_id)
 
     def _certify(self, erasure: Erasure) -> bool:
         with self._database.transaction() as tx:
@@ -306,9 +312,10 @@ class Erasures:
             )
             for day in sorted({one.day for one in epochs})
         ]
-        totals = hold_rows.totals(tx, organization_id, erasure.started_at)
-        concerned, more = hold_rows.kept_since(tx, organization_id, erasure.started_at, MOST_HOLDS)
         logged = erasure.receipt("logging")
+        told_at = erasure.started_at if logged is None else logged.erased_at
+        totals = hold_rows.totals(tx, organization_id, erasure.started_at, told_at)
+        concerned, more = hold_rows.kept_since(tx, organization_id, erasure.started_at, MOST_HOLDS)
         return Statement(
             organization_id=organization_id,
             act_id=erasure.erasure_id,
@@ -335,7 +342,7 @@ class Erasures:
                     hold.kind,
                     hold.kept_count,
                     hold.ended_at,
-                    hold.removed if hold.is_over else None,
+                    hold.removed if hold.is_over and hold.is_counted(told_at) else None,
                 )
                 for hold in concerned
             ],

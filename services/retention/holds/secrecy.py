@@ -45,6 +45,11 @@ def is_secret(secrecy: Secrecy | None) -> bool:
     return secrecy is not None and secrecy.state is not SecrecyState.ENDED
 
 
+def was_secret(secrecy: Secrecy | None, at: datetime) -> bool:
+    """Whether the customer did not know of the hold at an instant."""
+    return secrecy is not None and (secrecy.disclosed_at is None or secrecy.disclosed_at > at)
+
+
 def keep(secrecy: Secrecy | None, review_at: datetime, now: datetime) -> Secrecy:
     """It stays secret; somebody looks again later. Raises INVALID_ARGUMENT, and WRONG_STATE where there is no secrecy, or it has ended."""
     current = _standing(secrecy)

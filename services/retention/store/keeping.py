@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, case, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, distinct, exists, func, or_, select, tuple_
 
 from services.retention.holds.hold import Hold, HoldKind, HoldState
+from services.retention.holds.secrecy import SecrecyState
 from services.retention.store import Tx
 from services.retention.store.holds import TELLABLE, made
 from services.retention.store.tables import hold_records, holds
@@ -49,7 +50,7 @@ def _counted(tx: Tx, condition: tuple[ColumnElement[bool], ...], limit: int) -> 
 
 @dataclass(frozen=True)
 class HoldTotals:
-    """Of an organization's holds that kept something at or after an instant. kept: records of those that are not over, once for each hold.
+    """Of an organization's holds that kept something at or after an instant. kept: records of those that are not over, each once.
     removed: rows that went with those that are. ended_at: when the last of these was."""
 
     kept: int
@@ -57,22 +58,38 @@ class HoldTotals:
     ended_at: datetime | None
 
 
-def totals(tx: Tx, organization_id: str, since: datetime) -> HoldTotals:
-    """Counted here: there may be as many as there are records. Without those that it must not know of."""
-    named = (
-        select(func.count())
-        .where(hold_records.c.hold_id == holds.c.hold_id, hold_records.c.lost.is_(False))
-        .scalar_subquery()
+def totals(tx: Tx, organization_id: str, since: datetime, told_at: datetime) -> HoldTotals:
+    """Counted here: there may be as many as there are records. Without those that it must not know of. told_at: when logging told what it
+    had removed; what was kept in secret is among that, and not counted again (`Hold.is_counted`)."""
+    condition = _kept_since(organization_id, since)
+    is_counted = or_(
+        holds.c.legal_basis == "",
+        and_(
+            holds.c.disclosed_at <= told_at,
+            or_(holds.c.ended_at.is_(None), holds.c.ended_at >= holds.c.disclosed_at),
+        ),
     )
-    kept = case((holds.c.has_scope, holds.c.records_kept), else_=named)
+    kept = tx.execute(
+        select(func.count(distinct(hold_records.c.record_id)))
+        .join(holds, holds.c.hold_id == hold_records.c.hold_id)
+        .where(*condition, is_counted, holds.c.state != HoldState.RELEASED, hold_records.c.lost.is_(False))
+    ).scalar_one()
     row = tx.execute(
         select(
-            func.coalesce(func.sum(kept).filter(holds.c.state != HoldState.RELEASED), 0),
-            func.coalesce(func.sum(holds.c.removed), 0),
-            func.max(holds.c.ended_at),
-        ).where(*_kept_since(organization_id, since))
+            func.coalesce(func.sum(holds.c.removed).filter(is_counted), 0), func.max(holds.c.ended_at)
+        ).where(*condition)
     ).one()
-    return HoldTotals(int(row[0]), int(row[1]), row[2])
+    return HoldTotals(kept, int(row[0]), row[1])
+
+
+def any_being_told(tx: Tx, organization_id: str) -> bool:
+    """Whether the customer is about to be told of a hold on the organization: what logging says it keeps is in between."""
+    ending = exists().where(
+        holds.c.organization_id == organization_id,
+        holds.c.secrecy == SecrecyState.ENDING,
+        holds.c.state != HoldState.PENDING,  # such a one is told of once it is placed
+    )
+    return bool(tx.execute(select(ending)).scalar_one())
 
 
 def any_standing(tx: Tx, organization_id: str) -> bool:

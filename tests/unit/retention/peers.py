@@ -248,8 +248,15 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         wanted = {record for subject in self.subjects.values() for record in subject["records"]}
         for record in wanted & set(let_go) - set(self._held()):
             self.rows.pop(record, None)
-        let_go |= self.apart.pop(request.hold_id, {})
-        removed = self.released.setdefault(request.hold_id, sum(record not in self.rows for record in let_go))
+        gone = set(let_go) - set(self.rows) - set(self._held())
+        secret = self.apart.pop(request.hold_id, {})
+        gone |= (
+            set(secret)
+            - set(self.rows)
+            - set(self._held())
+            - {one for kept in self.apart.values() for one in kept}
+        )
+        removed = self.released.setdefault(request.hold_id, len(gone))
         return logging_pb2.ReleaseRecordsResponse(removed=removed)
 
     def EraseOrganization(

@@ -226,6 +226,70 @@ def test_the_end_of_secrecy_makes_it_a_hold_like_any_other(world: World) -> None
     ]
 
 
+def counted(world: World) -> tuple[int, int]:
+    """What the newest certificate of the erasure counts: records removed, and held."""
+    body = json.loads(test_erasures.shown(world).certificate)["body"]
+    return body["records_removed"], body["records_held"]
+
+
+def release_both(world: World, hold: holds_pb2.Hold, flagged: holds_pb2.PlaceHoldRequest) -> None:
+    world.holds(ALICE).ReleaseHold(holds_pb2.ReleaseHoldRequest(hold_id=hold.hold_id, reason="over"))
+    world.settle(3)
+    world.holds(SAFETY).ReleaseHold(holds_pb2.ReleaseHoldRequest(request_id=flagged.request_id, reason="No"))
+    world.settle(60, until=lambda: bool(world.entries("erasure.completed")))
+
+
+@pytest.mark.parametrize("told", ["before", "before_it_is_certified", "afterwards", "once_released"])
+def test_a_certificate_counts_what_was_kept_in_secret_once(world: World, told: str) -> None:
+    """As removed where logging removed it as if nothing were kept, and as held where it was told of before."""
+    test_erasures.fill(world)
+    first, second = sorted(record for record, owner in world.logging.rows.items() if owner == ONE)[:2]
+    flagged = world.order(first, kind=FLAGGED, request_id="request-flag")
+    world.holds(SAFETY).PlaceHold(flagged)
+    hold = secret(world, second)
+    if told == "before":
+        review(world, hold.hold_id, ends=True)
+        world.settle(3)
+    if told == "before_it_is_certified":
+        world.down = {"ListDestroyedEpochs"}
+    test_erasures.begin(world)
+    world.settle(30)
+    if told == "before_it_is_certified":
+        review(world, hold.hold_id, ends=True)
+        world.settle(3)
+        world.down = set()
+        world.settle(30)
+    assert counted(world) == ((2, 2) if told == "before" else (3, 1))
+    if told == "afterwards":
+        review(world, hold.hold_id, ends=True)
+        world.settle(3)
+    if told == "once_released":
+        world.holds(ALICE).ReleaseHold(holds_pb2.ReleaseHoldRequest(hold_id=hold.hold_id, reason="over"))
+        world.settle(3)
+        review(world, hold.hold_id, ends=True)
+        world.settle(3)
+    release_both(world, hold, flagged)
+    assert counted(world) == (4, 0)
+    named = json.loads(test_erasures.shown(world).certificate)["body"]["holds"]
+    said = {one["hold_id"]: one.get("records_removed") for one in named}
+    assert said[hold.hold_id] == (1 if told == "before" else None)
+    assert sorted(said.values(), key=str) == ([1, 1] if told == "before" else [1, None])
+
+
+def test_logging_erases_once_a_hold_that_is_being_told_of_is_told_of(world: World) -> None:
+    """In between it would count some of it as removed, and some as held."""
+    test_erasures.fill(world)
+    hold = secret(world, *sorted(world.logging.rows)[:2])
+    world.down = {"DiscloseHold"}
+    review(world, hold.hold_id, ends=True)
+    test_erasures.begin(world)
+    world.settle(30)
+    assert not world.logging.erased
+    world.down = set()
+    world.settle(30)
+    assert counted(world) == (2, 2)
+
+
 def test_what_ends_in_secret_stays_secret_until_somebody_says_otherwise(world: World) -> None:
     hold = secret(world, world.record(ONE, START))
     a_run(world)

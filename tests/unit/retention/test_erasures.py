@@ -210,6 +210,23 @@ def test_what_a_hold_keeps_is_said_and_completed_when_the_hold_ends(world: World
     assert len(world.entries("erasure.completed")) == 1
 
 
+def test_a_record_that_several_holds_keep_is_counted_once(world: World) -> None:
+    record = fill(world)
+    ids = ["request-1", "request-2"]
+    for name in ids:
+        world.holds(SAFETY).PlaceHold(world.order(record, kind=holds_pb2.HOLD_KIND_FLAGGED, request_id=name))
+    begin(world)
+    world.settle(60, until=is_done(world))
+    body = json.loads(shown(world).certificate)["body"]
+    assert (body["records_removed"], body["records_held"], len(body["holds"])) == (3, 1, 2)
+    for name in ids:
+        world.holds(SAFETY).ReleaseHold(holds_pb2.ReleaseHoldRequest(request_id=name, reason="No violation"))
+        world.settle(5)
+    world.settle(30, until=lambda: bool(world.entries("erasure.completed")))
+    body = json.loads(shown(world).certificate)["body"]
+    assert (body["records_removed"], body["records_held"], len(body["holds"])) == (4, 0, 2)
+
+
 @pytest.mark.parametrize("held", [True, False])
 def test_nothing_is_completed_while_safety_review_keeps_something(world: World, held: bool) -> None:
     """Whether a hold stood on it or not: what it keeps is said, and asked for again now and then."""
