@@ -149,8 +149,17 @@ class Statement:
     @property
     def certificate_id(self) -> str:
         """The same for the same act, organization and part of it: a step that is done again makes no second certificate."""
-        name = f"{self.act_id}/{self.organization_id}/{'further' if self.is_further else 'first'}"
-        return derived_id("certificate", hashlib.sha256(b"certificate:" + name.encode()).digest())
+        return _id_of(self.act_id, self.organization_id, "further" if self.is_further else "first")
+
+
+def _id_of(act_id: str, organization_id: str, part: str) -> str:
+    name = f"{act_id}/{organization_id}/{part}"
+    return derived_id("certificate", hashlib.sha256(b"certificate:" + name.encode()).digest())
+
+
+def first_id(act_id: str, organization_id: str) -> str:
+    """The id of an act's first certificate: all that is known of one that was lost with a database."""
+    return _id_of(act_id, organization_id, "first")
 
 
 def instant(at: datetime | None) -> str | None:
@@ -303,6 +312,11 @@ class Certificate:
     def sha256(self) -> str:
         """SHA-256 of the body, in hex, as the audit entry names it."""
         return hashlib.sha256(self.body).hexdigest()
+
+
+def completed(signed: Sequence[Certificate], act_id: str, organization_id: str) -> str:
+    """The id of the certificate that a further one of the act completes. signed: those of the act that are known here, oldest first."""
+    return signed[0].certificate_id if signed else first_id(act_id, organization_id)
 
 
 def sign(statement: Statement, key: SigningKey, signed_at: datetime) -> Certificate:

@@ -24,6 +24,7 @@ from services.retention.certificates.certificate import (
     HoldNamed,
     Receipt,
     Statement,
+    completed,
 )
 from services.retention.certificates.certification import Certifier
 from services.retention.erasures.content_states import (
@@ -232,9 +233,13 @@ class ContentErasures:
         with self._database.transaction() as tx:
             signed = certificate_rows.of_act(tx, erasure.erasure_id)
         is_further = erasure.state is ContentState.CERTIFYING_REST
-        if len(signed) < 1 + is_further:
-            return self._sign(erasure, signed[0].certificate_id if is_further and signed else "")
-        certificate = signed[-1]
+        certificate = next((one for one in signed if one.is_further is is_further), None)
+        if certificate is None and erasure.is_kept and not is_further:
+            # The first was signed, and lost with a database: what it said is not so any more.
+            return self._wait(erasure, self._status(erasure))
+        if certificate is None:
+            first = completed(signed, erasure.erasure_id, erasure.organization_id)
+            return self._sign(erasure, first if is_further else "")
         if certificate.envelope is None:
             return False
         done = replace(
@@ -245,11 +250,12 @@ class ContentErasures:
         )
         with self._at(erasure) as tx:
             rows.save(tx, done)
-            facts: dict[str, str | bool] = {"certificate_id": certificate.certificate_id}
-            if not is_further:
-                facts["kept"] = done.is_kept
-            kind = "content_erasure.completed" if is_further else "content_erasure.ended"
-            self._audit(tx, done, kind, _ACTOR, **facts)
+            named = certificate.certificate_id
+            if is_further:
+                self._audit(tx, done, "content_erasure.completed", _ACTOR, certificate_id=named)
+            elif erasure.ended_at is None:  # else the log says so already
+                kept = done.is_kept
+                self._audit(tx, done, "content_erasure.ended", _ACTOR, certificate_id=named, kept=kept)
         return False
 
     def _sign(self, erasure: ContentErasure, completes: str) -> bool:

@@ -26,8 +26,8 @@ _ORDER = tuple(ErasureState)
 @dataclass(frozen=True)
 class Erasure:
     """One erasure. closes_at: from when on the organization is closed everywhere. fenced_at: since when logging writes nothing of it, where
-    that was asked for before keys went. is_kept: something was still kept when it was certified first; is_complete: nothing will happen to
-    it any more."""
+    that was asked for before keys went. ended_at: of one that ended before the database was restored known while it goes on again. is_kept:
+    something was still kept when it was certified first; is_complete: nothing will happen to it any more."""
 
     erasure_id: str
     organization_id: str
@@ -50,7 +50,7 @@ class Erasure:
         if self.state is ErasureState.DONE:
             raise wrong_state("The erasure is done.", self.state)
         state = _ORDER[_ORDER.index(self.state) + 1]
-        return replace(self, state=state, ended_at=now if state is ErasureState.DONE else None)
+        return replace(self, state=state, ended_at=now if state is ErasureState.DONE else self.ended_at)
 
     def keeping(self, kept: Mapping[str, int]) -> "Erasure":
         """The erasure whose receipts say what these services keep now."""

@@ -20,6 +20,7 @@ from services.retention.certificates.certificate import (
     CertifiedDay,
     HoldNamed,
     Statement,
+    completed,
 )
 from services.retention.certificates.certification import Certifier
 from services.retention.erasures.erasing import ERASE
@@ -240,10 +241,18 @@ class Erasures:
     def _certify(self, erasure: Erasure) -> bool:
         with self._database.transaction() as tx:
             signed = certificate_rows.of_act(tx, erasure.erasure_id)
+            is_behind = hold_rows.any_ending_again(tx, erasure.organization_id)
+        if not signed and is_behind:
+            return False
         if not signed:
             epochs = self._destroyed_epochs(erasure)
             with self._at(erasure) as tx:
                 certificate_rows.add_epochs(tx, erasure.erasure_id, erasure.erasure_id, epochs)
+                if (
+                    erasure.is_kept
+                ):  # the first was signed, and lost with a database: what it said is not so any more
+                    rows.save(tx, erasure.next(erasure.ended_at))
+                    return False
                 standing = hold_rows.any_standing(tx, erasure.organization_id)
                 kept = standing or any(receipt.kept for receipt in erasure.receipts)
                 rows.save(tx, replace(erasure, is_kept=kept))
@@ -251,12 +260,12 @@ class Erasures:
             return False
         if signed[0].envelope is None:
             return False
-        done = replace(erasure.next(self._clock.now()), is_complete=not erasure.is_kept)
+        done = replace(erasure.next(erasure.ended_at or self._clock.now()), is_complete=not erasure.is_kept)
         with self._at(erasure) as tx:
             rows.save(tx, done)
-            self._audit(
-                tx, done, "erasure.ended", _ACTOR, certificate_id=signed[0].certificate_id, kept=done.is_kept
-            )
+            if erasure.ended_at is None:  # else the log says so already
+                named = signed[0].certificate_id
+                self._audit(tx, done, "erasure.ended", _ACTOR, certificate_id=named, kept=done.is_kept)
         return not done.is_complete
 
     def _complete(self, erasure: Erasure) -> bool:
@@ -278,8 +287,7 @@ class Erasures:
                 if any(kept.values()):
                     rows.put_off(tx, erasure.erasure_id, self._clock.now() + _ASKED_AGAIN)
                     return False
-                # Its id alone, where the certificate itself was lost with a database.
-                first = self._statement(tx, now_kept, completes="").certificate_id
+                first = completed(signed, erasure.erasure_id, erasure.organization_id)
                 self._certifier.issue(tx, self._statement(tx, now_kept, completes=first))
             return False
         if signed[-1].envelope is None:

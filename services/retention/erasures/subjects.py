@@ -24,6 +24,7 @@ from services.retention.certificates.certificate import (
     Receipt,
     Statement,
     SubjectNamed,
+    completed,
 )
 from services.retention.certificates.certification import Certifier
 from services.retention.erasures.subject_states import (
@@ -260,9 +261,10 @@ class SubjectErasures:
         with self._database.transaction() as tx:
             signed = certificate_rows.of_act(tx, erasure.erasure_id)
         is_further = erasure.state is SubjectState.CERTIFYING_REST
-        if len(signed) < 1 + is_further:
-            return self._sign(erasure, signed[0].certificate_id if is_further and signed else "")
-        certificate = signed[-1]
+        certificate = next((one for one in signed if one.is_further is is_further), None)
+        if certificate is None:
+            first = completed(signed, erasure.erasure_id, erasure.organization_id)
+            return self._sign(erasure, first if is_further else "")
         if certificate.envelope is None:
             return False
         done = replace(
@@ -295,8 +297,11 @@ class SubjectErasures:
             return True
         if completes and status.held:
             return self._wait(erasure, status)
-        kept = replace(erasure, is_kept=bool(status.held))
+        fenced_at = erasure.fenced_at or status.fenced_at.ToDatetime(tzinfo=UTC)
+        kept = replace(erasure, is_kept=bool(status.held), fenced_at=fenced_at)
         with self._at(erasure) as tx:
+            if all(receipt.service != "logging" for receipt in erasure.receipts):  # lost with a database
+                rows.save_receipt(tx, erasure.erasure_id, _logged(status))
             rows.save_holds(tx, erasure.erasure_id, _held_by(status))
             rows.save(tx, kept)
             current = rows.get(tx, erasure.erasure_id) or kept

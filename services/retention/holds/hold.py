@@ -303,7 +303,10 @@ def ending(hold: Hold, now: datetime) -> Ending | None:
 
 def end(hold: Hold, destruction: Destruction, removed: int, now: datetime) -> Hold:
     """A RELEASING hold once its keys are destroyed and its rows are gone."""
-    return replace(hold, state=HoldState.RELEASED, destruction=destruction, removed=removed, ended_at=now)
+    ended_at = hold.ended_at or now  # in a database that was restored the audit log has said when
+    return replace(
+        hold, state=HoldState.RELEASED, destruction=destruction, removed=removed, ended_at=ended_at
+    )
 
 
 _WHY: Final = {

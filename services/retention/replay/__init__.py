@@ -2,17 +2,21 @@
 contract terms, holds, and what was begun since.
 
 What was begun and has not ended is begun again under its own id, and goes on by itself: every step is idempotent at its receiver. What
-has ended is known as ended. What was done is not judged again: by the instant of its entry, a moment later, it might not be allowed.
-Bodies of certificates are not in the log, only their digests: one that was signed since cannot be given out again. Of an end user's erasure
-the pseudonym is not in the log either: one that had not ended has to be asked for again. Nor is it of a hold on an end user's records:
-logging, which is asked to keep what matches, names the end user where it still knows (logging's store.standing_holds.stand); where it does
-not either, such a hold keeps everybody's records of its days until somebody places it anew.
+was done is not judged again: by the instant of its entry, a moment later, it might not be allowed. Bodies of certificates are not in the
+log, only their digests. So the erasure of an organization, and of content, goes on too where it has ended: the others still say what they
+did, and it is certified once more. A run that ended, and an end user's erasure, are known as ended, and their certificates are lost: what
+they were about nobody remembers.
+
+Of an end user's erasure the pseudonym is not in the log either: one that had not ended has to be asked for again. Nor is it of a hold on
+an end user's records: logging, which is asked to keep what matches, names the end user where it still knows (logging's
+store.standing_holds.stand); where it does not either, such a hold keeps everybody's records of its days until somebody places it anew.
 """
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from kept.access_control.v1 import audit_pb2
@@ -82,18 +86,19 @@ def applies(feed: ChangeFeed, rules: RuleBook) -> dict[str, Apply]:
         "hold.disclosed": _changing_hold(_disclosed, even_over=True),
         "hold.released": _changing_hold(lambda hold, _: holds.release(hold)),
         "hold.lapsed": _changing_hold(lambda hold, _: holds.release(hold)),
+        "hold.ended": _changing_hold(_ended),
         "run.started": run_started,
         "run.ended": _run_ended,
         "run.not_certified": _run_not_certified,
         "erasure.started": _erasure_started,
         "erasure.ended": _erasure_ended,
-        "erasure.completed": _erasure_completed,
+        "erasure.completed": _goes_on,
         "subject_erasure.started": _subject_started,
         "subject_erasure.ended": _subject_ended,
         "subject_erasure.completed": _subject_completed,
         "content_erasure.started": _content_started,
         "content_erasure.ended": _content_ended,
-        "content_erasure.completed": _content_completed,
+        "content_erasure.completed": _goes_on,
     }
 
 
@@ -200,6 +205,13 @@ def _extended(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
     return replace(hold, review_at=max(hold.review_at, datetime.fromisoformat(entry.facts["review_at"])))
 
 
+def _ended(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
+    """When it had. It is ended again, for only access control can say what became of its keys."""
+    if hold.state is not HoldState.RELEASING:
+        return hold
+    return replace(hold, ended_at=_at(entry), removed=int(entry.facts["removed"]))
+
+
 # --- runs ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -253,19 +265,16 @@ def _erasure_started(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
 
 
 def _erasure_ended(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    """It goes on from where it is, which asks the others once more for what they did, and is certified again; where holds kept something,
+    when that is gone: what the lost certificate said is not so any more."""
     erasure = erasure_rows.lock(tx, entry.subjects[0])
-    if erasure is None or erasure.state is ErasureState.DONE:
-        return
-    kept = entry.facts["kept"] == "true"
-    erasure_rows.save(
-        tx, replace(erasure, state=ErasureState.DONE, ended_at=_at(entry), is_kept=kept, is_complete=not kept)
-    )
+    if erasure is not None and erasure.state is not ErasureState.DONE:
+        kept = entry.facts["kept"] == "true"
+        erasure_rows.save(tx, replace(erasure, ended_at=_at(entry), is_kept=kept))
 
 
-def _erasure_completed(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
-    erasure = erasure_rows.lock(tx, entry.subjects[0])
-    if erasure is not None and not erasure.is_complete:
-        erasure_rows.save(tx, replace(erasure, is_complete=True))
+def _goes_on(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    """It is completed again, by itself: the holds have ended, by their own entries."""
 
 
 # --- erasures of end users -------------------------------------------------------------------------------------------------------
@@ -290,6 +299,7 @@ def _subject_started(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
 
 
 def _subject_ended(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
+    """Where holds keep nothing, logging has forgotten which records they were, and nothing can be said of them again."""
     erasure = subject_rows.lock(tx, entry.subjects[0])
     if erasure is None or erasure.state is SubjectState.DONE:
         return
@@ -313,6 +323,9 @@ def _subject_completed(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
         subject_rows.save(tx, replace(erasure, state=SubjectState.DONE, is_complete=True))
 
 
+# Of these no certificate is signed; what follows goes on by itself.
+_UNCERTIFIED: Final = (ContentState.DESTROYING_KEYS, ContentState.ERASING, ContentState.CERTIFYING)
+
 # --- erasures of content ---------------------------------------------------------------------------------------------------------
 
 
@@ -332,19 +345,11 @@ def _content_started(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
 
 
 def _content_ended(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
-    """One of which holds keep something is not over: it goes on from where it is, which asks the others once more for what they did."""
+    """As an organization's: it goes on from where it is."""
     erasure = content_rows.lock(tx, entry.subjects[0])
-    if erasure is None or erasure.state is ContentState.DONE:
-        return
-    if entry.facts["kept"] != "true":
-        done = replace(erasure, state=ContentState.DONE, ended_at=_at(entry), is_complete=True)
-        content_rows.save(tx, done)
-
-
-def _content_completed(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
-    erasure = content_rows.lock(tx, entry.subjects[0])
-    if erasure is not None and not erasure.is_complete:
-        content_rows.save(tx, replace(erasure, state=ContentState.DONE, is_complete=True))
+    if erasure is not None and erasure.state in _UNCERTIFIED:
+        kept = entry.facts["kept"] == "true"
+        content_rows.save(tx, replace(erasure, ended_at=_at(entry), is_kept=kept))
 
 
 def _nobodys(name: str) -> bytes:

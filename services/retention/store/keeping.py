@@ -92,6 +92,16 @@ def any_being_told(tx: Tx, organization_id: str) -> bool:
     return bool(tx.execute(select(ending)).scalar_one())
 
 
+def any_ending_again(tx: Tx, organization_id: str) -> bool:
+    """Whether a hold of the organization has ended by the audit log, and is on its way there in a database that was restored."""
+    again = exists().where(
+        holds.c.organization_id == organization_id,
+        holds.c.state == HoldState.RELEASING,
+        holds.c.ended_at.is_not(None),
+    )
+    return bool(tx.execute(select(again)).scalar_one())
+
+
 def any_standing(tx: Tx, organization_id: str) -> bool:
     """Whether a hold of the organization is not over, of those that it may know of."""
     return bool(tx.execute(select(exists().where(*_standing(organization_id)))).scalar_one())

@@ -73,6 +73,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
     drops: Counter[date] = field(default_factory=Counter)
     not_due: set[date] = field(default_factory=set)
     erased: dict[str, dict[str, int]] = field(default_factory=dict)
+    erased_at: dict[str, datetime] = field(default_factory=dict)
     released: dict[str, int] = field(default_factory=dict)
     # Of end users: whose record it is, organizations that are known, pieces that an erasure takes, and what each is about.
     end_users: dict[bytes, str] = field(default_factory=dict)
@@ -271,7 +272,7 @@ class Logging(logging_grpc.LifecycleServiceServicer):
         response = logging_pb2.EraseOrganizationResponse(
             removed=self.erased[owner], held=sum(of == owner for of in self._held().values())
         )
-        response.erased_at.FromDatetime(self.clock.now())
+        response.erased_at.FromDatetime(self.erased_at.setdefault(request.organization_id, self.clock.now()))
         return response
 
     def EraseSubject(
@@ -447,6 +448,7 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
     takes: timedelta = timedelta(0)
     withheld: dict[str, set[bytes]] = field(default_factory=dict)
     is_early: bool = True
+    _marked: dict[str, datetime] = field(default_factory=dict)
     _done: dict[str, datetime] = field(default_factory=dict)
 
     def _destruction(self, destruction_id: str, doomed: list[tuple[str, date]]) -> keys_pb2.Destruction:
@@ -458,7 +460,7 @@ class Custody(keys_pb2_grpc.KeyServiceServicer):
         answer = keys_pb2.Destruction(
             destruction_id=destruction_id, epochs=len(self.destructions[destruction_id])
         )
-        answer.marked_at.FromDatetime(self.clock.now())
+        answer.marked_at.FromDatetime(self._marked.setdefault(destruction_id, self.clock.now()))
         if self.asked[destruction_id] == 1:
             answer.state = keys_pb2.DESTRUCTION_STATE_PENDING
             return answer
@@ -652,13 +654,14 @@ class Access(access_grpc.LifecycleServiceServicer):
 
     clock: Clock
     erased: Counter[str] = field(default_factory=Counter)
+    erased_at: dict[str, datetime] = field(default_factory=dict)
 
     def EraseOrganization(
         self, request: access_pb2.EraseOrganizationRequest, context: Any
     ) -> access_pb2.EraseOrganizationResponse:
         self.erased[request.organization_id] += 1
         response = access_pb2.EraseOrganizationResponse(removed={"grants": 2})
-        response.erased_at.FromDatetime(self.clock.now())
+        response.erased_at.FromDatetime(self.erased_at.setdefault(request.organization_id, self.clock.now()))
         return response
 
 
@@ -669,6 +672,7 @@ class Safety(safety_grpc.LifecycleServiceServicer):
     clock: Clock
     kept: int = 0
     erased: Counter[str] = field(default_factory=Counter)
+    erased_at: dict[str, datetime] = field(default_factory=dict)
     records: dict[str, set[bytes]] = field(default_factory=dict)
 
     def EraseOrganization(
@@ -676,7 +680,7 @@ class Safety(safety_grpc.LifecycleServiceServicer):
     ) -> safety_pb2.EraseOrganizationResponse:
         self.erased[request.organization_id] += 1
         response = safety_pb2.EraseOrganizationResponse(removed={"flags": 3}, kept=self.kept)
-        response.erased_at.FromDatetime(self.clock.now())
+        response.erased_at.FromDatetime(self.erased_at.setdefault(request.organization_id, self.clock.now()))
         return response
 
     def EraseRecords(
@@ -696,6 +700,7 @@ class Settings(settings_grpc.LifecycleServiceServicer):
     clock: Clock
     closed: dict[str, datetime] = field(default_factory=dict)
     erased: Counter[str] = field(default_factory=Counter)
+    erased_at: dict[str, datetime] = field(default_factory=dict)
 
     def CloseOrganization(
         self, request: settings_pb2.CloseOrganizationRequest, context: Any
@@ -711,7 +716,7 @@ class Settings(settings_grpc.LifecycleServiceServicer):
         assert self.clock.now() >= self.closed[request.organization_id].astimezone(UTC)
         self.erased[request.organization_id] += 1
         response = settings_pb2.EraseOrganizationResponse(removed={"members": 5})
-        response.erased_at.FromDatetime(self.clock.now())
+        response.erased_at.FromDatetime(self.erased_at.setdefault(request.organization_id, self.clock.now()))
         return response
 
 

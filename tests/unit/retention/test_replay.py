@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from kept.retention.v1 import certificates_pb2, contracts_pb2, holds_pb2, runs_pb2
+from kept.retention.v1 import certificates_pb2, contracts_pb2, erasures_pb2, holds_pb2, runs_pb2
 from shared.database import Database
 from shared.errors import Reason
 from shared.terms import lot_of
 from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.retention import test_confidential_holds as confidential
 from tests.unit.retention import test_content_erasures as contents
+from tests.unit.retention import test_subject_erasures as subjects
 from tests.unit.retention.conftest import migrated, world
 from tests.unit.retention.test_contract_terms import LENA, LUCA, end_of, order, put_in_force, rules_of
 from tests.unit.retention.test_erasures import begin, fill, is_done, shown
@@ -158,6 +159,86 @@ def test_what_was_confirmed_or_reviewed_in_time_is_so_though_its_entry_came_late
     assert terms(world)[0].state == contracts_pb2.CONTRACT_TERM_STATE_CONFIRMED
 
 
+def certified(world: World, organization_id: str = ONE) -> list[dict[str, Any]]:
+    """The bodies of an organization's certificates, oldest first."""
+    listing = certificates_pb2.ListCertificatesRequest(organization_id=organization_id)
+    found = world.certificates(admin(organization_id)).ListCertificates(listing).certificates
+    return [contents.body(world, one.certificate_id) for one in reversed(found)]
+
+
+def let_go(world: World, flagged: holds_pb2.PlaceHoldRequest) -> None:
+    release = holds_pb2.ReleaseHoldRequest(request_id=flagged.request_id, reason="No violation")
+    world.holds(SAFETY).ReleaseHold(release)
+    world.settle(5)
+
+
+def check_repeats(again: dict[str, Any], lost: dict[str, Any]) -> None:
+    """A restored database counts the versions of its rules anew."""
+    assert again["repeats"] == lost["certificate_id"]
+    apart = ("certificate_id", "signed_at", "repeats")
+    same, said = (
+        {name: one[name] for name in one if name not in apart} | {"rule": one["rule"] | {"version": 0}}
+        for one in (again, lost)
+    )
+    assert same == said
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_an_erasure_that_ended_is_certified_once_more(
+    world: World, back_up: Callable[[], Restore], is_begun: bool
+) -> None:
+    """is_begun: whether the backup knows of it. A hold on it had ended before."""
+    flagged = world.order(fill(world), kind=holds_pb2.HOLD_KIND_FLAGGED)
+    world.holds(SAFETY).PlaceHold(flagged)
+    restore = None if is_begun else back_up()
+    let_go(world, flagged)
+    begun = begin(world)
+    restore = restore or back_up()
+    world.settle(60, until=is_done(world))
+    (lost,) = certified(world)
+    ended_at = world.entries("erasure.ended")[0].occurred_at
+    restore()
+    world.settle(60, until=lambda: bool(certified(world)))
+    world.settle(5)
+    check_repeats(certified(world)[0], lost)
+    asked = erasures_pb2.GetErasureRequest(erasure_id=begun.erasure_id)
+    shown = world.erasures(staff(9, "AUDITOR")).GetErasure(asked).erasure
+    assert (shown.complete, list(shown.kept), shown.ended_at) == (True, [], ended_at)
+    assert len(world.entries("erasure.ended")) == 1
+
+
+@pytest.mark.parametrize("let_go_first", [True, False])
+def test_of_an_erasure_that_kept_something_the_further_certificate_says_all_there_is_to_say(
+    world: World, back_up: Callable[[], Restore], let_go_first: bool
+) -> None:
+    """let_go_first: whether the hold has ended before the database is restored; then the further one is lost too."""
+    flagged = world.order(fill(world), kind=holds_pb2.HOLD_KIND_FLAGGED)
+    world.safety.kept = 1
+    world.holds(SAFETY).PlaceHold(flagged)
+    restore = back_up()
+    begin(world)
+    world.settle(60, until=is_done(world))
+    (first,) = certified(world)
+    world.safety.kept = 0
+    if let_go_first:
+        let_go(world, flagged)
+        world.settle(20, until=lambda: bool(world.entries("erasure.completed")))
+    *_, lost = certified(world)
+    restore()
+    if not let_go_first:
+        world.settle(30)
+        assert certified(world) == []
+        let_go(world, flagged)
+    world.settle(60, until=lambda: len(world.entries("erasure.completed")) == 1 + let_go_first)
+    (further,) = certified(world)
+    assert (further["further"], further["completes"]) == (True, first["certificate_id"])
+    assert (further["records_removed"], further["records_held"], further["kept"]) == (4, 0, [])
+    assert (len(further["receipts"]), len(further["days"]), len(further["holds"])) == (4, 4, 1)
+    if let_go_first:
+        check_repeats(further, lost)
+    assert len(world.entries("erasure.ended")) == 1
+
+
 def test_an_erasure_that_is_complete_keeps_nothing(world: World, back_up: Callable[[], Restore]) -> None:
     flagged = world.order(fill(world), kind=holds_pb2.HOLD_KIND_FLAGGED)
     world.safety.kept = 1
@@ -167,12 +248,52 @@ def test_an_erasure_that_is_complete_keeps_nothing(world: World, back_up: Callab
     restore = back_up()
     assert len(shown(world).erasure.kept) == 2
     world.safety.kept = 0
-    release = holds_pb2.ReleaseHoldRequest(request_id=flagged.request_id, reason="No violation")
-    world.holds(SAFETY).ReleaseHold(release)
+    let_go(world, flagged)
     world.settle(20, until=lambda: bool(world.entries("erasure.completed")))
+    first, lost = certified(world)
     restore()
-    assert shown(world).erasure.complete
+    world.settle(20, until=lambda: shown(world).erasure.complete)
     assert not shown(world).erasure.kept
+    assert certified(world)[0] == first
+    check_repeats(certified(world)[1], lost)
+
+
+def test_of_an_end_user_the_further_certificate_says_all_there_is_to_say(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    flagged = world.order(subjects.fill(world)[0], kind=holds_pb2.HOLD_KIND_FLAGGED)
+    world.holds(SAFETY).PlaceHold(flagged)
+    restore = back_up()
+    erasure_id = subjects.begin(world).erasure.erasure_id
+    world.settle(60, until=subjects.is_done(world))
+    (first,) = certified(world)
+    world.clock.advance(timedelta(minutes=1))
+    restore()
+    let_go(world, flagged)
+    world.settle(60, until=lambda: bool(world.entries("subject_erasure.completed")))
+    (further,) = certified(world)
+    assert (further["further"], further["completes"]) == (True, first["certificate_id"])
+    assert (further["records_removed"], further["records_held"], further["kept"]) == (5, 0, [])
+    assert further["subject"]["fenced_at"] == first["subject"]["fenced_at"]
+    assert further["subject"]["commitment"] == first["subject"]["commitment"]
+    logged = {one["service"]: one for one in further["receipts"]}["logging"]
+    assert (logged["removed"], logged["kept"]) == ({"interactions": 4}, 0)
+    assert "repeats" not in further
+    assert subjects.shown(world, erasure_id).complete
+
+
+def test_an_end_users_erasure_that_ended_is_over_and_its_certificate_is_lost(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    """Logging has forgotten which records they were: it would be certified that there were none."""
+    subjects.fill(world)
+    restore = back_up()
+    erasure_id = subjects.begin(world).erasure.erasure_id
+    world.settle(60, until=subjects.is_done(world))
+    restore()
+    world.settle(30)
+    assert subjects.shown(world, erasure_id).complete
+    assert certified(world) == []
 
 
 def test_a_hold_on_all_that_matches_stands_again(world: World, back_up: Callable[[], Restore]) -> None:
@@ -215,17 +336,50 @@ def test_what_ended_in_secret_and_was_told_since_is_told(
     assert len(world.entries("hold.disclosed")) == 1
 
 
-def test_an_erasure_of_content_is_over_or_goes_on(world: World, back_up: Callable[[], Restore]) -> None:
+def test_an_erasure_of_content_that_ended_is_certified_once_more(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
     mine = contents.fill(world)
     restore = back_up()
     erasure_id = contents.begin(world).erasure_id
     world.settle(30, until=contents.is_done(world))
     before = contents.shown(world, erasure_id)
+    (lost,) = certified(world)
     restore()
+    world.settle(30, until=lambda: contents.shown(world, erasure_id).complete)
     after = contents.shown(world, erasure_id)
-    assert (after.state, after.complete, after.kept) == (before.state, before.complete, before.kept)
+    assert (after.state, after.kept, after.ended_at) == (before.state, before.kept, before.ended_at)
+    check_repeats(certified(world)[0], lost)
     assert contents.begin(world).erasure_id == erasure_id, "settings may ask again"
     assert world.logging.bare == set(mine)
+    assert len(world.entries("content_erasure.ended")) == 1
+
+
+@pytest.mark.parametrize("let_go_first", [True, False])
+def test_of_content_the_further_certificate_says_all_there_is_to_say(
+    world: World, back_up: Callable[[], Restore], let_go_first: bool
+) -> None:
+    flagged = world.order(contents.fill(world)[0], kind=holds_pb2.HOLD_KIND_FLAGGED)
+    world.holds(SAFETY).PlaceHold(flagged)
+    restore = back_up()
+    erasure_id = contents.begin(world).erasure_id
+    world.settle(30, until=contents.is_done(world))
+    (first,) = certified(world)
+    if let_go_first:
+        let_go(world, flagged)
+        world.settle(20, until=lambda: bool(world.entries("content_erasure.completed")))
+    restore()
+    if not let_go_first:
+        world.settle(30)
+        assert certified(world) == []
+        assert len(contents.shown(world, erasure_id).kept) == 1
+        let_go(world, flagged)
+    world.settle(60, until=lambda: contents.shown(world, erasure_id).complete)
+    (further,) = certified(world)
+    assert (further["further"], further["completes"]) == (True, first["certificate_id"])
+    assert (further["records_held"], further["content"]) == (0, first["content"])
+    assert (further["days"], further["receipts"][0]["removed"]) == (first["days"], {"contents": 4})
+    assert len(world.entries("content_erasure.ended")) == 1
 
 
 def test_an_erasure_of_content_that_was_going_on_goes_on(
