@@ -280,6 +280,9 @@ class Runs:
                 source.source_run_id,
                 page.epochs,
             )
+            # A restored database does not know what it had dropped, and finds nothing of it; logging is asked what went with these days.
+            days = (date.fromisoformat(one.day) for one in page.epochs)
+            rows.add_days(tx, run.run_id, days, self._clock.now())
             rows.save_source(
                 tx,
                 replace(source, epochs_token=page.next_page_token, epochs_listed=not page.next_page_token),

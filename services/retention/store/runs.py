@@ -1,7 +1,7 @@
 """Runs, their days, and whose destructions they certify."""
 
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Select, func, insert, literal, select, update
@@ -141,9 +141,9 @@ def page(tx: Tx, before: int | None, limit: int) -> list[Run]:
     return [_made(row) for row in tx.execute(query)]
 
 
-def add_days(tx: Tx, run_id: str, days: Iterable[date]) -> None:
-    """Days whose rows the run drops; what is known stays."""
-    values = [{"run_id": run_id, "day": day} for day in sorted(set(days))]
+def add_days(tx: Tx, run_id: str, days: Iterable[date], dropped_at: datetime | None = None) -> None:
+    """Days whose rows the run drops, or dropped; what is known stays."""
+    values = [{"run_id": run_id, "day": day, "dropped_at": dropped_at} for day in sorted(set(days))]
     if values:
         tx.execute(upsert(run_days).on_conflict_do_nothing(), values)
 

@@ -102,6 +102,26 @@ def test_who_took_the_place_of_one_whose_word_had_lapsed_proposes_the_end(
     assert rules_of(world, ONE)[-1] == 0
 
 
+@pytest.mark.parametrize("is_left", [False, True])
+def test_a_run_that_goes_on_says_what_it_had_removed_before(
+    world: World, back_up: Callable[[], Restore], is_left: bool
+) -> None:
+    """is_left: whether it leaves something, and the next one certifies for it."""
+    fill_days(world)
+    restore = back_up()
+    world.keys.not_due = {(ONE, FIRST)} if is_left else set()
+    travel_to_due(world, FIRST)
+    world.down = set() if is_left else {"ListDestroyedEpochs"}
+    world.settle(20, until=lambda: bool(world.entries("run.not_certified")))
+    assert {day for day, _ in world.logging.by_run} == {FIRST}
+    restore()
+    world.down, world.keys.not_due = set(), set()
+    world.clock.advance(timedelta(hours=is_left))
+    world.settle(120, until=lambda: bool(world.entries("run.ended")))
+    assert [(one["records_removed"], one["records_held"]) for one in certified(world)] == [(2, 0)]
+    assert [(one["records_removed"], one["records_held"]) for one in certified(world, TWO)] == [(1, 1)]
+
+
 def slow(world: World, by: timedelta) -> None:
     """Has access control take its time to say whether there is an organization."""
     real = world.authz.RequireOrganization
