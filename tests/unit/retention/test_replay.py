@@ -217,7 +217,10 @@ def test_an_erasure_that_ended_is_certified_once_more(
     world.settle(60, until=is_done(world))
     (lost,) = certified(world)
     ended_at = world.entries("erasure.ended")[0].occurred_at
+    world.down = {"ReleaseRecords"}
     restore()
+    world.settle(20)
+    world.down = set()
     world.settle(60, until=lambda: bool(certified(world)))
     world.settle(5)
     check_repeats(certified(world)[0], lost)
