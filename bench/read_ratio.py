@@ -92,7 +92,9 @@ def measure(small: bool) -> Iterator[Figure]:
         people_channels(there) as channels,
         there.postgres.administration("logging") as connection,
     ):
-        Streams(there, rows)()
+        recorded = Streams(there, rows)
+        recorded()
+        recorded.prepare()  # which says whether all are stored
         wait_for_screening(there)
         readers = Readers(there, channels, _READERS, rows)
 

@@ -14,6 +14,7 @@ from tests.unit.safety_review.test_external import SCORER, by_word
 from tests.unit.safety_review.world import CANARY, World
 
 HALVES = ("quince", "harpsichord")
+_KEPT: list[str] = []
 
 
 @pytest.fixture
@@ -31,6 +32,7 @@ def _marker() -> str:
 
 def _holders() -> Iterator[str]:
     """What in this process holds a text, bytes or message with the marker, by type; the newest first."""
+    gc.unfreeze()  # what was there before the first test (tests/conftest.py) is where a text would stay longest
     gc.collect()
     text, data = _marker(), _marker().encode()
 
@@ -79,3 +81,9 @@ def test_what_stays_would_be_found(world: World) -> None:
     assert next(_holders(), None)
     kept[:] = [{"text": f"{_marker()} in a table"}]
     assert next(_holders(), None)
+    kept.clear()
+    _KEPT.append(f"{_marker()} in a module")
+    try:
+        assert next(_holders(), None)
+    finally:
+        _KEPT.clear()
