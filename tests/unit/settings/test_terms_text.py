@@ -56,8 +56,11 @@ def test_what_is_said_is_true_of_whom_it_is_said_to() -> None:
         (r"standing access to your records", lambda facts: facts["deployment"] != "saas"),
         # Without the customer's approval a rule may approve, and who is on call may read before anybody does.
         (r"approved by somebody else\.", lambda facts: not facts["customer_approval"]),
-        (r"somebody else approved, and written", lambda facts: not facts["customer_approval"]),
-        (r"who is on call may read at once", lambda facts: facts["customer_approval"]),
+        (
+            r"somebody else, and an admin of yours, approved, and written",
+            lambda facts: not facts["customer_approval"],
+        ),
+        (r"who is on call may also read at once", lambda facts: facts["customer_approval"]),
     )
     for facts in EVERYBODY:
         for one in TEXT.commitments:
