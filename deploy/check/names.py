@@ -108,17 +108,17 @@ def _secrets(overlay: Overlay) -> Iterator[Finding]:
 
 
 def _files(overlay: Overlay) -> Iterator[Finding]:
-    """Files that a configuration names: each lies in what its pod mounts, or is in the image."""
+    """Files and folders that a configuration names: each is what its pod mounts, or lies in it, or is in the image."""
     for service, config in overlay.configurations.items():
         deployment = overlay.deployment(service)
         assert deployment is not None
         brought = [*_mounted(pod_of(deployment.value) or {}), *_IN_IMAGE]
         for setting, file in [*_named(config, ""), *_of_database(config)]:
-            if file != _AUTHORITIES and not any(place in file.parents for place in brought):
+            if file != _AUTHORITIES and not any(place == file or place in file.parents for place in brought):
                 yield findings.of(
                     deployment,
                     f"configuration {setting}",
-                    f"nothing brings {file}: no volume is mounted above it",
+                    f"nothing brings {file}: no volume is mounted there or above it",
                 )
 
 

@@ -1009,6 +1009,18 @@ def test_the_secrets_of_notifications_are_mounted_wherever_there_are_notificatio
     assert not rules(edited(config, "drain_seconds", told + "drain_seconds"))
 
 
+def test_a_volume_may_be_mounted_at_the_very_place_that_is_configured() -> None:
+    folder = 'policies = "/run/secrets/notifications"\n'
+    assert not rules(edited(f"{CONFIG}/access_control.toml", "drain_seconds", folder + "drain_seconds"))
+    mount = "mountPath: /run/secrets/signing-key"
+    file = f"{mount}/signing_key.pem\n              subPath: signing_key.pem"
+    assert not rules(edited(f"{BASE}/retention.yaml", mount, file))
+    store = "mountPath: /var/lib/kept/key-store"
+    assert not rules(
+        edited(f"{COMPONENTS}/key-store-volume/access-control.yaml", store, f"{store}/roots"), "local"
+    )
+
+
 SCHEMA: list[Case] = [
     (SETTINGS, "replicas: 2", "replica: 2", SETTINGS, "spec", "'replica' was unexpected"),
     (
