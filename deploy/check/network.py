@@ -1,7 +1,7 @@
 """Network policies against the contracts: every arrow has its two policies, one at each end, and nothing else is open but what the operator
 opens by policies that say so."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -158,14 +158,16 @@ def _of_database(service: str) -> Iterator[Flow]:
 
 
 def _of_hsm(overlay: Overlay) -> Iterator[Flow]:
-    """To one port, wherever the overlay says that the HSM is: not anywhere."""
+    """To the ports and places that the overlay says the HSM has: not anywhere."""
     access_control = overlay.configurations.get("access_control")
     policy = overlay.find("NetworkPolicy", "access-control-hsm")
     if isinstance(access_control, AccessControlConfig) and isinstance(access_control.key_store, Pkcs11Token):
-        rule: Object = {} if policy is None else at(policy.value, "spec.egress.0") or {}
-        places = [at(peer, "ipBlock.cidr") or _HSM for peer in rule.get("to", ())]
-        for place in places or [_HSM]:
-            yield Flow("Egress", "access_control", place, at(rule, "ports.0.port") or 0)
+        rules: Sequence[Object] = (policy and at(policy.value, "spec.egress")) or [{}]
+        for rule in rules:
+            places = [at(peer, "ipBlock.cidr") or _HSM for peer in rule.get("to", ())]
+            for place in places or [_HSM]:
+                for port in rule.get("ports") or [{}]:
+                    yield Flow("Egress", "access_control", place, port.get("port") or 0)
 
 
 def _scorers(config: ServiceConfig) -> set[str]:

@@ -1021,6 +1021,18 @@ def test_a_volume_may_be_mounted_at_the_very_place_that_is_configured() -> None:
     )
 
 
+def test_an_hsm_may_have_several_places_and_ports() -> None:
+    policy, port = (
+        f"{COMPONENTS}/key-store-hsm/network-policy.yaml",
+        "        - protocol: TCP\n          port: ",
+    )
+    place = "    - to:\n        - ipBlock:\n            cidr: 198.51.100.0/24\n      ports:\n"
+    several = f"{port}1792\n{port}1793\n{place}{port}9000"
+    assert not rules(edited(policy, f"{port}1792", several))
+    found = rules(edited(policy, f"{port}1792", several.replace("198.51.100.0/24", "0.0.0.0/0")))
+    assert any("access_control → anywhere port 9000" in finding.text for finding in found)
+
+
 SCHEMA: list[Case] = [
     (SETTINGS, "replicas: 2", "replica: 2", SETTINGS, "spec", "'replica' was unexpected"),
     (
