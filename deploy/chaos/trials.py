@@ -141,7 +141,9 @@ class Trials:
         self._installation.run_from(image)
         try:
             self._installation.migrate()
-        except EngineError as error:  # its replicas are tried all the same, as a cluster starts them
+        except EngineError as error:
+            # Its replicas are tried all the same, as a cluster starts them. A version that never knew a schema ahead of it ends so too, and
+            # that is reported as well: from outside it is no other than one that knows it no more.
             self._failures.append(f"the migrations of {image}: {error}")
         self._replaced(reversed(self._by_rollout()))
 
