@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kept.settings.v1 import trust_pb2
 from services.settings.store.removal import remove_some
+from services.settings.store.tables import members
 from services.settings.store.trust_tables import trust_documents as documents
 from services.settings.store.trust_tables import trust_requests as requests
 
@@ -169,6 +170,28 @@ def blank_older(tx: Connection, before: datetime, limit: int) -> int:
         .where(requests.c.trust_request_id.in_(old))
         # The digest is of a name and an address, which can be guessed.
         .values(name="", email="", company="", reason="", content_sha256=b"", requested_by=None)
+    ).rowcount
+
+
+def blank_departed(tx: Connection, limit: int) -> int:
+    """Forgets who asked and is no member any more, `limit` at most: what a process of the version before leaves when it removes somebody,
+    for it goes by the address alone and keeps the digest. Returns how many."""
+    has_left = and_(
+        requests.c.requested_by.is_not(None),
+        ~exists().where(members.c.member_id == requests.c.requested_by),
+        or_(requests.c.name != "", requests.c.email != "", requests.c.content_sha256 != b""),
+    )
+    is_forgotten = and_(requests.c.name == "", requests.c.email == "", requests.c.content_sha256 != b"")
+    left = (
+        select(requests.c.trust_request_id)
+        .where(or_(has_left, is_forgotten))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return tx.execute(
+        update(requests)
+        .where(requests.c.trust_request_id.in_(left))
+        .values(name="", email="", content_sha256=b"")
     ).rowcount
 
 

@@ -292,7 +292,8 @@ class TrustDocuments:
         with self._database.transaction() as tx:
             removed = requests_store.remove_older(tx, before, _BATCH)
             blanked = requests_store.blank_older(tx, before, _BATCH)
-        return _BATCH in (removed, blanked)
+            departed = requests_store.blank_departed(tx, _BATCH)
+        return _BATCH in (removed, blanked, departed)
 
     def _audit_document(self, tx: Tx, kind: str, caller: Caller, document: Document) -> None:
         facts: dict[str, str | int | bool] = {

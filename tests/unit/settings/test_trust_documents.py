@@ -481,6 +481,34 @@ def test_of_an_addendum_whose_requester_left_the_rest_is_forgotten_too(world: Wo
     assert not {"Prospect AG", "for Pia", member.member_id} & set(row)
 
 
+def test_who_was_removed_by_a_process_of_the_version_before_is_forgotten_by_the_next_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes by the address alone, and keeps the digest."""
+    monkeypatch.setattr(trust_documents, "_BATCH", 2)
+    admin, document = world.admin(), publish(world)
+    member = world.colleague(admin)
+    for number in range(5):
+        ask(world.customer(member), document, number, who=f"somebody-{number}")
+    asked = {"stays": ask(world.customer(admin), document, 5), "stranger": ask(world.public(), document, 6)}
+    by_address = ask(world.customer(admin), document, 7)
+    with world.database.engine.begin() as tx:
+        tx.exec_driver_sql("DELETE FROM members WHERE member_id = %s", (member.member_id,))
+        tx.exec_driver_sql(
+            "UPDATE trust_requests SET name = '', email = '' WHERE trust_request_id = %s",
+            (by_address.request.trust_request_id,),
+        )
+    world.run_jobs()
+    with world.database.engine.connect() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT trust_request_id, name || email, content_sha256 <> '' FROM trust_requests"
+        ).all()
+    assert len(rows) == 8
+    known = {row[0] for row in rows if row[1] and row[2]}
+    assert known == {one.request.trust_request_id for one in asked.values()}
+    assert {row[1:] for row in rows if row[0] not in known} == {("", False)}
+
+
 def test_what_customers_asked_goes_with_them(world: World) -> None:
     admin = world.admin()
     ask(world.customer(admin), publish(world), 1)
