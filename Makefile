@@ -115,6 +115,7 @@ lock: setup ## resolve requirements*.in into requirements*.lock: make lock UPGRA
 
 clean: ## end the stack and remove what was made here: .venv, build, caches
 	@if [ -e build/stack/running.json ] || [ -e build/stack/postgres/postmaster.pid ]; then $(PY) -m deploy.local stop || \
-		{ echo "clean: nothing is removed, for what runs in build/stack could not be ended: make stop, then make clean" >&2; exit 1; }; fi
+		{ echo "clean: nothing is removed, for what runs in build/stack could not be ended:" \
+			"make stop, then make clean, or remove build/stack yourself if nothing runs" >&2; exit 1; }; fi
 	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.local import ports, private_files
 from deploy.local.errors import LocalStackError
@@ -82,14 +83,16 @@ class Layout:
         if not record.exists():
             if any(_files(directory)):  # empty folders are what a disk leaves that was full
                 raise LocalStackError(
-                    f"{directory} holds something else than a stack: choose another --directory, or remove it; "
-                    "what an interrupted start left in build/stack, `make clean` removes."
+                    f"{directory} holds something else than a stack: choose another --directory, or remove it if nothing of it runs."
                 )
             return None
-        try:
-            return cls(directory, Ports(json.loads(record.read_text())["ports"]))
-        except (ValueError, KeyError, TypeError):
-            raise LocalStackError(f"{record} cannot be read: remove {directory} and start anew.") from None
+        numbers = _content(record).get("ports")
+        if (
+            not isinstance(numbers, dict)
+            or not numbers.keys() >= Ports.block(DEFAULT_BASE_PORT).numbers.keys()
+        ):
+            raise _unreadable(record)
+        return cls(directory, Ports(numbers))
 
     @classmethod
     def create(cls, directory: Path, ports_: Ports) -> Layout:
@@ -200,7 +203,7 @@ class Layout:
     def secret(self, name: str) -> str:
         """A password of this stack ("postgres", "settings"…), made when it is first asked for."""
         path = self.directory / "secrets.json"
-        known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        known: dict[str, str] = _content(path) if path.exists() else {}
         if name not in known:
             known[name] = secrets.token_urlsafe(24)
             private_files.write(path, json.dumps(known, indent=2) + "\n")
@@ -209,6 +212,23 @@ class Layout:
     def files(self) -> Iterator[Path]:
         """Every file of the stack: databases with their WAL, copies, logs, keys, configuration."""
         return _files(self.directory)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a file of a stack's directory says by name. Raises LocalStackError for one that was torn or is something else."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise _unreadable(path)
+    return content
+
+
+def _unreadable(path: Path) -> LocalStackError:
+    return LocalStackError(
+        f"{path} cannot be read: remove {path.parent} if nothing of it runs, and start anew."
+    )
 
 
 def _files(directory: Path) -> Iterator[Path]:

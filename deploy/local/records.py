@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from deploy.local import private_files
 from deploy.local.processes import Process
@@ -35,17 +34,17 @@ class Copy:
 
 
 class Records:
-    """The file `running.json`; a missing or torn one means that nothing is known to run."""
+    """The file `running.json`; a missing or torn one, or another one of that name, means that nothing is known to run."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def parts(self) -> dict[str, Part]:
         """Every process written down, whether it still lives or not."""
-        return {entry["name"]: Part(**entry) for entry in self._read()["parts"]}
+        return {part.name: part for part in self._read()[0]}
 
     def copies(self) -> list[Copy]:
-        return [Copy(**entry) for entry in self._read()["copies"]]
+        return self._read()[1]
 
     def started(self, name: str, process: Process) -> None:
         self._put(Part(name, process.pid, process.start_mark))
@@ -54,22 +53,25 @@ class Records:
         self._put(replace(self.parts()[name], seconds=round(seconds, 2)))
 
     def copied(self, copy: Copy) -> None:
-        content = self._read()
-        self._write(content["parts"], [*content["copies"], asdict(copy)])
+        parts, copies = self._read()
+        self._write(parts, [*copies, copy])
 
     def clear(self) -> None:
         """Nothing runs any more."""
         self._path.unlink(missing_ok=True)
 
     def _put(self, part: Part) -> None:
-        parts = self.parts() | {part.name: part}
-        self._write([asdict(each) for each in parts.values()], self._read()["copies"])
+        parts, copies = self._read()
+        self._write([*(one for one in parts if one.name != part.name), part], copies)
 
-    def _read(self) -> dict[str, list[dict[str, Any]]]:
+    def _read(self) -> tuple[list[Part], list[Copy]]:
         try:
-            return json.loads(self._path.read_text())  # type: ignore[no-any-return]
-        except (FileNotFoundError, ValueError):
-            return {"parts": [], "copies": []}
+            content = json.loads(self._path.read_text())
+            parts = [Part(**entry) for entry in content["parts"]]
+            return parts, [Copy(**entry) for entry in content["copies"]]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return [], []
 
-    def _write(self, parts: list[dict[str, Any]], copies: list[dict[str, Any]]) -> None:
-        private_files.write(self._path, json.dumps({"parts": parts, "copies": copies}, indent=2) + "\n")
+    def _write(self, parts: list[Part], copies: list[Copy]) -> None:
+        content = {"parts": [asdict(one) for one in parts], "copies": [asdict(one) for one in copies]}
+        private_files.write(self._path, json.dumps(content, indent=2) + "\n")

@@ -12,6 +12,7 @@ from deploy.local.authority import Authority
 from deploy.local.errors import LocalStackError, NotLocal
 from deploy.local.issuer.config import IssuerConfig
 from deploy.local.layout import SERVICES, Layout, Ports
+from deploy.local.stack import Stack
 from services.retention.config import RetentionConfig
 from services.settings.config import SettingsConfig
 from shared.config import load
@@ -121,3 +122,28 @@ def test_the_directory_of_something_else_is_not_taken_for_a_stack(tmp_path: Path
 def test_a_secret_is_made_once_and_private(layout: Layout) -> None:
     assert layout.secret("settings") == layout.secret("settings") != layout.secret("logging")
     assert layout.directory.joinpath("secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        *((file, content) for file in ("stack.json", "secrets.json") for content in ("", "[]", "{")),
+        ("stack.json", '{"ports": []}'),
+        ("stack.json", '{"ports": {}}'),
+    ],
+)
+def test_of_a_stack_with_a_file_that_cannot_be_read_it_is_said_what_to_do(
+    layout: Layout, file: str, content: str
+) -> None:
+    layout.directory.joinpath(file).write_text(content)
+    with pytest.raises(LocalStackError, match=f"{file} cannot be read: remove .* if nothing of it runs"):
+        Stack.find(layout.directory)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"parts": [1], "copies": []}', '{"parts": {}}'])
+def test_of_a_record_that_is_none_nothing_is_known_to_run(layout: Layout, content: str) -> None:
+    layout.running.write_text(content)
+    stack = Stack(layout)
+    assert not any(part.pid for part in stack.status())
+    assert stack.stop() == []
+    assert not layout.running.exists()

@@ -57,6 +57,7 @@ def test_what_runs_is_ended_first_and_nothing_removed_where_it_cannot_be(tmp_pat
     done = clean(project(tmp_path, FAILS, sign))
     assert done.returncode != 0
     assert "nothing is removed" in done.stderr
+    assert "make stop, then make clean, or remove build/stack yourself if nothing runs" in done.stderr
     assert (tmp_path / "build" / "left").exists()
     done = clean(project(tmp_path, ENDS))
     assert done.returncode == 0
