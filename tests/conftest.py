@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from tests.support.postgres import fresh_database, postgres_server
 from tests.support.staged import plot
+from tests.support.statements import compile_once
 
 __all__ = ["fresh_database", "plot", "postgres_server"]
 
@@ -19,6 +20,7 @@ __all__ = ["fresh_database", "plot", "postgres_server"]
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=200)
 settings.register_profile("fuzz", max_examples=5000, deadline=None)
 settings.load_profile("repeatable")
+compile_once()
 
 # New objects, as services have it at least (shared/server.py).
 _COLLECTED_AFTER = 10_000
