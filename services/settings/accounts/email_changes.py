@@ -79,7 +79,7 @@ class EmailChanges:
         member = self._profiles.prove(caller, password, source)
         with self._database.transaction() as tx:
             active(organizations.lock(tx, member.organization_id, shared=True))
-            unchanged(members.lock(tx, member.member_id), member)
+            current = unchanged(members.lock(tx, member.member_id), member)
             if store.count(tx, member.member_id, self._clock.now()) >= MOST:
                 raise limit_reached(
                     "There were as many changes of the address as an account may have at a time.",
@@ -99,7 +99,8 @@ class EmailChanges:
                 member_id=member.member_id,
                 email=email,
                 replaced=None,
-                requested_at=now,
+                # Whoever has the password of now asks after it was set, whichever clock is behind.
+                requested_at=max(now, current.password_set_at),
                 expires_at=now + LIFETIME,
                 handle=new_handle(),
             )

@@ -8,8 +8,10 @@ from kept.access_control.v1 import audit_pb2, directory_pb2
 from kept.options.v1 import roles_pb2
 from services.settings.accounts.members import MEMBER, remove, tell
 from services.settings.accounts.passwords import Passwords
+from services.settings.accounts.sign_ins import password_changed_at
 from services.settings.replay.organizations import at
 from services.settings.store import Tx, members
+from services.settings.store.members import Member
 from shared.outbox import Outbox
 from shared.outbox.replay import Apply
 
@@ -90,14 +92,18 @@ class _People:
             return
         changed = replace(member, email=member.member_id + members.LOST_ADDRESS, revision=member.revision + 1)
         members.set_email(tx, changed)
-        members.set_password(tx, member.member_id, self._passwords.nobodys, at(entry))
+        self._no_password(tx, member, entry)
         tell(tx, self._outbox, changed)
 
     def password_changed(self, tx: Tx, entry: audit_pb2.AuditEntry) -> None:
         """The one before opens nothing any more; a reset sets another one."""
         member = members.lock(tx, _member_of(entry))
         if member is not None and member.password_set_at < at(entry):
-            members.set_password(tx, member.member_id, self._passwords.nobodys, at(entry))
+            self._no_password(tx, member, entry)
+
+    def _no_password(self, tx: Tx, member: Member, entry: audit_pb2.AuditEntry) -> None:
+        changed_at = password_changed_at(tx, member, at(entry))
+        members.set_password(tx, member.member_id, self._passwords.nobodys, changed_at)
 
 
 def _invited(tx: Tx, entry: audit_pb2.AuditEntry) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from kept.errors.v1 import reasons_pb2
 from kept.settings.v1 import members_pb2 as contract
-from services.settings.accounts.email_changes import MOST
+from services.settings.accounts.email_changes import LIFETIME, MOST
 from services.settings.accounts.password_resets import ADDRESS
 from services.settings.store.tables import (
     email_changes,
@@ -20,7 +20,7 @@ from services.settings.store.tables import (
 from shared.errors import KeptError
 from tests.unit.settings.test_invitations import CYRILLIC, invite
 from tests.unit.settings.test_password_resets import ANOTHER, Mailed, mailed
-from tests.unit.settings.test_sign_in_pace import sign_in
+from tests.unit.settings.test_sign_in_pace import SECOND, sign_in
 from tests.unit.settings.world import PASSWORD, refused
 
 __all__ = ["mailed"]
@@ -239,6 +239,20 @@ def test_what_was_asked_for_under_the_password_before_is_over(
     with mailed.database.transaction() as tx:
         left = tx.execute(select(email_changes.c.email)).scalars().all()
     assert left == ["first@lovelace.test"], "what is done stays until its old address is told"
+
+
+def test_what_is_asked_for_under_the_new_password_counts_whichever_clock_is_ahead(mailed: Mailed) -> None:
+    admin = mailed.admin()
+    mailed.clock.step(5 * SECOND)  # another replica's is
+    sign_in(mailed, admin.email)
+    mailed.clock.step(-5 * SECOND)
+    change_password(mailed, admin)
+    ask(mailed, admin, password=ANOTHER)
+    assert confirm(mailed, admin, sent(mailed)[-1]["change_token"]).member.email == NEW
+    ask(mailed, admin, "other@lovelace.test", ANOTHER)
+    mailed.clock.advance(LIFETIME)
+    with refused(reasons_pb2.REASON_EMAIL_CHANGE_INVALID):
+        confirm(mailed, admin, sent(mailed)[-1]["change_token"])
 
 
 def test_what_is_older_than_the_password_changes_nothing(mailed: Mailed) -> None:

@@ -34,6 +34,8 @@ from tests.unit.settings.test_account_deletion import ask as ask_to_delete
 from tests.unit.settings.test_account_deletion import confirm
 from tests.unit.settings.test_invitations import invite, invite_first_admin
 from tests.unit.settings.test_roles import remove, set_role
+from tests.unit.settings.test_sign_in_pace import SECOND
+from tests.unit.settings.test_sign_ins import session
 from tests.unit.settings.test_zero_data_retention import ask, decide, end
 from tests.unit.settings.test_zero_data_retention_erasure import approved_with_erasure, shown
 from tests.unit.settings.world import ERASURE, PASSWORD, World, person, refused
@@ -276,6 +278,30 @@ def test_people_keys_and_gateways_that_were_ended_are_not_back(
     assert not restored.staff().gateways.ListGateways(gateways_pb2.ListGatewaysRequest()).gateways
     restored.run_jobs()
     assert [each.member_id for each in world.peers.members][-1] == colleague.member_id
+
+
+@pytest.mark.parametrize("kind", ["password.changed", "password.reset", "email.changed"])
+def test_a_session_from_before_is_over_in_a_restored_database_too_whichever_clock_is_ahead(
+    world: World, back_up: Callable[[], Restore], kind: str
+) -> None:
+    admin = world.admin()
+    world.clock.step(5 * SECOND)  # another replica's is
+    before = session(world, admin.email)
+    world.clock.step(-5 * SECOND)
+    restore = back_up()
+    world.clock.advance(SECOND)
+    world.peers.entries.append(
+        audit.entry(
+            kind,
+            actor=admin.member_id,
+            at=world.clock.now(),
+            organization_id=admin.organization_id,
+            subjects=[admin.member_id],
+        )
+    )
+    restored = restore()
+    with refused(reasons_pb2.REASON_SIGN_IN_FAILED):
+        restored.peer("issuer").members.RenewSignIn(before)
 
 
 def test_an_operator_invites_an_admin_where_none_can_get_in_any_more(
