@@ -39,8 +39,15 @@ def declared(method: str) -> callers_pb2.Callers:
     """The declared callers of a method by its full name ("/package.Service/Method"); none for an unknown or undeclared one."""
     found = _cache.get(method)
     if found is None:
-        found = _cache[method] = _FOREIGN.get(method) or _from_contract(method)
+        found = _FOREIGN.get(method) or _from_contract(method)
+        if found != _NOBODY:  # of names that are no method's there is no end
+            _cache[method] = found
     return found
+
+
+def is_declared(method: str) -> bool:
+    """Whether there is a method of this name that somebody may call."""
+    return declared(method) != _NOBODY
 
 
 def _from_contract(method: str) -> callers_pb2.Callers:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from grpc import StatusCode
 
@@ -17,6 +17,7 @@ from services.access_control.notifications import Ids, Notifications
 from services.access_control.store import Connection
 from services.access_control.store.audit import NewEntry, add_entries
 from services.access_control.store.bases import Basis, add_where_unchanged
+from shared.callers import is_declared
 from shared.clock import Clock
 from shared.database import Database
 from shared.errors import KeptError
@@ -26,10 +27,12 @@ from shared.remembered import Remembered
 # Not decisions: nothing is known or nothing works, and the caller tries again.
 _NO_DECISION: Final = frozenset({StatusCode.UNAVAILABLE, StatusCode.INTERNAL, StatusCode.RESOURCE_EXHAUSTED})
 
-# A token of no use is written down once in so long, by each process, for each service that it is shown to: whoever has one shows it as
+# A token of no use is written down once in so long, by each process, for each method that it is tried at: whoever has one shows it as
 # often as they like, and nothing leaves the log. Calls are counted each (kept_rpc_refused_total).
 _TOKEN_REPEATED: Final = timedelta(minutes=10)
 _TOKENS_REMEMBERED: Final = 10_000
+# A token's SHA-256, what is wrong with it, the service that it was shown to (empty for this one), and the method.
+_Shown: TypeAlias = tuple[bytes, str, str, str]
 
 
 @dataclass
@@ -63,7 +66,7 @@ class DecisionLog:
         self._notifications = notifications or Notifications(clock)
         self._policy_set = policy_set
         # By the tokens' SHA-256: the tokens themselves are not kept.
-        self._refused: Remembered[tuple[bytes, str, str], datetime] = Remembered(_TOKENS_REMEMBERED)
+        self._refused: Remembered[_Shown, datetime] = Remembered(_TOKENS_REMEMBERED)
         self._group: GroupCommit[tuple[NewEntry, Basis], bool] = GroupCommit(self._write_together)
 
     def write_where_unchanged(
@@ -141,13 +144,19 @@ class DecisionLog:
                     self._refused.put(shown, self._clock.now())
             raise
 
-    def _is_repeated(self, shown: tuple[bytes, str, str]) -> bool:
+    def _is_repeated(self, shown: _Shown) -> bool:
         written_at = self._refused.get(shown)
         # One that was written ahead of now was before the clock was set back.
         return written_at is not None and timedelta(0) <= self._clock.now() - written_at < _TOKEN_REPEATED
 
 
-def _shown(error: RefusedToken, question: Question) -> tuple[bytes, str, str]:
-    """The token, what is wrong with it, and the service that it was shown to; empty for this one."""
+def _shown(error: RefusedToken, question: Question) -> _Shown:
     token = hashlib.sha256(error.caller.token.reveal().encode()).digest()
-    return token, error.metadata.get("problem", ""), str(question.facts.get("service", ""))
+    method = str(question.facts.get("method", ""))
+    return (
+        token,
+        error.metadata.get("problem", ""),
+        str(question.facts.get("service", "")),
+        # Of names that are no method's there is no end.
+        method if is_declared(method) else "",
+    )

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
@@ -122,12 +123,12 @@ class Shown:
             ),
         }
 
-    def show_here(self, token: str) -> None:
+    def show_here(self, token: str, method: str = OWN_METHOD) -> None:
         """Shows a token of no use to access control itself, as its server does."""
         with pytest.raises(RefusedToken) as caught:
             self._verifier.verify(Secret(token), "kept:access_control")
         assert self._service.refused is not None
-        self._service.refused(caught.value.caller, OWN_METHOD, caught.value)
+        self._service.refused(caught.value.caller, method, caught.value)
 
     def opened(self) -> int:
         """Records counted, which is all that these questions change."""
@@ -242,6 +243,27 @@ def test_a_token_of_no_use_is_written_down_once_in_a_while_however_often_it_is_s
     assert show(elsewhere) == 1
     shown.advance(timedelta(minutes=15))
     assert show(elsewhere) == 1, "what is wrong with it is another thing by now"
+
+
+def test_a_token_of_no_use_is_written_down_for_each_method_that_it_is_tried_at(shown: Shown) -> None:
+    token, service = shown.token(exp=-1), "/kept.logging.v1."
+    tried = [
+        METHOD,
+        service + "ReadService/ReadInteractions",
+        service + "Nobody/Knows",
+        service + "Nobody/Asks",
+    ]
+    for method in (*tried, *tried):
+        assert (
+            outcome(partial(shown.authz.Check, authz_pb2.CheckRequest(token=token, method=method)))
+            == "EXPIRED"
+        )
+    assert [entry["facts"]["method"] for entry in shown.refusals()] == tried[:3], "what is no method is one"
+    own = shown.token(aud="kept:access_control", exp=-1)
+    for method in (OWN_METHOD, OWN_METHOD.replace("ListGrants", "GetGrant")):
+        shown.show_here(own, method)
+        shown.show_here(own, method)
+    assert len(shown.refusals()) == 5
 
 
 def test_one_that_could_not_be_written_down_is_the_next_time(
