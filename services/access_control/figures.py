@@ -9,6 +9,7 @@ from services.access_control.store import audit, custody, grants
 from shared.clock import Clock
 from shared.database import Database
 from shared.jobs import Job
+from shared.telemetry import ALERT
 
 _EVERY: Final = timedelta(seconds=30)
 # Counting keys looks at each of them.
@@ -38,12 +39,14 @@ class Figures:
         with self._database.transaction() as tx:
             data, powers = grants.count_in_force(tx, self._clock.now())
             tree = audit.read_tree(tx)
+            size, listed = (0, 0) if tree is None else audit.count_listed(tx)
         _GRANTS.labels("data").set(data)
         _GRANTS.labels("power").set(powers)
         if tree is not None:
             # The head of the empty tree is signed as of the first second there is.
             _HEAD.set(tree.timestamp_ms / 1000)
-            _ENTRIES.set(tree.size)
+            _ENTRIES.set(size)
+        ALERT.labels("audit_lists_off").set(listed != size)
         return False
 
     def take_keys(self) -> bool:

@@ -253,7 +253,7 @@ _SUFFIXES: Final = (
     "io",
     "key",
 )
-_OF_OTHERS: Final = frozenset(["max_connections"])
+_OF_OTHERS: Final = frozenset(["max_connections", "recovery_target_time"])
 
 
 def _is_known(name: str) -> bool:

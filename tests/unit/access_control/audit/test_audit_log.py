@@ -4,18 +4,22 @@ import base64
 import copy
 import hashlib
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import rfc8785
 import sqlalchemy
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.json_format import MessageToDict
+from prometheus_client import REGISTRY
 
 from kept.access_control.v1 import audit_pb2
 from kept.evidence import Revoked
@@ -24,6 +28,7 @@ from kept.evidence.certificates import verify_certificate
 from kept.evidence.merkle import EMPTY_ROOT, verify_consistency, verify_inclusion
 from services.access_control.audit import merkle
 from services.access_control.audit.log import AuditLog, leaf_data
+from services.access_control.figures import Figures
 from services.access_control.key_stores.files import FileKeyStore
 from services.access_control.key_stores.signers import key_id_of
 from services.access_control.servicers.audit import entry_list, logged_entry, tree_head
@@ -31,6 +36,7 @@ from services.access_control.store import audit as store
 from shared.audit import entry
 from shared.config import ConfigError
 from shared.errors import KeptError
+from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.access_control.vault import Crash, Vault, make_vault, migrated_vault, vault
 from tests.unit.access_control.world import World, world
 
@@ -372,36 +378,149 @@ def test_another_database_or_a_changed_one_refuses_to_start(vault: Vault) -> Non
         vault.restart()
 
 
-def test_a_list_that_was_cut_short_keeps_the_service_from_starting(vault: Vault) -> None:
-    log(vault, *(happened(vault) for _ in range(3)))
-    older = export(vault)
+def cut_short(vault: Vault) -> None:
+    """The newest entry of the organization's three is taken away, and its list ends before it."""
     with vault.database.transaction() as tx:
         last = store.list_entries(tx, ORG, 2, 1, 1)[0]
         tx.execute(sqlalchemy.delete(store.entries).where(store.entries.c.leaf_index == last.leaf_index))
         store.write_chains(tx, {ORG: store.ChainRow(2, last.previous_leaf_hash or b"")})
-    shorter = export(vault)
-    assert verify_list(shorter, keys(vault)).ok, "by itself it is whole"
+
+
+def lose(vault: Vault) -> None:
+    with vault.database.transaction() as tx:
+        for table in (store.entries, store.chains):
+            tx.execute(sqlalchemy.delete(table).where(table.c.organization_id == ORG))
+
+
+def move_end(vault: Vault, number: int) -> None:
+    with vault.database.transaction() as tx:
+        tx.execute(
+            sqlalchemy.update(store.chains)
+            .where(store.chains.c.organization_id == ORG)
+            .values(last_number=number, last_leaf_hash=bytes(32))
+        )
+
+
+def forget_end(vault: Vault) -> None:
+    with vault.database.transaction() as tx:
+        tx.execute(sqlalchemy.delete(store.chains).where(store.chains.c.organization_id == ORG))
+
+
+def invent_end(vault: Vault) -> None:
+    with vault.database.transaction() as tx:
+        store.write_chains(tx, {"org_" + "c" * 26: store.ChainRow(1, bytes(32))})
+
+
+def lists_are_off(vault: Vault) -> bool:
+    """Whether the alert is on."""
+    Figures(vault.database, vault.clock).take()
+    return REGISTRY.get_sample_value("kept_alert_active", {"alert": "audit_lists_off"}) == 1
+
+
+def runbook(vault: Vault, rows_of: Callable[[str], bytes]) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """Does what the runbook says, by its own statements. rows_of: what the copy of before answers. The leaves without an entry that it
+    found, and the lists that end elsewhere than their newest entry."""
+    page = Path("docs/runbooks/audit-lists-off.md").read_text()
+    leaves, ends, mend = re.findall(r"```sql\n(.+?)```", page, re.DOTALL)
+    take, put = re.findall(r'psql \w+ -c "(.+)"', page)
+    with psycopg.connect(libpq_url(vault), autocommit=True) as live:
+        missing = live.execute(leaves).fetchall()
+        off = [row[0] for row in live.execute(ends).fetchall()]
+        if missing:
+            assert "(17, 18)" in take
+            named = ", ".join(str(leaf) for (leaf,) in missing)
+            with live.cursor().copy(put) as into:
+                into.write(rows_of(take.replace("17, 18", named)))
+        live.execute(mend)
+    return missing, off
+
+
+def libpq_url(vault: Vault) -> str:
+    url = vault.database.engine.url.set(drivername="postgresql")
+    return url.render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "lost", "named"),
+    [
+        (cut_short, 1, []),
+        (lose, 3, []),
+        (partial(move_end, number=2), 0, [ORG]),
+        (partial(move_end, number=4), 0, [ORG]),
+        (forget_end, 0, [ORG]),
+        (invent_end, 0, ["org_" + "c" * 26]),
+    ],
+    ids=["cut short", "lost", "moved back", "moved on", "forgotten", "invented"],
+)
+def test_lists_that_do_not_add_up_stop_the_log_and_nothing_else_until_the_runbook_was_followed(
+    vault: Vault,
+    fresh_database: FreshDatabase,
+    change: Callable[[Vault], None],
+    lost: int,
+    named: list[str],
+) -> None:
+    log(vault, *(happened(vault) for _ in range(3)), happened(vault, OTHER))
+    older = export(vault)
+    assert not lists_are_off(vault)
+    vault.database.engine.dispose()
+    beside = fresh_database("beside", template=database_name(libpq_url(vault)))
+    change(vault)
+    assert lists_are_off(vault)
+    with pytest.raises(KeptError, match="do not add up"):
+        export(vault)
+    vault.restart()
+    assert log(vault, happened(vault), happened(vault, OTHER)) == 2, "entries are written all the same"
+    for organization_id in (ORG, OTHER):
+        with pytest.raises(KeptError, match="do not add up"):
+            export(vault, organization_id)
+
+    def rows_of(query: str) -> bytes:
+        with (
+            psycopg.connect(beside.replace("+psycopg", "")) as copy_of_before,
+            copy_of_before.cursor().copy(query) as out,
+        ):
+            return b"".join(bytes(part) for part in out)
+
+    missing, off = runbook(vault, rows_of)
+    assert (len(missing), off) == (lost, named)
+    assert not lists_are_off(vault)
+    end = older["pages"][-1]["end"]
+    kept = Known(int(end["last_number"]), base64.b64decode(end["last_leaf_hash"]))
+    assert verify_list(export(vault, after=3), keys(vault), kept).ok, "an older export is continued"
+    assert [len(export(vault, name)["pages"][0]["entries"]) for name in (ORG, OTHER)] == [4, 2]
+    assert verify_list(export(vault), keys(vault)).ok
+    assert verify_list(export(vault, OTHER), keys(vault)).ok
+
+
+def test_who_makes_the_sum_right_shows_to_who_has_an_older_export(vault: Vault) -> None:
+    log(vault, *(happened(vault) for _ in range(3)))
+    older = export(vault)
+    cut_short(vault)
+    invent_end(vault)
+    assert not lists_are_off(vault)
+    assert verify_list(export(vault), keys(vault)).ok, "by itself it is whole"
     end = older["pages"][-1]["end"]
     kept = Known(int(end["last_number"]), base64.b64decode(end["last_leaf_hash"]))
     assert not verify_list(export(vault, after=3), keys(vault), kept).ok, "an older export is not continued"
-    with pytest.raises(ConfigError, match="the organizations' lists have"):
-        vault.restart()
 
 
-def test_a_log_that_grows_meanwhile_keeps_nobody_from_starting(
+def test_a_log_that_grows_while_it_is_looked_at_is_whole(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log(vault, happened(vault))
     vault.audit_log.integrate()
-    running, looked = vault.audit_log, []
+    count, looked = store.count_listed, []
 
-    def grow(*_: object) -> None:
-        """Another replica's sequencer, in the middle of what the one that starts looks at."""
-        looked.append(running.append_all([happened(vault)], "retention"))
-        running.integrate()
+    def grow(tx: sqlalchemy.Connection) -> tuple[int, int]:
+        """Another replica's sequencer, in the middle of what is looked at."""
+        looked.append(log(vault, happened(vault)))
+        with monkeypatch.context() as others:
+            others.setattr(store, "count_listed", count)
+            vault.audit_log.integrate()
+        return count(tx)
 
-    monkeypatch.setattr(AuditLog, "_require_remembered", grow)
-    vault.restart()
+    monkeypatch.setattr(store, "count_listed", grow)
+    assert not lists_are_off(vault)
     assert looked
 
 
