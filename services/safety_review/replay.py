@@ -2,9 +2,10 @@
 erased since is gone again, what was decided since is decided, appealed or opened again, and what evaluation sets held is gone where they
 ended.
 
-Reasons and what was flagged are not in the log. A case that was opened since, or that somebody put records into, is not made up: its holds
-stand at retention until their end, and its records are handed over again as long as they can be screened. Nor is a set: what it was made
-of is written nowhere, on purpose.
+What was done is not judged again: by the instant of its entry a claim, or the time to appeal, might be over. Reasons and what was flagged
+are not in the log. A case that was opened since, or that somebody put records into, is not made up: its holds stand at retention until
+their end, and its records are handed over again as long as they can be screened. Nor is a set: what it was made of is written nowhere, on
+purpose.
 """
 
 from collections.abc import Callable
@@ -88,11 +89,11 @@ def _claimed(case: Case, entry: audit_pb2.AuditEntry, at: datetime) -> Case:
 
 
 def _decided(case: Case, entry: audit_pb2.AuditEntry, at: datetime) -> Case:
-    return cases.decide(case, entry.actor, cases_pb2.DECISION_VIOLATION, "", at)
+    return cases.decided(case, entry.actor, cases_pb2.DECISION_VIOLATION, "", at)
 
 
 def _dismissed(case: Case, entry: audit_pb2.AuditEntry, at: datetime) -> Case:
-    return cases.decide(case, entry.actor, cases_pb2.DECISION_NO_VIOLATION, "", at)
+    return cases.decided(case, entry.actor, cases_pb2.DECISION_NO_VIOLATION, "", at)
 
 
 def _confirmed(case: Case, entry: audit_pb2.AuditEntry, at: datetime) -> Case:
@@ -104,11 +105,12 @@ def _returned(case: Case, entry: audit_pb2.AuditEntry, at: datetime) -> Case:
 
 
 def _handed_on(case: Case, entry: audit_pb2.AuditEntry, at: datetime) -> Case:
-    return cases.hand_on(case, entry.actor, cases_pb2.Desk.Value("DESK_" + entry.facts["desk"]), "", at)
+    desk = cases_pb2.Desk.Value("DESK_" + entry.facts["desk"])
+    return cases.handed_on(case, entry.actor, desk, "", at)
 
 
 def _appealed(case: Case, entry: audit_pb2.AuditEntry, at: datetime) -> Case:
-    return cases.appeal(case, entry.actor, "", at)
+    return cases.appealed(case, entry.actor, "", at)
 
 
 def _reopened(case: Case, entry: audit_pb2.AuditEntry, at: datetime) -> Case:

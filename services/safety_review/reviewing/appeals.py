@@ -47,8 +47,8 @@ class Appeals(CaseActs):
             return appeal(case, caller.member_id, reason, now)
 
         with self._database.transaction() as tx:
-            case = self._changed(tx, case_id, None, act)
-            self._audit(tx, "case.appealed", caller.actor, case, {}, told=True)
+            case, now = self._changed(tx, case_id, None, act)
+            self._audit(tx, "case.appealed", caller.actor, case, {}, now, told=True)
             return self._told(case)
 
     def _told(self, case: Case) -> Told:

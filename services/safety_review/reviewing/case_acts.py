@@ -46,9 +46,9 @@ class CaseActs:
         self._clock = clock
         self._outbox = outbox
 
-    def _changed(self, tx: Tx, case_id: str, shown_etag: str | None, act: Act) -> Case:
-        """The case after an act, stored. shown_etag: of the case that the act is based on; None for an act that needs no reading. Raises
-        NOT_FOUND, CONFLICT and what the act raises."""
+    def _changed(self, tx: Tx, case_id: str, shown_etag: str | None, act: Act) -> tuple[Case, datetime]:
+        """The case after an act, stored, and the act's instant. shown_etag: of the case that the act is based on; None for an act that
+        needs no reading. Raises NOT_FOUND, CONFLICT and what the act raises."""
         case = store.lock(tx, case_id)
         if case is None:
             raise not_found("case")
@@ -57,7 +57,7 @@ class CaseActs:
         if shown_etag is not None and shown_etag != etag(case, now):
             raise outdated("The case has changed since it was read; read it again.", etag(case, now))
         store.update_to(tx, changed)
-        return changed
+        return changed, now
 
     def _close(self, tx: Tx, case: Case) -> None:
         """What follows from a decision that closed a case: without a violation its holds are released at once."""
@@ -67,8 +67,8 @@ class CaseActs:
                 if flag.hold_request_id:
                     release = notices.release_hold(flag.hold_request_id, case.case_id)
                     self._outbox.put(tx, notices.HOLD, release)
-        if case.state == UPHELD and case.told_at == case.closed_at:
-            self._audit(tx, "case.told", notices.SERVICE, case, {}, told=True)
+        if case.state == UPHELD and case.told_at is not None and case.told_at == case.closed_at:
+            self._audit(tx, "case.told", notices.SERVICE, case, {}, case.told_at, told=True)
         self._outbox.put(tx, notices.CASE, notices.close_case(case.case_id, upheld=case.state != DISMISSED))
 
     def _review(self, tx: Tx, case: Case) -> Review:
@@ -81,15 +81,24 @@ class CaseActs:
         )
 
     def _audit(
-        self, tx: Tx, kind: str, actor: str, case: Case, facts: Mapping[str, str | int], *, told: bool = False
+        self,
+        tx: Tx,
+        kind: str,
+        actor: str,
+        case: Case,
+        facts: Mapping[str, str | int],
+        at: datetime,
+        *,
+        told: bool = False,
     ) -> None:
-        """told: whether the customer may see the entry among those on the own organization."""
+        """at: the act's own instant, which the replay puts into the case (services.safety_review.replay).
+        told: whether the customer may see the entry among those on the own organization."""
         self._outbox.audit(
             tx,
             audit.entry(
                 kind,
                 actor=actor,
-                at=self._clock.now(),
+                at=at,
                 organization_id=case.organization_id if told else "",
                 subjects=[case.case_id, case.organization_id],
                 facts={"category": case.category, **facts},

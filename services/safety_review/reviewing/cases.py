@@ -9,7 +9,8 @@
     UPHELD, DISMISSED -opened again by staff-> OPEN, for somebody else
 
 A claim that is over leaves no mark: such a case counts as OPEN everywhere (`as_of`). Every function takes a case and gives the case
-that comes of it; what is not allowed raises KeptError and changes nothing. Who may act at all is another rule: `reviewers`.
+that comes of it; what is not allowed raises KeptError and changes nothing. Those that are named for what was done make the same case
+without asking whether it was in time. Who may act at all is another rule: `reviewers`.
 """
 
 import hashlib
@@ -153,12 +154,18 @@ def decide(
 ) -> Case:
     """The case decided by who has claimed it, as long as the claim lasts: DECIDED for a violation, or UPHELD on an appeal; else DISMISSED.
     Raises WRONG_STATE."""
-    case = _mine(case, person_id, now)
-    decided = replace(case, decision=decision, decided_by=person_id, decision_reason=reason)
+    return decided(as_of(case, now), person_id, decision, reason, now)
+
+
+def decided(
+    case: Case, person_id: str, decision: "cases_pb2.Decision.ValueType", reason: str, at: datetime
+) -> Case:
+    """The same, though the claim may be over by then."""
+    case = replace(_mine(case, person_id), decision=decision, decided_by=person_id, decision_reason=reason)
     if decision == cases_pb2.DECISION_VIOLATION:
-        return _closed(decided, UPHELD, now) if case.round == APPEAL else replace(decided, state=DECIDED)
+        return _closed(case, UPHELD, at) if case.round == APPEAL else replace(case, state=DECIDED)
     if decision == cases_pb2.DECISION_NO_VIOLATION:
-        return _closed(decided, DISMISSED, now)
+        return _closed(case, DISMISSED, at)
     raise ValueError("no such decision")  # the contract lets none through
 
 
@@ -182,28 +189,37 @@ def confirm(case: Case, person_id: str, agreed: bool, now: datetime) -> Case:
 def hand_on(case: Case, person_id: str, desk: "cases_pb2.Desk.ValueType", reason: str, now: datetime) -> Case:
     """The case back in the queue, undecided, by who has claimed it: a severity higher for a colleague, or for legal staff. Raises
     WRONG_STATE."""
-    case = _mine(case, person_id, now)
+    return handed_on(as_of(case, now), person_id, desk, reason, now)
+
+
+def handed_on(
+    case: Case, person_id: str, desk: "cases_pb2.Desk.ValueType", reason: str, at: datetime
+) -> Case:
+    """The same, though the claim may be over by then."""
+    case = _mine(case, person_id)
     earlier = _together(case.earlier_reviewers, person_id)
     handed = replace(_unclaimed(case), note=reason, earlier_reviewers=earlier)
     if desk == cases_pb2.DESK_LEGAL:
         return replace(handed, referred=True)
-    return due(handed, now, case.severity + 1)
+    return due(handed, at, case.severity + 1)
 
 
 def appeal(case: Case, member_id: str, reason: str, now: datetime) -> Case:
     """An upheld case, open again for somebody else, because the customer says so. Raises WRONG_STATE; APPEAL_CLOSED the second time and
     30 days after the decision."""
-    if case.appealed_at is not None or (case.appeal_until is not None and now >= case.appeal_until):
-        until = case.appeal_until
-        raise KeptError(
-            Reason.REASON_APPEAL_CLOSED,
-            "The case was appealed before, or the time to appeal is over.",
-            metadata={"until": until.isoformat() if until else ""},
-        )
+    if case.appeal_until is not None and now >= case.appeal_until:
+        raise _appeal_closed(case)
+    return appealed(case, member_id, reason, now)
+
+
+def appealed(case: Case, member_id: str, reason: str, at: datetime) -> Case:
+    """The same, though the time to appeal may be over by then."""
+    if case.appealed_at is not None:
+        raise _appeal_closed(case)
     if case.state != UPHELD:
         raise _wrong(case, "Only a case that was upheld can be appealed.")
-    again = _again(case, APPEAL, now)
-    return replace(again, appealed_at=now, appealed_by=member_id, appeal_reason=reason)
+    again = _again(case, APPEAL, at)
+    return replace(again, appealed_at=at, appealed_by=member_id, appeal_reason=reason)
 
 
 def reopen(case: Case, reason: str, now: datetime) -> Case:
@@ -251,8 +267,7 @@ def _unclaimed(case: Case) -> Case:
     return replace(case, state=OPEN, claimed_by="", claimed_until=None)
 
 
-def _mine(case: Case, person_id: str, now: datetime) -> Case:
-    case = as_of(case, now)
+def _mine(case: Case, person_id: str) -> Case:
     if case.state != CLAIMED:
         raise _wrong(case, "Only a case that you have claimed can be decided, and each claim decides once.")
     if case.claimed_by != person_id:
@@ -262,6 +277,15 @@ def _mine(case: Case, person_id: str, now: datetime) -> Case:
 
 def _claim_lasts(case: Case, now: datetime) -> bool:
     return case.claimed_until is not None and now < case.claimed_until
+
+
+def _appeal_closed(case: Case) -> KeptError:
+    until = case.appeal_until
+    return KeptError(
+        Reason.REASON_APPEAL_CLOSED,
+        "The case was appealed before, or the time to appeal is over.",
+        metadata={"until": until.isoformat() if until else ""},
+    )
 
 
 def _wrong(case: Case, text: str) -> KeptError:

@@ -154,9 +154,9 @@ class Flags:
         self._outbox.put(tx, notices.CASE, notices.open_case(case.case_id, organization_id, case.turn))
         return case
 
-    def hold_again(self, tx: Tx, case: Case) -> None:
+    def hold_again(self, tx: Tx, case: Case, now: datetime) -> None:
         """Holds the records of a locked case anew, whose holds were released; those that are gone by now are reported by retention."""
-        for flag in self.held_again(tx, case, self._clock.now()):
+        for flag in self.held_again(tx, case, now):
             self._hold(tx, flag)
 
     def held_again(self, tx: Tx, case: Case, now: datetime) -> list[Flag]:

@@ -39,11 +39,11 @@ class Reopening(CaseActs):
                 require_sight(reviewer, case)
                 return reopen(case, reason, now)
 
-            case = self._changed(tx, case_id, shown_etag, act)
+            case, now = self._changed(tx, case_id, shown_etag, act)
             dismissed = was[0].state == DISMISSED
             if dismissed:
-                self._flags.hold_again(tx, case)
+                self._flags.hold_again(tx, case, now)
             self._outbox.put(tx, notices.CASE, notices.open_case(case_id, case.organization_id, case.turn))
             facts = {"was": "dismissed" if dismissed else "upheld"}
-            self._audit(tx, "case.reopened", reviewer.person_id, case, facts)
+            self._audit(tx, "case.reopened", reviewer.person_id, case, facts, now)
             return self._review(tx, case)

@@ -81,7 +81,8 @@ class Reports(CaseActs):
             if not history.add_opening(tx, request.request_id, reviewer.person_id, said, case.case_id):
                 raise _reused()
             if new:
-                self._audit(tx, "case.reported", reviewer.person_id, case, {"records": len(new)})
+                facts, now = {"records": len(new)}, self._clock.now()
+                self._audit(tx, "case.reported", reviewer.person_id, case, facts, now)
             return self._review(tx, case)
 
 

@@ -110,7 +110,8 @@ class Reviews(CaseActs):
 
         with self._database.transaction() as tx:
             history.lock_person(tx, reviewer.person_id)
-            return self._claimed(tx, reviewer, self._changed(tx, case_id, None, act))
+            case, now = self._changed(tx, case_id, None, act)
+            return self._claimed(tx, reviewer, case, now)
 
     def claim_next(self, reviewer: Reviewer) -> Review:
         """Takes the most urgent case that the reviewer may handle. Raises NOT_FOUND, REVIEW_BUDGET_EXHAUSTED."""
@@ -123,7 +124,7 @@ class Reviews(CaseActs):
             require_fit(reviewer, case)
             case = claim(case, reviewer.person_id, now, self._claim_for)
             store.update_to(tx, case)
-            return self._claimed(tx, reviewer, case)
+            return self._claimed(tx, reviewer, case, now)
 
     def decide(
         self,
@@ -141,12 +142,12 @@ class Reviews(CaseActs):
             return decide(case, reviewer.person_id, decision, reason, now)
 
         with self._database.transaction() as tx:
-            case = self._changed(tx, case_id, shown_etag, act)
+            case, now = self._changed(tx, case_id, shown_etag, act)
             if case.is_closed:
                 self._close(tx, case)
             kind = "case.dismissed" if case.state == DISMISSED else "case.decided"
             finding = "no_violation" if case.state == DISMISSED else "violation"
-            self._audit(tx, kind, reviewer.person_id, case, {"decision": finding})
+            self._audit(tx, kind, reviewer.person_id, case, {"decision": finding}, now)
             return self._review(tx, case)
 
     def confirm(self, reviewer: Reviewer, case_id: str, shown_etag: str, agreed: bool) -> Review:
@@ -170,14 +171,14 @@ class Reviews(CaseActs):
                 require_fit(reviewer, replace(case, referred=case.referred and not reviewer.is_safety))
                 return confirm(case, reviewer.person_id, agreed, now)
 
-            case = self._changed(tx, case_id, shown_etag, act)
+            case, now = self._changed(tx, case_id, shown_etag, act)
             if agreed and decided_by not in counting:
                 raise lapsed_voice("Who decided the case could not decide it any more: send it back.")
-            self._count(tx, reviewer.person_id, case)
+            self._count(tx, reviewer.person_id, case, now)
             if case.state == UPHELD:
                 self._close(tx, case)
             kind = "case.confirmed" if agreed else "case.returned"
-            self._audit(tx, kind, reviewer.person_id, case, {"decided_by": decided_by})
+            self._audit(tx, kind, reviewer.person_id, case, {"decided_by": decided_by}, now)
             return self._review(tx, case)
 
     def hand_on(
@@ -195,21 +196,21 @@ class Reviews(CaseActs):
             return hand_on(case, reviewer.person_id, desk, reason, now)
 
         with self._database.transaction() as tx:
-            case = self._changed(tx, case_id, shown_etag, act)
+            case, now = self._changed(tx, case_id, shown_etag, act)
             desk_name = short_name(cases_pb2.Desk, desk)
-            self._audit(tx, "case.escalated", reviewer.person_id, case, {"desk": desk_name})
+            self._audit(tx, "case.escalated", reviewer.person_id, case, {"desk": desk_name}, now)
             return self._review(tx, case)
 
-    def _claimed(self, tx: Tx, reviewer: Reviewer, case: Case) -> Review:
+    def _claimed(self, tx: Tx, reviewer: Reviewer, case: Case, now: datetime) -> Review:
         assert case.claimed_until is not None
-        self._count(tx, reviewer.person_id, case)
-        self._audit(tx, "case.claimed", reviewer.person_id, case, {"until": case.claimed_until.isoformat()})
+        self._count(tx, reviewer.person_id, case, now)
+        until = case.claimed_until.isoformat()
+        self._audit(tx, "case.claimed", reviewer.person_id, case, {"until": until}, now)
         return self._review(tx, case)
 
-    def _count(self, tx: Tx, person_id: str, case: Case) -> None:
+    def _count(self, tx: Tx, person_id: str, case: Case, now: datetime) -> None:
         """Counts a case that a person takes or confirms; one taken before costs nothing. Raises REVIEW_BUDGET_EXHAUSTED, saying when there
         is room."""
-        now = self._clock.now()
         if history.has_claimed(tx, person_id, case):
             return
         taken = history.claimed_since(tx, person_id, now - _DAY)

@@ -16,6 +16,8 @@ from kept.access_control.v1 import (
     authz_pb2_grpc,
     evaluation_keys_pb2,
     evaluation_keys_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
 )
 from kept.errors.v1 import reasons_pb2
 from kept.logging.v1 import evaluation_texts_pb2, evaluation_texts_pb2_grpc, interactions_pb2
@@ -107,14 +109,17 @@ class Peers(
     authz_pb2_grpc.AuthzServiceServicer,
     holds_pb2_grpc.HoldServiceServicer,
     evaluation_keys_pb2_grpc.EvaluationKeyServiceServicer,
+    keys_pb2_grpc.KeyServiceServicer,
     identifiers_pb2_grpc.IdentifierServiceServicer,
     evaluation_texts_pb2_grpc.EvaluationTextServiceServicer,
 ):
     """What access control and retention were told. A person's token is the person's id. `refuse` fails calls of holds and cases,
     `refuse_hold` those of holds alone.
-    `masked`: by grant, who asked for it and what logging gives under it. `meanwhile`: happens before a set's key is made."""
+    `masked`: by grant, who asked for it and what logging gives under it. `meanwhile`: happens before a set's key is made.
+    `earlier`: entries before those that a test looks at."""
 
     entries: list[audit_pb2.AuditEntry] = field(default_factory=list)
+    earlier: list[audit_pb2.AuditEntry] = field(default_factory=list)
     holds: list[holds_pb2.PlaceHoldRequest | holds_pb2.ReleaseHoldRequest | holds_pb2.ExtendHoldRequest] = (
         field(default_factory=list)
     )
@@ -176,12 +181,13 @@ class Peers(
     ) -> audit_pb2.AppendEntriesResponse:
         require_own(request.entries, "safety_review")
         self.entries += request.entries
-        return audit_pb2.AppendEntriesResponse(appended=len(request.entries), position=len(self.entries))
+        position = len(self.earlier) + len(self.entries)
+        return audit_pb2.AppendEntriesResponse(appended=len(request.entries), position=position)
 
     def ListOwnEntries(
         self, request: audit_pb2.ListOwnEntriesRequest, context: Any
     ) -> audit_pb2.ListOwnEntriesResponse:
-        return listed(self.entries, request)
+        return listed((*self.earlier, *self.entries), request)
 
     def OpenCase(self, request: authz_pb2.OpenCaseRequest, context: Any) -> authz_pb2.OpenCaseResponse:
         self._take(self.cases, request)
@@ -233,6 +239,11 @@ class Peers(
         self.keys.pop(request.set_id, None)
         return evaluation_keys_pb2.DestroyEvaluationKeyResponse()
 
+    def ListWithheldRecords(
+        self, request: keys_pb2.ListWithheldRecordsRequest, context: Any
+    ) -> keys_pb2.ListWithheldRecordsResponse:
+        return keys_pb2.ListWithheldRecordsResponse()
+
     def ListIdentifiers(
         self, request: identifiers_pb2.ListIdentifiersRequest, context: Any
     ) -> identifiers_pb2.ListIdentifiersResponse:
@@ -253,6 +264,7 @@ class Peers(
         authz_pb2_grpc.add_AuthzServiceServicer_to_server(self, server)
         holds_pb2_grpc.add_HoldServiceServicer_to_server(self, server)
         evaluation_keys_pb2_grpc.add_EvaluationKeyServiceServicer_to_server(self, server)
+        keys_pb2_grpc.add_KeyServiceServicer_to_server(self, server)
         identifiers_pb2_grpc.add_IdentifierServiceServicer_to_server(self, server)
         evaluation_texts_pb2_grpc.add_EvaluationTextServiceServicer_to_server(self, server)
 
@@ -286,10 +298,17 @@ class Stubs:
 
 
 class World:
-    """One safety review service with everything around it."""
+    """One safety review service with everything around it. beside: one whose clock and peers it shares."""
 
-    def __init__(self, url: str, *, on_commit: Callable[[str], None] | None = None, **told: Any) -> None:
-        self.clock = ManualClock()
+    def __init__(
+        self,
+        url: str,
+        *,
+        on_commit: Callable[[str], None] | None = None,
+        beside: "World | None" = None,
+        **told: Any,
+    ) -> None:
+        self.clock: ManualClock = ManualClock() if beside is None else beside.clock
         self.is_up = False
 
         def committing(when: str) -> None:
@@ -297,7 +316,8 @@ class World:
                 on_commit(when)
 
         self.database = Database(url, on_commit=committing)
-        self.peers = Peers()  # type: ignore[abstract]  # the stubs ask for every method
+        own = Peers()  # type: ignore[abstract]  # the stubs ask for every method
+        self.peers: Peers = own if beside is None else beside.peers
         played = InProcess(Service(self.peers.register, (), _Nobody()))
         self.scorers: dict[str, Any] = {}  # who answers as which external detector
         here = "127.0.0.1:1"
@@ -326,8 +346,10 @@ class World:
         self.jobs = {job.name: job for job in self.service.jobs}
         self.jobs["rules"].step()  # what it was started with is in the audit log
         self.run_jobs()
-        self.started = list(self.peers.entries)
-        self.peers.entries.clear()
+        if beside is None:
+            self.peers.earlier[:] = self.peers.entries
+            self.peers.entries.clear()
+        self.started = list(self.peers.earlier)
         self.is_up = True
 
     def close(self) -> None:
