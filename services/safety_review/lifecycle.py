@@ -55,7 +55,7 @@ class Lifecycle:
         kept = erasures.count_cases(tx, organization_id)
         done = erasures.find(tx, organization_id)
         if done is not None:
-            self._tell(tx, organization_id, ended)
+            self._tell(tx, organization_id, ended, now)
             return replace(done, kept=kept)
         self._forget(tx, ended)
         erasure = Erasure(organization_id, erasure_id, now, ended.removed, kept)
@@ -110,12 +110,13 @@ class Lifecycle:
             with attempts.attempt(), self._database.transaction() as tx:
                 is_erased = bool(erasures.stay_inside(tx, [organization_id]))
                 ended = ended_cases.remove(tx, organization_id, now, is_erased=is_erased, most=_CASES_AT_ONCE)
-                self._tell(tx, organization_id, ended)
+                self._tell(tx, organization_id, ended, now)
                 more = more or len(ended.cases) == _CASES_AT_ONCE
         attempts.raise_first()
         return more
 
-    def _tell(self, tx: Tx, organization_id: str, ended: Ended) -> None:
+    def _tell(self, tx: Tx, organization_id: str, ended: Ended, at: datetime) -> None:
+        """at: when nothing kept them; by it the replay removes the same ones (services.safety_review.replay)."""
         if not ended.cases:  # another replica may have been first
             return
         self._forget(tx, ended)
@@ -124,7 +125,7 @@ class Lifecycle:
             audit.entry(
                 "cases.erased",
                 actor=notices.SERVICE,
-                at=self._clock.now(),
+                at=at,
                 subjects=[organization_id],
                 facts=ended.removed,
             ),

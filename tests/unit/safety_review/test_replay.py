@@ -2,19 +2,19 @@
 again by the instant at which it was written down."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from types import ModuleType
+from typing import Any, Final
 
 import pytest
 
 from kept.safety_review.v1 import cases_pb2
-from services.safety_review.reviewing.cases import Case
-from services.safety_review.store import Tx
 from services.safety_review.store import cases as store
+from services.safety_review.store import ended_cases
 from tests.support.postgres import FreshDatabase, database_name
-from tests.unit.safety_review.world import CANARY, World
+from tests.unit.safety_review.world import CANARY, PHISHING, World
 
 Restore = Callable[[], World]
 Act = Callable[[World, str], object]
@@ -63,15 +63,19 @@ def _known(world: World) -> list[cases_pb2.Case]:
     return found
 
 
-def _slow(world: World, patched: pytest.MonkeyPatch) -> None:
-    """Has the database take its time to store a case: what comes after is a minute later than the check."""
-    real = store.update_to
+@contextmanager
+def _slow(world: World, module: ModuleType, name: str) -> Iterator[None]:
+    """A function of the store takes its time: what comes after is a minute later than the check."""
+    real = getattr(module, name)
 
-    def late(tx: Tx, case: Case) -> None:
-        real(tx, case)
+    def late(*args: Any, **named: Any) -> Any:
+        done = real(*args, **named)
         world.clock.advance(MINUTE)
+        return done
 
-    patched.setattr(store, "update_to", late)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, name, late)
+        yield
 
 
 def _upheld(world: World, case_id: str) -> None:
@@ -129,8 +133,7 @@ def test_an_entry_bears_the_instant_of_its_act(
     late.before(world, case_id)
     restore = back_up()
     world.clock.advance(late.after)
-    with pytest.MonkeyPatch.context() as patched:
-        _slow(world, patched)
+    with _slow(world, store, "update_to"):
         late.act(world, case_id)
     before = _known(world)
     assert _known(restore()) == before
@@ -155,3 +158,19 @@ def test_what_was_done_in_time_is_so_though_its_entry_bears_a_later_instant(
         for instant in ("appealed_at", "closed_at", "due_at", "told_at"):
             case.ClearField(instant)
     assert after == before
+
+
+def test_a_case_that_stayed_when_another_went_is_there(world: World, back_up: Callable[[], Restore]) -> None:
+    world.screen(world.record(CANARY), world.record(PHISHING))
+    first, second = (case.case_id for case in world.cases())
+    world.dismiss(first)
+    world.clock.advance(SECOND)
+    world.dismiss(second)
+    restore = back_up()
+    world.clock.advance(APPEAL_ENDS)
+    with _slow(world, ended_cases, "remove"):
+        world.jobs["ended_cases"].step()
+    world.reopen(second)
+    before = _known(world)
+    assert [case.case_id for case in before] == [second]
+    assert _known(restore()) == before
