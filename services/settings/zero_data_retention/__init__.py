@@ -202,6 +202,7 @@ class ZeroDataRetention:
                 caller.actor,
                 request,
                 {"approvals": approvals, "needed": _APPROVALS_NEEDED},
+                now,
             )
             if approvals >= _APPROVALS_NEEDED:
                 request = self._put_into_force(tx, caller, request, organization)

@@ -1,5 +1,7 @@
 """What is written down, and who is told, of an act on zero data retention."""
 
+from datetime import datetime
+
 from kept.settings.v1 import zero_data_retention_pb2 as contract
 from services.settings.store import Tx
 from services.settings.store.zero_data_retention import ZdrRequest
@@ -19,15 +21,21 @@ class Announcer:
         self._notifications = notifications
 
     def audit(
-        self, tx: Tx, kind: str, actor: str, request: ZdrRequest, facts: dict[str, str | int | bool]
+        self,
+        tx: Tx,
+        kind: str,
+        actor: str,
+        request: ZdrRequest,
+        facts: dict[str, str | int | bool],
+        at: datetime | None = None,
     ) -> None:
-        """Writes an act down. kind: of shared.audit_kinds."""
+        """Writes an act down. kind: of shared.audit_kinds. at: the act's own instant, where the replay needs it; else now."""
         self._outbox.audit(
             tx,
             audit.entry(
                 kind,
                 actor=actor,
-                at=self._clock.now(),
+                at=at or self._clock.now(),
                 organization_id=request.organization_id,
                 subjects=[request.request_id],
                 facts=facts,

@@ -140,7 +140,7 @@ class ZeroDataRetentionEnds:
             request = replace(request, ends_at=ends_at, end_cause=_BY_VENDOR)
             self._announcer.tell(tx, "zero_data_retention.ending", caller.actor, request, "CUSTOMER")
         store.change(tx, request)
-        self._announcer.audit(tx, "zero_data_retention.end_approved", caller.actor, request, facts)
+        self._announcer.audit(tx, "zero_data_retention.end_approved", caller.actor, request, facts, now)
         return request
 
     def look_at_eligibility(self) -> bool:

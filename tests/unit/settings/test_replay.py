@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -25,6 +26,7 @@ from kept.settings.v1 import (
     zero_data_retention_pb2,
 )
 from services.settings import store
+from services.settings.store import zero_data_retention
 from services.settings.store.tables import zero_data_retention_requests
 from shared import audit
 from shared.errors import KeptError
@@ -162,6 +164,36 @@ def test_voices_count_as_long_as_they_did(world: World, back_up: Callable[[], Re
     assert decide(restored, 3, waiting).state == zero_data_retention_pb2.ZERO_DATA_RETENTION_STATE_APPROVED
     restored.clock.advance(timedelta(hours=1))
     assert not end(restored, 5, in_force).HasField("ends_at"), "one voice of two"
+
+
+def test_a_voice_counts_from_its_own_instant_though_its_entry_came_later(
+    world: World, back_up: Callable[[], Restore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, other = world.admin("acme"), world.admin("other")
+    waiting, in_force = ask(world, admin), ask(world, other)
+    decide(world, 2, in_force)
+    decide(world, 3, in_force)
+    restore = back_up()
+    spoken = world.clock.now()
+    with monkeypatch.context() as patched:  # as if the database took its time to store a voice
+        for name in ("add_decision", "change"):
+            real = getattr(zero_data_retention, name)
+
+            def late(*args: Any, real: Callable[..., None] = real) -> None:
+                real(*args)
+                world.clock.advance(timedelta(minutes=1))
+
+            patched.setattr(zero_data_retention, name, late)
+        end(world, 2, in_force)
+        world.clock.step(spoken - world.clock.now())
+        decide(world, 2, waiting)
+    world.clock.advance(spoken + timedelta(hours=72) - world.clock.now())
+    decide(world, 2, waiting)  # again: the first time counts no more
+    world.clock.advance(timedelta(seconds=1))
+    restored = restore()
+    assert not end(restored, 4, in_force).HasField("ends_at"), "one voice of two"
+    restored.clock.advance(timedelta(hours=1))
+    assert decide(restored, 3, waiting).state == zero_data_retention_pb2.ZERO_DATA_RETENTION_STATE_APPROVED
 
 
 @pytest.mark.parametrize("is_over", [False, True], ids=["announced", "over, and asked for again"])
