@@ -192,7 +192,8 @@ class _Organizations:
         name, organization_ids = entry.subjects[0].removeprefix("gateway/"), tuple(entry.subjects[1:])
         gateways.lock(tx, name)
         known = gateways.find(tx, name)
-        if known is not None and known.effective_at >= fact_time(entry):
+        # Two in a row count from the same instant where the clock was set back, or another replica's is ahead.
+        if known is not None and known.effective_at > fact_time(entry):
             return
         everywhere = is_true(entry, "all_organizations")
         since = self._policies.publish_gateway(

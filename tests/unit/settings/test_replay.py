@@ -336,6 +336,25 @@ def test_a_session_from_before_is_over_in_a_restored_database_too_whichever_cloc
         restored.peer("issuer").members.RenewSignIn(before)
 
 
+def test_what_was_taken_from_a_gateway_is_not_back_where_both_count_from_the_same_instant(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    kept, taken = world.admin("acme").organization_id, world.admin("other").organization_id
+    restore = back_up()
+
+    def register(*organization_ids: str) -> None:
+        request = gateways_pb2.RegisterGatewayRequest(name="main", organization_ids=organization_ids)
+        world.staff().gateways.RegisterGateway(request)
+
+    register(kept, taken)
+    world.clock.step(timedelta(seconds=-1))
+    register(kept)
+    world.clock.advance(timedelta(seconds=1))
+    listed = gateways_pb2.ListGatewaysRequest()
+    before = world.staff().gateways.ListGateways(listed)
+    assert restore().staff().gateways.ListGateways(listed) == before
+
+
 def test_an_operator_invites_an_admin_where_none_can_get_in_any_more(
     world: World, back_up: Callable[[], Restore]
 ) -> None:
