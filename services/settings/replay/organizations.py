@@ -119,9 +119,10 @@ class _Organizations:
             "usage_agreed",
             "training_retention_days",
         }
-        if before is None or not said or (newest is not None and newest.entered_at >= at(entry)):
+        # By when they count, for that is in their order, whatever the clocks of those who entered them say.
+        if before is None or not said or (newest is not None and newest.effective_at > fact_time(entry)):
             return
-        changed = replace(before, revision=before.revision + 1)
+        changed = before
         if "tier" in said:
             changed = replace(changed, tier=organizations_pb2.Tier.Value(entry.facts["tier"]))
         if "deployment" in said:
@@ -131,6 +132,9 @@ class _Organizations:
             changed = replace(changed, training_retention_days=int(entry.facts["training_retention_days"]))
         if "usage_agreed" in said:
             changed = replace(changed, usage_agreed=is_true(entry, "usage_agreed"))
+        if changed == before:  # it is known
+            return
+        changed = replace(changed, revision=before.revision + 1)
         organizations.set_agreed(tx, changed)
         since = self._policies.publish_organization(
             tx, changed, approval_required(tx, changed.organization_id), fact_time(entry)

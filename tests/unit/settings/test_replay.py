@@ -355,6 +355,30 @@ def test_what_was_taken_from_a_gateway_is_not_back_where_both_count_from_the_sam
     assert restore().staff().gateways.ListGateways(listed) == before
 
 
+def test_what_was_agreed_last_is_so_though_the_clock_was_set_back(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    organization_id = world.admin().organization_id
+    restore = back_up()
+
+    def shown_by(one: World) -> organizations_pb2.Organization:
+        request = organizations_pb2.GetOrganizationRequest(organization_id=organization_id)
+        return one.staff().organizations.GetOrganization(request).organization
+
+    for days in (30, 10):
+        world.clock.advance(timedelta(seconds=10))
+        world.staff().organizations.UpdateOrganization(
+            organizations_pb2.UpdateOrganizationRequest(
+                organization_id=organization_id, training_retention_days=days, etag=shown_by(world).etag
+            )
+        )
+        world.clock.step(timedelta(seconds=-11))
+    world.clock.advance(timedelta(minutes=1))
+    restored = restore()
+    assert shown_by(restored).training_retention_days == shown_by(world).training_retention_days == 10
+    assert policies_of(restored)[organization_id].training_retention_days == 10
+
+
 def test_an_operator_invites_an_admin_where_none_can_get_in_any_more(
     world: World, back_up: Callable[[], Restore]
 ) -> None:
