@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 
 class ManualClock:
-    """now moves with `advance`; `step` moves it without time passing, as a clock that is set does."""
+    """now moves with `advance`, and by `tick` with each reading; `step` moves it without time passing, as a clock that is set does."""
+
+    tick = timedelta()
 
     def __init__(self, start: datetime = datetime(2026, 3, 1, 12, tzinfo=UTC)) -> None:
         self._now = start
@@ -12,6 +14,7 @@ class ManualClock:
         self._generation = 0
 
     def now(self) -> datetime:
+        self._now += self.tick
         return self._now
 
     def boottime(self) -> float:

@@ -8,7 +8,7 @@ and what came of calls is written if the erasure, locked now, is still as it was
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -111,6 +111,7 @@ class ContentErasures:
                         known,
                         "content_erasure.started",
                         actor,
+                        at=known.started_at,
                         request_id=known.request_id,
                         requested_by=known.requested_by,
                         before=known.before.isoformat(),
@@ -254,8 +255,8 @@ class ContentErasures:
             if is_further:
                 self._audit(tx, done, "content_erasure.completed", _ACTOR, certificate_id=named)
             elif erasure.ended_at is None:  # else the log says so already
-                kept = done.is_kept
-                self._audit(tx, done, "content_erasure.ended", _ACTOR, certificate_id=named, kept=kept)
+                at, kept = done.ended_at, done.is_kept
+                self._audit(tx, done, "content_erasure.ended", _ACTOR, at=at, certificate_id=named, kept=kept)
         return False
 
     def _sign(self, erasure: ContentErasure, completes: str) -> bool:
@@ -347,13 +348,23 @@ class ContentErasures:
             ),
         )
 
-    def _audit(self, tx: Tx, erasure: ContentErasure, kind: str, actor: str, **facts: str | bool) -> None:
+    def _audit(
+        self,
+        tx: Tx,
+        erasure: ContentErasure,
+        kind: str,
+        actor: str,
+        *,
+        at: datetime | None = None,
+        **facts: str | bool,
+    ) -> None:
+        """at: the act's own instant, where the erasure has it."""
         self._outbox.audit(
             tx,
             entry(
                 kind,
                 actor=actor,
-                at=self._clock.now(),
+                at=at or self._clock.now(),
                 organization_id=erasure.organization_id,
                 subjects=[erasure.erasure_id],
                 facts=facts,

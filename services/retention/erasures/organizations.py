@@ -7,7 +7,7 @@ written if the erasure, locked now, is still as it was read.
 import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kept.access_control.v1 import keys_pb2
@@ -113,6 +113,7 @@ class Erasures:
                     made,
                     "erasure.started",
                     actor,
+                    at=made.started_at,
                     account_deletion_id=made.account_deletion_id,
                     confirmed_by=made.confirmed_by,
                 )
@@ -265,7 +266,8 @@ class Erasures:
             rows.save(tx, done)
             if erasure.ended_at is None:  # else the log says so already
                 named = signed[0].certificate_id
-                self._audit(tx, done, "erasure.ended", _ACTOR, certificate_id=named, kept=done.is_kept)
+                at, kept = done.ended_at, done.is_kept
+                self._audit(tx, done, "erasure.ended", _ACTOR, at=at, certificate_id=named, kept=kept)
         return not done.is_complete
 
     def _complete(self, erasure: Erasure) -> bool:
@@ -360,13 +362,23 @@ class Erasures:
             completes=completes,
         )
 
-    def _audit(self, tx: Tx, erasure: Erasure, kind: str, actor: str, **facts: str | int | bool) -> None:
+    def _audit(
+        self,
+        tx: Tx,
+        erasure: Erasure,
+        kind: str,
+        actor: str,
+        *,
+        at: datetime | None = None,
+        **facts: str | int | bool,
+    ) -> None:
+        """at: the act's own instant, where the erasure has it."""
         self._outbox.audit(
             tx,
             entry(
                 kind,
                 actor=actor,
-                at=self._clock.now(),
+                at=at or self._clock.now(),
                 organization_id=erasure.organization_id,
                 subjects=[erasure.erasure_id],
                 facts=facts,

@@ -9,7 +9,7 @@ that can be done again, and what came of calls is written if the erasure, locked
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -125,6 +125,7 @@ class SubjectErasures:
                         made,
                         "subject_erasure.started",
                         actor,
+                        at=made.started_at,
                         request_id=made.request_id,
                         requested_by=made.requested_by,
                         subject_commitment=made.commitment.hex(),
@@ -216,7 +217,7 @@ class SubjectErasures:
         )
         with self._at(erasure) as tx:
             rows.save(tx, failed)
-            self._audit(tx, failed, "subject_erasure.failed", _ACTOR, reason=error.name)
+            self._audit(tx, failed, "subject_erasure.failed", _ACTOR, at=failed.ended_at, reason=error.name)
         return False
 
     def _tell(self, erasure: SubjectErasure) -> bool:
@@ -283,7 +284,7 @@ class SubjectErasures:
             if not is_further:
                 facts["kept"] = done.is_kept
             kind = "subject_erasure.completed" if is_further else "subject_erasure.ended"
-            self._audit(tx, done, kind, _ACTOR, **facts)
+            self._audit(tx, done, kind, _ACTOR, at=None if is_further else done.ended_at, **facts)
         return False
 
     def _sign(self, erasure: SubjectErasure, completes: str) -> bool:
@@ -373,13 +374,23 @@ class SubjectErasures:
             ),
         )
 
-    def _audit(self, tx: Tx, erasure: SubjectErasure, kind: str, actor: str, **facts: str | bool) -> None:
+    def _audit(
+        self,
+        tx: Tx,
+        erasure: SubjectErasure,
+        kind: str,
+        actor: str,
+        *,
+        at: datetime | None = None,
+        **facts: str | bool,
+    ) -> None:
+        """at: the act's own instant, where the erasure has it."""
         self._outbox.audit(
             tx,
             entry(
                 kind,
                 actor=actor,
-                at=self._clock.now(),
+                at=at or self._clock.now(),
                 organization_id=erasure.organization_id,
                 subjects=[erasure.erasure_id],
                 facts=facts,

@@ -79,13 +79,15 @@ class Discloser:
             hold = rows.lock(tx, hold_id)
             if hold is None or hold.secrecy is None or hold.secrecy.state is not secrecy.SecrecyState.ENDING:
                 return hold
-            told = replace(hold, secrecy=secrecy.ended(hold.secrecy, self._clock.now()))
+            told_at = self._clock.now()
+            told = replace(hold, secrecy=secrecy.ended(hold.secrecy, told_at))
             rows.save(tx, told)
             self._entries.write(
                 tx,
                 told,
                 "hold.disclosed",
                 _ACTOR,
+                told_at,
                 reference=told.reference,
                 review_at=told.review_at.isoformat(),
                 legal_basis=hold.secrecy.legal_basis,

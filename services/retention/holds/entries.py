@@ -1,5 +1,7 @@
 """What the audit log, and receivers of notifications, are told of holds: in the organization's own list, but of what it must not know."""
 
+from datetime import datetime
+
 from services.retention.holds.hold import Hold, HoldKind, HoldScope
 from services.retention.notifications import Ids, Notifications
 from services.retention.store import Tx
@@ -22,11 +24,14 @@ class HoldEntries:
         hold: Hold,
         kind: str,
         actor: str,
+        at: datetime | None = None,
+        /,
         *,
         subjects: tuple[bytes, ...] = (),
         **facts: str | int,
     ) -> None:
-        """Writes one in the caller's transaction. hold: as it is by then; facts: but its kind."""
+        """Writes one in the caller's transaction. hold: as it is by then; at: the act's own instant, where the hold has it; facts: but its
+        kind."""
         if hold.kind is HoldKind.LEGAL and not hold.is_secret:
             self._notifications.emit(tx, kind, Ids(hold.organization_id, hold.hold_id, hold.state))
         self._outbox.audit(
@@ -34,7 +39,7 @@ class HoldEntries:
             entry(
                 kind,
                 actor=actor,
-                at=self._clock.now(),
+                at=at or self._clock.now(),
                 # Of what the customer must not know the vendor's own list tells.
                 organization_id="" if hold.is_secret else hold.organization_id,
                 subjects=[hold.hold_id, *([hold.organization_id] if hold.is_secret else []), *subjects],

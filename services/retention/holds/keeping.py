@@ -94,6 +94,7 @@ class HoldKeeper:
                         hold,
                         "hold.placed",
                         actor,
+                        hold.placed_at,
                         subjects=hold.record_ids,
                         reference=hold.reference,
                         request_id=hold.request_id,
@@ -251,6 +252,7 @@ class HoldKeeper:
                 settled,
                 kind,
                 _ACTOR,
+                settled.activated_at or settled.ended_at,
                 subjects=tuple(sorted(settled.lost)),
                 kept=len(settled.kept),
                 lost=len(settled.lost),
@@ -271,6 +273,7 @@ class HoldKeeper:
                 settled,
                 "hold.activated",
                 _ACTOR,
+                settled.activated_at,
                 subjects=tuple(rows.lost_of(tx, hold.hold_id, _MOST_LOST)),
                 kept=settled.records_kept,
                 lost=settled.records_lost,
@@ -315,7 +318,13 @@ class HoldKeeper:
             ended = holds.end(current, destruction, gone.removed, self._clock.now())
             rows.save(tx, ended)
             self._entries.write(
-                tx, ended, "hold.ended", _ACTOR, removed=gone.removed, root_key_id=destruction.root_key_id
+                tx,
+                ended,
+                "hold.ended",
+                _ACTOR,
+                ended.ended_at,
+                removed=gone.removed,
+                root_key_id=destruction.root_key_id,
             )
         return ended
 

@@ -92,7 +92,7 @@ class Runs:
         )
         if not rows.start(tx, run):
             return None
-        self._audit(tx, run, "run.started", actor, through_day=run.through_day.isoformat())
+        self._audit(tx, run, "run.started", actor, run.started_at, through_day=run.through_day.isoformat())
         after_commit(tx, self.job.wake.set)
         return rows.get(tx, run.run_id) or run
 
@@ -262,7 +262,10 @@ class Runs:
         rows.save(tx, failed)
         certificate_rows.forget_act(tx, run.run_id)
         facts = {"through_day": run.through_day.isoformat(), "oldest_day": day.isoformat(), "why": why}
-        self._audit(tx, failed, "run.not_certified", _ACTOR, records_removed=run.records_removed, **facts)
+        removed = run.records_removed
+        self._audit(
+            tx, failed, "run.not_certified", _ACTOR, failed.ended_at, records_removed=removed, **facts
+        )
         _log.error("run.not_certified", run_id=run.run_id, **facts)
 
     def _collect_epochs(self, run: Run, source: RunSource) -> None:
@@ -333,6 +336,7 @@ class Runs:
                 done,
                 "run.ended",
                 _ACTOR,
+                done.ended_at,
                 through_day=done.through_day.isoformat(),
                 epochs_destroyed=done.epochs_destroyed,
                 records_removed=done.records_removed,
@@ -344,7 +348,9 @@ class Runs:
             _log.warning("run.late", run_id=run.run_id, late_seconds=done.late_seconds)
         return False
 
-    def _audit(self, tx: Tx, run: Run, kind: str, actor: str, **facts: str | int) -> None:
-        self._outbox.audit(
-            tx, entry(kind, actor=actor, at=self._clock.now(), subjects=[run.run_id], facts=facts)
-        )
+    def _audit(
+        self, tx: Tx, run: Run, kind: str, actor: str, at: datetime | None, **facts: str | int
+    ) -> None:
+        """at: the act's own instant."""
+        at = at or self._clock.now()
+        self._outbox.audit(tx, entry(kind, actor=actor, at=at, subjects=[run.run_id], facts=facts))

@@ -2,7 +2,7 @@
 goes on. Says each time what that does to what is stored; other services are asked while no transaction is open."""
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from kept.logging.v1 import lifecycle_pb2
@@ -75,7 +75,7 @@ class TermKeeper:
                         **_facts(term),
                         **_said(effect, term.application),
                     }
-                    self._audit(tx, term, "term.proposed", person_id, **said)
+                    self._audit(tx, term, "term.proposed", person_id, term.proposed_at, **said)
                     return term
                 known = rows.get_by_request(tx, person_id, order.request_id)  # a replica was faster
         if known is None:
@@ -141,7 +141,7 @@ class TermKeeper:
                 is_gone = changed.state is TermState.WITHDRAWN
                 kind = "term.withdrawn" if is_gone else "term.end_proposed"
                 said = {} if is_gone else _said(effect, changed.application)
-                self._audit(tx, changed, kind, person_id, reason=reason, **said)
+                self._audit(tx, changed, kind, person_id, now, reason=reason, **said)
         return changed
 
     def _has_voice(self, term: ContractTerm, *, of_end: bool) -> bool:
@@ -177,7 +177,7 @@ class TermKeeper:
                 case Step.LAPSE:
                     lapsed = contract_terms.end(term, self._clock.now(), "lapsed")
                     rows.save(tx, lapsed)
-                    self._audit(tx, lapsed, "term.withdrawn", _ACTOR, reason="lapsed")
+                    self._audit(tx, lapsed, "term.withdrawn", _ACTOR, lapsed.ended_at, reason="lapsed")
                 case Step.BEGIN if may_change:
                     self._begin(tx, term)
                 case Step.END if term.state is TermState.CONFIRMED:
@@ -243,7 +243,17 @@ class TermKeeper:
             if not token:
                 return found
 
-    def _audit(self, tx: Tx, term: ContractTerm, kind: str, actor: str, /, **facts: str | int) -> None:
+    def _audit(
+        self,
+        tx: Tx,
+        term: ContractTerm,
+        kind: str,
+        actor: str,
+        at: datetime | None = None,
+        /,
+        **facts: str | int,
+    ) -> None:
+        """at: the act's own instant, where the term has it and no fact says it."""
         self._notifications.emit(
             tx, kind, Ids(term.organization_id, term.term_id, term.state, term.effective_at)
         )
@@ -252,7 +262,7 @@ class TermKeeper:
             entry(
                 kind,
                 actor=actor,
-                at=self._clock.now(),
+                at=at or self._clock.now(),
                 organization_id=term.organization_id,
                 subjects=[term.term_id],
                 facts=facts,
