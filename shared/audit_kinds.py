@@ -269,7 +269,7 @@ _RETENTION: Final = {
     ),
     "hold.disclosed": _kind(
         "A hold of which the law forbade telling may be told of.",
-        "hold_kind reference review_at legal_basis placed_at kept scope first_day last_day",
+        "hold_kind reference review_at legal_basis placed_at kept counted scope first_day last_day",
     ),
     "hold.extended": _kind(
         "The review of a hold, or its end, was put off.", "hold_kind reason review_at review_at_before"

@@ -1,4 +1,4 @@
-"""A clock that a test moves."""
+"""A clock that a test moves, and one beside it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -36,3 +36,20 @@ class ManualClock:
         """A local stack travels."""
         self._now += by
         self._generation += 1
+
+
+class ClockBeside:
+    """Another machine's clock, so far ahead of one that a test moves."""
+
+    def __init__(self, clock: ManualClock, ahead: timedelta) -> None:
+        self._clock = clock
+        self._ahead = ahead
+
+    def now(self) -> datetime:
+        return self._clock.now() + self._ahead
+
+    def boottime(self) -> float:
+        return self._clock.boottime()
+
+    def generation(self) -> int:
+        return self._clock.generation()

@@ -45,6 +45,11 @@ class Erasure:
     is_complete: bool = False
     receipts: tuple[Receipt, ...] = ()
 
+    @property
+    def is_removing(self) -> bool:
+        """Whether logging is asked to erase, and has not said yet that it has."""
+        return self.state is ErasureState.ERASING and self.receipt("logging") is None
+
     def next(self, now: datetime | None = None) -> "Erasure":
         """The erasure in its next state; with `now` where that is DONE. Raises WRONG_STATE at the end."""
         if self.state is ErasureState.DONE:

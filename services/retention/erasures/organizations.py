@@ -219,14 +219,16 @@ class Erasures:
             return False
         destroyed = replace(erasure, destruction=destruction, epochs_destroyed=answer.epochs)
         with self._at(erasure) as tx:
-            rows.save(tx, destroyed.next())
-        return True
+            # Of a hold that is being told of logging would count some as removed, and some as held. Whoever tells of one waits in turn
+            # until logging has erased (`Discloser.disclose`).
+            is_any_being_told = hold_rows.any_being_told(tx, erasure.organization_id)
+            if not is_any_being_told:
+                rows.save(tx, destroyed.next())
+        return not is_any_being_told
 
     def _erase(self, erasure: Erasure) -> bool:
         for service, erase in ERASE.items():
             if erasure.receipt(service) is None:
-                if service == "logging" and self._is_any_being_told(erasure):
-                    return False
                 receipt = erase(self._peers, erasure.organization_id, erasure.erasure_id)
                 with self._at(erasure) as tx:
                     rows.add_receipt(tx, erasure.erasure_id, receipt)
@@ -234,10 +236,6 @@ class Erasures:
         with self._at(erasure) as tx:
             rows.save(tx, erasure.next())
         return True
-
-    def _is_any_being_told(self, erasure: Erasure) -> bool:
-        with self._database.transaction() as tx:
-            return hold_rows.any_being_told(tx, erasure.organization_id)
 
     def _certify(self, erasure: Erasure) -> bool:
         with self._database.transaction() as tx:

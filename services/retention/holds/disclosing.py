@@ -13,6 +13,7 @@ from services.retention.holds import secrecy
 from services.retention.holds.entries import HoldEntries, scope_facts
 from services.retention.holds.hold import Hold, HoldState
 from services.retention.peers import Peers
+from services.retention.store import erasures as erasure_rows
 from services.retention.store import holds as rows
 from shared.clock import Clock
 from shared.database import Database
@@ -70,7 +71,15 @@ class Discloser:
         return reviewed
 
     def disclose(self, hold_id: str) -> Hold | None:
-        """Tells the others that a hold is an ordinary one; once both know, so does the customer."""
+        """Tells the others that a hold is an ordinary one; once both know, so does the customer. Not while logging erases the organization:
+        it counts all of the hold as removed, or nothing. The job comes back."""
+        with self._database.transaction() as tx:
+            seen = rows.get(tx, hold_id)
+            erasure = None if seen is None else erasure_rows.lock_of(tx, seen.organization_id)
+        if erasure is not None and erasure.is_removing:
+            return None
+        # From here on it does not: see `Erasures`.
+        is_removed = erasure is not None and erasure.receipt("logging") is not None
         gone = self._peers.logging.DiscloseHold(lifecycle_pb2.DiscloseHoldRequest(hold_id=hold_id))
         if not gone.done:
             return None
@@ -80,7 +89,8 @@ class Discloser:
             if hold is None or hold.secrecy is None or hold.secrecy.state is not secrecy.SecrecyState.ENDING:
                 return hold
             told_at = self._clock.now()
-            told = replace(hold, secrecy=secrecy.ended(hold.secrecy, told_at))
+            is_counted = not is_removed and hold.ended_at is None
+            told = replace(hold, secrecy=secrecy.ended(hold.secrecy, told_at, is_counted))
             rows.save(tx, told)
             self._entries.write(
                 tx,
@@ -94,6 +104,7 @@ class Discloser:
                 placed_at=told.placed_at.isoformat(),
                 subjects=(),
                 kept=told.kept_count,
+                counted=str(is_counted).lower(),
                 **scope_facts(told.scope),
             )
         return told

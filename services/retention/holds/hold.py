@@ -184,12 +184,8 @@ class Hold:
         return secrecy.is_secret(self.secrecy)
 
     def is_counted(self, told_at: datetime) -> bool:
-        """Whether what it keeps, or kept, is counted beside what an erasure removed. What it kept in secret was counted as removed already:
-        by logging, when that told at `told_at`, or before it ended."""
-        was_secret = secrecy.was_secret(self.secrecy, told_at)
-        return not was_secret and (
-            self.ended_at is None or not secrecy.was_secret(self.secrecy, self.ended_at)
-        )
+        """Whether what it keeps, or kept, is counted beside what an erasure removed: see `secrecy.is_counted`."""
+        return secrecy.is_counted(self.secrecy, told_at, self.ended_at)
 
     @property
     def kept(self) -> tuple[bytes, ...]:

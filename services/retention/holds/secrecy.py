@@ -5,10 +5,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from shared.clock import CLOCK_TOLERANCE
 from shared.errors import invalid, wrong_state
 
 # Orders not to tell are themselves for a time: whoever wants it longer looks at it again.
 LONGEST_SECRECY_REVIEW: Final = timedelta(days=366)
+# How far one machine's clock may be ahead of another's.
+APART: Final = 2 * CLOCK_TOLERANCE
 
 
 class SecrecyState(StrEnum):
@@ -22,12 +25,14 @@ class SecrecyState(StrEnum):
 
 @dataclass(frozen=True)
 class Secrecy:
-    """Why the customer must not know. legal_basis: the order or paragraph. review_at: when somebody looks at that again."""
+    """Why the customer must not know. legal_basis: the order or paragraph. review_at: when somebody looks at that again. is_counted: of
+    what was told of, whether it was before it ended, and before logging erased the organization; None where only the instants say so."""
 
     legal_basis: str
     review_at: datetime
     state: SecrecyState = SecrecyState.SECRET
     disclosed_at: datetime | None = None
+    is_counted: bool | None = None
 
     def check(self, now: datetime) -> None:
         """Raises INVALID_ARGUMENT for a review that is not ahead, or more than a year."""
@@ -45,9 +50,17 @@ def is_secret(secrecy: Secrecy | None) -> bool:
     return secrecy is not None and secrecy.state is not SecrecyState.ENDED
 
 
-def was_secret(secrecy: Secrecy | None, at: datetime) -> bool:
-    """Whether the customer did not know of the hold at an instant."""
-    return secrecy is not None and (secrecy.disclosed_at is None or secrecy.disclosed_at > at)
+def is_counted(secrecy: Secrecy | None, told_at: datetime, ended_at: datetime | None) -> bool:
+    """Whether what a hold keeps, or kept, is counted beside what an erasure removed. What it kept in secret was counted as removed already:
+    by logging, when that told at `told_at`, by its own clock, or before the hold ended."""
+    if secrecy is None:
+        return True
+    if secrecy.disclosed_at is None or secrecy.is_counted is False:
+        return False
+    if secrecy.is_counted:
+        # A restored database did not know, as it told, that logging had erased already.
+        return secrecy.disclosed_at <= told_at + APART
+    return secrecy.disclosed_at <= told_at and (ended_at is None or secrecy.disclosed_at <= ended_at)
 
 
 def keep(secrecy: Secrecy | None, review_at: datetime, now: datetime) -> Secrecy:
@@ -66,9 +79,9 @@ def end(secrecy: Secrecy | None) -> Secrecy:
     return replace(_standing(secrecy), state=SecrecyState.ENDING)
 
 
-def ended(secrecy: Secrecy, now: datetime) -> Secrecy:
+def ended(secrecy: Secrecy, now: datetime, is_counted: bool | None) -> Secrecy:
     """All services know."""
-    return replace(secrecy, state=SecrecyState.ENDED, disclosed_at=now)
+    return replace(secrecy, state=SecrecyState.ENDED, disclosed_at=now, is_counted=is_counted)
 
 
 def _standing(secrecy: Secrecy | None) -> Secrecy:

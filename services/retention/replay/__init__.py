@@ -156,7 +156,11 @@ def _secrecy_reviewed(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
 
 
 def _disclosed(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
-    return hold if hold.secrecy is None else replace(hold, secrecy=secrecy.ended(hold.secrecy, _at(entry)))
+    if hold.secrecy is None:
+        return hold
+    counted = entry.facts.get("counted")  # of the version before: by the instants
+    is_counted = None if counted is None else counted == "true"
+    return replace(hold, secrecy=secrecy.ended(hold.secrecy, _at(entry), is_counted))
 
 
 def _scope(entry: audit_pb2.AuditEntry) -> HoldScope:

@@ -90,6 +90,13 @@ def by_claim(tx: Tx, claim_sha256: bytes) -> Erasure | None:
     return _one(tx, erasures.c.claim_sha256 == claim_sha256)
 
 
+def lock_of(tx: Tx, organization_id: str) -> Erasure | None:
+    """An organization's erasure; nobody takes it further before this transaction ends."""
+    of_it = erasures.c.organization_id == organization_id
+    made = _made(tx, tx.execute(select(erasures).where(of_it).with_for_update(read=True)).all())
+    return made[0] if made else None
+
+
 def lock(tx: Tx, erasure_id: str) -> Erasure | None:
     """One erasure; nobody else changes it before this transaction ends."""
     rows = tx.execute(select(erasures).where(erasures.c.erasure_id == erasure_id).with_for_update()).all()

@@ -27,7 +27,7 @@ def _secrecy(row: Row[Any]) -> Secrecy | None:
     if not row.legal_basis:
         return None
     state = SecrecyState(row.secrecy) if row.secrecy else SecrecyState.ENDED
-    return Secrecy(row.legal_basis, row.secrecy_review_at, state, row.disclosed_at)
+    return Secrecy(row.legal_basis, row.secrecy_review_at, state, row.disclosed_at, row.is_counted)
 
 
 def _secrecy_values(secrecy: Secrecy | None) -> dict[str, Any]:
@@ -38,6 +38,7 @@ def _secrecy_values(secrecy: Secrecy | None) -> dict[str, Any]:
         "legal_basis": secrecy.legal_basis,
         "secrecy_review_at": secrecy.review_at,
         "disclosed_at": secrecy.disclosed_at,
+        "is_counted": secrecy.is_counted,
     }
 
 

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from sqlalchemy import ColumnElement, and_, distinct, exists, func, or_, select, tuple_
 
 from services.retention.holds.hold import Hold, HoldKind, HoldState
-from services.retention.holds.secrecy import SecrecyState
+from services.retention.holds.secrecy import APART, SecrecyState
 from services.retention.store import Tx
 from services.retention.store.holds import TELLABLE, made
 from services.retention.store.tables import hold_records, holds
@@ -64,7 +64,9 @@ def totals(tx: Tx, organization_id: str, since: datetime, told_at: datetime) -> 
     condition = _kept_since(organization_id, since)
     is_counted = or_(
         holds.c.legal_basis == "",
+        and_(holds.c.is_counted.is_(True), holds.c.disclosed_at <= told_at + APART),
         and_(
+            holds.c.is_counted.is_(None),
             holds.c.disclosed_at <= told_at,
             or_(holds.c.ended_at.is_(None), holds.c.ended_at >= holds.c.disclosed_at),
         ),
@@ -83,7 +85,7 @@ def totals(tx: Tx, organization_id: str, since: datetime, told_at: datetime) -> 
 
 
 def any_being_told(tx: Tx, organization_id: str) -> bool:
-    """Whether the customer is about to be told of a hold on the organization: what logging says it keeps is in between."""
+    """Whether the customer is about to be told of a hold on the organization: what logging keeps of it is in between."""
     ending = exists().where(
         holds.c.organization_id == organization_id,
         holds.c.secrecy == SecrecyState.ENDING,

@@ -101,6 +101,8 @@ holds = Table(
     _text("legal_basis", empty=True),
     _instant("secrecy_review_at"),
     _instant("disclosed_at"),
+    # Of one that was told of: whether what it kept is counted beside what an erasure removed. NULL: judged by the instants.
+    Column("is_counted", Boolean),
     # Whoever waited longest is tried next, so that one hold that cannot go on holds up no other.
     _instant("tried_at", required=True),
     UniqueConstraint("placed_by", "request_id", name="holds_by_request"),

@@ -16,6 +16,7 @@ from kept.retention.v1 import certificates_pb2, contracts_pb2, erasures_pb2, hol
 from services.retention import replay
 from services.retention.certificates.certificate import RESERVATION
 from shared.errors import KeptError, Reason
+from tests.support.clocks import ClockBeside
 from tests.support.contracts import methods
 from tests.unit.retention import test_erasures, test_subject_erasures
 from tests.unit.retention.test_runs import travel_to_due
@@ -276,18 +277,63 @@ def test_a_certificate_counts_what_was_kept_in_secret_once(world: World, told: s
     assert sorted(said.values(), key=str) == ([1, 1] if told == "before" else [1, None])
 
 
-def test_logging_erases_once_a_hold_that_is_being_told_of_is_told_of(world: World) -> None:
-    """In between it would count some of it as removed, and some as held."""
+@pytest.fixture(params=[-2, 0, 2], ids=["logging is behind", "the same time", "logging is ahead"])
+def another_clock(request: pytest.FixtureRequest, world: World) -> None:
+    """Logging's clock is not retention's."""
+    world.logging.clock = ClockBeside(world.clock, timedelta(seconds=request.param))
+
+
+@pytest.fixture
+def two_in_secret(world: World) -> holds_pb2.Hold:
+    """A hold on two of an organization's four records."""
     test_erasures.fill(world)
-    hold = secret(world, *sorted(world.logging.rows)[:2])
+    return secret(world, *sorted(record for record, owner in world.logging.rows.items() if owner == ONE)[:2])
+
+
+def let_go_and_complete(world: World, hold: holds_pb2.Hold) -> None:
+    world.holds(ALICE).ReleaseHold(holds_pb2.ReleaseHoldRequest(hold_id=hold.hold_id, reason="over"))
+    world.settle(60, until=lambda: bool(world.entries("erasure.completed")))
+
+
+@pytest.mark.usefixtures("another_clock")
+def test_logging_erases_once_a_hold_that_is_being_told_of_is_told_of(
+    world: World, two_in_secret: holds_pb2.Hold
+) -> None:
+    """In between it would count some of it as removed, and some as held."""
     world.down = {"DiscloseHold"}
-    review(world, hold.hold_id, ends=True)
+    review(world, two_in_secret.hold_id, ends=True)
     test_erasures.begin(world)
     world.settle(30)
     assert not world.logging.erased
     world.down = set()
     world.settle(30)
     assert counted(world) == (2, 2)
+    let_go_and_complete(world, two_in_secret)
+    assert counted(world) == (4, 0)
+
+
+@pytest.mark.usefixtures("another_clock")
+def test_a_hold_is_told_of_once_logging_has_erased_that_is_asked_to(
+    world: World, two_in_secret: holds_pb2.Hold
+) -> None:
+    """The same from the other side: it is counted as removed, all of it."""
+    in_between: list[int] = []
+
+    def told_meanwhile(method: str) -> None:
+        if method.endswith("logging.v1.LifecycleService/EraseOrganization"):
+            world.during = None
+            review(world, two_in_secret.hold_id, ends=True)
+            world.step("holds")
+            in_between.append(len(world.logging.apart[two_in_secret.hold_id]))
+
+    world.during = told_meanwhile
+    test_erasures.begin(world)
+    world.settle(30)
+    assert in_between == [2]
+    assert [entry.facts["counted"] for entry in world.entries("hold.disclosed")] == ["false"]
+    assert counted(world) == (4, 0)
+    let_go_and_complete(world, two_in_secret)
+    assert counted(world) == (4, 0)
 
 
 def test_what_ends_in_secret_stays_secret_until_somebody_says_otherwise(world: World) -> None:

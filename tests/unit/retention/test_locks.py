@@ -16,6 +16,7 @@ import pytest
 from kept.retention.v1 import contracts_pb2, holds_pb2, runs_pb2
 from services.retention import store
 from services.retention.certificates.destructions import Destruction
+from services.retention.erasures.organization_states import ErasureState
 from services.retention.holds import hold as holds
 from services.retention.holds.hold import Hold, HoldState
 from services.retention.holds.sweeping import Sweeper
@@ -285,6 +286,26 @@ def test_a_confidential_hold_that_is_let_go_meanwhile_stays_let_go(world: World,
     assert found is not None
     assert found.state is not HoldState.ACTIVE
     assert not found.is_secret
+
+
+def test_who_tells_of_a_hold_as_logging_begins_to_erase_waits_until_it_has(world: World) -> None:
+    hold_id = test_confidential_holds.secret(world, world.record(ONE, START)).hold_id
+    erasure_id = test_erasures.begin(world).erasure_id
+    other = world.twin()
+    with world.database.transaction() as tx:
+        erasure = erasure_rows.lock(tx, erasure_id)
+        assert erasure is not None
+        erasure_rows.save(tx, replace(erasure, state=ErasureState.ERASING))
+        second = meanwhile(
+            tx, world.database.engine, lambda: test_confidential_holds.review(other, hold_id, ends=True)
+        )
+        assert second.is_waiting
+    second.result()
+    other.database.close()
+    assert hold_id not in world.logging.disclosed
+    world.settle(30)
+    assert hold_id in world.logging.disclosed
+    assert [entry.facts["counted"] for entry in world.entries("hold.disclosed")] == ["false"]
 
 
 def _run(world: World) -> str:

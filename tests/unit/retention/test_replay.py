@@ -10,6 +10,7 @@ from kept.retention.v1 import certificates_pb2, contracts_pb2, erasures_pb2, hol
 from shared.database import Database
 from shared.errors import Reason
 from shared.terms import lot_of
+from tests.support.clocks import ClockBeside
 from tests.support.postgres import FreshDatabase, database_name
 from tests.unit.retention import test_confidential_holds as confidential
 from tests.unit.retention import test_content_erasures as contents
@@ -359,6 +360,50 @@ def test_what_ended_in_secret_and_was_told_since_is_told(
     restore()
     assert confidential.listed(world, admin(ONE), ONE) == before
     assert len(world.entries("hold.disclosed")) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "ahead"),
+    [("before", -9), ("once_erased", 9), ("once_restored", 0), ("before", 0), ("once_erased", 0)],
+)
+def test_what_was_kept_in_secret_is_counted_once_in_a_restored_database_too(
+    world: World, back_up: Callable[[], Restore], told: str, ahead: int
+) -> None:
+    """ahead: by how many seconds logging's clock is; where it is the same, the version before wrote the entries. The restored database does
+    not know yet that logging has erased."""
+    world.logging.clock = ClockBeside(world.clock, timedelta(seconds=ahead))
+    fill(world)
+    first, second = sorted(record for record, owner in world.logging.rows.items() if owner == ONE)[:2]
+    flagged = world.order(first, kind=holds_pb2.HOLD_KIND_FLAGGED, request_id="request-flag")
+    world.holds(SAFETY).PlaceHold(flagged)
+    hold = confidential.secret(world, second)
+    restore = back_up()
+
+    def tell() -> None:
+        confidential.review(world, hold.hold_id, ends=True)
+        world.settle(3)
+
+    if told == "before":
+        tell()
+    begin(world)
+    world.settle(60, until=is_done(world))
+    if told == "once_erased":
+        tell()
+    world.settle(2)
+    for entry in world.entries("hold.disclosed") if ahead == 0 else []:
+        del entry.facts["counted"]
+    world.clock.advance(timedelta(minutes=1))
+    world.down = {"CloseOrganization"}
+    restore()
+    if told == "once_restored":
+        tell()
+    world.down = set()
+    world.settle(20)
+    confidential.release_both(world, hold, flagged)
+    *_, further = certified(world)
+    assert (further["records_removed"], further["records_held"]) == (4, 0)
+    said = {one["hold_id"]: one.get("records_removed") for one in further["holds"]}
+    assert said[hold.hold_id] == (1 if told == "before" else None)
 
 
 def test_an_erasure_of_content_that_ended_is_certified_once_more(
