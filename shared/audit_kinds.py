@@ -279,7 +279,7 @@ _RETENTION: Final = {
     "hold.failed": _kind("A hold came too late for what it names.", "hold_kind kept lost"),
     "hold.released": _kind("A hold is let go.", "hold_kind reason"),
     "hold.lapsed": _kind("Nobody confirmed a hold in time.", "hold_kind reason"),
-    "hold.ended": _kind("What a hold kept is gone.", "hold_kind removed root_key_id"),
+    "hold.ended": _kind("What a hold kept is gone.", "hold_kind kept removed root_key_id"),
     "run.started": _kind("A retention run began.", "through_day"),
     "run.ended": _kind(
         "A retention run ended.",

@@ -58,11 +58,12 @@ class ApplicationRule:
 
 @dataclass(frozen=True)
 class HoldNamed:
-    """A hold that kept something back. ended_at: in a further certificate, when it was over."""
+    """A hold that kept something back. records: None where a restored database does not know how many. ended_at: in a further certificate,
+    when it was over."""
 
     hold_id: str
     kind: str
-    records: int
+    records: int | None
     ended_at: datetime | None = None
     removed: int | None = None
 
@@ -276,7 +277,9 @@ def _day(day: CertifiedDay) -> dict[str, Any]:
 
 
 def _hold(hold: HoldNamed) -> dict[str, Any]:
-    said: dict[str, Any] = {"hold_id": hold.hold_id, "kind": hold.kind, "records": hold.records}
+    said: dict[str, Any] = {"hold_id": hold.hold_id, "kind": hold.kind}
+    if hold.records is not None:
+        said["records"] = hold.records
     if hold.ended_at is not None:
         said["ended_at"] = instant(hold.ended_at)
     if hold.removed is not None:

@@ -348,7 +348,7 @@ class Erasures:
                 HoldNamed(
                     hold.hold_id,
                     hold.kind,
-                    hold.kept_count,
+                    hold.kept_count if hold.is_kept_known else None,
                     hold.ended_at,
                     hold.removed if hold.is_over and hold.is_counted(told_at) else None,
                 )

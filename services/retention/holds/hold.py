@@ -197,6 +197,12 @@ class Hold:
         """How many records it keeps, or kept."""
         return len(self.kept) if self.scope is None else self.records_kept
 
+    @property
+    def is_kept_known(self) -> bool:
+        """Whether that is all: of one on all that matches, once it was looked through. One that is over a restored database does not look
+        through again."""
+        return self.scope is None or self.activated_at is None or self.sweep.swept_at is not None
+
 
 def place(hold_id: str, order: HoldOrder, placed_by: str, now: datetime) -> Hold:
     """A new hold, PENDING. The order is checked before: what was placed once is so, whatever the clock says."""

@@ -323,8 +323,10 @@ class HoldKeeper:
                 "hold.ended",
                 _ACTOR,
                 ended.ended_at,
+                subjects=(),
                 removed=gone.removed,
                 root_key_id=destruction.root_key_id,
+                **({"kept": ended.kept_count} if ended.is_kept_known else {}),
             )
         return ended
 

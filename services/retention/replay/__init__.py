@@ -84,8 +84,8 @@ def applies(feed: ChangeFeed, rules: RuleBook) -> dict[str, Apply]:
         "hold.extended": _changing_hold(_extended),
         "hold.secrecy_reviewed": _changing_hold(_secrecy_reviewed, even_over=True),
         "hold.disclosed": _changing_hold(_disclosed, even_over=True),
-        "hold.released": _changing_hold(lambda hold, _: holds.release(hold)),
-        "hold.lapsed": _changing_hold(lambda hold, _: holds.release(hold)),
+        "hold.released": _changing_hold(_released),
+        "hold.lapsed": _changing_hold(_released),
         "hold.ended": _changing_hold(_ended),
         "run.started": run_started,
         "run.ended": _run_ended,
@@ -209,11 +209,24 @@ def _extended(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
     return replace(hold, review_at=max(hold.review_at, datetime.fromisoformat(entry.facts["review_at"])))
 
 
+def _released(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
+    """It is not looked through again, and may have kept more than was known once."""
+    released = holds.release(hold)
+    if released == hold or hold.scope is None:
+        return released
+    return replace(released, sweep=Sweep(gone_through=hold.sweep.gone_through))
+
+
 def _ended(hold: Hold, entry: audit_pb2.AuditEntry) -> Hold:
     """When it had. It is ended again, for only access control can say what became of its keys."""
     if hold.state is not HoldState.RELEASING:
         return hold
-    return replace(hold, ended_at=_at(entry), removed=int(entry.facts["removed"]))
+    ended = replace(hold, ended_at=_at(entry), removed=int(entry.facts["removed"]))
+    kept = entry.facts.get("kept")  # of the version before it is not there
+    if hold.scope is None or kept is None:
+        return ended
+    looked = Sweep(swept_at=_at(entry), gone_through=hold.sweep.gone_through)
+    return replace(ended, sweep=looked, records_kept=int(kept))
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------------------

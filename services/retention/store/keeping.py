@@ -95,11 +95,15 @@ def any_being_told(tx: Tx, organization_id: str) -> bool:
 
 
 def any_ending_again(tx: Tx, organization_id: str) -> bool:
-    """Whether a hold of the organization has ended by the audit log, and is on its way there in a database that was restored."""
+    """Whether a hold of the organization has ended by the audit log, and is on its way there in a database that was restored; or was let
+    go, and was not looked through for there."""
     again = exists().where(
         holds.c.organization_id == organization_id,
         holds.c.state == HoldState.RELEASING,
-        holds.c.ended_at.is_not(None),
+        or_(
+            holds.c.ended_at.is_not(None),
+            and_(TELLABLE, holds.c.has_scope, holds.c.activated_at.is_not(None), holds.c.swept_at.is_(None)),
+        ),
     )
     return bool(tx.execute(select(again)).scalar_one())
 

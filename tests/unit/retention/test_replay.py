@@ -265,6 +265,63 @@ def test_of_an_erasure_that_kept_something_the_further_certificate_says_all_ther
     assert len(world.entries("erasure.ended")) == 1
 
 
+@pytest.mark.parametrize("is_placed", [True, False])
+@pytest.mark.parametrize("written", ["all", "by_the_version_before", "not_its_end"])
+def test_a_certificate_says_what_a_hold_on_all_that_matches_kept_or_leaves_it_out(
+    world: World, back_up: Callable[[], Restore], is_placed: bool, written: str
+) -> None:
+    """is_placed: whether the backup knows of the hold. written: what the log says of its end."""
+    fill(world)
+    restore = None if is_placed else back_up()
+    hold = place(world)
+    late = world.record(ONE, START)
+    restore = restore or back_up()
+    begin(world)
+    world.settle(60, until=is_done(world))
+    assert late in world.logging.holds[hold.hold_id]
+    if written == "not_its_end":
+        world.down = {"ReleaseRecords"}
+    world.holds(ALICE).ReleaseHold(holds_pb2.ReleaseHoldRequest(hold_id=hold.hold_id, reason="over"))
+    world.settle(20, until=lambda: bool(world.entries("erasure.completed")))
+    *_, lost = certified(world)
+    world.settle(2)
+    for entry in world.entries("hold.ended") if written == "by_the_version_before" else []:
+        del entry.facts["kept"]
+    restore()
+    world.settle(20)
+    assert world.down == set() or certified(world) == []
+    world.down = set()
+    world.settle(30, until=lambda: bool(certified(world)))
+    (further,) = certified(world)
+    (named,) = further["holds"]
+    assert (named["records_removed"], further["records_removed"]) == (5, 5)
+    if written == "all":
+        check_repeats(further, lost)
+    assert named.get("records") == (5 if written == "all" else None)
+
+
+def test_an_erasure_is_not_certified_before_a_hold_has_ended_of_which_nobody_knows_what_it_keeps(
+    world: World, back_up: Callable[[], Restore]
+) -> None:
+    """It would be said to keep 0 records."""
+    fill(world)
+    restore = back_up()
+    hold = place(world)
+    world.down = {"ListDestroyedEpochs"}
+    begin(world)
+    world.settle(20)
+    world.down = {"ReleaseRecords"}
+    world.holds(ALICE).ReleaseHold(holds_pb2.ReleaseHoldRequest(hold_id=hold.hold_id, reason="over"))
+    restore()
+    world.settle(20)
+    assert certified(world) == []
+    world.down = set()
+    world.settle(20, until=lambda: bool(certified(world)))
+    assert [(one["records_removed"], one["records_held"], one["kept"]) for one in certified(world)] == [
+        (4, 0, [])
+    ]
+
+
 def test_an_erasure_that_is_complete_keeps_nothing(world: World, back_up: Callable[[], Restore]) -> None:
     flagged = world.order(fill(world), kind=holds_pb2.HOLD_KIND_FLAGGED)
     world.safety.kept = 1
