@@ -19,9 +19,10 @@ from bench.logging_service import (
 from kept.logging.v1 import ingest_pb2
 from shared.clock import SystemClock
 
-# Two processes of logging, for one interpreter does one thing at a time and there are two cores; two streams to each.
+# Two processes of logging, for one interpreter does one thing at a time and there are two cores; a stream to each, for of two batches
+# each waits for the other, and takes its place in the caches.
 _PROCESSES: Final = 2
-_STREAMS: Final = 4
+_STREAMS: Final = 2
 # As many as the Python client sends at once.
 _BATCH: Final = 1000
 _METHOD: Final = "/kept.logging.v1.IngestService/RecordInteractions"

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -15,14 +15,16 @@ from bench.grants import Engineers
 from bench.ingest_ratio import Streams
 from bench.logging_service import CONTENT_BYTES, Logging, logging_running, wait_for_screening
 from kept.access_control.v1 import grants_pb2
-from kept.logging.v1 import read_pb2, read_pb2_grpc
+from kept.logging.v1 import read_pb2
 from services.logging.store.tables import RECORD_COLUMNS
 
-# Two processes of logging, for one interpreter does one thing at a time and there are two cores; a reader to each.
+# Two processes of logging, for one interpreter does one thing at a time and there are two cores; two readers to each, for while one waits
+# for access control another is shown something.
 _PROCESSES: Final = 2
-_READERS: Final = 2
+_READERS: Final = 4
 # As many as the contract allows, which is what the archive's client asks for too.
 _BATCH: Final = 2000
+_METHOD: Final = "/kept.logging.v1.ReadService/ReadInteractions"
 _SELECT = (
     f"SELECT {', '.join(RECORD_COLUMNS)} FROM interactions WHERE organization_id = %s ORDER BY record_id"
 )
@@ -30,22 +32,32 @@ _SELECT = (
 
 class Readers:
     """So many readers at a time, each through one of the processes in turn. Each reads all of an organization's records at each call,
-    under a grant of its own that read none of them before. `prepare` gets the grants: that a colleague approves is not logging's."""
+    under a grant of its own that read none of them before. `prepare` gets the grants, for that a colleague approves is not logging's, and
+    looks at what came last time, for that is the reader's, who has processors of her own."""
 
     def __init__(self, there: Logging, channels: Sequence[grpc.Channel], readers: int, rows: int) -> None:
         self._there = there
         self._rows = rows
         self._engineers = Engineers(there.access_control)
         self._metadata = (("authorization", f"Bearer {self._engineers.token('logging')}"),)
-        self._read = [
-            read_pb2_grpc.ReadServiceStub(channels[number % len(channels)]).ReadInteractions
+        self._read: list[Any] = [
+            channels[number % len(channels)].unary_stream(
+                _METHOD, read_pb2.ReadInteractionsRequest.SerializeToString, lambda message: message
+            )
             for number in range(readers)
         ]
+        self._received: list[list[bytes]] = []
         self._grant_ids: list[str] = []
         self.prepare()
 
     def prepare(self) -> None:
-        """Grants for the next call."""
+        """Grants for the next call. Raises RuntimeError where not all records came whole at the last."""
+        for received in self._received:
+            answers = map(read_pb2.ReadInteractionsResponse.FromString, received)
+            # That what the model said came.
+            found = sum(len(one.content.generations) for answer in answers for one in answer.records)
+            if found != self._rows:
+                raise RuntimeError(f"{found} records were read of {self._rows}")
         organization_id = self._there.organization_id
         self._grant_ids = [
             self._engineers.granted(organization_id, grants_pb2.DETAIL_FULL, budget=self._rows)
@@ -54,20 +66,16 @@ class Readers:
 
     def __call__(self) -> None:
         with ThreadPoolExecutor(len(self._read)) as threads:
-            list(threads.map(self._one, range(len(self._read))))
+            self._received = list(threads.map(self._one, range(len(self._read))))
 
-    def _one(self, number: int) -> None:
+    def _one(self, number: int) -> list[bytes]:
         asked = read_pb2.ReadInteractionsRequest(
             grant_id=self._grant_ids[number],
             organization_id=self._there.organization_id,
             detail=grants_pb2.DETAIL_FULL,
             batch_size=_BATCH,
         )
-        answers = self._read[number](asked, metadata=self._metadata, timeout=600)
-        # That what the model said came, without looking into it: the client has the same two cores.
-        found = sum(len(one.content.generations) for answer in answers for one in answer.records)
-        if found != self._rows:
-            raise RuntimeError(f"{found} records were read of {self._rows}")
+        return list(self._read[number](asked, metadata=self._metadata, timeout=600))
 
 
 @contextmanager
