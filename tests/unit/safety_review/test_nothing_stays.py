@@ -14,7 +14,7 @@ from tests.unit.safety_review.test_external import SCORER, by_word
 from tests.unit.safety_review.world import CANARY, World
 
 HALVES = ("quince", "harpsichord")
-_KEPT: list[str] = []
+OF_A_MODULE: list[str] = []
 
 
 @pytest.fixture
@@ -30,10 +30,15 @@ def _marker() -> str:
     return "".join(HALVES)
 
 
-def _holders() -> Iterator[str]:
-    """What in this process holds a text, bytes or message with the marker, by type; the newest first."""
+def _containers() -> Iterator[Any]:
+    """All that is here, the newest first."""
     gc.unfreeze()  # what was there before the first test (tests/conftest.py) is where a text would stay longest
     gc.collect()
+    return reversed(gc.get_objects())
+
+
+def _holders() -> Iterator[str]:
+    """What in this process holds a text, bytes or message with the marker, by type; the newest first."""
     text, data = _marker(), _marker().encode()
 
     def has_it(one: Any) -> bool:
@@ -53,7 +58,7 @@ def _holders() -> Iterator[str]:
             for one in gc.get_referents(container)
         )
 
-    return (type(container).__name__ for container in reversed(gc.get_objects()) if holds(container))
+    return (type(container).__name__ for container in _containers() if holds(container))
 
 
 def test_a_text_is_in_no_object_after_the_call(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +86,4 @@ def test_what_stays_would_be_found(world: World) -> None:
     assert next(_holders(), None)
     kept[:] = [{"text": f"{_marker()} in a table"}]
     assert next(_holders(), None)
-    kept.clear()
-    _KEPT.append(f"{_marker()} in a module")
-    try:
-        assert next(_holders(), None)
-    finally:
-        _KEPT.clear()
+    assert any(one is OF_A_MODULE for one in _containers())
