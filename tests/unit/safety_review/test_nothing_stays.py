@@ -30,11 +30,11 @@ def _marker() -> str:
     return "".join(HALVES)
 
 
-def _containers() -> Iterator[Any]:
+def _containers() -> list[Any]:
     """All that is here, the newest first."""
     gc.unfreeze()  # what was there before the first test (tests/conftest.py) is where a text would stay longest
     gc.collect()
-    return reversed(gc.get_objects())
+    return gc.get_objects()[::-1]
 
 
 def _holders() -> Iterator[str]:
