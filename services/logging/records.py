@@ -179,8 +179,7 @@ def fault_of_attributes(attributes: Mapping[str, str]) -> "reasons_pb2.Reason.Va
     size = 0
     for name in attributes:  # the pairs of a map field come out of a generator of Python's, which takes longer than to look each up
         value = attributes[name]
-        name_bytes = len(name) if name.isascii() else byte_length(name)
-        value_bytes = len(value) if value.isascii() else byte_length(value)
+        name_bytes, value_bytes = byte_length(name), byte_length(value)
         if not 1 <= name_bytes <= MAX_NAME_BYTES or value_bytes > MAX_VALUE_BYTES:
             return Reason.REASON_INVALID_ARGUMENT
         size += name_bytes + value_bytes

@@ -11,8 +11,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import compress
-from operator import not_
 from typing import Final, TypeAlias
 
 import zstandard
@@ -146,15 +144,14 @@ def seal_contents(batch: Sequence[Unsealed], *, with_dictionary: bool = True) ->
     return sealed
 
 
-def _compressed(contents: list[_Data], *, with_dictionary: bool) -> list[bytes]:
-    if not with_dictionary:
-        return _packed(_threads.compressor, contents)
-    if len(max(contents, key=len, default=b"")) <= dictionaries.LARGEST:
-        return _packed(_threads.small, contents)
-    are_small = [len(content) <= dictionaries.LARGEST for content in contents]
-    small = iter(_packed(_threads.small, list(compress(contents, are_small))))
-    others = iter(_packed(_threads.compressor, list(compress(contents, map(not_, are_small)))))
-    return [next(small if is_small else others) for is_small in are_small]
+def _compressed(contents: Sequence[bytes], *, with_dictionary: bool) -> list[bytes]:
+    small: list[_Data] = []
+    others: list[_Data] = []
+    are_small = [with_dictionary and len(content) <= dictionaries.LARGEST for content in contents]
+    for content, is_small in zip(contents, are_small, strict=True):
+        (small if is_small else others).append(content)
+    of_small, of_others = iter(_packed(_threads.small, small)), iter(_packed(_threads.compressor, others))
+    return [next(of_small if is_small else of_others) for is_small in are_small]
 
 
 def _packed(compressor: zstandard.ZstdCompressor, contents: list[_Data]) -> list[bytes]:

@@ -60,8 +60,7 @@ class Waiting:
     since: float = 0.0
 
     def __post_init__(self) -> None:
-        # A list, for of many the generator takes as long again.
-        self.size = sum([_RECORD_BYTES + getsizeof(one.end_user) + len(one.content) for one in self.records])
+        self.size = sum(_RECORD_BYTES + getsizeof(one.end_user) + len(one.content) for one in self.records)
 
     @property
     def key(self) -> Key:

@@ -71,7 +71,7 @@ def in_batches(items: Iterable[_T], organization_of: Callable[[_T], str]) -> Ite
 def expect(tx: Connection, stored: Iterable[Row]) -> None:
     """Writes down, with the rows themselves, that these with content are to be screened: those of a batch in one row (`in_batches`), what
     is alone in its batch in one of its own. stored: in the order of their keys, all received at one instant."""
-    batches = list(in_batches([row for row in stored if row.content is not None], _ORGANIZATION))
+    batches = list(in_batches((row for row in stored if row.content is not None), _ORGANIZATION))
     if not batches:
         return
     received_at = batches[0][0].received_at

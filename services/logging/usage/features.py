@@ -59,12 +59,12 @@ def shape_of(content: interactions_pb2.InteractionContent) -> int:
         if role == _TOOL:
             found |= _TOOL_RESULTS
         found |= _of_parts(last.parts) & _IN_PROMPTS
-    if generations:
+    if len(generations) == 1:
         found |= _of_parts(generations[0].parts) & _IN_GENERATIONS
-        if len(generations) > 1:
-            found |= _SEVERAL
-            for generation in generations[1:]:
-                found |= _of_parts(generation.parts) & _IN_GENERATIONS
+    elif generations:
+        found |= _SEVERAL
+        for generation in generations:
+            found |= _of_parts(generation.parts) & _IN_GENERATIONS
     return found
 
 

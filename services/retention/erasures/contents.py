@@ -8,7 +8,7 @@ and what came of calls is written if the erasure, locked now, is still as it was
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Final
 
 import structlog
@@ -34,6 +34,7 @@ from services.retention.erasures.content_states import (
     kept_sentences,
     stays_sentences,
 )
+from services.retention.erasures.entries import ErasureEntries
 from services.retention.holds.sweeping import Gate, before_keys
 from services.retention.peers import Peers
 from services.retention.rules import RuleBook
@@ -43,7 +44,6 @@ from services.retention.store import certificates as certificate_rows
 from services.retention.store import contents as rows
 from services.retention.store import holds as hold_rows
 from shared import ids
-from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database, after_commit
 from shared.errors import KeptError, Reason, not_found
@@ -79,7 +79,7 @@ class ContentErasures:
     ) -> None:
         self._database = database
         self._clock = clock
-        self._outbox = outbox
+        self._entries = ErasureEntries(clock, outbox)
         self._peers = peers
         self._rules = rules
         self._certifier = certifier
@@ -106,7 +106,7 @@ class ContentErasures:
                     started_at=now,
                 )
                 if rows.add(tx, known):
-                    self._audit(
+                    self._entries.write(
                         tx,
                         known,
                         "content_erasure.started",
@@ -253,10 +253,12 @@ class ContentErasures:
             rows.save(tx, done)
             named = certificate.certificate_id
             if is_further:
-                self._audit(tx, done, "content_erasure.completed", _ACTOR, certificate_id=named)
+                self._entries.write(tx, done, "content_erasure.completed", _ACTOR, certificate_id=named)
             elif erasure.ended_at is None:  # else the log says so already
                 at, kept = done.ended_at, done.is_kept
-                self._audit(tx, done, "content_erasure.ended", _ACTOR, at=at, certificate_id=named, kept=kept)
+                self._entries.write(
+                    tx, done, "content_erasure.ended", _ACTOR, at=at, certificate_id=named, kept=kept
+                )
         return False
 
     def _sign(self, erasure: ContentErasure, completes: str) -> bool:
@@ -345,29 +347,6 @@ class ContentErasures:
                 erasure.fenced_at or erasure.started_at,
                 erasure.removed.get("contents", 0),
                 stays_sentences(),
-            ),
-        )
-
-    def _audit(
-        self,
-        tx: Tx,
-        erasure: ContentErasure,
-        kind: str,
-        actor: str,
-        *,
-        at: datetime | None = None,
-        **facts: str | bool,
-    ) -> None:
-        """at: the act's own instant, where the erasure has it."""
-        self._outbox.audit(
-            tx,
-            entry(
-                kind,
-                actor=actor,
-                at=at or self._clock.now(),
-                organization_id=erasure.organization_id,
-                subjects=[erasure.erasure_id],
-                facts=facts,
             ),
         )
 

@@ -7,7 +7,7 @@ written if the erasure, locked now, is still as it was read.
 import hashlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Final
 
 from kept.access_control.v1 import keys_pb2
@@ -23,6 +23,7 @@ from services.retention.certificates.certificate import (
     completed,
 )
 from services.retention.certificates.certification import Certifier
+from services.retention.erasures.entries import ErasureEntries
 from services.retention.erasures.erasing import ERASE
 from services.retention.erasures.organization_states import Erasure, ErasureState
 from services.retention.holds import hold as holds
@@ -35,7 +36,6 @@ from services.retention.store import Tx
 from services.retention.store import certificates as certificate_rows
 from services.retention.store import erasures as rows
 from services.retention.store import keeping as hold_rows
-from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database, after_commit
 from shared.errors import KeptError, Reason, not_found
@@ -83,7 +83,7 @@ class Erasures:
     ) -> None:
         self._database = database
         self._clock = clock
-        self._outbox = outbox
+        self._entries = ErasureEntries(clock, outbox)
         self._peers = peers
         self._rules = rules
         self._certifier = certifier
@@ -108,7 +108,7 @@ class Erasures:
         )
         with self._database.transaction() as tx:
             if rows.add(tx, made):
-                self._audit(
+                self._entries.write(
                     tx,
                     made,
                     "erasure.started",
@@ -265,7 +265,7 @@ class Erasures:
             if erasure.ended_at is None:  # else the log says so already
                 named = signed[0].certificate_id
                 at, kept = done.ended_at, done.is_kept
-                self._audit(tx, done, "erasure.ended", _ACTOR, at=at, certificate_id=named, kept=kept)
+                self._entries.write(tx, done, "erasure.ended", _ACTOR, at=at, certificate_id=named, kept=kept)
         return not done.is_complete
 
     def _complete(self, erasure: Erasure) -> bool:
@@ -294,7 +294,9 @@ class Erasures:
             return False
         with self._at(erasure) as tx:
             rows.save(tx, replace(erasure, is_complete=True))
-            self._audit(tx, erasure, "erasure.completed", _ACTOR, certificate_id=signed[-1].certificate_id)
+            self._entries.write(
+                tx, erasure, "erasure.completed", _ACTOR, certificate_id=signed[-1].certificate_id
+            )
         return False
 
     def _destroyed_epochs(self, erasure: Erasure) -> list[keys_pb2.DestroyedEpoch]:
@@ -358,29 +360,6 @@ class Erasures:
             receipts=erasure.receipts,
             kept=self._kept(tx, erasure),
             completes=completes,
-        )
-
-    def _audit(
-        self,
-        tx: Tx,
-        erasure: Erasure,
-        kind: str,
-        actor: str,
-        *,
-        at: datetime | None = None,
-        **facts: str | int | bool,
-    ) -> None:
-        """at: the act's own instant, where the erasure has it."""
-        self._outbox.audit(
-            tx,
-            entry(
-                kind,
-                actor=actor,
-                at=at or self._clock.now(),
-                organization_id=erasure.organization_id,
-                subjects=[erasure.erasure_id],
-                facts=facts,
-            ),
         )
 
 

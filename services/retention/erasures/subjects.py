@@ -9,7 +9,7 @@ that can be done again, and what came of calls is written if the erasure, locked
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from typing import Final
 
 import structlog
@@ -27,6 +27,7 @@ from services.retention.certificates.certificate import (
     completed,
 )
 from services.retention.certificates.certification import Certifier
+from services.retention.erasures.entries import ErasureEntries
 from services.retention.erasures.subject_states import (
     SubjectErasure,
     SubjectOrder,
@@ -44,7 +45,6 @@ from services.retention.store import certificates as certificate_rows
 from services.retention.store import holds as hold_rows
 from services.retention.store import subjects as rows
 from shared import ids
-from shared.audit import entry
 from shared.clock import Clock
 from shared.database import Database, after_commit
 from shared.errors import KeptError, Reason, not_found, unknown_organization
@@ -81,7 +81,7 @@ class SubjectErasures:
     ) -> None:
         self._database = database
         self._clock = clock
-        self._outbox = outbox
+        self._entries = ErasureEntries(clock, outbox)
         self._peers = peers
         self._rules = rules
         self._certifier = certifier
@@ -120,7 +120,7 @@ class SubjectErasures:
                     started_at=now,
                 )
                 if rows.add(tx, made):
-                    self._audit(
+                    self._entries.write(
                         tx,
                         made,
                         "subject_erasure.started",
@@ -217,7 +217,9 @@ class SubjectErasures:
         )
         with self._at(erasure) as tx:
             rows.save(tx, failed)
-            self._audit(tx, failed, "subject_erasure.failed", _ACTOR, at=failed.ended_at, reason=error.name)
+            self._entries.write(
+                tx, failed, "subject_erasure.failed", _ACTOR, at=failed.ended_at, reason=error.name
+            )
         return False
 
     def _tell(self, erasure: SubjectErasure) -> bool:
@@ -284,7 +286,7 @@ class SubjectErasures:
             if not is_further:
                 facts["kept"] = done.is_kept
             kind = "subject_erasure.completed" if is_further else "subject_erasure.ended"
-            self._audit(tx, done, kind, _ACTOR, at=None if is_further else done.ended_at, **facts)
+            self._entries.write(tx, done, kind, _ACTOR, at=None if is_further else done.ended_at, **facts)
         return False
 
     def _sign(self, erasure: SubjectErasure, completes: str) -> bool:
@@ -371,29 +373,6 @@ class SubjectErasures:
                 erasure.fenced_at or erasure.started_at,
                 sealed,
                 copy_sentences(sealed, removed),
-            ),
-        )
-
-    def _audit(
-        self,
-        tx: Tx,
-        erasure: SubjectErasure,
-        kind: str,
-        actor: str,
-        *,
-        at: datetime | None = None,
-        **facts: str | bool,
-    ) -> None:
-        """at: the act's own instant, where the erasure has it."""
-        self._outbox.audit(
-            tx,
-            entry(
-                kind,
-                actor=actor,
-                at=at or self._clock.now(),
-                organization_id=erasure.organization_id,
-                subjects=[erasure.erasure_id],
-                facts=facts,
             ),
         )
 

@@ -340,10 +340,11 @@ def _subject_completed(tx: Tx, entry: audit_pb2.AuditEntry) -> None:
         subject_rows.save(tx, replace(erasure, state=SubjectState.DONE, is_complete=True))
 
 
+# --- erasures of content ---------------------------------------------------------------------------------------------------------
+
+
 # Of these no certificate is signed; what follows goes on by itself.
 _UNCERTIFIED: Final = (ContentState.DESTROYING_KEYS, ContentState.ERASING, ContentState.CERTIFYING)
-
-# --- erasures of content ---------------------------------------------------------------------------------------------------------
 
 
 def _content_started(tx: Tx, entry: audit_pb2.AuditEntry) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from services.settings.accounts.members import tell
 from services.settings.accounts.password_resets import ADDRESS
 from services.settings.accounts.profiles import Profile, Profiles, existing, profile_of, unchanged
-from services.settings.accounts.sign_in_pace import FORGOTTEN_AFTER, account_key, change_key, source_key
+from services.settings.accounts.sign_in_pace import account_key, change_key, counts_of, source_key
 from services.settings.accounts.tokens import Purpose, Tokens, new_handle
 from services.settings.organizations.lifecycle import active
 from services.settings.store import Tx, members, organizations, sign_in_failures, sign_ins, traces
@@ -88,10 +88,8 @@ class EmailChanges:
                 )
             _require_distinct(tx, member, email, self._clock.now())
             key = change_key(email)
-            known = sign_in_failures.lock(tx, [key], self._clock.now())[key]
-            now = self._clock.now()  # others were counted while this one waited for its turn
-            if now - known.last_at >= FORGOTTEN_AFTER:
-                known = Failures(0, now)
+            counts, now = counts_of(tx, [key], self._clock)
+            known = counts[key]
             if ADDRESS.remaining(known, now) > timedelta(0):
                 return
             sign_in_failures.put(tx, key, Failures(known.failures + 1, now))

@@ -11,7 +11,7 @@ from typing import Final
 from kept.settings.v1 import organizations_pb2
 from services.settings.accounts.members import known_of
 from services.settings.accounts.passwords import Passwords
-from services.settings.accounts.sign_in_pace import Pace, account_key, reset_key, source_key
+from services.settings.accounts.sign_in_pace import Pace, account_key, counts_of, reset_key, source_key
 from services.settings.accounts.sign_ins import password_changed_at
 from services.settings.accounts.strength import require_strong
 from services.settings.accounts.tokens import Purpose, Tokens, new_handle
@@ -33,7 +33,6 @@ from shared.redaction import Secret
 LIFETIME: Final = timedelta(hours=1)
 ADDRESS: Final = Pace(free=5, longest=timedelta(hours=1))
 SOURCE: Final = Pace(free=20, longest=timedelta(minutes=1))
-_FORGOTTEN_AFTER: Final = timedelta(days=1)
 _MOST_WAITING: Final = 10_000
 _BATCH: Final = 100
 
@@ -71,12 +70,7 @@ class PasswordResets:
         origin = source_key("reset source", source) if source else None
         with self._database.transaction() as tx:
             keys = [address, *([origin] if origin else [])]
-            locked = sign_in_failures.lock(tx, keys, self._clock.now())
-            now = self._clock.now()  # others were counted while this one waited for its turn
-            known = {
-                key: Failures(0, now) if now - one.last_at >= _FORGOTTEN_AFTER else one
-                for key, one in locked.items()
-            }
+            known, now = counts_of(tx, keys, self._clock)
             if origin is not None:
                 remaining = SOURCE.remaining(known[origin], now)
                 if remaining > timedelta(0):

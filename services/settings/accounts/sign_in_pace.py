@@ -11,7 +11,7 @@ elsewhere do not hold its owner up there, and are no more for it, for the count 
 
 import hashlib
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -74,6 +74,17 @@ class Try:
     before: Mapping[bytes, Failures]
 
 
+def counts_of(tx: Tx, keys: Collection[bytes], clock: Clock) -> tuple[dict[bytes, Failures], datetime]:
+    """What was counted under each key, locked, none of it where that is too long ago; and the instant by which it is so. That is read once
+    they are locked: others were counted while this one waited for its turn."""
+    locked = store.lock(tx, keys, clock.now())
+    now = clock.now()
+    forgotten = Failures(0, now)
+    return {
+        key: forgotten if now - one.last_at >= FORGOTTEN_AFTER else one for key, one in locked.items()
+    }, now
+
+
 class SignInPace:
     """Lets tries through, or not."""
 
@@ -88,12 +99,7 @@ class SignInPace:
         account, origin = account_key(email), source_key("source", source) if source else None
         with self._database.transaction() as tx:
             paces = self._paces(tx, account, origin, self._clock.now())
-            locked = store.lock(tx, paces, self._clock.now())
-            now = self._clock.now()  # others were counted while this one waited for its turn
-            before = {
-                key: Failures(0, now) if now - known.last_at >= FORGOTTEN_AFTER else known
-                for key, known in locked.items()
-            }
+            before, now = counts_of(tx, paces, self._clock)
             remaining = max(pace.remaining(before[key], now) for key, pace in paces.items())
             if remaining > timedelta(0):
                 _SLOWED.inc()

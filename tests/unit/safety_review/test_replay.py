@@ -2,7 +2,7 @@
 again by the instant at which it was written down."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import ModuleType
@@ -13,7 +13,8 @@ import pytest
 from kept.safety_review.v1 import cases_pb2
 from services.safety_review.store import cases as store
 from services.safety_review.store import ended_cases
-from tests.support.postgres import FreshDatabase, database_name
+from tests.support.postgres import FreshDatabase
+from tests.support.restores import backups
 from tests.unit.safety_review.world import CANARY, PHISHING, World
 
 Restore = Callable[[], World]
@@ -28,22 +29,13 @@ APPEAL_ENDS: Final = timedelta(days=30) - SECOND
 @pytest.fixture
 def back_up(world: World, url: str, fresh_database: FreshDatabase) -> Iterator[Callable[[], Restore]]:
     """Takes a copy of the database now; what that gives starts a service on it later, beside the same audit log."""
-    with ExitStack() as opened:
 
-        def copy() -> Restore:
-            world.run_jobs()
-            world.database.engine.dispose()
-            backup = fresh_database("backup", template=database_name(url))
+    def start(backup: str) -> World:
+        made = World(backup, beside=world)
+        assert made.kinds()[-1] == "database.caught_up"
+        return made
 
-            def restore() -> World:
-                world.run_jobs()
-                made = World(backup, beside=world)
-                opened.callback(made.close)
-                assert made.kinds()[-1] == "database.caught_up"
-                return made
-
-            return restore
-
+    with backups(world, url, fresh_database, start) as copy:
         yield copy
 
 

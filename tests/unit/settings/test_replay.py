@@ -3,7 +3,6 @@ until that is so nobody gets an answer."""
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -31,7 +30,8 @@ from services.settings.store.tables import zero_data_retention_requests
 from shared import audit
 from shared.errors import KeptError
 from shared.outbox import AUDIT
-from tests.support.postgres import FreshDatabase, database_name
+from tests.support.postgres import FreshDatabase
+from tests.support.restores import backups
 from tests.unit.settings.test_account_deletion import ask as ask_to_delete
 from tests.unit.settings.test_account_deletion import confirm
 from tests.unit.settings.test_invitations import invite, invite_first_admin
@@ -48,21 +48,7 @@ Restore = Callable[[], World]
 @pytest.fixture
 def back_up(world: World, url: str, fresh_database: FreshDatabase) -> Iterator[Callable[[], Restore]]:
     """Takes a copy of the database now; what that gives starts a service on it later, beside the same audit log."""
-    with ExitStack() as opened:
-
-        def copy() -> Restore:
-            world.run_jobs()
-            world.database.engine.dispose()
-            backup = fresh_database("backup", template=database_name(url))
-
-            def restore() -> World:
-                world.run_jobs()
-                made = World(backup, beside=world)
-                opened.callback(made.database.close)
-                return made
-
-            return restore
-
+    with backups(world, url, fresh_database, lambda backup: World(backup, beside=world)) as copy:
         yield copy
 
 
